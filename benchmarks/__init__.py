@@ -1,0 +1,1 @@
+"""Suites, the harness, timing and reports: everything that measures the zoo."""

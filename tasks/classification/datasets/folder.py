@@ -1,0 +1,40 @@
+"""`folder:` – one folder of pictures per class, with or without train/val/test above them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish, picture_files, split_folder, subfolders
+from zoo.errors import DataError, Fault
+from zoo.tasks.classification.datasets import SCHEMES
+
+
+def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
+    """Read class folders; classes are the folder names, sorted; pictures may lie deeper.
+
+    Raises:
+        DataError: no class folders, a class folder without pictures, or splits without `split=`.
+        InputError: a split that isn't there.
+    """
+    root = ref.folder()
+    base = split_folder(ref, root)
+    folders = subfolders(base)
+    if not folders:
+        raise DataError(f"data {ref.text!r}: {base} has no class folders; expected one folder of pictures per class")
+    records, faults = [], []
+    for label, folder in enumerate(folders):
+        files = picture_files(folder)
+        if not files:
+            faults.append(Fault(str(folder), "a class folder without pictures"))
+        records += [Record(file.relative_to(root).as_posix(), file, label) for file in files]
+    return finish(ref, records, [folder.name for folder in folders], faults, on_error)
+
+
+def _recognise(path: Path) -> str | None:
+    folders = subfolders(path)
+    if not folders or not any(picture_files(folder) for folder in folders[:3]):
+        return None
+    return f"it holds {len(folders)} folders with pictures"
+
+
+SCHEMES.add("folder", Scheme("folder", open_folder, _recognise))

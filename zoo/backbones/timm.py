@@ -1,0 +1,95 @@
+"""Every ResNet-family model of timm, as a trunk under its timm name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.preprocess import Preprocess
+
+# timm's source modules that hold residual networks, and the names in them that are ResNets with a plainly pooled classifier
+_MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")
+_RESNET = re.compile(r"res2?ne(t|xt|st)|senet")
+_OTHER_HEAD = re.compile(r"_(clip|mlp)$")  # CLIP's attention pooling, a two-layer classifier
+_SOURCE = "https://github.com/huggingface/pytorch-image-models"
+
+
+class TimmBackbone(Backbone):
+    """A timm model without its classifier."""
+
+    def __init__(self, name: str) -> None:
+        """Build the model by its timm name, with fresh parameters."""
+        super().__init__()
+        self.net = timm.create_model(name, num_classes=0)
+        infos = self.net.feature_info
+        infos = infos.info if hasattr(infos, "info") else infos
+        self._stage_names = [str(info["module"]) for info in infos[1:]]
+        # timm's first feature is the stem; the four stages after it are conv2_x … conv5_x
+        self.levels = tuple(Level(f"c{index}", info["num_chs"], info["reduction"]) for index, info in enumerate(infos[1:], start=2))
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the four stages' outputs; the deepest is what timm's own classifier pools (normed, in ResNetV2)."""
+        final, intermediates = self.net.forward_intermediates(images)
+        return {level.name: map_ for level, map_ in zip(self.levels, [*intermediates[1:-1], final], strict=True)}
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the modules of the stem (all that belongs to no stage and stands before one), then of each stage."""
+        names = [name for name, _ in self.net.named_children()]
+        first = self._stage_names[0].split(".")[0]
+        stem = [self.net.get_submodule(name) for name in names[: names.index(first)]]
+        return [stem, *([self.net.get_submodule(name)] for name in self._stage_names)]
+
+
+def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
+    """Translate a timm pretrained_cfg."""
+    return Preprocess(
+        policy="squash" if config.get("crop_mode") == "squash" else "crop",
+        size_hw=tuple(config["input_size"][1:]),
+        crop_pct=config["crop_pct"],
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _default_preprocess(name: str) -> Preprocess:
+    config = timm.get_pretrained_cfg(name)
+    return preprocess_of(config.to_dict()) if config is not None else Preprocess()
+
+
+def _weights(name: str) -> tuple[str, ...]:
+    return tuple(full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*") if "." in full)
+
+
+def _load_weights(name: str, tag: str) -> tuple[Mapping[str, Any], Preprocess]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = timm.create_model(f"{name}.{tag}", pretrained=True)
+    return model.state_dict(), preprocess_of(model.pretrained_cfg)
+
+
+def _register_all() -> None:
+    for module in _MODULES:
+        for name in timm.list_models(module=module):
+            if _RESNET.search(name) and not _OTHER_HEAD.search(name):
+                BACKBONES.add(
+                    name,
+                    BackboneDefinition(
+                        name=name,
+                        family=f"timm {module}",
+                        create=partial(TimmBackbone, name),
+                        preprocess=partial(_default_preprocess, name),
+                        weights=partial(_weights, name),
+                        load_weights=partial(_load_weights, name),
+                    ),
+                )
+
+
+_register_all()

@@ -1,0 +1,174 @@
+"""From data sets to batches: decoding, augmentation and preprocessing in worker processes, in a reproducible order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from zoo.data import Dataset, OnError, Sample
+from zoo.errors import Fault, ImageError, InputError
+from zoo.preprocess import ImageBatch, Preprocess
+
+Index = tuple[int, int]  # epoch, position in the manifest
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loop gets.
+
+    Attributes:
+        images: prepared pictures; None where every one of the batch was skipped.
+        targets: one per picture, as the data set has them (after augmentation).
+        keys: one per picture.
+        skipped: pictures that could not be read and were left out on the caller's word.
+    """
+
+    images: ImageBatch | None
+    targets: tuple[Any, ...]
+    keys: tuple[str, ...]
+    skipped: tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    pixels: torch.Tensor
+    original_hw: tuple[int, int]
+    target: Any
+    key: str
+
+
+class _PreparedDataset(TorchDataset[Any]):
+    """Decodes, augments and prepares single samples; runs in the workers."""
+
+    def __init__(
+        self, dataset: Dataset, preprocess: Preprocess, on_error: OnError, augment: Callable[[Sample], Sample] | None, seed: int
+    ) -> None:
+        self.dataset, self.preprocess, self.on_error, self.augment, self.seed = dataset, preprocess, on_error, augment, seed
+
+    def __getitem__(self, index: Index) -> _Prepared | Fault:
+        epoch, position = index
+        try:
+            sample = self.dataset[position]
+        except ImageError as error:
+            if self.on_error == "raise":
+                raise
+            return Fault(self.dataset.records[position].key, error.reason, whole=True)
+        if self.augment is not None:
+            # a sample's randomness depends on seed, epoch and position alone: not on workers, batches or resuming
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(hash((self.seed, epoch, position)) & 0x7FFF_FFFF_FFFF_FFFF)
+                sample = self.augment(sample)
+        height, width = sample.image.shape[:2]
+        return _Prepared(self.preprocess(sample.image), (height, width), sample.target, sample.key)
+
+
+@dataclass(frozen=True)
+class _Collate:
+    preprocess: Preprocess
+
+    def __call__(self, items: Sequence[_Prepared | Fault]) -> Batch:
+        good = [item for item in items if isinstance(item, _Prepared)]
+        images = self.preprocess.collate([item.pixels for item in good], [item.original_hw for item in good]) if good else None
+        skipped = tuple(item for item in items if isinstance(item, Fault))
+        return Batch(images, tuple(item.target for item in good), tuple(item.key for item in good), skipped)
+
+
+def evaluation_loader(
+    dataset: Dataset, preprocess: Preprocess, batch_size: int, workers: int, on_error: OnError = "raise", rank: int = 0, processes: int = 1
+) -> DataLoader[Any]:
+    """Return batches over the manifest in its order, every sample exactly once over all processes.
+
+    Pictures are not padded up to equal shares: process r takes the samples r, r + processes, …
+    """
+    own = list(range(rank, len(dataset), processes))
+    batches = [[(0, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
+    return _loader(_PreparedDataset(dataset, preprocess, on_error, None, 0), batches, workers)
+
+
+def training_loader(
+    dataset: Dataset,
+    preprocess: Preprocess,
+    plan: TrainingPlan,
+    workers: int,
+    on_error: OnError,
+    augment: Callable[[Sample], Sample],
+    start: int = 0,
+) -> DataLoader[Any]:
+    """Return one stream of augmented batches over all epochs, from batch number `start` on."""
+    prepared = _PreparedDataset(dataset, preprocess, on_error, augment, plan.seed)
+    return _loader(prepared, _From(plan, start), workers)
+
+
+def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        prepared,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_Collate(prepared.preprocess),
+        pin_memory=False,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Which samples make which batch: fixed by the seed, shuffled anew every epoch, shared out over processes.
+
+    A last batch of one sample (which batch-norm can't train on) joins the batch before it; no sample is left out.
+    """
+
+    samples: int
+    epochs: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of one process in an epoch."""
+        together = self.batch_size * self.processes
+        whole, rest = divmod(self.samples, together)
+        return max(1, whole + (rest > self.processes))
+
+    def epoch(self, epoch: int) -> list[list[Index]]:
+        """Return this process's batches of an epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = cast(list[int], torch.randperm(self.samples, generator=generator).tolist())
+        count, together = self.batches_per_epoch, self.batch_size * self.processes
+        chunks = [order[number * together : (number + 1) * together] for number in range(count - 1)]
+        chunks.append(order[(count - 1) * together :])
+        return [[(epoch, position) for position in chunk[self.rank :: self.processes]] for chunk in chunks]
+
+
+@dataclass(frozen=True)
+class _From:
+    plan: TrainingPlan
+    start: int
+
+    def __len__(self) -> int:
+        return self.plan.epochs * self.plan.batches_per_epoch - self.start
+
+    def __iter__(self) -> Iterator[list[Index]]:
+        first, skip = divmod(self.start, self.plan.batches_per_epoch)
+        for epoch in range(first, self.plan.epochs):
+            yield from self.plan.epoch(epoch)[skip if epoch == first else 0 :]
+
+
+def pick_batch_size(batch_size: int | None, preprocess: Preprocess) -> int:
+    """Return the evaluation batch: about as many pixels as 32 pictures of 224 × 224.
+
+    Raises:
+        InputError: below 1.
+    """
+    if batch_size is None:
+        height, width = preprocess.size_hw
+        return min(256, max(1, 32 * 224 * 224 // (height * width)))
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; expected 1 or more")
+    return batch_size

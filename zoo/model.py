@@ -1,0 +1,386 @@
+"""A trunk and its head: build, call, freeze, save, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zoo.backbones import BACKBONES, Backbone
+from zoo.errors import InputError, WeightsError
+from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
+from zoo.task import Features, Head, HeadSpec, Task, get_task
+from zoo.weights import Weights
+from zoo.weights.files import is_path, load_file_weights, read_state
+from zoo.weights.fit import fit_weights
+
+CONTRACT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Enough to rebuild a model.
+
+    Attributes:
+        backbone: the trunk's name.
+        task: the task's name.
+        classes: names by index.
+        options: the task's options, all of them.
+        preprocess: how pictures are prepared.
+        norm_eps: the trunk's batch-norm epsilon where weights demand another than its own.
+        freeze: "none", "trunk" or "stages=N".
+        weights: where the parameters came from before any training here.
+    """
+
+    backbone: str
+    task: str
+    classes: tuple[str, ...]
+    options: dict[str, Any]
+    preprocess: Preprocess
+    norm_eps: float | None = None
+    freeze: str = "none"
+    weights: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as it stands in model.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Read the config back from model.json."""
+        known = dict(values)
+        known["classes"] = tuple(known["classes"])
+        known["preprocess"] = Preprocess.from_dict(known["preprocess"])
+        return cls(**known)
+
+
+class Model(nn.Module):
+    """One trunk with the head of one task.
+
+    Calling it with pictures answers in the task's convention; with pictures and targets it answers named losses, in
+    training and in evaluation mode alike. Pictures are RGB, uint8 0–255 or float 0–1: the model normalises them itself.
+
+    Attributes:
+        config: enough to rebuild the model.
+        preprocess: the only preprocessing; the model has applied it to everything but a plain batch.
+        metadata: what travels with the model: distance and threshold of embeddings, training summary, scores.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the model with fresh parameters; `zoo.build` is the way in."""
+        super().__init__()
+        self.config = config
+        self.preprocess = config.preprocess
+        task = get_task(config.task)
+        definition = BACKBONES[config.backbone]
+        self.backbone: Backbone = definition.create()
+        levels = self.backbone.levels
+        if len(levels) < task.min_levels:
+            raise InputError(
+                f"the task {task.name} needs a backbone with at least {task.min_levels} levels; {config.backbone} has {len(levels)}"
+            )
+        options = task.parse_options(config.options)
+        head = task.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
+        self.heads = nn.ModuleDict({config.task: head})
+        self.metadata: dict[str, Any] = dict(task.metadata(options))
+        self.register_buffer("_mean", torch.tensor(self.preprocess.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(self.preprocess.std).view(1, 3, 1, 1), persistent=False)
+        self._mean: Tensor
+        self._std: Tensor
+        if config.norm_eps is not None:
+            _set_norm_eps(self.backbone, config.norm_eps)
+        self._frozen = freeze(self.backbone, config.freeze)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The user's class names by index; no background among them."""
+        return self.config.classes
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.config.task
+
+    @property
+    def backbone_name(self) -> str:
+        """The trunk's name in the registry."""
+        return self.config.backbone
+
+    @property
+    def head(self) -> Head:
+        """The head of the model's task."""
+        head = self.heads[self.config.task]
+        assert isinstance(head, Head)
+        return head
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self._mean.device
+
+    def features(self, batch: ImageBatch) -> Features:
+        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}."""
+        pixels = as_float(batch.pixels)
+        features: Features = self.backbone((pixels - self._mean) / self._std)
+        return features
+
+    def forward(self, images: ImageBatch | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+        """Answer in the task's convention, or, with targets, with named losses.
+
+        Args:
+            images: [B, 3, H, W], a list of pictures of any size, or a prepared batch.
+            targets: as the task's loss takes them: [B] int64 (classification, faces), or a list of
+                `{"boxes": [N, 4] xyxy in pixels of the pictures as given, "labels": [N]}`.
+
+        Raises:
+            InputError: pictures that aren't RGB in 0–255 uint8 or 0–1 float.
+        """
+        batch = self.preprocess.batch(images).to(self.device)
+        features = self.features(batch)
+        if targets is None:
+            return self.head(features, batch)
+        return self.head.loss(features, batch, targets)
+
+    def train(self, mode: bool = True) -> Model:
+        """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics do not move."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def _set_norm_eps(backbone: nn.Module, eps: float) -> None:
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
+def freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
+    """Stop the training of a part of a trunk.
+
+    Args:
+        backbone: the trunk.
+        what: "none"; "trunk" for all of it; "stages=N" for the stem and the first N stages.
+
+    Returns:
+        The frozen modules, which are to stay in evaluation mode.
+
+    Raises:
+        InputError: none of the above, or more stages than there are.
+    """
+    stages = backbone.stages()
+    if what == "none":
+        return ()
+    count = re.fullmatch(r"stages=(\d+)", what)
+    if what != "trunk" and (count is None or int(count[1]) >= len(stages)):
+        raise InputError(f"freeze is {what!r}; expected 'none', 'trunk', or 'stages=N' with N up to {len(stages) - 1}")
+    frozen = (backbone,) if count is None else tuple(module for stage in stages[: int(count[1]) + 1] for module in stage)
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def build(
+    backbone: str,
+    task: str = "classification",
+    *,
+    classes: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    weights: str | Path | None = None,
+    freeze: str = "none",
+    pretrained: bool = False,
+    checkpoint_path: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Model:
+    """Build a model: a trunk from the registry with the head of a task.
+
+    Args:
+        backbone: a name of `zoo.list_backbones()`.
+        task: a name of `zoo.list_tasks()`.
+        classes: the user's class names, counted from 0, without background.
+        num_classes: their number, where names don't matter. Without either, the weights' own classes are kept.
+        weights: None (random), "default", a timm tag, a torchvision weights name, or a file or folder.
+        freeze: "none", "trunk", or "stages=N".
+        pretrained: timm's way to say `weights="default"`.
+        checkpoint_path: timm's way to say `weights=path`.
+        say: told what was left fresh; by default it goes to the log of "zoo".
+        **options: the task's options, see `zoo.info(task)`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        UnknownNameError: an unknown backbone, task, option or weights name.
+        InputError: options that contradict each other.
+        WeightsError: weights that can't be read or do not fit.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.build("resnet20", task="classification", classes=["cat", "dog"])
+        >>> model.classes
+        ('cat', 'dog')
+    """
+    definition, definition_task = BACKBONES[backbone], get_task(task)
+    parsed = definition_task.parse_options(options)
+    weights = _one_of(weights, checkpoint_path, pretrained)
+    loaded = None if weights is None else find_weights(weights, backbone, task)
+    names = class_names(classes, num_classes, loaded, definition_task)
+    native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
+    config = ModelConfig(
+        backbone=backbone,
+        task=task,
+        classes=names,
+        options=asdict(parsed),
+        preprocess=definition_task.preprocess(native, parsed),
+        norm_eps=loaded.norm_eps if loaded is not None else None,
+        freeze=freeze,
+        weights=loaded.origin if loaded is not None else None,
+    )
+    model = Model(config)
+    if loaded is not None:
+        fit_weights(model, loaded, say)
+    return model.eval()
+
+
+def _one_of(weights: str | Path | None, checkpoint_path: str | Path | None, pretrained: bool) -> str | Path | None:
+    given = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
+    if len(given) > 1:
+        raise InputError("weights, checkpoint_path and pretrained say the same thing; give one of them")
+    return given[0] if given else None
+
+
+def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
+    """Load weights by file, folder or name.
+
+    Raises:
+        WeightsError: they can't be found, read or converted.
+        UnknownNameError: no weights of this name.
+    """
+    if is_path(weights):
+        return load_file_weights(Path(weights).expanduser(), backbone)
+    from zoo.weights.named import load_named_weights  # brings torchvision's and timm's tables
+
+    return load_named_weights(str(weights), backbone, task)
+
+
+def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
+    """Settle the class names: given, counted, the weights' own, or the task's default.
+
+    Raises:
+        InputError: names that repeat, or that contradict `num_classes`.
+    """
+    if classes is not None:
+        names = tuple(str(name) for name in classes)
+        if isinstance(classes, str) or len(set(names)) < len(names) or not names:
+            raise InputError(f"classes is {classes!r}; expected a list of different names")
+        if num_classes not in (None, len(names)):
+            raise InputError(f"num_classes is {num_classes} but classes has {len(names)} names")
+        return names
+    if weights is not None and weights.task == task.name and num_classes in (None, weights.num_classes):
+        return weights.classes or unnamed(weights.num_classes)
+    if num_classes is not None:
+        if num_classes < 0 or (num_classes == 0 and task.default_classes()):
+            raise InputError(f"num_classes is {num_classes}; expected 1 or more")
+        return unnamed(num_classes)
+    return task.default_classes()
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """Return the names of classes that have none: their indices."""
+    return tuple(str(index) for index in range(count))
+
+
+def save(model: Model, folder: str | Path) -> Path:
+    """Write `weights.safetensors` and `model.json` into a folder, which appears whole or not at all.
+
+    Args:
+        model: what to save.
+        folder: where to; an existing saved model there is replaced, anything else is not touched.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the folder exists and holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model.json").is_file())):
+        raise InputError(f"{folder} exists and is not a saved model; choose another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        draft.chmod(0o755)
+        tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(tensors, draft / "weights.safetensors")
+        content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), "metadata": model.metadata}
+        (draft / "model.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        _replace_folder(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _replace_folder(draft: Path, folder: Path) -> None:
+    if not folder.exists():
+        os.rename(draft, folder)
+        return
+    # a folder with content can't be renamed over: the old one steps aside first
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.rename(folder, aside / "old")
+    os.rename(draft, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def load(folder: str | Path) -> Model:
+    """Rebuild a saved model exactly.
+
+    Args:
+        folder: what `zoo.save` wrote, or a finished run that holds one as `model/`.
+
+    Raises:
+        InputError: no saved model there, or one of another contract version.
+        WeightsError: the weights don't belong to the description.
+    """
+    folder = model_folder(folder)
+    path = folder / "model.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("contract")
+        metadata = content.pop("metadata")
+        if version != CONTRACT_VERSION:
+            raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
+        model = Model(ModelConfig.from_dict(content))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
+    state = read_state(folder / "weights.safetensors")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{folder}: weights.safetensors does not belong to model.json: {error}") from error
+    model.metadata = metadata
+    return model.eval()
+
+
+def model_folder(folder: str | Path) -> Path:
+    """Return the folder of a saved model, given it or the run that holds it.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(folder).expanduser()
+    for candidate in (folder, folder / "model"):
+        if (candidate / "model.json").is_file():
+            return candidate
+    hint = " The run has not finished: continue it with --resume." if (folder / "recipe.toml").is_file() else ""
+    raise InputError(f"{folder}: no saved model there (no model.json in it or in its folder model/).{hint}")

@@ -1,0 +1,170 @@
+"""One predictor for every task: pictures, folders, videos, cameras and arrays in, one result per picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo import images
+from zoo.data import Dataset, OnError, Record, picture_files
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.hardware import autocast, pick_device, pick_inference_precision, place
+from zoo.loader import pick_batch_size
+from zoo.model import Model
+from zoo.progress import Progress
+from zoo.recipe import Precision
+from zoo.task import Prediction, get_task
+
+Source = str | Path | int | NDArray[np.uint8] | Iterable[Any]
+_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on its way through the predictor: RGB uint8 [H, W, 3] and where it came from."""
+
+    image: NDArray[np.uint8]
+    key: str
+
+
+def predict(
+    model: Model,
+    source: Source,
+    *,
+    batch_size: int | None = None,
+    precision: Precision = "auto",
+    device: str = "auto",
+    on_error: OnError = "raise",
+    skipped: list[Fault] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Prediction]:
+    """Answer for pictures, one result each, in their order.
+
+    Args:
+        model: any model of the zoo; it is moved to `device` and set to evaluation mode.
+        source: a picture file, a folder (searched whole), a video file, a camera number, an RGB array [H, W, 3] uint8, a data
+            set, or an iterable of these.
+        batch_size: pictures at once; None for what suits their size (1 for a camera).
+        precision: "auto" is fp32.
+        device: "auto" or a torch device.
+        on_error: "skip" leaves out pictures that can't be read.
+        skipped: receives what was left out.
+        progress: where the bar is drawn; None for nowhere.
+
+    Yields:
+        `Classification`, `Detections` or `Faces`; coordinates are pixels of the original picture.
+
+    Raises:
+        InputError: a source that is none of the above; nothing there.
+        ImageError: a picture can't be read and `on_error` is "raise".
+    """
+    if batch_size is None and isinstance(source, int):
+        batch_size = 1
+    frames, total = _frames(source, on_error, skipped if skipped is not None else [])
+    size = pick_batch_size(batch_size, model.preprocess)
+    return _run(model, frames, total, size, pick_inference_precision(precision), device, progress or Progress(enabled=False))
+
+
+def _run(
+    model: Model, frames: Iterator[Frame], total: int, batch_size: int, precision: Precision, device: str, progress: Progress
+) -> Iterator[Prediction]:
+    place(model, pick_device(device))
+    model.eval()
+    task, preprocess = get_task(model.task), model.preprocess
+    progress.begin("predicting", total)
+    while chunk := list(islice(frames, batch_size)):
+        batch = preprocess.collate([preprocess(frame.image) for frame in chunk], [frame.image.shape[:2] for frame in chunk])
+        with torch.inference_mode(), autocast(precision, model.device):
+            answers = task.split(model(batch))
+        for answer, frame in zip(answers, chunk, strict=True):
+            progress.advance()
+            yield task.prediction(answer, frame.image, frame.key, model.classes)
+
+
+def _frames(source: Source, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
+    """Return the pictures of a source and their number (0 where it isn't known)."""
+    if isinstance(source, bool):
+        raise InputError("the source is a boolean; expected a picture, folder, video, camera number or arrays")
+    if isinstance(source, int):
+        return _video(source, f"camera {source}"), 0
+    if isinstance(source, np.ndarray):
+        return iter([Frame(_checked(source, "array"), "array")]), 1
+    if isinstance(source, str | Path):
+        return _path(Path(source).expanduser(), on_error, skipped)
+    if isinstance(source, Dataset):
+        return _guarded(((record.key, partial(_image_of, record)) for record in source.records), on_error, skipped), len(source)
+    return _several(source, on_error, skipped), len(source) if isinstance(source, Sequence) else 0
+
+
+def _path(path: Path, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
+    if path.is_dir():
+        files = picture_files(path)
+        if not files:
+            raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
+        return _guarded(((str(file), partial(images.read, file)) for file in files), on_error, skipped), len(files)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. It is relative to {Path.cwd()}")
+    if path.suffix.lower() in _VIDEOS:
+        return _video(str(path), str(path)), 0
+    return _guarded([(str(path), partial(images.read, path))], on_error, skipped), 1
+
+
+def _guarded(items: Iterable[tuple[str, Callable[[], NDArray[np.uint8]]]], on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:
+    for key, load in items:
+        try:
+            yield Frame(load(), key)
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            skipped.append(Fault(key, error.reason, whole=True))
+
+
+def _image_of(record: Record) -> NDArray[np.uint8]:
+    return record.load().image
+
+
+def _several(sources: Iterable[Any], on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:
+    for index, item in enumerate(sources):
+        if isinstance(item, np.ndarray):
+            yield Frame(_checked(item, f"array {index}"), f"array {index}")
+        elif hasattr(item, "image") and hasattr(item, "key"):
+            yield Frame(_checked(item.image, str(item.key)), str(item.key))
+        else:
+            yield from _frames(item, on_error, skipped)[0]
+
+
+def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"{key} is {image.dtype} of shape {image.shape}; expected uint8 [H, W, 3], RGB")
+    return image
+
+
+def _video(source: str | int, name: str) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise DataError(f"{name} can't be opened as a video")
+    return _video_frames(capture, name)
+
+
+def _video_frames(capture: cv2.VideoCapture, name: str) -> Iterator[Frame]:
+    try:
+        index = 0
+        while True:
+            good, frame = capture.read()
+            if not good:
+                break
+            yield Frame(np.ascontiguousarray(frame[:, :, ::-1]), f"{name}#{index}")
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise DataError(f"{name} holds no frames that can be read")

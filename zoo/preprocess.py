@@ -1,0 +1,221 @@
+"""From a decoded picture to what the network is fed: the only implementation, saved with every model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from zoo.errors import InputError
+
+Picture = NDArray[np.uint8] | Tensor
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_INTERPOLATION = {"bilinear": tvf.InterpolationMode.BILINEAR, "bicubic": tvf.InterpolationMode.BICUBIC}
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Pictures that have passed through `Preprocess`, ready for the trunk.
+
+    Attributes:
+        pixels: [B, 3, H, W], RGB, uint8 0–255 or float 0–1, not normalised; padded at the right and bottom.
+        sizes_hw: height and width of each picture inside `pixels`.
+        original_sizes_hw: height and width before preprocessing; answers are given in these coordinates.
+    """
+
+    pixels: Tensor
+    sizes_hw: tuple[tuple[int, int], ...]
+    original_sizes_hw: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.sizes_hw)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
+        """Return the batch with its pixels on `device`."""
+        return ImageBatch(self.pixels.to(device, non_blocking=non_blocking), self.sizes_hw, self.original_sizes_hw)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Size policy, interpolation, crop and normalisation of one model.
+
+    Attributes:
+        policy: "crop" scales the shorter side to size / crop_pct and cuts the centre (ImageNet evaluation);
+            "squash" scales both sides to `size_hw`; "fit" scales until the shorter side is `size_hw[0]` or the longer one
+            `size_hw[1]`, keeping the aspect ratio (torchvision's Faster R-CNN).
+        size_hw: height and width; for "fit" the shorter side and the limit of the longer one.
+        crop_pct: for "crop", the part of the scaled side that is kept.
+        interpolation: "bilinear" or "bicubic".
+        antialias: low-pass before shrinking, as PIL does. torchvision's detectors were trained without.
+        mean: of RGB in 0–1, subtracted inside the model.
+        std: of RGB in 0–1, divided by inside the model.
+    """
+
+    policy: Literal["crop", "squash", "fit"] = "crop"
+    size_hw: tuple[int, int] = (224, 224)
+    crop_pct: float = 0.875
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            InputError: unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], std not positive.
+        """
+        if self.policy not in ("crop", "squash", "fit"):
+            raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
+        if self.interpolation not in _INTERPOLATION:
+            raise InputError(f"preprocess: interpolation is {self.interpolation!r}; expected 'bilinear' or 'bicubic'")
+        if len(self.size_hw) != 2 or min(self.size_hw) < 1:
+            raise InputError(f"preprocess: size_hw is {self.size_hw}; expected two numbers of pixels, 1 or more")
+        if not 0 < self.crop_pct <= 1:
+            raise InputError(f"preprocess: crop_pct is {self.crop_pct}; expected a part above 0 and up to 1")
+        if min(self.std) <= 0:
+            raise InputError(f"preprocess: std is {self.std}; expected three numbers above 0")
+
+    @property
+    def pads(self) -> bool:
+        """Whether pictures of one batch differ in size and are padded to the largest."""
+        return self.policy == "fit"
+
+    def resized_hw(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size a picture of height × width is scaled to, before any crop."""
+        if self.policy == "squash":
+            return self.size_hw
+        if self.policy == "fit":
+            scale = min(self.size_hw[0] / min(height, width), self.size_hw[1] / max(height, width))
+            # floor, as torch.nn.functional.interpolate does with a scale factor; never less than a pixel
+            return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+        # timm's and torchvision's rule: the shorter side to size / crop_pct, the other one truncated
+        short = math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
+        if height <= width:
+            return short, max(1, int(short * width / height))
+        return max(1, int(short * height / width)), short
+
+    def __call__(self, image: Picture) -> Tensor:
+        """Scale and crop one picture.
+
+        Args:
+            image: [H, W, 3] uint8 array, or [3, H, W] tensor, uint8 0–255 or float 0–1, RGB.
+
+        Returns:
+            [3, h, w] in the same value range; "fit" always answers float 0–1, so that nothing is rounded twice.
+        """
+        pixels = to_chw(image)
+        height, width = pixels.shape[-2:]
+        target = self.resized_hw(height, width)
+        if self.policy == "fit":
+            pixels = as_float(pixels)
+        if target != (height, width):
+            mode = _INTERPOLATION[self.interpolation]
+            pixels = tvf.resize(pixels, list(target), interpolation=mode, antialias=self.antialias)
+        if self.policy == "crop":
+            pixels = tvf.center_crop(pixels, list(self.size_hw))
+        return pixels
+
+    def batch(self, images: ImageBatch | Tensor | Sequence[Picture]) -> ImageBatch:
+        """Bring whatever a caller hands over into one batch.
+
+        A prepared `ImageBatch` passes unchanged. A tensor [B, 3, H, W] passes unscaled under "crop" and "squash" (its size is the
+        caller's choice); every other picture is scaled by the size policy.
+
+        Raises:
+            InputError: not RGB pictures, an empty batch, or values that look normalised.
+        """
+        if isinstance(images, ImageBatch):
+            return images
+        if isinstance(images, Tensor) and images.ndim == 4 and not self.pads:
+            check_pixels(images)
+            sizes = tuple([(images.shape[2], images.shape[3])] * len(images))
+            return ImageBatch(images, sizes, sizes)
+        if len(images) == 0:
+            raise InputError("the batch is empty: expected at least one picture")
+        originals = [to_chw(image) for image in images]
+        return self.collate([self(image) for image in originals], [tuple(image.shape[-2:]) for image in originals])
+
+    def collate(self, prepared: Sequence[Tensor], original_sizes_hw: Sequence[tuple[int, ...]]) -> ImageBatch:
+        """Stack prepared pictures [3, h, w] into one batch, padding with the mean, which normalises to nought."""
+        sizes = tuple((image.shape[1], image.shape[2]) for image in prepared)
+        originals = tuple((size[0], size[1]) for size in original_sizes_hw)
+        if len(set(sizes)) == 1 and not self.pads:
+            return ImageBatch(torch.stack(list(prepared)), sizes, originals)
+        # a multiple of 32 lets every level of a feature pyramid divide evenly (torchvision's GeneralizedRCNNTransform)
+        height = math.ceil(max(size[0] for size in sizes) / 32) * 32
+        width = math.ceil(max(size[1] for size in sizes) / 32) * 32
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=prepared[0].device)
+        pixels = mean.view(1, 3, 1, 1).repeat(len(prepared), 1, height, width)
+        for row, image in zip(pixels, prepared, strict=True):
+            row[:, : image.shape[1], : image.shape[2]] = as_float(image)
+        return ImageBatch(pixels, sizes, originals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the policy as it stands in model.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        """Read the policy back from model.json."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def to_chw(image: Picture) -> Tensor:
+    """Return a picture as a [3, H, W] tensor, sharing memory where it can.
+
+    Raises:
+        InputError: not three channels, or a dtype that is neither uint8 nor float.
+    """
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise InputError(f"a picture tensor has the shape {tuple(image.shape)}; expected [3, H, W], RGB")
+        check_pixels(image)
+        return image
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(f"a picture array has the shape {array.shape}; expected [H, W, 3], RGB")
+    if array.dtype != np.uint8:
+        raise InputError(f"a picture array has the dtype {array.dtype}; expected uint8, 0 to 255")
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def check_pixels(images: Tensor) -> None:
+    """Refuse a tensor that can't be RGB pictures in 0–255 uint8 or 0–1 float.
+
+    Raises:
+        InputError: wrong number of channels, wrong dtype, or values outside 0–1 (already normalised, or 0–255 in float).
+    """
+    if images.ndim not in (3, 4) or images.shape[-3] != 3:
+        raise InputError(f"pictures have the shape {tuple(images.shape)}; expected [B, 3, H, W] or [3, H, W], RGB")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise InputError(f"pictures have the dtype {images.dtype}; expected uint8 (0–255) or float (0–1)")
+    if torch.compiler.is_compiling() or images.is_meta or images.numel() == 0:
+        return
+    low, high = (float(bound) for bound in images.detach().aminmax())
+    # bicubic scaling of floats overshoots 0–1 a little; normalised pictures lie far outside
+    if low < -0.25 or high > 1.25 or not math.isfinite(high - low):
+        raise InputError(
+            f"float pictures range from {low:.3g} to {high:.3g}; expected 0–1, not normalised "
+            "(the model normalises by itself; for 0–255 pass uint8)"
+        )
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """Return pixels as floats in 0–1."""
+    if pixels.dtype == torch.uint8:
+        return pixels.to(torch.float32) / 255
+    return pixels

@@ -1,0 +1,192 @@
+"""The Task contract: everything that one task adds to a trunk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from zoo.backbones import Features as Features
+from zoo.backbones import Level as Level
+from zoo.data import Dataset, Sample, Scheme
+from zoo.errors import UnknownNameError
+from zoo.preprocess import ImageBatch, Preprocess
+from zoo.registry import Registry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as PILImage
+
+    from zoo.recipe import Recipe
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head is built from.
+
+    Attributes:
+        levels: the trunk's levels, deepest last.
+        num_classes: the user's classes (no background); 0 where the task works without.
+        options: the task's options.
+        preprocess: the model's preprocessing (a head may need sizes; it never applies it).
+    """
+
+    levels: tuple[Level, ...]
+    num_classes: int
+    options: Any
+    preprocess: Preprocess
+
+
+class Head(nn.Module, ABC):
+    """From features to the task's answer, and from features and targets to losses."""
+
+    @abstractmethod
+    def forward(self, features: Features, batch: ImageBatch) -> Any:
+        """Answer in the task's own convention (logits, list of boxes, embeddings); coordinates are the original picture's."""
+
+    @abstractmethod
+    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+        """Return named scalar losses, in training and evaluation mode alike; targets are in original coordinates."""
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """What a metric found.
+
+    Attributes:
+        scores: name to value; None where the data doesn't support the score.
+        per_class: class name to its own scores.
+        details: anything else worth keeping, JSON-ready (confusion matrix, folds, …).
+    """
+
+    scores: Mapping[str, float | None]
+    per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Metric(Protocol):
+    """Accumulates over batches, merges over processes, computes once."""
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Take one batch: one answer (as `Task.split` gives), target and key per sample."""
+
+    def state(self) -> Any:
+        """Return what was accumulated, picklable."""
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Replace what was accumulated by the union of several states, its own among them, independent of their order."""
+
+    def compute(self) -> MetricResult:
+        """Compute the scores."""
+
+
+class Prediction(Protocol):
+    """One picture's answer, for people and programs."""
+
+    @property
+    def key(self) -> str:
+        """Where the picture came from."""
+
+    def plot(self) -> PILImage:
+        """Draw the answer on the picture."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer, JSON-ready."""
+
+
+class Task(ABC):
+    """One task: options, head, data formats, targets, metrics, predictions, recipe.
+
+    Attributes:
+        name: as in `zoo.build(…, task=name)`.
+        min_levels: how many levels a trunk must offer.
+        open_set: whether evaluation data has classes of its own, unknown to the model.
+        primary_score: the score by which checkpoints are compared (higher is better).
+        options: frozen dataclass of the head's build options, with defaults.
+        recipe: frozen dataclass of training settings, with tested defaults.
+        schemes: the data formats.
+    """
+
+    name: ClassVar[str]
+    min_levels: ClassVar[int] = 1
+    open_set: ClassVar[bool] = False
+    primary_score: ClassVar[str]
+    options: ClassVar[type[Any]]
+    recipe: ClassVar[type[Recipe]]
+    schemes: ClassVar[Registry[Scheme]]
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def preprocess(self, native: Preprocess, options: Any) -> Preprocess:
+        """Return how pictures are prepared for this task on a trunk whose own (classification) preprocessing is `native`."""
+
+    @abstractmethod
+    def head(self, spec: HeadSpec) -> Head:
+        """Build the head with fresh parameters."""
+
+    def default_classes(self) -> tuple[str, ...]:
+        """Return the classes of a model that is built without any: none."""
+        return ()
+
+    def metadata(self, options: Any) -> dict[str, Any]:
+        """Return what users of the outputs must know (for faces: distance and threshold)."""
+        return {}
+
+    def parse_options(self, values: Mapping[str, Any]) -> Any:
+        """Build the options from keywords.
+
+        Raises:
+            UnknownNameError: an option that the task doesn't have.
+        """
+        known = {option.name for option in fields(self.options)}
+        for name in values:
+            if name not in known:
+                raise UnknownNameError(f"option of the task {self.name}:", name, {*known, "freeze"})
+        return self.options(**values)
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+        """Return the training augmentation; it may use torch's global random generator (seeded per sample by the loader)."""
+
+    @abstractmethod
+    def collate_targets(self, targets: Sequence[Any]) -> Any:
+        """Bring the targets of a batch into the form `Head.loss` takes (tensors on the CPU)."""
+
+    @abstractmethod
+    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
+        """Return the data with each label i replaced by new_index[i], and with `classes` as its classes."""
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def split(self, answers: Any) -> list[Any]:
+        """Cut a batch's answer into one per picture: float32 NumPy arrays (or dicts of arrays) on the CPU."""
+
+    @abstractmethod
+    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+        """Return a fresh metric for the (relabelled) data and a model with these classes."""
+
+    @abstractmethod
+    def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
+        """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+
+TASKS: Registry[type[Task]] = Registry("task", package="zoo.tasks", entry_points="zoo.tasks")
+
+
+def get_task(name: str) -> Task:
+    """Return a task by name.
+
+    Raises:
+        UnknownNameError: no such task; the nearest ones are listed.
+    """
+    return TASKS[name]()

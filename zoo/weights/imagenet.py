@@ -1,0 +1,23 @@
+"""ImageNet's thousand classes: readable names, and the synsets that its folders are called by."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+
+from timm.data import ImageNetInfo
+from torchvision.models import ResNet50_Weights
+
+
+@functools.cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """Return the WordNet ids ("n01440764", …) in the order of the classifier's outputs."""
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the class names of torchvision's weights; names that stand for two classes carry their synset."""
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    count = Counter(names)
+    return tuple(name if count[name] == 1 else f"{name} ({synset})" for name, synset in zip(names, imagenet_synsets(), strict=True))
