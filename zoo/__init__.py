@@ -1,0 +1,73 @@
+"""A multi-task vision model zoo: one ResNet trunk, every task, the same five verbs.
+
+Everything here loads when it is first used, so that `import zoo` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.backbones import list_backbones
+    from zoo.benchmarks.harness import bench
+    from zoo.description import info
+    from zoo.errors import ZooError
+    from zoo.evaluation import Scores, evaluate
+    from zoo.model import Model, build, load, save
+    from zoo.model import build as create_model
+    from zoo.prediction import predict
+    from zoo.task import list_tasks
+    from zoo.training import Run, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Model": "zoo.model",
+    "Run": "zoo.training",
+    "Scores": "zoo.evaluation",
+    "ZooError": "zoo.errors",
+    "bench": "zoo.benchmarks.harness",
+    "build": "zoo.model",
+    "create_model": "zoo.model",
+    "evaluate": "zoo.evaluation",
+    "info": "zoo.description",
+    "list_backbones": "zoo.backbones",
+    "list_tasks": "zoo.task",
+    "load": "zoo.model",
+    "predict": "zoo.prediction",
+    "save": "zoo.model",
+    "train": "zoo.training",
+}
+
+__all__ = [
+    "Model",
+    "Run",
+    "Scores",
+    "ZooError",
+    "bench",
+    "build",
+    "create_model",
+    "evaluate",
+    "info",
+    "list_backbones",
+    "list_tasks",
+    "load",
+    "predict",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), "build" if name == "create_model" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

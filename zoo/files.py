@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from zoo.errors import InputError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -40,3 +44,33 @@ def write_text(path: Path, text: str) -> None:
 
 def _write(file: BinaryIO, text: str) -> None:
     file.write(text.encode("utf-8"))
+
+
+@contextmanager
+def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
+    """Write a folder beside its place, and move it there when everything has gone well.
+
+    Args:
+        folder: where it is to appear.
+        marker: the file by which an older one of the same kind is known, which is replaced; anything else is not touched.
+
+    Yields:
+        The draft, to be written into.
+
+    Raises:
+        InputError: the place is taken by something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
+        raise InputError(f"{folder} exists and holds no {marker}; choose another place, it will not be overwritten")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        draft.chmod(0o755)
+        yield draft
+        if folder.exists():
+            # a folder with content can't be renamed over: the old one steps aside first
+            os.rename(folder, draft.with_name(draft.name + "-old"))
+        os.rename(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)

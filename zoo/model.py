@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
+from zoo.files import draft_folder
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -315,31 +313,12 @@ def save(model: Model, folder: str | Path) -> Path:
         InputError: the folder exists and holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model.json").is_file())):
-        raise InputError(f"{folder} exists and is not a saved model; choose another place")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    with draft_folder(folder, "model.json") as draft:
         tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(tensors, draft / "weights.safetensors")
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), "metadata": model.metadata}
         (draft / "model.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        _replace_folder(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
-
-
-def _replace_folder(draft: Path, folder: Path) -> None:
-    if not folder.exists():
-        os.rename(draft, folder)
-        return
-    # a folder with content can't be renamed over: the old one steps aside first
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.rename(folder, aside / "old")
-    os.rename(draft, folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def load(folder: str | Path) -> Model:

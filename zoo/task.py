@@ -190,3 +190,13 @@ def get_task(name: str) -> Task:
         UnknownNameError: no such task; the nearest ones are listed.
     """
     return TASKS[name]()
+
+
+def list_tasks() -> list[str]:
+    """Return the names of the tasks.
+
+    Example:
+        >>> list_tasks()
+        ['classification', 'detection', 'face']
+    """
+    return TASKS.names()

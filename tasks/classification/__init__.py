@@ -1,0 +1,95 @@
+"""Image classification: pooled features, a linear layer, cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data import Dataset, Sample, Scheme
+from zoo.errors import check_positive
+from zoo.preprocess import Preprocess
+from zoo.recipe import Recipe
+from zoo.registry import Registry
+from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.tasks.classification.augment import Augment
+from zoo.tasks.classification.datasets import SCHEMES
+from zoo.tasks.classification.head import ClassificationHead
+from zoo.tasks.classification.predictions import Classification
+from zoo.tasks.classification.recipe import ClassificationRecipe
+
+
+@dataclass(frozen=True)
+class ClassificationOptions:
+    """Options of `zoo.build(…, task="classification")`.
+
+    Attributes:
+        image_size: height and width of the input in pixels; None for the trunk's own (224 for most, 32 for the CIFAR ResNets).
+        dropout: part of the pooled features that is dropped in training.
+        label_smoothing: share of the target spread over all classes, in the loss.
+    """
+
+    image_size: int | None = None
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1."""
+        if self.image_size is not None:
+            check_positive("classification", image_size=self.image_size)
+
+
+@TASKS.register("classification")
+class ClassificationTask(Task):
+    """One class per picture."""
+
+    name = "classification"
+    primary_score = "top1"
+    options = ClassificationOptions
+    recipe: ClassVar[type[Recipe]] = ClassificationRecipe
+    schemes: ClassVar[Registry[Scheme]] = SCHEMES
+
+    def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
+        """Keep the trunk's own, at another size if one is asked for."""
+        return native if options.image_size is None else replace(native, size_hw=(options.image_size, options.image_size))
+
+    def head(self, spec: HeadSpec) -> Head:
+        """Build the pooled linear classifier."""
+        return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout, spec.options.label_smoothing)
+
+    def default_classes(self) -> tuple[str, ...]:
+        """Return ImageNet's thousand, as timm builds by default."""
+        from zoo.weights.imagenet import imagenet_classes  # large tables
+
+        return imagenet_classes()
+
+    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+        """Return crops and flips."""
+        return Augment(preprocess, recipe.crop_scale, recipe.flip)
+
+    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
+        """Return the class indices as [B] int64."""
+        return torch.tensor(targets, dtype=torch.int64)
+
+    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
+        """Return the data counted by the model's classes."""
+        return dataset.with_targets(lambda label: new_index[label], classes)
+
+    def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
+        """Return one row of logits per picture."""
+        return list(answers.float().cpu().numpy())
+
+    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+        """Return the counts behind top1, top5, precision, recall, f1 and the confusion matrix."""
+        from zoo.tasks.classification.metrics import ClassificationMetric  # torchmetrics takes seconds to import
+
+        return ClassificationMetric(classes)
+
+    def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
+        """Turn logits into probabilities."""
+        return Classification.from_logits(key, image, answer, classes)

@@ -1,0 +1,165 @@
+"""A suite: which cases are measured, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError, UnknownNameError
+
+_SUITES = Path(__file__).parent / "suites"
+_TABLES = ("options", "recipe", "expect")
+_SUITE_KEYS = ("description", "case")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the report: a task on a trunk, trained on one data set and scored on another.
+
+    Attributes:
+        name: unique in its suite.
+        task: a name of `zoo.list_tasks()`.
+        backbone: a name of `zoo.list_backbones()`.
+        test: the dataset string that is scored and timed.
+        train: the dataset string to train on; None scores the weights as they are.
+        weights: as in `zoo.build`; None for random ones.
+        options: the task's options, as in `zoo.build`.
+        recipe: fields of the task's recipe; the others keep their defaults.
+        batch_size: pictures per call when throughput is measured.
+        expect: score name to the least value; below it the case is a regression.
+    """
+
+    name: str
+    task: str
+    backbone: str
+    test: str
+    train: str | None = None
+    weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 16
+    expect: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Cases that are run and reported together.
+
+    Attributes:
+        name: the file's name without its ending.
+        description: one sentence on what it is for.
+        cases: in the order of the file.
+    """
+
+    name: str
+    description: str
+    cases: tuple[Case, ...]
+
+    def pick(self, names: Sequence[str] | None) -> Suite:
+        """Return the suite with only the named cases, in the order of the file; None keeps them all.
+
+        Raises:
+            UnknownNameError: a name that no case has.
+            InputError: an empty choice.
+        """
+        if names is None:
+            return self
+        known = [case.name for case in self.cases]
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(f"case of the suite {self.name}:", name, known)
+        if not names:
+            raise InputError(f"suite {self.name}: no case was chosen; choose from: {', '.join(known)}")
+        return Suite(self.name, self.description, tuple(case for case in self.cases if case.name in names))
+
+
+def list_suites() -> list[str]:
+    """Return the names of the suites that come with the zoo."""
+    return sorted(path.stem for path in _SUITES.glob("*.toml"))
+
+
+def read_suite(suite: str | Path) -> Suite:
+    """Read a suite.
+
+    Args:
+        suite: the name of a packaged suite ("quick"), or a TOML file of one's own. Data paths in it are relative to the
+            current folder, as on the command line.
+
+    Raises:
+        UnknownNameError: no packaged suite of this name.
+        InputError: no such file, no TOML, or keys and values that are not as `Suite` and `Case` say.
+    """
+    path = Path(suite).expanduser()
+    if not isinstance(suite, Path) and path.suffix != ".toml" and path.name == suite:
+        if suite not in list_suites():
+            raise UnknownNameError("suite", suite, list_suites(), f"Known: {', '.join(list_suites())}; or give a .toml file.")
+        path = _SUITES / f"{suite}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"suite {path}: can't be read ({error.strerror}); expected a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"suite {path}: not a TOML file ({error})") from error
+    return parse_suite(content, path)
+
+
+def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
+    """Turn a TOML file's content into a suite.
+
+    Args:
+        content: what the file holds.
+        path: the file, for its name and for messages.
+
+    Raises:
+        InputError: naming the file, the case and the key that is wrong.
+    """
+    for key in content:
+        if key not in _SUITE_KEYS:
+            raise UnknownNameError(f"key in the suite {path}:", key, _SUITE_KEYS)
+    description = content.get("description", "")
+    if not isinstance(description, str):
+        raise InputError(f"suite {path}: description is {description!r}; expected a text")
+    tables = content.get("case", [])
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"suite {path}: expected one [[case]] table or more")
+    cases = tuple(_parse_case(table, f"suite {path}: case {number}") for number, table in enumerate(tables, start=1))
+    names = [case.name for case in cases]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"suite {path}: several cases are named {', '.join(repeated)}; names must be unique")
+    return Suite(path.stem, description, cases)
+
+
+def _parse_case(table: Mapping[str, Any], where: str) -> Case:
+    name = table.get("name")
+    where += f" ({name})" if isinstance(name, str) else ""
+    known = [key.name for key in fields(Case)]
+    for key, value in table.items():
+        if key not in known:
+            raise UnknownNameError(f"key in {where}:", key, known)
+        _check_value(key, value, where)
+    missing = [key for key in ("name", "task", "backbone", "test") if key not in table]
+    if missing:
+        raise InputError(f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    if table.get("train") is None and table.get("recipe"):
+        raise InputError(f"{where}: recipe is given but train is missing; name the data to train on, or leave out recipe")
+    return Case(**table)
+
+
+def _check_value(key: str, value: Any, where: str) -> None:
+    if key == "batch_size":
+        # a TOML true would pass as the integer 1
+        right, expected = type(value) is int and value > 0, "a whole number above 0"
+    elif key in _TABLES:
+        right, expected = isinstance(value, dict), "a table"
+    else:
+        right, expected = isinstance(value, str) and bool(value), "a text"
+    if not right:
+        raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
+    if key == "expect":
+        for score, bound in value.items():
+            if type(bound) not in (int, float):
+                raise InputError(f"{where}: expect.{score} is {bound!r}; expected a number")

@@ -1,0 +1,42 @@
+"""Pooled features to logits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import InputError
+from zoo.preprocess import ImageBatch
+from zoo.task import Features, Head, Losses
+
+
+class ClassificationHead(Head):
+    """Global average of the deepest level, dropout, one linear layer."""
+
+    class_dependent: ClassVar[tuple[str, ...]] = ("fc.",)
+
+    def __init__(self, channels: int, num_classes: int, dropout: float, label_smoothing: float) -> None:
+        """Build the layer.
+
+        Raises:
+            InputError: no class to tell apart.
+        """
+        super().__init__()
+        if num_classes < 1:
+            raise InputError(f"classification needs at least one class, got {num_classes}; give classes= or num_classes=")
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels, num_classes)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, features: Features, batch: ImageBatch) -> Tensor:
+        """Return logits [B, K]."""
+        deepest = features[next(reversed(features))]
+        logits: Tensor = self.fc(self.dropout(deepest.mean((2, 3))))
+        return logits
+
+    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+        """Return the cross-entropy with targets [B] int64."""
+        logits = self(features, batch).float()
+        return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device), label_smoothing=self.label_smoothing)}

@@ -1,0 +1,150 @@
+"""The flags of every command: typed dataclasses that tyro turns into a command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from zoo.recipe import Precision, Recipe
+
+
+@dataclass(frozen=True)
+class BuildFlags:
+    """Which model to build."""
+
+    task: str = "classification"
+    """What the model is for; see: zoo list"""
+    backbone: str | None = None
+    """The trunk; see: zoo list "*" """
+    weights: str | None = None
+    """default, a timm tag, a torchvision weights name, or a file or folder."""
+    classes: str | None = None
+    """Class names, separated by commas; without it those of the weights or the data."""
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """How to run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    skip_bad: bool = False
+    """Leave out pictures that can't be read and annotations that can't be right, say which, and go on."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Fine-tune a model on your pictures. A run folder holds recipe.toml, metrics.jsonl, checkpoints and the final model."""
+
+    data: str
+    """What to train on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    out: Path | None = None
+    """The run's folder; by default runs/TASK-BACKBONE."""
+    val: str | None = None
+    """What to score on after every epoch."""
+    recipe: Path | None = None
+    """Settings from a TOML file (a run's recipe.toml); flags go before it."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint."""
+    freeze: str = "none"
+    """none, trunk, or stages=N for the stem and the first N stages."""
+
+
+@dataclass(frozen=True)
+class EvalFlags:
+    """Score a trained model (a run or model folder), or weights without a run (--backbone, --weights)."""
+
+    data: str
+    """What to score on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    model: tyro.conf.Positional[Path | None] = None
+    """A run's or saved model's folder."""
+    batch_size: int | None = None
+    """Pictures at once; by default what suits their size."""
+    workers: int | None = None
+    """Loader processes; by default what suits the machine."""
+    precision: Precision = "auto"
+    """Of the matrix work; auto is fp32, so that scores do not depend on the machine."""
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """Answer for pictures, folders, videos or a camera (its number)."""
+
+    inputs: tyro.conf.Positional[tuple[str, ...]]
+    """MODEL SOURCE […]: a run's or model's folder, then what to look at; with --backbone only sources."""
+    out: Path | None = None
+    """Write the drawn pictures and predictions.jsonl into this folder."""
+    batch_size: int | None = None
+    """Pictures at once; by default what suits their size."""
+    precision: Precision = "auto"
+    """Of the matrix work; auto is fp32."""
+
+
+@dataclass(frozen=True)
+class BenchFlags:
+    """Measure accuracy, speed and memory of a suite, and write report.json."""
+
+    suite: tyro.conf.Positional[str] = "quick"
+    """A suite of the zoo, or a TOML file of yours."""
+    out: Path = Path("bench")
+    """Where the report goes."""
+    json: bool = False
+    """Print the report as one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class ListFlags:
+    """List the backbones that match a pattern, and the tasks."""
+
+    pattern: tyro.conf.Positional[str] = "*"
+    """A shell pattern, such as "resnet*"."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class InfoFlags:
+    """Describe a backbone, a task or a saved model."""
+
+    name: tyro.conf.Positional[str]
+    """A backbone's or task's name, or a folder."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
+    """Read the flags of a command.
+
+    Args:
+        kind: a dataclass of flags.
+        command: its name, for the help.
+        argv: what stands after the command.
+    """
+    settings = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
+    return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
+
+
+def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None) -> type[Any]:
+    """Return one dataclass with the flags of a command, of building, of running, of the task's options and of its recipe.
+
+    Its fields are `main`, `build`, `run`, `options` and, where a recipe is given, `recipe`, with that recipe's values as defaults.
+    """
+    flat = tyro.conf.OmitArgPrefixes
+    parts: list[Any] = [
+        ("main", flat[main]),
+        ("build", flat[BuildFlags], field(default_factory=BuildFlags)),
+        ("run", flat[RunFlags], field(default_factory=RunFlags)),
+        ("options", Annotated[flat[options], tyro.conf.arg(help="")], field(default_factory=options)),
+    ]
+    if recipe is not None:
+        parts.append(("recipe", flat[type(recipe)], field(default=recipe)))
+    combined = make_dataclass(name, parts, frozen=True)
+    combined.__doc__ = main.__doc__
+    return combined

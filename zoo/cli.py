@@ -1,0 +1,287 @@
+"""The command line: `zoo train | eval | predict | bench`, and `zoo list | info`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import __version__
+from zoo.errors import InputError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.progress import Progress
+    from zoo.task import Task
+
+_HELP = """usage: zoo COMMAND […]
+
+One ResNet trunk, every task: image classification, object detection, face embedding.
+
+commands:
+  train      fine-tune a model on your pictures
+  eval       score a trained model, or weights without a run
+  predict    answer for pictures, folders, videos or a camera
+  bench      measure accuracy, speed and memory: zoo bench quick
+  list       the backbones and tasks: zoo list "resnet*"
+  info       a backbone, task or saved model: zoo info resnet50
+
+zoo COMMAND --help shows its flags, zoo train --task detection --help those of a task.
+Exit status: 0 all right; 1 something was found wrong; 2 the input is wrong; 130 interrupted."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the words after `zoo`; None for the process's own.
+
+    Returns:
+        The exit status.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP)
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"zoo {__version__}")
+        return 0
+    try:
+        if words[0] not in _COMMANDS:
+            raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(_COMMANDS)}")
+        return _COMMANDS[words[0]](words[1:])
+    except ZooError as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        return 1
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, allow_nan=False))
+
+
+def _task_of(words: list[str], saved: Path | None = None) -> Task:
+    """Return the task that the flags are for: from --task, else from the saved model, else classification."""
+    from zoo.model import model_folder
+    from zoo.task import get_task
+
+    for index, word in enumerate(words):
+        if word.startswith("--task="):
+            return get_task(word.removeprefix("--task="))
+        if word == "--task" and index + 1 < len(words):
+            return get_task(words[index + 1])
+    if saved is not None and saved.is_dir() and "--backbone" not in words:
+        content = json.loads((model_folder(saved) / "model.json").read_text(encoding="utf-8"))
+        return get_task(content["task"])
+    return get_task("classification")
+
+
+def _value_of(flag: str, words: list[str]) -> str | None:
+    for index, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+        if word == flag and index + 1 < len(words):
+            return words[index + 1]
+    return None
+
+
+def _progress(quiet: bool) -> Progress:
+    from zoo.progress import Progress
+
+    return Progress(enabled=not quiet)
+
+
+def _class_list(classes: str | None) -> list[str] | None:
+    return None if classes is None else [name.strip() for name in classes.split(",")]
+
+
+def _model(saved: Path | None, flags: Any, progress: Progress) -> Model:
+    """Load a saved model, or build one from --backbone and --weights."""
+    from zoo.model import build, load
+
+    if saved is not None and flags.build.backbone is not None:
+        raise InputError(f"both the saved model {saved} and --backbone {flags.build.backbone} are given; give one of them")
+    if saved is not None:
+        return load(saved)
+    if flags.build.backbone is None:
+        raise InputError("no model: give a run's or model's folder, or --backbone (with --weights)")
+    return build(
+        flags.build.backbone,
+        flags.build.task,
+        classes=_class_list(flags.build.classes),
+        weights=flags.build.weights,
+        say=progress.say,
+        **asdict(flags.options),
+    )
+
+
+def _train(words: list[str]) -> int:
+    from zoo.arguments import TrainFlags, combine, parse
+    from zoo.data import open_data
+    from zoo.model import build
+    from zoo.recipe import read_toml
+    from zoo.training import train
+
+    task = _task_of(words)
+    file = _value_of("--recipe", words)
+    recipe = task.recipe() if file is None else read_toml(Path(file), task.recipe)
+    flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
+    if flags.build.backbone is None:
+        raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
+    on_error = "skip" if flags.run.skip_bad else "raise"
+    with _progress(flags.run.quiet) as progress:
+        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
+        model = build(
+            flags.build.backbone,
+            task.name,
+            classes=_class_list(flags.build.classes) or data.classes or None,
+            weights=flags.build.weights,
+            freeze=flags.main.freeze,
+            say=progress.say,
+            **asdict(flags.options),
+        )
+        out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
+        run = train(
+            model, data, flags.main.val, flags.recipe, out,
+            resume=flags.main.resume, device=flags.run.device, on_error=on_error, progress=progress,
+        )  # fmt: skip
+    summary = {
+        "folder": str(run.folder),
+        "model": str(run.folder / "model"),
+        "epochs": len(run.history),
+        "loss": run.history[-1]["loss"] if run.history else None,
+        "scores": dict(run.scores) if run.scores is not None else {},
+        "skipped": [fault.to_dict() for fault in run.skipped],
+        "seconds": round(run.seconds, 3),
+    }
+    if flags.run.json:
+        _print_json(summary)
+    else:
+        print(f"trained for {len(run.history)} epochs in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
+        print(f"score it with: zoo eval {run.folder} --data …")
+    return 0
+
+
+def _eval(words: list[str]) -> int:
+    from zoo.arguments import EvalFlags, combine, parse
+    from zoo.evaluation import evaluate
+
+    saved = next((Path(word) for word in words if not word.startswith("-") and Path(word).is_dir()), None)
+    flags = parse(combine("Eval", EvalFlags, _task_of(words, saved).options), "eval", words)
+    with _progress(flags.run.quiet) as progress:
+        scores = evaluate(
+            _model(flags.main.model, flags, progress),
+            flags.main.data,
+            batch_size=flags.main.batch_size,
+            workers=flags.main.workers,
+            precision=flags.main.precision,
+            device=flags.run.device,
+            on_error="skip" if flags.run.skip_bad else "raise",
+            progress=progress,
+        )
+    if flags.run.json:
+        _print_json(scores.to_dict())
+    else:
+        from zoo.tables import print_scores
+
+        print_scores(scores)
+    return 0
+
+
+def _predict(words: list[str]) -> int:
+    from zoo.arguments import PredictFlags, combine, parse
+    from zoo.output import write_predictions
+    from zoo.prediction import predict
+
+    saved = next((Path(word) for word in words if not word.startswith("-") and (Path(word) / "model.json").exists()), None)
+    flags = parse(combine("Predict", PredictFlags, _task_of(words, saved).options), "predict", words)
+    inputs = list(flags.main.inputs)
+    folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
+    if not inputs:
+        raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is a picture, a folder, a video or a camera's number")
+    skipped: list[Any] = []
+    with _progress(flags.run.quiet) as progress:
+        model = _model(folder, flags, progress)
+        sources: list[Any] = [int(source) if source.isdigit() and not Path(source).exists() else source for source in inputs]
+        predictions = predict(
+            model,
+            sources[0] if len(sources) == 1 else sources,
+            batch_size=flags.main.batch_size,
+            precision=flags.main.precision,
+            device=flags.run.device,
+            on_error="skip" if flags.run.skip_bad else "raise",
+            skipped=skipped,
+            progress=progress,
+        )
+        show = None if flags.run.json else lambda answer: print(json.dumps(answer))
+        answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json)
+    for fault in skipped:
+        print(f"left out: {fault}", file=sys.stderr)
+    if flags.run.json:
+        _print_json({"predictions": answers, "skipped": [fault.to_dict() for fault in skipped]})
+    return 0
+
+
+def _bench(words: list[str]) -> int:
+    from zoo.arguments import BenchFlags, parse
+    from zoo.benchmarks.harness import bench
+
+    flags = parse(BenchFlags, "bench", words)
+    report = bench(flags.suite, out=flags.out, quiet=flags.json)
+    if flags.json:
+        _print_json(report.to_dict())
+    return 0 if report.ok else 1
+
+
+def _list(words: list[str]) -> int:
+    from zoo.arguments import ListFlags, parse
+    from zoo.backbones import BACKBONES
+    from zoo.task import TASKS
+
+    flags = parse(ListFlags, "list", words)
+    names = BACKBONES.names(flags.pattern)
+    if flags.json:
+        _print_json({"backbones": names, "tasks": TASKS.names()})
+        return 0
+    if not names:
+        raise InputError(f'no backbone matches {flags.pattern!r}; see them all with: zoo list "*"')
+    for name in names:
+        print(name)
+    print(f"{len(names)} backbones; tasks: {', '.join(TASKS)}", file=sys.stderr)
+    return 0
+
+
+def _info(words: list[str]) -> int:
+    from zoo.arguments import InfoFlags, parse
+    from zoo.description import info
+
+    flags = parse(InfoFlags, "info", words)
+    content = info(flags.name)
+    if flags.json:
+        _print_json(content)
+    else:
+        from zoo.tables import print_info
+
+        print_info(content)
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "predict": _predict,
+    "bench": _bench,
+    "list": _list,
+    "info": _info,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

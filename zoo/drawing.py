@@ -1,0 +1,43 @@
+"""What drawing on pictures has in common: line widths and text sizes that fit the picture."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+_INK, _PAPER = (255, 255, 255), (24, 24, 32)
+_SMALLEST = 256  # pixels: smaller pictures are enlarged before text is put beside them
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
+    """Put lines of text below a picture.
+
+    Args:
+        image: [H, W, 3] uint8, RGB; enlarged without smoothing where it is too small to read beside.
+        lines: what to write.
+
+    Returns:
+        A new picture, higher by the text.
+    """
+    picture = Image.fromarray(image)
+    enlarge = -(-_SMALLEST // max(picture.size))
+    if enlarge > 1:
+        picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+    size = max(12, picture.width // 28)
+    font = _font(size)
+    measure = ImageDraw.Draw(picture)
+    width = max([picture.width, *(int(measure.textlength(line, font=font)) + size for line in lines)])
+    sheet = Image.new("RGB", (width, picture.height + (len(lines) * 3 + 1) * size // 2), _PAPER)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for row, line in enumerate(lines):
+        draw.text((size // 2, picture.height + size // 2 + row * size * 3 // 2), line, fill=_INK, font=font)
+    return sheet

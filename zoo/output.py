@@ -1,0 +1,64 @@
+"""Predictions as files: the drawn pictures and one JSON line per input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from zoo.files import draft_folder
+from zoo.task import Prediction
+
+LINES = "predictions.jsonl"
+Answer = dict[str, Any]
+
+
+def write_predictions(
+    predictions: Iterable[Prediction], out: Path | None, show: Callable[[Answer], None] | None = None, keep: bool = False
+) -> list[Answer]:
+    """Go through predictions, writing and showing each.
+
+    Args:
+        predictions: what `zoo.predict` yields.
+        out: a folder for the drawn pictures and `predictions.jsonl`; it appears whole or not at all. None to write nothing.
+        show: called with each answer.
+        keep: whether to return the answers.
+
+    Raises:
+        InputError: `out` holds something else.
+    """
+    kept: list[Answer] = []
+
+    def take(answer: Answer) -> None:
+        if show is not None:
+            show(answer)
+        if keep:
+            kept.append(answer)
+
+    if out is None:
+        for prediction in predictions:
+            take(prediction.to_dict())
+        return kept
+    with draft_folder(out, LINES) as draft, (draft / LINES).open("w", encoding="utf-8") as lines:
+        names: set[str] = set()
+        for prediction in predictions:
+            answer = prediction.to_dict()
+            answer["drawn"] = _free_name(prediction.key, names)
+            prediction.plot().convert("RGB").save(draft / answer["drawn"], quality=92)
+            lines.write(json.dumps(answer) + "\n")
+            take(answer)
+    return kept
+
+
+def _free_name(key: str, taken: set[str]) -> str:
+    """Return a file name for the drawn picture: the input's own, numbered where two inputs share it."""
+    stem = "".join(sign if sign.isalnum() or sign in "-_.#" else "_" for sign in Path(key).stem) or "picture"
+    if "#" in key:
+        stem = f"{Path(key.partition('#')[0]).stem}-{int(key.partition('#')[2]):06d}"
+    name, number = f"{stem}.jpg", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}.jpg"
+    taken.add(name)
+    return name
