@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -148,29 +149,34 @@ class Report:
         return text.getvalue()
 
     def table(self) -> Table:
-        """Return the report for the terminal."""
-        title = f"{self.suite}: {self.machine['cpu']}, {self.machine['cores']} cores, {self.seconds:.0f} s"
-        table = Table(title=title, title_justify="left")
-        for heading in ("case", "task", "backbone", "scores"):
+        """Return the report for the terminal: three lines per case, so that it fits into 80 columns."""
+        title = f"{self.suite}: {escape(self.machine['cpu'])}, {self.machine['cores']} cores, {self.seconds:.0f} s"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
+        for heading in ("case", "scores"):
             table.add_column(heading, overflow="fold")
-        for heading in ("train s", "eval img/s", "latency ms\nmedian / p95", "throughput\nimg/s (batch)", "params M", "peak MiB"):
-            table.add_column(heading, justify="right")
-        table.add_column("status")
+        for heading in ("train\ns", "eval\nimg/s", "latency\nms, p95", "img/s\nin batch", "params\nM", "peak\nMiB"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for case in self.cases:
-            note = case.error.strip().splitlines()[-1] if case.error else "; ".join(case.shortfalls)
-            label = f"[{_STYLES[case.status]}]{case.status}[/]"
-            table.add_row(case.name, case.task, case.backbone, _scores(case, note), *_figures(case.measurement), label)
+            head = f"{escape(case.name)} [{_STYLES[case.status]}]{case.status}[/]"
+            table.add_row(f"{head}\n{escape(case.task)}\n{escape(case.backbone)}", _scores(case), *_figures(case.measurement))
         return table
 
 
-def _scores(case: CaseReport, note: str) -> str:
+def _scores(case: CaseReport) -> str:
     if case.measurement is None:
-        return escape(note)  # rich takes brackets for markup
-    # a dozen numbers don't fit a row: the first three, and whatever the suite asks for
+        return escape((case.error or "").strip().splitlines()[-1])  # escape: rich takes brackets for markup
+    # a dozen numbers don't fit a row: what the suite asks for, and the first three
     scores = case.measurement.scores
     shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
-    lines = [f"{name} {'–' if (value := scores.get(name)) is None else format(value, '.4f')}" for name in shown]
-    return "\n".join([*lines, note] if note else lines)
+    return "\n".join(f"{name} {_number(scores.get(name))}{_bound(case, name)}" for name in shown)
+
+
+def _number(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4f}"
+
+
+def _bound(case: CaseReport, name: str) -> str:
+    return f" < {case.expect[name]:g}" if any(shortfall.startswith(f"{name} ") for shortfall in case.shortfalls) else ""
 
 
 def _figures(measurement: Measurement | None) -> list[str]:
@@ -180,8 +186,8 @@ def _figures(measurement: Measurement | None) -> list[str]:
     return [
         "–" if m.train_seconds is None else f"{m.train_seconds:.1f}",
         f"{m.eval_images_per_second:.0f}",
-        f"{m.latency.median_ms:.1f} / {m.latency.p95_ms:.1f}",
-        f"{m.throughput.images_per_second:.0f} ({m.throughput.batch_size})",
+        f"{m.latency.median_ms:.1f}\n{m.latency.p95_ms:.1f}",
+        f"{m.throughput.images_per_second:.0f}\nby {m.throughput.batch_size}",
         f"{m.parameters / 1e6:.2f}",
         f"{m.peak_memory_mib:.0f}",
     ]

@@ -113,7 +113,7 @@ def evaluate(
     task = get_task(model.task)
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
-    dataset = match_classes(task, opened, model.classes)
+    dataset, classes = match_classes(task, opened, model.classes)
     chosen, target_device = pick_inference_precision(precision), pick_device(device)
     place(model, target_device)
     state = PartialState()
@@ -126,7 +126,7 @@ def evaluate(
         state.process_index,
         state.num_processes,
     )
-    metric = task.metric(dataset, model.classes)
+    metric = task.metric(dataset, classes)
     start = time.perf_counter()
     skipped = _run(model, task, loader, metric, chosen, progress)
     if state.num_processes > 1:
@@ -162,8 +162,8 @@ def _run(model: Model, task: Task, loader: DataLoader[Batch], metric: Metric, pr
     return skipped
 
 
-def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
-    """Return the data with its labels counted as the model counts its classes.
+def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the data with its labels counted as the model counts its classes, and the names to report them under.
 
     Classes are matched by name; ImageNet's folders by synset; a model whose classes have no names by order, where the number
     is the same. Data with fewer classes than the model is fine.
@@ -173,14 +173,14 @@ def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> Dat
     """
     theirs = dataset.classes
     if task.open_set or not theirs or theirs == classes:
-        return dataset
+        return dataset, classes
     position = {name: index for index, name in enumerate(classes)}
     if not position.keys() >= set(theirs) and all(_SYNSET.fullmatch(name) for name in theirs):
         position = _by_synset(classes) or position
     if position.keys() >= set(theirs):
-        return task.relabel(dataset, [position[name] for name in theirs], classes)
+        return task.relabel(dataset, [position[name] for name in theirs], classes), classes
     if classes == unnamed(len(classes)) and len(theirs) == len(classes):
-        return task.relabel(dataset, range(len(theirs)), classes)
+        return dataset, theirs
     unknown = [name for name in theirs if name not in position]
     raise InputError(
         f"data {dataset.name!r}: {len(unknown)} of its {len(theirs)} classes are unknown to the model ({', '.join(unknown[:8])}); "

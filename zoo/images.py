@@ -54,9 +54,11 @@ def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None
     Args:
         data: the whole file.
         name: what to call it in messages.
-        min_size_hw: where given, a JPEG may come back at 1/2, 1/4 or 1/8 of its size (scaled in the DCT domain, which is several
-            times quicker), as long as that is at least twice this height and width, in pixels after orientation. Scaled on to
-            its final size it then differs from the whole picture by less than 2 grey levels in the mean.
+        min_size_hw: where given, a JPEG may come back at 1/2, 1/4 or 1/8 of its size (scaled in the DCT domain, several times
+            quicker), as long as that is at least three times this height and width, in pixels after orientation. Scaled on to its
+            final size with antialiasing it differs from the whole picture by less than 2 grey levels in the mean: measured 0.9 over
+            64 photos of 400 pixels scaled to a sixth, 0.8 over portraits of 12 megapixels scaled to 224 pixels. With twice instead
+            of three times it would be 2.1 where small pictures end up at 50 pixels.
         max_pixels: larger pictures are refused before they are decoded.
 
     Returns:
@@ -116,11 +118,11 @@ def _header(data: bytes, name: str, max_pixels: int) -> Header:
 
 
 def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
-    """Return the strongest reduction that leaves twice what is needed: 1, 2, 4 or 8."""
+    """Return the strongest reduction that leaves three times what is needed: 1, 2, 4 or 8."""
     if header.format != "JPEG":
         return 1
     height, width = header.size_hw
-    fits = [scale for scale in _REDUCED if height >= 2 * scale * min_size_hw[0] and width >= 2 * scale * min_size_hw[1]]
+    fits = [scale for scale in _REDUCED if min(height / min_size_hw[0], width / min_size_hw[1]) >= 3 * scale]
     return max(fits, default=1)
 
 

@@ -56,24 +56,27 @@ def caught() -> Iterator[list[str]]:
     """
     lines: list[str] = []
     with _LOCK:
+        saved = _duplicate_stderr()
         reading, writing = _PIPE.open()
-        try:
-            saved = os.dup(_STDERR)
-        except OSError:  # a service without standard error
-            saved = None
         os.dup2(writing, _STDERR)
         try:
             yield lines
         finally:
-            if saved is None:
-                os.close(_STDERR)
-            else:
-                os.dup2(saved, _STDERR)
-                os.close(saved)
+            os.dup2(saved, _STDERR)
             lines += _drain(reading)
             others = [line for line in lines if not line.startswith(_OURS)]
-            if others and saved is not None and threading.active_count() > 1:
+            if others and threading.active_count() > 1:
                 os.write(_STDERR, ("\n".join(others) + "\n").encode())
+            os.close(saved)
+
+
+def _duplicate_stderr() -> int:
+    try:
+        return os.dup(_STDERR)
+    except OSError:  # a service without standard error: it gets an empty one, or the pipe might be given its number
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, _STDERR)
+        return null if null != _STDERR else os.dup(null)
 
 
 def _drain(reading: int) -> list[str]:

@@ -124,7 +124,7 @@ def _open(task: Task, data: object, model: Model, on_error: OnError, progress: P
             f"data {opened.name!r} has {len(opened.classes)} classes and the model was built for {len(model.classes)}; "
             "build it with classes= of the data"
         )
-    return match_classes(task, opened, model.classes)
+    return match_classes(task, opened, model.classes)[0]
 
 
 def settle(recipe: Recipe, samples: int) -> Recipe:

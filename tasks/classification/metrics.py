@@ -64,8 +64,11 @@ class ClassificationMetric:
 
     def compute(self) -> MetricResult:
         """Turn the counts into scores; classes that neither occur nor are answered don't count in the macro averages."""
+        for metric in self._metrics.values():  # torchmetrics divides in float32; counts in float64 keep every digit
+            for key, count in metric.metric_state.items():
+                setattr(metric, key, count.double())  # type: ignore[union-attr]
         values = {name: metric.compute() for name, metric in self._metrics.items()}
-        confusion = values.pop("confusion")
+        confusion = values.pop("confusion").long()
         support = confusion.sum(1)
         per_class: dict[str, dict[str, float | None]] = {}
         for index, name in enumerate(self._classes):

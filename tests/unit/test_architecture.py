@@ -12,7 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = ("zoo/tasks", "zoo/benchmarks")
 # their modules are found by a registry, one by one, and must not need each other
-ROOMS = ("zoo.backbones.", "zoo.engines.", "zoo.tasks.classification.datasets.", "zoo.tasks.detection.datasets.", "zoo.tasks.face.datasets.")
+ROOMS = (
+    "zoo.backbones.",
+    "zoo.engines.",
+    "zoo.tasks.classification.datasets.",
+    "zoo.tasks.detection.datasets.",
+    "zoo.tasks.face.datasets.",
+)
 DOORS = ("zoo", "zoo.cli")  # may reach for tasks and benchmarks, lazily
 
 

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from zoo import native_messages
+
+
+def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with native_messages.caught() as lines:
+        os.write(2, b"libpng error: bad\n\nhello\n")
+    os.write(2, b"after\n")
+    assert lines == ["libpng error: bad", "hello"]
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_standard_error_comes_back_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="inside"), native_messages.caught():
+        raise RuntimeError("inside")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_other_threads_lines_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    with native_messages.caught():
+        os.write(2, b"libpng error: ours\nepoch 3\n")
+    done.set()
+    thread.join()
+    assert capfd.readouterr().err == "epoch 3\n"
+
+
+def test_more_than_the_pipe_holds_does_not_block() -> None:
+    with native_messages.caught() as lines:
+        for _ in range(3000):
+            try:
+                os.write(2, b"x" * 99 + b"\n")
+            except BlockingIOError:
+                break
+    assert 0 < len(lines) < 3000
+
+
+_FORKED = """
+import os
+from zoo import native_messages
+with native_messages.caught():
+    os.write(2, b"parent")
+child = os.fork()
+with native_messages.caught() as lines:
+    os.write(2, b"child" if child == 0 else b"parent")
+assert lines == (["child"] if child == 0 else ["parent"]), lines
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+_WITHOUT_STDERR = """
+import os
+from zoo import native_messages
+for descriptor in closed:
+    os.close(descriptor)
+with native_messages.caught() as lines:
+    os.write(2, b"hidden")
+assert lines == ["hidden"], lines
+os.write(2, b"to nowhere")
+with native_messages.caught() as lines:
+    os.write(2, b"again")
+assert lines == ["again"], lines
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("program", [_FORKED, "closed = (2,)" + _WITHOUT_STDERR, "closed = (0, 2)" + _WITHOUT_STDERR])
+def test_in_another_process(program: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
