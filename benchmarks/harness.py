@@ -39,7 +39,7 @@ def bench(suite: str | Path = "quick", *, out: str | Path = "bench", cases: Sequ
         quiet: print neither progress (standard error) nor the table (standard output).
 
     Returns:
-        The report; its `exit_status` is 1 where a case failed or scored less than the suite expects.
+        The report; it is `ok` where no case failed or scored less than the suite expects.
 
     Raises:
         InputError: the suite, a case's definition or `out` is wrong; found before anything runs.

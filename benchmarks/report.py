@@ -98,9 +98,9 @@ class Report:
     cases: tuple[CaseReport, ...]
 
     @property
-    def exit_status(self) -> int:
-        """0 where every case is "ok", else 1: what `zoo bench` exits with."""
-        return int(any(case.status != "ok" for case in self.cases))
+    def ok(self) -> bool:
+        """Whether every case is "ok"; where not, `zoo bench` exits with status 1."""
+        return all(case.status == "ok" for case in self.cases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as it stands in report.json."""
@@ -110,7 +110,7 @@ class Report:
             "started": self.started,
             "seconds": round(self.seconds, 2),
             "machine": dict(self.machine),
-            "cases": [case.to_dict() for case in self.cases],
+            "cases": [_finite(case.to_dict()) for case in self.cases],
         }
 
     @classmethod
@@ -135,7 +135,7 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Write `report.json` and `report.csv`, each whole or not at all."""
-        write_text(folder / "report.json", json.dumps(_finite(self.to_dict()), indent=2, allow_nan=False) + "\n")
+        write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         write_text(folder / "report.csv", self.to_csv())
 
     def to_csv(self) -> str:

@@ -17,7 +17,7 @@ from zoo.preprocess import Preprocess
 # timm's source modules that hold residual networks, and the names in them that are ResNets with a plainly pooled classifier
 _MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")
 _RESNET = re.compile(r"res2?ne(t|xt|st)|senet")
-_OTHER_HEAD = re.compile(r"_(clip|mlp)$")  # CLIP's attention pooling, a two-layer classifier
+_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # attention pooling; a two-layer classifier; blocks that accept few picture sizes only
 _SOURCE = "https://github.com/huggingface/pytorch-image-models"
 
 
@@ -78,7 +78,7 @@ def _load_weights(name: str, tag: str) -> tuple[Mapping[str, Any], Preprocess]:
 def _register_all() -> None:
     for module in _MODULES:
         for name in timm.list_models(module=module):
-            if _RESNET.search(name) and not _OTHER_HEAD.search(name):
+            if _RESNET.search(name) and not _UNFIT.search(name):
                 BACKBONES.add(
                     name,
                     BackboneDefinition(

@@ -1,0 +1,99 @@
+"""One contract for every trunk in the registry: declared levels are the real ones, and every parameter learns."""
+
+from __future__ import annotations
+
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.backbones import BACKBONES, Backbone, Features, list_backbones
+from zoo.errors import UnknownNameError
+
+# one small trunk of every source, for what needs real numbers
+SMALL = ["resnet20", "test_resnet", "resnet10t", "resnetv2_18", "resnest14d", "skresnet18", "legacy_seresnet18", "resnext26ts", "nf_resnet26"]
+SMALL += ["res2net50_48w_2s"]
+
+
+
+
+def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]:
+    """Return what differs between the declared levels and the features of a square picture."""
+    faults = []
+    if list(features) != [level.name for level in backbone.levels]:
+        faults.append(f"names {list(features)}")
+    for level, feature in zip(backbone.levels, features.values(), strict=False):
+        side = -(-size // level.stride)
+        if feature.shape[1:] != (level.channels, side, side):
+            faults.append(f"{level.name} is {tuple(feature.shape[1:])}, declared {level.channels} channels at stride {level.stride}")
+    strides = [level.stride for level in backbone.levels]
+    if strides != sorted(strides):
+        faults.append(f"strides {strides} are not deepest last")
+    return faults
+
+
+def without_gradient(backbone: nn.Module) -> list[str]:
+    return [name for name, parameter in backbone.named_parameters() if parameter.requires_grad and parameter.grad is None]
+
+
+def small_size(name: str) -> int:
+    """The size at which the trunk runs without memory: a multiple of 32 that every one of them accepts."""
+    return 32 if name in {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110"} else 128
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_backbones())
+def test_every_backbone_keeps_the_contract(name: str) -> None:
+    size = small_size(name)
+    with torch.device("meta"):
+        backbone = BACKBONES[name].create().train()
+        images = torch.empty(2, 3, size, size)
+    features = backbone(images)
+    assert check_levels(backbone, features, size) == []
+    features[backbone.levels[-1].name].sum().backward()
+    assert without_gradient(backbone) == []
+    assert BACKBONES[name].levels == backbone.levels
+    stages = backbone.stages()
+    assert len(stages) == len(backbone.levels) + 1
+    assert all(isinstance(module, nn.Module) for stage in stages for module in stage)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_backbones_run_for_real(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES[name].create().eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, 64, 64))
+    assert check_levels(backbone, features, 64) == []
+    assert all(bool(feature.isfinite().all()) for feature in features.values())
+
+
+def test_the_check_sees_a_wrong_declaration() -> None:
+    backbone = BACKBONES["resnet20"].create()
+    features = backbone(torch.zeros(2, 3, 32, 32))
+    features["c4"] = features["c3"]
+    assert check_levels(backbone, features, 32) == ["c4 is (32, 16, 16), declared 64 channels at stride 4"]
+
+
+def test_the_families_are_there() -> None:
+    names = list_backbones()
+    assert len(names) > 120
+    for name in ["resnet50", "resnetv2_50", "resnext50_32x4d", "wide_resnet50_2", "seresnet50", "ecaresnet50d", "resnest50d", "resnetrs50"]:
+        assert name in names
+    assert list_backbones("resnet5[06]") == ["resnet50", "resnet56"]
+    assert {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "res2net50_26w_4s"} <= set(names)
+
+
+def test_an_unknown_backbone_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown backbone 'resnet5O'\. Nearest: .*resnet50.*zoo list"):
+        BACKBONES["resnet5O"]
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_cifar_resnets_have_the_papers_size(depth: int, parameters: float) -> None:
+    """He et al. 2015, table 6: millions of parameters, the classifier among them."""
+    backbone = BACKBONES[f"resnet{depth}"].create()
+    count = sum(parameter.numel() for parameter in backbone.parameters()) + 64 * 10 + 10
+    assert round(count / 1e6, 2 if parameters < 1 else 1) == parameters
+    weighted = sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) + 1
+    assert weighted == depth
