@@ -57,7 +57,9 @@ class RunFolder:
         if (self.path / "recipe.toml").read_text(encoding="utf-8") != to_toml(recipe):
             differing.append("recipe")
         if differing:
-            raise InputError(f"{self.path}: can't be continued, it was started with another {', '.join(differing)}; see run.json and recipe.toml there")
+            raise InputError(
+                f"{self.path}: can't be continued, it was started with another {', '.join(differing)}; see run.json and recipe.toml there"
+            )
 
     def save(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
         """Write the checkpoint, then the metrics it has reached."""

@@ -13,6 +13,7 @@ from zoo import __version__
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
+    from zoo.data import OnError
     from zoo.model import Model
     from zoo.progress import Progress
     from zoo.task import Task
@@ -136,7 +137,7 @@ def _train(words: list[str]) -> int:
     flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
     if flags.build.backbone is None:
         raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
-    on_error = "skip" if flags.run.skip_bad else "raise"
+    on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with _progress(flags.run.quiet) as progress:
         data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
         model = build(

@@ -192,7 +192,9 @@ class Scheme:
     options: tuple[str, ...] = ()
 
 
-def open_data(data: object, schemes: Registry[Scheme], task: str, on_error: OnError = "raise", say: Callable[[str], None] | None = None) -> Dataset:
+def open_data(
+    data: object, schemes: Registry[Scheme], task: str, on_error: OnError = "raise", say: Callable[[str], None] | None = None
+) -> Dataset:
     """Open whatever a user hands over as data.
 
     Args:
@@ -293,7 +295,8 @@ def finish(
     if faults and on_error == "raise":
         count = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
         raise DataError(
-            f"data {ref.text!r}: {count} in the annotations:", faults,
+            f"data {ref.text!r}: {count} in the annotations:",
+            faults,
             'Mend them, or leave them out with --skip-bad (on_error="skip").',
         )
     kept, names = list(records), tuple(classes)

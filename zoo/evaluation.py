@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-
 from torch.utils.data import DataLoader
 
 from zoo.data import Dataset, OnError, open_data

@@ -65,7 +65,7 @@ def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
 def place(model: nn.Module, device: torch.device) -> None:
     """Move a model to a device, in channels-last order, which convolutions are quicker in on every processor since AVX2."""
     model.to(device=device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the overload for memory_format alone is missing
+    model.to(memory_format=torch.channels_last)
 
 
 def pick_workers(workers: int | None, samples: int) -> int:

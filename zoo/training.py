@@ -140,7 +140,13 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> 
     # a constant rate is a cosine whose lowest value is its highest
     lowest = 0.0 if recipe.scheduler == "cosine" else recipe.lr
     return CosineLRScheduler(
-        optimizer, t_initial=max(1, steps - warmup), lr_min=lowest, warmup_t=warmup, warmup_prefix=True, warmup_lr_init=0.0, t_in_epochs=False
+        optimizer,
+        t_initial=max(1, steps - warmup),
+        lr_min=lowest,
+        warmup_t=warmup,
+        warmup_prefix=True,
+        warmup_lr_init=0.0,
+        t_in_epochs=False,
     )
 
 
@@ -304,7 +310,9 @@ class _Training:
         folder.save(self._state(), self.history)
         score = f"  {self.task.primary_score} {entry['val'][self.task.primary_score]:.4f}" if self._has_score(entry) else ""
         seconds = time.perf_counter() - self._epoch_start
-        self.progress.say(f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s")
+        self.progress.say(
+            f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s"
+        )
 
     def _has_score(self, entry: Mapping[str, Any]) -> bool:
         return entry.get("val", {}).get(self.task.primary_score) is not None

@@ -31,7 +31,10 @@ class Augment:
         if crop_scale < 1:
             steps.append(
                 v2.RandomResizedCrop(
-                    preprocess.size_hw, scale=(crop_scale, 1.0), interpolation=v2.InterpolationMode(preprocess.interpolation), antialias=True
+                    preprocess.size_hw,
+                    scale=(crop_scale, 1.0),
+                    interpolation=v2.InterpolationMode(preprocess.interpolation),
+                    antialias=True,
                 )
             )
         if flip > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 from torch import nn
@@ -11,10 +10,18 @@ from zoo.backbones import BACKBONES, Backbone, Features, list_backbones
 from zoo.errors import UnknownNameError
 
 # one small trunk of every source, for what needs real numbers
-SMALL = ["resnet20", "test_resnet", "resnet10t", "resnetv2_18", "resnest14d", "skresnet18", "legacy_seresnet18", "resnext26ts", "nf_resnet26"]
+SMALL = [
+    "resnet20",
+    "test_resnet",
+    "resnet10t",
+    "resnetv2_18",
+    "resnest14d",
+    "skresnet18",
+    "legacy_seresnet18",
+    "resnext26ts",
+    "nf_resnet26",
+]
 SMALL += ["res2net50_48w_2s"]
-
-
 
 
 def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]:

@@ -38,7 +38,9 @@ def test_torchvision_classifier(name: str, tmp_path: Path) -> None:
     assert ours.classes == tuple("0123456")
 
 
-@pytest.mark.parametrize("name", ["resnet26d", "resnext50_32x4d", "resnetv2_50", "seresnet18", "res2net50d", "resnest14d", "resnet33ts", "legacy_seresnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet26d", "resnext50_32x4d", "resnetv2_50", "seresnet18", "res2net50d", "resnest14d", "resnet33ts", "legacy_seresnet18"]
+)
 def test_timm_classifier(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = randomise(timm.create_model(name, num_classes=5))

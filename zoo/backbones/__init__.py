@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from zoo.preprocess import Preprocess
 from zoo.registry import Registry
 
-
 Features = dict[str, Tensor]
 
 

@@ -64,7 +64,9 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
                 content = content[wrapper]
                 break
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"weights {path}: holds no state dict; expected names with tensors, or a dict with one under 'state_dict' or 'model'")
+        raise WeightsError(
+            f"weights {path}: holds no state dict; expected names with tensors, or a dict with one under 'state_dict' or 'model'"
+        )
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 

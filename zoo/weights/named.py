@@ -45,7 +45,7 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
     known = known_weights(backbone, task)
     if name == "default":
         if not known:
-            raise WeightsError(f"no weights are known for the backbone {backbone!r}; give a file, or leave weights out to start from random ones")
+            raise WeightsError(f"no weights are known for the backbone {backbone!r}; give a file, or leave weights out to start at random")
         name = known[0]
     if name not in known:
         raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Give a file instead.")
@@ -63,7 +63,7 @@ def _fetch(origin: str, load: Callable[[], Any]) -> Any:
     except Exception as error:  # whatever the foreign loader's network stack raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and give its path as weights="
+            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and give its path"
         ) from error
 
 

@@ -44,8 +44,8 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
 def _draw(scan: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return a scan (8×8, ink 0–16) as an RGB picture."""
     grey = np.clip(scan * (255 / 16), 0, 255).astype(np.uint8)
-    grey = cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    large: NDArray[np.uint8] = cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    return np.repeat(large[:, :, None], 3, axis=2)
 
 
 SCHEMES.add("demo", Scheme("demo", open_demo))
