@@ -9,7 +9,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from zoo.evaluation import evaluate
 from zoo.files import write_text
 from zoo.model import Model, build
 from zoo.preprocess import ImageBatch
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, replace_settings
 from zoo.task import get_task
 from zoo.training import train
 
@@ -54,12 +54,7 @@ def make_recipe(case: Case) -> Recipe:
         UnknownNameError: a setting that the recipe doesn't have.
         InputError: a value that can't be.
     """
-    kind = get_task(case.task).recipe
-    known = {setting.name for setting in fields(kind)}
-    for name in case.recipe:
-        if name not in known:
-            raise UnknownNameError(f"recipe setting of the task {case.task}:", name, known)
-    return kind(**case.recipe)
+    return replace_settings(get_task(case.task).recipe(), case.recipe, f"the task {case.task}")
 
 
 def run_case(case: Case, folder: Path) -> Measurement:

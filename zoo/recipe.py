@@ -109,7 +109,7 @@ def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
     defaults = {setting.name: getattr(recipe, setting.name) for setting in fields(recipe)}
     for name, value in values.items():
         if name not in defaults:
-            raise UnknownNameError(f"setting of {origin}:", name, defaults)
+            raise UnknownNameError(f"recipe setting of {origin}:", name, defaults)
         default = defaults[name]
         right = isinstance(value, int | float) if isinstance(default, float) else default is None or isinstance(value, type(default))
         if not right or (isinstance(value, bool) and not isinstance(default, bool)):

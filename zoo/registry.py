@@ -16,9 +16,9 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key under which resnet18 stands before resnet101."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Return a sort key under which resnet18 stands before resnet101."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 class Registry(Generic[T]):
@@ -88,7 +88,7 @@ class Registry(Generic[T]):
     def names(self, pattern: str = "*") -> list[str]:
         """Return the names that match a shell pattern, in natural order."""
         self._discover()
-        return sorted(fnmatch.filter(self._definitions, pattern), key=_natural)
+        return sorted(fnmatch.filter(self._definitions, pattern), key=natural_key)
 
     def __getitem__(self, name: str) -> T:
         """Return a definition.

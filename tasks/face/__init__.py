@@ -1,0 +1,73 @@
+"""Face embedding: pooled features, a linear layer, unit length; ArcFace in training, verification in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data import Dataset, Sample, Scheme
+from zoo.preprocess import Preprocess
+from zoo.recipe import Recipe
+from zoo.registry import Registry
+from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.tasks.face.augment import Augment
+from zoo.tasks.face.datasets import SCHEMES
+from zoo.tasks.face.head import EmbeddingHead
+from zoo.tasks.face.metrics import VerificationMetric
+from zoo.tasks.face.options import FaceOptions
+from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.recipe import FaceRecipe
+
+
+@TASKS.register("face")
+class FaceTask(Task):
+    """One embedding per picture; the people of the evaluation need not be those of the training."""
+
+    name = "face"
+    open_set = True
+    primary_score = "accuracy"
+    options = FaceOptions
+    recipe: ClassVar[type[Recipe]] = FaceRecipe
+    schemes: ClassVar[Registry[Scheme]] = SCHEMES
+
+    def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
+        """Scale both sides to the image size (a face crop is all that counts), with the trunk's own mean and deviation."""
+        return replace(native, policy="squash", size_hw=(options.image_size, options.image_size), antialias=True)
+
+    def head(self, spec: HeadSpec) -> Head:
+        """Build the embedding, with ArcFace's centres for the identities there are."""
+        return EmbeddingHead(spec.levels[-1].channels, spec.num_classes, spec.options)
+
+    def metadata(self, options: FaceOptions) -> dict[str, Any]:
+        """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
+        return {"distance": "cosine", "unit_length": True, "threshold": None}
+
+    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+        """Return mirror images, small movements and changes of light."""
+        return Augment(recipe)
+
+    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
+        """Return the identities as [B] int64."""
+        return torch.tensor(targets, dtype=torch.int64)
+
+    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
+        """Return the data with its identities counted anew; evaluation never asks for it (`open_set`)."""
+        return dataset.with_targets(lambda identity: new_index[identity], classes)
+
+    def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
+        """Return one embedding [D] per picture."""
+        return list(answers.float().cpu().numpy())
+
+    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+        """Return the verification protocol over the people of the data; the model's own classes have no part in it."""
+        return VerificationMetric(dataset.classes)
+
+    def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
+        """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
+        return Faces.whole_picture(key, image, answer)

@@ -1,0 +1,125 @@
+"""Scores of face embeddings: verification over pairs, and identification from one enrolled picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import InputError
+from zoo.registry import natural_key
+from zoo.task import MetricResult
+from zoo.tasks.face import verification
+from zoo.tasks.face.verification import Floats, Ints, Roc
+
+FOLDS = 10  # as LFW has
+MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
+MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
+_SEED = 0  # of folds and sampled pairs: the same pictures are always scored on the same pairs
+_FARS = (1e-2, 1e-3)
+
+
+class VerificationMetric:
+    """Collects embeddings; the protocol runs over all of them at the end.
+
+    Accuracy is that of identity-disjoint folds, each decided with the threshold that is best on the others, over all genuine
+    pairs of a fold and as many impostor pairs; AUC, EER and TAR@FAR are over all pairs of the whole set. Embeddings are
+    compared by cosine, so their lengths have no influence. Nothing depends on the order of the pictures or on batches.
+    """
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        """Start empty.
+
+        Args:
+            classes: names of the identities of the data, by index; empty where targets are names themselves.
+        """
+        self._classes = classes
+        self._keys: list[str] = []
+        self._names: list[str] = []
+        self._embeddings: list[NDArray[np.float32]] = []
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Take a batch of embeddings [D] with the identities they show.
+
+        Raises:
+            InputError: a picture without an identity, or an embedding that is not finite.
+        """
+        for embedding, target, key in zip(answers, targets, keys, strict=True):
+            if target is None:
+                raise InputError(f"{key}: has no identity as its target; verification needs to know whose picture each is")
+            if not np.isfinite(embedding).all():
+                raise InputError(f"{key}: its embedding is not finite; the model's weights are damaged, or --precision is too low for them")
+            self._keys.append(key)
+            self._names.append(self._classes[target] if self._classes else str(target))
+            self._embeddings.append(np.asarray(embedding))
+
+    def state(self) -> Any:
+        """Return everything collected."""
+        return self._keys, self._names, self._embeddings
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take over what several processes collected."""
+        self._keys = [key for keys, _, _ in states for key in keys]
+        self._names = [name for _, names, _ in states for name in names]
+        self._embeddings = [embedding for _, _, embeddings in states for embedding in embeddings]
+
+    def compute(self) -> MetricResult:
+        """Run the protocol; scores that too few pictures or people support are None."""
+        units, identities, people = self._ordered()
+        accuracy, folds = _accuracy(units, identities)
+        curve, pairs = _curve(units, identities)
+        scores = {**accuracy, **curve, "rank1": verification.rank1(units, identities)}
+        return MetricResult(scores, details={"score": "cosine", "identities": people, "pictures": len(identities), **folds, "pairs": pairs})
+
+    def _ordered(self) -> tuple[Floats, Ints, int]:
+        """Return unit rows and identity numbers in the natural order of the keys, and the number of people."""
+        order = sorted(range(len(self._keys)), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
+        people = sorted(set(self._names), key=lambda name: (natural_key(name), name))
+        number = {name: index for index, name in enumerate(people)}
+        rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)
+        return verification.unit_length(rows), np.array([number[self._names[i]] for i in order], np.int64), len(people)
+
+
+def _accuracy(units: Floats, identities: Ints) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Return accuracy and its standard error over the folds, and what is known of each fold."""
+    rng = np.random.default_rng(_SEED)
+    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
+    count = int(fold_of.max(initial=-1)) + 1
+    if count < 2:
+        reason = "accuracy needs two folds, with two people and a genuine pair in each"
+        return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}
+    genuine, impostor = [], []
+    for fold in range(count):
+        members = np.flatnonzero(fold_of[identities] == fold)
+        limit = min(*verification.count_pairs(identities[members]), MAX_FOLD_PAIRS)
+        for same, scores in ((True, genuine), (False, impostor)):
+            pairs = members[verification.sample_pairs(identities[members], same, limit, rng)]
+            scores.append(verification.similarities(units, pairs))
+    accuracies, thresholds = verification.folded_accuracy(genuine, impostor)
+    details: dict[str, Any] = {
+        "folds": count,
+        "threshold": float(thresholds.mean()),
+        "per_fold": [
+            {"accuracy": float(accuracy), "threshold": float(threshold), "genuine": len(scores), "impostor": len(scores)}
+            for accuracy, threshold, scores in zip(accuracies, thresholds, genuine, strict=True)
+        ],
+    }
+    if count < FOLDS:
+        details["note"] = f"{count} folds instead of {FOLDS}: each needs two people of its own, one with two pictures"
+    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(count))}, details
+
+
+def _curve(units: Floats, identities: Ints) -> tuple[dict[str, float | None], dict[str, int]]:
+    """Return AUC, EER and TAR@FAR, and how many pairs there are and were scored."""
+    rng = np.random.default_rng(_SEED)
+    totals = verification.count_pairs(identities)
+    genuine, impostor = (
+        verification.similarities(units, verification.sample_pairs(identities, same, MAX_PAIRS, rng)) for same in (True, False)
+    )
+    counts = {"genuine": totals[0], "impostor": totals[1], "genuine_scored": len(genuine), "impostor_scored": len(impostor)}
+    if not len(genuine) or not len(impostor):
+        return {"auc": None, "eer": None, **{f"tar@{far:.0e}".replace("e-0", "e-"): None for far in _FARS}}, counts
+    roc = Roc.of(genuine, impostor)
+    return {"auc": roc.auc, "eer": roc.eer, **{f"tar@{far:.0e}".replace("e-0", "e-"): roc.tar_at(far) for far in _FARS}}, counts

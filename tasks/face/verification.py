@@ -1,0 +1,200 @@
+"""The verification protocol as pure functions: pairs, folds, thresholds, ROC and identification.
+
+A genuine pair shows one person, an impostor pair two. Scores are similarities: higher is more alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+_CHUNK = 8192  # pairs or probes compared at once, which bounds the memory
+
+
+def unit_length(embeddings: NDArray[np.floating]) -> Floats:
+    """Return rows [N, D] scaled to length 1 in float64; a row of zeros stays."""
+    rows = embeddings.astype(np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny))
+
+
+def count_pairs(identities: Ints) -> tuple[int, int]:
+    """Return how many genuine and how many impostor pairs there are among identities [N]."""
+    sizes = np.unique(identities, return_counts=True)[1]
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    return genuine, len(identities) * (len(identities) - 1) // 2 - genuine
+
+
+def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Generator) -> Ints:
+    """Return different pairs of one kind, drawn evenly where there are more than `limit`.
+
+    Pairs are numbered without being listed: sorted by identity, each picture has a known number of earlier partners, those of
+    its own person (genuine) or all before them (impostor). So a million pairs of many more cost no more than a million.
+
+    Args:
+        identities: [N], whose picture each is.
+        genuine: pairs of one person, else of two.
+        limit: at most so many.
+        rng: decides which.
+
+    Returns:
+        [P, 2] positions in `identities`.
+    """
+    order = np.argsort(identities, kind="stable")
+    ordered = identities[order]
+    first_of_own = np.searchsorted(ordered, ordered)
+    partners = np.arange(len(ordered)) - first_of_own if genuine else first_of_own
+    ends = np.cumsum(partners)
+    numbers = _draw(int(ends[-1]) if len(ends) else 0, limit, rng)
+    second = np.searchsorted(ends, numbers, side="right")
+    earliest = first_of_own[second] if genuine else 0
+    first = earliest + numbers - (ends - partners)[second]
+    return np.stack([order[first], order[second]], axis=1)
+
+
+def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
+    """Return `limit` different numbers below `total`, or all of them, ascending; memory goes with the limit, not the total."""
+    if total <= limit:
+        return np.arange(total)
+    numbers: Ints = np.empty(0, np.int64)
+    while len(numbers) < limit:
+        numbers = np.unique(np.concatenate([numbers, rng.integers(total, size=limit)]))
+    return np.sort(rng.permutation(numbers)[:limit])
+
+
+def similarities(units: Floats, pairs: Ints) -> Floats:
+    """Return the cosine similarity of each pair [P, 2] of unit-length rows [N, D], as [P]."""
+    parts = [np.einsum("pd,pd->p", units[part[:, 0]], units[part[:, 1]]) for part in _chunks(pairs)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _chunks(rows: Ints) -> list[Ints]:
+    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+
+
+def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
+    """Share identities out over folds of equal size, at random, so that each fold has pairs of both kinds.
+
+    Args:
+        pictures: [I], how many pictures each identity has.
+        most: folds wanted; there are fewer where identities, or those with two pictures, are too few.
+        rng: decides who goes where.
+
+    Returns:
+        [I], the fold of each identity, from 0 up; all −1 where no fold would have pairs of both kinds.
+    """
+    several = pictures > 1
+    count = min(most, len(pictures) // 2, int(several.sum()))
+    if count == 0:
+        return np.full(len(pictures), -1)
+    order = rng.permutation(len(pictures))
+    order = order[np.argsort(~several[order], kind="stable")]  # people with genuine pairs are dealt first: every fold gets some
+    folds = np.empty(len(pictures), np.int64)
+    folds[order] = np.arange(len(pictures)) % count
+    return folds
+
+
+def best_threshold(genuine: Floats, impostor: Floats) -> float:
+    """Return the lowest of the thresholds that decide most pairs rightly, half-way between two neighbouring scores.
+
+    A pair is taken as genuine where its score is at least the threshold.
+    """
+    values = np.unique(np.concatenate([genuine, impostor]))
+    candidates = np.concatenate([values[:1] - 1, (values[1:] + values[:-1]) / 2, values[-1:] + 1])
+    accepted = len(genuine) - np.searchsorted(np.sort(genuine), candidates)
+    rejected = np.searchsorted(np.sort(impostor), candidates)
+    return float(candidates[np.argmax(accepted + rejected)])
+
+
+def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Decide each fold's pairs with the threshold that is best on all the other folds (Huang et al. 2007, LFW, view 2).
+
+    Args:
+        genuine: scores of the genuine pairs of each fold; two folds or more, none of them empty.
+        impostor: scores of the impostor pairs of each fold.
+
+    Returns:
+        Accuracy [F] and threshold [F] per fold.
+    """
+    accuracies, thresholds = [], []
+    for fold in range(len(genuine)):
+        others = [other for other in range(len(genuine)) if other != fold]
+        threshold = best_threshold(np.concatenate([genuine[i] for i in others]), np.concatenate([impostor[i] for i in others]))
+        right = (genuine[fold] >= threshold).sum() + (impostor[fold] < threshold).sum()
+        accuracies.append(right / (len(genuine[fold]) + len(impostor[fold])))
+        thresholds.append(threshold)
+    return np.array(accuracies), np.array(thresholds)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Receiver operating characteristic: one point per distinct score, from "accept nobody" to "accept all".
+
+    Attributes:
+        far: false accept rates, ascending from 0 to 1.
+        tar: true accept rates, ascending from 0 to 1.
+        impostors: the number of impostor pairs behind the rates.
+    """
+
+    far: Floats
+    tar: Floats
+    impostors: int
+
+    @classmethod
+    def of(cls, genuine: Floats, impostor: Floats) -> Roc:
+        """Build the curve from the scores of at least one pair of each kind; equal scores are accepted together."""
+        scores = np.concatenate([genuine, impostor])
+        order = np.argsort(-scores, kind="stable")
+        last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+        accepted_genuine = np.cumsum(order < len(genuine))[last_of_equal]
+        accepted = last_of_equal + 1
+        tar = np.append(0.0, accepted_genuine / len(genuine))
+        far = np.append(0.0, (accepted - accepted_genuine) / len(impostor))
+        return cls(far, tar, len(impostor))
+
+    @property
+    def auc(self) -> float:
+        """Area under the curve: the chance that a genuine pair scores above an impostor pair, equal scores counting half."""
+        return float(np.trapezoid(self.tar, self.far))
+
+    @property
+    def eer(self) -> float:
+        """Equal error rate: where false accepts and false rejects are as frequent, linear between two points."""
+        excess = self.far - (1 - self.tar)  # rises from −1 to 1
+        after = int(np.argmax(excess >= 0))
+        part = -excess[after - 1] / (excess[after] - excess[after - 1])
+        return float(self.far[after - 1] + part * (self.far[after] - self.far[after - 1]))
+
+    def tar_at(self, far: float) -> float | None:
+        """Return the highest true accept rate whose false accept rate is at most `far`.
+
+        None with fewer than 10 / far impostor pairs: the rate would rest on fewer than ten false accepts.
+        """
+        if self.impostors < 10 / far:
+            return None
+        return float(self.tar[np.searchsorted(self.far, far, side="right") - 1])
+
+
+def rank1(units: Floats, identities: Ints) -> float | None:
+    """Return the part of probes whose most similar gallery picture is of the same person.
+
+    The first picture of each identity is the gallery, all others are probes: people with one picture only make it harder.
+
+    Args:
+        units: [N, D] of unit length.
+        identities: [N].
+
+    Returns:
+        0–1; None without probes, or where the gallery holds fewer than two people.
+    """
+    people, enrolled = np.unique(identities, return_index=True)
+    probes = np.setdiff1d(np.arange(len(identities)), enrolled)
+    if len(people) < 2 or not len(probes):
+        return None
+    gallery = units[enrolled].T  # [D, people]
+    hits = [(people[(units[part] @ gallery).argmax(1)] == identities[part]).sum() for part in np.array_split(probes, len(probes) // 1024 + 1)]
+    return float(sum(hits) / len(probes))
