@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from zoo.images import MAX_PIXELS
 from zoo.recipe import Precision, Recipe
 
 
@@ -33,6 +34,10 @@ class RunFlags:
     """auto, cpu, cuda, cuda:1, mps."""
     skip_bad: bool = False
     """Leave out pictures that can't be read and annotations that can't be right, say which, and go on."""
+    exact: bool = False
+    """Decode every picture whole; otherwise JPEGs much larger than the model's input are decoded at a reduced scale."""
+    max_pixels: int = MAX_PIXELS
+    """Refuse larger pictures, before they are decoded."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False

@@ -51,7 +51,10 @@ class RunFolder:
             write_text(path / "run.json", json.dumps(description, indent=2) + "\n")
 
     def _check_same(self, description: Mapping[str, Any], recipe: Recipe) -> None:
-        before = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        try:
+            before = dict(json.loads((self.path / "run.json").read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise InputError(f"{self.path / 'run.json'} is damaged ({error}); start the run anew") from error
         now = json.loads(json.dumps(description))
         differing = [name for name in now if name != "versions" and before.get(name) != now[name]]
         if (self.path / "recipe.toml").read_text(encoding="utf-8") != to_toml(recipe):
@@ -89,5 +92,6 @@ class RunFolder:
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: the checkpoint can't be read ({str(error).splitlines()[0]}); start the run anew") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{path}: the checkpoint can't be read ({reason}); start the run anew") from error
         return content

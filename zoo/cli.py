@@ -63,26 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         return 1
+    except OSError as error:  # no permission, no room: names the file
+        print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)
+        return 2
 
 
 def _print_json(content: Any) -> None:
     print(json.dumps(content, allow_nan=False))
 
 
-def _task_of(words: list[str], saved: Path | None = None) -> Task:
+def _task_of(words: list[str]) -> Task:
     """Return the task that the flags are for: from --task, else from the saved model, else classification."""
-    from zoo.model import model_folder
+    from zoo.model import model_folder, read_description
     from zoo.task import get_task
 
-    for index, word in enumerate(words):
-        if word.startswith("--task="):
-            return get_task(word.removeprefix("--task="))
-        if word == "--task" and index + 1 < len(words):
-            return get_task(words[index + 1])
-    if saved is not None and saved.is_dir() and "--backbone" not in words:
-        content = json.loads((model_folder(saved) / "model.json").read_text(encoding="utf-8"))
-        return get_task(content["task"])
-    return get_task("classification")
+    name = _value_of("--task", words)
+    if name is None and _value_of("--backbone", words) is None:
+        for word in words:
+            if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
+                return get_task(read_description(model_folder(word))[0].task)
+    return get_task(name or "classification")
 
 
 def _value_of(flag: str, words: list[str]) -> str | None:
@@ -125,6 +125,8 @@ def _model(saved: Path | None, flags: Any, progress: Progress) -> Model:
 
 
 def _train(words: list[str]) -> int:
+    import torch
+
     from zoo.arguments import TrainFlags, combine, parse
     from zoo.data import open_data
     from zoo.model import build
@@ -140,6 +142,7 @@ def _train(words: list[str]) -> int:
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with _progress(flags.run.quiet) as progress:
         data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
+        torch.manual_seed(flags.recipe.seed)  # fresh parameters too
         model = build(
             flags.build.backbone,
             task.name,
@@ -152,7 +155,8 @@ def _train(words: list[str]) -> int:
         out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
         run = train(
             model, data, flags.main.val, flags.recipe, out,
-            resume=flags.main.resume, device=flags.run.device, on_error=on_error, progress=progress,
+            resume=flags.main.resume, device=flags.run.device, on_error=on_error,
+            exact=flags.run.exact, max_pixels=flags.run.max_pixels, progress=progress,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),
@@ -175,8 +179,7 @@ def _eval(words: list[str]) -> int:
     from zoo.arguments import EvalFlags, combine, parse
     from zoo.evaluation import evaluate
 
-    saved = next((Path(word) for word in words if not word.startswith("-") and Path(word).is_dir()), None)
-    flags = parse(combine("Eval", EvalFlags, _task_of(words, saved).options), "eval", words)
+    flags = parse(combine("Eval", EvalFlags, _task_of(words).options), "eval", words)
     with _progress(flags.run.quiet) as progress:
         scores = evaluate(
             _model(flags.main.model, flags, progress),
@@ -186,6 +189,8 @@ def _eval(words: list[str]) -> int:
             precision=flags.main.precision,
             device=flags.run.device,
             on_error="skip" if flags.run.skip_bad else "raise",
+            exact=flags.run.exact,
+            max_pixels=flags.run.max_pixels,
             progress=progress,
         )
     if flags.run.json:
@@ -202,8 +207,7 @@ def _predict(words: list[str]) -> int:
     from zoo.output import write_predictions
     from zoo.prediction import predict
 
-    saved = next((Path(word) for word in words if not word.startswith("-") and (Path(word) / "model.json").exists()), None)
-    flags = parse(combine("Predict", PredictFlags, _task_of(words, saved).options), "predict", words)
+    flags = parse(combine("Predict", PredictFlags, _task_of(words).options), "predict", words)
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
@@ -211,7 +215,7 @@ def _predict(words: list[str]) -> int:
     skipped: list[Any] = []
     with _progress(flags.run.quiet) as progress:
         model = _model(folder, flags, progress)
-        sources: list[Any] = [int(source) if source.isdigit() and not Path(source).exists() else source for source in inputs]
+        sources: list[Any] = [int(source) if source.isdecimal() and not Path(source).exists() else source for source in inputs]
         predictions = predict(
             model,
             sources[0] if len(sources) == 1 else sources,
@@ -219,6 +223,8 @@ def _predict(words: list[str]) -> int:
             precision=flags.main.precision,
             device=flags.run.device,
             on_error="skip" if flags.run.skip_bad else "raise",
+            exact=flags.run.exact,
+            max_pixels=flags.run.max_pixels,
             skipped=skipped,
             progress=progress,
         )

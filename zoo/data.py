@@ -51,15 +51,26 @@ class Record:
     target: Any
 
     def load(self) -> Sample:
-        """Decode the picture.
+        """Decode the whole picture.
+
+        Raises:
+            ImageError: the file can't be read.
+        """
+        return Sample(self.picture(images.Decoding())[0], self.target, self.key)
+
+    def picture(self, decoding: images.Decoding) -> tuple[Image, tuple[int, int]]:
+        """Decode the picture alone, perhaps at a reduced scale.
+
+        Returns:
+            The picture, and the height and width of the whole one: the frame of the target's coordinates.
 
         Raises:
             ImageError: the file can't be read.
         """
         if isinstance(self.source, Path):
-            return Sample(images.read(self.source), self.target, self.key)
+            return decoding.read(self.source)
         image = self.source() if callable(self.source) else self.source
-        return Sample(image, self.target, self.key)
+        return image, (image.shape[0], image.shape[1])
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,7 @@ class DataRef:
         split = options.pop("split", None)
         classes = options.pop("classes", None)
         limit = options.pop("limit", None)
-        if limit is not None and (not limit.isdigit() or int(limit) < 1):
+        if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
         names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
         return cls(text, scheme, path, split, names, int(limit) if limit else None, options)
@@ -163,14 +174,52 @@ class DataRef:
         """Return the path as an existing folder.
 
         Raises:
-            DataError: it is missing or not a folder.
+            DataError: it is missing, not named or not a folder.
         """
-        folder = Path(self.path).expanduser()
-        if not folder.exists():
-            raise DataError(f"data {self.text!r}: the folder {folder} does not exist. Check the path; it is relative to {Path.cwd()}")
+        folder = self.existing("folder")
         if not folder.is_dir():
             raise DataError(f"data {self.text!r}: {folder} is a file; expected a folder")
         return folder
+
+    def file(self) -> Path:
+        """Return the path as an existing file.
+
+        Raises:
+            DataError: it is missing, not named or not a file.
+        """
+        file = self.existing("file")
+        if not file.is_file():
+            raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'no ordinary file'}; expected a file")
+        return file
+
+    def existing(self, kind: str) -> Path:
+        """Return the path as it is on the disk.
+
+        Args:
+            kind: what is expected there, in words.
+
+        Raises:
+            DataError: it is missing or not named.
+        """
+        if not self.path:
+            raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
+        path = Path(self.path).expanduser()
+        if not path.exists():
+            raise DataError(f"data {self.text!r}: the {kind} {path} does not exist. Check the path; it is relative to {Path.cwd()}")
+        return path
+
+    def root_folder(self) -> Path | None:
+        """Return the option `root=`, the folder that paths in annotations are relative to, or None where it isn't given.
+
+        Raises:
+            InputError: it is no folder.
+        """
+        if "root" not in self.options:
+            return None
+        root = Path(self.options["root"]).expanduser()
+        if not root.is_dir():
+            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which is no folder; it is relative to {Path.cwd()}")
+        return root
 
 
 @dataclass(frozen=True)
@@ -182,14 +231,16 @@ class Scheme:
         open: reads the manifest (annotations whole, pictures not); with "raise" every fault ends up in one `DataError`,
             with "skip" in the data set's `skipped`. `split`, and the scheme's own options, are its business; `classes`
             and `limit` too, through `finish`.
-        recognise: looks at a bare path and returns why it is of this format, or None.
+        recognise: looks at the folder of a bare path and returns why it is of this format, or None.
         options: names of the scheme's own options.
+        recognise_file: looks at the file of a bare path, likewise.
     """
 
     name: str
     open: Callable[[DataRef, OnError], Dataset]
     recognise: Callable[[Path], str | None] = lambda path: None
     options: tuple[str, ...] = ()
+    recognise_file: Callable[[Path], str | None] = lambda path: None
 
 
 def open_data(
@@ -232,8 +283,9 @@ def _open_scheme(ref: DataRef, scheme: Scheme, on_error: OnError) -> Dataset:
 
 
 def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnError, say: Callable[[str], None] | None) -> Dataset:
-    path = ref.folder()
-    found = {name: reason for name in schemes if (reason := schemes[name].recognise(path))}
+    path = ref.existing("folder or file")
+    looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
+    found = {name: reason for name, look in looks.items() if (reason := look(path))}
     if not found:
         raise InputError(
             f"data {ref.text!r}: no data format of the task {task} was recognised in {path}. "

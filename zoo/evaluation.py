@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader
 
 from zoo.data import Dataset, OnError, open_data
-from zoo.errors import Fault, InputError
+from zoo.errors import DataError, Fault, InputError
 from zoo.hardware import autocast, pick_device, pick_inference_precision, pick_workers, place
-from zoo.loader import Batch, evaluation_loader, pick_batch_size
+from zoo.images import MAX_PIXELS, Decoding
+from zoo.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.model import Model, unnamed
 from zoo.progress import Progress
 from zoo.recipe import Precision
@@ -91,6 +91,8 @@ def evaluate(
     precision: Precision = "auto",
     device: str = "auto",
     on_error: OnError = "raise",
+    exact: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a model on data.
@@ -103,11 +105,14 @@ def evaluate(
         precision: "auto" is fp32 here, so that scores don't depend on the machine.
         device: "auto" or a torch device.
         on_error: "skip" leaves out what can't be read, counts and lists it; nothing else ever drops a sample.
+        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
+        max_pixels: larger pictures are refused before they are decoded.
         progress: where the bar is drawn; None for nowhere.
 
     Raises:
         InputError: the data or an option is wrong, or the data's classes aren't the model's.
         ImageError: a picture can't be read and `on_error` is "raise".
+        DataError: nothing is left to score.
     """
     task = get_task(model.task)
     progress = progress or Progress(enabled=False)
@@ -124,6 +129,7 @@ def evaluate(
         on_error,
         state.process_index,
         state.num_processes,
+        Decoding(None if exact else model.preprocess.min_size_hw, max_pixels),
     )
     metric = task.metric(dataset, classes)
     start = time.perf_counter()
@@ -131,6 +137,8 @@ def evaluate(
     if state.num_processes > 1:
         metric.merge(gather_object([metric.state()]))
         skipped = sorted(gather_object(skipped), key=lambda fault: fault.key)
+    if len(skipped) == len(dataset):
+        raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
     result = metric.compute()
     return Scores(
         scores=result.scores,
@@ -146,7 +154,7 @@ def evaluate(
     )
 
 
-def _run(model: Model, task: Task, loader: DataLoader[Batch], metric: Metric, precision: Precision, progress: Progress) -> list[Fault]:
+def _run(model: Model, task: Task, loader: Batches, metric: Metric, precision: Precision, progress: Progress) -> list[Fault]:
     skipped: list[Fault] = []
     was_training = model.training
     model.eval()

@@ -69,8 +69,14 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def pick_workers(workers: int | None, samples: int) -> int:
-    """Return the number of loader processes: none for little data, else what leaves the cores to the network."""
+    """Return the number of loader processes: none for little data, else what leaves the cores to the network.
+
+    Raises:
+        InputError: below 0.
+    """
     if workers is not None:
+        if workers < 0:
+            raise InputError(f"workers is {workers}; expected 0 or more")
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if samples < 500:

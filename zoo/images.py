@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import image_headers, native_messages
-from zoo.errors import ImageError
+from zoo.errors import ImageError, check_positive
 from zoo.image_headers import Header
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -48,6 +49,40 @@ def read(path: Path | str, *, min_size_hw: tuple[int, int] | None = None, max_pi
     return decode(_load(path), str(path), min_size_hw=min_size_hw, max_pixels=max_pixels)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How the pictures of a run are read.
+
+    Attributes:
+        min_size_hw: what is needed of each, in pixels; see `decode`. None for whole pictures.
+        max_pixels: larger pictures are refused before they are decoded.
+    """
+
+    min_size_hw: tuple[int, int] | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        """Refuse a limit below 1.
+
+        Raises:
+            InputError: naming it.
+        """
+        check_positive("decoding", max_pixels=self.max_pixels)
+
+    def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
+        """Read a picture file.
+
+        Returns:
+            The picture as `images.read` gives it, and the height and width of the whole one: the frame that boxes are in.
+
+        Raises:
+            ImageError: as `images.read`.
+        """
+        data, name = _load(path), str(path)
+        header = _header(data, name, self.max_pixels)
+        return _decode(data, header, name, self.min_size_hw), header.size_hw
+
+
 def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode a picture from the bytes of its file.
 
@@ -67,7 +102,10 @@ def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None
     Raises:
         ImageError: the bytes are empty, damaged, cut short, too large or of another format.
     """
-    header = _header(data, name, max_pixels)
+    return _decode(data, _header(data, name, max_pixels), name, min_size_hw)
+
+
+def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int] | None) -> Image:
     scale = _scale(header, min_size_hw) if min_size_hw else 1
     image, messages = _imdecode(data, header, scale)
     for line in messages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,9 +13,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from zoo.data import Dataset, OnError, Sample
 from zoo.errors import Fault, ImageError, InputError
+from zoo.images import Decoding
 from zoo.preprocess import ImageBatch, Preprocess
 
 Index = tuple[int, int]  # epoch, position in the manifest
+_WHOLE = Decoding()
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,56 @@ class _PreparedDataset(TorchDataset[Any]):
     """Decodes, augments and prepares single samples; runs in the workers."""
 
     def __init__(
-        self, dataset: Dataset, preprocess: Preprocess, on_error: OnError, augment: Callable[[Sample], Sample] | None, seed: int
+        self,
+        dataset: Dataset,
+        preprocess: Preprocess,
+        decoding: Decoding,
+        on_error: OnError,
+        augment: Callable[[Sample], Sample] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.dataset, self.preprocess, self.on_error, self.augment, self.seed = dataset, preprocess, on_error, augment, seed
+        self.dataset, self.preprocess, self.decoding = dataset, preprocess, decoding
+        self.on_error, self.augment, self.seed = on_error, augment, seed
 
     def __getitem__(self, index: Index) -> _Prepared | Fault:
         epoch, position = index
+        record = self.dataset.records[position]
         try:
-            sample = self.dataset[position]
+            image, original_hw = record.picture(self.decoding)
         except ImageError as error:
-            if self.on_error == "raise":
-                raise
-            return Fault(self.dataset.records[position].key, error.reason, whole=True)
+            # an error raised here would come out of a worker process as a RuntimeError: `Batches` raises it, in the main process
+            return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True)
+        target = record.target
         if self.augment is not None:
             # a sample's randomness depends on seed, epoch and position alone: not on workers, batches or resuming
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(hash((self.seed, epoch, position)) & 0x7FFF_FFFF_FFFF_FFFF)
-                sample = self.augment(sample)
-        height, width = sample.image.shape[:2]
-        return _Prepared(self.preprocess(sample.image), (height, width), sample.target, sample.key)
+                sample = self.augment(Sample(image, target, record.key))
+            image, target, original_hw = sample.image, sample.target, (sample.image.shape[0], sample.image.shape[1])
+        return _Prepared(self.preprocess(image), original_hw, target, record.key)
+
+
+class Batches:
+    """The batches of a loader; with `on_error="raise"` the first picture that can't be read ends the iteration."""
+
+    def __init__(self, loader: DataLoader[Any], on_error: OnError) -> None:
+        """Wrap a loader."""
+        self._loader, self._on_error = loader, on_error
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate over the batches.
+
+        Raises:
+            ImageError: a picture can't be read and `on_error` is "raise".
+        """
+        for batch in self._loader:
+            if batch.skipped and self._on_error == "raise":
+                raise ImageError(batch.skipped[0].key, batch.skipped[0].reason)
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -79,15 +113,22 @@ class _Collate:
 
 
 def evaluation_loader(
-    dataset: Dataset, preprocess: Preprocess, batch_size: int, workers: int, on_error: OnError = "raise", rank: int = 0, processes: int = 1
-) -> DataLoader[Any]:
+    dataset: Dataset,
+    preprocess: Preprocess,
+    batch_size: int,
+    workers: int,
+    on_error: OnError = "raise",
+    rank: int = 0,
+    processes: int = 1,
+    decoding: Decoding = _WHOLE,
+) -> Batches:
     """Return batches over the manifest in its order, every sample exactly once over all processes.
 
     Pictures are not padded up to equal shares: process r takes the samples r, r + processes, …
     """
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
-    return _loader(_PreparedDataset(dataset, preprocess, on_error, None, 0), batches, workers)
+    return _loader(_PreparedDataset(dataset, preprocess, decoding, on_error), batches, workers)
 
 
 def training_loader(
@@ -98,28 +139,43 @@ def training_loader(
     on_error: OnError,
     augment: Callable[[Sample], Sample],
     start: int = 0,
-) -> DataLoader[Any]:
-    """Return one stream of augmented batches over all epochs, from batch number `start` on."""
-    prepared = _PreparedDataset(dataset, preprocess, on_error, augment, plan.seed)
+    decoding: Decoding = _WHOLE,
+) -> Batches:
+    """Return one stream of augmented batches over all epochs, from batch number `start` on.
+
+    With `decoding` at a reduced scale the augmentation gets the smaller picture and the target of the whole one: for targets
+    without coordinates alone.
+    """
+    prepared = _PreparedDataset(dataset, preprocess, decoding, on_error, augment, plan.seed)
     return _loader(prepared, _From(plan, start), workers)
 
 
-def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> DataLoader[Any]:
-    return DataLoader(
+def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> Batches:
+    loader = DataLoader(
         prepared,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_Collate(prepared.preprocess),
         pin_memory=False,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_interrupt,
+        # workers' seeds come from here: drawn from the global generator they would shift what a resumed run draws from it
+        generator=torch.Generator(),
     )
+    return Batches(loader, prepared.on_error)
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to every process of a command, to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
     """Which samples make which batch: fixed by the seed, shuffled anew every epoch, shared out over processes.
 
-    A last batch of one sample (which batch-norm can't train on) joins the batch before it; no sample is left out.
+    A last batch that would leave a process one sample (which batch-norm can't train on) joins the batch before it; no sample is
+    left out.
     """
 
     samples: int
@@ -134,7 +190,7 @@ class TrainingPlan:
         """Batches of one process in an epoch."""
         together = self.batch_size * self.processes
         whole, rest = divmod(self.samples, together)
-        return max(1, whole + (rest > self.processes))
+        return max(1, whole + (rest >= 2 * self.processes))
 
     def epoch(self, epoch: int) -> list[list[Index]]:
         """Return this process's batches of an epoch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -263,13 +263,25 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
 
     Raises:
         WeightsError: they can't be found, read or converted.
+        InputError: a folder that holds no saved model.
         UnknownNameError: no weights of this name.
     """
     if is_path(weights):
-        return load_file_weights(Path(weights).expanduser(), backbone)
+        path = Path(weights).expanduser()
+        return _saved_weights(model_folder(path), backbone, task) if path.is_dir() else load_file_weights(path, backbone)
     from zoo.weights.named import load_named_weights  # brings torchvision's and timm's tables
 
     return load_named_weights(str(weights), backbone, task)
+
+
+def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
+    """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
+    config, _ = read_description(folder)
+    weights = load_file_weights(folder / "weights.safetensors", backbone)
+    preprocess = config.preprocess
+    if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
+        preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
+    return replace(weights, num_classes=len(config.classes), classes=config.classes, preprocess=preprocess, norm_eps=config.norm_eps)
 
 
 def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
@@ -332,16 +344,8 @@ def load(folder: str | Path) -> Model:
         WeightsError: the weights don't belong to the description.
     """
     folder = model_folder(folder)
-    path = folder / "model.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.pop("contract")
-        metadata = content.pop("metadata")
-        if version != CONTRACT_VERSION:
-            raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
-        model = Model(ModelConfig.from_dict(content))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
+    config, metadata = read_description(folder)
+    model = Model(config)
     state = read_state(folder / "weights.safetensors")
     try:
         model.load_state_dict(state)
@@ -349,6 +353,24 @@ def load(folder: str | Path) -> Model:
         raise WeightsError(f"{folder}: weights.safetensors does not belong to model.json: {error}") from error
     model.metadata = metadata
     return model.eval()
+
+
+def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """Read the model.json of a saved model's folder: how to rebuild the model, and its metadata.
+
+    Raises:
+        InputError: it is damaged, or of another contract version.
+    """
+    path = folder / "model.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("contract")
+        metadata = dict(content.pop("metadata"))
+        if version != CONTRACT_VERSION:
+            raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
+        return ModelConfig.from_dict(content), metadata
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 
 
 def model_folder(folder: str | Path) -> Path:

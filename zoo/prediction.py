@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.data import Dataset, OnError, Record, picture_files
+from zoo.data import Dataset, OnError, picture_files
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.hardware import autocast, pick_device, pick_inference_precision, place
+from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import pick_batch_size
 from zoo.model import Model
 from zoo.progress import Progress
@@ -44,6 +45,8 @@ def predict(
     precision: Precision = "auto",
     device: str = "auto",
     on_error: OnError = "raise",
+    exact: bool = False,
+    max_pixels: int = MAX_PIXELS,
     skipped: list[Fault] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
@@ -57,6 +60,9 @@ def predict(
         precision: "auto" is fp32.
         device: "auto" or a torch device.
         on_error: "skip" leaves out pictures that can't be read.
+        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale, by tasks
+            whose answers have no places in the picture.
+        max_pixels: larger pictures are refused before they are decoded.
         skipped: receives what was left out.
         progress: where the bar is drawn; None for nowhere.
 
@@ -69,7 +75,9 @@ def predict(
     """
     if batch_size is None and isinstance(source, int):
         batch_size = 1
-    frames, total = _frames(source, on_error, skipped if skipped is not None else [])
+    whole = exact or get_task(model.task).localises
+    decoding = Decoding(None if whole else model.preprocess.min_size_hw, max_pixels)
+    frames, total = _frames(source, decoding, on_error, skipped if skipped is not None else [])
     size = pick_batch_size(batch_size, model.preprocess)
     return _run(model, frames, total, size, pick_inference_precision(precision), device, progress or Progress(enabled=False))
 
@@ -90,7 +98,7 @@ def _run(
             yield task.prediction(answer, frame.image, frame.key, model.classes)
 
 
-def _frames(source: Source, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
+def _frames(source: Source, decoding: Decoding, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
     """Return the pictures of a source and their number (0 where it isn't known)."""
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected a picture, folder, video, camera number or arrays")
@@ -99,47 +107,45 @@ def _frames(source: Source, on_error: OnError, skipped: list[Fault]) -> tuple[It
     if isinstance(source, np.ndarray):
         return iter([Frame(_checked(source, "array"), "array")]), 1
     if isinstance(source, str | Path):
-        return _path(Path(source).expanduser(), on_error, skipped)
+        return _path(Path(source).expanduser(), decoding, on_error, skipped)
     if isinstance(source, Dataset):
-        return _guarded(((record.key, partial(_image_of, record)) for record in source.records), on_error, skipped), len(source)
-    return _several(source, on_error, skipped), len(source) if isinstance(source, Sequence) else 0
+        return _guarded(((record.key, partial(record.picture, decoding)) for record in source.records), on_error, skipped), len(source)
+    return _several(source, decoding, on_error, skipped), len(source) if isinstance(source, Sequence) else 0
 
 
-def _path(path: Path, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
+def _path(path: Path, decoding: Decoding, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:
     if path.is_dir():
         files = picture_files(path)
         if not files:
             raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
-        return _guarded(((str(file), partial(images.read, file)) for file in files), on_error, skipped), len(files)
+        return _guarded(((str(file), partial(decoding.read, file)) for file in files), on_error, skipped), len(files)
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. It is relative to {Path.cwd()}")
     if path.suffix.lower() in _VIDEOS:
         return _video(str(path), str(path)), 0
-    return _guarded([(str(path), partial(images.read, path))], on_error, skipped), 1
+    return _guarded([(str(path), partial(decoding.read, path))], on_error, skipped), 1
 
 
-def _guarded(items: Iterable[tuple[str, Callable[[], NDArray[np.uint8]]]], on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:
+def _guarded(
+    items: Iterable[tuple[str, Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]]], on_error: OnError, skipped: list[Fault]
+) -> Iterator[Frame]:
     for key, load in items:
         try:
-            yield Frame(load(), key)
+            yield Frame(load()[0], key)
         except ImageError as error:
             if on_error == "raise":
                 raise
             skipped.append(Fault(key, error.reason, whole=True))
 
 
-def _image_of(record: Record) -> NDArray[np.uint8]:
-    return record.load().image
-
-
-def _several(sources: Iterable[Any], on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:
+def _several(sources: Iterable[Any], decoding: Decoding, on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:
     for index, item in enumerate(sources):
         if isinstance(item, np.ndarray):
             yield Frame(_checked(item, f"array {index}"), f"array {index}")
         elif hasattr(item, "image") and hasattr(item, "key"):
             yield Frame(_checked(item.image, str(item.key)), str(item.key))
         else:
-            yield from _frames(item, on_error, skipped)[0]
+            yield from _frames(item, decoding, on_error, skipped)[0]
 
 
 def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:

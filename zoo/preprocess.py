@@ -90,6 +90,24 @@ class Preprocess:
         """Whether pictures of one batch differ in size and are padded to the largest."""
         return self.policy == "fit"
 
+    @property
+    def min_size_hw(self) -> tuple[int, int] | None:
+        """What is needed of a picture, in pixels, for `images.Decoding`; None for the whole of it.
+
+        A picture decoded at a reduced scale is smoothed already. Without antialias the whole one would not be, so it is never reduced.
+        """
+        if not self.antialias:
+            return None
+        if self.policy == "squash":
+            return self.size_hw
+        # these two keep the aspect ratio: what the shorter side needs is enough for the longer one
+        short = self.size_hw[0] if self.policy == "fit" else self._short_side
+        return short, short
+
+    @property
+    def _short_side(self) -> int:
+        return math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
+
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
         """Return the size a picture of height × width is scaled to, before any crop."""
         if self.policy == "squash":
@@ -99,7 +117,7 @@ class Preprocess:
             # floor, as torch.nn.functional.interpolate does with a scale factor; never less than a pixel
             return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         # timm's and torchvision's rule: the shorter side to size / crop_pct, the other one truncated
-        short = math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
+        short = self._short_side
         if height <= width:
             return short, max(1, int(short * width / height))
         return max(1, int(short * height / width)), short

@@ -58,6 +58,8 @@ class Recipe:
             InputError: naming the setting and its value.
         """
         check_positive("recipe", steps=self.steps, batch_size=self.batch_size, lr=self.lr, grad_accumulation=self.grad_accumulation)
+        if self.batch_size < 2:
+            raise InputError("recipe: batch_size is 1; expected 2 or more, batch-norm can't train on one picture")
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"recipe: epochs is {self.epochs}; expected 1 or more")
         for name, value in {"warmup": self.warmup, "ema": self.ema}.items():
@@ -74,6 +76,7 @@ class Recipe:
 
 
 R = TypeVar("R", bound=Recipe)
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -111,7 +114,8 @@ def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
         if name not in defaults:
             raise UnknownNameError(f"recipe setting of {origin}:", name, defaults)
         default = defaults[name]
-        right = isinstance(value, int | float) if isinstance(default, float) else default is None or isinstance(value, type(default))
-        if not right or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise InputError(f"{origin}: {name} is {value!r}; expected a {type(default).__name__}, like {default!r}")
+        kind = int if default is None else type(default)  # what is left to the zoo by default are counts
+        right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not right or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{origin}: {name} is {value!r}; expected {_WORDS[kind]}, such as {1 if default is None else default!r}")
     return replace(recipe, **values)

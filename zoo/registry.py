@@ -8,6 +8,7 @@ import importlib.metadata
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from zoo.errors import UnknownNameError
@@ -74,16 +75,29 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
-        if self._package is not None:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
-        if self._entry_points is not None:
-            for entry in importlib.metadata.entry_points(group=self._entry_points):
-                loaded = entry.load()
-                if entry.name not in self._definitions:  # loading may itself have registered the name
-                    self.add(entry.name, loaded)
+        self._discovered = True  # before the imports, which may look up names themselves
+        try:
+            self._import_package()
+            self._load_entry_points()
+        except BaseException:
+            self._discovered = False  # the next look-up must fail as well, not see half of the names
+            raise
+
+    def _import_package(self) -> None:
+        if self._package is None:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+    def _load_entry_points(self) -> None:
+        if self._entry_points is None:
+            return
+        for entry in importlib.metadata.entry_points(group=self._entry_points):
+            loaded = entry.load()
+            # loading may itself have registered the definition, and a module registers what it defines
+            if not isinstance(loaded, ModuleType) and self._definitions.get(entry.name) is not loaded:
+                self.add(entry.name, loaded)
 
     def names(self, pattern: str = "*") -> list[str]:
         """Return the names that match a shell pattern, in natural order."""

@@ -17,7 +17,7 @@ def _number(value: float | None) -> str:
 
 def print_scores(scores: Scores) -> None:
     """Print scores, the scores of each class where there aren't too many, and what was left out."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table("score", "value", title=scores.data, title_justify="left")
     for name, value in scores.items():
         table.add_row(name, _number(value))
@@ -26,7 +26,7 @@ def print_scores(scores: Scores) -> None:
         console.print(_per_class(scores.per_class))
     console.print(f"{scores.n} of {scores.expected} pictures scored in {scores.seconds:.1f} s, {scores.precision}")
     for fault in scores.skipped:
-        console.print(f"left out: {fault}", markup=False)
+        console.print(f"left out: {fault}")
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -42,7 +42,7 @@ def print_info(content: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in content.items():
         table.add_row(name, _words(name, value))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _words(name: str, value: Any) -> str:

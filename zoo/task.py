@@ -107,6 +107,7 @@ class Task(ABC):
         name: as in `zoo.build(…, task=name)`.
         min_levels: how many levels a trunk must offer.
         open_set: whether evaluation data has classes of its own, unknown to the model.
+        localises: whether answers have places in the picture; if not, `zoo.predict` may hand out large pictures at a reduced scale.
         primary_score: the score by which checkpoints are compared (higher is better).
         options: frozen dataclass of the head's build options, with defaults.
         recipe: frozen dataclass of training settings, with tested defaults.
@@ -116,6 +117,7 @@ class Task(ABC):
     name: ClassVar[str]
     min_levels: ClassVar[int] = 1
     open_set: ClassVar[bool] = False
+    localises: ClassVar[bool] = True
     primary_score: ClassVar[str]
     options: ClassVar[type[Any]]
     recipe: ClassVar[type[Recipe]]
@@ -156,6 +158,13 @@ class Task(ABC):
     @abstractmethod
     def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
         """Return the training augmentation; it may use torch's global random generator (seeded per sample by the loader)."""
+
+    def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
+        """Return what the augmentation needs of a picture, in pixels, for `images.Decoding`; None for the whole of it.
+
+        Only where targets have no coordinates may it be less than the whole: these are in the frame of the whole picture.
+        """
+        return None
 
     @abstractmethod
     def collate_targets(self, targets: Sequence[Any]) -> Any:

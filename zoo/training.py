@@ -17,7 +17,7 @@ from typing import Any
 import timm
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import CosineLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
@@ -25,9 +25,10 @@ from torch import nn
 
 from zoo.checkpoint import BEST, RunFolder
 from zoo.data import Dataset, OnError, open_data
-from zoo.errors import Fault, InputError, ZooError
+from zoo.errors import Fault, InputError, UnknownNameError, ZooError
 from zoo.evaluation import Scores, evaluate, match_classes
 from zoo.hardware import autocast, pick_device, pick_training_precision, pick_workers, place
+from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import Batch, TrainingPlan, training_loader
 from zoo.model import Model, save
 from zoo.progress import Progress
@@ -72,6 +73,8 @@ def train(
     resume: bool = False,
     device: str = "auto",
     on_error: OnError = "raise",
+    exact: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Run:
     """Fine-tune a model, in place.
@@ -85,6 +88,8 @@ def train(
         resume: continue the run in `out` from its last checkpoint.
         device: "auto" or a torch device.
         on_error: "skip" leaves out what can't be read, and says so.
+        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
+        max_pixels: larger pictures are refused before they are decoded.
         progress: where bars and lines are drawn; None for nowhere.
 
     Returns:
@@ -102,7 +107,7 @@ def train(
     validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
     recipe = settle(recipe, len(dataset))
     start = time.perf_counter()
-    training = _Training(model, task, dataset, validation, recipe, pick_device(device), on_error, progress)
+    training = _Training(model, task, dataset, validation, recipe, pick_device(device), on_error, exact, max_pixels, progress)
     folder = RunFolder(Path(out), training.describe(), recipe, resume, writes=training.accelerator.is_main_process)
     training.run(folder)
     model.metadata["training"] = training.summary()
@@ -161,6 +166,8 @@ class _Training:
     recipe: Recipe
     device: torch.device
     on_error: OnError
+    exact: bool
+    max_pixels: int
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, Fault] = field(default_factory=dict)
@@ -181,6 +188,8 @@ class _Training:
         )
         if len(self.dataset) < 2 * state.num_processes:
             raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
+        if self.recipe.optimizer not in list_optimizers():
+            raise UnknownNameError("optimizer", self.recipe.optimizer, list_optimizers())
         self.optimizer = create_optimizer_v2(
             self.model, opt=self.recipe.optimizer, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
         )
@@ -218,6 +227,7 @@ class _Training:
             self.on_error,
             self.task.augment(self.recipe, self.model.preprocess),
             self.batches_done,
+            Decoding(None if self.exact else self.task.training_min_size_hw(self.recipe, self.model.preprocess), self.max_pixels),
         )
         per_epoch = self.plan.batches_per_epoch
         with _graceful_interrupt() as interrupt:
@@ -321,7 +331,15 @@ class _Training:
         if self.validation is None:
             return
         model = self._averaged()
-        self.scores = evaluate(model, self.validation, device=str(self.device), on_error=self.on_error, progress=self.progress)
+        self.scores = evaluate(
+            model,
+            self.validation,
+            device=str(self.device),
+            on_error=self.on_error,
+            exact=self.exact,
+            max_pixels=self.max_pixels,
+            progress=self.progress,
+        )
         entry["val"] = dict(self.scores)
         value = self.scores[self.task.primary_score]
         if value is not None and value > self._best:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -49,6 +50,7 @@ class ClassificationTask(Task):
     """One class per picture."""
 
     name = "classification"
+    localises = False
     primary_score = "top1"
     options = ClassificationOptions
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
@@ -71,6 +73,13 @@ class ClassificationTask(Task):
     def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
         """Return crops and flips."""
         return Augment(preprocess, recipe.crop_scale, recipe.flip)
+
+    def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
+        """Return what the preprocessing needs, of the smallest crop: `crop_scale` of a square's area, three wide and four high."""
+        if preprocess.min_size_hw is None or recipe.crop_scale == 1:
+            return preprocess.min_size_hw
+        height, width = (math.ceil(side / math.sqrt(recipe.crop_scale * 3 / 4)) for side in preprocess.min_size_hw)
+        return height, width
 
     def collate_targets(self, targets: Sequence[Any]) -> Tensor:
         """Return the class indices as [B] int64."""

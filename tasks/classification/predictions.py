@@ -18,7 +18,7 @@ class Classification:
 
     Attributes:
         key: the picture's file or name.
-        image: [H, W, 3] uint8, RGB, the original picture.
+        image: [H, W, 3] uint8, RGB, the picture (large JPEGs at a reduced scale, unless predicted with `exact`).
         probabilities: [K] float32, summing to 1.
         classes: K names.
     """

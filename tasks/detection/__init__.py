@@ -1,0 +1,87 @@
+"""Object detection: Faster R-CNN with a feature pyramid on any trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data import Dataset, Sample, Scheme
+from zoo.preprocess import Preprocess
+from zoo.recipe import Recipe
+from zoo.registry import Registry
+from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.tasks.detection.augment import Augment
+from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
+from zoo.tasks.detection.predictions import Detections
+from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.tasks.detection.targets import relabelled
+
+
+@TASKS.register("detection")
+class DetectionTask(Task):
+    """Boxes with classes and scores."""
+
+    name = "detection"
+    min_levels = 2
+    primary_score = "AP"
+    options = DetectionOptions
+    recipe: ClassVar[type[Recipe]] = DetectionRecipe
+    schemes: ClassVar[Registry[Scheme]] = SCHEMES
+
+    def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
+        """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""
+        options: DetectionOptions = super().parse_options(values)
+        return options.settled()
+
+    def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
+        """Scale by torchvision's rule for detectors, keeping the aspect ratio; with the trunk's own mean and deviation.
+
+        torchvision's own models were trained without antialiasing at 800 pixels; small inputs, which are mostly shrunk, need it.
+        """
+        assert options.image_size is not None
+        assert options.max_image_size is not None
+        return replace(
+            native,
+            policy="fit",
+            size_hw=(options.image_size, options.max_image_size),
+            interpolation="bilinear",
+            antialias=options.image_size <= SMALL_INPUT,
+        )
+
+    def head(self, spec: HeadSpec) -> Head:
+        """Build pyramid, proposals and box head."""
+        return FasterRCNNHead(spec)
+
+    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+        """Return mirror images and changes of light."""
+        return Augment(recipe)
+
+    def collate_targets(self, targets: Sequence[Any]) -> list[dict[str, Tensor]]:
+        """Return the arrays of each picture as tensors."""
+        return [{name: torch.as_tensor(array) for name, array in target.items()} for target in targets]
+
+    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
+        """Return the data with its labels counted by the model's classes."""
+        return dataset.with_targets(lambda target: relabelled(target, new_index), classes)
+
+    def split(self, answers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, NDArray[Any]]]:
+        """Return boxes, scores and labels per picture."""
+        return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
+
+    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+        """Return the twelve COCO numbers."""
+        from zoo.tasks.detection.metrics import CocoMetric  # pycocotools and what it brings
+
+        return CocoMetric(classes)
+
+    def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
+        """Put the boxes beside the picture."""
+        return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)

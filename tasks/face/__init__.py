@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -51,6 +52,13 @@ class FaceTask(Task):
     def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""
         return Augment(recipe)
+
+    def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
+        """Return what the preprocessing needs, of a face that is made larger by `zoom`."""
+        if preprocess.min_size_hw is None:
+            return None
+        height, width = (math.ceil(side * (1 + recipe.zoom)) for side in preprocess.min_size_hw)
+        return height, width
 
     def collate_targets(self, targets: Sequence[Any]) -> Tensor:
         """Return the identities as [B] int64."""

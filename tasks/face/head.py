@@ -62,7 +62,9 @@ class EmbeddingHead(Head):
             InputError: the model was built without identities.
         """
         if self.arcface is None:
-            raise InputError("face: this model was built without identities and only embeds; to train it, build it with classes= or num_classes=")
+            raise InputError(
+                "face: this model was built without identities and only embeds; to train it, build it with classes= or num_classes="
+            )
         embeddings = self(features, batch)
         with torch.autocast(embeddings.device.type, enabled=False):
             return {"loss_arcface": self.arcface(embeddings, targets.to(embeddings.device))}

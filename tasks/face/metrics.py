@@ -18,7 +18,7 @@ FOLDS = 10  # as LFW has
 MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
 MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
 _SEED = 0  # of folds and sampled pairs: the same pictures are always scored on the same pairs
-_FARS = (1e-2, 1e-3)
+_FARS = {"tar@1e-2": 1e-2, "tar@1e-3": 1e-3}  # false accept rates
 
 
 class VerificationMetric:
@@ -90,7 +90,8 @@ def _accuracy(units: Floats, identities: Ints) -> tuple[dict[str, float | None],
     if count < 2:
         reason = "accuracy needs two folds, with two people and a genuine pair in each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}
-    genuine, impostor = [], []
+    genuine: list[Floats] = []
+    impostor: list[Floats] = []
     for fold in range(count):
         members = np.flatnonzero(fold_of[identities] == fold)
         limit = min(*verification.count_pairs(identities[members]), MAX_FOLD_PAIRS)
@@ -120,6 +121,6 @@ def _curve(units: Floats, identities: Ints) -> tuple[dict[str, float | None], di
     )
     counts = {"genuine": totals[0], "impostor": totals[1], "genuine_scored": len(genuine), "impostor_scored": len(impostor)}
     if not len(genuine) or not len(impostor):
-        return {"auc": None, "eer": None, **{f"tar@{far:.0e}".replace("e-0", "e-"): None for far in _FARS}}, counts
+        return {"auc": None, "eer": None, **dict.fromkeys(_FARS)}, counts
     roc = Roc.of(genuine, impostor)
-    return {"auc": roc.auc, "eer": roc.eer, **{f"tar@{far:.0e}".replace("e-0", "e-"): roc.tar_at(far) for far in _FARS}}, counts
+    return {"auc": roc.auc, "eer": roc.eer, **{name: roc.tar_at(far) for name, far in _FARS.items()}}, counts

@@ -16,14 +16,15 @@ class FaceOptions:
         embedding_size: numbers per face. 128 (as FaceNet and dlib) is enough for thousands of people; InsightFace's models have 512.
         image_size: height and width of the input in pixels; pictures are scaled to this square (112 as in ArcFace).
         margin: the angle in radians that ArcFace adds between a face and its own class (m in Deng et al. 2019, arXiv 1801.07698).
-        scale: the radius of the hypersphere that logits are taken on (s in the same paper, there 64). Half of that suits the
-            hundreds of people of small data, where 64 saturates the softmax before the embedding has formed.
+        scale: the radius of the hypersphere that logits are taken on (s in the same paper). The paper's 0.5 and 64 are for millions
+            of pictures; with 0.5 and 32 a ResNet-18 from random weights had hardly begun to learn after a hundred steps on drawn
+            faces, with the defaults it tells unseen people apart after two hundred.
     """
 
     embedding_size: int = 128
     image_size: int = 112
-    margin: float = 0.5
-    scale: float = 32.0
+    margin: float = 0.2
+    scale: float = 16.0
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.

@@ -20,7 +20,7 @@ class FaceRecipe(Recipe):
         light: largest change of brightness, and of contrast, as a part of it, either way.
     """
 
-    steps: int = 1000
+    steps: int = 600
     batch_size: int = 32
     lr: float = 1e-3
     flip: float = 0.5

@@ -196,5 +196,7 @@ def rank1(units: Floats, identities: Ints) -> float | None:
     if len(people) < 2 or not len(probes):
         return None
     gallery = units[enrolled].T  # [D, people]
-    hits = [(people[(units[part] @ gallery).argmax(1)] == identities[part]).sum() for part in np.array_split(probes, len(probes) // 1024 + 1)]
+    hits = [
+        (people[(units[part] @ gallery).argmax(1)] == identities[part]).sum() for part in np.array_split(probes, len(probes) // 1024 + 1)
+    ]
     return float(sum(hits) / len(probes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error below says it better
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on damaged bytes torch's unpickler raises whatever its stack runs into
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"weights {path}: can't be read as tensors only ({reason}). The file is damaged, or it holds Python objects, "
             "which are never unpickled; save a plain state_dict instead"
@@ -74,14 +76,12 @@ def load_file_weights(path: Path, backbone: str) -> Weights:
     """Read a file and convert it from whatever known layout it has.
 
     Args:
-        path: a weights file, or a folder that `zoo.save` wrote.
+        path: a weights file.
         backbone: the trunk it is meant for.
 
     Raises:
         WeightsError: unreadable, or of a layout that isn't known.
     """
-    if path.is_dir():
-        path = path / "weights.safetensors"
     state = read_state(path)
     for name in LAYOUTS:
         layout = LAYOUTS[name]

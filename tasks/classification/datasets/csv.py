@@ -1,0 +1,66 @@
+"""`csv:` – a table with the columns path, label and perhaps split: CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo import tabular
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.errors import Fault
+from zoo.picture_root import PictureRoot
+from zoo.tasks.classification.datasets import SCHEMES
+
+_COLUMNS = ("path", "label")
+
+
+def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
+    """Read a table of pictures and their classes.
+
+    Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, whichever split is chosen: sorted
+    as numbers where all of them are whole numbers, else as text.
+
+    Raises:
+        DataError: the table can't be read, or faults: an empty label, a path that is missing, named twice or outside the folder.
+        InputError: a split that isn't there, or splits without `split=`.
+    """
+    table = ref.file()
+    root = PictureRoot(ref.root_folder() or table.parent)
+    splits = tabular.SplitFilter(ref)
+    faults: list[Fault] = []
+    labels: set[str] = set()
+    chosen: list[tuple[str, Path, str]] = []
+    first_at: dict[str, str] = {}
+    for row in tabular.rows(table, _COLUMNS, ("split",), faults):
+        label = row.values["label"]
+        keeps = splits.keeps(row)
+        if not label:
+            faults.append(Fault(row.place, "the label is empty; expected the picture's class", whole=True))
+            continue
+        labels.add(label)
+        try:
+            key, file = root.find(row.values["path"])
+        except ValueError as error:
+            faults.append(Fault(row.place, str(error), whole=True))
+            continue
+        if first_at.setdefault(key, row.place) != row.place:
+            faults.append(Fault(row.place, f"{key!r} is named a second time; it stands at {first_at[key]} already"))
+        elif keeps:
+            chosen.append((key, file, label))
+    splits.check()
+    classes = _sorted(labels)
+    number = {name: index for index, name in enumerate(classes)}
+    return finish(ref, [Record(key, file, number[label]) for key, file, label in chosen], classes, faults, on_error)
+
+
+def _sorted(labels: set[str]) -> list[str]:
+    numbers = all(label.isdecimal() and label.isascii() and len(label) < 19 for label in labels)
+    return sorted(labels, key=lambda label: (int(label), label)) if numbers else sorted(labels)
+
+
+def _recognise(file: Path) -> str | None:
+    if file.suffix.lower() not in tabular.SUFFIXES or not tabular.has_columns(file, _COLUMNS):
+        return None
+    return f"it is a table with the columns {' and '.join(_COLUMNS)}"
+
+
+SCHEMES.add("csv", Scheme("csv", open_csv, options=("root",), recognise_file=_recognise))

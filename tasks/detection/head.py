@@ -1,0 +1,272 @@
+"""Faster R-CNN on a feature pyramid, out of torchvision's parts, on any trunk with at least two levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
+
+from zoo.errors import InputError
+from zoo.preprocess import ImageBatch
+from zoo.task import Features, Head, HeadSpec, Level, Losses
+from zoo.tasks.detection.options import DetectionOptions
+
+_ANCHOR_PER_STRIDE = 8  # anchors of 32 pixels at stride 4 up to 512 at 64 (Lin et al. 2017, arXiv 1612.03144, section 4.1)
+_RATIOS = (0.5, 1.0, 2.0)  # height to width
+_LARGEST_ANCHOR = 512
+_ROI_CELLS = 7
+
+
+@dataclass(frozen=True)
+class _Proposed:
+    """What the first stage found, all of it float32.
+
+    Attributes:
+        pyramid: level name to [B, C, H, W].
+        boxes: per picture [P, 4] xyxy in pixels of the batch.
+        anchors: per picture [A, 4], likewise.
+        objectness: [B × A, 1] logits.
+        deltas: [B × A, 4], from anchors to boxes.
+    """
+
+    pyramid: dict[str, Tensor]
+    boxes: list[Tensor]
+    anchors: list[Tensor]
+    objectness: Tensor
+    deltas: Tensor
+
+
+class FasterRCNNHead(Head):
+    """FPN, region proposals and box head: Ren et al. 2015 (arXiv 1506.01497) on Lin et al. 2017 (arXiv 1612.03144).
+
+    On levels of stride 4 to 32 with the full options it computes what torchvision's `fasterrcnn_resnet50_fpn` does, and its
+    parameters have that model's names (`fpn.*`, `rpn.*`, `roi_heads.*`). Classes count from 0 outside; inside 0 is the background.
+    """
+
+    class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
+
+    def __init__(self, spec: HeadSpec) -> None:
+        """Build the layers with fresh parameters.
+
+        Args:
+            spec: the trunk's levels, the number of classes, settled `DetectionOptions` and the preprocessing.
+
+        Raises:
+            InputError: no class to find, or levels that no pyramid can be built on.
+        """
+        super().__init__()
+        if spec.num_classes < 1:
+            raise InputError(f"detection needs at least one class, got {spec.num_classes}; give classes= or num_classes=")
+        options: DetectionOptions = spec.options
+        assert options.fpn_channels is not None, "the task has settled the options"
+        levels = pyramid_levels(spec.levels)
+        self._names = [level.name for level in levels]
+        self._pools = _extra_pools(levels[-1].stride, min(spec.preprocess.size_hw))
+        strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
+        self._num_classes = spec.num_classes
+        self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
+        self.rpn = _proposal_network(strides, options)
+        self.roi_heads = _box_heads(levels, spec.num_classes, options)
+
+    def forward(self, features: Features, batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Find objects.
+
+        Args:
+            features: the trunk's levels.
+            batch: what they were computed from.
+
+        Returns:
+            Per picture, in training and evaluation mode alike: `boxes` [N, 4] float32 xyxy in pixels of the original picture,
+            `labels` [N] int64 from 0, `scores` [N] float32, descending.
+        """
+        found = self._propose(features, batch)
+        logits, deltas = self._classify(found.pyramid, found.boxes, batch)
+        with _full_precision(logits):
+            all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, found.boxes, list(batch.sizes_hw))
+        return [
+            {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
+            for boxes, labels, scores, size, original in zip(
+                all_boxes, all_labels, all_scores, batch.sizes_hw, batch.original_sizes_hw, strict=True
+            )
+        ]
+
+    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+        """Return the four losses of Faster R-CNN, by torchvision's names.
+
+        Args:
+            features: the trunk's levels.
+            batch: what they were computed from.
+            targets: per picture `boxes` [N, 4] xyxy in pixels of the original picture and `labels` [N] from 0; where
+                `iscrowd` [N] or `difficult` [N] is set, the box is not trained on. N may be 0.
+
+        Raises:
+            InputError: another number of targets than of pictures, or boxes and labels that don't fit.
+        """
+        inside = self._targets(targets, batch)
+        found = self._propose(features, batch)
+        with _full_precision(found.objectness):
+            objectness, rpn_box_reg = self._rpn_losses(found, inside)
+            boxes, _, labels, box_targets = self.roi_heads.select_training_samples(found.boxes, inside)
+        logits, deltas = self._classify(found.pyramid, boxes, batch)
+        with _full_precision(logits):
+            classifier, box_reg = fastrcnn_loss(logits, deltas, labels, box_targets)
+        return {
+            "loss_classifier": classifier,
+            "loss_box_reg": box_reg,
+            "loss_objectness": objectness,
+            "loss_rpn_box_reg": rpn_box_reg,
+        }
+
+    # -- the two stages ------------------------------------------------------------------------------------------------
+
+    def _pyramid(self, features: Features) -> dict[str, Tensor]:
+        pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
+        for step in range(self._pools):
+            # every other pixel: how Lin et al. make P6, and torchvision's LastLevelMaxPool
+            pyramid[f"pool{step}"] = F.max_pool2d(next(reversed(pyramid.values())), kernel_size=1, stride=2)
+        return pyramid
+
+    def _propose(self, features: Features, batch: ImageBatch) -> _Proposed:
+        pyramid = self._pyramid(features)
+        maps = list(pyramid.values())
+        objectness_maps, delta_maps = self.rpn.head(maps)
+        with _full_precision(maps[0]):
+            # boxes of hundreds of pixels need more than the 8 bits of bf16
+            pyramid = {name: level.float() for name, level in pyramid.items()}
+            anchors = self.rpn.anchor_generator(ImageList(batch.pixels, list(batch.sizes_hw)), list(pyramid.values()))
+            per_level = [level[0].numel() for level in objectness_maps]
+            objectness, deltas = concat_box_prediction_layers(
+                [level.float() for level in objectness_maps], [level.float() for level in delta_maps]
+            )
+            # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
+            boxes = self.rpn.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
+            proposals, _ = self.rpn.filter_proposals(boxes, objectness, list(batch.sizes_hw), per_level)
+        return _Proposed(pyramid, proposals, anchors, objectness, deltas)
+
+    def _rpn_losses(self, found: _Proposed, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        labels, matched = self.rpn.assign_targets_to_anchors(found.anchors, targets)
+        deltas = self.rpn.box_coder.encode(matched, found.anchors)
+        objectness, box_reg = self.rpn.compute_loss(found.objectness, found.deltas, labels, deltas)
+        return objectness, box_reg
+
+    def _classify(self, pyramid: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] for the proposals of all pictures, float32."""
+        heads = self.roi_heads
+        with _full_precision(boxes[0]):
+            pooled = heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        return logits.float(), deltas.float()
+
+    def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Return what to train on, in pixels of the batch and with the background as class 0."""
+        if len(targets) != len(batch):
+            raise InputError(f"detection: {len(targets)} targets for {len(batch)} pictures; expected one for each")
+        sizes = zip(batch.sizes_hw, batch.original_sizes_hw, strict=True)
+        return [self._target(target, *pair, batch.pixels.device) for target, pair in zip(targets, sizes, strict=True)]
+
+    def _target(
+        self, target: Mapping[str, Any], size_hw: tuple[int, int], original_hw: tuple[int, int], device: torch.device
+    ) -> dict[str, Tensor]:
+        boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=device).reshape(-1, 4)
+        labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=device)
+        if labels.shape != (len(boxes),):
+            raise InputError(f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected a label per box")
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self._num_classes:
+            raise InputError(
+                f"detection: labels range from {int(labels.min())} to {int(labels.max())}; expected 0 to {self._num_classes - 1}"
+            )
+        keep = torch.ones(len(boxes), dtype=torch.bool, device=device)
+        for name in ("iscrowd", "difficult"):
+            if name in target:
+                keep &= ~torch.as_tensor(target[name], dtype=torch.bool, device=device)
+        return {"boxes": resize_boxes(boxes[keep], original_hw, size_hw), "labels": labels[keep] + 1}
+
+
+def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
+    """Return the levels that the pyramid stands on.
+
+    A map at the input's own resolution (the CIFAR ResNets' first) is left out where two others remain: it would hold most of all
+    anchors, none larger than 8 pixels, and cost more than all other levels together.
+
+    Raises:
+        InputError: fewer than two levels, or strides that don't double from level to level.
+    """
+    coarse = tuple(level for level in levels if level.stride > 1)
+    chosen = coarse if len(coarse) >= 2 else tuple(levels)
+    strides = [level.stride for level in chosen]
+    doubles = all(fine * 2 == coarser for fine, coarser in zip(strides, strides[1:], strict=False))
+    if len(chosen) < 2 or not doubles or strides[0] & (strides[0] - 1):
+        raise InputError(
+            f"detection: the backbone's levels have the strides {', '.join(str(level.stride) for level in levels)}; "
+            "a feature pyramid needs at least two, powers of 2 that double from level to level. Choose another backbone"
+        )
+    return chosen
+
+
+def _extra_pools(stride: int, image_size: int) -> int:
+    """Return how many maps are added on top: at least one, until the largest anchor spans half of the picture's shorter side."""
+    enough = min(_LARGEST_ANCHOR, image_size / 2)
+    return max(1, math.ceil(math.log2(enough / (_ANCHOR_PER_STRIDE * stride))))
+
+
+def _proposal_network(strides: Sequence[int], options: DetectionOptions) -> RegionProposalNetwork:
+    assert options.fpn_channels is not None
+    assert options.pre_nms_proposals is not None
+    assert options.proposals is not None
+    anchors = AnchorGenerator(tuple((_ANCHOR_PER_STRIDE * stride,) for stride in strides), (_RATIOS,) * len(strides))
+    return RegionProposalNetwork(
+        anchors,
+        RPNHead(options.fpn_channels, len(_RATIOS)),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": 2 * options.pre_nms_proposals, "testing": options.pre_nms_proposals},
+        post_nms_top_n={"training": 2 * options.proposals, "testing": options.proposals},
+        nms_thresh=0.7,
+    )
+
+
+def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOptions) -> RoIHeads:
+    assert options.fpn_channels is not None
+    assert options.representation_size is not None
+    return RoIHeads(
+        _roi_pool(levels),
+        TwoMLPHead(options.fpn_channels * _ROI_CELLS**2, options.representation_size),
+        FastRCNNPredictor(options.representation_size, num_classes + 1),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=options.roi_batch,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=options.score_threshold,
+        nms_thresh=options.nms_threshold,
+        detections_per_img=options.max_detections,
+    )
+
+
+def _roi_pool(levels: Sequence[Level]) -> MultiScaleRoIAlign:
+    pool = MultiScaleRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
+    # the strides are declared; torchvision would guess them from the first batch, wrongly where pictures are much smaller than
+    # their padding. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
+    pool.scales = [1 / level.stride for level in levels]
+    finest, coarsest = (int(math.log2(level.stride)) for level in (levels[0], levels[-1]))
+    pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=pool.canonical_scale, canonical_level=pool.canonical_level)
+    return pool
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(tensor.device.type, enabled=False)

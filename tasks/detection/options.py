@@ -1,0 +1,88 @@
+"""Options of a detector: the input's size, the answer's limits, and the size of the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from zoo.errors import InputError, check_positive
+
+SMALL_INPUT = 400
+FULL: Mapping[str, int] = {
+    "fpn_channels": 256,
+    "representation_size": 1024,
+    "pre_nms_proposals": 1000,
+    "proposals": 1000,
+    "roi_batch": 512,
+}
+LIGHT: Mapping[str, int] = {
+    "fpn_channels": 128,
+    "representation_size": 256,
+    "pre_nms_proposals": 300,
+    "proposals": 200,
+    "roi_batch": 128,
+}
+_SIZE, _MAX_SIZE = 800, 1333
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """Options of `zoo.build(…, task="detection")`.
+
+    What is None is settled by the image size. At more than 400 pixels the head is that of torchvision's `fasterrcnn_resnet50_fpn`
+    (`FULL`: 256 channels, 1024 in the box head, 1000 proposals of 1000 per level, 512 of them per picture trained on), at 400 or less
+    a light one (`LIGHT`: 128 channels, 256, 200 proposals of 300 per level, 128), which is several times quicker and finds as
+    much in so few pixels.
+
+    Attributes:
+        score_threshold: answers that are less sure are left out.
+        nms_threshold: of two boxes of a class that overlap by more (IoU), the less sure one is left out.
+        max_detections: answers per picture, at most.
+        image_size: the shorter side in pixels that pictures are scaled to; None for 800.
+        max_image_size: the limit of the longer side; None for 1333 / 800 of the shorter one.
+        fpn_channels: channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144).
+        representation_size: width of the two layers of the box head.
+        pre_nms_proposals: proposals per level before non-maximum suppression; twice as many in training mode.
+        proposals: proposals per picture after it; twice as many in training mode.
+        roi_batch: proposals per picture that the box head is trained on.
+    """
+
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    max_detections: int = 100
+    image_size: int | None = None
+    max_image_size: int | None = None
+    fpn_channels: int | None = None
+    representation_size: int | None = None
+    pre_nms_proposals: int | None = None
+    proposals: int | None = None
+    roi_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            InputError: a threshold outside 0–1, a number that isn't above 0, or a longer side below the shorter one.
+        """
+        for name, value in {"score_threshold": self.score_threshold, "nms_threshold": self.nms_threshold}.items():
+            if not 0 <= value <= 1:
+                raise InputError(f"detection: {name} is {value}; expected a number from 0 to 1")
+        numbers = {option.name: getattr(self, option.name) for option in fields(self) if not option.name.endswith("threshold")}
+        check_positive("detection", **{name: value for name, value in numbers.items() if value is not None})
+        if self.image_size is not None and self.max_image_size is not None and self.max_image_size < self.image_size:
+            raise InputError(
+                f"detection: max_image_size is {self.max_image_size}; expected the limit of the longer side, "
+                f"at least image_size ({self.image_size})"
+            )
+
+    def settled(self) -> DetectionOptions:
+        """Return the options with a number for everything that was left open."""
+        if self.image_size is None:
+            # a limit below 800 alone bounds both sides
+            size = _SIZE if self.max_image_size is None else min(_SIZE, self.max_image_size)
+        else:
+            size = self.image_size
+        longest = round(size * _MAX_SIZE / _SIZE) if self.max_image_size is None else self.max_image_size
+        defaults = LIGHT if size <= SMALL_INPUT else FULL
+        open_ones = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return replace(self, image_size=size, max_image_size=longest, **open_ones)

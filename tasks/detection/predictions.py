@@ -1,0 +1,92 @@
+"""What `zoo.predict` yields for detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_SMALLEST = 480  # pixels: smaller pictures are enlarged before they are drawn on, so that labels can be read
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """One picture's objects.
+
+    Attributes:
+        key: the picture's file or name.
+        image: [H, W, 3] uint8, RGB, the original picture.
+        boxes: [N, 4] float32, xyxy in pixels of the original picture.
+        scores: [N] float32, 0–1, descending.
+        labels: [N] int64, counting in `class_names` from 0.
+        class_names: the model's classes.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check shapes, types, order and values, and make the arrays read-only.
+
+        Raises:
+            ValueError: an array of another shape or type, boxes that aren't finite, scores that don't descend, or a label
+                without a name.
+        """
+        count = len(self.scores)
+        expected = {"boxes": ((count, 4), np.float32), "scores": ((count,), np.float32), "labels": ((count,), np.int64)}
+        for name, (shape, dtype) in expected.items():
+            array: NDArray[Any] = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(f"{name} of {self.key} is {array.dtype} of shape {array.shape}; expected {np.dtype(dtype)} {shape}")
+            array.setflags(write=False)
+        if not np.isfinite(self.boxes).all():
+            raise ValueError(f"boxes of {self.key} hold values that are not finite")
+        if (np.diff(self.scores) > 0).any():
+            raise ValueError(f"scores of {self.key} are not in descending order")
+        if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(f"labels of {self.key} range to {self.labels.max()}; there are {len(self.class_names)} class names")
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each object."""
+        return [self.class_names[label] for label in self.labels]
+
+    def plot(self) -> Image.Image:
+        """Return the picture with boxes, names and scores drawn; a small picture is enlarged first, by a whole number."""
+        import supervision as sv  # takes a second to import
+
+        picture = Image.fromarray(self.image)
+        enlarge = max(1, -(-_SMALLEST // max(picture.size)))
+        if enlarge > 1:
+            picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+        if not len(self):
+            return picture
+        found = sv.Detections(xyxy=self.boxes * enlarge, confidence=self.scores.copy(), class_id=self.labels.copy())
+        side = max(picture.size)
+        thickness, text = max(1, round(side / 320)), max(0.4, side / 1600)
+        labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True)]
+        boxed = sv.BoxAnnotator(thickness=thickness).annotate(picture, found)
+        write = sv.LabelAnnotator(text_scale=text, text_thickness=max(1, round(side / 800)), text_padding=max(2, round(side / 240)))
+        drawn: Image.Image = write.annotate(boxed, found, labels=labels)
+        return drawn
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the objects, JSON-ready, the surest first."""
+        return {
+            "key": self.key,
+            "boxes": self.boxes.tolist(),
+            "scores": self.scores.tolist(),
+            "labels": self.labels.tolist(),
+            "names": self.names,
+        }

@@ -1,0 +1,297 @@
+"""Parametric faces, drawn with OpenCV: a person is a set of proportions and colours, a picture adds pose, light and noise.
+
+They are drawings, made so that a demo needs no download and nobody's picture: scores on them say that the machinery works, and
+nothing about real faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+SIZE = 112  # pixels, as ArcFace's crops
+_SCALE = 3  # drawn so many times larger, then averaged down
+_SUBPIXEL_BITS = 4
+Points = NDArray[np.float64]
+Colour = NDArray[np.float64]
+
+_SKIN = np.array([[250, 221, 196], [232, 190, 152], [205, 150, 108], [150, 98, 64], [96, 62, 44]], float)  # RGB, light to dark
+_HAIR = np.array([[24, 20, 20], [66, 42, 28], [122, 78, 44], [208, 168, 98], [150, 60, 32], [176, 174, 172]], float)
+_IRIS = np.array([[72, 44, 24], [92, 110, 60], [70, 110, 160], [110, 100, 90]], float)
+
+
+@dataclass(frozen=True)
+class Person:
+    """What stays the same in all pictures of one person; lengths in units of half the head's height.
+
+    Attributes:
+        skin: RGB 0–255.
+        hair: RGB 0–255.
+        iris: RGB 0–255.
+        width: half the head's width.
+        jaw: how square the lower half of the head is.
+        eye_spacing: from the middle to each eye.
+        eye_height: above the middle of the head.
+        eye_size: half an eye's width.
+        eye_tilt: of the outer corners, radians.
+        brow_gap: from eye to brow.
+        brow_weight: half the brow's thickness.
+        brow_tilt: radians.
+        nose_length: from the eyes' line to the tip.
+        nose_width: half of it.
+        mouth_height: below the middle of the head.
+        mouth_width: half of it.
+        lips: their thickness.
+        hairline: its height above the middle of the head.
+        parting: where the hair parts, −1 to 1.
+        hair_length: how far below the middle of the head it hangs; below 0 it is short.
+        bald: no hair on top.
+        beard: opacity of a beard, 0 for none.
+        moustache: whether there is one.
+        glasses: "", "round" or "square".
+        mole_xy: where a mole is; None for nowhere.
+    """
+
+    skin: Colour
+    hair: Colour
+    iris: Colour
+    width: float
+    jaw: float
+    eye_spacing: float
+    eye_height: float
+    eye_size: float
+    eye_tilt: float
+    brow_gap: float
+    brow_weight: float
+    brow_tilt: float
+    nose_length: float
+    nose_width: float
+    mouth_height: float
+    mouth_width: float
+    lips: float
+    hairline: float
+    parting: float
+    hair_length: float
+    bald: bool
+    beard: float
+    moustache: bool
+    glasses: str
+    mole_xy: tuple[float, float] | None
+
+    @classmethod
+    def draw_lot(cls, rng: np.random.Generator) -> Person:
+        """Make somebody up."""
+        wears_beard = rng.random() < 0.25
+        return cls(
+            skin=_mixture(_SKIN, rng),
+            hair=_mixture(_HAIR, rng),
+            iris=_mixture(_IRIS, rng),
+            width=rng.uniform(0.64, 0.86),
+            jaw=rng.uniform(1.7, 2.9),
+            eye_spacing=rng.uniform(0.25, 0.38),
+            eye_height=rng.uniform(0.02, 0.18),
+            eye_size=rng.uniform(0.10, 0.165),
+            eye_tilt=rng.uniform(-0.2, 0.25),
+            brow_gap=rng.uniform(0.13, 0.24),
+            brow_weight=rng.uniform(0.018, 0.06),
+            brow_tilt=rng.uniform(-0.25, 0.3),
+            nose_length=rng.uniform(0.30, 0.52),
+            nose_width=rng.uniform(0.08, 0.18),
+            mouth_height=rng.uniform(0.50, 0.64),
+            mouth_width=rng.uniform(0.17, 0.34),
+            lips=rng.uniform(0.03, 0.085),
+            hairline=rng.uniform(0.42, 0.72),
+            parting=rng.uniform(-1, 1),
+            hair_length=rng.uniform(-0.5, 1.3),
+            bald=bool(rng.random() < 0.12),
+            beard=rng.uniform(0.45, 0.9) if wears_beard else 0.0,
+            moustache=bool(rng.random() < (0.7 if wears_beard else 0.08)),
+            glasses=str(rng.choice(["", "", "", "round", "square"])),
+            mole_xy=(rng.uniform(-0.45, 0.45), rng.uniform(0.1, 0.75)) if rng.random() < 0.3 else None,
+        )
+
+
+def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
+    """Return a colour between two neighbours of a palette, a little off."""
+    first = int(rng.integers(len(palette) - 1))
+    part = rng.random()
+    colour: Colour = np.clip(palette[first] * (1 - part) + palette[first + 1] * part + rng.normal(0, 6, 3), 8, 255)
+    return colour
+
+
+class _Canvas:
+    """Draws shapes given on the front of the head as one pose shows them."""
+
+    def __init__(self, person: Person, rng: np.random.Generator) -> None:
+        self.pixels = np.empty((SIZE * _SCALE, SIZE * _SCALE, 3), np.uint8)
+        self._axes = np.array([person.width, 1.0])
+        self._yaw, self._pitch = rng.uniform(-0.35, 0.35), rng.uniform(-0.12, 0.12)
+        roll, zoom = rng.normal(0, 0.07), rng.uniform(0.34, 0.40) * SIZE * _SCALE
+        self._roll = zoom * np.array([[np.cos(roll), np.sin(roll)], [np.sin(roll), -np.cos(roll)]])
+        self._centre = SIZE * _SCALE * (np.array([0.5, 0.5]) + rng.uniform(-0.04, 0.04, 2))
+
+    def fill(self, points: ArrayLike, colour: Colour, depth: bool = True, opacity: float = 1.0) -> None:
+        """Fill a polygon [N, 2], x to the right and y up from the middle of the head."""
+        target = self.pixels if opacity == 1 else self.pixels.copy()
+        cv2.fillPoly(target, [self._project(points, depth)], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
+        if opacity != 1:
+            cv2.addWeighted(target, opacity, self.pixels, 1 - opacity, 0, dst=self.pixels)
+
+    def line(self, points: ArrayLike, colour: Colour, width: float, closed: bool = False) -> None:
+        """Draw a line through points [N, 2]; its width is in units of half the head's height."""
+        thickness = max(1, round(width * float(np.abs(self._roll).max())))
+        cv2.polylines(self.pixels, [self._project(points, True)], closed, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    def _project(self, points: ArrayLike, depth: bool) -> NDArray[np.int32]:
+        """Lift points onto the head (an ellipsoid) and look at them from the front; without depth they turn about its middle."""
+        xy = np.asarray(points, float)
+        z = 0.75 * np.sqrt(np.clip(1 - ((xy / self._axes) ** 2).sum(1), 0, None)) if depth else np.zeros(len(xy))
+        turned = np.stack([xy[:, 0] * np.cos(self._yaw) + z * np.sin(self._yaw), xy[:, 1] + z * np.sin(self._pitch)], axis=1)
+        if not depth:  # the outline of a round head stays where it is
+            turned[:, 0] = xy[:, 0]
+        pixels = turned @ self._roll.T + self._centre
+        return np.asarray(np.round(pixels * 2**_SUBPIXEL_BITS), np.int32)
+
+
+def _ellipse(x: float, y: float, half_width: float, half_height: float, tilt: float = 0.0) -> Points:
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    points = np.stack([half_width * np.cos(angles), half_height * np.sin(angles)], axis=1)
+    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    return np.asarray(points @ turn + (x, y))
+
+
+def _head(person: Person, grow: float = 1.0) -> Points:
+    """Return the outline: an ellipse above, a superellipse of the person's squareness below."""
+    angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
+    power = np.where(np.sin(angles) < 0, 2 / person.jaw, 1.0)
+    x = np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power
+    y = np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** np.where(np.sin(angles) < 0, 0.5 + power / 2, 1.0)
+    return np.stack([person.width * grow * x, grow * y], axis=1)
+
+
+def draw(person: Person, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw one picture of a person.
+
+    Args:
+        person: who.
+        rng: decides pose, expression, clothes, background, light and noise.
+
+    Returns:
+        [112, 112, 3] uint8, RGB.
+    """
+    canvas = _Canvas(person, rng)
+    _background_and_clothes(canvas, person, rng)
+    _hair_behind(canvas, person)
+    for side in (-1, 1):
+        canvas.fill(_ellipse(side * person.width, -0.02, 0.09, 0.17), person.skin * 0.88, depth=False)
+    canvas.fill(_head(person), person.skin, depth=False)
+    _beard(canvas, person)
+    openness = rng.uniform(0.35, 0.6)
+    gaze = rng.uniform(-0.25, 0.25)
+    for side in (-1, 1):
+        _eye(canvas, person, side, openness, gaze)
+    _nose(canvas, person)
+    _mouth(canvas, person, smile=rng.uniform(-0.05, 0.1), gap=max(0.0, rng.uniform(-0.06, 0.06)))
+    _hair_on_top(canvas, person)
+    if person.mole_xy is not None:
+        x, y = person.mole_xy
+        canvas.fill(_ellipse(x * person.width, -y, 0.03, 0.03), person.skin * 0.4)
+    if person.glasses:
+        _glasses(canvas, person)
+    return _photograph(canvas.pixels, rng)
+
+
+def _background_and_clothes(canvas: _Canvas, person: Person, rng: np.random.Generator) -> None:
+    canvas.pixels[:] = rng.uniform(60, 200) + rng.uniform(-25, 25, 3)
+    clothes = rng.uniform(40, 200) + rng.uniform(-30, 30, 3)
+    canvas.fill(_ellipse(0, -1.85, 1.35, 0.85), clothes, depth=False)
+    canvas.fill([(-0.32, -0.6), (0.32, -0.6), (0.36, -1.2), (0, -1.4), (-0.36, -1.2)], person.skin * 0.8, depth=False)
+
+
+def _hair_behind(canvas: _Canvas, person: Person) -> None:
+    if person.bald:
+        return
+    half = person.width * 1.17
+    canvas.fill(_ellipse(0, 0.12, half, 1.02), person.hair * 0.8, depth=False)
+    if person.hair_length > 0:
+        low = -person.hair_length
+        canvas.fill([(-half, 0.15), (half, 0.15), (half * 1.06, low), (-half * 1.06, low)], person.hair * 0.8, depth=False)
+
+
+def _hair_on_top(canvas: _Canvas, person: Person) -> None:
+    """Fill from the outline of the head down to a hairline that is highest at the parting."""
+    if person.bald:
+        return
+    x = np.linspace(-person.width * 1.04, person.width * 1.04, 30)
+    outline = np.sqrt(np.clip(1 - (x / (person.width * 1.06)) ** 2, 0, None)) * 1.06
+    away = np.abs(x / person.width - person.parting * 0.7)
+    hairline = np.minimum(person.hairline + 0.16 - 0.28 * away**1.3, outline)
+    canvas.fill(np.concatenate([np.stack([x, outline], 1), np.stack([x, hairline], 1)[::-1]]), person.hair, depth=False)
+
+
+def _beard(canvas: _Canvas, person: Person) -> None:
+    if person.beard:
+        outline = _head(person, 0.99)
+        jaw = outline[outline[:, 1] < -0.12]
+        inner = _ellipse(0, -0.1, person.width * 0.72, 0.36)
+        canvas.fill(np.concatenate([jaw, inner[inner[:, 1] < -0.12][::-1]]), person.hair, depth=False, opacity=person.beard)
+    if person.moustache:
+        y = (person.eye_height - person.nose_length - person.mouth_height) / 2
+        canvas.fill(_ellipse(0, y, person.mouth_width * 0.95, 0.06), person.hair)
+
+
+def _eye(canvas: _Canvas, person: Person, side: int, openness: float, gaze: float) -> None:
+    x, y, size, tilt = side * person.eye_spacing, person.eye_height, person.eye_size, -side * person.eye_tilt
+    canvas.fill(_ellipse(x, y, size * 1.15, size * (openness + 0.17), tilt), person.skin * 0.72)
+    canvas.fill(_ellipse(x, y, size, size * openness, tilt), np.array([244.0, 242, 238]))
+    radius = size * min(openness, 0.52)
+    canvas.fill(_ellipse(x + gaze * size, y, radius, radius), person.iris)
+    canvas.fill(_ellipse(x + gaze * size, y, radius / 2, radius / 2), np.array([12.0, 12, 14]))
+    brow = _ellipse(x, y + person.brow_gap, size * 1.35, person.brow_weight, -side * person.brow_tilt)
+    canvas.fill(brow, person.hair * 0.75)
+
+
+def _nose(canvas: _Canvas, person: Person) -> None:
+    tip, half = person.eye_height - person.nose_length, person.nose_width
+    canvas.fill([(0, person.eye_height), (half * 0.5, tip + 0.1), (half, tip), (0, tip - 0.03)], person.skin * 0.86)
+    canvas.fill(_ellipse(0, tip, half, 0.055), person.skin * 0.9)
+    for side in (-1, 1):
+        canvas.fill(_ellipse(side * half * 0.55, tip - 0.03, half * 0.25, 0.022), person.skin * 0.45)
+
+
+def _mouth(canvas: _Canvas, person: Person, smile: float, gap: float) -> None:
+    x = np.linspace(-1, 1, 15)
+    middle = -person.mouth_height + smile * x**2
+    bow = (1 - x**2) * person.lips
+    colour = person.skin * (0.82, 0.5, 0.5) + (20, 0, 6)
+    outer = np.concatenate([np.stack([x, middle + bow * 0.8 + gap], 1), np.stack([x, middle - bow - gap], 1)[::-1]])
+    canvas.fill(outer * (person.mouth_width, 1), colour)
+    inner = np.concatenate([np.stack([x, middle + gap * (1 - x**2) + 0.008], 1), np.stack([x, middle - gap * (1 - x**2) - 0.008], 1)[::-1]])
+    canvas.fill(inner * (person.mouth_width * 0.9, 1), colour * 0.4)
+
+
+def _glasses(canvas: _Canvas, person: Person) -> None:
+    frame = np.array([30.0, 26, 28])
+    half = person.eye_spacing * 0.78
+    for side in (-1, 1):
+        x, y = side * person.eye_spacing, person.eye_height
+        square: Sequence[tuple[float, float]] = [(x - half, y + 0.13), (x + half, y + 0.13), (x + half, y - 0.13), (x - half, y - 0.13)]
+        canvas.line(square if person.glasses == "square" else _ellipse(x, y, half, half * 0.85), frame, 0.03, closed=True)
+        canvas.line([(side * (person.eye_spacing + half), y), (side * person.width, y + 0.05)], frame, 0.03)
+    canvas.line([(-person.eye_spacing + half, person.eye_height), (person.eye_spacing - half, person.eye_height)], frame, 0.03)
+
+
+def _photograph(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Add directed light, a colour cast, blur and noise, at the final size."""
+    small = cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    light = rng.uniform(0.7, 1.15) + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
+    lit = small * light[:, :, None] * rng.uniform(0.93, 1.07, 3)
+    blurred = cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.3, 1.0))
+    noisy = blurred + rng.normal(0, rng.uniform(2, 10), lit.shape)
+    return np.asarray(np.clip(noisy, 0, 255).round(), np.uint8)

@@ -1,0 +1,72 @@
+"""The real command lines on the real small data, and the scores that an honest run reaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def zoo_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command that succeeds and return the one JSON object that it prints."""
+
+    def run(*words: str) -> dict[str, Any]:
+        status = main([*words, "--json"])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        content: dict[str, Any] = json.loads(captured.out)
+        return content
+
+    return run
+
+
+@pytest.mark.parametrize(("backbone", "file", "top1", "top5"), [
+    ("resnet20", "resnet20-12fca82f.th", 0.8102, 0.9840),
+    ("resnet56", "resnet56-4bfd9763.th", 0.8302, 0.9904),
+])  # fmt: skip
+def test_cifar_weights_score_what_they_do(zoo_json: Any, shared_data: Path, backbone: str, file: str, top1: float, top5: float) -> None:
+    result = zoo_json(
+        "eval", "--task", "classification", "--backbone", backbone, "--weights", str(shared_data / "weights" / file),
+        "--data", f"folder:{shared_data / 'cifar10'}?split=test",
+    )  # fmt: skip
+    assert result["n"] == result["expected"] == 5000
+    assert result["skipped"] == []
+    assert result["scores"]["top1"] == pytest.approx(top1, abs=0.001)
+    assert result["scores"]["top5"] == pytest.approx(top5, abs=0.001)
+    assert list(result["per_class"]) == sorted(result["per_class"])
+    assert "airplane" in result["per_class"]
+
+
+def test_blood_cells_are_found_after_a_short_training(zoo_json: Any, shared_data: Path, tmp_path: Path) -> None:
+    """A shortened run; the README names the whole one and its figure."""
+    cells = f"voc:{shared_data / 'bccd'}"
+    run = zoo_json(
+        "train", "--task", "detection", "--backbone", "resnet18", "--data", f"{cells}?split=trainval", "--skip-bad",
+        "--out", str(tmp_path / "run"), "--epochs", "2", "--image-size", "192",
+    )  # fmt: skip
+    assert [fault["key"] for fault in run["skipped"]]
+    result = zoo_json("eval", str(tmp_path / "run"), "--data", f"{cells}?split=test", "--skip-bad")
+    assert result["n"] == result["expected"] == 72
+    assert result["scores"]["AP50"] > 0.3
+    assert set(result["per_class"]) == {"Platelets", "RBC", "WBC"}
+
+
+def test_unseen_people_are_told_apart_after_a_short_training(zoo_json: Any, shared_data: Path, tmp_path: Path) -> None:
+    """A shortened run; the README names the whole one and its figure."""
+    people = f"identities:{shared_data / 'orl'}"
+    zoo_json(
+        "train", "--task", "face", "--backbone", "resnet18", "--data", f"{people}?split=train",
+        "--out", str(tmp_path / "run"), "--epochs", "16", "--image-size", "64",
+    )  # fmt: skip
+    result = zoo_json("eval", str(tmp_path / "run"), "--data", f"{people}?split=test")
+    assert result["n"] == result["expected"] == 160
+    assert result["scores"]["auc"] > 0.85
+    assert result["scores"]["accuracy"] > 0.75
+    assert result["scores"]["rank1"] > 0.5

@@ -1,0 +1,60 @@
+"""torchvision's Faster R-CNN, saved by torchvision in its own layout, answers the same through the zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+
+import zoo
+from tests.foreign import randomise
+from zoo import images
+from zoo.errors import WeightsError
+
+
+def torchvision_detector() -> FasterRCNN:
+    torch.manual_seed(2)
+    model: FasterRCNN = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, box_score_thresh=0.0, min_size=320, max_size=480)
+    randomise(model)
+    predictor = model.roi_heads.box_predictor
+    with torch.no_grad():
+        # untrained, every class is about as likely: spread the scores, so that their order is no matter of rounding
+        predictor.cls_score.weight.normal_(0, 0.3)
+        predictor.bbox_pred.weight.normal_(0, 0.02)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("detector") / "fasterrcnn.pth"
+    torch.save(torchvision_detector().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def photo(shared_data: Path) -> NDArray[np.uint8]:
+    return images.read(sorted((shared_data / "coco-mini").rglob("*.jpg"))[0])
+
+
+@pytest.mark.slow
+def test_boxes_labels_and_scores_are_torchvisions(detector_file: Path, photo: NDArray[np.uint8]) -> None:
+    theirs = torchvision_detector()
+    ours = zoo.build(
+        "resnet50", task="detection", weights=detector_file, score_threshold=0.0, image_size=320, max_image_size=480, fpn_channels=256,
+        **FULL,
+    )  # fmt: skip
+    pixels = torch.from_numpy(photo).permute(2, 0, 1).float() / 255
+    with torch.inference_mode():
+        (expected,) = theirs([pixels])
+        (answer,) = ours([pixels])
+    assert len(expected["boxes"]) == 100
+    torch.testing.assert_close(answer["scores"], expected["scores"], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(answer["boxes"], expected["boxes"], rtol=1e-3, atol=0.05)
+    # COCO's ids count from 1 with the background as 0; here classes count from 0
+    assert torch.equal(answer["labels"] + 1, expected["labels"])
+    assert len(ours.classes) == 90
+    assert (ours.classes[0], ours.classes[89]) == ("person", "toothbrush")

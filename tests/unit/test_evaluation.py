@@ -1,0 +1,237 @@
+"""Classes matched, samples counted, and the same scores from one process or several."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pictures import COLOURS, cut_short, picture, write_class_folders
+from zoo.data import Dataset, Record, Sample
+from zoo.errors import DataError, ImageError, InputError
+from zoo.evaluation import Scores, evaluate, match_classes
+from zoo.model import Model, build, save, unnamed
+from zoo.task import get_task
+from zoo.weights.imagenet import imagenet_classes, imagenet_synsets
+
+TASK = get_task("classification")
+
+
+def labelled(classes: tuple[str, ...], count: int = 12) -> Dataset:
+    made = [Record(f"s{index}", picture((index, 0, 0), index, (16, 16)), index % max(1, len(classes))) for index in range(count)]
+    return Dataset("made", tuple(made), classes)
+
+
+def model(**options: Any) -> Model:
+    torch.manual_seed(0)
+    return build("resnet20", **{"classes": sorted(COLOURS), "image_size": 16, **options})
+
+
+def by_colour() -> Model:
+    """A model that answers right on COLOURS: its head sees the mean of the picture's channels, as the trunk is taken out."""
+
+    class Means(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"c4": torch.nn.functional.pad(images.mean((2, 3), keepdim=True), (0, 0, 0, 0, 0, 61))}
+
+    made = model()
+    made.backbone = Means()  # type: ignore[assignment]
+    with torch.no_grad():
+        made.head.fc.weight.zero_()  # type: ignore[union-attr,operator]
+        made.head.fc.bias.zero_()  # type: ignore[union-attr,operator]
+        for label, channel in enumerate((2, 1, 0)):  # blue, green, red
+            made.head.fc.weight[label, channel] = 1  # type: ignore[index]
+    return made
+
+
+# -- classes -----------------------------------------------------------------------------------------------------------
+
+
+def matched(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    dataset, classes = match_classes(TASK, labelled(theirs, len(theirs)), ours)
+    return [record.target for record in dataset.records], classes
+
+
+def test_classes_are_matched_by_name() -> None:
+    assert matched(("dog", "cat"), ("cat", "dog", "eel")) == ([1, 0], ("cat", "dog", "eel"))
+    assert matched(("cat", "dog"), ("cat", "dog")) == ([0, 1], ("cat", "dog"))
+
+
+def test_imagenets_folders_are_matched_by_synset() -> None:
+    folders = (imagenet_synsets()[7], imagenet_synsets()[3])
+    assert matched(folders, imagenet_classes())[0] == [7, 3]
+    assert matched(folders, unnamed(1000))[0] == [7, 3]
+    with pytest.raises(InputError, match="2 of its 2 classes are unknown to the model"):
+        matched(folders, ("cat", "dog"))
+
+
+def test_folders_that_are_the_models_own_synset_names_match_by_name() -> None:
+    own = ("n00000002", "n00000001")
+    assert matched(("n00000001",), own)[0] == [1]
+
+
+def test_a_model_without_names_is_matched_by_order() -> None:
+    assert matched(("cat", "dog"), ("0", "1")) == ([0, 1], ("cat", "dog"))
+    with pytest.raises(InputError, match="2 of its 2 classes are unknown"):
+        matched(("cat", "dog"), ("0", "1", "2"))
+
+
+def test_unknown_classes_are_named() -> None:
+    with pytest.raises(
+        InputError, match=r"data 'made': 1 of its 2 classes are unknown to the model \(yak\); the model has 2: cat, dog\. Choose"
+    ):
+        matched(("cat", "yak"), ("cat", "dog"))
+
+
+def test_data_without_classes_counts_as_the_model_does() -> None:
+    dataset = labelled(())
+    assert match_classes(TASK, dataset, ("cat", "dog")) == (dataset, ("cat", "dog"))
+
+
+# -- scores ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_always_right(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, per_class=3)
+    scores = evaluate(by_colour(), f"folder:{tmp_path}", batch_size=2)
+    assert dict(scores) == {"top1": 1, "top5": 1, "precision": 1, "recall": 1, "f1": 1}
+    assert (scores.n, scores.expected, scores.skipped) == (9, 9, ())
+    assert scores.per_class["red"] == {"precision": 1, "recall": 1, "f1": 1, "n": 3}
+    assert scores.details["confusion_matrix"]["rows_true_columns_answered"] == [[3, 0, 0], [0, 3, 0], [0, 0, 3]]
+
+
+def test_scores_by_hand() -> None:
+    """Two reds called right, one red labelled green: top1 2/3; green has recall 0, red has precision 2/3."""
+    red = COLOURS["red"]
+    data = [Sample(picture(red, index, (16, 16)), label, f"{index}") for index, label in enumerate((2, 2, 1))]
+    scores = evaluate(by_colour(), data)
+    assert scores["top1"] == pytest.approx(2 / 3)
+    assert scores.per_class == {
+        "green": {"precision": 0, "recall": 0, "f1": 0, "n": 1},
+        "red": {"precision": pytest.approx(2 / 3), "recall": 1, "f1": pytest.approx(0.8), "n": 2},
+    }
+    assert scores["f1"] == pytest.approx(0.4)
+
+
+def test_the_result_does_not_depend_on_batches_workers_or_the_mode_before() -> None:
+    data, trained = labelled(("blue", "green", "red"), 11), model().train()
+    first = evaluate(trained, data)
+    assert trained.training
+    for options in ({"batch_size": 3}, {"batch_size": 1}, {"workers": 1}):
+        assert evaluate(trained, data, **options).scores == first.scores  # type: ignore[arg-type]
+
+
+def test_the_json_form() -> None:
+    content = evaluate(by_colour(), labelled(("blue", "green", "red"), 6)).to_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert {"scores", "intervals", "per_class", "n", "expected", "skipped", "data", "preprocess", "precision", "seconds"} <= set(content)
+    assert (content["n"], content["expected"], content["data"], content["precision"]) == (6, 6, "made", "fp32")
+
+
+def test_one_class_scores() -> None:
+    scores = evaluate(model(classes=["only"]), labelled(("only",), 4))
+    assert scores["top1"] == 1
+
+
+def test_skipped_samples_are_counted_and_listed(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, per_class=3, suffix=".jpg")
+    cut_short(tmp_path / "red" / "1.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: a class folder without pictures"):
+        evaluate(model(classes=["blue", "empty", "green", "red"]), f"folder:{tmp_path}")
+    scores = evaluate(model(classes=["blue", "empty", "green", "red"]), f"folder:{tmp_path}", on_error="skip")
+    assert (scores.n, scores.expected) == (8, 9)
+    assert [fault.key for fault in scores.skipped] == [str(tmp_path / "empty"), "red/1.jpg"]
+    (tmp_path / "empty").rmdir()
+    with pytest.raises(ImageError, match=r"red/1\.jpg"):
+        evaluate(model(), f"folder:{tmp_path}")
+
+
+def test_nothing_left_to_score(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, per_class=1, suffix=".jpg")
+    for path in tmp_path.rglob("*.jpg"):
+        cut_short(path)
+    with pytest.raises(DataError, match=r"none of its 3 pictures can be read:\n  blue/0\.jpg: "):
+        evaluate(model(), f"folder:{tmp_path}", on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
+        ({"workers": -1}, "workers is -1; expected 0 or more"),
+        ({"device": "gpu"}, r"device 'gpu' is not available here \(.*\); try 'auto' or 'cpu'"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not available here"),
+    ],
+)
+def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(model(), labelled(("red",)), **options)
+
+
+def test_scores_are_a_mapping() -> None:
+    scores = Scores({"top1": 0.5, "auc": None}, 1, 1)
+    assert list(scores) == ["top1", "auc"]
+    assert len(scores) == 2
+    assert scores["auc"] is None
+
+
+# -- several processes -------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import json, os, sys
+import torch
+torch.set_num_threads(1)
+import zoo
+from zoo.data import open_data
+from zoo.tasks.classification.datasets import SCHEMES
+data = open_data(sys.argv[2], SCHEMES, "classification", "skip")
+scores = zoo.evaluate(zoo.load(sys.argv[1]), data, device="cpu", on_error="skip", batch_size=8, workers=0).to_dict()
+if os.environ.get("RANK", "0") == "0":
+    print(json.dumps(scores))
+import torch.distributed
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
+
+def in_processes(count: int, *arguments: str) -> dict[str, Any]:
+    """Evaluate in several processes joined by gloo, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(count):
+        several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {name: str(value) for name, value in several.items()} if count > 1 else {}
+        command = [sys.executable, "-c", PROGRAM, *arguments]
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    outputs = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0] * count, outputs
+    result: dict[str, Any] = json.loads(outputs[0][0])
+    return result
+
+
+@pytest.mark.slow
+def test_101_samples_score_the_same_over_one_two_and_three_processes(tmp_path: Path) -> None:
+    """Hazard 7: samplers that pad to equal shares count samples twice."""
+    write_class_folders(tmp_path / "data", per_class=34, suffix=".jpg")
+    (tmp_path / "data" / "red" / "33.jpg").unlink()
+    cut_short(tmp_path / "data" / "blue" / "5.jpg")
+    folder = save(model(), tmp_path / "model")
+    results = [in_processes(count, str(folder), f"folder:{tmp_path / 'data'}") for count in (1, 2, 3)]
+    for result in results:
+        assert (result["n"], result["expected"]) == (100, 101)
+        assert np.sum(result["details"]["confusion_matrix"]["rows_true_columns_answered"]) == 100
+        assert [fault["key"] for fault in result["skipped"]] == ["blue/5.jpg"]
+        for name in ("scores", "per_class", "details"):
+            assert result[name] == results[0][name]

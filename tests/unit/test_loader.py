@@ -1,0 +1,139 @@
+"""Which samples make which batch, and what becomes of them in the worker processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pictures import cut_short, picture, write_class_folders
+from zoo.data import Dataset, Record, Sample, open_data
+from zoo.errors import ImageError, InputError
+from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
+from zoo.preprocess import Preprocess
+from zoo.tasks.classification.datasets import SCHEMES
+
+PREPROCESS = Preprocess("squash", (8, 8))
+
+
+def samples(count: int) -> Dataset:
+    return Dataset("made", tuple(Record(f"s{index}", picture((index, 0, 0), index, (8, 8)), index) for index in range(count)))
+
+
+@given(
+    samples=st.integers(6, 300),
+    batch_size=st.integers(2, 40),
+    processes=st.integers(1, 3),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 99),
+)
+def test_every_sample_is_taken_once_per_epoch(samples: int, batch_size: int, processes: int, epoch: int, seed: int) -> None:
+    plans = [TrainingPlan(samples, 6, batch_size, seed, rank, processes) for rank in range(processes)]
+    batches = [plan.epoch(epoch) for plan in plans]
+    taken = Counter(position for own in batches for batch in own for _, position in batch)
+    assert taken == Counter(range(samples))
+    assert {len(own) for own in batches} == {plans[0].batches_per_epoch}  # no process waits for another
+    sizes = [len(batch) for own in batches for batch in own]
+    assert min(sizes) >= 2  # batch-norm can't train on one
+    assert max(sizes) <= batch_size + 2
+
+
+def test_the_order_is_fixed_by_the_seed_and_new_in_every_epoch() -> None:
+    plan = TrainingPlan(50, 3, 8, seed=1)
+    positions = [[position for batch in plan.epoch(epoch) for _, position in batch] for epoch in range(3)]
+    assert positions[0] == [position for batch in TrainingPlan(50, 3, 8, seed=1).epoch(0) for _, position in batch]
+    assert positions[0] != positions[1] != positions[2]
+    assert positions[0] != [position for batch in replace(plan, seed=2).epoch(0) for _, position in batch]
+
+
+def noisy(sample: Sample) -> Sample:
+    """An augmentation that shows its randomness."""
+    noise = torch.randint(0, 50, sample.image.shape, dtype=torch.uint8)
+    return replace(sample, image=sample.image + noise.numpy())
+
+
+def stream(workers: int, start: int = 0, batch_size: int = 4) -> dict[tuple[int, str], torch.Tensor]:
+    plan = TrainingPlan(10, 2, batch_size, seed=3)
+    found = {}
+    loader = training_loader(samples(10), PREPROCESS, plan, workers, "raise", noisy, start)
+    for number, batch in enumerate(loader, start):
+        epoch = number // plan.batches_per_epoch
+        for key, pixels in zip(batch.keys, batch.images.pixels, strict=True):
+            found[epoch, key] = pixels
+    return found
+
+
+def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
+    expected = stream(workers=0)
+    assert len(expected) == 20
+    assert not torch.equal(expected[0, "s3"], expected[1, "s3"])  # new in every epoch
+    for other in (stream(workers=2), stream(workers=0, batch_size=5)):
+        assert other.keys() == expected.keys()
+        assert all(torch.equal(other[name], pixels) for name, pixels in expected.items())
+
+
+def test_a_stream_goes_on_from_any_batch() -> None:
+    plan = TrainingPlan(10, 2, 4, seed=3)
+    assert plan.batches_per_epoch == 3
+    whole = [batch for epoch in range(2) for batch in plan.epoch(epoch)]
+    for start in range(7):
+        loader = training_loader(samples(10), PREPROCESS, plan, 0, "raise", noisy, start)
+        assert len(loader) == 6 - start
+        assert [batch.keys for batch in loader] == [tuple(f"s{position}" for _, position in batch) for batch in whole[start:]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_leaves_the_global_random_generator_alone(workers: int) -> None:
+    """A run that is resumed starts a loader more than one that is not: it must draw the same numbers all the same."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert len(list(training_loader(samples(6), PREPROCESS, TrainingPlan(6, 1, 3, 0), workers, "raise", noisy))) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_evaluation_takes_every_sample_once(processes: int) -> None:
+    data = samples(11)
+    keys: list[str] = []
+    for rank in range(processes):
+        loader = evaluation_loader(data, PREPROCESS, 4, 0, rank=rank, processes=processes)
+        own = [key for batch in loader for key in batch.keys]
+        assert own == list(data.keys[rank::processes])
+        keys += own
+    assert sorted(keys) == sorted(data.keys)
+
+
+def test_unreadable_pictures(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, per_class=2, suffix=".jpg")
+    for name in ("blue/0.jpg", "blue/1.jpg", "red/1.jpg"):
+        cut_short(tmp_path / name)
+    data = open_data(f"folder:{tmp_path}", SCHEMES, "classification")
+    batches: list[Batch] = list(evaluation_loader(data, PREPROCESS, 2, 0, "skip"))
+    assert batches[0].images is None
+    assert [fault.key for fault in batches[0].skipped] == ["blue/0.jpg", "blue/1.jpg"]
+    assert [batch.keys for batch in batches] == [(), ("green/0.jpg", "green/1.jpg"), ("red/0.jpg",)]
+    assert [batch.targets for batch in batches] == [(), (1, 1), (2,)]
+    for workers in (0, 1):  # also over the border between processes
+        with pytest.raises(ImageError, match=r"blue/0\.jpg: "):
+            list(evaluation_loader(data, PREPROCESS, 2, workers, "raise"))
+
+
+def test_original_sizes_travel_with_the_pictures() -> None:
+    data = Dataset("made", (Record("a", picture((1, 2, 3), 0, (20, 10)), 0),))
+    (batch,) = evaluation_loader(data, PREPROCESS, 1, 0)
+    assert batch.images.original_sizes_hw == ((20, 10),)
+    assert batch.images.sizes_hw == ((8, 8),)
+
+
+def test_the_evaluation_batch_has_about_the_same_pixels_whatever_their_size() -> None:
+    assert pick_batch_size(None, Preprocess()) == 32
+    assert pick_batch_size(None, Preprocess(size_hw=(32, 32))) == 256
+    assert pick_batch_size(None, Preprocess("fit", (800, 1333))) == 1
+    assert pick_batch_size(7, Preprocess()) == 7
+    with pytest.raises(InputError, match="batch_size is 0; expected 1 or more"):
+        pick_batch_size(0, Preprocess())
