@@ -15,6 +15,7 @@ from zoo.tasks.face import verification
 from zoo.tasks.face.verification import Floats, Ints, Roc
 
 FOLDS = 10  # as LFW has
+LEAST_FOLDS = 4  # with fewer, nobody is left whom a threshold could be chosen on
 MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
 MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
 _SEED = 0  # of folds and sampled pairs: the same pictures are always scored on the same pairs
@@ -83,33 +84,52 @@ class VerificationMetric:
 
 
 def _accuracy(units: Floats, identities: Ints) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """Return accuracy and its standard error over the folds, and what is known of each fold."""
+    """Return accuracy and its standard error over the folds, and what is known of each fold.
+
+    A fold's pairs show its people: alone (genuine), and beside each other or the people of the next four folds (impostor), so that a
+    fold of two people does not stand or fall with one pair of faces. The threshold comes from the pairs among all who are not
+    in these folds: nobody in a pair that is scored has been seen when its threshold was chosen.
+    """
     rng = np.random.default_rng(_SEED)
     fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
     count = int(fold_of.max(initial=-1)) + 1
-    if count < 2:
-        reason = "accuracy needs two folds, with two people and a genuine pair in each"
+    if count < LEAST_FOLDS:
+        reason = "accuracy needs four people with two pictures each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}
-    genuine: list[Floats] = []
-    impostor: list[Floats] = []
-    for fold in range(count):
-        members = np.flatnonzero(fold_of[identities] == fold)
-        limit = min(*verification.count_pairs(identities[members]), MAX_FOLD_PAIRS)
-        for same, scores in ((True, genuine), (False, impostor)):
-            pairs = members[verification.sample_pairs(identities[members], same, limit, rng)]
-            scores.append(verification.similarities(units, pairs))
-    accuracies, thresholds = verification.folded_accuracy(genuine, impostor)
+    per_fold = [_fold(units, identities, (fold_of[identities] - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
+    accuracies = np.array([fold["accuracy"] for fold in per_fold])
     details: dict[str, Any] = {
         "folds": count,
-        "threshold": float(thresholds.mean()),
-        "per_fold": [
-            {"accuracy": float(accuracy), "threshold": float(threshold), "genuine": len(scores), "impostor": len(scores)}
-            for accuracy, threshold, scores in zip(accuracies, thresholds, genuine, strict=True)
-        ],
+        "threshold": float(np.mean([fold["threshold"] for fold in per_fold])),
+        "per_fold": per_fold,
     }
     if count < FOLDS:
-        details["note"] = f"{count} folds instead of {FOLDS}: each needs two people of its own, one with two pictures"
+        details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two pictures"
     return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(count))}, details
+
+
+def _fold(units: Floats, identities: Ints, distance: Ints, beside: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Score one fold.
+
+    Args:
+        units: [N, D] of unit length.
+        identities: [N].
+        distance: [N], how many folds after this one each picture's person is; 0 for its own people.
+        beside: how many folds after it lend their people to its impostor pairs.
+        rng: decides which pairs, where there are many.
+    """
+    own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= beside, distance > beside))
+    same = own[verification.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
+    different = verification.sample_across(identities, own, shown, len(same), rng)
+    same = same[rng.permutation(len(same))[: len(different)]]  # as many of either kind
+    limit = min(*verification.count_pairs(identities[others]), MAX_FOLD_PAIRS)
+    tuning = [
+        verification.similarities(units, others[verification.sample_pairs(identities[others], kind, limit, rng)]) for kind in (True, False)
+    ]
+    threshold = verification.best_threshold(*tuning)
+    right = (verification.similarities(units, same) >= threshold).sum() + (verification.similarities(units, different) < threshold).sum()
+    pairs = len(same) + len(different)
+    return {"accuracy": float(right / pairs), "threshold": threshold, "genuine": len(same), "impostor": len(different)}
 
 
 def _curve(units: Floats, identities: Ints) -> tuple[dict[str, float | None], dict[str, int]]:

@@ -56,6 +56,30 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
     return np.stack([order[first], order[second]], axis=1)
 
 
+def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
+    """Return different pairs of two people, one of them of a fold, drawn evenly where there are more than `limit`.
+
+    Args:
+        identities: [N], whose picture each is.
+        own: positions of the fold's pictures.
+        shown: positions of all pictures that its pairs may show, its own among them.
+        limit: at most so many.
+        rng: decides which.
+
+    Returns:
+        [P, 2] positions in `identities`.
+    """
+    partners = np.setdiff1d(shown, own)
+    within = own[sample_pairs(identities[own], False, limit, rng)]
+    inside, across = count_pairs(identities[own])[1], len(own) * len(partners)
+    # evenly over both kinds: a pair number below `inside` stands for one within the fold
+    numbers = _draw(inside + across, limit, rng)
+    from_within = int((numbers < inside).sum())
+    crossing = numbers[numbers >= inside] - inside
+    pairs = np.stack([own[crossing // max(1, len(partners))], partners[crossing % len(partners)]], axis=1) if len(crossing) else within[:0]
+    return np.concatenate([within[rng.permutation(len(within))[:from_within]], pairs])
+
+
 def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
     """Return `limit` different numbers below `total`, or all of them, ascending; memory goes with the limit, not the total."""
     if total <= limit:
@@ -77,7 +101,7 @@ def _chunks(rows: Ints) -> list[Ints]:
 
 
 def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Share identities out over folds of equal size, at random, so that each fold has pairs of both kinds.
+    """Share identities out over folds of equal size, at random, so that each fold has genuine pairs.
 
     Args:
         pictures: [I], how many pictures each identity has.
@@ -85,10 +109,10 @@ def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
         rng: decides who goes where.
 
     Returns:
-        [I], the fold of each identity, from 0 up; all −1 where no fold would have pairs of both kinds.
+        [I], the fold of each identity, from 0 up; all −1 where there are no genuine pairs at all.
     """
     several = pictures > 1
-    count = min(most, len(pictures) // 2, int(several.sum()))
+    count = min(most, int(several.sum()))
     if count == 0:
         return np.full(len(pictures), -1)
     order = rng.permutation(len(pictures))

@@ -97,7 +97,7 @@ def test_accuracy_and_its_standard_error_come_from_the_folds() -> None:
 
 
 def test_fewer_folds_are_said() -> None:
-    details = score(*sample(16, 10, spread=1)).details
+    details = score(*sample(8, 10, spread=1)).details
     assert details["folds"] == 8
     assert details["note"].startswith("8 folds instead of 10")
     json.dumps(details)  # JSON-ready
@@ -121,7 +121,7 @@ def test_too_many_pairs_are_sampled_and_said(monkeypatch: pytest.MonkeyPatch) ->
         (0, 1, set()),
         (1, 6, set()),  # one person: nobody to be confused with
         (8, 1, set()),  # no genuine pair
-        (3, 4, {"auc", "eer", "rank1"}),  # one fold: no others to choose a threshold on
+        (3, 4, {"auc", "eer", "rank1"}),  # nobody left to choose a threshold on
         (4, 4, {"accuracy", "accuracy_std", "auc", "eer", "rank1"}),  # too few impostor pairs for TAR@FAR
     ],
 )
@@ -130,7 +130,32 @@ def test_scores_without_support_are_none(people: int, pictures: int, known: set[
     assert set(result.scores) == {"accuracy", "accuracy_std", "auc", "eer", "tar@1e-2", "tar@1e-3", "rank1"}
     assert {name for name, value in result.scores.items() if value is not None} == known
     if "accuracy" not in known:
-        assert "two folds" in result.details["note"]
+        assert "four people" in result.details["note"]
+
+
+def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[set[int], set[int]]] = []
+    within, across = metrics.verification.sample_pairs, metrics.verification.sample_across
+    shown: set[int] = set()
+
+    def record_across(identities: Any, own: Any, beside: Any, limit: int, generator: Any) -> Any:
+        pairs = across(identities, own, beside, limit, generator)
+        shown.clear()
+        shown.update(identities[pairs.ravel()].tolist(), identities[own].tolist())
+        return pairs
+
+    def record_within(identities: Any, genuine: bool, limit: int, generator: Any) -> Any:
+        pairs = within(identities, genuine, limit, generator)
+        if shown and not genuine:
+            seen.append((set(shown), set(identities[pairs.ravel()].tolist())))
+            shown.clear()
+        return pairs
+
+    monkeypatch.setattr(metrics.verification, "sample_across", record_across)
+    monkeypatch.setattr(metrics.verification, "sample_pairs", record_within)
+    score(*sample(16, 6, spread=1))
+    assert len(seen) == 10
+    assert all(scored.isdisjoint(tuned) for scored, tuned in seen)
 
 
 def test_targets_may_be_names() -> None:

@@ -84,12 +84,26 @@ def test_folds_share_out_people_evenly_and_give_every_fold_a_genuine_pair() -> N
 
 @pytest.mark.parametrize(
     ("pictures", "count"),
-    [([10] * 16, 8), ([10] * 20, 10), ([10] * 500, 10), ([2, 2], 1), ([9, 1, 1, 1], 1), ([1, 1], 0), ([9], 0), ([], 0)],
+    [([10] * 8, 8), ([10] * 16, 10), ([10] * 500, 10), ([2, 2], 2), ([9, 1, 1, 1], 1), ([1, 1], 0), ([9], 1), ([], 0)],
 )
 def test_there_are_as_many_folds_as_people_allow(pictures: list[int], count: int) -> None:
     folds = verification.deal_folds(np.array(pictures, np.int64), 10, rng())
     assert folds.max(initial=-1) + 1 == count
     assert set(folds.tolist()) == (set(range(count)) if count else {-1} & set(folds.tolist()))
+
+
+def test_pairs_across_show_one_person_of_the_fold_and_another_one() -> None:
+    identities = np.repeat(np.arange(6), 4)
+    own, shown = np.flatnonzero(identities < 2), np.flatnonzero(identities < 5)
+    pairs = verification.sample_across(identities, own, shown, 10_000, rng())
+    # 4 × 4 pairs of the fold's two people, and its 8 pictures beside the 12 of the three others
+    assert len({tuple(sorted(pair)) for pair in pairs.tolist()}) == len(pairs) == 16 + 96
+    assert (identities[pairs[:, 0]] != identities[pairs[:, 1]]).all()
+    assert np.isin(pairs[:, 0], own).all()
+    assert np.isin(pairs, shown).all()
+    some = verification.sample_across(identities, own, shown, 56, rng())
+    assert len({tuple(sorted(pair)) for pair in some.tolist()}) == 56
+    assert 2 <= np.isin(some, own).all(1).sum() <= 16  # 8 of the 16 are expected
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.lists(st.integers(0, 9), min_size=1, max_size=8))
