@@ -105,6 +105,28 @@ class BenchFlags:
 
 
 @dataclass(frozen=True)
+class DataCheckFlags:
+    """Read a data set whole and report what is wrong with it; exit status 1 where something is (notes don't count)."""
+
+    data: tyro.conf.Positional[str]
+    """scheme:path, or a path; without split= all splits are read together."""
+    task: str | None = None
+    """Whose formats are meant; by default the task that has the scheme, classification before the others."""
+    report: Path | None = None
+    """Write an HTML page with counts and contact sheets."""
+    fix: Path | None = None
+    """Write a cleaned copy of the annotations, and changes.csv, into this folder; pictures are not touched."""
+    near: int = 4
+    """Pictures whose 64-bit hashes differ in so many bits may be nearly the same."""
+    workers: int | None = None
+    """Processes that decode; by default one per core where there are many pictures."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 

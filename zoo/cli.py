@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ commands:
   eval       score a trained model, or weights without a run
   predict    answer for pictures, folders, videos or a camera
   bench      measure accuracy, speed and memory: zoo bench quick
+  data       look after data: zoo data check DATA
   list       the backbones and tasks: zoo list "resnet*"
   info       a backbone, task or saved model: zoo info resnet50
 
@@ -120,8 +121,13 @@ def _model(saved: Path | None, flags: Any, progress: Progress) -> Model:
         classes=_class_list(flags.build.classes),
         weights=flags.build.weights,
         say=progress.say,
-        **asdict(flags.options),
+        **_given(flags.options),
     )
+
+
+def _given(options: Any) -> dict[str, Any]:
+    """Return the options that differ from their defaults: the others are the weights' to settle."""
+    return {option.name: value for option in fields(options) if (value := getattr(options, option.name)) != option.default}
 
 
 def _train(words: list[str]) -> int:
@@ -150,7 +156,7 @@ def _train(words: list[str]) -> int:
             weights=flags.build.weights,
             freeze=flags.main.freeze,
             say=progress.say,
-            **asdict(flags.options),
+            **_given(flags.options),
         )
         out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
         run = train(
@@ -248,6 +254,15 @@ def _bench(words: list[str]) -> int:
     return 0 if report.ok else 1
 
 
+def _data(words: list[str]) -> int:
+    from zoo.doctor.command import COMMANDS
+
+    if not words or words[0] not in COMMANDS:
+        given = repr(words[0]) if words else "none"
+        raise InputError(f"zoo data: the command is {given}; expected one of: {', '.join(COMMANDS)}. See: zoo data check --help")
+    return COMMANDS[words[0]](words[1:])
+
+
 def _list(words: list[str]) -> int:
     from zoo.arguments import ListFlags, parse
     from zoo.backbones import BACKBONES
@@ -286,6 +301,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "predict": _predict,
     "bench": _bench,
+    "data": _data,
     "list": _list,
     "info": _info,
 }

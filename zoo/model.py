@@ -230,9 +230,10 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    parsed = definition_task.parse_options(options)
+    definition_task.parse_options(options)  # a mistake here is told before anything is fetched
     weights = _one_of(weights, checkpoint_path, pretrained)
     loaded = None if weights is None else find_weights(weights, backbone, task)
+    parsed = definition_task.parse_options({**(loaded.options if loaded is not None and loaded.task == task else {}), **options})
     names = class_names(classes, num_classes, loaded, definition_task)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
@@ -268,7 +269,11 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     """
     if is_path(weights):
         path = Path(weights).expanduser()
-        return _saved_weights(model_folder(path), backbone, task) if path.is_dir() else load_file_weights(path, backbone)
+        if path.is_dir():
+            return _saved_weights(model_folder(path), backbone, task)
+        if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
+            return _saved_weights(path.parent, backbone, task)
+        return load_file_weights(path, backbone)
     from zoo.weights.named import load_named_weights  # brings torchvision's and timm's tables
 
     return load_named_weights(str(weights), backbone, task)
@@ -281,7 +286,14 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     preprocess = config.preprocess
     if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
         preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
-    return replace(weights, num_classes=len(config.classes), classes=config.classes, preprocess=preprocess, norm_eps=config.norm_eps)
+    return replace(
+        weights,
+        num_classes=len(config.classes),
+        classes=config.classes,
+        preprocess=preprocess,
+        norm_eps=config.norm_eps,
+        options=config.options,
+    )
 
 
 def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:

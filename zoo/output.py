@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,9 @@ def write_predictions(
 
 def _free_name(key: str, taken: set[str]) -> str:
     """Return a file name for the drawn picture: the input's own, numbered where two inputs share it."""
-    stem = "".join(sign if sign.isalnum() or sign in "-_.#" else "_" for sign in Path(key).stem) or "picture"
-    if "#" in key:
-        stem = f"{Path(key.partition('#')[0]).stem}-{int(key.partition('#')[2]):06d}"
+    frame = re.fullmatch(r"(.+)#(\d+)", key)  # of a video
+    stem = Path(key).stem if frame is None else f"{Path(frame[1]).stem}-{int(frame[2]):06d}"
+    stem = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in stem) or "picture"
     name, number = f"{stem}.jpg", 1
     while name in taken:
         number += 1

@@ -45,9 +45,16 @@ class PictureRoot:
             raise ValueError(f"{text!r} can't be found in {self.folder}: {error.strerror}") from None
         if not stat.S_ISREG(mode):
             raise ValueError(f"{text!r} is no file")
-        key = os.path.relpath(place, self._real) if place.startswith(self._real) else os.path.relpath(real, self._real)
+        key = os.path.relpath(place if self._holds(place) else real, self._real)
         return key.replace(os.sep, "/"), self.folder / key
 
+    def holds(self, path: Path) -> bool:
+        """Tell whether a path, with its links followed, is the folder or lies inside it."""
+        return self._holds(os.path.realpath(path))
+
+    def _holds(self, real: str) -> bool:
+        return os.path.commonpath([self._real, real]) == self._real
+
     def _check_inside(self, text: str, real: str) -> None:
-        if os.path.commonpath([self._real, real]) != self._real:
+        if not self._holds(real):
             raise ValueError(f"{text!r} leaves the data's folder {self.folder}; pictures and annotations must lie inside it")

@@ -51,9 +51,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
         raise DataError(f"{path}: no column {', '.join(missing)}; expected a header with {', '.join(wanted)}, found {found}")
     if len(set(header)) < len(header):
         raise DataError(f"{place}: a column is named twice: {', '.join(header)}")
-    faults += [
-        Fault(place, f"unknown column {name!r}; expected {', '.join(wanted)}. Remove it") for name in header if name not in wanted
-    ]
+    faults += [Fault(place, f"unknown column {name!r}; expected {', '.join(wanted)}. Remove it") for name in header if name not in wanted]
     for place, values in cells:
         if len(values) == len(header):
             yield Row(place, dict(zip(header, values, strict=True)))

@@ -50,7 +50,7 @@ class Run:
         model: the trained model, in evaluation mode (with validation data, that of the best epoch).
         folder: where everything was written.
         history: one entry per epoch, as in metrics.jsonl.
-        scores: of the last validation; None without validation data.
+        scores: of this model on the validation data; None without.
         skipped: pictures and annotations that were left out on the caller's word.
         seconds: wall-clock time of this call.
     """
@@ -223,7 +223,7 @@ class _Training:
             self.dataset,
             self.model.preprocess,
             self.plan,
-            pick_workers(self.recipe.workers, len(self.dataset)),
+            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
             self.on_error,
             self.task.augment(self.recipe, self.model.preprocess),
             self.batches_done,
@@ -238,7 +238,8 @@ class _Training:
                 if self.batches_done % per_epoch == 0:
                     self._end_epoch(folder)
                     self._begin_epoch()
-                if interrupt.is_set():
+                # not between two steps: a checkpoint holds no half-accumulated gradients
+                if interrupt.is_set() and self._at_step():
                     folder.save(self._state(), self.history)
                     raise Interrupted(f"interrupted after {self.batches_done} batches; continue with the same command and --resume")
         self._finish(folder)
@@ -254,14 +255,12 @@ class _Training:
         self.batches_done += 1
         for fault in batch.skipped:
             self._leave_out(fault)
-        in_epoch = (self.batches_done - 1) % self.plan.batches_per_epoch + 1
-        steps_now = in_epoch % self.recipe.grad_accumulation == 0 or in_epoch == self.plan.batches_per_epoch
         if batch.images is not None and len(batch.keys) > 1:
             losses = self._forward_backward(batch)
             for name, value in losses.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._sums["batches"] = self._sums.get("batches", 0.0) + 1
-        if steps_now:
+        if self._at_step():
             self._step()
         self.progress.advance(f"loss {self._mean_loss():.3f}")
 
@@ -272,7 +271,7 @@ class _Training:
         total = sum(losses.values())
         if not torch.isfinite(total):
             raise ZooError(
-                f"the loss became {float(total)} at batch {self.batches_done} ({', '.join(batch.keys[:8])}); "
+                f"the loss became {float(total.detach())} at batch {self.batches_done} ({', '.join(batch.keys[:8])}); "
                 "lower --lr, set --clip-grad, or use --precision fp32"
             )
         self.scaler.scale(total / self.recipe.grad_accumulation).backward()
@@ -288,6 +287,11 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.model, step=self._steps_done())
+
+    def _at_step(self) -> bool:
+        """Tell whether the last batch completes an optimiser step."""
+        in_epoch = self.batches_done % self.plan.batches_per_epoch
+        return in_epoch % self.recipe.grad_accumulation == 0
 
     def _steps_done(self) -> int:
         epochs, rest = divmod(self.batches_done, self.plan.batches_per_epoch)
@@ -331,20 +335,23 @@ class _Training:
         if self.validation is None:
             return
         model = self._averaged()
-        self.scores = evaluate(
+        scores = self._score(model, self.validation)
+        entry["val"] = dict(scores)
+        value = scores[self.task.primary_score]
+        if value is not None and value > self._best:
+            self._best, self.scores = value, scores
+            folder.save_best(model.state_dict())
+
+    def _score(self, model: Model, data: Dataset) -> Scores:
+        return evaluate(
             model,
-            self.validation,
+            data,
             device=str(self.device),
             on_error=self.on_error,
             exact=self.exact,
             max_pixels=self.max_pixels,
             progress=self.progress,
         )
-        entry["val"] = dict(self.scores)
-        value = self.scores[self.task.primary_score]
-        if value is not None and value > self._best:
-            self._best = value
-            folder.save_best(model.state_dict())
 
     def _averaged(self) -> Model:
         return self.model if self.ema is None else self.ema.module
@@ -352,6 +359,8 @@ class _Training:
     def _finish(self, folder: RunFolder) -> None:
         best = folder.load(BEST) if self.validation is not None else None
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self._averaged().state_dict()))
+        if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
+            self.scores = self._score(self.model, self.validation)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

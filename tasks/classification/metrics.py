@@ -32,15 +32,17 @@ class ClassificationMetric:
         """
         self._classes = classes
         count = max(2, len(classes))
+        # `merge` adds the processes up; torchmetrics would do it once more by itself
+        settings = {"validate_args": False, "sync_on_compute": False}
         self._metrics: dict[str, CountingMetric] = {
-            "top1": MulticlassAccuracy(count, average="micro", validate_args=False),
+            "top1": MulticlassAccuracy(count, average="micro", **settings),
             # of fewer than five classes, the right one is always among the first five (timm's convention)
-            "top5": MulticlassAccuracy(count, top_k=min(5, count), average="micro", validate_args=False),
-            "confusion": MulticlassConfusionMatrix(count, validate_args=False),
+            "top5": MulticlassAccuracy(count, top_k=min(5, count), average="micro", **settings),
+            "confusion": MulticlassConfusionMatrix(count, **settings),
         }
         for name, kind in _PER_CLASS.items():
-            self._metrics[name] = kind(count, average="macro", validate_args=False)
-            self._metrics[f"{name} per class"] = kind(count, average=None, validate_args=False)
+            self._metrics[name] = kind(count, average="macro", **settings)
+            self._metrics[f"{name} per class"] = kind(count, average=None, **settings)
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
         """Count a batch of logits [K] against class indices."""

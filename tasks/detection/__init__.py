@@ -44,7 +44,8 @@ class DetectionTask(Task):
     def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
         """Scale by torchvision's rule for detectors, keeping the aspect ratio; with the trunk's own mean and deviation.
 
-        torchvision's own models were trained without antialiasing at 800 pixels; small inputs, which are mostly shrunk, need it.
+        torchvision's own models were trained without antialiasing at 800 pixels, and keep to that at any size; small inputs, which
+        are mostly shrunk, need it.
         """
         assert options.image_size is not None
         assert options.max_image_size is not None
@@ -53,12 +54,18 @@ class DetectionTask(Task):
             policy="fit",
             size_hw=(options.image_size, options.max_image_size),
             interpolation="bilinear",
-            antialias=options.image_size <= SMALL_INPUT,
+            antialias=native.antialias if native.policy == "fit" else options.image_size <= SMALL_INPUT,
         )
 
     def head(self, spec: HeadSpec) -> Head:
         """Build pyramid, proposals and box head."""
         return FasterRCNNHead(spec)
+
+    def default_classes(self) -> tuple[str, ...]:
+        """Return COCO's, as torchvision's detectors count them: ids 1 to 90 are classes 0 to 89."""
+        from zoo.weights.torchvision_detection import coco_classes
+
+        return coco_classes()
 
     def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
         """Return mirror images and changes of light."""

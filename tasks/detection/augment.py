@@ -32,7 +32,7 @@ class Augment:
         height, width = sample.image.shape[:2]
         boxes = tv_tensors.BoundingBoxes(
             torch.from_numpy(target["boxes"]),
-            format="XYXY",  # type: ignore[arg-type]  # torchvision takes the name too
+            format="XYXY",
             canvas_size=(height, width),
         )
         image, moved = self._transform(tv_tensors.Image(to_chw(sample.image)), boxes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,9 @@ class FasterRCNNHead(Head):
         boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=device).reshape(-1, 4)
         labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=device)
         if labels.shape != (len(boxes),):
-            raise InputError(f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected a label per box")
+            raise InputError(
+                f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected a label per box"
+            )
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self._num_classes:
             raise InputError(
                 f"detection: labels range from {int(labels.min())} to {int(labels.max())}; expected 0 to {self._num_classes - 1}"
@@ -207,7 +210,7 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
     coarse = tuple(level for level in levels if level.stride > 1)
     chosen = coarse if len(coarse) >= 2 else tuple(levels)
     strides = [level.stride for level in chosen]
-    doubles = all(fine * 2 == coarser for fine, coarser in zip(strides, strides[1:], strict=False))
+    doubles = all(fine * 2 == coarser for fine, coarser in itertools.pairwise(strides))
     if len(chosen) < 2 or not doubles or strides[0] & (strides[0] - 1):
         raise InputError(
             f"detection: the backbone's levels have the strides {', '.join(str(level.stride) for level in levels)}; "

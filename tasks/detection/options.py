@@ -22,7 +22,8 @@ LIGHT: Mapping[str, int] = {
     "proposals": 200,
     "roi_batch": 128,
 }
-_SIZE, _MAX_SIZE = 800, 1333
+_SIZE = 320
+_LONGEST = 1333 / 800  # torchvision's limit of the longer side, as a part of the shorter one
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class DetectionOptions:
         score_threshold: answers that are less sure are left out.
         nms_threshold: of two boxes of a class that overlap by more (IoU), the less sure one is left out.
         max_detections: answers per picture, at most.
-        image_size: the shorter side in pixels that pictures are scaled to; None for 800.
+        image_size: the shorter side in pixels that pictures are scaled to; None for what the weights were trained at (torchvision's:
+            800), and for 320 without weights for detection, which a processor can train.
         max_image_size: the limit of the longer side; None for 1333 / 800 of the shorter one.
         fpn_channels: channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144).
         representation_size: width of the two layers of the box head.
@@ -77,12 +79,8 @@ class DetectionOptions:
 
     def settled(self) -> DetectionOptions:
         """Return the options with a number for everything that was left open."""
-        if self.image_size is None:
-            # a limit below 800 alone bounds both sides
-            size = _SIZE if self.max_image_size is None else min(_SIZE, self.max_image_size)
-        else:
-            size = self.image_size
-        longest = round(size * _MAX_SIZE / _SIZE) if self.max_image_size is None else self.max_image_size
+        size = self.image_size or min(_SIZE, self.max_image_size or _SIZE)
+        longest = round(size * _LONGEST) if self.max_image_size is None else self.max_image_size
         defaults = LIGHT if size <= SMALL_INPUT else FULL
         open_ones = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, image_size=size, max_image_size=longest, **open_ones)

@@ -22,6 +22,8 @@ from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.head import EmbeddingHead
 from zoo.tasks.face.metrics import VerificationMetric
 from zoo.tasks.face.options import FaceOptions
+from zoo.tasks.face.pair_metric import PairsMetric
+from zoo.tasks.face.pairs import PairedDataset
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.recipe import FaceRecipe
 
@@ -73,7 +75,9 @@ class FaceTask(Task):
         return list(answers.float().cpu().numpy())
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
-        """Return the verification protocol over the people of the data; the model's own classes have no part in it."""
+        """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
+        if isinstance(dataset, PairedDataset):
+            return PairsMetric(dataset.classes, dataset.pairs)
         return VerificationMetric(dataset.classes)
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:

@@ -140,7 +140,12 @@ def _curve(units: Floats, identities: Ints) -> tuple[dict[str, float | None], di
         verification.similarities(units, verification.sample_pairs(identities, same, MAX_PAIRS, rng)) for same in (True, False)
     )
     counts = {"genuine": totals[0], "impostor": totals[1], "genuine_scored": len(genuine), "impostor_scored": len(impostor)}
+    return roc_scores(genuine, impostor), counts
+
+
+def roc_scores(genuine: Floats, impostor: Floats) -> dict[str, float | None]:
+    """Return AUC, EER and TAR@FAR of the scores of pairs; None without pairs of both kinds."""
     if not len(genuine) or not len(impostor):
-        return {"auc": None, "eer": None, **dict.fromkeys(_FARS)}, counts
+        return {"auc": None, "eer": None, **dict.fromkeys(_FARS)}
     roc = Roc.of(genuine, impostor)
-    return {"auc": roc.auc, "eer": roc.eer, **{name: roc.tar_at(far) for name, far in _FARS.items()}}, counts
+    return {"auc": roc.auc, "eer": roc.eer, **{name: roc.tar_at(far) for name, far in _FARS.items()}}

@@ -18,6 +18,8 @@ from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, 
 from zoo.preprocess import Preprocess
 from zoo.tasks.classification.datasets import SCHEMES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PREPROCESS = Preprocess("squash", (8, 8))
 
 

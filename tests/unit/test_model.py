@@ -18,6 +18,8 @@ from tests.pictures import picture
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.model import Model, build, load, model_folder, save
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def small(**options: Any) -> Model:
     torch.manual_seed(0)
@@ -260,10 +262,11 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 def test_a_saved_models_folder_as_weights_brings_its_classes_and_preprocessing(tmp_path: Path) -> None:
     model = small(classes=["a", "b"], num_classes=None, image_size=48)
     folder = save(model, tmp_path / "m")
-    again = build("test_resnet", weights=folder)
-    assert again.classes == ("a", "b")
-    assert again.preprocess == model.preprocess
-    assert torch.equal(again(images()), model(images()))
+    for weights in (folder, str(folder / "weights.safetensors")):
+        again = build("test_resnet", weights=weights)
+        assert again.classes == ("a", "b")
+        assert again.preprocess == model.preprocess
+        assert torch.equal(again(images()), model(images()))
     said: list[str] = []
     transferred = build("test_resnet", "face", weights=str(folder), num_classes=4, say=said.append)
     assert states_equal(transferred.backbone.state_dict(), model.backbone.state_dict())

@@ -22,6 +22,8 @@ from zoo.weights.files import is_path, read_state
 from zoo.weights.imagenet import imagenet_classes, imagenet_synsets
 from zoo.weights.named import known_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 

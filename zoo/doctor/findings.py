@@ -55,7 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "box-swapped": Kind("error", "boxes with swapped corners"),
     "box-duplicate": Kind("warning", "boxes given twice"),
     "box-whole-picture": Kind("warning", "boxes around the whole picture"),
-    "box-normalised": Kind("warning", "boxes that look normalised to 0–1"),
+    "box-normalised": Kind("warning", "boxes in parts of the picture where pixels are meant, or the other way round"),
     "box-xywh": Kind("warning", "boxes whose corners look mistaken for sizes"),
     # annotations as a whole
     "repeated-id": Kind("error", "ids given twice"),

@@ -140,7 +140,12 @@ def _one_thread() -> None:
 
 
 def _look_at(record: Record) -> Facts:
-    return look(record.source() if callable(record.source) else record.source)
+    if not callable(record.source):
+        return look(record.source)
+    try:
+        return look(record.source())
+    except ImageError as error:  # kept encoded in a larger file
+        return Facts(fault=error.reason)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ class Weights:
         classes: their names, where they came with the weights.
         preprocess: how these weights want their pictures, where they say so.
         norm_eps: the batch-norms' epsilon, where it differs from the trunk's own.
+        options: the task's options that the head was made with; they hold unless the caller says otherwise.
     """
 
     origin: str
@@ -36,6 +38,7 @@ class Weights:
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
     norm_eps: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

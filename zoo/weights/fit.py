@@ -34,9 +34,12 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
         say(f"weights {weights.origin}: the trunk was loaded; the head of {model.task} starts fresh")
         return
     head = dict(weights.head)
+    own = model.head.state_dict()
     fresh = _other_class_count(model.head, head)
     for key in fresh:
-        head[key] = model.head.state_dict()[key]
+        head.pop(key, None)
+        if key in own:
+            head[key] = own[key]
     _load(model.head, head, f"weights {weights.origin} for the head of {model.task}")
     if fresh:
         say(
@@ -46,11 +49,11 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
 
 
 def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return the class-dependent keys, if any of them differs in shape: they are left fresh together."""
+    """Return the class-dependent keys of either side, if any of them differs: they are left fresh (or out) together."""
     prefixes: tuple[str, ...] = getattr(head, "class_dependent", ())
-    own = {key: value for key, value in head.state_dict().items() if key.startswith(prefixes)} if prefixes else {}
-    differs = any(key not in given or given[key].shape != value.shape for key, value in own.items())
-    return list(own) if differs else []
+    own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefixes)} if prefixes else {}
+    theirs = {key: value.shape for key, value in given.items() if key.startswith(prefixes)} if prefixes else {}
+    return [] if own == theirs else sorted({*own, *theirs})
 
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:

@@ -44,6 +44,8 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
 def recognise(path: Path) -> str | None:
     """Return why a folder looks like people's pictures, or None."""
     folders = subfolders(path)
+    if any(path.glob("pairs*.txt")):  # a protocol of its own: lfw:
+        return None
     if not any(picture_files(folder) for folder in folders[:3]):
         return None
     return f"it holds {len(folders)} folders with pictures"

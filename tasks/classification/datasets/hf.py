@@ -1,0 +1,192 @@
+"""`hf:` – a Hugging Face data set: a name on the hub, or a local folder written by `save_to_disk` (extra `[hf]`)."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo import images
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.tasks.classification.datasets import SCHEMES
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Table
+
+_SAVED = ("dataset_dict.json", "state.json")  # of several splits, and of one
+_PLAIN = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+
+
+def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
+    """Open a data set of that library; its pictures are decoded by the zoo, not by Pillow.
+
+    `image=` and `label=` name the columns where several could be meant, `config=` the configuration of a data set on the hub. A label
+    is a class label (its names, in its order), or text or whole numbers (sorted).
+
+    Raises:
+        InputError: the library is not installed, a column or split that isn't there, or several and none was named.
+        DataError: the data set can't be opened, or samples without label or picture.
+    """
+    table = _table(ref)
+    image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
+    label = _column(ref, table, "label", _is_label)
+    try:
+        values = table.select_columns(label)[:][label]
+        encoded = table.cast_column(image, _undecoded())
+    except _damage() as error:
+        raise DataError(f"data {ref.text!r}: its tables are damaged: {_short(error)}") from None
+    classes = _classes(table.features[label], values)
+    number = {name: index for index, name in enumerate(classes)}
+    names = getattr(table.features[label], "names", None)
+    records, faults = [], []
+    for index, value in enumerate(values):
+        key = f"{index:06d}"
+        name = _name(value, names)
+        if name is None:
+            faults.append(Fault(key, f"{label} is {value!r}; expected a class", whole=True))
+        else:
+            records.append(Record(key, partial(_picture, encoded, index, image, f"{ref.text} {key}"), number[name]))
+    return finish(ref, records, classes, faults, on_error)
+
+
+def _library(ref: DataRef) -> Any:
+    try:
+        import datasets  # seconds of imports, and an extra
+    except ImportError:
+        raise InputError(f"data {ref.text!r} needs the library datasets. Install it with: pip install 'resnet-zoo[hf]'") from None
+    return datasets
+
+
+def _undecoded() -> Any:
+    from datasets import Image
+
+    return Image(decode=False)
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what the library and pyarrow raise for damaged files."""
+    import pyarrow as pa
+
+    return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
+def _table(ref: DataRef) -> Table:
+    """Return the split that was asked for, checked."""
+    datasets = _library(ref)
+    if not ref.path:
+        raise InputError(f"data {ref.text!r} names no data set; expected hf:name or hf:folder")
+    folder = Path(ref.path).expanduser()
+    try:
+        if folder.is_dir():
+            _check_saved(ref, folder)
+            opened = datasets.load_from_disk(str(folder))
+        else:
+            opened = datasets.load_dataset(ref.path, ref.options.get("config"))
+        table = _split(ref, opened)
+        table.data.table.validate(full=True)  # pyarrow doesn't look when it opens, and reads wild where offsets are wrong
+    except InputError:
+        raise
+    except _damage() as error:
+        raise DataError(f"data {ref.text!r} can't be opened: {type(error).__name__}: {_short(error)}") from None
+    return table
+
+
+def _check_saved(ref: DataRef, folder: Path) -> None:
+    """Refuse folders of another kind, and tables that would be read from elsewhere.
+
+    Raises:
+        DataError: either.
+    """
+    if not _is_saved(folder):
+        raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected {' or '.join(_SAVED)} in it")
+    for state in (*folder.glob("state.json"), *folder.glob("*/state.json")):
+        for entry in json.loads(state.read_bytes())["_data_files"]:
+            name = entry["filename"]
+            if Path(name).name != name or (state.parent / name).is_symlink():
+                raise DataError(f"{state}: the data file {name!r} leaves the data's folder")
+
+
+def _split(ref: DataRef, opened: Any) -> Table:
+    if not hasattr(opened, "keys"):
+        name = str(opened.split) if opened.split is not None else None
+        if ref.split not in (None, name):
+            raise InputError(
+                f"data {ref.text!r}: no split {ref.split!r}; it is {f'the split {name}' if name else 'one set without splits'}"
+            )
+        return opened  # type: ignore[no-any-return]
+    names = list(opened)
+    if ref.split is None and len(names) > 1:
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; say which with ?split={names[0]}")
+    if ref.split not in (None, *names):
+        raise InputError(f"data {ref.text!r}: no split {ref.split!r}; its splits are: {', '.join(names)}")
+    return opened[ref.split or names[0]]  # type: ignore[no-any-return]
+
+
+def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
+    """Return the column that `image=` or `label=` names, or the only one that fits."""
+    candidates = [name for name, feature in table.features.items() if fits(feature)]
+    if option == "label" and len(candidates) > 1:  # a class label goes before plain text or numbers
+        candidates = [name for name in candidates if hasattr(table.features[name], "names")] or candidates
+    given = ref.options.get(option)
+    if given is not None:
+        if given not in table.features or not fits(table.features[given]):
+            raise InputError(f"data {ref.text!r}: {option} is {given!r}, which is no such column; its columns are: {_columns(table)}")
+        return given
+    if len(candidates) != 1:
+        found = f"could be {', '.join(candidates)}" if candidates else "is none of them"
+        raise InputError(f"data {ref.text!r}: the {option} {found}; say which with {option}=. Its columns are: {_columns(table)}")
+    return candidates[0]
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in table.features.items())
+
+
+def _is_label(feature: Any) -> bool:
+    return hasattr(feature, "names") or getattr(feature, "dtype", None) in _PLAIN
+
+
+def _name(value: Any, names: list[str] | None) -> str | None:
+    """Return the class of a value; None where there is none (−1 stands for unknown in the hub's test sets)."""
+    if value is None or value == "":
+        return None
+    if names is None:
+        return str(value)
+    return names[value] if 0 <= value < len(names) else None
+
+
+def _classes(feature: Any, values: list[Any]) -> list[str]:
+    names = getattr(feature, "names", None)
+    return list(names) if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
+
+
+def _picture(encoded: Table, index: int, column: str, name: str) -> NDArray[np.uint8]:
+    """Decode one picture.
+
+    Raises:
+        ImageError: there is none, or it can't be read.
+    """
+    entry = encoded[index][column]
+    if entry is None or entry.get("bytes") is None:
+        raise ImageError(name, "has no picture in the table; save the data set with its pictures in it (embed_external_files)")
+    return images.decode(entry["bytes"], name)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def _recognise(folder: Path) -> str | None:
+    return "it was written by save_to_disk" if _is_saved(folder) else None
+
+
+SCHEMES.add("hf", Scheme("hf", open_hf, _recognise, options=("image", "label", "config")))

@@ -1,0 +1,168 @@
+"""`demo:scenes` – real handwritten digits placed into larger pictures at known boxes, built in and offline."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.errors import InputError, UnknownNameError
+from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.targets import Target, keep_classes
+
+SIZE_HW = (128, 160)
+_PICTURES = {"train": 600, "test": 100}
+_DIGIT_SIZES = (24, 56)  # pixels of the square that a scan is enlarged to
+_MOST = 5  # digits in a picture
+_TRIES = 20  # for a free place; a digit that finds none is left out
+_TEST_EVERY = 5  # every fifth scan is for testing, the others for training
+_INK = 0.2  # what is at least this dark belongs to the digit, and to its box
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A digit in a scene.
+
+    Attributes:
+        label: the digit.
+        ink: [H, W] float32, 0–1, cut to its box.
+        left: pixels from the left side of the picture.
+        top: pixels from its upper side.
+    """
+
+    label: int
+    ink: NDArray[np.float32]
+    left: int
+    top: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The box, xyxy in pixels."""
+        height, width = self.ink.shape
+        return self.left, self.top, self.left + width, self.top + height
+
+
+def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
+    """Open drawn scenes, 128 × 160 pixels: `split=train` (600 pictures), `split=test` (100) or both.
+
+    The digits are scikit-learn's 1,797 scans (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", CC BY 4.0),
+    those of the test scenes never among those of the training scenes. A scene holds up to five, some hold none; boxes are tight
+    around the ink and hardly overlap. Options: `n=` (pictures of each split) and `seed=` (0); the same options always draw the same
+    pictures, and a picture is the same however many there are.
+
+    Raises:
+        UnknownNameError: another name than scenes.
+        InputError: another split, or an option that is no number.
+    """
+    if ref.path != "scenes":
+        raise UnknownNameError("demo data of detection", ref.path, ["scenes"])
+    if ref.split not in (None, *_PICTURES):
+        raise InputError(f"data {ref.text!r}: split is {ref.split!r}; expected train or test")
+    seed = _number(ref, "seed", 0, 0)
+    records = [
+        _record(seed, split, index)
+        for split, pictures in _PICTURES.items()
+        if ref.split in (None, split)
+        for index in range(_number(ref, "n", pictures, 1))
+    ]
+    return finish(ref, records, [str(digit) for digit in range(10)], [], on_error, keep_classes)
+
+
+def _number(ref: DataRef, name: str, default: int, least: int) -> int:
+    text = ref.options.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"data {ref.text!r}: {name} is {text!r}; expected a whole number, {least} or more")
+    return int(text)
+
+
+def _record(seed: int, split: str, index: int) -> Record:
+    # a stream of its own for each picture: what is drawn depends on nothing else
+    stream = (seed, list(_PICTURES).index(split), index)
+    placed = _place(np.random.default_rng(stream), split)
+    return Record(f"scene-{split}-{index:04d}", partial(draw, placed, stream), _target(placed))
+
+
+@functools.cache
+def _scans(split: str) -> list[tuple[NDArray[np.float32], int]]:
+    """Return the scans of a split, [8, 8] ink 0–1, with their digits."""
+    from sklearn.datasets import load_digits  # a second of imports
+
+    digits = load_digits()
+    scans = zip((digits.images / 16).astype(np.float32), digits.target.tolist(), strict=True)
+    return [pair for index, pair in enumerate(scans) if (split == "test") == (index % _TEST_EVERY == 0)]
+
+
+def _place(random: np.random.Generator, split: str) -> list[Placed]:
+    scans, placed = _scans(split), list[Placed]()
+    for _ in range(int(random.integers(0, _MOST + 1))):
+        scan, label = scans[int(random.integers(len(scans)))]
+        ink = _enlarge(scan, int(random.integers(*_DIGIT_SIZES, endpoint=True)))
+        for _ in range(_TRIES):
+            top, left = (int(random.integers(0, side - extent + 1)) for side, extent in zip(SIZE_HW, ink.shape, strict=True))
+            candidate = Placed(label, ink, left, top)
+            if not any(_touch(candidate.box, other.box) for other in placed):
+                placed.append(candidate)
+                break
+    return placed
+
+
+def _enlarge(scan: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return a scan at another size, cut to its ink."""
+    large = np.clip(cv2.resize(scan, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
+    rows, columns = (np.flatnonzero((large >= _INK).any(axis)) for axis in (1, 0))
+    return large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _touch(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _target(placed: list[Placed]) -> Target:
+    boxes = np.array([digit.box for digit in placed], np.float32).reshape(-1, 4)
+    return {
+        "boxes": boxes,
+        "labels": np.array([digit.label for digit in placed], np.int64),
+        "iscrowd": np.zeros(len(placed), np.bool_),
+        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+    }
+
+
+def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Draw digits on a textured background.
+
+    Args:
+        placed: the digits.
+        stream: numbers that name the picture; they seed background and colours.
+
+    Returns:
+        [128, 160, 3] uint8, RGB.
+    """
+    random = np.random.default_rng([*stream, 1])
+    dark = bool(random.integers(2))
+    picture = _background(random, dark)
+    for digit in placed:
+        colour = random.uniform(170, 255, 3) if dark else random.uniform(0, 85, 3)
+        left, top, right, bottom = digit.box
+        alpha = digit.ink[..., None]
+        picture[top:bottom, left:right] = (1 - alpha) * picture[top:bottom, left:right] + alpha * colour
+    noisy = picture + random.normal(0, 4, picture.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _background(random: np.random.Generator, dark: bool) -> NDArray[np.float64]:
+    """Return clouds of two sizes in a dark or light colour, [H, W, 3]."""
+    height, width = SIZE_HW
+    base = random.uniform(20, 90, 3) if dark else random.uniform(165, 235, 3)
+    picture = np.tile(base, (height, width, 1))
+    for cells, strength in ((4, 18.0), (20, 8.0)):
+        clouds = random.normal(0, strength, (cells, cells, 3))
+        picture += cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
+    return picture
+
+
+SCHEMES.add("demo", Scheme("demo", open_demo, options=("n", "seed")))

@@ -1,0 +1,178 @@
+"""`voc:` – a folder in the layout of PASCAL VOC: Annotations, JPEGImages and ImageSets/Main."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from zoo import images
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_PIXELS = re.compile(r"[1-9]\d{0,8}")
+
+
+def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
+    """Read VOC annotations; `split=` names a list in ImageSets/Main, without it every annotation is taken.
+
+    Boxes are taken as they are written, in pixels: no 1 is taken off, though PASCAL's own files count pixels from 1. Classes are all
+    names in the Annotations folder, sorted, so that every split counts them alike. Objects marked difficult are kept as such:
+    training leaves them out, evaluation counts them neither way. The key is the picture's path in the folder.
+
+    Raises:
+        DataError: no Annotations folder, or faults.
+        InputError: a split without a list.
+    """
+    root = ref.folder()
+    folder = root / "Annotations"
+    if not folder.is_dir():
+        raise DataError(f"data {ref.text!r}: {root} has no folder Annotations; expected VOC's Annotations, JPEGImages and ImageSets/Main")
+    reader = _Reader(root, {file.stem: file for file in sorted(folder.glob("*.xml"))})
+    wanted = reader.stems if ref.split is None else _listed(ref, root, ref.split)
+    records = reader.records(wanted)
+    return finish(ref, records, reader.classes, reader.faults, on_error, keep_classes)
+
+
+def recognise(path: Path) -> str | None:
+    """Return why a folder looks like VOC's, or None."""
+    annotations = path / "Annotations"
+    return "it holds Annotations/*.xml" if annotations.is_dir() and next(annotations.glob("*.xml"), None) else None
+
+
+def _listed(ref: DataRef, root: Path, split: str) -> list[str]:
+    folder = root / "ImageSets" / "Main"
+    known = sorted(file.stem for file in folder.glob("*.txt"))
+    if split not in known:
+        raise InputError(f"data {ref.text!r}: no split {split!r}; the lists in {folder} are: {', '.join(known) or 'none'}")
+    try:
+        lines = (folder / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"data {ref.text!r}: {folder / f'{split}.txt'} can't be read ({error})") from error
+    # the lists of single classes have a second column, 1 or -1
+    return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+
+
+@dataclass
+class _Reader:
+    """Turns annotation files into records, and collects what is wrong."""
+
+    root: Path
+    files: dict[str, Path]
+    faults: list[Fault] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Parse every file: the classes of a part are those of the whole."""
+        self.trees = {stem: tree for stem, file in self.files.items() if (tree := self._parse(file)) is not None}
+        names = (_text(entry, "name") for tree in self.trees.values() for entry in tree.iter("object"))
+        self.classes = tuple(sorted({name for name in names if name}))
+        self.label = {name: index for index, name in enumerate(self.classes)}
+
+    @property
+    def stems(self) -> list[str]:
+        """The names of all annotation files, without their ending."""
+        return list(self.files)
+
+    def records(self, stems: list[str]) -> list[Record]:
+        """Return one record per picture that is there."""
+        records: dict[str, Record] = {}
+        for stem in stems:
+            if stem not in self.files:
+                self._fault(f"{stem}.xml", "is named by the split, and missing from Annotations", whole=True)
+            elif stem in self.trees:
+                record = self._record(stem, self.trees[stem])
+                if record is not None and record.key in records:
+                    self._fault(f"{stem}.xml", f"names the picture {record.key}, which another annotation has", whole=True)
+                elif record is not None:
+                    records[record.key] = record
+        return list(records.values())
+
+    def _parse(self, file: Path) -> Element | None:
+        try:
+            tree: Element = fromstring(file.read_bytes())
+        except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
+            self._fault(file.name, f"can't be read as XML ({str(error) or type(error).__name__})", whole=True)
+            return None
+        return tree
+
+    def _record(self, stem: str, tree: Element) -> Record | None:
+        path = self._locate(stem, _text(tree, "filename") or stem)
+        if path is None:
+            return None
+        try:
+            size_hw = _size(tree) or images.size(path)
+        except ImageError as error:
+            self._fault(f"{stem}.xml", f"its picture {path.name} {error.reason}", whole=True)
+            return None
+        return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))))
+
+    def _locate(self, stem: str, name: str) -> Path | None:
+        """Return the picture's file; some tools write its name without the ending."""
+        if not safe_name(name):
+            self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", whole=True)
+            return None
+        folder = self.root / "JPEGImages"
+        for candidate in (name, *(name + suffix for suffix in images.SUFFIXES)):
+            if os.path.isfile(folder / candidate):  # unlike Path.is_file, false for a name that is too long
+                return folder / candidate
+        self._fault(f"{stem}.xml", f"its picture JPEGImages/{name} is missing", whole=True)
+        return None
+
+    def _objects(self, stem: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
+        """Yield box, label and difficult of every object that is right."""
+        for number, entry in enumerate(tree.iter("object"), start=1):
+            name = _text(entry, "name")
+            box = _box(entry, size_hw) if name else "it has no name"
+            if isinstance(box, str):
+                self._fault(f"{stem}.xml", f"object {number} ({name or '?'}): {box}")
+            else:
+                yield box, self.label[name], _text(entry, "difficult") == "1"
+
+    def _fault(self, name: str, reason: str, whole: bool = False) -> None:
+        self.faults.append(Fault(f"Annotations/{name}", reason, whole))
+
+
+def _text(element: Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _size(tree: Element) -> tuple[int, int] | None:
+    """Return height and width as the file gives them; some tools write nothing or 0."""
+    height, width = _text(tree, "size/height"), _text(tree, "size/width")
+    if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width):
+        return int(height), int(width)
+    return None
+
+
+def _box(entry: Element, size_hw: tuple[int, int]) -> tuple[float, float, float, float] | str:
+    texts = [_text(entry, f"bndbox/{side}") for side in _SIDES]
+    try:
+        sides = [float(text) for text in texts]
+    except ValueError:
+        return f"bndbox is {', '.join(f'{side}={text!r}' for side, text in zip(_SIDES, texts, strict=True))}; expected four numbers"
+    return checked_box(sides, size_hw)
+
+
+def _target(rows: list[tuple[Any, ...]]) -> Target:
+    boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
+    return {
+        "boxes": boxes,
+        "labels": np.array([row[1] for row in rows], np.int64),
+        "iscrowd": np.zeros(len(rows), np.bool_),
+        "difficult": np.array([row[2] for row in rows], np.bool_),
+        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+    }
+
+
+SCHEMES.add("voc", Scheme("voc", open_voc, recognise))

@@ -1,0 +1,117 @@
+"""`yolo:` – Ultralytics' `data.yaml`, or bare folders `images` and `labels`: a text file per picture, a box per line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo import images
+from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.errors import DataError, Fault, ImageError
+from zoo.picture_root import PictureRoot
+from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
+from zoo.tasks.detection.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
+
+_Box = tuple[float, float, float, float]
+
+
+def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
+    """Read pictures and their labels; a picture without a label file is one without objects, as with Ultralytics.
+
+    A line of labels is `class cx cy w h`: centre and size as fractions of the upright picture's width and height. Without
+    `data.yaml` and `classes.txt` the classes are named by their numbers. `root=` says where the data is when `data.yaml` doesn't.
+
+    Raises:
+        DataError: `data.yaml` is wrong, or faults: a picture that can't be found, a wrong line, labels without a picture.
+        InputError: a split that isn't there, or splits without `split=`.
+    """
+    layout = find_layout(ref)
+    names = layout.names or _numbered(layout.root.folder / "labels")
+    faults: list[Fault] = []
+    records = []
+    for key, file in list_pictures(layout, faults):
+        try:
+            size_hw = images.size(file)
+        except ImageError as error:
+            faults.append(Fault(key, error.reason, whole=True))
+            continue
+        boxes, labels = _objects(layout.root, label_key(key), size_hw, len(names), faults)
+        records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key)))
+    return finish(ref, records, names, faults, on_error, keep_classes)
+
+
+def _numbered(labels: Path) -> tuple[str, ...]:
+    """Return as many numbers as the labels of all splits use."""
+    highest = -1
+    for file in filter(Path.is_file, labels.rglob("*.txt")):
+        for line in file.read_bytes().splitlines():
+            first = line.split(maxsplit=1)[:1]
+            if first and first[0].isdigit() and len(first[0]) < 6:  # a wild number is a fault of its line, not a million classes
+                highest = max(highest, int(first[0]))
+    return tuple(str(index) for index in range(highest + 1))
+
+
+def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[_Box], list[int]]:
+    """Return the boxes, xyxy in pixels, and labels of one picture."""
+    boxes: list[_Box] = []
+    labels: list[int] = []
+    if not os.path.lexists(root.folder / key):
+        return boxes, labels
+    try:
+        lines = root.find(key)[1].read_bytes().decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:  # outside the folder, unreadable, or no text
+        faults.append(Fault(key, f"the labels can't be read: {error}"))
+        return boxes, labels
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        found = _object(line.split(), size_hw, classes)
+        if isinstance(found, str):
+            faults.append(Fault(f"{key} line {number}", found))
+        else:
+            boxes.append(found[0])
+            labels.append(found[1])
+    return boxes, labels
+
+
+def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[_Box, int] | str:
+    """Return box and label of one line, or what is wrong with it."""
+    if len(values) != 5:
+        polygon = len(values) > 6 and len(values) % 2
+        hint = ". It looks like a polygon of a segmentation; this format takes boxes" if polygon else ""
+        return f"has {len(values)} values; expected class cx cy w h{hint}"
+    try:
+        label, cx, cy, width, height = (float(value) for value in values)
+    except ValueError:
+        return f"is {' '.join(values)[:60]!r}; expected five numbers, class cx cy w h"
+    if not label.is_integer() or not 0 <= label < classes:
+        return f"the class is {values[0][:20]}; expected a whole number from 0 to {classes - 1}"
+    if not all(math.isfinite(value) and 0 <= value <= 1 for value in (cx, cy, width, height)):
+        return f"cx cy w h are {' '.join(values[1:])[:60]}; expected fractions of the picture, from 0 to 1"
+    high, wide = size_hw
+    box = ((cx - width / 2) * wide, (cy - height / 2) * high, (cx + width / 2) * wide, (cy + height / 2) * high)
+    checked = checked_box(box, size_hw)
+    return checked if isinstance(checked, str) else (checked, int(label))
+
+
+def _recognise(folder: Path) -> str | None:
+    for name in YAML_NAMES:
+        if (folder / name).is_file() and _recognise_file(folder / name):
+            return f"it has a {name} that names classes"
+    return "it has pictures in images and text in labels" if is_bare(folder) else None
+
+
+def _recognise_file(file: Path) -> str | None:
+    if file.suffix.lower() not in (".yaml", ".yml"):
+        return None
+    try:
+        content = read_yaml(file)
+    except DataError:
+        return None
+    return "it is a YAML file with names and train, val or test" if "names" in content and {"train", "val", "test"} & set(content) else None
+
+
+SCHEMES.add("yolo", Scheme("yolo", open_yolo, _recognise, options=("root",), recognise_file=_recognise_file))

@@ -1,0 +1,119 @@
+"""The head against torchvision's own Faster R-CNN: equal weights and features, equal losses and answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+
+from tests.foreign import randomise
+from zoo import images
+from zoo.preprocess import ImageBatch, Preprocess
+from zoo.task import HeadSpec, Level
+from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.options import FULL, DetectionOptions
+from zoo.weights.torchvision_detection import split_keys
+
+LEVELS = tuple(Level(f"c{index}", 256 * 2 ** (index - 2), 2**index) for index in range(2, 6))
+SIZE, LONGEST = 320, 480
+PREPROCESS = Preprocess("fit", (SIZE, LONGEST), antialias=False)
+
+
+@pytest.fixture(scope="module")
+def theirs() -> FasterRCNN:
+    torch.manual_seed(0)
+    model: FasterRCNN = fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=6, box_score_thresh=0.05, min_size=SIZE, max_size=LONGEST
+    )
+    randomise(model)
+    with torch.no_grad():
+        # untrained, the maps' sizes run from 0.5 to 200 and every class is about as likely; levelled and spread out, the order
+        # of the answers is no matter of rounding
+        for block, size in zip(model.backbone.fpn.inner_blocks, (0.5, 4, 66, 225), strict=True):
+            block[0].weight.div_(size)
+        weight = model.roi_heads.box_predictor.cls_score.weight.normal_(0, 0.3)
+        weight.sub_(weight.mean(1, keepdim=True))
+        model.roi_heads.box_predictor.bbox_pred.weight.normal_(0, 0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def ours(theirs: FasterRCNN) -> FasterRCNNHead:
+    options = DetectionOptions(image_size=SIZE, max_image_size=LONGEST, **FULL)
+    head = FasterRCNNHead(HeadSpec(LEVELS, 5, options, PREPROCESS))
+    trunk, state = split_keys(theirs.state_dict())
+    head.load_state_dict(state)
+    assert set(trunk) == set(theirs.backbone.body.state_dict())
+    return head.eval()
+
+
+@pytest.fixture(scope="module")
+def pictures(shared_data: Path) -> list[Tensor]:
+    files = sorted((shared_data / "coco-mini").rglob("*.jpg"))[:2]
+    return [torch.from_numpy(images.read(file)).permute(2, 0, 1).float() / 255 for file in files]
+
+
+def features_of(theirs: FasterRCNN, batch: ImageBatch) -> dict[str, Tensor]:
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
+    maps = theirs.backbone.body((batch.pixels - mean) / std)
+    return {f"c{index + 2}": level for index, level in enumerate(maps.values())}
+
+
+def test_detections_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictures: list[Tensor]) -> None:
+    """Pictures of two sizes in one batch, so that padding and scaling matter."""
+    batch = PREPROCESS.batch(pictures)
+    with torch.inference_mode():
+        expected = theirs(pictures)
+        answers = ours(features_of(theirs, batch), batch)
+    assert pictures[0].shape != pictures[1].shape
+    assert [len(answer["boxes"]) for answer in expected] == [100, 100]
+    for answer, right in zip(answers, expected, strict=True):
+        torch.testing.assert_close(answer["boxes"], right["boxes"], rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(answer["scores"], right["scores"], rtol=1e-4, atol=1e-5)
+        assert torch.equal(answer["labels"] + 1, right["labels"])
+        assert len(set(right["labels"].tolist())) > 1
+
+
+def test_losses_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictures: list[Tensor]) -> None:
+    boxes = [torch.tensor([[30.0, 40.0, 200.0, 300.0], [100.0, 100.0, 180.0, 160.0]]), torch.zeros(0, 4)]
+    labels = [torch.tensor([0, 4]), torch.zeros(0, dtype=torch.int64)]
+    batch = PREPROCESS.batch(pictures)
+    features = {name: level.detach() for name, level in features_of(theirs, batch).items()}
+    theirs.rpn.train()
+    theirs.roi_heads.train()
+    ours.train()
+    try:
+        scaled, targets = theirs.transform(
+            pictures, [{"boxes": box, "labels": label + 1} for box, label in zip(boxes, labels, strict=True)]
+        )
+        pyramid = theirs.backbone.fpn({str(index): level for index, level in enumerate(features.values())})
+        torch.manual_seed(7)  # both draw the samples of their losses
+        proposals, rpn_losses = theirs.rpn(scaled, pyramid, targets)
+        _, box_losses = theirs.roi_heads(pyramid, proposals, scaled.image_sizes, targets)
+        torch.manual_seed(7)
+        losses = ours.loss(features, batch, [{"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)])
+    finally:
+        theirs.eval()
+        ours.eval()
+    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    for name, value in {**rpn_losses, **box_losses}.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_old_key_names_are_todays(theirs: FasterRCNN) -> None:
+    """Until 0.13 the blocks of the pyramid and the proposals' convolution had no inner modules."""
+    state = theirs.state_dict()
+    old = {
+        (key.replace(".0.weight", ".weight").replace(".0.bias", ".bias") if "fpn." in key else key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")): value
+        for key, value in state.items()
+    }  # fmt: skip
+    assert "rpn.head.conv.weight" in old
+    assert "backbone.fpn.inner_blocks.0.weight" in old
+    assert old.keys() != state.keys()
+    for got, expected in zip(split_keys(old), split_keys(state), strict=True):
+        assert got.keys() == expected.keys()
+        assert all(np.array_equal(got[key], expected[key]) for key in got)

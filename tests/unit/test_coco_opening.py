@@ -1,0 +1,119 @@
+"""Opening large COCO files: what the benchmark measures, and that what makes it quick changes nothing."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zoo.benchmarks import coco_opening
+from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotations
+from zoo.data import Dataset, open_data
+from zoo.errors import DataError
+from zoo.task import get_task
+
+
+def opened(folder: Path) -> Dataset:
+    return open_data(f"coco:{folder}", get_task("detection").schemes, "detection")
+
+
+def change(folder: Path, **values: Any) -> None:
+    """Change entries of the first annotation."""
+    file = folder / "instances.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0] |= values
+    file.write_text(json.dumps(content))
+
+
+def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
+    write_annotations(tmp_path, pictures=3, boxes=7)
+    content = json.loads((tmp_path / "instances.json").read_text())
+    dataset = opened(tmp_path)
+    assert [len(record.target["boxes"]) for record in dataset.records] == [3, 2, 2]
+    for index, annotation in enumerate(content["annotations"]):
+        target, row = dataset.records[index % 3].target, index // 3
+        x, y, width, height = annotation["bbox"]
+        np.testing.assert_allclose(target["boxes"][row], [x, y, x + width, y + height], rtol=1e-6)
+        assert target["labels"][row] == annotation["category_id"] - 1
+        assert target["area"][row] == pytest.approx(annotation["area"])
+        assert target["ids"][row] == index + 1
+
+
+def test_outlines_are_not_kept(tmp_path: Path) -> None:
+    write_annotations(tmp_path, pictures=1, boxes=1)
+    before = opened(tmp_path).records[0].target
+    change(tmp_path, segmentation={"counts": "abc", "size": [480, 640]})
+    after = opened(tmp_path).records[0].target
+    assert before.keys() == after.keys()
+    np.testing.assert_array_equal(before["boxes"], after["boxes"])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    write_annotations(tmp_path, pictures=1, boxes=1)
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        opened(tmp_path)
+        assert gc.isenabled() is enabled
+        change(tmp_path, bbox=[1, 2, 3])
+        with pytest.raises(DataError, match=r"annotation id 1: bbox is \[1, 2, 3\]; expected four finite numbers"):
+            opened(tmp_path)
+        (tmp_path / "instances.json").write_text("[")
+        with pytest.raises(DataError, match="can't be read as JSON"):
+            opened(tmp_path)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize("side", [True, "7", None, float("nan"), float("inf"), 10**400, -1e13])
+@pytest.mark.parametrize("place", range(4))
+def test_a_side_that_is_no_number_is_a_fault(tmp_path: Path, place: int, side: object) -> None:
+    write_annotations(tmp_path, pictures=1, boxes=1)
+    box: list[object] = [1, 2, 3, 4]
+    box[place] = side
+    change(tmp_path, bbox=box)
+    with pytest.raises(DataError, match=r"annotation id 1: bbox is .*; expected four finite numbers"):
+        opened(tmp_path)
+
+
+def test_boxes_at_the_edge_are_kept_and_cut_within_a_pixel(tmp_path: Path) -> None:
+    write_annotations(tmp_path, pictures=1, boxes=1)
+    for box, expected in (([0, 0, 640, 480], [0, 0, 640, 480]), ([-0.5, 10, 640.5, 470.5], [0, 10, 640, 480])):
+        change(tmp_path, bbox=box)
+        assert opened(tmp_path).records[0].target["boxes"].tolist() == [expected]
+    change(tmp_path, bbox=[-1.5, 0, 10, 10])
+    with pytest.raises(DataError, match="lies outside the picture of 640×480"):
+        opened(tmp_path)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    write_annotations(tmp_path, pictures=1, boxes=1)
+    file = tmp_path / "instances.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(opened(tmp_path)) == 1
+
+
+def test_a_process_of_its_own_is_measured(tmp_path: Path) -> None:
+    write_annotations(tmp_path, pictures=2, boxes=5)
+    opening = measure(tmp_path, 1)
+    assert (opening.pictures, opening.boxes) == (2, 5)
+    assert 0 < opening.seconds < 30
+    assert 0 <= opening.added_mib < opening.peak_mib
+
+
+@pytest.mark.parametrize(("seconds", "mib", "status"), [(4.9, 1023.0, 0), (5.0, 10.0, 1), (1.0, 1024.0, 1)])
+def test_the_command_says_whether_it_is_met(
+    seconds: float, mib: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coco_opening, "write_annotations", lambda folder, pictures, boxes: None)
+    monkeypatch.setattr(coco_opening, "measure", lambda folder, rounds: Opening(5000, 500_000, seconds, mib, 2000.0))
+    assert main([]) == status
+    assert (": not met" in capsys.readouterr().out) is bool(status)
+    assert main(["--json"]) == status
+    assert json.loads(capsys.readouterr().out)["met"] is not bool(status)

@@ -1,0 +1,303 @@
+"""The training loop: what it learns, what it writes, and that an interrupted run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.pictures import COLOURS, cut_short, picture, write_class_folders
+from zoo.checkpoint import CHECKPOINT
+from zoo.data import Dataset, Record, Sample
+from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
+from zoo.evaluation import Scores
+from zoo.model import Model, build, load, save
+from zoo.progress import Progress
+from zoo.recipe import read_toml
+from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.training import Interrupted, settle, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)
+
+
+def coloured(count: int = 12) -> Dataset:
+    names = sorted(COLOURS)
+    records = [Record(f"s{index:02d}", picture(COLOURS[names[index % 3]], index, (16, 16)), index % 3) for index in range(count)]
+    return Dataset("coloured", tuple(records), tuple(names))
+
+
+def fresh(seed: int = 5, **options: Any) -> Model:
+    torch.manual_seed(seed)
+    return build("test_resnet", **{"classes": sorted(COLOURS), "image_size": 32, **options})
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
+    before = fresh()
+    run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=5, lr=3e-3), tmp_path / "run")
+    assert run.scores is not None
+    assert run.scores["top1"] == 1
+    assert not run.model.training
+    assert not same(run.model.state_dict(), before.state_dict())
+    assert {path.name for path in run.folder.iterdir()} == {"recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model"}
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == run.history
+    assert [line["epoch"] for line in lines] == list(range(1, 6))
+    assert lines[-1]["step"] == 15
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert lines[-1]["lr"] < 1e-4 < lines[2]["lr"]
+    assert lines[-1]["val"]["top1"] == 1
+    assert read_toml(run.folder / "recipe.toml", ClassificationRecipe) == replace(RECIPE, epochs=5, lr=3e-3)
+    saved = load(run.folder)
+    assert same(saved.state_dict(), run.model.state_dict())
+    assert saved.metadata["training"]["samples"] == 12
+    assert saved.metadata["training"]["recipe"]["lr"] == 3e-3
+
+
+def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def scored(model: Model, data: object, **options: object) -> Scores:
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        return Scores({"top1": [0.5, 0.9, None, 0.2][len(seen) - 1]}, 12, 12)
+
+    monkeypatch.setattr("zoo.training.evaluate", scored)
+    run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=4), tmp_path / "run")
+    assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, None, 0.2]
+    assert run.scores is not None
+    assert run.scores["top1"] == 0.9
+    assert same(run.model.state_dict(), seen[1])
+    assert not same(seen[1], seen[3])
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+
+THOROUGH = replace(RECIPE, epochs=3, grad_accumulation=2, ema=0.9, clip_grad=1.0)
+
+
+class StopAt(Progress):
+    """Stands in for a user who types Ctrl-C during the n-th batch."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(enabled=False)
+        self.left = batch
+
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        if note:  # the training's own bar, not the validation's
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted: four batches an epoch, two a step; dropout draws random numbers."""
+    return train(fresh(dropout=0.5), coloured(14), coloured(6), THOROUGH, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+@pytest.mark.parametrize(("batch", "after", "workers"), [(1, 2, 0), (4, 4, 2), (6, 6, 0), (9, 10, 0), (12, 12, 0)])
+def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
+    tmp_path: Path, whole: Path, batch: int, after: int, workers: int
+) -> None:
+    """A step is always finished first: two batches here."""
+    recipe, out = replace(THOROUGH, workers=workers), tmp_path / "run"
+    with pytest.raises(Interrupted, match=f"interrupted after {after} batches; continue with the same command and --resume"):
+        train(fresh(dropout=0.5), coloured(14), coloured(6), recipe, out, progress=StopAt(batch))
+    assert not (out / "model").exists()
+    run = train(fresh(99, dropout=0.5), coloured(14), coloured(6), recipe, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())
+    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert run.scores is not None  # also where the best epoch was before the interruption
+    assert run.history[-1]["step"] == 6
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
+    first = train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
+    again = train(fresh(), coloured(), None, RECIPE, tmp_path / "run", resume=True)
+    assert same(first.model.state_dict(), again.model.state_dict())
+    assert again.history == first.history
+
+
+PROGRAM = """
+import sys, torch
+torch.set_num_threads(1)
+from zoo.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=8)
+    out = tmp_path / "run"
+    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 1 --batch-size 4"
+    command = [sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "400"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 90
+    while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader's processes too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "continue with the same command and --resume" in said.splitlines()[-1]
+    state = torch.load(out / CHECKPOINT, weights_only=True)
+    assert state["batches_done"] > 0
+    torch.save({**state, "batches_done": 400 * 6}, out / CHECKPOINT)  # as if it had nearly ended: going on takes no time
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=90, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after 2400 of 2400 batches" in resumed.stderr
+    assert load(out).task == "classification"
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
+    with pytest.raises(InputError, match="run holds a run already; continue it with --resume, or choose another place with --out"):
+        train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": replace(RECIPE, lr=0.5)}, "it was started with another recipe; see run.json and recipe.toml there"),
+        ({"data": coloured(9)}, "it was started with another samples"),
+        ({"val": coloured()}, "it was started with another val"),
+        ({"model": {"image_size": 48}}, "it was started with another model"),
+    ],
+)
+def test_another_run_is_not_continued(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1))
+    arguments = {"data": coloured(), "val": None, "recipe": RECIPE, **change}
+    with pytest.raises(InputError, match=f"run: can't be continued, {message}"):
+        train(fresh(**arguments.pop("model", {})), **arguments, out=tmp_path / "run", resume=True)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="exists and is not a run of the zoo; choose another place with --out"):
+            train(fresh(), coloured(), None, RECIPE, tmp_path, resume=resume)
+    assert os.listdir(tmp_path) == ["photo.jpg"]
+
+
+@pytest.mark.parametrize(("file", "message"), [(CHECKPOINT, r"last\.pt: the checkpoint can't be read"), (Path("run.json"), "is damaged")])
+def test_damaged_runs(tmp_path: Path, file: Path, message: str) -> None:
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1))
+    cut_short(tmp_path / "run" / file)
+    with pytest.raises(InputError, match=f"{message}.*; start the run anew"):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", resume=True)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
+    model = fresh()
+    with torch.no_grad():
+        model.head.fc.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(ZooError, match=r"the loss became nan at batch 1 \(s\d\d, s\d\d, s\d\d, s\d\d\); lower --lr") as caught:
+        train(model, coloured(), None, RECIPE, tmp_path / "run")
+    assert caught.value.exit_status == 1
+
+
+def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=4, suffix=".jpg")
+    bad = cut_short(tmp_path / "data" / "green" / "2.jpg")
+    data = f"folder:{tmp_path / 'data'}"
+    with pytest.raises(ImageError, match=str(bad)):
+        train(fresh(), data, None, RECIPE, tmp_path / "one")
+    run = train(fresh(), data, None, RECIPE, tmp_path / "two", on_error="skip")
+    assert [fault.key for fault in run.skipped] == ["green/2.jpg"]
+    assert run.history[-1]["skipped"] == 1
+
+
+def other_recipe() -> Any:
+    from zoo.recipe import Recipe
+
+    return Recipe()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": coloured(1)}, "data 'coloured' has 1 samples; training needs at least 2 per process"),
+        ({"recipe": other_recipe()}, "recipe is a Recipe; the task classification takes a ClassificationRecipe"),
+        ({"device": "tpu"}, "device 'tpu' is not available here"),
+        ({"val": replace(coloured(), classes=("a", "b", "c"))}, "3 of its 3 classes are unknown to the model"),
+        ({"data": "folder:gone"}, "the folder gone does not exist"),
+    ],
+)
+def test_what_can_not_be_trained(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(fresh(), **{"data": coloured(), "recipe": RECIPE, "out": tmp_path / "run", **arguments})
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'\. Nearest: .*adamw"):
+        train(fresh(), coloured(), None, replace(RECIPE, optimizer="adamv"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("samples", "recipe", "epochs"),
+    [
+        (1000, ClassificationRecipe(steps=500, batch_size=20), 10),
+        (1000, ClassificationRecipe(steps=500, batch_size=20, grad_accumulation=2), 20),
+        (10**6, ClassificationRecipe(steps=500), 2),
+        (8, ClassificationRecipe(steps=500), 100),
+        (8, ClassificationRecipe(epochs=7), 7),
+    ],
+)
+def test_epochs_follow_the_steps(samples: int, recipe: ClassificationRecipe, epochs: int) -> None:
+    assert settle(recipe, samples).epochs == epochs
+
+
+def test_a_frozen_trunk_stays_as_it_was(tmp_path: Path) -> None:
+    before = fresh().backbone.state_dict()
+    run = train(fresh(freeze="trunk"), coloured(), coloured(), RECIPE, tmp_path / "run")
+    assert same(run.model.backbone.state_dict(), before)
+    assert not same(run.model.head.state_dict(), fresh().head.state_dict())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_trains_and_saves_float32(tmp_path: Path, precision: Any) -> None:
+    run = train(fresh(), coloured(), None, replace(RECIPE, precision=precision), tmp_path / "run")
+    assert all(value.dtype != torch.float16 for value in run.model.state_dict().values())
+    assert run.history[-1]["loss"] < 3
+
+
+def test_samples_need_no_dataset(tmp_path: Path) -> None:
+    data = [Sample(picture(COLOURS["red"], index, (32, 32)), index % 3, f"{index}") for index in range(6)]
+    run = train(fresh(), data, None, replace(RECIPE, epochs=1), tmp_path / "run")
+    assert run.history[0]["epoch"] == 1
+
+
+def test_a_trained_model_goes_on_in_another_run(tmp_path: Path) -> None:
+    first = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "one")
+    again = train(load(save(first.model, tmp_path / "m")), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "two")
+    assert not same(first.model.state_dict(), load(again.folder).state_dict()) or first.model is again.model
