@@ -18,7 +18,7 @@ def shared_data() -> Path:
     return _SHARED
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Compute on one thread: tiny models are no slower so, and on a busy machine ten times quicker."""
     import torch

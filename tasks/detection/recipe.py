@@ -17,8 +17,8 @@ class DetectionRecipe(Recipe):
         light: largest change of brightness, and of contrast, as a part of it, either way.
     """
 
-    steps: int = 2000
-    batch_size: int = 8
+    steps: int = 580
+    batch_size: int = 4
     lr: float = 5e-4
     weight_decay: float = 0.05
     clip_grad: float = 5.0

@@ -107,13 +107,16 @@ def test_losses_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictu
 def test_old_key_names_are_todays(theirs: FasterRCNN) -> None:
     """Until 0.13 the blocks of the pyramid and the proposals' convolution had no inner modules."""
     state = theirs.state_dict()
-    old = {
-        (key.replace(".0.weight", ".weight").replace(".0.bias", ".bias") if "fpn." in key else key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")): value
-        for key, value in state.items()
-    }  # fmt: skip
+    old = {_old_name(key): value for key, value in state.items()}
     assert "rpn.head.conv.weight" in old
     assert "backbone.fpn.inner_blocks.0.weight" in old
     assert old.keys() != state.keys()
     for got, expected in zip(split_keys(old), split_keys(state), strict=True):
         assert got.keys() == expected.keys()
         assert all(np.array_equal(got[key], expected[key]) for key in got)
+
+
+def _old_name(key: str) -> str:
+    if "fpn." in key:
+        return key.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+    return key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import InputError
 from zoo.task import MetricResult
-from zoo.tasks.face import metrics
+from zoo.tasks.face import metrics, verification
 from zoo.tasks.face.metrics import VerificationMetric
 
 Rows = NDArray[np.float32]
@@ -135,7 +135,7 @@ def test_scores_without_support_are_none(people: int, pictures: int, known: set[
 
 def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[set[int], set[int]]] = []
-    within, across = metrics.verification.sample_pairs, metrics.verification.sample_across
+    within, across = verification.sample_pairs, metrics.verification.sample_across
     shown: set[int] = set()
 
     def record_across(identities: Any, own: Any, beside: Any, limit: int, generator: Any) -> Any:
@@ -151,8 +151,8 @@ def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch
             shown.clear()
         return pairs
 
-    monkeypatch.setattr(metrics.verification, "sample_across", record_across)
-    monkeypatch.setattr(metrics.verification, "sample_pairs", record_within)
+    monkeypatch.setattr(verification, "sample_across", record_across)
+    monkeypatch.setattr(verification, "sample_pairs", record_within)
     score(*sample(16, 6, spread=1))
     assert len(seen) == 10
     assert all(scored.isdisjoint(tuned) for scored, tuned in seen)

@@ -106,7 +106,7 @@ class StopAt(Progress):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never interrupted: four batches an epoch, two a step; dropout draws random numbers."""
     return train(fresh(dropout=0.5), coloured(14), coloured(6), THOROUGH, tmp_path_factory.mktemp("whole") / "run").folder
 

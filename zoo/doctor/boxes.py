@@ -80,13 +80,17 @@ def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Fac
         data: what to name the whole data.
     """
     sizes = _sizes(items, facts)
+    if not sizes:
+        return
+    # a table's rows don't say whose size is meant: then the largest, which only ever lets more fit
+    largest = max(height for height, _ in sizes.values()), max(width for _, width in sizes.values())
     total = sum(len(item.boxes) for item in items if item.boxes is not None) + sum(finding.box is not None for finding in found)
     for kind, other, read_as, are in (
         ("box-outside", _as_corners, "x, y, width, height", "corners x1, y1, x2, y2"),
         ("box-swapped", _as_sizes, "corners x1, y1, x2, y2", "x, y, width, height"),
     ):
         refused = [finding for finding in found if finding.kind == kind and finding.box is not None]
-        fits = [finding for finding in refused if _fits(other(finding.box), sizes.get(Path(finding.key).stem))]  # type: ignore[arg-type]  # not None
+        fits = [finding for finding in refused if _fits(other(finding.box), sizes.get(Path(finding.key).stem, largest))]  # type: ignore[arg-type]  # not None
         if len(fits) >= max(2, _MISREAD * total) and len(fits) >= 0.9 * len(refused):
             text = f"{len(fits)} of {total} boxes can't be {read_as}, and fit their pictures as {are}: the numbers seem to be those"
             yield Finding("box-xywh", data, f"{text}. Convert the annotations, or name their format")
@@ -102,9 +106,7 @@ def _as_sizes(box: Box) -> Box:
     return box[0], box[1], box[0] + box[2], box[1] + box[3]
 
 
-def _fits(box: Box, size_hw: tuple[int, int] | None) -> bool:
-    if size_hw is None:
-        return False
+def _fits(box: Box, size_hw: tuple[int, int]) -> bool:
     left, top, right, bottom = box
     return 0 <= left < right <= size_hw[1] + _TOLERANCE and 0 <= top < bottom <= size_hw[0] + _TOLERANCE
 

@@ -31,7 +31,7 @@ _WORDS = tuple(
 _PLACE = re.compile(r"\b(object \d+|annotation id [^\s:]+|annotations\[\d+\]|image id [^\s:]+|(?:line|row|pair|box) \d+)")
 _FRACTIONS = re.compile(r"cx cy w h are (.+); expected fractions")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?")
-_PIXELS = 2.0  # a box that merely sticks out has its centre and size well below; numbers above are pixels
+_PIXELS = 4.0  # a box that merely sticks out has its centre and size well below; numbers above are pixels
 _BOX = re.compile(r"the box \[([^\]]+)\] \(xyxy\)")
 
 Box = tuple[float, float, float, float]

@@ -57,7 +57,7 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
     Raises:
         InputError: the data isn't in files or only in part, or `out` lies in it or is taken by something else.
     """
-    from zoo.doctor import fix_boxes, fix_lists
+    from zoo.doctor import fix_boxes, fix_tables, fix_yolo
 
     opened = examination.opened
     if opened.root is None or opened.path is None or not opened.whole:
@@ -67,21 +67,23 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {
         "coco": fix_boxes.write_coco,
         "voc": fix_boxes.write_voc,
-        "yolo": fix_lists.write_yolo,
-        "csv": fix_lists.write_table,
+        "yolo": fix_yolo.write_yolo,
+        "csv": fix_tables.write_table,
     }
     with draft_folder(out, CHANGES) as draft:
-        changes = list(writers.get(opened.scheme, fix_lists.write_list)(examination, draft))
-        changes += [_kept(finding) for finding in examination.findings.findings if not _is_mended(finding, changes)]
+        changes = list(writers.get(opened.scheme, fix_tables.write_list)(examination, draft))
+        changes += [_kept(finding) for finding in examination.findings.findings if not _is_mended(finding, changes, opened.path.name)]
         write_text(draft / CHANGES, as_csv(["action", "file", "place", "text"], map(astuple, changes)))
     return changes
 
 
-def _is_mended(finding: Finding, changes: list[Change]) -> bool:
+def _is_mended(finding: Finding, changes: list[Change], table: str) -> bool:
+    """Tell whether the changes answer a finding: at its very place, or, for what is always mended, in its picture's annotations."""
     if finding.severity == "note":
         return True
-    named = any(change.file.endswith(finding.key) or finding.key.endswith(change.file) for change in changes)
-    return finding.kind in _MENDED and named
+    name = Path(finding.key).stem  # which a picture shares with its annotation file
+    mine = [change for change in changes if Path(change.file).stem == name or change.file == table]
+    return any(change.place == finding.place != "" for change in mine) or (finding.kind in _MENDED and bool(mine))
 
 
 def _kept(finding: Finding) -> Change:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,13 +118,13 @@ def _split(ref: DataRef, opened: Any) -> Table:
             raise InputError(
                 f"data {ref.text!r}: no split {ref.split!r}; it is {f'the split {name}' if name else 'one set without splits'}"
             )
-        return opened  # type: ignore[no-any-return]
+        return cast("Table", opened)
     names = list(opened)
     if ref.split is None and len(names) > 1:
         raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; say which with ?split={names[0]}")
     if ref.split not in (None, *names):
         raise InputError(f"data {ref.text!r}: no split {ref.split!r}; its splits are: {', '.join(names)}")
-    return opened[ref.split or names[0]]  # type: ignore[no-any-return]
+    return cast("Table", opened[ref.split or names[0]])
 
 
 def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
@@ -140,7 +140,7 @@ def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
     if len(candidates) != 1:
         found = f"could be {', '.join(candidates)}" if candidates else "is none of them"
         raise InputError(f"data {ref.text!r}: the {option} {found}; say which with {option}=. Its columns are: {_columns(table)}")
-    return candidates[0]
+    return str(candidates[0])
 
 
 def _columns(table: Table) -> str:

@@ -24,7 +24,7 @@ from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
 _HUGE = 1e12  # no coordinate or area; NaN is not below it either
-_PARTS = {"images": {"id", "file_name"}, "annotations": {"image_id", "category_id", "bbox"}, "categories": {"id", "name"}}
+_PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
@@ -92,10 +92,10 @@ def _read(ref: DataRef, file: Path) -> dict[str, list[dict[str, Any]]]:
         entries = content.get(part) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise DataError(f"data {ref.text!r}: {file} has no list {part!r}; expected COCO's images, annotations and categories")
-        identities = [key for key in needed if key.endswith("id")]
+        identities, every = [key for key in needed if key.endswith("id")], set(needed)
         for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry.keys() >= needed:
-                missing = sorted(needed - entry.keys()) if isinstance(entry, dict) else sorted(needed)
+            if not isinstance(entry, dict) or not entry.keys() >= every:
+                missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
                 raise DataError(f"data {ref.text!r}: {file}: {part}[{number}] has no {' and no '.join(missing)}")
             for key in identities:
                 if not isinstance(entry[key], (int, str)):
