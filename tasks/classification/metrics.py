@@ -33,7 +33,7 @@ class ClassificationMetric:
         self._classes = classes
         count = max(2, len(classes))
         # `merge` adds the processes up; torchmetrics would do it once more by itself
-        settings = {"validate_args": False, "sync_on_compute": False}
+        settings: dict[str, Any] = {"validate_args": False, "sync_on_compute": False}
         self._metrics: dict[str, CountingMetric] = {
             "top1": MulticlassAccuracy(count, average="micro", **settings),
             # of fewer than five classes, the right one is always among the first five (timm's convention)

@@ -24,7 +24,13 @@ PREPROCESS = Preprocess("fit", (SIZE, LONGEST), antialias=False)
 
 
 @pytest.fixture(scope="module")
-def theirs() -> FasterRCNN:
+def pictures(shared_data: Path) -> list[Tensor]:
+    files = sorted((shared_data / "coco-mini").rglob("*.jpg"))[:2]
+    return [torch.from_numpy(images.read(file)).permute(2, 0, 1).float() / 255 for file in files]
+
+
+@pytest.fixture(scope="module")
+def theirs(pictures: list[Tensor]) -> FasterRCNN:
     torch.manual_seed(0)
     model: FasterRCNN = fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=6, box_score_thresh=0.05, min_size=SIZE, max_size=LONGEST
@@ -35,9 +41,14 @@ def theirs() -> FasterRCNN:
         # of the answers is no matter of rounding
         for block, size in zip(model.backbone.fpn.inner_blocks, (0.5, 4, 66, 225), strict=True):
             block[0].weight.div_(size)
-        weight = model.roi_heads.box_predictor.cls_score.weight.normal_(0, 0.3)
-        weight.sub_(weight.mean(1, keepdim=True))
-        model.roi_heads.box_predictor.bbox_pred.weight.normal_(0, 0.1)
+        predictor = model.roi_heads.box_predictor
+        predictor.cls_score.weight.normal_(0, 0.3)
+        predictor.bbox_pred.weight.normal_(0, 0.1)
+        pooled: list[Tensor] = []
+        hook = model.roi_heads.box_head.register_forward_hook(lambda module, given, found: pooled.append(found))
+        model.eval()(pictures)
+        hook.remove()
+        predictor.cls_score.bias.copy_(-predictor.cls_score.weight @ pooled[0].mean(0))  # else one class would have every box
     return model.eval()
 
 
@@ -49,12 +60,6 @@ def ours(theirs: FasterRCNN) -> FasterRCNNHead:
     head.load_state_dict(state)
     assert set(trunk) == set(theirs.backbone.body.state_dict())
     return head.eval()
-
-
-@pytest.fixture(scope="module")
-def pictures(shared_data: Path) -> list[Tensor]:
-    files = sorted((shared_data / "coco-mini").rglob("*.jpg"))[:2]
-    return [torch.from_numpy(images.read(file)).permute(2, 0, 1).float() / 255 for file in files]
 
 
 def features_of(theirs: FasterRCNN, batch: ImageBatch) -> dict[str, Tensor]:

@@ -221,8 +221,8 @@ def test_the_words_of_a_command_in_json(zoo: Any, tmp_path: Path, pictures: Path
     assert predicted["skipped"] == []
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 12
 
-    for words in (("info", run), ("info", "resnet20"), ("info", "classification"), ("list", "resnet2?")):
-        status, out, said = zoo(*words, "--json")
+    for verb, name in (("info", run), ("info", "resnet20"), ("info", "classification"), ("list", "resnet2?")):
+        status, out, said = zoo(verb, name, "--json")
         assert (status, said) == (0, "")
         assert isinstance(json.loads(out), dict)
 
@@ -288,4 +288,4 @@ def test_import_zoo_needs_nothing_heavy() -> None:
     import zoo
 
     with pytest.raises(AttributeError, match="module 'zoo' has no attribute 'trian'"):
-        _ = zoo.trian  # type: ignore[attr-defined]
+        _ = zoo.trian

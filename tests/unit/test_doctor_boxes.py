@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_a_crowd_may_cover_the_picture(tmp_path: Path) -> None:
     ("images", 3, {"id": 9, "file_name": "9.png"}, "no-picture", ""),
     ("images", 3, {"id": 9, "file_name": "../9.png"}, "annotation", ""),
 ])  # fmt: skip
-def test_the_lists_of_coco(part: str, index: int, values: dict[str, object], kind: str, place: str, tmp_path: Path) -> None:
+def test_the_lists_of_coco(part: str, index: int, values: dict[str, Any], kind: str, place: str, tmp_path: Path) -> None:
     write_coco(tmp_path, _SOUND)
     edit_coco(tmp_path, part, index, **values)
     found = _check(f"coco:{tmp_path}")

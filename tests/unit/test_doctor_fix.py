@@ -71,18 +71,18 @@ def test_coco_is_clean_afterwards(tmp_path: Path) -> None:
 
 
 def test_voc_is_clean_afterwards(tmp_path: Path) -> None:
-    data = write_voc(tmp_path / "data", _DAMAGED, {"train": [0, 1], "val": [2]})
+    data = write_voc(tmp_path / "data", _DAMAGED, {"val": [0, 1], "test": [2]})
     cut_short(data / "JPEGImages" / "2.png")
     changes = _fix(f"voc:{data}", "detection", tmp_path / "out")
     assert _done(changes) == [
         ("removed", "Annotations/0.xml", "object 2"), ("removed", "Annotations/0.xml", "object 3"),
         ("changed", "Annotations/0.xml", "object 4"), ("removed", "Annotations/0.xml", "object 5"),
-        ("changed", "Annotations/1.xml", "object 1"), ("removed", "Annotations/2.xml", ""), ("removed", "ImageSets/Main/val.txt", "line 1"),
+        ("changed", "Annotations/1.xml", "object 1"), ("removed", "Annotations/2.xml", ""), ("removed", "ImageSets/Main/test.txt", "line 1"),
     ]  # fmt: skip
     assert not list((tmp_path / "out").rglob("*.png"))
     (data / "Annotations" / "2.xml").unlink()
     (data / "JPEGImages" / "2.png").unlink()
-    (data / "ImageSets" / "Main" / "val.txt").unlink()
+    (data / "ImageSets" / "Main" / "test.txt").unlink()
     for name in ("0", "1"):
         write(data / "Annotations" / f"{name}.xml", (tmp_path / "out" / "Annotations" / f"{name}.xml").read_text())
     found = check(f"voc:{data}", "detection")

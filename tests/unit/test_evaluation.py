@@ -46,11 +46,13 @@ def by_colour() -> Model:
 
     made = model()
     made.backbone = Means()  # type: ignore[assignment]
+    fc = made.head.fc
+    assert isinstance(fc, torch.nn.Linear)
     with torch.no_grad():
-        made.head.fc.weight.zero_()  # type: ignore[union-attr,operator]
-        made.head.fc.bias.zero_()  # type: ignore[union-attr,operator]
+        fc.weight.zero_()
+        fc.bias.zero_()
         for label, channel in enumerate((2, 1, 0)):  # blue, green, red
-            made.head.fc.weight[label, channel] = 1  # type: ignore[index]
+            fc.weight[label, channel] = 1
     return made
 
 

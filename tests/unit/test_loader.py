@@ -65,6 +65,7 @@ def stream(workers: int, start: int = 0, batch_size: int = 4) -> dict[tuple[int,
     loader = training_loader(samples(10), PREPROCESS, plan, workers, "raise", noisy, start)
     for number, batch in enumerate(loader, start):
         epoch = number // plan.batches_per_epoch
+        assert batch.images is not None
         for key, pixels in zip(batch.keys, batch.images.pixels, strict=True):
             found[epoch, key] = pixels
     return found
@@ -128,6 +129,7 @@ def test_unreadable_pictures(tmp_path: Path) -> None:
 def test_original_sizes_travel_with_the_pictures() -> None:
     data = Dataset("made", (Record("a", picture((1, 2, 3), 0, (20, 10)), 0),))
     (batch,) = evaluation_loader(data, PREPROCESS, 1, 0)
+    assert batch.images is not None
     assert batch.images.original_sizes_hw == ((20, 10),)
     assert batch.images.sizes_hw == ((8, 8),)
 

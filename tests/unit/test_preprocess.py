@@ -66,7 +66,7 @@ def test_a_solid_red_picture_stays_red() -> None:
     red = np.zeros((50, 70, 3), np.uint8)
     red[..., 0] = 255
     for policy in ("crop", "squash", "fit"):
-        pixels = as_float(Preprocess(policy, (32, 32))(red))  # type: ignore[arg-type]
+        pixels = as_float(Preprocess(policy, (32, 32))(red))
         assert pixels.mean((1, 2)).tolist() == [1, 0, 0]
 
 

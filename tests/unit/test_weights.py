@@ -37,7 +37,7 @@ def donor() -> Model:
 
 def cifar_keys(model: Model, prefix: str = "") -> dict[str, Tensor]:
     state = {f"{prefix}{key}": value for key, value in model.backbone.state_dict().items()}
-    return {**state, **{f"{prefix}linear.{key}": value for key, value in model.head.fc.state_dict().items()}}  # type: ignore[union-attr,operator]
+    return {**state, **{f"{prefix}linear.{key}": value for key, value in model.head.fc.state_dict().items()}}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("wrapper", "suffix"), [(None, ".th"), ("state_dict", ".pth"), ("model", ".pt"), ("state_dict_ema", ".ckpt")])

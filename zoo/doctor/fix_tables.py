@@ -83,11 +83,11 @@ class _Known:
     def mended(self, values: Mapping[str, str], place: str) -> tuple[dict[str, str], str]:
         """Return a row as it should be, empty where it has to go, and what was done, or ""."""
         file, fault = self.files.get(os.path.normpath(values["path"])), self.faulty.get(place)
-        if file in self.lost:
+        if file is not None and file in self.lost:
             return {}, f"{values['path']} {self.lost[file]}"
         if fault is None:
             return dict(values), ""
-        if fault.box is None or fault.kind not in ("box-outside", "box-swapped") or file not in self.size_hw:
+        if fault.box is None or fault.kind not in ("box-outside", "box-swapped") or file is None or file not in self.size_hw:
             return {}, fault.text
         box, what = mend_box(fault.box, self.size_hw[file])
         if box is None:
