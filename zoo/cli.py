@@ -112,7 +112,7 @@ def _model(saved: Path | None, flags: Any, progress: Progress) -> Model:
     if saved is not None and flags.build.backbone is not None:
         raise InputError(f"both the saved model {saved} and --backbone {flags.build.backbone} are given; give one of them")
     if saved is not None:
-        return load(saved)
+        return load(saved, **_given(flags.options))
     if flags.build.backbone is None:
         raise InputError("no model: give a run's or model's folder, or --backbone (with --weights)")
     return build(

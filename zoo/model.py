@@ -345,24 +345,31 @@ def save(model: Model, folder: str | Path) -> Path:
     return folder
 
 
-def load(folder: str | Path) -> Model:
-    """Rebuild a saved model exactly.
+def load(folder: str | Path, **options: Any) -> Model:
+    """Rebuild a saved model exactly, or with other options than it was saved with.
 
     Args:
         folder: what `zoo.save` wrote, or a finished run that holds one as `model/`.
+        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`.
 
     Raises:
         InputError: no saved model there, or one of another contract version.
-        WeightsError: the weights don't belong to the description.
+        UnknownNameError: an option that the task doesn't have.
+        WeightsError: the weights don't belong to the description, or don't fit the options.
     """
     folder = model_folder(folder)
     config, metadata = read_description(folder)
+    if options:
+        task = get_task(config.task)
+        parsed = task.parse_options({**config.options, **options})
+        config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
     model = Model(config)
     state = read_state(folder / "weights.safetensors")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{folder}: weights.safetensors does not belong to model.json: {error}") from error
+        cause = f"does not fit the options {', '.join(options)}" if options else "does not belong to model.json"
+        raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
     model.metadata = metadata
     return model.eval()
 

@@ -62,24 +62,29 @@ class Detections:
         """The class name of each object."""
         return [self.class_names[label] for label in self.labels]
 
-    def plot(self) -> Image.Image:
-        """Return the picture with boxes, names and scores drawn; a small picture is enlarged first, by a whole number."""
+    def plot(self, min_score: float = 0.3) -> Image.Image:
+        """Return the picture with boxes, names and scores drawn; a small picture is enlarged first, by a whole number.
+
+        Args:
+            min_score: less sure answers are not drawn: a detector keeps many of them, which its scores need and eyes don't.
+        """
         import supervision as sv  # takes a second to import
 
         picture = Image.fromarray(self.image)
         enlarge = max(1, -(-_SMALLEST // max(picture.size)))
         if enlarge > 1:
             picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
-        if not len(self):
+        drawn = self.scores >= min_score
+        if not drawn.any():
             return picture
-        found = sv.Detections(xyxy=self.boxes * enlarge, confidence=self.scores.copy(), class_id=self.labels.copy())
+        found = sv.Detections(xyxy=self.boxes[drawn] * enlarge, confidence=self.scores[drawn], class_id=self.labels[drawn])
         side = max(picture.size)
         thickness, text = max(1, round(side / 320)), max(0.4, side / 1600)
-        labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True)]
+        labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True) if score >= min_score]
         boxed = sv.BoxAnnotator(thickness=thickness).annotate(picture, found)
         write = sv.LabelAnnotator(text_scale=text, text_thickness=max(1, round(side / 800)), text_padding=max(2, round(side / 240)))
-        drawn: Image.Image = write.annotate(boxed, found, labels=labels)
-        return drawn
+        labelled: Image.Image = write.annotate(boxed, found, labels=labels)
+        return labelled
 
     def to_dict(self) -> dict[str, Any]:
         """Return the objects, JSON-ready, the surest first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import warnings
 from typing import Any
 
 # bytes and the like, containers, the memo, and what stand-ins need
@@ -53,8 +54,10 @@ def load(data: bytes) -> tuple[list[bytes], list[bool]]:
 def _check_program(data: bytes) -> None:
     reason = None
     try:
-        for position, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            reason = reason or _refusal(opcode.name, argument, position, len(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pickletools reads names with escapes, and warns of wrong ones
+            for position, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+                reason = reason or _refusal(opcode.name, argument, position, len(data))
     except (EOFError, ValueError, OverflowError, AttributeError, IndexError, TypeError) as error:
         reason = reason or f"is no pickle: {str(error)[:120]}"
     if reason:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -46,7 +49,7 @@ def test_timm_classifier(name: str, tmp_path: Path) -> None:
     theirs = randomise(timm.create_model(name, num_classes=5))
     save_file({key: value.contiguous() for key, value in theirs.state_dict().items()}, tmp_path / "weights.safetensors")
     ours = zoo.build(name, weights=tmp_path / "weights.safetensors")
-    config = theirs.pretrained_cfg
+    config: Any = theirs.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     images = pictures()
     with torch.no_grad():
@@ -61,14 +64,12 @@ def test_uint8_and_float_pictures_answer_alike(tmp_path: Path) -> None:
 
 
 def test_preprocessing_equals_timms_own(shared_data: Path) -> None:
-    from PIL import Image
-
     model = zoo.build("resnet50", num_classes=3)
     transform = timm.data.create_transform(**timm.data.resolve_data_config(timm.get_pretrained_cfg("resnet50").to_dict()))
     for path in sorted((shared_data / "photos").glob("*.JPEG"))[:4]:
         with Image.open(path) as image:
             theirs = transform(image.convert("RGB"))
-            pixels = torch.from_numpy(__import__("numpy").array(image.convert("RGB")))
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))
         ours = (model.preprocess(pixels.permute(2, 0, 1)).float() / 255 - MEAN[0]) / STD[0]
         # PIL and torch both scale in uint8 and may round a level apart
         assert (ours - theirs).abs().max() < 1.01 / 255 / 0.224

@@ -13,7 +13,6 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 import zoo
 from tests.foreign import randomise
 from zoo import images
-from zoo.errors import WeightsError
 
 
 def torchvision_detector() -> FasterRCNN:

@@ -77,7 +77,8 @@ def test_voc_is_clean_afterwards(tmp_path: Path) -> None:
     assert _done(changes) == [
         ("removed", "Annotations/0.xml", "object 2"), ("removed", "Annotations/0.xml", "object 3"),
         ("changed", "Annotations/0.xml", "object 4"), ("removed", "Annotations/0.xml", "object 5"),
-        ("changed", "Annotations/1.xml", "object 1"), ("removed", "Annotations/2.xml", ""), ("removed", "ImageSets/Main/test.txt", "line 1"),
+        ("changed", "Annotations/1.xml", "object 1"), ("removed", "Annotations/2.xml", ""),
+        ("removed", "ImageSets/Main/test.txt", "line 1"),
     ]  # fmt: skip
     assert not list((tmp_path / "out").rglob("*.png"))
     (data / "Annotations" / "2.xml").unlink()

@@ -215,7 +215,12 @@ def in_processes(count: int, *arguments: str) -> dict[str, Any]:
         environment |= {name: str(value) for name, value in several.items()}
         command = [sys.executable, "-c", PROGRAM, *arguments]
         started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    outputs = [process.communicate(timeout=120) for process in started]
+    try:
+        outputs = [process.communicate(timeout=240) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
     assert [process.returncode for process in started] == [0] * count, outputs
     result: dict[str, Any] = json.loads(outputs[0][0])
     return result

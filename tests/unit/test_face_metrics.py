@@ -135,7 +135,7 @@ def test_scores_without_support_are_none(people: int, pictures: int, known: set[
 
 def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[set[int], set[int]]] = []
-    within, across = verification.sample_pairs, metrics.verification.sample_across
+    within, across = verification.sample_pairs, verification.sample_across
     shown: set[int] = set()
 
     def record_across(identities: Any, own: Any, beside: Any, limit: int, generator: Any) -> Any:

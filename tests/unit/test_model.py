@@ -278,3 +278,15 @@ def test_a_saved_models_folder_as_weights_brings_its_classes_and_preprocessing(t
 def test_the_model_of_an_unknown_name() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown backbone, task or saved model 'resnet5O'\. Nearest: .*resnet50"):
         zoo.info("resnet5O")
+
+
+def test_a_saved_model_takes_other_options_of_answering(tmp_path: Path) -> None:
+    model = zoo.build("resnet20", task="detection", classes=["a"], image_size=64)
+    zoo.save(model, tmp_path / "model")
+    other = zoo.load(tmp_path / "model", score_threshold=0.4, image_size=96)
+    assert other.config.options["score_threshold"] == 0.4
+    assert other.preprocess.size_hw[0] == 96
+    with pytest.raises(UnknownNameError, match=r"'score_treshold'.*Nearest: score_threshold"):
+        zoo.load(tmp_path / "model", score_treshold=0.4)
+    with pytest.raises(WeightsError, match="does not fit the options fpn_channels"):
+        zoo.load(tmp_path / "model", fpn_channels=32)

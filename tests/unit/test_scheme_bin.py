@@ -121,6 +121,7 @@ class Hostile:
         (b"\x80\x04cbuiltins\neval\n.", r"names builtins\.eval, which is not let in"),
         (b"\x80\x02r\xff\xff\xff\xffN.", "stores something at place 4294967295 of 1"),
         (b"\x80\x04\x95" + b"\xff" * 7 + b"\x00N.", "announces 72057594037927935 bytes, but has"),
+        (b"\x80\x02c_codecs\\o\nencode\n.", r"names _codecs\\o\.encode, which is not let in"),
         (b"\x80\x02](e", "is no pickle: pickle exhausted"),
         (b"\x80\x02NNR.", "is damaged, or is no InsightFace file"),
         (b"", "is no pickle"),

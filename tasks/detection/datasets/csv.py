@@ -84,7 +84,9 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
     Raises:
         ValueError: it can't be found or read, or its rows stand in several splits.
     """
-    key, file = root.find(row.values["path"])
+    key, file = row.values["path"], root.folder
+    if key not in pictures:  # the plain form of a path that was found already needs no second look at the disk
+        key, file = root.find(key)
     if key not in pictures:
         try:
             pictures[key] = _Picture(file, images.size(file), row.place, chosen)
