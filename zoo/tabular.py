@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
         path: `.tsv` is separated by tabs, `.parquet` is Parquet, everything else by commas; text is UTF-8.
         required: columns that must be there.
         optional: columns that may be there.
-        faults: takes up columns that are unknown and rows with more or fewer values than the header, which are left out.
+        faults: takes up columns whose names are nearly right, and rows with more or fewer values than the header, which are left out.
 
     Raises:
         DataError: the file is empty, damaged, no UTF-8, or lacks a required column, or names one twice.
@@ -51,7 +52,10 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
         raise DataError(f"{path}: no column {', '.join(missing)}; expected a header with {', '.join(wanted)}, found {found}")
     if len(set(header)) < len(header):
         raise DataError(f"{place}: a column is named twice: {', '.join(header)}")
-    faults += [Fault(place, f"unknown column {name!r}; expected {', '.join(wanted)}. Remove it") for name in header if name not in wanted]
+    absent = [name for name in optional if name not in header]
+    for name in header:  # other columns are other people's business; one that nearly is ours would be lost without a word
+        if name not in wanted and (near := difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)):
+            faults.append(Fault(place, f"unknown column {name!r}; is {near[0]!r} meant? Call it so, or otherwise"))
     for place, values in cells:
         if len(values) == len(header):
             yield Row(place, dict(zip(header, values, strict=True)))

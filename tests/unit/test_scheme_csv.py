@@ -160,11 +160,13 @@ def test_faults_name_their_line(folder: Path, rows: str, fault: str) -> None:
     assert rest.skipped == caught.value.faults
 
 
-def test_an_unknown_column_is_a_fault_of_the_header(folder: Path) -> None:
-    path = write(folder, "path,label,colour\na/1.png,cat,red\n")
-    with pytest.raises(DataError, match=r"line 1: unknown column 'colour'; expected path, label, split"):
+def test_a_column_that_is_nearly_ours_is_a_fault_and_others_are_not(folder: Path) -> None:
+    path = write(folder, "path,label,splits\na/1.png,cat,red\n")
+    with pytest.raises(DataError, match=r"line 1: unknown column 'splits'; is 'split' meant\?"):
         opened(f"csv:{path}")
     assert targets(opened(f"csv:{path}", "skip")) == [("a/1.png", "cat")]
+    path = write(folder, "path,label,photographer\na/1.png,cat,Ann\n")
+    assert targets(opened(f"csv:{path}")) == [("a/1.png", "cat")]
 
 
 @pytest.mark.parametrize(

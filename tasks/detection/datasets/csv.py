@@ -84,15 +84,15 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
     Raises:
         ValueError: it can't be found or read, or its rows stand in several splits.
     """
-    key, file = row.values["path"], root.folder
-    if key not in pictures:  # the plain form of a path that was found already needs no second look at the disk
+    key = row.values["path"]
+    if key not in pictures:  # its plain form needs no second look at the disk
         key, file = root.find(key)
     if key not in pictures:
         try:
             pictures[key] = _Picture(file, images.size(file), row.place, chosen)
         except ImageError as error:
             raise ValueError(f"{key} {error.reason}") from None
-    elif pictures[key].chosen != chosen:
+    if pictures[key].chosen != chosen:
         raise ValueError(f"{key!r} is in another split at {pictures[key].place}")
     return pictures[key]
 
