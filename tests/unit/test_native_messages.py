@@ -12,9 +12,9 @@ from zoo import native_messages
 
 def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
     with native_messages.caught() as lines:
-        os.write(2, b"libpng error: bad\n\nhello\n")
+        os.write(2, b"libpng error: bad\n\nCorrupt JPEG data: 3 bytes\n")
     os.write(2, b"after\n")
-    assert lines == ["libpng error: bad", "hello"]
+    assert lines == ["libpng error: bad", "Corrupt JPEG data: 3 bytes"]
     assert capfd.readouterr().err == "after\n"
 
 
