@@ -15,6 +15,7 @@ from zoo.tasks.face import verification
 from zoo.tasks.face.verification import Floats, Ints, Roc
 
 FOLDS = 10  # as LFW has
+DEALINGS = 10  # of the people into folds
 LEAST_FOLDS = 4  # with fewer, nobody is left whom a threshold could be chosen on
 MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
 MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
@@ -89,23 +90,36 @@ def _accuracy(units: Floats, identities: Ints) -> tuple[dict[str, float | None],
     A fold's pairs show its people: alone (genuine), and beside each other or the people of the next four folds (impostor), so that a
     fold of two people does not stand or fall with one pair of faces. The threshold comes from the pairs among all who are not
     in these folds: nobody in a pair that is scored has been seen when its threshold was chosen.
+
+    With few people the score hangs on who is dealt into which fold, so the people are dealt several times. The accuracy is the mean
+    over the dealings. So is its standard error: the same people dealt again are no new evidence, and do not make it smaller.
     """
-    rng = np.random.default_rng(_SEED)
-    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
-    count = int(fold_of.max(initial=-1)) + 1
+    dealings = [_dealing(units, identities, np.random.default_rng(_SEED + number)) for number in range(DEALINGS)]
+    count = len(dealings[0])
     if count < LEAST_FOLDS:
         reason = "accuracy needs four people with two pictures each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}
-    per_fold = [_fold(units, identities, (fold_of[identities] - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
-    accuracies = np.array([fold["accuracy"] for fold in per_fold])
+    accuracies = np.array([[fold["accuracy"] for fold in folds] for folds in dealings])  # [dealings, folds]
     details: dict[str, Any] = {
         "folds": count,
-        "threshold": float(np.mean([fold["threshold"] for fold in per_fold])),
-        "per_fold": per_fold,
+        "dealings": DEALINGS,
+        "accuracy_per_dealing": accuracies.mean(1).tolist(),
+        "threshold": float(np.mean([fold["threshold"] for folds in dealings for fold in folds])),
+        "per_fold": [fold for folds in dealings for fold in folds],
     }
     if count < FOLDS:
         details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two pictures"
-    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(count))}, details
+    errors = accuracies.std(1, ddof=1) / np.sqrt(count)
+    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(errors.mean())}, details
+
+
+def _dealing(units: Floats, identities: Ints, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Deal the people into folds once, and score each fold; too few folds are not scored."""
+    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
+    count = int(fold_of.max(initial=-1)) + 1
+    if count < LEAST_FOLDS:
+        return [{}] * count
+    return [_fold(units, identities, (fold_of[identities] - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
 
 
 def _fold(units: Floats, identities: Ints, distance: Ints, beside: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -87,11 +87,13 @@ def test_states_of_several_processes_merge_into_the_whole() -> None:
 def test_accuracy_and_its_standard_error_come_from_the_folds() -> None:
     result = score(*sample(20, 8, spread=1.5))
     folds = result.details["per_fold"]
-    accuracies = [fold["accuracy"] for fold in folds]
-    assert len(folds) == 10
+    accuracies = np.array([fold["accuracy"] for fold in folds]).reshape(10, 10)  # dealings, folds
     assert {fold["genuine"] for fold in folds} == {fold["impostor"] for fold in folds} == {2 * 28}
-    assert result.scores["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert result.scores["accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1) / np.sqrt(10))
+    assert len({tuple(row) for row in accuracies.tolist()}) > 1  # the people are dealt anew
+    assert result.details["accuracy_per_dealing"] == pytest.approx(accuracies.mean(1).tolist())
+    assert result.scores["accuracy"] == pytest.approx(accuracies.mean())
+    # ten dealings of the same people are no more evidence than one: the error is not divided by their number
+    assert result.scores["accuracy_std"] == pytest.approx(np.mean(np.std(accuracies, axis=1, ddof=1) / np.sqrt(10)))
     assert result.details["threshold"] == pytest.approx(np.mean([fold["threshold"] for fold in folds]))
     assert result.details["pairs"] == {"genuine": 560, "impostor": 12160, "genuine_scored": 560, "impostor_scored": 12160}
 
@@ -154,7 +156,7 @@ def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch
     monkeypatch.setattr(verification, "sample_across", record_across)
     monkeypatch.setattr(verification, "sample_pairs", record_within)
     score(*sample(16, 6, spread=1))
-    assert len(seen) == 10
+    assert len(seen) == 10 * metrics.DEALINGS
     assert all(scored.isdisjoint(tuned) for scored, tuned in seen)
 
 
