@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ commands:
   eval       score a trained model, or weights without a run
   predict    answer for pictures, folders, videos or a camera
   bench      measure accuracy, speed and memory: zoo bench quick
-  data       look after data: zoo data check DATA
+  data       look after data: check, convert, split, show
   list       the backbones and tasks: zoo list "resnet*"
   info       a backbone, task or saved model: zoo info resnet50
 
@@ -255,12 +256,14 @@ def _bench(words: list[str]) -> int:
 
 
 def _data(words: list[str]) -> int:
-    from zoo.doctor.command import COMMANDS
-
-    if not words or words[0] not in COMMANDS:
-        given = repr(words[0]) if words else "none"
-        raise InputError(f"zoo data: the command is {given}; expected one of: {', '.join(COMMANDS)}. See: zoo data check --help")
-    return COMMANDS[words[0]](words[1:])
+    if not words or words[0] in ("-h", "--help"):
+        print(_DATA_HELP)
+        return 0 if words else 2
+    if words[0] not in _DATA_COMMANDS:
+        raise InputError(f"zoo data: unknown command {words[0]!r}; expected one of: {', '.join(_DATA_COMMANDS)}. See: zoo data --help")
+    module, name = _DATA_COMMANDS[words[0]]
+    command: Callable[[list[str]], int] = getattr(import_module(module), name)
+    return command(words[1:])
 
 
 def _list(words: list[str]) -> int:
@@ -295,6 +298,23 @@ def _info(words: list[str]) -> int:
         print_info(content)
     return 0
 
+
+_DATA_HELP = """usage: zoo data COMMAND […]
+
+commands:
+  check      read a data set whole and report what is wrong with it
+  convert    from one format to another: zoo data convert voc:cells coco:cells-coco
+  split      into parts that share no group and no person: zoo data split folder:birds parts
+  show       a contact sheet of samples as the model will see them
+
+zoo data COMMAND --help shows its flags."""
+
+_DATA_COMMANDS = {
+    "check": ("zoo.doctor.command", "check"),
+    "convert": ("zoo.conversion.command", "convert"),
+    "split": ("zoo.splitting.command", "split"),
+    "show": ("zoo.showing", "show"),
+}
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,5 +90,3 @@ def _print(found: Findings) -> None:
     verdict = "nothing wrong" if found.ok else f"{wrong} findings, {len(found.findings) - wrong} notes"
     print(f"{found.data}: {found.pictures} pictures ({splits}): {verdict}", file=sys.stderr)
 
-
-COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"check": check}
