@@ -21,13 +21,14 @@ from zoo.benchmarks.machine import describe_machine, peak_memory_mib
 from zoo.benchmarks.measurement import Measurement, Throughput
 from zoo.benchmarks.suite import Case
 from zoo.benchmarks.timing import Timing, measure
-from zoo.data import Dataset, open_data
+from zoo.data import Dataset
 from zoo.errors import UnknownNameError, ZooError
 from zoo.evaluation import evaluate
 from zoo.files import write_text
 from zoo.model import Model, build
 from zoo.preprocess import ImageBatch
 from zoo.recipe import Recipe, replace_settings
+from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.training import train
 

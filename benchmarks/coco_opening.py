@@ -111,7 +111,7 @@ def _in_new_process(folder: Path) -> Opening:
 def _open(folder: Path, results: Connection) -> None:
     """Open once, and send what it took."""
     from zoo.benchmarks.machine import peak_memory_mib
-    from zoo.data import open_data
+    from zoo.schemes import open_data
     from zoo.task import get_task
 
     schemes = get_task("detection").schemes

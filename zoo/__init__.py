@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from zoo.benchmarks.harness import bench
     from zoo.description import info
     from zoo.errors import ZooError
-    from zoo.evaluation import Scores, evaluate
+    from zoo.evaluation import evaluate
     from zoo.model import Model, build, load, save
     from zoo.model import build as create_model
     from zoo.prediction import predict
+    from zoo.scores import Scores
     from zoo.task import list_tasks
     from zoo.training import Run, train
 
@@ -25,7 +26,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Model": "zoo.model",
     "Run": "zoo.training",
-    "Scores": "zoo.evaluation",
+    "Scores": "zoo.scores",
     "ZooError": "zoo.errors",
     "bench": "zoo.benchmarks.harness",
     "build": "zoo.model",

@@ -135,9 +135,9 @@ def _train(words: list[str]) -> int:
     import torch
 
     from zoo.arguments import TrainFlags, combine, parse
-    from zoo.data import open_data
     from zoo.model import build
     from zoo.recipe import read_toml
+    from zoo.schemes import open_data
     from zoo.training import train
 
     task = _task_of(words)

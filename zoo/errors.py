@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+Box = tuple[float, float, float, float]
+
 
 class ZooError(Exception):
     """Base of every error the zoo raises on purpose.
@@ -53,14 +55,20 @@ class Fault:
     """One thing wrong with the data.
 
     Attributes:
-        key: the sample or file it is in.
+        key: the sample or file it is in; of a table or list the file and the place.
         reason: what is wrong, where in the file, and what was expected.
         whole: whether it costs the whole sample; otherwise only a part of the annotations (a box).
+        kind: what it is, as a name that stays the same: one of `zoo.doctor.KINDS`; "" where the reader doesn't say.
+        place: where in the file ("line 7", "object 3", "annotation id 5"), or "".
+        box: [x1, y1, x2, y2] in pixels, where the fault is of one box whose numbers are finite.
     """
 
     key: str
     reason: str
     whole: bool = False
+    kind: str = ""
+    place: str = ""
+    box: Box | None = None
 
     def __str__(self) -> str:
         """Return the fault as one line."""
@@ -68,7 +76,30 @@ class Fault:
 
     def to_dict(self) -> dict[str, str]:
         """Return the fault as it stands in JSON."""
-        return {"key": self.key, "reason": self.reason}
+        return {"key": self.key, "reason": self.reason, "kind": self.kind or "annotation"}
+
+
+class Flaw(ValueError):
+    """What is wrong with one entry, before it is known in which file and at which place: a `Fault` without its key.
+
+    What checks single values raises it; readers catch it, and go on with the next entry.
+    """
+
+    def __init__(self, reason: str, kind: str = "annotation", box: Box | None = None) -> None:
+        """Say what is wrong; reason, kind and box are as in `Fault`."""
+        self.reason, self.kind, self.box = reason, kind, box
+        super().__init__(reason)
+
+    def at(self, key: str, place: str = "", *, before: str = "", whole: bool = False) -> Fault:
+        """Return the fault.
+
+        Args:
+            key: as in `Fault`.
+            place: as in `Fault`.
+            before: what the reason begins with, so that a reader of the message finds the place.
+            whole: as in `Fault`.
+        """
+        return Fault(key, f"{before}{self.reason}", whole, self.kind, place, self.box)
 
 
 class DataError(InputError):
@@ -95,15 +126,15 @@ class DataError(InputError):
 class ImageError(DataError):
     """A picture can't be read: missing, damaged, cut short, too large or of an unknown format."""
 
-    def __init__(self, key: str, reason: str) -> None:
-        """Name the picture and what is wrong with it."""
-        self.key, self.reason = key, reason
+    def __init__(self, key: str, reason: str, kind: str = "unreadable") -> None:
+        """Name the picture, what is wrong with it, and of which kind that is, as in `Fault`."""
+        self.key, self.reason, self.kind = key, reason, kind
         super().__init__(f"{key}: {reason}")
-        self.faults = (Fault(key, reason, whole=True),)
+        self.faults = (Fault(key, reason, whole=True, kind=kind),)
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str]]:
         """Survive the way back from a loader's worker process."""
-        return type(self), (self.key, self.reason)
+        return type(self), (self.key, self.reason, self.kind)
 
 
 class WeightsError(InputError):

@@ -4,82 +4,27 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from zoo.data import Dataset, OnError, open_data
-from zoo.errors import DataError, Fault, InputError
+from zoo.data import Dataset, OnError
+from zoo.errors import DataError, Fault, InputError, UnknownNameError
+from zoo.fingerprint import data_fingerprint, file_fingerprint, model_fingerprint, versions
 from zoo.hardware import autocast, pick_device, pick_inference_precision, pick_workers, place
 from zoo.images import MAX_PIXELS, Decoding
-from zoo.loader import Batches, evaluation_loader, pick_batch_size
+from zoo.loader import Batch, Batches, evaluation_loader, pick_batch_size
 from zoo.model import Model, unnamed
 from zoo.progress import Progress
 from zoo.recipe import Precision
-from zoo.task import Metric, Task, get_task
-
-
-@dataclass(frozen=True)
-class Scores(Mapping[str, "float | None"]):
-    """The result of an evaluation: a mapping from score names to values (None where the data doesn't support one).
-
-    Attributes:
-        scores: name to value.
-        n: samples that were scored.
-        expected: samples of the manifest, those left out at opening included.
-        skipped: what was left out, and why.
-        per_class: class name to its own scores.
-        intervals: score name to its interval.
-        details: what else the task's metric found.
-        data: the dataset string.
-        preprocess: how pictures were prepared.
-        precision: of the matrix work.
-        seconds: wall-clock time of the loop.
-    """
-
-    scores: Mapping[str, float | None]
-    n: int
-    expected: int
-    skipped: tuple[Fault, ...] = ()
-    per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    data: str = ""
-    preprocess: Mapping[str, Any] = field(default_factory=dict)
-    precision: str = "fp32"
-    seconds: float = 0.0
-
-    def __getitem__(self, name: str) -> float | None:
-        """Return a score."""
-        return self.scores[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the scores."""
-        return iter(self.scores)
-
-    def __len__(self) -> int:
-        """Return the number of scores."""
-        return len(self.scores)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as `zoo eval --json` prints it."""
-        return {
-            "scores": dict(self.scores),
-            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
-            "per_class": {name: dict(scores) for name, scores in self.per_class.items()},
-            "n": self.n,
-            "expected": self.expected,
-            "skipped": [fault.to_dict() for fault in self.skipped],
-            "data": self.data,
-            "details": dict(self.details),
-            "preprocess": dict(self.preprocess),
-            "precision": self.precision,
-            "seconds": round(self.seconds, 3),
-        }
+from zoo.schemes import open_data
+from zoo.scores import Scores
+from zoo.task import MetricResult, Task, get_task
+from zoo.uncertainty import REPLICATES, interval
 
 
 def evaluate(
@@ -93,6 +38,9 @@ def evaluate(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    replicates: int = REPLICATES,
+    metric_options: Mapping[str, Any] | None = None,
+    save_predictions: Path | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a model on data.
@@ -107,6 +55,9 @@ def evaluate(
         on_error: "skip" leaves out what can't be read, counts and lists it; nothing else ever drops a sample.
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
+        replicates: bootstrap draws behind the intervals; 0 for no intervals.
+        metric_options: of the task's metric; see its `metric_options`.
+        save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
         progress: where the bar is drawn; None for nowhere.
 
     Raises:
@@ -115,6 +66,7 @@ def evaluate(
         DataError: nothing is left to score.
     """
     task = get_task(model.task)
+    options = check_metric_options(task, metric_options or {})
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     dataset, classes = match_classes(task, opened, model.classes)
@@ -131,42 +83,186 @@ def evaluate(
         state.num_processes,
         Decoding(None if exact else model.preprocess.min_size_hw, max_pixels),
     )
-    metric = task.metric(dataset, classes)
+    metric = task.metric(dataset, classes, **options)
     start = time.perf_counter()
-    skipped = _run(model, task, loader, metric, chosen, progress)
+    skipped: list[Fault] = []
+    kept: dict[str, Any] = {}
+    keys: list[str] = []
+    for batch, answers in answered(model, task, loader, chosen, progress):
+        skipped += batch.skipped
+        if batch.keys:
+            metric.update(answers, batch.targets, batch.keys)
+        keys += batch.keys
+        if save_predictions is not None:
+            kept.update(zip(batch.keys, answers, strict=True))
     if state.num_processes > 1:
         metric.merge(gather_object([metric.state()]))
         skipped = sorted(gather_object(skipped), key=lambda fault: fault.key)
+        keys = gather_object(keys)
+        kept = {key: answer for part in gather_object([kept]) for key, answer in part.items()}
     if len(skipped) == len(dataset):
         raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
-    result = metric.compute()
-    return Scores(
-        scores=result.scores,
-        n=len(dataset) - len(skipped),
-        expected=len(dataset) + len({fault.key for fault in opened.skipped if fault.whole}),
-        skipped=(*opened.skipped, *skipped),
-        per_class=result.per_class,
-        details=result.details,
-        data=dataset.name,
+    if save_predictions is not None and state.is_main_process:
+        task.write_predictions(save_predictions, kept, dataset, classes)
+    seconds = time.perf_counter() - start
+    return summarise(
+        metric.compute(replicates),
+        opened,
+        keys,
+        skipped,
         preprocess=model.preprocess.to_dict(),
         precision=chosen,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
+        fingerprints={"model": model_fingerprint(model)},
     )
 
 
-def _run(model: Model, task: Task, loader: Batches, metric: Metric, precision: Precision, progress: Progress) -> list[Fault]:
-    skipped: list[Fault] = []
+def evaluate_predictions(
+    predictions: Path,
+    task_name: str,
+    data: object,
+    *,
+    classes: tuple[str, ...] = (),
+    on_error: OnError = "raise",
+    replicates: int = REPLICATES,
+    metric_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score answers that stand in a file, by whatever made it.
+
+    Args:
+        predictions: the file; its form is the task's, such as a COCO results file for detection.
+        task_name: the task's name.
+        data: as for `evaluate`; its pictures aren't read.
+        classes: names of the labels; those of the data where none are given.
+        on_error: as for `evaluate`; it concerns the data. Of the predictions nothing is ever left out.
+        replicates: as for `evaluate`.
+        metric_options: as for `evaluate`.
+        progress: as for `evaluate`.
+
+    Raises:
+        InputError: the data, the predictions or an option is wrong; with the file and the entry.
+    """
+    task = get_task(task_name)
+    options = check_metric_options(task, metric_options or {})
+    progress = progress or Progress(enabled=False)
+    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    dataset, names = match_classes(task, opened, classes or opened.classes)
+    start = time.perf_counter()
+    answers = task.read_predictions(predictions, dataset, names)
+    return score_answers(task, answers, opened, dataset, names, options, replicates, {"predictions": file_fingerprint(predictions)}, start)
+
+
+def score_answers(
+    task: Task,
+    answers: Mapping[str, Any],
+    opened: Dataset,
+    dataset: Dataset,
+    classes: tuple[str, ...],
+    options: Mapping[str, Any],
+    replicates: int,
+    fingerprints: Mapping[str, str],
+    start: float,
+    skipped: Sequence[Fault] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    precision: str = "",
+) -> Scores:
+    """Score answers that are there already, of several models combined or from a file.
+
+    Args:
+        task: the task.
+        answers: key of each sample to its answer; samples without one were skipped.
+        opened: the data as it was opened.
+        dataset: the same with the labels counted as `classes` are.
+        classes: names of the labels.
+        options: of the metric.
+        replicates: bootstrap draws.
+        fingerprints: of what answered.
+        start: when it began, by `time.perf_counter`.
+        skipped: samples without an answer.
+        preprocess: how pictures were prepared; None where that isn't known.
+        precision: of the matrix work; "" where that isn't known.
+    """
+    metric = task.metric(dataset, classes, **options)
+    records = [record for record in dataset.records if record.key in answers]
+    keys = [record.key for record in records]
+    metric.update([answers[key] for key in keys], [record.target for record in records], keys)
+    result = metric.compute(replicates)
+    return summarise(
+        result, opened, keys, skipped,
+        preprocess=preprocess or {}, precision=precision, seconds=time.perf_counter() - start, fingerprints=fingerprints,
+    )  # fmt: skip
+
+
+def summarise(
+    result: MetricResult,
+    opened: Dataset,
+    keys: Sequence[str],
+    skipped: Sequence[Fault],
+    *,
+    preprocess: Mapping[str, Any],
+    precision: str,
+    seconds: float,
+    fingerprints: Mapping[str, str],
+) -> Scores:
+    """Put together what a metric found, and what it was found on.
+
+    Args:
+        result: of the metric.
+        opened: the data as it was opened.
+        keys: the samples that were scored.
+        skipped: those that could not be read.
+        preprocess: how pictures were prepared.
+        precision: of the matrix work.
+        seconds: wall-clock time.
+        fingerprints: of what answered; the data's is added.
+    """
+    bounds = {name: interval(values) for name, values in result.replicates.items()}
+    return Scores(
+        scores=result.scores,
+        n=len(keys),
+        expected=len(opened) + len({fault.key for fault in opened.skipped if fault.whole}),
+        skipped=(*opened.skipped, *skipped),
+        per_class=result.per_class,
+        intervals={name: found for name, found in bounds.items() if found is not None and result.scores.get(name) is not None},
+        details=result.details,
+        data=opened.name,
+        preprocess=preprocess,
+        precision=precision,
+        seconds=seconds,
+        fingerprints={"data": data_fingerprint(opened), **fingerprints},
+        versions=versions(),
+        sample_keys=tuple(sorted(keys)),
+        replicates=result.replicates,
+        mistakes=result.mistakes,
+        curves=result.curves,
+    )
+
+
+def check_metric_options(task: Task, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options if the task's metric has them.
+
+    Raises:
+        UnknownNameError: an option that the metric doesn't have, or a value that it doesn't take.
+    """
+    for name, value in options.items():
+        if name not in task.metric_options:
+            raise UnknownNameError(f"option of {task.name}'s scores:", name, task.metric_options)
+        if value not in task.metric_options[name]:
+            raise UnknownNameError(f"{name} of {task.name}'s scores:", str(value), task.metric_options[name])
+    return options
+
+
+def answered(model: Model, task: Task, loader: Batches, precision: Precision, progress: Progress) -> Iterator[tuple[Batch, list[Any]]]:
+    """Yield every batch with the model's answers, one per picture that could be read; the model's mode is restored at the end."""
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(precision, model.device):
             for batch in progress.track(loader, "evaluating", len(loader)):
-                skipped += batch.skipped
-                if batch.images is not None:
-                    metric.update(task.split(model(batch.images)), batch.targets, batch.keys)
+                yield batch, [] if batch.images is None else task.split(model(batch.images))
     finally:
         model.train(was_training)
-    return skipped
 
 
 def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """What a picture file says about itself before it is decoded: format, size, orientation, depth, and whether it is whole.
 
 The parsers read only what the decoder needs to know, within tens of microseconds, and without a library that warns, caches or keeps
-global limits. They raise `ValueError` with the reason; `zoo.images` adds the file's name.
+global limits. They raise `Flaw` with the reason; `zoo.images` adds the file's name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-_CUT = "is cut short"
+from zoo.errors import Flaw
+
 _EXIF = b"Exif\0\0"
 
 
@@ -53,20 +54,20 @@ def parse(data: bytes) -> Header:
         data: the whole file.
 
     Raises:
-        ValueError: with the reason, as the end of a sentence that starts with the file's name.
+        Flaw: with the reason, as the end of a sentence that starts with the file's name.
     """
     if not data:
-        raise ValueError("is empty (0 bytes)")
+        raise _unreadable("is empty (0 bytes)")
     for pattern, read in _FORMATS:
         if pattern.match(data):
             try:
                 header = read(data)
             except (struct.error, IndexError):
-                raise ValueError(f"{_CUT}: its header ends early ({len(data)} bytes in all)") from None
+                raise _cut_short(f"its header ends early ({len(data)} bytes in all)") from None
             if header.height < 1 or header.width < 1:
-                raise ValueError(f"is damaged: its header gives a size of {header.width}×{header.height} pixels")
+                raise _unreadable(f"is damaged: its header gives a size of {header.width}×{header.height} pixels")
             return header
-    raise ValueError(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or leave it out")
+    raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or leave it out")
 
 
 def describe(data: bytes) -> str:
@@ -82,19 +83,27 @@ def describe(data: bytes) -> str:
     return f"of an unknown format (it starts with {data[:8].hex(' ')})"
 
 
+def _cut_short(how: str) -> Flaw:
+    return Flaw(f"is cut short: {how}", "truncated")
+
+
+def _unreadable(reason: str) -> Flaw:
+    return Flaw(reason, "unreadable")
+
+
 def _jpeg(data: bytes) -> Header:
     """Walk the markers up to the first scan (ITU-T T.81, annex B)."""
     at, orientation, size = 2, 1, None
     while True:
         at = data.find(b"\xff", at)
         if at < 0:
-            raise ValueError(f"{_CUT}: it ends before its picture data")
+            raise _cut_short("it ends before its picture data")
         marker = data[at + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # padding, and markers without a length
             at += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:
-            raise ValueError("is damaged: it ends before its picture data")
+            raise _unreadable("is damaged: it ends before its picture data")
         start, at = at + 4, at + 2 + _be16(data, at + 2)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             size = struct.unpack_from(">HH", data, start + 1)
@@ -103,10 +112,10 @@ def _jpeg(data: bytes) -> Header:
         elif marker == 0xDA:
             break
     if size is None:
-        raise ValueError("is damaged: its picture data comes before its size")
+        raise _unreadable("is damaged: its picture data comes before its size")
     # inside a scan every FF is followed by 00, so this can only be the end; a thumbnail's stands before the scan
     if data.rfind(b"\xff\xd9", at) < 0:
-        raise ValueError(f"{_CUT}: its end marker is missing")
+        raise _cut_short("its end marker is missing")
     return Header("JPEG", size[0], size[1], orientation)
 
 
@@ -123,7 +132,7 @@ def _png(data: bytes) -> Header:
             orientation = exif_orientation(data[body])
         ended = kind == b"IEND"
     if not ended:
-        raise ValueError(f"{_CUT}: its end chunk IEND is missing")
+        raise _cut_short("its end chunk IEND is missing")
     return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key)
 
 
@@ -134,9 +143,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
         (length,) = struct.unpack_from(">I", data, at)
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if end + 4 > len(data):
-            raise ValueError(f"{_CUT}: the chunk {kind.decode('latin-1')} at byte {at} runs past the end")
+            raise _cut_short(f"the chunk {kind.decode('latin-1')} at byte {at} runs past the end")
         if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise ValueError(f"is damaged: the checksum of the chunk {kind.decode('latin-1')!r} at byte {at} is wrong")
+            raise _unreadable(f"is damaged: the checksum of the chunk {kind.decode('latin-1')!r} at byte {at} is wrong")
         yield kind, slice(at + 8, end)
         if kind == b"IEND":
             return
@@ -146,7 +155,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
 def _webp(data: bytes) -> Header:
     """Read the RIFF container (RFC 9649)."""
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
-        raise ValueError(f"{_CUT}: its container says {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
+        raise _cut_short(f"its container says {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
     kind = data[12:16]
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
@@ -155,7 +164,7 @@ def _webp(data: bytes) -> Header:
         (bits,) = struct.unpack_from("<I", data, 21)
         return Header("WebP", (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
     if kind != b"VP8X":
-        raise ValueError(f"is damaged: its first chunk is {kind.decode('latin-1')!r}; expected VP8, VP8L or VP8X")
+        raise _unreadable(f"is damaged: its first chunk is {kind.decode('latin-1')!r}; expected VP8, VP8L or VP8X")
     width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
     return Header("WebP", height, width, _webp_orientation(data), alpha=bool(data[20] & 0x10))
 
@@ -183,12 +192,12 @@ def _tiff(data: bytes) -> Header:
     """Read the first directory (TIFF 6.0, section 2)."""
     tags = _directory(data)
     if 256 not in tags or 257 not in tags:
-        raise ValueError("is damaged: its first directory gives no size")
+        raise _unreadable("is damaged: its first directory gives no size")
     depth, samples, photometric, extra = tags.get(258, 1), tags.get(277, 1), tags.get(262, 1), tags.get(338, 0)
     if depth > 16:
-        raise ValueError(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale it and save it as PNG")
+        raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale it and save it as PNG")
     if samples == 2:
-        raise ValueError("is a grey TIFF with an alpha channel, which OpenCV can't read. Save it as PNG")
+        raise _unreadable("is a grey TIFF with an alpha channel, which OpenCV can't read. Save it as PNG")
     # OpenCV applies a TIFF's orientation whatever it is told, so only the size may turn here
     width, height = (tags[257], tags[256]) if 5 <= tags.get(274, 1) <= 8 else (tags[256], tags[257])
     # with 8 bits libtiff's RGBA reader multiplies by alpha; with 16 the samples come as stored, and 1 means multiplied
@@ -225,12 +234,12 @@ def exif_orientation(block: bytes) -> int:
 def _pnm(data: bytes) -> Header:
     match = _PNM.match(data[:4096])
     if match is None:
-        raise ValueError("is damaged: after its first letters come no width and height")
+        raise _unreadable("is damaged: after its first letters come no width and height")
     kind, width, height, peak = (int(group) if group else 0 for group in match.groups())
     if kind in (1, 4):  # bits: no peak is given
         return Header("PNM", height, width)
     if not 1 <= peak <= 65535:
-        raise ValueError(f"is damaged: its header gives {peak} as the highest value; expected 1 to 65535")
+        raise _unreadable(f"is damaged: its header gives {peak} as the highest value; expected 1 to 65535")
     return Header("PNM", height, width, peak=peak)
 
 

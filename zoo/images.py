@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import image_headers, native_messages
-from zoo.errors import ImageError, check_positive
+from zoo.errors import Flaw, ImageError, check_positive
 from zoo.image_headers import Header
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -111,7 +111,9 @@ def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int]
     for line in messages:
         reason = _damage(line)
         if reason:
-            raise ImageError(name, f"is damaged: {reason}. Get it again, or leave it out")
+            # libjpeg's own word for a file that ends within its scans, though an end marker stands somewhere
+            kind = "truncated" if reason.startswith("Premature end") else "unreadable"
+            raise ImageError(name, f"is damaged: {reason}. Get it again, or leave it out", kind)
     expected = (-(-header.height // scale), -(-header.width // scale))
     if image is None or image.shape[:2] != expected:
         raise ImageError(name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Get it again, or convert it to PNG")
@@ -135,7 +137,7 @@ def _load(path: Path | str) -> bytes:
             raise ImageError(str(path), "is a folder; expected a picture file" if path.is_dir() else "is no ordinary file")
         return path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(str(path), f"does not exist. Check the path; it is relative to {Path.cwd()}") from None
+        raise ImageError(str(path), f"does not exist. Check the path; it is relative to {Path.cwd()}", "missing-file") from None
     except PermissionError:
         raise ImageError(str(path), "may not be read by this user. Check its permissions and its folder's") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -145,12 +147,13 @@ def _load(path: Path | str) -> bytes:
 def _header(data: bytes, name: str, max_pixels: int) -> Header:
     try:
         header = image_headers.parse(data)
-    except ValueError as error:
-        raise ImageError(name, str(error)) from None
+    except Flaw as flaw:
+        raise ImageError(name, flaw.reason, flaw.kind) from None
     if header.height * header.width > max_pixels:
         raise ImageError(
             name,
             f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in all. Scale it down, or raise max_pixels",
+            "huge",
         )
     return header
 

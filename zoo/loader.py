@@ -67,7 +67,7 @@ class _PreparedDataset(TorchDataset[Any]):
             image, original_hw = record.picture(self.decoding)
         except ImageError as error:
             # an error raised here would come out of a worker process as a RuntimeError: `Batches` raises it, in the main process
-            return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True)
+            return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True, kind=error.kind)
         target = record.target
         if self.augment is not None:
             # a sample's randomness depends on seed, epoch and position alone: not on workers, batches or resuming
@@ -97,7 +97,7 @@ class Batches:
         """
         for batch in self._loader:
             if batch.skipped and self._on_error == "raise":
-                raise ImageError(batch.skipped[0].key, batch.skipped[0].reason)
+                raise ImageError(batch.skipped[0].key, batch.skipped[0].reason, batch.skipped[0].kind)
             yield batch
 
 

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from zoo.errors import Flaw
+
 
 class PictureRoot:
     """Finds the files that annotations name, and nothing outside the data's folder.
@@ -27,11 +29,11 @@ class PictureRoot:
             base: what it is relative to; None for the folder itself.
 
         Raises:
-            ValueError: the path is empty, leaves the folder, or is no file; the message is a reason for a `Fault`.
+            Flaw: the path is empty, leaves the folder, or is no file.
         """
         parent, name = os.path.split(os.path.join(base or self.folder, text))
         if not text or "\0" in text or name in ("", ".", ".."):
-            raise ValueError(f"{text!r} is no path of a file")
+            raise Flaw(f"{text!r} is no path of a file")
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent)
         place = os.path.join(self._real_parents[parent], name)
@@ -42,9 +44,9 @@ class PictureRoot:
             mode = os.stat(real).st_mode
         except OSError as error:
             self._check_inside(text, place)  # whether something exists outside is nobody's business
-            raise ValueError(f"{text!r} can't be found in {self.folder}: {error.strerror}") from None
+            raise Flaw(f"{text!r} can't be found in {self.folder}: {error.strerror}", "no-picture") from None
         if not stat.S_ISREG(mode):
-            raise ValueError(f"{text!r} is no file")
+            raise Flaw(f"{text!r} is no file", "no-picture")
         key = os.path.relpath(place if self._holds(place) else real, self._real)
         return key.replace(os.sep, "/"), self.folder / key
 
@@ -57,4 +59,4 @@ class PictureRoot:
 
     def _check_inside(self, text: str, real: str) -> None:
         if not self._holds(real):
-            raise ValueError(f"{text!r} leaves the data's folder {self.folder}; pictures and annotations must lie inside it")
+            raise Flaw(f"{text!r} leaves the data's folder {self.folder}; pictures and annotations must lie inside it")

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.data import Dataset, OnError, picture_files
+from zoo.data import Dataset, OnError
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.hardware import autocast, pick_device, pick_inference_precision, place
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import pick_batch_size
 from zoo.model import Model
+from zoo.picture_folders import picture_files
 from zoo.progress import Progress
 from zoo.recipe import Precision
 from zoo.task import Prediction, get_task
@@ -137,7 +138,7 @@ def _guarded(
         except ImageError as error:
             if on_error == "raise":
                 raise
-            skipped.append(Fault(key, error.reason, whole=True))
+            skipped.append(Fault(key, error.reason, whole=True, kind=error.kind))
 
 
 def _several(sources: Iterable[Any], decoding: Decoding, on_error: OnError, skipped: list[Fault]) -> Iterator[Frame]:

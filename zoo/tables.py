@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from zoo.evaluation import Scores
+from zoo.scores import Scores
 
 
 def _number(value: float | None) -> str:

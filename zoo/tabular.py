@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data import DataRef
-from zoo.errors import DataError, Fault, InputError
+from zoo.data_ref import DataRef
+from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
-_Cells = Iterator[tuple[str, list[str]]]  # a place and its values; the header first
+_Cells = Iterator[tuple[str, list[str]]]  # a line (or row) and its values; the header first
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,23 @@ class Row:
     """One row of a table.
 
     Attributes:
-        place: file and line (or row, counted from 1, in Parquet), for messages.
+        file: the table.
+        line: where it stands there: "line 7", counted from 1, or "row 7" in Parquet, counted without the header.
         values: column name to text without surrounding spaces; "" where the cell is empty.
     """
 
-    place: str
+    file: Path
+    line: str
     values: Mapping[str, str]
+
+    @property
+    def place(self) -> str:
+        """File and line: the key of the row's faults."""
+        return f"{self.file} {self.line}"
+
+    def fault(self, flaw: Flaw, *, whole: bool = False) -> Fault:
+        """Return what is wrong with the row."""
+        return flaw.at(self.place, self.line, whole=whole)
 
 
 def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: list[Fault]) -> Iterator[Row]:
@@ -45,22 +56,24 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
     """
     wanted = (*required, *optional)
     cells = _parquet(path, wanted) if path.suffix.lower() == ".parquet" else _text(path)
-    place, header = next(cells, ("", []))
+    line, header = next(cells, ("", []))
     missing = [name for name in required if name not in header]
     if missing:
         found = ", ".join(repr(name) for name in header[:12]) or "nothing"
         raise DataError(f"{path}: no column {', '.join(missing)}; expected a header with {', '.join(wanted)}, found {found}")
     if len(set(header)) < len(header):
-        raise DataError(f"{place}: a column is named twice: {', '.join(header)}")
+        raise DataError(f"{path} {line}: a column is named twice: {', '.join(header)}")
     absent = [name for name in optional if name not in header]
     for name in header:  # other columns are other people's business; one that nearly is ours would be lost without a word
         if name not in wanted and (near := difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)):
-            faults.append(Fault(place, f"unknown column {name!r}; is {near[0]!r} meant? Call it so, or otherwise"))
-    for place, values in cells:
+            unknown = Flaw(f"unknown column {name!r}; is {near[0]!r} meant? Call it so, or otherwise")
+            faults.append(unknown.at(f"{path} {line}", line))
+    for line, values in cells:
         if len(values) == len(header):
-            yield Row(place, dict(zip(header, values, strict=True)))
+            yield Row(path, line, dict(zip(header, values, strict=True)))
         else:
-            faults.append(Fault(place, f"has {len(values)} values; expected {len(header)}, as in the header", whole=True))
+            count = Flaw(f"has {len(values)} values; expected {len(header)}, as in the header")
+            faults.append(count.at(f"{path} {line}", line, whole=True))
 
 
 def has_columns(path: Path, required: Sequence[str]) -> bool:
@@ -109,7 +122,7 @@ def _text(path: Path) -> _Cells:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for values in reader:
                 if values:  # not an empty line
-                    yield f"{path} line {line}", [value.strip() for value in values]
+                    yield f"line {line}", [value.strip() for value in values]
                 line = reader.line_num + 1  # where the next row begins: quoted values may span lines
     except csv.Error as error:
         raise DataError(f"{path} line {line}: is no {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
@@ -128,14 +141,14 @@ def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
     try:
         with pq.ParquetFile(path) as file:
             header = file.schema_arrow.names
-            yield f"{path} header", list(header)
+            yield "header", list(header)
             number = 0
             for batch in file.iter_batches(batch_size=8192, columns=[name for name in header if name in wanted]):
                 columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
                 for index in range(batch.num_rows):
                     number += 1
-                    place = f"{path} row {number}"
-                    yield place, [_cell(place, name, columns[name][index]) if name in columns else "" for name in header]
+                    line = f"row {number}"
+                    yield line, [_cell(f"{path} {line}", name, columns[name][index]) if name in columns else "" for name in header]
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from zoo.backbones import Features as Features
 from zoo.backbones import Level as Level
-from zoo.data import Dataset, Sample, Scheme
-from zoo.errors import UnknownNameError
+from zoo.data import Dataset, Sample
+from zoo.errors import InputError, UnknownNameError
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
+from zoo.schemes import Scheme
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
@@ -56,6 +59,44 @@ class Head(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """One sample, or one pair, that the model got wrong.
+
+    Attributes:
+        keys: the sample's key; of a pair both.
+        text: what is wrong, in words ("cat, answered dog with 0.98").
+        badness: how bad: larger is worse. Comparable within one result alone.
+        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each.
+    """
+
+    keys: tuple[str, ...]
+    text: str
+    badness: float
+    boxes_xyxy: tuple[tuple[tuple[float, float, float, float], str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of a report.
+
+    Attributes:
+        title: what it shows.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+        lines: name to points, x and y alike long.
+        diagonal: whether the diagonal says something (chance, perfect calibration).
+        log_x: whether the horizontal axis is logarithmic.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    diagonal: bool = False
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """What a metric found.
 
@@ -63,11 +104,18 @@ class MetricResult:
         scores: name to value; None where the data doesn't support the score.
         per_class: class name to its own scores.
         details: anything else worth keeping, JSON-ready (confusion matrix, folds, …).
+        replicates: score name to its value in each bootstrap draw [R] of `zoo.uncertainty.draws`, NaN where a draw doesn't support it;
+            units are pictures in the natural order of their keys, or identities in the order of their names.
+        mistakes: the worst of them, worst first.
+        curves: what a report draws.
     """
 
     scores: Mapping[str, float | None]
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    mistakes: tuple[Mistake, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
 
 class Metric(Protocol):
@@ -82,8 +130,12 @@ class Metric(Protocol):
     def merge(self, states: Sequence[Any]) -> None:
         """Replace what was accumulated by the union of several states, its own among them, independent of their order."""
 
-    def compute(self) -> MetricResult:
-        """Compute the scores."""
+    def compute(self, replicates: int = 0) -> MetricResult:
+        """Compute the scores.
+
+        Args:
+            replicates: bootstrap draws to score too; a metric may take fewer where they would be slow, and says so in its details.
+        """
 
 
 class Prediction(Protocol):
@@ -112,6 +164,7 @@ class Task(ABC):
         options: frozen dataclass of the head's build options, with defaults.
         recipe: frozen dataclass of training settings, with tested defaults.
         schemes: the data formats.
+        metric_options: what may be chosen about its scores: name to the values, the default first.
     """
 
     name: ClassVar[str]
@@ -122,6 +175,7 @@ class Task(ABC):
     options: ClassVar[type[Any]]
     recipe: ClassVar[type[Recipe]]
     schemes: ClassVar[Registry[Scheme]]
+    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -180,9 +234,43 @@ class Task(ABC):
     def split(self, answers: Any) -> list[Any]:
         """Cut a batch's answer into one per picture: float32 NumPy arrays (or dicts of arrays) on the CPU."""
 
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read answers from a file that `write_predictions`, or a foreign tool, has written.
+
+        Args:
+            path: the file.
+            dataset: the (relabelled) data that it answers for.
+            classes: the names of the labels, in their order.
+
+        Returns:
+            Key of the sample to its answer as `split` gives it; every sample of the data has one.
+
+        Raises:
+            InputError: an answer for an unknown sample, a sample without an answer, numbers that are not finite, boxes upside down,
+                labels outside the classes; with the file and the line or entry.
+        """
+        raise InputError(f"the task {self.name} reads no prediction files")
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write answers into a file that `read_predictions` reads back without loss.
+
+        Args:
+            path: the file; replaced whole.
+            answers: key of the sample to its answer as `split` gives it.
+            dataset: the (relabelled) data.
+            classes: the names of the labels, in their order.
+        """
+        raise InputError(f"the task {self.name} writes no prediction files")
+
     @abstractmethod
-    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
-        """Return a fresh metric for the (relabelled) data and a model with these classes."""
+    def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
+        """Return a fresh metric for the (relabelled) data and a model with these classes.
+
+        Args:
+            dataset: the data that will be scored, which may bring a protocol of its own.
+            classes: the names of the labels, in their order.
+            options: those of `metric_options`.
+        """
 
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:

@@ -24,15 +24,17 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from zoo.checkpoint import BEST, RunFolder
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, UnknownNameError, ZooError
-from zoo.evaluation import Scores, evaluate, match_classes
+from zoo.evaluation import evaluate, match_classes
 from zoo.hardware import autocast, pick_device, pick_training_precision, pick_workers, place
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import Batch, TrainingPlan, training_loader
 from zoo.model import Model, save
 from zoo.progress import Progress
 from zoo.recipe import Recipe
+from zoo.schemes import open_data
+from zoo.scores import Scores
 from zoo.task import Task, get_task
 
 
@@ -350,6 +352,7 @@ class _Training:
             on_error=self.on_error,
             exact=self.exact,
             max_pixels=self.max_pixels,
+            replicates=0,
             progress=self.progress,
         )
 
@@ -385,7 +388,7 @@ class _Training:
             return
         self.batches_done, self._sums, self._best = state["batches_done"], state["sums"], state["best"]
         self.history = state["history"]
-        self.skipped = {entry["key"]: Fault(entry["key"], entry["reason"], whole=True) for entry in state["skipped"]}
+        self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data import Dataset, Sample, Scheme
+from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
+from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.datasets import SCHEMES
@@ -93,7 +94,7 @@ class ClassificationTask(Task):
         """Return one row of logits per picture."""
         return list(answers.float().cpu().numpy())
 
-    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+    def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the counts behind top1, top5, precision, recall, f1 and the confusion matrix."""
         from zoo.tasks.classification.metrics import ClassificationMetric  # torchmetrics takes seconds to import
 

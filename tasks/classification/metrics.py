@@ -64,7 +64,7 @@ class ClassificationMetric:
                 setattr(metric, key, torch.stack([state[name][key] for state in states]).sum(0))
             metric._update_count = 1  # torchmetrics warns about a compute() without an update() of its own
 
-    def compute(self) -> MetricResult:
+    def compute(self, replicates: int = 0) -> MetricResult:
         """Turn the counts into scores; classes that neither occur nor are answered don't count in the macro averages."""
         for metric in self._metrics.values():  # torchmetrics divides in float32; counts in float64 keep every digit
             for key, count in metric.metric_state.items():

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data import Dataset, Sample, Scheme
+from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
+from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
@@ -83,7 +84,7 @@ class DetectionTask(Task):
         """Return boxes, scores and labels per picture."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
 
-    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+    def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers."""
         from zoo.tasks.detection.metrics import CocoMetric  # pycocotools and what it brings
 

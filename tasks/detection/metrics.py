@@ -49,7 +49,7 @@ class CocoMetric:
         """Bring the pictures of several processes together; one that several have seen counts once."""
         self._pictures = {key: picture for state in states for key, picture in state.items()}
 
-    def compute(self) -> MetricResult:
+    def compute(self, replicates: int = 0) -> MetricResult:
         """Evaluate all pictures, in the order of their keys, so that batches and processes make no difference."""
         truth: list[dict[str, Any]] = []
         found: list[dict[str, Any]] = []

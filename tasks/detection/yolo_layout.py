@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data import DataRef, picture_files, split_folder
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault, InputError
+from zoo.picture_folders import picture_files, split_folder
 from zoo.picture_root import PictureRoot
 
 YAML_NAMES = ("data.yaml", "data.yml")

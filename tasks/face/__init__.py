@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data import Dataset, Sample, Scheme
+from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
+from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
@@ -74,7 +75,7 @@ class FaceTask(Task):
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
 
-    def metric(self, dataset: Dataset, classes: tuple[str, ...]) -> Metric:
+    def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs)

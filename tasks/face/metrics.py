@@ -67,7 +67,7 @@ class VerificationMetric:
         self._names = [name for _, names, _ in states for name in names]
         self._embeddings = [embedding for _, _, embeddings in states for embedding in embeddings]
 
-    def compute(self) -> MetricResult:
+    def compute(self, replicates: int = 0) -> MetricResult:
         """Run the protocol; scores that too few pictures or people support are None."""
         units, identities, people = self._ordered()
         accuracy, folds = _accuracy(units, identities)

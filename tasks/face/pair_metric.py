@@ -41,7 +41,7 @@ class PairsMetric(VerificationMetric):
         """
         super().update(answers, [_UNKNOWN if target is None else target for target in targets], keys)
 
-    def compute(self) -> MetricResult:
+    def compute(self, replicates: int = 0) -> MetricResult:
         """Run the protocol; scores that the data doesn't support are None."""
         position = {key: index for index, key in enumerate(self._keys)}
         scored = [pair for pair in self._pairs if pair.first in position and pair.second in position]

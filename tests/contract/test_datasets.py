@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import UnknownNameError
+from zoo.schemes import open_data
 from zoo.task import TASKS, get_task
 
 SIZE_HW = (24, 40)

@@ -12,8 +12,9 @@ import pytest
 
 from zoo.benchmarks import coco_opening
 from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotations
-from zoo.data import Dataset, open_data
+from zoo.data import Dataset
 from zoo.errors import DataError
+from zoo.schemes import open_data
 from zoo.task import get_task
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import DataError, InputError, UnknownNameError
+from zoo.schemes import open_data
 from zoo.task import get_task
 
 

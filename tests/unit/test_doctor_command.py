@@ -59,8 +59,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ([], "the command is none; expected one of: check"),
-    (["chek"], "the command is 'chek'; expected one of: check"),
+    (["chek"], "unknown command 'chek'; expected one of: check"),
     (["check", "folder:/no/such/place"], "does not exist"),
     (["check", "folder:{}", "--near", "99"], "near is 99; expected 0 to 32 bits"),
     (["check", "folder:{}", "--task", "clasification"], "unknown task 'clasification'"),

@@ -17,8 +17,9 @@ import torch
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation import Scores, evaluate, match_classes
+from zoo.evaluation import evaluate, match_classes
 from zoo.model import Model, build, load, save, unnamed
+from zoo.scores import Scores
 from zoo.task import get_task
 from zoo.weights.imagenet import imagenet_classes, imagenet_synsets
 

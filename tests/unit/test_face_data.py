@@ -12,9 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, OnError, Sample, open_data
+from zoo.data import Dataset, OnError, Sample
 from zoo.errors import DataError, InputError, UnknownNameError
 from zoo.preprocess import Preprocess
+from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.recipe import FaceRecipe

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pictures import cut_short, picture, write_class_folders
-from zoo.data import Dataset, Record, Sample, open_data
+from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
 from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
 from zoo.preprocess import Preprocess
+from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
 pytestmark = pytest.mark.usefixtures("one_thread")

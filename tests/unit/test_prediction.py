@@ -77,7 +77,7 @@ def test_arrays_samples_and_mixtures(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_dataset(model: Model) -> None:
-    from zoo.data import open_data
+    from zoo.schemes import open_data
     from zoo.tasks.classification.datasets import SCHEMES
 
     digits = open_data("demo:digits?limit=3", SCHEMES, "classification")

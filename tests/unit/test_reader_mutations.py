@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.data import open_data
 from zoo.errors import InputError
+from zoo.schemes import open_data
 from zoo.task import get_task
 
 _QUICK, _MANY = 300, 10_000

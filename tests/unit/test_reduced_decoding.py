@@ -17,10 +17,11 @@ from torch import Tensor
 import zoo
 from tests.pictures import write_class_folders
 from zoo.cli import main
-from zoo.data import Dataset, Record, Sample, picture_files
+from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import TrainingPlan, evaluation_loader, training_loader
+from zoo.picture_folders import picture_files
 from zoo.preprocess import Preprocess
 from zoo.task import get_task
 from zoo.tasks.classification.recipe import ClassificationRecipe

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
+from zoo.schemes import open_data
 from zoo.tasks.face import pickled_pictures
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.pairs import PairedDataset

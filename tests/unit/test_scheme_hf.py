@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import DataError, ImageError, InputError
+from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
 hf = pytest.importorskip("datasets", reason="needs the extra [hf]")

@@ -10,8 +10,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError, open_data
+from zoo.data import Dataset, OnError
 from zoo.errors import DataError, InputError, UnknownNameError
+from zoo.schemes import open_data
 from zoo.tasks.face import FaceTask
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.pair_metric import PairsMetric

@@ -21,10 +21,10 @@ from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from zoo.checkpoint import CHECKPOINT
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
-from zoo.evaluation import Scores
 from zoo.model import Model, build, load, save
 from zoo.progress import Progress
 from zoo.recipe import read_toml
+from zoo.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training import Interrupted, settle, train
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.arguments import DataCheckFlags, parse
-from zoo.data import DataRef, Scheme
+from zoo.data_ref import DataRef
 from zoo.doctor.findings import KINDS, Findings
+from zoo.schemes import Scheme
 
 if TYPE_CHECKING:
     from zoo.doctor.fix import Change

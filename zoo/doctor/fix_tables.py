@@ -42,14 +42,14 @@ def write_table(examination: Examination, out: Path) -> Iterator[Change]:
     rows: dict[tuple[str, ...], None] = {}
     for row in tabular.rows(table, ("path",), (*_SIDES, "label", "split"), []):
         header = header or list(row.values)
-        values, change = known.mended(row.values, row.place.removeprefix(f"{table} "))
+        values, change = known.mended(row.values, row.line)
         cells = tuple(values.values())
         if cells in rows:
             values, change = {}, "the same row stands above"
         if values:
             rows[cells] = None
         if change:
-            yield Change("changed" if values else "removed", table.name, row.place.removeprefix(f"{table} "), change)
+            yield Change("changed" if values else "removed", table.name, row.line, change)
     is_tsv = table.suffix.lower() == ".tsv"
     write_text(out / f"{table.stem}{'.tsv' if is_tsv else '.csv'}", as_csv(header, rows, "\t" if is_tsv else ","))
 

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import tabular
-from zoo.data import DataRef, Dataset, Record, open_data, subfolders
+from zoo.data import Dataset, Record
+from zoo.data_ref import DataRef
 from zoo.doctor.findings import Finding
 from zoo.errors import Fault, InputError
+from zoo.picture_folders import subfolders
+from zoo.schemes import open_data
 from zoo.task import Task
 
 

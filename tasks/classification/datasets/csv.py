@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo import tabular
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
-from zoo.errors import Fault
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
+from zoo.errors import Fault, Flaw
 from zoo.picture_root import PictureRoot
+from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 _COLUMNS = ("path", "label")
@@ -34,16 +36,16 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
         label = row.values["label"]
         keeps = splits.keeps(row)
         if not label:
-            faults.append(Fault(row.place, "the label is empty; expected the picture's class", whole=True))
+            faults.append(row.fault(Flaw("the label is empty; expected the picture's class", "unknown-label"), whole=True))
             continue
         labels.add(label)
         try:
             key, file = root.find(row.values["path"])
-        except ValueError as error:
-            faults.append(Fault(row.place, str(error), whole=True))
+        except Flaw as flaw:
+            faults.append(row.fault(flaw, whole=True))
             continue
         if first_at.setdefault(key, row.place) != row.place:
-            faults.append(Fault(row.place, f"{key!r} is named a second time; it stands at {first_at[key]} already"))
+            faults.append(row.fault(Flaw(f"{key!r} is named a second time; it stands at {first_at[key]} already", "repeated-id")))
         elif keeps:
             chosen.append((key, file, label))
     splits.check()

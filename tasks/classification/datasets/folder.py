@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish, picture_files, split_folder, subfolders
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault
+from zoo.picture_folders import picture_files, split_folder, subfolders
+from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 
@@ -25,7 +28,7 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
     for label, folder in enumerate(folders):
         files = picture_files(folder)
         if not files:
-            faults.append(Fault(str(folder), "a class folder without pictures"))
+            faults.append(Fault(str(folder), "a class folder without pictures", kind="empty-class"))
         records += [Record(file.relative_to(root).as_posix(), file, label) for file in files]
     return finish(ref, records, [folder.name for folder in folders], faults, on_error)
 

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
         key = f"{index:06d}"
         name = _name(value, names)
         if name is None:
-            faults.append(Fault(key, f"{label} is {value!r}; expected a class", whole=True))
+            faults.append(Fault(key, f"{label} is {value!r}; expected a class", whole=True, kind="unknown-label"))
         else:
             records.append(Record(key, partial(_picture, encoded, index, image, f"{ref.text} {key}"), number[name]))
     return finish(ref, records, classes, faults, on_error)

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from zoo import images
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo import images, tabular
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import Fault, ImageError
 from zoo.picture_root import PictureRoot
+from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
 

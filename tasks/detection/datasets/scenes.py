@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import InputError, UnknownNameError
+from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import Target, keep_classes
 

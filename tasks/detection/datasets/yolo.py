@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo import images
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault, ImageError
 from zoo.picture_root import PictureRoot
+from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
 from zoo.tasks.detection.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml

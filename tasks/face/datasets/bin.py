@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from zoo import images
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import DataError, InputError
+from zoo.schemes import Scheme, finish
 from zoo.tasks.face import pickled_pictures
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.pairs import Pair, PairedDataset

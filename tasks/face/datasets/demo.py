@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
 from zoo.errors import InputError, UnknownNameError
+from zoo.schemes import Scheme, finish
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.drawn_faces import Person, draw
 

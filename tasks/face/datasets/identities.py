@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish, is_picture_name, picture_files, split_folder, subfolders
-from zoo.errors import DataError, Fault
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
+from zoo.errors import DataError, Fault, Flaw
+from zoo.picture_folders import is_picture_name, picture_files, split_folder, subfolders
 from zoo.registry import natural_key
+from zoo.schemes import Scheme, finish
 from zoo.tasks.face.datasets import SCHEMES
 
 
@@ -24,8 +27,9 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
     folders = sorted(subfolders(base), key=lambda folder: natural_key(folder.name))
     if not folders:
         raise DataError(f"data {ref.text!r}: {base} has no person folders; expected one folder of pictures per person")
+    misplaced = Flaw("a picture outside every person's folder; expected person/picture", "no-annotation")
     faults = [
-        Fault(file.relative_to(root).as_posix(), "a picture outside every person's folder; expected person/picture", whole=True)
+        misplaced.at(file.relative_to(root).as_posix(), whole=True)
         for file in sorted(base.iterdir())
         if file.is_file() and is_picture_name(file.name)
     ]
@@ -34,7 +38,7 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
     for folder in folders:
         files = sorted(picture_files(folder), key=lambda file: natural_key(file.relative_to(root).as_posix()))
         if not files:
-            faults.append(Fault(str(folder), "a person folder without pictures"))
+            faults.append(Fault(str(folder), "a person folder without pictures", kind="empty-class"))
             continue
         records += [Record(file.relative_to(root).as_posix(), file, len(people)) for file in files]
         people.append(folder.name)

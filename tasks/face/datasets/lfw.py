@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo import images
-from zoo.data import DataRef, Dataset, OnError, Record, Scheme, finish, keep_labelled
-from zoo.errors import DataError, Fault, UnknownNameError
+from zoo.data import Dataset, OnError, Record
+from zoo.data_ref import DataRef
+from zoo.errors import DataError, Fault, Flaw, UnknownNameError
 from zoo.picture_root import PictureRoot
 from zoo.registry import natural_key
+from zoo.schemes import Scheme, finish, keep_labelled
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.pairs import Pair, PairedDataset
 
@@ -47,12 +49,12 @@ class _Pictures:
         for suffix in images.SUFFIXES:
             try:
                 key, file = self.root.find(stem + suffix)
-            except ValueError as error:
-                reasons.append(str(error))
+            except Flaw as flaw:
+                reasons.append(flaw.reason)
                 continue
             self.files[key], self.people[key] = file, person
             return key
-        self.faults.append(Fault(f"{stem}.jpg", f"named by {place}: {reasons[0]}", whole=True))
+        self.faults.append(Fault(f"{stem}.jpg", f"named by {place}: {reasons[0]}", whole=True, kind="bad-pair"))
         return f"{stem}.jpg"
 
 
@@ -103,25 +105,29 @@ def _header(file: Path, lines: list[tuple[int, str]], faults: list[Fault]) -> in
         raise DataError(f"{file} line {number}: is {line[:60]!r}; expected the number of folds and of pairs of each kind, such as 10 300")
     if len(lines) != folds * 2 * pairs:
         expected = f"{folds} × 2 × {pairs} = {folds * 2 * pairs}"
-        faults.append(Fault(f"{file} line {number}", f"announces {expected} pairs, but {len(lines)} follow"))
+        faults.append(_fault(file, number, f"announces {expected} pairs, but {len(lines)} follow"))
     return pairs
 
 
 def _pairs(file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _Pictures, faults: list[Fault]) -> Iterator[Pair]:
     for index, (line_number, line) in enumerate(lines):
-        place = f"{file} line {line_number}"
         # names may contain spaces where tabs separate
         values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
         same = len(values) == 3
         people, numbers = ((values[0], values[0]), values[1:]) if same else (tuple(values[0:3:2]), values[1:4:2])
         first, second = (_number(value) for value in numbers) if len(values) in (3, 4) else (None, None)
         if first is None or second is None:
-            faults.append(Fault(place, f"is {line[:80]!r}; expected person n m, or person n other m"))
+            faults.append(_fault(file, line_number, f"is {line[:80]!r}; expected person n m, or person n other m"))
         elif (people[0] == people[1]) != same or (same and first == second):
-            faults.append(Fault(place, f"is {line[:80]!r}; expected two pictures of one person, or one each of two"))
+            faults.append(_fault(file, line_number, f"is {line[:80]!r}; expected two pictures of one person, or one each of two"))
         else:
+            place = f"{file} line {line_number}"
             keys = [pictures.key(person, n, place) for person, n in zip(people, (first, second), strict=True)]
             yield Pair(keys[0], keys[1], same, index // per_fold)
+
+
+def _fault(file: Path, line: int, reason: str) -> Fault:
+    return Fault(f"{file} line {line}", reason, kind="bad-pair", place=f"line {line}")
 
 
 def _number(text: str) -> int | None:

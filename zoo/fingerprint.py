@@ -1,0 +1,84 @@
+"""What exactly was measured: fingerprints of data and model, and the versions of what computed the scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from zoo.data import Dataset
+    from zoo.model import Model
+
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python", "numpy", "pycocotools", "faster-coco-eval", "torchmetrics")
+_LENGTH = 16  # hexadecimal digits: 64 bits
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Return a fingerprint of keys, pictures and targets; the order of the samples has no part in it.
+
+    Pictures count by the bytes of their files, so the same data at another place has the same fingerprint. A picture that can't be
+    read counts as missing: evaluation says so in its own way.
+    """
+    lines = sorted(f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
+    classes = json.dumps(list(dataset.classes))
+    return hashlib.sha256("\n".join([classes, *lines]).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a fingerprint of a file's bytes.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
+
+
+def _picture(source: Any, key: str) -> str:
+    if isinstance(source, Path):
+        try:
+            return file_fingerprint(source)
+        except OSError:
+            return "missing"
+    if callable(source):  # drawn or unpacked on demand, by the zoo itself or a file that was read whole
+        return f"made of {key}"
+    return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
+
+
+def _target(target: Any) -> str:
+    if isinstance(target, Mapping):
+        parts = ((name, np.asarray(value)) for name, value in sorted(target.items()))
+        return hashlib.blake2b(
+            b"".join(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes() for name, value in parts)
+        ).hexdigest()[:_LENGTH]
+    return repr(target)
+
+
+def model_fingerprint(model: Model) -> str:
+    """Return a fingerprint of a model's configuration and of every number in it, wherever they came from."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages behind the scores, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
