@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from zoo.images import MAX_PIXELS
 from zoo.recipe import Precision, Recipe
+from zoo.uncertainty import REPLICATES
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,44 @@ class TrainFlags:
 
 @dataclass(frozen=True)
 class EvalFlags:
-    """Score a trained model (a run or model folder), or weights without a run (--backbone, --weights)."""
+    """Score a trained model (a run or model folder), weights without a run (--backbone, --weights), or a file of predictions."""
 
     data: str
     """What to score on: scheme:path[?split=…&classes=…&limit=…], or a path."""
     model: tyro.conf.Positional[Path | None] = None
     """A run's or saved model's folder."""
+    predictions: Path | None = None
+    """Score this file instead of a model: COCO results (detection), a table of probabilities (classification), embeddings (face)."""
+    save_predictions: Path | None = None
+    """Write the model's answers into a file that --predictions reads."""
+    replicates: int = REPLICATES
+    """Bootstrap draws behind the 95 % intervals; 0 for no intervals."""
     batch_size: int | None = None
     """Pictures at once; by default what suits their size."""
     workers: int | None = None
     """Loader processes; by default what suits the machine."""
     precision: Precision = "auto"
     """Of the matrix work; auto is fp32, so that scores do not depend on the machine."""
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """Score two models, or two files of predictions, on the same samples: the paired difference B − A and its 95 % interval."""
+
+    a: tyro.conf.Positional[str]
+    """A run's or model's folder, or a file of predictions; several training runs are separated by commas."""
+    b: tyro.conf.Positional[str]
+    """Likewise."""
+    data: str
+    """What to score on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    task: str | None = None
+    """Of files of predictions; models know theirs."""
+    replicates: int = REPLICATES
+    """Bootstrap draws behind the intervals."""
+    batch_size: int | None = None
+    """Pictures at once; by default what suits their size."""
+    workers: int | None = None
+    """Loader processes; by default what suits the machine."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +186,21 @@ def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
     return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
 
 
-def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None) -> type[Any]:
+def choices(name: str, values: Mapping[str, tuple[str, ...]]) -> type[Any]:
+    """Return a dataclass with one flag for each choice, its first value the default.
+
+    Args:
+        name: of the dataclass.
+        values: name of the choice to its values.
+    """
+    return make_dataclass(name, [(key, Literal[allowed], allowed[0]) for key, allowed in values.items()], frozen=True)
+
+
+def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None, scoring: type[Any] | None = None) -> type[Any]:
     """Return one dataclass with the flags of a command, of building, of running, of the task's options and of its recipe.
 
-    Its fields are `main`, `build`, `run`, `options` and, where a recipe is given, `recipe`, with that recipe's values as defaults.
+    Its fields are `main`, `build`, `run`, `options` and, where they are given, `recipe`, with that recipe's values as defaults, and
+    `scoring`.
     """
     flat = tyro.conf.OmitArgPrefixes
     parts: list[Any] = [
@@ -172,6 +211,8 @@ def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | Non
     ]
     if recipe is not None:
         parts.append(("recipe", flat[type(recipe)], field(default=recipe)))
+    if scoring is not None:
+        parts.append(("scoring", flat[scoring], field(default_factory=scoring)))
     combined = make_dataclass(name, parts, frozen=True)
     combined.__doc__ = main.__doc__
     return combined

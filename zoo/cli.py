@@ -1,23 +1,20 @@
-"""The command line: `zoo train | eval | predict | bench`, and `zoo list | info`."""
+"""The command line: `zoo train | eval | compare | predict | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
+from zoo.command import class_list, given, print_json, progress_of, saved_or_built, task_of, value_of
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
     from zoo.data import OnError
-    from zoo.model import Model
-    from zoo.progress import Progress
-    from zoo.task import Task
 
 _HELP = """usage: zoo COMMAND […]
 
@@ -25,7 +22,8 @@ One ResNet trunk, every task: image classification, object detection, face embed
 
 commands:
   train      fine-tune a model on your pictures
-  eval       score a trained model, or weights without a run
+  eval       score a trained model, weights without a run, or a file of predictions
+  compare    two models, or two files of predictions, on the same samples
   predict    answer for pictures, folders, videos or a camera
   bench      measure accuracy, speed and memory: zoo bench quick
   data       look after data: check, convert, split, show
@@ -70,67 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, allow_nan=False))
-
-
-def _task_of(words: list[str]) -> Task:
-    """Return the task that the flags are for: from --task, else from the saved model, else classification."""
-    from zoo.model import model_folder, read_description
-    from zoo.task import get_task
-
-    name = _value_of("--task", words)
-    if name is None and _value_of("--backbone", words) is None:
-        for word in words:
-            if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
-                return get_task(read_description(model_folder(word))[0].task)
-    return get_task(name or "classification")
-
-
-def _value_of(flag: str, words: list[str]) -> str | None:
-    for index, word in enumerate(words):
-        if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
-        if word == flag and index + 1 < len(words):
-            return words[index + 1]
-    return None
-
-
-def _progress(quiet: bool) -> Progress:
-    from zoo.progress import Progress
-
-    return Progress(enabled=not quiet)
-
-
-def _class_list(classes: str | None) -> list[str] | None:
-    return None if classes is None else [name.strip() for name in classes.split(",")]
-
-
-def _model(saved: Path | None, flags: Any, progress: Progress) -> Model:
-    """Load a saved model, or build one from --backbone and --weights."""
-    from zoo.model import build, load
-
-    if saved is not None and flags.build.backbone is not None:
-        raise InputError(f"both the saved model {saved} and --backbone {flags.build.backbone} are given; give one of them")
-    if saved is not None:
-        return load(saved, **_given(flags.options))
-    if flags.build.backbone is None:
-        raise InputError("no model: give a run's or model's folder, or --backbone (with --weights)")
-    return build(
-        flags.build.backbone,
-        flags.build.task,
-        classes=_class_list(flags.build.classes),
-        weights=flags.build.weights,
-        say=progress.say,
-        **_given(flags.options),
-    )
-
-
-def _given(options: Any) -> dict[str, Any]:
-    """Return the options that differ from their defaults: the others are the weights' to settle."""
-    return {option.name: value for option in fields(options) if (value := getattr(options, option.name)) != option.default}
-
-
 def _train(words: list[str]) -> int:
     import torch
 
@@ -140,24 +77,24 @@ def _train(words: list[str]) -> int:
     from zoo.schemes import open_data
     from zoo.training import train
 
-    task = _task_of(words)
-    file = _value_of("--recipe", words)
+    task = task_of(words)
+    file = value_of("--recipe", words)
     recipe = task.recipe() if file is None else read_toml(Path(file), task.recipe)
     flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
     if flags.build.backbone is None:
         raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"
-    with _progress(flags.run.quiet) as progress:
+    with progress_of(flags.run.quiet) as progress:
         data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
         torch.manual_seed(flags.recipe.seed)  # fresh parameters too
         model = build(
             flags.build.backbone,
             task.name,
-            classes=_class_list(flags.build.classes) or data.classes or None,
+            classes=class_list(flags.build.classes) or data.classes or None,
             weights=flags.build.weights,
             freeze=flags.main.freeze,
             say=progress.say,
-            **_given(flags.options),
+            **given(flags.options),
         )
         out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
         run = train(
@@ -175,37 +112,10 @@ def _train(words: list[str]) -> int:
         "seconds": round(run.seconds, 3),
     }
     if flags.run.json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print(f"trained for {len(run.history)} epochs in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
         print(f"score it with: zoo eval {run.folder} --data …")
-    return 0
-
-
-def _eval(words: list[str]) -> int:
-    from zoo.arguments import EvalFlags, combine, parse
-    from zoo.evaluation import evaluate
-
-    flags = parse(combine("Eval", EvalFlags, _task_of(words).options), "eval", words)
-    with _progress(flags.run.quiet) as progress:
-        scores = evaluate(
-            _model(flags.main.model, flags, progress),
-            flags.main.data,
-            batch_size=flags.main.batch_size,
-            workers=flags.main.workers,
-            precision=flags.main.precision,
-            device=flags.run.device,
-            on_error="skip" if flags.run.skip_bad else "raise",
-            exact=flags.run.exact,
-            max_pixels=flags.run.max_pixels,
-            progress=progress,
-        )
-    if flags.run.json:
-        _print_json(scores.to_dict())
-    else:
-        from zoo.tables import print_scores
-
-        print_scores(scores)
     return 0
 
 
@@ -214,14 +124,14 @@ def _predict(words: list[str]) -> int:
     from zoo.output import write_predictions
     from zoo.prediction import predict
 
-    flags = parse(combine("Predict", PredictFlags, _task_of(words).options), "predict", words)
+    flags = parse(combine("Predict", PredictFlags, task_of(words).options), "predict", words)
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
         raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is a picture, a folder, a video or a camera's number")
     skipped: list[Any] = []
-    with _progress(flags.run.quiet) as progress:
-        model = _model(folder, flags, progress)
+    with progress_of(flags.run.quiet) as progress:
+        model = saved_or_built(folder, flags, progress)
         sources: list[Any] = [int(source) if source.isdecimal() and not Path(source).exists() else source for source in inputs]
         predictions = predict(
             model,
@@ -240,7 +150,7 @@ def _predict(words: list[str]) -> int:
     for fault in skipped:
         print(f"left out: {fault}", file=sys.stderr)
     if flags.run.json:
-        _print_json({"predictions": answers, "skipped": [fault.to_dict() for fault in skipped]})
+        print_json({"predictions": answers, "skipped": [fault.to_dict() for fault in skipped]})
     return 0
 
 
@@ -251,8 +161,20 @@ def _bench(words: list[str]) -> int:
     flags = parse(BenchFlags, "bench", words)
     report = bench(flags.suite, out=flags.out, quiet=flags.json)
     if flags.json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     return 0 if report.ok else 1
+
+
+def _eval(words: list[str]) -> int:
+    from zoo.eval_command import run
+
+    return run(words)
+
+
+def _compare(words: list[str]) -> int:
+    from zoo.compare_command import run
+
+    return run(words)
 
 
 def _data(words: list[str]) -> int:
@@ -274,7 +196,7 @@ def _list(words: list[str]) -> int:
     flags = parse(ListFlags, "list", words)
     names = BACKBONES.names(flags.pattern)
     if flags.json:
-        _print_json({"backbones": names, "tasks": TASKS.names()})
+        print_json({"backbones": names, "tasks": TASKS.names()})
         return 0
     if not names:
         raise InputError(f'no backbone matches {flags.pattern!r}; see them all with: zoo list "*"')
@@ -291,7 +213,7 @@ def _info(words: list[str]) -> int:
     flags = parse(InfoFlags, "info", words)
     content = info(flags.name)
     if flags.json:
-        _print_json(content)
+        print_json(content)
     else:
         from zoo.tables import print_info
 
@@ -319,6 +241,7 @@ _DATA_COMMANDS = {
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
+    "compare": _compare,
     "predict": _predict,
     "bench": _bench,
     "data": _data,

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from zoo.comparison import Comparison
 from zoo.scores import Scores
 
 
@@ -18,15 +19,33 @@ def _number(value: float | None) -> str:
 def print_scores(scores: Scores) -> None:
     """Print scores, the scores of each class where there aren't too many, and what was left out."""
     console = Console(highlight=False, markup=False)
-    table = Table("score", "value", title=scores.data, title_justify="left")
+    table = Table("score", "value", "95 % interval", title=scores.data, title_justify="left")
     for name, value in scores.items():
-        table.add_row(name, _number(value))
+        table.add_row(name, _number(value), _interval(scores.intervals.get(name)))
     console.print(table)
     if 0 < len(scores.per_class) <= 40:
         console.print(_per_class(scores.per_class))
-    console.print(f"{scores.n} of {scores.expected} pictures scored in {scores.seconds:.1f} s, {scores.precision}")
+    how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
+    console.print(f"{scores.n} of {scores.expected} pictures scored{how}")
     for fault in scores.skipped:
         console.print(f"left out: {fault}")
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{bounds[0]:.4f} – {bounds[1]:.4f}"
+
+
+def print_comparison(comparison: Comparison, a: str, b: str) -> None:
+    """Print each score of both sides, the difference, and whether it can be told from none."""
+    console = Console(highlight=False, markup=False)
+    table = Table("score", "A", "B", "B − A", "95 % interval", "different?")
+    for name, found in comparison.differences.items():
+        verdict = {None: "not known", True: "yes", False: "not distinguishable"}[found.distinguishable]
+        table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
+    console.print(f"A: {a}\nB: {b}")
+    console.print(table)
+    runs = f"; the mean of {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
+    console.print(f"{comparison.n} pictures, the same for both{runs}")
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

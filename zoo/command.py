@@ -1,0 +1,80 @@
+"""What the commands share: the task that the flags are for, the model that they name, and one JSON object on standard output."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.progress import Progress
+    from zoo.task import Task
+
+
+def print_json(content: Any) -> None:
+    """Print the one JSON object of `--json`."""
+    print(json.dumps(content, allow_nan=False))
+
+
+def task_of(words: list[str]) -> Task:
+    """Return the task that the flags are for: from --task, else from the saved model, else classification."""
+    from zoo.model import model_folder, read_description
+    from zoo.task import get_task
+
+    name = value_of("--task", words)
+    if name is None and value_of("--backbone", words) is None:
+        for word in words:
+            if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
+                return get_task(read_description(model_folder(word))[0].task)
+    return get_task(name or "classification")
+
+
+def value_of(flag: str, words: list[str]) -> str | None:
+    """Return the value of a flag that must be known before the flags are parsed; None where it isn't given."""
+    for index, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+        if word == flag and index + 1 < len(words):
+            return words[index + 1]
+    return None
+
+
+def progress_of(quiet: bool) -> Progress:
+    """Return where progress is drawn."""
+    from zoo.progress import Progress
+
+    return Progress(enabled=not quiet)
+
+
+def class_list(classes: str | None) -> list[str] | None:
+    """Return the names in `--classes`."""
+    return None if classes is None else [name.strip() for name in classes.split(",")]
+
+
+def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
+    """Load a saved model, or build one from --backbone and --weights."""
+    from zoo.model import build, load
+
+    if saved is not None and flags.build.backbone is not None:
+        raise InputError(f"both the saved model {saved} and --backbone {flags.build.backbone} are given; give one of them")
+    if saved is not None:
+        return load(saved, **given(flags.options))
+    if flags.build.backbone is None:
+        raise InputError("no model: give a run's or model's folder, or --backbone (with --weights)")
+    return build(
+        flags.build.backbone,
+        flags.build.task,
+        classes=class_list(flags.build.classes),
+        weights=flags.build.weights,
+        say=progress.say,
+        **given(flags.options),
+    )
+
+
+def given(options: Any) -> dict[str, Any]:
+    """Return the options that differ from their defaults: the others are the weights' to settle."""
+    return {option.name: value for option in fields(options) if (value := getattr(options, option.name)) != option.default}
