@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -36,6 +36,7 @@ class FaceTask(Task):
     name = "face"
     open_set = True
     primary_score = "accuracy"
+    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"score": ("cosine", "euclidean")}
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -77,9 +78,10 @@ class FaceTask(Task):
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
+        score = options.get("score", "cosine")
         if isinstance(dataset, PairedDataset):
-            return PairsMetric(dataset.classes, dataset.pairs)
-        return VerificationMetric(dataset.classes)
+            return PairsMetric(dataset.classes, dataset.pairs, score)
+        return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""

@@ -1,4 +1,4 @@
-"""The verification protocol as pure functions: pairs, folds, thresholds, ROC and identification.
+"""The verification protocol as pure functions: pairs, folds and thresholds.
 
 A genuine pair shows one person, an impostor pair two. Scores are similarities: higher is more alike.
 """
@@ -6,19 +6,22 @@ A genuine pair shows one person, an impostor pair two. Scores are similarities: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Score = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _CHUNK = 8192  # pairs or probes compared at once, which bounds the memory
 
 
-def unit_length(embeddings: NDArray[np.floating]) -> Floats:
-    """Return rows [N, D] scaled to length 1 in float64; a row of zeros stays."""
+def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
+    """Return rows [N, D] in float64 as they are compared: of length 1 for the cosine (a row of zeros stays), else as they are."""
     rows = embeddings.astype(np.float64)
+    if score == "euclidean":
+        return rows
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
@@ -90,10 +93,25 @@ def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
     return np.sort(rng.permutation(numbers)[:limit])
 
 
-def similarities(units: Floats, pairs: Ints) -> Floats:
-    """Return the cosine similarity of each pair [P, 2] of unit-length rows [N, D], as [P]."""
-    parts = [np.einsum("pd,pd->p", units[part[:, 0]], units[part[:, 1]]) for part in _chunks(pairs)]
+def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
+    """Return how alike the rows [N, D] of each pair [P, 2] are, as [P]: the cosine, or the Euclidean distance with a minus."""
+    parts = [_alike(rows[part[:, 0]], rows[part[:, 1]], score) for part in _chunks(pairs)]
     return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _alike(first: Floats, second: Floats, score: Score) -> Floats:
+    if score == "cosine":
+        return np.asarray(np.einsum("pd,pd->p", first, second))
+    return np.asarray(-np.linalg.norm(first - second, axis=1))
+
+
+def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -> Floats:
+    """Return how alike probes [P, D] and gallery [G, D] are, as [P, G]; see `similarities`."""
+    product = probes @ gallery.T
+    if score == "cosine":
+        return np.asarray(product)
+    squares = (probes**2).sum(1)[:, None] + (gallery**2).sum(1)[None] - 2 * product
+    return np.asarray(-np.sqrt(np.maximum(squares, 0)))
 
 
 def _chunks(rows: Ints) -> list[Ints]:
@@ -152,75 +170,3 @@ def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tu
         accuracies.append(right / (len(genuine[fold]) + len(impostor[fold])))
         thresholds.append(threshold)
     return np.array(accuracies), np.array(thresholds)
-
-
-@dataclass(frozen=True)
-class Roc:
-    """Receiver operating characteristic: one point per distinct score, from "accept nobody" to "accept all".
-
-    Attributes:
-        far: false accept rates, ascending from 0 to 1.
-        tar: true accept rates, ascending from 0 to 1.
-        impostors: the number of impostor pairs behind the rates.
-    """
-
-    far: Floats
-    tar: Floats
-    impostors: int
-
-    @classmethod
-    def of(cls, genuine: Floats, impostor: Floats) -> Roc:
-        """Build the curve from the scores of at least one pair of each kind; equal scores are accepted together."""
-        scores = np.concatenate([genuine, impostor])
-        order = np.argsort(-scores, kind="stable")
-        last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-        accepted_genuine = np.cumsum(order < len(genuine))[last_of_equal]
-        accepted = last_of_equal + 1
-        tar = np.append(0.0, accepted_genuine / len(genuine))
-        far = np.append(0.0, (accepted - accepted_genuine) / len(impostor))
-        return cls(far, tar, len(impostor))
-
-    @property
-    def auc(self) -> float:
-        """Area under the curve: the chance that a genuine pair scores above an impostor pair, equal scores counting half."""
-        return float(np.trapezoid(self.tar, self.far))
-
-    @property
-    def eer(self) -> float:
-        """Equal error rate: where false accepts and false rejects are as frequent, linear between two points."""
-        excess = self.far - (1 - self.tar)  # rises from −1 to 1
-        after = int(np.argmax(excess >= 0))
-        part = -excess[after - 1] / (excess[after] - excess[after - 1])
-        return float(self.far[after - 1] + part * (self.far[after] - self.far[after - 1]))
-
-    def tar_at(self, far: float) -> float | None:
-        """Return the highest true accept rate whose false accept rate is at most `far`.
-
-        None with fewer than 10 / far impostor pairs: the rate would rest on fewer than ten false accepts.
-        """
-        if self.impostors < 10 / far:
-            return None
-        return float(self.tar[np.searchsorted(self.far, far, side="right") - 1])
-
-
-def rank1(units: Floats, identities: Ints) -> float | None:
-    """Return the part of probes whose most similar gallery picture is of the same person.
-
-    The first picture of each identity is the gallery, all others are probes: people with one picture only make it harder.
-
-    Args:
-        units: [N, D] of unit length.
-        identities: [N].
-
-    Returns:
-        0–1; None without probes, or where the gallery holds fewer than two people.
-    """
-    people, enrolled = np.unique(identities, return_index=True)
-    probes = np.setdiff1d(np.arange(len(identities)), enrolled)
-    if len(people) < 2 or not len(probes):
-        return None
-    gallery = units[enrolled].T  # [D, people]
-    hits = [
-        (people[(units[part] @ gallery).argmax(1)] == identities[part]).sum() for part in np.array_split(probes, len(probes) // 1024 + 1)
-    ]
-    return float(sum(hits) / len(probes))

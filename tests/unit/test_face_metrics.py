@@ -53,7 +53,9 @@ def test_the_same_answer_for_everybody_is_chance_too() -> None:
 
 def test_perfect_embeddings_score_one() -> None:
     result = score(*sample(20, 12, spread=0.01))
-    assert result.scores == {"accuracy": 1.0, "accuracy_std": 0.0, "auc": 1.0, "eer": 0.0, "tar@1e-2": 1.0, "tar@1e-3": 1.0, "rank1": 1.0}
+    best = {"accuracy": 1.0, "accuracy_std": 0.0, "accuracy_all": 1.0, "auc": 1.0, "eer": 0.0, "tar@1e-2": 1.0, "tar@1e-3": 1.0}
+    best |= {"rank1": 1.0, "rank5": 1.0, "rank10": 1.0, "fnir@1e-1": 0.0}
+    assert {name: value for name, value in result.scores.items() if value is not None} == best
     assert result.details["folds"] == 10
     assert "note" not in result.details
     assert -0.5 < result.details["threshold"] < 1
@@ -124,12 +126,14 @@ def test_too_many_pairs_are_sampled_and_said(monkeypatch: pytest.MonkeyPatch) ->
         (1, 6, set()),  # one person: nobody to be confused with
         (8, 1, set()),  # no genuine pair
         (3, 4, {"auc", "eer", "rank1"}),  # nobody left to choose a threshold on
-        (4, 4, {"accuracy", "accuracy_std", "auc", "eer", "rank1"}),  # too few impostor pairs for TAR@FAR
+        (4, 4, {"accuracy", "accuracy_std", "accuracy_all", "auc", "eer", "rank1"}),  # too few impostor pairs for TAR@FAR
     ],
 )
 def test_scores_without_support_are_none(people: int, pictures: int, known: set[str]) -> None:
     result = score(*sample(people, pictures, spread=0.1))
-    assert set(result.scores) == {"accuracy", "accuracy_std", "auc", "eer", "tar@1e-2", "tar@1e-3", "rank1"}
+    tar = {f"tar@1e-{digits}" for digits in range(2, 7)}
+    ranks = {"rank1", "rank5", "rank10", "fnir@1e-1", "fnir@1e-2"}
+    assert set(result.scores) == {"accuracy", "accuracy_std", "accuracy_all", "auc", "eer", *tar, *ranks}
     assert {name for name, value in result.scores.items() if value is not None} == known
     if "accuracy" not in known:
         assert "four people" in result.details["note"]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from zoo.tasks.face import verification
-from zoo.tasks.face.verification import Floats, Roc
+from zoo.tasks.face.identification import closed_set
+from zoo.tasks.face.roc import Roc
+from zoo.tasks.face.verification import Floats
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -61,13 +63,13 @@ def test_pairs_of_large_data_cost_only_what_is_drawn() -> None:
 
 
 def test_similarities_are_cosines() -> None:
-    units = verification.unit_length(np.array([[3, 4], [8, 6], [0, -2], [0, 0]]))
+    units = verification.comparable(np.array([[3, 4], [8, 6], [0, -2], [0, 0]]), "cosine")
     assert verification.similarities(units, np.array([[0, 1], [0, 2], [0, 3]])).tolist() == pytest.approx([0.96, -0.8, 0.0])
     assert verification.similarities(units, np.empty((0, 2), np.int64)).shape == (0,)
 
 
 def test_similarities_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    units = verification.unit_length(rng().normal(size=(30, 8)))
+    units = verification.comparable(rng().normal(size=(30, 8)), "cosine")
     pairs = verification.sample_pairs(np.arange(30) // 3, False, 500, rng())
     whole = verification.similarities(units, pairs)
     monkeypatch.setattr(verification, "_CHUNK", 7)
@@ -166,15 +168,15 @@ def test_rank1_by_hand() -> None:
     angles = np.radians([0, 90, 10, 80, 60, 45.1])
     units = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     identities = np.array([0, 1, 0, 1, 0, 0])  # enrolled: 0° and 90°; of the probes, 60° and 45.1° are taken for the other person
-    assert verification.rank1(units, identities) == 0.5
+    assert closed_set(units, identities).rate(1) == 0.5
 
 
 def test_people_with_one_picture_are_gallery_only() -> None:
     units = np.eye(2)[[0, 0, 1]]
-    assert verification.rank1(units, np.array([0, 0, 1])) == 1.0
-    assert verification.rank1(units, np.array([0, 1, 1])) == 0.0
+    assert closed_set(units, np.array([0, 0, 1])).rate(1) == 1.0
+    assert closed_set(units, np.array([0, 1, 1])).rate(1) == 0.0
 
 
 @pytest.mark.parametrize("identities", [[], [0], [0, 0, 0], [0, 1, 2]])
 def test_rank1_without_probes_or_a_choice_is_none(identities: list[int]) -> None:
-    assert verification.rank1(np.ones((len(identities), 2)), np.array(identities, np.int64)) is None
+    assert closed_set(np.ones((len(identities), 2)), np.array(identities, np.int64)).rate(1) is None

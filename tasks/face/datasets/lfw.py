@@ -37,14 +37,21 @@ class _Pictures:
     people: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
-    def key(self, person: str, number: int, place: str) -> str:
-        """Return the key of a person's picture, found or not; its suffix is .jpg in LFW and may be another."""
+    def key(self, person: str, number: int, file: Path, line: int) -> str:
+        """Return the key of a person's picture, found or not; its suffix is .jpg in LFW and may be another.
+
+        Args:
+            person: whose it is.
+            number: which of that person's.
+            file: what names it, for messages.
+            line: of the file, likewise.
+        """
         stem = f"{person}/{person}_{number:04d}"
         if stem not in self.keys:
-            self.keys[stem] = self._find(stem, person, place)
+            self.keys[stem] = self._find(stem, person, f"{file} line {line}", f"line {line}")
         return self.keys[stem]
 
-    def _find(self, stem: str, person: str, place: str) -> str:
+    def _find(self, stem: str, person: str, named_by: str, place: str) -> str:
         reasons = []
         for suffix in images.SUFFIXES:
             try:
@@ -54,7 +61,7 @@ class _Pictures:
                 continue
             self.files[key], self.people[key] = file, person
             return key
-        self.faults.append(Fault(f"{stem}.jpg", f"named by {place}: {reasons[0]}", whole=True, kind="bad-pair"))
+        self.faults.append(Fault(f"{stem}.jpg", f"named by {named_by}: {reasons[0]}", whole=True, kind="bad-pair", place=place))
         return f"{stem}.jpg"
 
 
@@ -121,8 +128,7 @@ def _pairs(file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _P
         elif (people[0] == people[1]) != same or (same and first == second):
             faults.append(_fault(file, line_number, f"is {line[:80]!r}; expected two pictures of one person, or one each of two"))
         else:
-            place = f"{file} line {line_number}"
-            keys = [pictures.key(person, n, place) for person, n in zip(people, (first, second), strict=True)]
+            keys = [pictures.key(person, n, file, line_number) for person, n in zip(people, (first, second), strict=True)]
             yield Pair(keys[0], keys[1], same, index // per_fold)
 
 
