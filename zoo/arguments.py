@@ -51,7 +51,7 @@ class TrainFlags:
     """Fine-tune a model on your pictures. A run folder holds recipe.toml, metrics.jsonl, checkpoints and the final model."""
 
     data: str
-    """What to train on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    """What to train on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     out: Path | None = None
     """The run's folder; by default runs/TASK-BACKBONE."""
     val: str | None = None
@@ -69,7 +69,7 @@ class EvalFlags:
     """Score a trained model (a run or model folder), weights without a run (--backbone, --weights), or a file of predictions."""
 
     data: str
-    """What to score on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     model: tyro.conf.Positional[Path | None] = None
     """A run's or saved model's folder."""
     predictions: Path | None = None
@@ -95,7 +95,7 @@ class CompareFlags:
     b: tyro.conf.Positional[str]
     """Likewise."""
     data: str
-    """What to score on: scheme:path[?split=…&classes=…&limit=…], or a path."""
+    """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     task: str | None = None
     """Of files of predictions; models know theirs."""
     replicates: int = REPLICATES
@@ -148,6 +148,28 @@ class DataCheckFlags:
     """Pictures whose 64-bit hashes differ in so many bits may be nearly the same."""
     workers: int | None = None
     """Processes that decode; by default one per core where there are many pictures."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class DataConvertFlags:
+    """Write a data set in another format. Pictures stay the same byte for byte; what the new format can't hold is an error."""
+
+    source: tyro.conf.Positional[str]
+    """The old data: scheme:path, or a path; without split= all its splits."""
+    target: tyro.conf.Positional[str]
+    """The new: scheme:FOLDER, new or empty. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
+    task: str | None = None
+    """Whose formats are meant; by default the task that has both schemes."""
+    pictures: Literal["link", "copy"] = "link"
+    """Hard links to the old pictures, or copies; where links can't be made, copies."""
+    lossy: bool = False
+    """Go on where the new format can't hold everything, and say what was lost."""
+    skip_bad: bool = False
+    """Leave out what is faulty in the old data, and say what."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False

@@ -79,12 +79,14 @@ class Dataset(Sequence[Sample]):
         records: the manifest.
         classes: names by index; empty where they aren't known.
         skipped: what was left out when the data was opened with `on_error="skip"`.
+        exact: decode every picture whole, whatever the model needs; otherwise JPEGs much larger than that come at a reduced scale.
     """
 
     name: str
     records: tuple[Record, ...]
     classes: tuple[str, ...] = ()
     skipped: tuple[Fault, ...] = ()
+    exact: bool = False
 
     def __len__(self) -> int:
         """Return the number of samples in the manifest."""
@@ -112,6 +114,10 @@ class Dataset(Sequence[Sample]):
     def keys(self) -> tuple[str, ...]:
         """The keys of the manifest, in order."""
         return tuple(record.key for record in self.records)
+
+    def decoding(self, wanted: images.Decoding) -> images.Decoding:
+        """Return how to read the pictures for someone who would read them as `wanted`: whole ones where the data is `exact`."""
+        return replace(wanted, min_size_hw=None) if self.exact else wanted
 
     def with_targets(self, change: Callable[[Any], Any], classes: tuple[str, ...]) -> Dataset:
         """Return the same pictures with other targets and classes."""

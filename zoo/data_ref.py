@@ -21,6 +21,7 @@ class DataRef:
         split: which part of the data; None for the scheme's default.
         classes: the classes to keep, in this order; None for all.
         limit: at most so many samples.
+        exact: decode every picture whole; see `Dataset`.
         options: options of the scheme itself.
     """
 
@@ -30,6 +31,7 @@ class DataRef:
     split: str | None = None
     classes: tuple[str, ...] | None = None
     limit: int | None = None
+    exact: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -37,7 +39,8 @@ class DataRef:
         """Read a dataset string.
 
         Raises:
-            InputError: an option without a value, given twice, or a limit that is no number above 0.
+            InputError: an option without a value or given twice, a limit that is no number above 0, or `exact` that is neither true
+                nor false.
         """
         body, _, query = text.partition("?")
         head, colon, tail = body.partition(":")
@@ -53,10 +56,13 @@ class DataRef:
         split = options.pop("split", None)
         classes = options.pop("classes", None)
         limit = options.pop("limit", None)
+        exact = options.pop("exact", "false")
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
+        if exact not in ("true", "false"):
+            raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode every picture whole) or false")
         names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
-        return cls(text, scheme, path, split, names, int(limit) if limit else None, options)
+        return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
 
     def folder(self) -> Path:
         """Return the path as an existing folder.

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from zoo import tiff
 from zoo.errors import Flaw
 
 _EXIF = b"Exif\0\0"
@@ -30,6 +31,8 @@ class Header:
         alpha: there is an alpha channel or a transparent colour.
         premultiplied: what OpenCV returns has its colours multiplied by alpha already.
         transparent_grey: the 8-bit or 16-bit grey value that a PNG declares transparent.
+        paired: a TIFF of grey with alpha, which is decoded as `tiff.widened`.
+        inverted: in what OpenCV returns 0 is white.
     """
 
     format: str
@@ -40,6 +43,8 @@ class Header:
     alpha: bool = False
     premultiplied: bool = False
     transparent_grey: int | None = None
+    paired: bool = False
+    inverted: bool = False
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -189,34 +194,25 @@ def _bmp(data: bytes) -> Header:
 
 
 def _tiff(data: bytes) -> Header:
-    """Read the first directory (TIFF 6.0, section 2)."""
-    tags = _directory(data)
-    if 256 not in tags or 257 not in tags:
+    """Read the first directory."""
+    tags = tiff.directory(data)
+    if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
         raise _unreadable("is damaged: its first directory gives no size")
-    depth, samples, photometric, extra = tags.get(258, 1), tags.get(277, 1), tags.get(262, 1), tags.get(338, 0)
+    depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
+    width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
     if depth > 16:
         raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale it and save it as PNG")
+    peak = 65535 if depth == 16 else 255
     if samples == 2:
-        raise _unreadable("is a grey TIFF with an alpha channel, which OpenCV can't read. Save it as PNG")
+        tiff.check_grey_alpha(data, tags)
+        return Header("TIFF", height, width, turned if 1 <= turned <= 8 else 1, peak, True, extra == 1, paired=True)
     # OpenCV applies a TIFF's orientation whatever it is told, so only the size may turn here
-    width, height = (tags[257], tags[256]) if 5 <= tags.get(274, 1) <= 8 else (tags[256], tags[257])
-    # with 8 bits libtiff's RGBA reader multiplies by alpha; with 16 the samples come as stored, and 1 means multiplied
-    return Header("TIFF", height, width, 1, 65535 if depth == 16 else 255, photometric == 2 and samples == 4, depth != 16 or extra == 1)
-
-
-def _directory(data: bytes) -> dict[int, int]:
-    """Return the first value of every SHORT and LONG entry of the first directory."""
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, start)
-    tags: dict[int, int] = {}
-    for at in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
-        if kind in (3, 4) and number:
-            width = 2 if kind == 3 else 4
-            place = at + 8 if number * width <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0]
-            tags[tag] = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, place)[0]
-    return tags
+    if 5 <= turned <= 8:
+        width, height = height, width
+    kind = tags.get(tiff.PHOTOMETRIC, 1)
+    # with 8 bits libtiff's RGBA reader multiplies by alpha and turns white that is 0; with 16 the samples come as stored
+    stored = depth == 16
+    return Header("TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0)
 
 
 def exif_orientation(block: bytes) -> int:
@@ -225,7 +221,7 @@ def exif_orientation(block: bytes) -> int:
     if block[:4] not in (b"II*\0", b"MM\0*"):
         return 1
     try:
-        value = _directory(block).get(274, 1)
+        value = tiff.directory(block).get(tiff.ORIENTATION, 1)
     except struct.error:
         return 1
     return value if 1 <= value <= 8 else 1

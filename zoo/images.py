@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import image_headers, native_messages
+from zoo import image_headers, native_messages, tiff
 from zoo.errors import Flaw, ImageError, check_positive
 from zoo.image_headers import Header
 
@@ -171,6 +171,7 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
     """Return what OpenCV makes of the bytes, and what it said meanwhile."""
     if header.format == "PNM":
         data += b"\n"  # OpenCV misses the last number of a text PNM that ends with it
+    encoded = tiff.widened(data) if header.paired else data
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED.get(scale, 0)
     if header.alpha or header.transparent_grey is not None or header.peak != 255:
         flags = cv2.IMREAD_UNCHANGED
@@ -178,13 +179,15 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
     with native_messages.caught() as messages:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors come only through the log
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
         except cv2.error:
             image = None
         finally:
             cv2.utils.logging.setLogLevel(level)
     if image is not None and flags == cv2.IMREAD_UNCHANGED and image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    if image is not None and header.paired and image.shape == (header.height, 2 * header.width):
+        image = tiff.pairs(image, data)
     return image, messages
 
 
@@ -208,21 +211,24 @@ def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
         highest = int(samples.max())
         if highest > header.peak:
             raise ImageError(name, f"is damaged: it holds the value {highest}; its header gives {header.peak} as the highest")
+        samples = header.peak - samples if header.inverted else samples
         samples = (samples.astype(np.uint32) * 255 + header.peak // 2) // header.peak
     pixels: Image = samples.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
-    return _over_white(pixels, header.premultiplied) if pixels.shape[2] == 4 else pixels
+    if pixels.shape[2] == 3:
+        return pixels
+    return _over_white(pixels[..., :-1], pixels[..., -1:], header.premultiplied)
 
 
-def _over_white(rgba: Image, premultiplied: bool) -> Image:
-    alpha = rgba[..., 3:].astype(np.uint16)
-    colours = rgba[..., :3].astype(np.uint16)
+def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
+    """Lay colours [H, W, 3] or grey [H, W, 1] with their opacity [H, W, 1] over white; grey comes out as three equal colours."""
+    colour, alpha = colours.astype(np.uint16), alphas.astype(np.uint16)
     if premultiplied:
-        over: NDArray[np.uint16] = np.minimum(colours + (255 - alpha), 255)
+        over: NDArray[np.uint16] = np.minimum(colour + (255 - alpha), 255)
     else:
-        over = (colours * alpha + 255 * (255 - alpha) + 127) // 255
-    return over.astype(np.uint8)
+        over = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.repeat(over.astype(np.uint8), 3 // over.shape[2], axis=2)
 
 
 def _upright(image: Image, orientation: int) -> Image:

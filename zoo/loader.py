@@ -57,7 +57,7 @@ class _PreparedDataset(TorchDataset[Any]):
         augment: Callable[[Sample], Sample] | None = None,
         seed: int = 0,
     ) -> None:
-        self.dataset, self.preprocess, self.decoding = dataset, preprocess, decoding
+        self.dataset, self.preprocess, self.decoding = dataset, preprocess, dataset.decoding(decoding)
         self.on_error, self.augment, self.seed = on_error, augment, seed
 
     def __getitem__(self, index: Index) -> _Prepared | Fault:

@@ -25,7 +25,7 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def split_folder(ref: DataRef, root: Path) -> Path:
@@ -35,7 +35,7 @@ def split_folder(ref: DataRef, root: Path) -> Path:
         InputError: `split=` names no folder there, or there are splits and none was named.
     """
     names = [folder.name for folder in subfolders(root)]
-    splits = [name for name in names if name.lower() in _SPLITS]
+    splits = [name for name in names if name.lower() in SPLITS]
     if ref.split is not None:
         if ref.split not in names:
             known = ", ".join(splits or names[:8]) or "none"

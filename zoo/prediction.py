@@ -110,7 +110,8 @@ def _frames(source: Source, decoding: Decoding, on_error: OnError, skipped: list
     if isinstance(source, str | Path):
         return _path(Path(source).expanduser(), decoding, on_error, skipped)
     if isinstance(source, Dataset):
-        return _guarded(((record.key, partial(record.picture, decoding)) for record in source.records), on_error, skipped), len(source)
+        chosen = source.decoding(decoding)
+        return _guarded(((record.key, partial(record.picture, chosen)) for record in source.records), on_error, skipped), len(source)
     if not isinstance(source, Iterable):
         raise InputError(f"the source is a {type(source).__name__}; expected a picture, folder, video, camera number or arrays")
     return _several(source, decoding, on_error, skipped), len(source) if isinstance(source, Sequence) else 0

@@ -66,11 +66,11 @@ def open_data(
 def _open_scheme(ref: DataRef, scheme: Scheme, on_error: OnError) -> Dataset:
     for option in ref.options:
         if option not in scheme.options:
-            raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", *scheme.options})
+            raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", *scheme.options})
     dataset = scheme.open(ref, on_error)
     if not dataset.records:
-        raise DataError(f"data {ref.text!r} has no samples", remedy="Check the path, the split and the classes.")
-    return dataset
+        raise DataError(f"data {ref.text!r} has no samples", dataset.skipped, remedy="Check the path, the split and the classes.")
+    return replace(dataset, exact=ref.exact)
 
 
 def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnError, say: Callable[[str], None] | None) -> Dataset:

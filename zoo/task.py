@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    from zoo.conversion.content import Writer
     from zoo.recipe import Recipe
 
 Losses = dict[str, Tensor]
@@ -164,6 +165,7 @@ class Task(ABC):
         options: frozen dataclass of the head's build options, with defaults.
         recipe: frozen dataclass of training settings, with tested defaults.
         schemes: the data formats.
+        writers: the data formats that can be written; None for none.
         metric_options: what may be chosen about its scores: name to the values, the default first.
     """
 
@@ -175,6 +177,7 @@ class Task(ABC):
     options: ClassVar[type[Any]]
     recipe: ClassVar[type[Recipe]]
     schemes: ClassVar[Registry[Scheme]]
+    writers: ClassVar[Registry[Writer] | None] = None
     metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     # -- building ------------------------------------------------------------------------------------------------------

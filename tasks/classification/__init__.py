@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
 from zoo.preprocess import Preprocess
@@ -24,6 +25,7 @@ from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
 from zoo.tasks.classification.predictions import Classification
 from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.writers import WRITERS
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ClassificationTask(Task):
     options = ClassificationOptions
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
+    writers: ClassVar[Registry[Writer] | None] = WRITERS
 
     def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
         """Keep the trunk's own, at another size if one is asked for."""

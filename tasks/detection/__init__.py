@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
@@ -24,6 +25,7 @@ from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.predictions import Detections
 from zoo.tasks.detection.recipe import DetectionRecipe
 from zoo.tasks.detection.targets import relabelled
+from zoo.tasks.detection.writers import WRITERS
 
 
 @TASKS.register("detection")
@@ -36,6 +38,7 @@ class DetectionTask(Task):
     options = DetectionOptions
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
+    writers: ClassVar[Registry[Writer] | None] = WRITERS
 
     def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
         """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data import Record
-from zoo.errors import InputError
+from zoo.errors import Box, Flaw, InputError
 
 Target = dict[str, NDArray[Any]]
 
@@ -64,7 +64,7 @@ def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> 
     return [replace(record, target=relabelled(record.target, new_index)) for record in records]
 
 
-def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> tuple[float, float, float, float] | str:
+def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
     """Check a box of an annotation file.
 
     Args:
@@ -72,7 +72,10 @@ def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> tuple[float
         size_hw: of the picture.
 
     Returns:
-        The box within the picture (at most a pixel is cut off), or what is wrong with it.
+        The box within the picture (at most a pixel is cut off).
+
+    Raises:
+        Flaw: it is not four finite numbers, has no area, or lies outside.
     """
     height, width = size_hw
     left, top, right, bottom = map(float, box)
@@ -80,13 +83,15 @@ def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> tuple[float
         return left, top, right, bottom  # nearly every box; half a million of them pass here when a large data set is opened
     shown = f"[{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy)"
     if not all(map(math.isfinite, (left, top, right, bottom))):
-        return f"the box {shown} is not four finite numbers"
+        raise Flaw(f"the box {shown} is not four finite numbers")
     if right <= left or bottom <= top:
-        return f"the box {shown} has no area; expected right > left and bottom > top"
+        kind = "box-swapped" if right < left or bottom < top else "box-no-area"
+        raise Flaw(f"the box {shown} has no area; expected right > left and bottom > top", kind, (left, top, right, bottom))
     inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
     beyond = max(abs(given - cut) for given, cut in zip((left, top, right, bottom), inside, strict=True))
     if beyond > TOLERANCE or inside[2] <= inside[0] or inside[3] <= inside[1]:
-        return f"the box {shown} lies outside the picture of {width:g}×{height:g} pixels"
+        reason = f"the box {shown} lies outside the picture of {width:g}×{height:g} pixels"
+        raise Flaw(reason, "box-outside", (left, top, right, bottom))
     return inside
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data_ref import DataRef
-from zoo.errors import DataError, Fault, InputError
+from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.picture_folders import picture_files, split_folder
 from zoo.picture_root import PictureRoot
 
@@ -91,28 +91,29 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
     pictures: dict[str, Path] = {}
     for source in layout.sources:
         is_list = source.is_file()
-        for place, text, base in _listed(source, layout.root.folder) if is_list else _lying(source):
+        for place, line, text, base in _listed(source, layout.root.folder) if is_list else _lying(source):
             try:
                 key, file = layout.root.find(text, base)
-            except ValueError as error:
-                faults.append(Fault(place, str(error), whole=True))
+            except Flaw as flaw:
+                faults.append(flaw.at(place, line, whole=True))
                 continue
             if key in pictures:
-                faults.append(Fault(place, f"{key!r} is named a second time"))
+                faults.append(Flaw(f"{key!r} is named a second time", "repeated-id").at(place, line))
             pictures[key] = file
         if not is_list:
             faults += _orphans(layout.root.folder, source, pictures)
     return list(pictures.items())
 
 
-def _lying(folder: Path) -> list[tuple[str, str, Path]]:
-    return [(str(file), file.name, file.parent) for file in picture_files(folder)]
+def _lying(folder: Path) -> list[tuple[str, str, str, Path]]:
+    return [(str(file), "", file.name, file.parent) for file in picture_files(folder)]
 
 
-def _listed(file: Path, root: Path) -> list[tuple[str, str, Path]]:
-    """Return place, path and base of each line; paths are relative to the data's folder, with `./` in front to the list's."""
+def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
+    """Return file and line, line, path and base of each line; paths are relative to the data's folder, with `./` in front to the list's."""
     lines = [line.strip() for line in _text(file).splitlines()]
-    return [(f"{file} line {n}", line, file.parent if line.startswith("./") else root) for n, line in enumerate(lines, 1) if line]
+    numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
+    return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
 
 
 def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
@@ -124,7 +125,7 @@ def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fau
     known = {label_key(picture) for picture in pictures}
     files = sorted(file for file in labels.rglob("*.txt") if file.name != "classes.txt")
     keys = [file.relative_to(root).as_posix() for file in files]
-    return [Fault(key, "labels without a picture") for key in keys if key not in known]
+    return [Fault(key, "labels without a picture", kind="no-picture") for key in keys if key not in known]
 
 
 def _from_yaml(ref: DataRef, file: Path) -> Layout:

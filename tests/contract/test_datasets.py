@@ -14,7 +14,7 @@ import pytest
 
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
 from zoo.data import Dataset, OnError
-from zoo.errors import UnknownNameError
+from zoo.errors import InputError, UnknownNameError
 from zoo.schemes import open_data
 from zoo.task import TASKS, get_task
 
@@ -23,7 +23,7 @@ BOXES = {"a": [(2, 3, 20, 21, "cat"), (5, 5, 39, 23, "dog")], "b": [], "c": [(0,
 NAMES = ["cat", "dog", "eel"]
 
 
-def _pictures(folder: Path, names: list[str]) -> None:
+def write_pictures(folder: Path, names: list[str]) -> None:
     for index, name in enumerate(names):
         write_picture(folder / f"{name}.png", picture((index, 90, 200), index, SIZE_HW))
 
@@ -45,7 +45,7 @@ def _class_table(tmp: Path) -> str:
 
 def _hugging_face(tmp: Path) -> str:
     datasets = pytest.importorskip("datasets", reason="the extra [hf] is not installed")
-    _pictures(tmp, list(BOXES))
+    write_pictures(tmp, list(BOXES))
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
     content = {"image": [str(tmp / f"{name}.png") for name in BOXES], "label": [0, 1, 2, 1]}
     datasets.Dataset.from_dict(content, features=features).save_to_disk(str(tmp / "saved"))
@@ -53,7 +53,7 @@ def _hugging_face(tmp: Path) -> str:
 
 
 def _box_table(tmp: Path) -> str:
-    _pictures(tmp, list(BOXES))
+    write_pictures(tmp, list(BOXES))
     rows = [f"{name}.png,{a},{b},{c},{d},{label}" for name, boxes in BOXES.items() for a, b, c, d, label in boxes]
     (tmp / "table.csv").write_text("\n".join(["path,xmin,ymin,xmax,ymax,label", *rows, "b.png,,,,,"]) + "\n")
     return f"csv:{tmp / 'table.csv'}"
@@ -67,7 +67,7 @@ def _annotation(number: int, image: int, box: tuple[int, int, int, int, str]) ->
 
 
 def _coco(tmp: Path) -> str:
-    _pictures(tmp / "images", list(BOXES))
+    write_pictures(tmp / "images", list(BOXES))
     named = [(index, name) for index, name in enumerate(BOXES)]
     flat = [(index, box) for index, name in named for box in BOXES[name]]
     content = {
@@ -80,7 +80,7 @@ def _coco(tmp: Path) -> str:
 
 
 def _voc(tmp: Path) -> str:
-    _pictures(tmp / "JPEGImages", list(BOXES))
+    write_pictures(tmp / "JPEGImages", list(BOXES))
     (tmp / "Annotations").mkdir()
     for name, boxes in BOXES.items():
         objects = "".join(
@@ -93,7 +93,7 @@ def _voc(tmp: Path) -> str:
 
 
 def _yolo(tmp: Path) -> str:
-    _pictures(tmp / "images" / "train", list(BOXES))
+    write_pictures(tmp / "images" / "train", list(BOXES))
     (tmp / "labels" / "train").mkdir(parents=True)
     height, width = SIZE_HW
     for name, boxes in BOXES.items():
@@ -209,6 +209,15 @@ def test_a_limit_takes_the_first(task: str, scheme: str, tmp_path: Path) -> None
     whole, limited = opened(task, text), opened(task, with_option(text, "limit=2"))
     assert limited.keys == whole.keys[:2]
     assert limited.classes == whole.classes
+
+
+@pytest.mark.parametrize(("task", "scheme"), CASES)
+def test_exact_is_known_to_every_format(task: str, scheme: str, tmp_path: Path) -> None:
+    text = text_of(task, scheme, tmp_path)
+    assert [opened(task, with_option(text, f"exact={word}")).exact for word in ("true", "false")] == [True, False]
+    assert not opened(task, text).exact
+    with pytest.raises(InputError, match=r"exact is 'yes'; expected true .* or false"):
+        opened(task, with_option(text, "exact=yes"))
 
 
 @pytest.mark.parametrize(("task", "scheme"), CASES)

@@ -73,6 +73,8 @@ def test_options_of_a_dataset_string() -> None:
         ("folder:a?limit=-3", "limit is '-3'"),
         ("folder:a?limit=²", "limit is '²'"),
         ("folder:a?limit=", "limit is ''"),
+        ("folder:a?exact=", "exact is ''; expected true"),
+        ("folder:a?exact=True", "exact is 'True'; expected true"),
     ],
 )
 def test_dataset_strings_that_are_wrong(text: str, message: str) -> None:
@@ -99,7 +101,7 @@ def test_an_unknown_scheme_names_the_nearest() -> None:
 
 
 def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown option of folder: 'splt'\. Nearest: split\. Known: classes, limit, split"):
+    with pytest.raises(UnknownNameError, match=r"unknown option of folder: 'splt'\. Nearest: split\. Known: classes, exact, limit, split"):
         opened(f"folder:{tmp_path}?splt=x")
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.damaged import SIZE_HW, Labelled, edit_coco, scene, write, write_box_table, write_coco, write_voc
 from tests.pictures import write_picture
-from zoo.doctor import Findings, check
-from zoo.doctor.faults import box_of, kind_of
+from zoo.doctor import Finding, Findings, check, faults
+from zoo.errors import Fault
 
 _SOUND: list[list[Labelled]] = [[("cat", (4, 5, 30, 40))], [("dog", (10, 6, 50, 30)), ("cat", (2, 2, 9, 9))], [("dog", (20, 8, 60, 44))]]
 Pictures = Sequence[Sequence[Labelled]]
@@ -169,8 +169,13 @@ def test_a_single_slip_is_no_confusion(tmp_path: Path) -> None:
     assert found.counts == {"box-outside": 1}
 
 
-def test_a_sentence_that_no_kind_fits_is_reported_all_the_same() -> None:
-    assert kind_of("the moon is full") == "annotation"
-    assert box_of("the box [1, 2, nan, 4] (xyxy) is odd") is not None
-    assert box_of("the box [1, 2, x, 4] (xyxy) is odd") is None
-    assert box_of("nothing") is None
+@pytest.mark.parametrize("kind", ["", "moonstruck"])
+def test_a_fault_of_no_known_kind_is_reported_all_the_same(kind: str) -> None:
+    fault = Fault("data/a.xml", "the moon is full", kind=kind)
+    assert list(faults.findings([fault], Path("data"))) == [Finding("annotation", "a.xml", "the moon is full")]
+
+
+def test_a_row_is_named_by_its_table_and_its_line() -> None:
+    fault = Fault("data/a line 2.csv line 2", "is odd", kind="unknown-label", place="line 2", box=(1, 2, 3, 4))
+    expected = Finding("unknown-label", "a line 2.csv", "is odd", "line 2", box=(1, 2, 3, 4))
+    assert list(faults.findings([fault], Path("data"))) == [expected]

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from zoo.errors import DataError, Fault, ImageError, InputError, UnknownNameError, WeightsError, ZooError, check_positive
+from zoo.errors import DataError, Fault, Flaw, ImageError, InputError, UnknownNameError, WeightsError, ZooError, check_positive
 
 
 def test_exit_statuses() -> None:
@@ -43,13 +43,23 @@ def test_a_data_error_prints_twenty_faults_and_counts_the_rest() -> None:
 
 
 def test_a_fault_in_json() -> None:
-    assert Fault("a.png", "cut short", whole=True).to_dict() == {"key": "a.png", "reason": "cut short"}
+    fault = Fault("a.png", "cut short", whole=True, kind="truncated")
+    assert fault.to_dict() == {"key": "a.png", "reason": "cut short", "kind": "truncated"}
+    assert Fault("a.png", "is odd").to_dict()["kind"] == "annotation"
+
+
+def test_a_flaw_becomes_a_fault_where_its_place_is_known() -> None:
+    flaw = Flaw("has no area", "box-no-area", (1, 2, 1, 4))
+    assert str(flaw) == "has no area"
+    expected = Fault("a.txt line 3", "box 2: has no area", kind="box-no-area", place="line 3", box=(1, 2, 1, 4))
+    assert flaw.at("a.txt line 3", "line 3", before="box 2: ") == expected
+    assert Flaw("is odd").at("a", whole=True) == Fault("a", "is odd", whole=True, kind="annotation")
 
 
 def test_an_image_error_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(ImageError("a.png", "is empty")))
+    error = pickle.loads(pickle.dumps(ImageError("a.png", "is empty", "truncated")))
     assert str(error) == "a.png: is empty"
-    assert error.faults == (Fault("a.png", "is empty", whole=True),)
+    assert error.faults == (Fault("a.png", "is empty", whole=True, kind="truncated"),)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan")])

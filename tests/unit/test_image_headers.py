@@ -57,7 +57,7 @@ def tiff(**tags: int) -> bytes:
         (b"P5 2 1 100\n\xff\xff", "is damaged: it holds the value 255; its header gives 100"),
         (tiff(depth=8), "is damaged: its first directory gives no size"),
         (tiff(width=4, height=4, depth=32), "is a TIFF with 32 bits per sample; expected 8 or 16"),
-        (tiff(width=4, height=4, depth=8, samples=2), "is a grey TIFF with an alpha channel"),
+        (tiff(width=4, height=4, depth=8, samples=2), "is a TIFF with a second sample per pixel"),
     ],
 )
 def test_what_is_no_picture_is_named(data: bytes, reason: str, tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ WHOLE: dict[str, tuple[bytes, Array]] = {
     "tiff deflate": (encoded(RGB, "TIFF", compression="tiff_adobe_deflate"), PIXELS),
     "tiff alpha": (encoded(RGBA, "TIFF"), over_white(RGBA)),
     "tiff 1 bit": (encoded(RGB.convert("1"), "TIFF", compression="group4"), np.asarray(RGB.convert("1").convert("RGB"))),
+    "tiff palette": (encoded(RGB.quantize(16), "TIFF"), np.asarray(RGB.quantize(16).convert("RGB"))),
+    "pbm": (encoded(RGB.convert("1"), "PPM"), np.asarray(RGB.convert("1").convert("RGB"))),
     "ppm": (encoded(RGB, "PPM"), PIXELS),
     "pgm": (encoded(GREY, "PPM"), np.asarray(GREY.convert("RGB"))),
     "jpeg": (encoded(RGB, "JPEG"), np.asarray(Image.open(io.BytesIO(encoded(RGB, "JPEG"))))),

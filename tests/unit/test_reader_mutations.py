@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import picture, write_picture
+from zoo.doctor import KINDS
 from zoo.errors import InputError
 from zoo.schemes import open_data
 from zoo.task import get_task
@@ -158,6 +159,7 @@ def check(name: str, folder: Path, count: int) -> None:
         pytest.skip(f"there is no {data.partition(':')[0]}: yet")
     assert len(open_data(data, task.schemes, task.name)) > 0
     whole, rng, refused = file.read_bytes(), random.Random(name), 0
+    kinds: set[str] = set()
     gc.collect()
     for attempt in range(count):
         damaged = damage(whole, rng)
@@ -167,12 +169,15 @@ def check(name: str, folder: Path, count: int) -> None:
         try:
             dataset = open_data(data, task.schemes, task.name, rng.choice(("raise", "skip")))
             assert all(isinstance(key, str) for key in dataset.keys)
-        except InputError:
+            kinds |= {fault.kind for fault in dataset.skipped}
+        except InputError as error:
             refused += 1
+            kinds |= {fault.kind for fault in getattr(error, "faults", ())}
         except Exception as error:
             raise AssertionError(f"damage {attempt} of {name}, {damaged!r}, came out as {error!r}") from error
         assert time.process_time() - start < _LIMIT_S, f"damage {attempt} of {name} took too long: {damaged!r}"
     assert 0 < refused < count  # neither everything nor nothing is let through
+    assert kinds <= set(KINDS)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -23,6 +23,7 @@ from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import TrainingPlan, evaluation_loader, training_loader
 from zoo.picture_folders import picture_files
 from zoo.preprocess import Preprocess
+from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.tasks.face.recipe import FaceRecipe
@@ -180,6 +181,46 @@ def test_train_and_evaluate_pass_the_settings_on(tmp_path: Path, monkeypatch: py
     assert used[::3] == [training, validation, whole, whole, validation, Decoding(None, 1024)]
     with pytest.raises(ImageError, match="is too large: 32×32 pixels, the limit is 1023"):
         zoo.evaluate(model, f"folder:{folder}", workers=0, device="cpu", max_pixels=1023)
+
+
+def test_exact_in_the_dataset_string_decodes_whole_pictures_wherever_it_is_used(large: Path, tmp_path: Path) -> None:
+    read: list[tuple[int, ...]] = []
+
+    class Watching(Preprocess):
+        def __call__(self, image: NDArray[np.uint8]) -> Tensor:
+            read.append(image.shape[:2])
+            return super().__call__(image)
+
+    folder = large.parents[1]
+    model = zoo.build("resnet20", classes=["one"])
+    model.preprocess = Watching(**vars(model.preprocess))
+    schemes = get_task("classification").schemes
+
+    def sizes(option: str, exact: bool = False) -> set[tuple[int, ...]]:
+        """Return the sizes of the pictures that evaluating, predicting and validating prepare."""
+        read.clear()
+        data = f"folder:{folder}?{option}"
+        zoo.evaluate(model, data, workers=0, device="cpu", exact=exact)
+        list(zoo.predict(model, open_data(data, schemes, "classification"), device="cpu", exact=exact))
+        return set(read)
+
+    assert sizes("exact=false") == sizes("limit=1") == {(160, 120)}
+    assert sizes("exact=true") == sizes("exact=false", exact=True) == {(640, 480)}
+
+
+def test_exact_in_the_dataset_string_is_for_training_too(large: Path) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def look(sample: Sample) -> Sample:
+        seen.append(sample.image.shape[:2])
+        return sample
+
+    plan = TrainingPlan(samples=1, epochs=1, batch_size=1, seed=0)
+    schemes = get_task("classification").schemes
+    for option in ("exact=true", "exact=false"):
+        data = open_data(f"folder:{large.parents[1]}?{option}", schemes, "classification")
+        list(training_loader(data, SQUASH, plan, 0, "raise", look, decoding=Decoding((54, 54))))
+    assert seen == [(640, 480), (320, 240)]
 
 
 @pytest.mark.parametrize("from_dataset", [False, True])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.doctor.faults import Box
 from zoo.doctor.findings import Finding
 from zoo.doctor.items import Item
 from zoo.doctor.pictures import Facts
+from zoo.errors import Box
 
 _TOLERANCE = 1.0  # pixels: the readers cut off as much, for rounding
 _SAME = 0.5  # pixels: two boxes closer than that on every side are one

@@ -90,4 +90,3 @@ def _print(found: Findings) -> None:
     wrong = sum(finding.severity != "note" for finding in found.findings)
     verdict = "nothing wrong" if found.ok else f"{wrong} findings, {len(found.findings) - wrong} notes"
     print(f"{found.data}: {found.pictures} pictures ({splits}): {verdict}", file=sys.stderr)
-

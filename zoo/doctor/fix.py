@@ -11,7 +11,7 @@ from typing import Literal
 
 from zoo.doctor.examination import Examination
 from zoo.doctor.findings import Finding
-from zoo.errors import InputError
+from zoo.errors import Box, InputError
 from zoo.files import draft_folder, write_text
 
 CHANGES = "changes.csv"
@@ -19,8 +19,6 @@ _MENDED = {
     "unreadable", "truncated", "missing-file", "huge", "no-picture", "repeated-id", "unknown-label",
     "box-no-area", "box-outside", "box-swapped", "box-duplicate",
 }  # fmt: skip
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring
 
 from zoo.doctor.examination import Examination
-from zoo.doctor.fix import Box, Change, lost_files, mend_box, sizes_hw
+from zoo.doctor.fix import Change, lost_files, mend_box, sizes_hw
+from zoo.errors import Box
 from zoo.files import write_text
 
 

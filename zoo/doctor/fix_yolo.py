@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.doctor.examination import Examination
-from zoo.doctor.fix import Box, Change, lost_files, mend_box
+from zoo.doctor.fix import Change, lost_files, mend_box
+from zoo.errors import Box
 from zoo.files import write_text
 
 

@@ -47,6 +47,7 @@ class Facts:
 
     Attributes:
         fault: why it can't be read, or "".
+        fault_kind: of which kind that is, as in `Fault`.
         size_hw: height and width in pixels, orientation applied.
         format: by content; "" for pictures that come from no file.
         mode: in words: colour, grey, with transparency, …
@@ -64,6 +65,7 @@ class Facts:
     hash: int = 0
     spread: float = 0.0
     thumb: bytes = b""
+    fault_kind: str = ""
 
     @property
     def blank(self) -> bool:
@@ -86,7 +88,7 @@ def look(source: Path | NDArray[np.uint8]) -> Facts:
     try:
         image = images.read(source) if data is None else images.decode(data, str(source))
     except ImageError as error:
-        return Facts(fault=error.reason)
+        return Facts(fault=error.reason, fault_kind=error.kind)
     assert data is not None, "the decoder read what the file system did not give"
     return _facts(image, image_headers.parse(data).format, _mode(data))
 
@@ -145,7 +147,7 @@ def _look_at(record: Record) -> Facts:
     try:
         return look(record.source())
     except ImageError as error:  # kept encoded in a larger file
-        return Facts(fault=error.reason)
+        return Facts(fault=error.reason, fault_kind=error.kind)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -160,7 +162,7 @@ def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) 
     usual = modes.most_common(1)[0][0] if modes else ""
     for key, name, fact in zip(keys, names, facts, strict=True):
         if fact.fault:
-            yield Finding(fault_kind(fact.fault), key, fact.fault)
+            yield Finding(fact.fault_kind, key, fact.fault)
             continue
         suffix = Path(name).suffix.lower()
         if fact.format and suffix not in _SUFFIXES[fact.format]:
@@ -171,12 +173,3 @@ def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) 
             yield Finding("odd-mode", key, f"is {fact.mode}, where most of the data ({modes[usual]} pictures) is {usual}")
         if fact.blank:
             yield Finding("blank", key, "is of one colour")
-
-
-def fault_kind(reason: str) -> str:
-    """Return the kind of finding for the decoder's reason."""
-    if "does not exist" in reason:
-        return "missing-file"
-    if "cut short" in reason or "Premature end" in reason:
-        return "truncated"
-    return "huge" if "is too large" in reason else "unreadable"

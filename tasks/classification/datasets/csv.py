@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo import tabular
+from zoo.class_order import in_order
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
 from zoo.errors import Fault, Flaw
@@ -19,7 +20,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     """Read a table of pictures and their classes.
 
     Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, whichever split is chosen: sorted
-    as numbers where all of them are whole numbers, else as text.
+    as numbers where all of them are whole numbers, else as text; or in the order of a `classes.txt` beside the table.
 
     Raises:
         DataError: the table can't be read, or faults: an empty label, a path that is missing, named twice or outside the folder.
@@ -49,12 +50,13 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
         elif keeps:
             chosen.append((key, file, label))
     splits.check()
-    classes = _sorted(labels)
+    classes = in_order(sorted_labels(labels), table.parent)
     number = {name: index for index, name in enumerate(classes)}
     return finish(ref, [Record(key, file, number[label]) for key, file, label in chosen], classes, faults, on_error)
 
 
-def _sorted(labels: set[str]) -> list[str]:
+def sorted_labels(labels: set[str]) -> list[str]:
+    """Return classes as numbers where all are whole numbers, else as text."""
     numbers = all(label.isdecimal() and label.isascii() and len(label) < 19 for label in labels)
     return sorted(labels, key=lambda label: (int(label), label)) if numbers else sorted(labels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zoo.class_order import in_order
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault
@@ -13,7 +14,7 @@ from zoo.tasks.classification.datasets import SCHEMES
 
 
 def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read class folders; classes are the folder names, sorted; pictures may lie deeper.
+    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; pictures may lie deeper.
 
     Raises:
         DataError: no class folders, a class folder without pictures, or splits without `split=`.
@@ -25,12 +26,13 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
     if not folders:
         raise DataError(f"data {ref.text!r}: {base} has no class folders; expected one folder of pictures per class")
     records, faults = [], []
-    for label, folder in enumerate(folders):
+    classes = in_order([folder.name for folder in folders], root)
+    for folder in folders:
         files = picture_files(folder)
         if not files:
             faults.append(Fault(str(folder), "a class folder without pictures", kind="empty-class"))
-        records += [Record(file.relative_to(root).as_posix(), file, label) for file in files]
-    return finish(ref, records, [folder.name for folder in folders], faults, on_error)
+        records += [Record(file.relative_to(root).as_posix(), file, classes.index(folder.name)) for file in files]
+    return finish(ref, records, classes, faults, on_error)
 
 
 def _recognise(path: Path) -> str | None:

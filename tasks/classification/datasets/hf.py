@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,7 +52,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
         if name is None:
             faults.append(Fault(key, f"{label} is {value!r}; expected a class", whole=True, kind="unknown-label"))
         else:
-            records.append(Record(key, partial(_picture, encoded, index, image, f"{ref.text} {key}"), number[name]))
+            records.append(Record(key, _Encoded(encoded, index, image, f"{ref.text} {key}"), number[name]))
     return finish(ref, records, classes, faults, on_error)
 
 
@@ -167,16 +167,28 @@ def _classes(feature: Any, values: list[Any]) -> list[str]:
     return list(names) if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
 
 
-def _picture(encoded: Table, index: int, column: str, name: str) -> NDArray[np.uint8]:
-    """Decode one picture.
+@dataclass(frozen=True)
+class _Encoded:
+    """A picture of the table; called, it decodes."""
 
-    Raises:
-        ImageError: there is none, or it can't be read.
-    """
-    entry = encoded[index][column]
-    if entry is None or entry.get("bytes") is None:
-        raise ImageError(name, "has no picture in the table; save the data set with its pictures in it (embed_external_files)")
-    return images.decode(entry["bytes"], name)
+    table: Table
+    index: int
+    column: str
+    name: str
+
+    def __call__(self) -> NDArray[np.uint8]:
+        return images.decode(self.encoded(), self.name)
+
+    def encoded(self) -> bytes:
+        """Return the picture's file.
+
+        Raises:
+            ImageError: there is none.
+        """
+        entry = self.table[self.index][self.column]
+        if entry is None or entry.get("bytes") is None:
+            raise ImageError(self.name, "has no picture in the table; save the data set with its pictures in it (embed_external_files)")
+        return bytes(entry["bytes"])
 
 
 def _short(error: Exception) -> str:

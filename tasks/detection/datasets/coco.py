@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import math
 import os
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,14 @@ import numpy as np
 from zoo import images
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
-from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
 from zoo.schemes import Scheme, finish
+from zoo.tasks.detection.coco_json import annotation_of, are_four_numbers, is_number, read_lists
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
-_HUGE = 1e12  # no coordinate or area; NaN is not below it either
-_PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
+_COLUMNS = 8  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
@@ -43,9 +41,8 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     """
     root = ref.folder()
     file = _choose(ref, root)
-    with _no_collector():
-        reader = _Reader(root, file, _folders(ref, root, file), _read(ref, file))
-        records = reader.records()
+    reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file))
+    records = reader.records()
     return finish(ref, records, reader.classes, reader.faults, on_error, keep_classes)
 
 
@@ -84,45 +81,6 @@ def _choose(ref: DataRef, root: Path) -> Path:
     raise InputError(f"data {ref.text!r}: several files could be meant in {root}: {names}. Say which with ?split=… or ?json=…")
 
 
-def _read(ref: DataRef, file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the file's three lists, each entry with the keys that matter."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_without_outline)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"data {ref.text!r}: {file} can't be read as JSON ({error})") from error
-    for part, needed in _PARTS.items():
-        entries = content.get(part) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise DataError(f"data {ref.text!r}: {file} has no list {part!r}; expected COCO's images, annotations and categories")
-        identities, every = [key for key in needed if key.endswith("id")], set(needed)
-        for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry.keys() >= every:
-                missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
-                raise DataError(f"data {ref.text!r}: {file}: {part}[{number}] has no {' and no '.join(missing)}")
-            for key in identities:
-                if not isinstance(entry[key], (int, str)):
-                    raise DataError(f"data {ref.text!r}: {file}: {part}[{number}]: {key} is {entry[key]!r}; expected a whole number")
-    return content  # type: ignore[no-any-return]  # just checked
-
-
-def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
-    """Forget an object's outline while the file is read: it is most of the file, and many times as much in memory."""
-    entry.pop("segmentation", None)
-    return entry
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Switch the collector of cycles off: annotations have none, and it would walk over them again and again (twice the time)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
     if "images" in ref.options:
         folder = root / ref.options["images"]
@@ -136,13 +94,40 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
 
 
 @dataclass
+class _Boxes:
+    """One picture's boxes, in 8 bytes a number.
+
+    Attributes:
+        rows: `_COLUMNS` numbers each.
+        ids: of the annotations.
+    """
+
+    rows: array[float] = field(default_factory=lambda: array("d"))
+    ids: list[Any] = field(default_factory=list)
+
+    def target(self) -> Target:
+        """Return them as a target; the ids with it where all are whole numbers of 64 bits."""
+        columns = np.array(self.rows).reshape(-1, _COLUMNS)
+        target: Target = {
+            "boxes": columns[:, :4].astype(np.float32),
+            "labels": columns[:, 5].astype(np.int64),
+            "iscrowd": columns[:, 6].astype(np.bool_),
+            "difficult": columns[:, 7].astype(np.bool_),
+            "area": columns[:, 4].astype(np.float32),
+        }
+        if all(isinstance(identity, int) and abs(identity) < 2**63 for identity in self.ids):
+            target["ids"] = np.array(self.ids, np.int64)
+        return target
+
+
+@dataclass
 class _Reader:
     """Turns the lists of one file into records, and collects what is wrong."""
 
     root: Path
     file: Path
     folders: list[Path]
-    content: Mapping[str, list[dict[str, Any]]]
+    content: Mapping[str, list[Any]]
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -160,7 +145,7 @@ class _Reader:
         """Return one record per picture that is there."""
         pictures = dict(self._pictures())
         boxes = self._boxes(pictures)
-        return [Record(key, path, _target(boxes[image_id])) for image_id, (key, path, _) in pictures.items()]
+        return [Record(key, path, boxes.pop(image_id).target()) for image_id, (key, path, _) in pictures.items()]
 
     def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[int, int]]]]:
         """Yield the id of each picture with its key, file, height and width."""
@@ -170,7 +155,8 @@ class _Reader:
         for image in self.content["images"]:
             key = str(image["file_name"])
             if image["id"] in ids or key in keys:
-                self._fault(key, f"image id {image['id']}: the id or the file name is there twice; expected different ones", whole=True)
+                twice = Flaw("the id or the file name is there twice; expected different ones", "repeated-id")
+                self._lost(key, twice, f"image id {image['id']}")
                 continue
             ids.add(image["id"])
             keys.add(key)
@@ -181,13 +167,13 @@ class _Reader:
 
     def _locate(self, key: str) -> Path | None:
         if not safe_name(key):
-            self._fault(key, "the file name leads out of the data's folder; expected a path inside it", whole=True)
+            self._lost(key, Flaw("the file name leads out of the data's folder; expected a path inside it"))
             return None
         for folder in self.folders:
             if os.path.isfile(folder / key):  # unlike Path.is_file, false for a name that is too long
                 return folder / key
         looked = ", ".join(folder.relative_to(self.root).as_posix() for folder in self.folders if folder.is_relative_to(self.root))
-        self._fault(key, f"the picture is missing; looked for it in: {looked or self.folders[0]}", whole=True)
+        self._lost(key, Flaw(f"the picture is missing; looked for it in: {looked or self.folders[0]}", "no-picture"))
         return None
 
     def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
@@ -197,77 +183,60 @@ class _Reader:
         try:
             return images.size(path)
         except ImageError as error:
-            self._fault(key, error.reason, whole=True)
+            self._lost(key, Flaw(error.reason, error.kind))
             return None
 
-    def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[int, int]]]) -> dict[Any, list[tuple[Any, ...]]]:
-        """Return (box, label, iscrowd, area, id) per picture."""
-        boxes: dict[Any, list[tuple[Any, ...]]] = {image_id: [] for image_id in self.listed}
+    def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[int, int]]]) -> dict[Any, _Boxes]:
+        """Return every picture's boxes."""
+        boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
         ids: set[Any] = set()
-        sizes_hw = {image_id: size_hw for image_id, (_, _, size_hw) in pictures.items()}
         annotations = self.content["annotations"]
-        for number, annotation in enumerate(annotations):
-            annotations[number] = {}  # each is let go as soon as its row is made: half a million are 250 MiB
-            image_id = annotation["image_id"]
+        for number, entry in enumerate(annotations):
+            annotations[number] = None  # each is let go as soon as it is taken
+            annotation = annotation_of(entry)
+            image_id, place = annotation["image_id"], _place(annotation, number)
             if image_id not in boxes:
-                self._fault(self.name, f"{_named(annotation, number)} is for image_id {image_id}, which is not in images", own=True)
+                stray = Flaw(f" is for image_id {image_id}, which is not in images", "no-picture")
+                self.faults.append(stray.at(self.name, place, before=place))
                 continue
-            row = self._row(number, annotation, ids, sizes_hw.get(image_id, (math.inf, math.inf)))
-            if isinstance(row, str):
-                self._fault(self.listed[image_id], f"{_named(annotation, number)}: {row}")
+            size_hw = pictures[image_id][2] if image_id in pictures else (math.inf, math.inf)
+            try:
+                boxes[image_id].rows.extend(self._row(annotation, ids, size_hw))
+            except Flaw as flaw:
+                self.faults.append(flaw.at(self.listed[image_id], place, before=f"{self.name}: {place}: "))
             else:
-                boxes[image_id].append(row)
+                boxes[image_id].ids.append(annotation.get("id", number))
         return boxes
 
-    def _row(self, number: int, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[Any, ...] | str:
-        """Return box, label, iscrowd, area and id of an annotation, or what is wrong with it."""
+    def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
+        """Return the `_COLUMNS` of an annotation.
+
+        Raises:
+            Flaw: what is wrong with it.
+        """
         identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
         if isinstance(identity, (list, dict)) or identity in ids:
-            return f"the id {identity!r} is there twice; expected different numbers"
+            raise Flaw(f"the id {identity!r} is there twice; expected different numbers", "repeated-id")
         if identity is not None:
             ids.add(identity)
         if category not in self.label:
-            return f"category_id is {category!r}; there is no such category"
-        if not isinstance(box, list) or not _are_four_numbers(box):
-            return f"bbox is {box!r}; expected four finite numbers: x, y, width, height"
+            raise Flaw(f"category_id is {category!r}; there is no such category", "unknown-label")
+        if not are_four_numbers(box):
+            raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
         checked = checked_box((box[0], box[1], box[0] + box[2], box[1] + box[3]), size_hw)
-        if isinstance(checked, str):
-            return checked
         crowd, area = annotation.get("iscrowd", 0), annotation.get("area", box[2] * box[3])
-        if not _is_number(area) or area < 0 or crowd not in (0, 1):
-            return f"area is {area!r} and iscrowd {crowd!r}; expected square pixels, and 0 or 1"
-        return checked, self.label[category], bool(crowd), float(area), annotation.get("id", number)
+        if not is_number(area) or area < 0 or crowd not in (0, 1):
+            raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected square pixels, and 0 or 1")
+        return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True)
 
-    def _fault(self, key: str, reason: str, whole: bool = False, own: bool = False) -> None:
-        self.faults.append(Fault(key, reason if own else f"{self.name}: {reason}", whole))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
+    def _lost(self, key: str, flaw: Flaw, place: str = "") -> None:
+        """Note what costs a whole picture."""
+        before = f"{self.name}: {place}: " if place else f"{self.name}: "
+        self.faults.append(flaw.at(key, place, before=before, whole=True))
 
 
-def _are_four_numbers(values: list[Any]) -> bool:
-    if len(values) != 4 or not {int, float}.issuperset(map(type, values)):
-        return False
-    x, y, width, height = values
-    return bool(-_HUGE < x < _HUGE and -_HUGE < y < _HUGE and -_HUGE < width < _HUGE and -_HUGE < height < _HUGE)
-
-
-def _named(annotation: Mapping[str, Any], number: int) -> str:
+def _place(annotation: Mapping[str, Any], number: int) -> str:
     return f"annotation id {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
-
-
-def _target(rows: list[tuple[Any, ...]]) -> Target:
-    boxes, labels, crowds, areas, ids = zip(*rows, strict=True) if rows else ((), (), (), (), ())
-    target: Target = {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "labels": np.array(labels, np.int64),
-        "iscrowd": np.array(crowds, np.bool_),
-        "area": np.array(areas, np.float32),
-    }
-    if all(isinstance(identity, int) and abs(identity) < 2**63 for identity in ids):
-        target["ids"] = np.array(ids, np.int64)
-    return target
 
 
 SCHEMES.add("coco", Scheme("coco", open_coco, recognise, options=("json", "images")))

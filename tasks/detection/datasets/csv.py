@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from zoo import images, tabular
+from zoo.class_order import in_order
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
-from zoo.errors import Fault, ImageError
+from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.picture_root import PictureRoot
 from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
+from zoo.tasks.detection.targets import Target, as_target, checked_box, keep_classes
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("path", *_SIDES, "label")
-
-_Box = tuple[float, float, float, float]
+_MARKS = ("iscrowd", "difficult", "area")
 
 
 @dataclass
@@ -30,20 +35,23 @@ class _Picture:
         place: the first row that names it.
         chosen: whether it is of the split that was asked for.
         boxes: xyxy in pixels, with their class names.
+        marks: iscrowd, difficult and area of each.
     """
 
     file: Path
     size_hw: tuple[int, int]
     place: str
     chosen: bool
-    boxes: list[tuple[_Box, str]] = field(default_factory=list)
+    boxes: list[tuple[Box, str]] = field(default_factory=list)
+    marks: list[tuple[bool, bool, float]] = field(default_factory=list)
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     """Read a table of boxes, xyxy in pixels of the upright picture; a row with a path alone is a picture without objects.
 
-    Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, sorted. Pictures stand in the order
-    in which they first appear.
+    Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, sorted, or in the order of a
+    `classes.txt` beside it. Pictures stand in the order in which they first appear. The optional columns iscrowd, difficult (0 or 1)
+    and area (square pixels; by default the box's) mean what they do in COCO and VOC.
 
     Raises:
         DataError: the table can't be read, or faults: a path that is missing or leaves the folder, a wrong box, an empty label.
@@ -54,29 +62,25 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     splits = tabular.SplitFilter(ref)
     faults: list[Fault] = []
     pictures: dict[str, _Picture] = {}
-    for row in tabular.rows(table, _COLUMNS, ("split",), faults):
+    for row in tabular.rows(table, _COLUMNS, ("split", *_MARKS), faults):
         try:
             picture = _picture(row, root, splits.keeps(row), pictures)
-        except ValueError as error:
-            faults.append(Fault(row.place, str(error), whole=True))
+        except Flaw as flaw:
+            faults.append(row.fault(flaw, whole=True))
             continue
-        box = _box(row, picture)
-        if isinstance(box, str):
-            faults.append(Fault(row.place, box))
-        elif box is not None:
+        try:
+            box = _box(row, picture)
+            marks = None if box is None else _marks(row, box)
+        except Flaw as flaw:
+            faults.append(row.fault(flaw))
+            continue
+        if box is not None and marks is not None:
             picture.boxes.append((box, row.values["label"]))
+            picture.marks.append(marks)
     splits.check()
-    classes = sorted({label for picture in pictures.values() for _, label in picture.boxes})
+    classes = in_order(sorted({label for picture in pictures.values() for _, label in picture.boxes}), table.parent)
     number = {name: index for index, name in enumerate(classes)}
-    records = [
-        Record(
-            key,
-            picture.file,
-            as_target({"boxes": [box for box, _ in picture.boxes], "labels": [number[label] for _, label in picture.boxes]}, key),
-        )
-        for key, picture in pictures.items()
-        if picture.chosen
-    ]
+    records = [Record(key, picture.file, _target(picture, number, key)) for key, picture in pictures.items() if picture.chosen]
     return finish(ref, records, classes, faults, on_error, keep_classes)
 
 
@@ -84,7 +88,7 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
     """Return the picture that a row is about.
 
     Raises:
-        ValueError: it can't be found or read, or its rows stand in several splits.
+        Flaw: it can't be found or read, or its rows stand in several splits.
     """
     key = row.values["path"]
     if key not in pictures:  # its plain form needs no second look at the disk
@@ -93,24 +97,55 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
         try:
             pictures[key] = _Picture(file, images.size(file), row.place, chosen)
         except ImageError as error:
-            raise ValueError(f"{key} {error.reason}") from None
+            raise Flaw(f"{key} {error.reason}", error.kind) from None
     if pictures[key].chosen != chosen:
-        raise ValueError(f"{key!r} is in another split at {pictures[key].place}")
+        raise Flaw(f"{key!r} is in another split at {pictures[key].place}", "leak")
     return pictures[key]
 
 
-def _box(row: tabular.Row, picture: _Picture) -> _Box | str | None:
-    """Return a row's box, what is wrong with it, or None where it has none."""
+def _box(row: tabular.Row, picture: _Picture) -> Box | None:
+    """Return a row's box, or None where it has none.
+
+    Raises:
+        Flaw: the box or its label is wrong.
+    """
     given = [row.values[side] for side in _SIDES]
     if not any(given) and not row.values["label"]:
         return None
     try:
-        box = checked_box(given, picture.size_hw)
+        sides = [float(side) for side in given]
     except ValueError:
-        return f"{', '.join(_SIDES)} are {', '.join(map(repr, given))}; expected four numbers, or none and no label"
+        numbers = ", ".join(map(repr, given))
+        raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or none and no label") from None
+    box = checked_box(sides, picture.size_hw)
     if not row.values["label"]:
-        return "the label is empty; expected the class of the box"
+        raise Flaw("the label is empty; expected the class of the box", "unknown-label")
     return box
+
+
+def _marks(row: tabular.Row, box: Box) -> tuple[bool, bool, float]:
+    """Return iscrowd, difficult and area of a row, from the optional columns of these names.
+
+    Raises:
+        Flaw: neither 0 nor 1, or no area.
+    """
+    crowd, difficult, area = (row.values.get(name, "") for name in _MARKS)
+    if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
+        raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
+    try:
+        given = float(area) if area else None
+    except ValueError:
+        given = math.nan
+    if given is not None and not 0 <= given < math.inf:
+        raise Flaw(f"area is {area!r}; expected square pixels")
+    left, top, right, bottom = (np.float32(side) for side in box)
+    return crowd == "1", difficult == "1", float((right - left) * (bottom - top)) if given is None else given
+
+
+def _target(picture: _Picture, number: Mapping[str, int], key: str) -> Target:
+    values: dict[str, Any] = {"boxes": [box for box, _ in picture.boxes], "labels": [number[label] for _, label in picture.boxes]}
+    values |= {name: [mark[place] for mark in picture.marks] for place, name in enumerate(_MARKS)}
+    return as_target(values, key)
 
 
 def _recognise(file: Path) -> str | None:

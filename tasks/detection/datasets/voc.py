@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from zoo import images
+from zoo.class_order import in_order
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
-from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
 from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
@@ -30,8 +32,9 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     """Read VOC annotations; `split=` names a list in ImageSets/Main, without it every annotation is taken.
 
     Boxes are taken as they are written, in pixels: no 1 is taken off, though PASCAL's own files count pixels from 1. Classes are all
-    names in the Annotations folder, sorted, so that every split counts them alike. Objects marked difficult are kept as such:
-    training leaves them out, evaluation counts them neither way. The key is the picture's path in the folder.
+    names in the Annotations folder, sorted, so that every split counts them alike, or in the order of a `classes.txt`. Objects marked
+    difficult are kept as such: training leaves them out, evaluation counts them neither way. The key is the picture's path in the folder.
+    The elements `iscrowd` and `area`, which VOC doesn't know, mean what they do in COCO.
 
     Raises:
         DataError: no Annotations folder, or faults.
@@ -78,7 +81,7 @@ class _Reader:
         """Parse every file: the classes of a part are those of the whole."""
         self.trees = {stem: tree for stem, file in self.files.items() if (tree := self._parse(file)) is not None}
         names = (_text(entry, "name") for tree in self.trees.values() for entry in tree.iter("object"))
-        self.classes = tuple(sorted({name for name in names if name}))
+        self.classes = in_order(sorted({name for name in names if name}), self.root)
         self.label = {name: index for index, name in enumerate(self.classes)}
 
     @property
@@ -91,11 +94,11 @@ class _Reader:
         records: dict[str, Record] = {}
         for stem in stems:
             if stem not in self.files:
-                self._fault(f"{stem}.xml", "is named by the split, and missing from Annotations", whole=True)
+                self._fault(f"{stem}.xml", "is named by the split, and missing from Annotations", "no-annotation")
             elif stem in self.trees:
                 record = self._record(stem, self.trees[stem])
                 if record is not None and record.key in records:
-                    self._fault(f"{stem}.xml", f"names the picture {record.key}, which another annotation has", whole=True)
+                    self._fault(f"{stem}.xml", f"names the picture {record.key}, which another annotation has", "repeated-id")
                 elif record is not None:
                     records[record.key] = record
         return list(records.values())
@@ -104,7 +107,7 @@ class _Reader:
         try:
             tree: Element = fromstring(file.read_bytes())
         except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
-            self._fault(file.name, f"can't be read as XML ({str(error) or type(error).__name__})", whole=True)
+            self._fault(file.name, f"can't be read as XML ({str(error) or type(error).__name__})", "annotation")
             return None
         return tree
 
@@ -115,34 +118,37 @@ class _Reader:
         try:
             size_hw = _size(tree) or images.size(path)
         except ImageError as error:
-            self._fault(f"{stem}.xml", f"its picture {path.name} {error.reason}", whole=True)
+            self._fault(f"{stem}.xml", f"its picture {path.name} {error.reason}", error.kind)
             return None
         return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))))
 
     def _locate(self, stem: str, name: str) -> Path | None:
         """Return the picture's file; some tools write its name without the ending."""
         if not safe_name(name):
-            self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", whole=True)
+            self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", "annotation")
             return None
         folder = self.root / "JPEGImages"
         for candidate in (name, *(name + suffix for suffix in images.SUFFIXES)):
             if os.path.isfile(folder / candidate):  # unlike Path.is_file, false for a name that is too long
                 return folder / candidate
-        self._fault(f"{stem}.xml", f"its picture JPEGImages/{name} is missing", whole=True)
+        self._fault(f"{stem}.xml", f"its picture JPEGImages/{name} is missing", "no-picture")
         return None
 
     def _objects(self, stem: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
-        """Yield box, label and difficult of every object that is right."""
+        """Yield box, label, difficult, iscrowd and area of every object that is right."""
         for number, entry in enumerate(tree.iter("object"), start=1):
             name = _text(entry, "name")
-            box = _box(entry, size_hw) if name else "it has no name"
-            if isinstance(box, str):
-                self._fault(f"{stem}.xml", f"object {number} ({name or '?'}): {box}")
+            try:
+                box, area = _box(entry, name, size_hw), _area(entry)
+            except Flaw as flaw:
+                place = f"object {number}"
+                self.faults.append(flaw.at(f"Annotations/{stem}.xml", place, before=f"{place} ({name or '?'}): "))
             else:
-                yield box, self.label[name], _text(entry, "difficult") == "1"
+                yield box, self.label[name], _text(entry, "difficult") == "1", _text(entry, "iscrowd") == "1", area
 
-    def _fault(self, name: str, reason: str, whole: bool = False) -> None:
-        self.faults.append(Fault(f"Annotations/{name}", reason, whole))
+    def _fault(self, name: str, reason: str, kind: str) -> None:
+        """Note what costs a whole sample."""
+        self.faults.append(Fault(f"Annotations/{name}", reason, whole=True, kind=kind))
 
 
 def _text(element: Element, path: str) -> str:
@@ -157,23 +163,41 @@ def _size(tree: Element) -> tuple[int, int] | None:
     return None
 
 
-def _box(entry: Element, size_hw: tuple[int, int]) -> tuple[float, float, float, float] | str:
+def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
+    if not name:
+        raise Flaw("it has no name", "unknown-label")
     texts = [_text(entry, f"bndbox/{side}") for side in _SIDES]
     try:
         sides = [float(text) for text in texts]
     except ValueError:
-        return f"bndbox is {', '.join(f'{side}={text!r}' for side, text in zip(_SIDES, texts, strict=True))}; expected four numbers"
+        shown = ", ".join(f"{side}={text!r}" for side, text in zip(_SIDES, texts, strict=True))
+        raise Flaw(f"bndbox is {shown}; expected four numbers") from None
     return checked_box(sides, size_hw)
+
+
+def _area(entry: Element) -> float | None:
+    """Return the area where the file has one: VOC's own don't, `zoo data convert` writes a mask's."""
+    text = _text(entry, "area")
+    if not text:
+        return None
+    try:
+        area = float(text)
+    except ValueError:
+        area = math.nan
+    if not 0 <= area < math.inf:
+        raise Flaw(f"its area is {text!r}; expected square pixels")
+    return area
 
 
 def _target(rows: list[tuple[Any, ...]]) -> Target:
     boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
+    plain = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return {
         "boxes": boxes,
         "labels": np.array([row[1] for row in rows], np.int64),
-        "iscrowd": np.zeros(len(rows), np.bool_),
+        "iscrowd": np.array([row[3] for row in rows], np.bool_),
         "difficult": np.array([row[2] for row in rows], np.bool_),
-        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+        "area": np.where([row[4] is None for row in rows], plain, [row[4] or 0 for row in rows]).astype(np.float32),
     }
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from zoo import images
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
-from zoo.errors import DataError, Fault, ImageError
+from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.picture_root import PictureRoot
 from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
 from zoo.tasks.detection.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
+from zoo.tasks.detection.yolo_lines import corners
 
-_Box = tuple[float, float, float, float]
+_PIXELS = 4.0  # a box that merely sticks out has its centre and size well below; numbers above are pixels
 
 
 def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
@@ -38,7 +39,7 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
         try:
             size_hw = images.size(file)
         except ImageError as error:
-            faults.append(Fault(key, error.reason, whole=True))
+            faults.append(Fault(key, error.reason, whole=True, kind=error.kind))
             continue
         boxes, labels = _objects(layout.root, label_key(key), size_hw, len(names), faults)
         records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key)))
@@ -56,47 +57,60 @@ def _numbered(labels: Path) -> tuple[str, ...]:
     return tuple(str(index) for index in range(highest + 1))
 
 
-def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[_Box], list[int]]:
+def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[Box], list[int]]:
     """Return the boxes, xyxy in pixels, and labels of one picture."""
-    boxes: list[_Box] = []
+    boxes: list[Box] = []
     labels: list[int] = []
     if not os.path.lexists(root.folder / key):
         return boxes, labels
     try:
         lines = root.find(key)[1].read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:  # outside the folder, unreadable, or no text
-        faults.append(Fault(key, f"the labels can't be read: {error}"))
+        faults.append(Fault(key, f"the labels can't be read: {error}", kind="annotation"))
         return boxes, labels
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        found = _object(line.split(), size_hw, classes)
-        if isinstance(found, str):
-            faults.append(Fault(f"{key} line {number}", found))
+        try:
+            box, label = _object(line.split(), size_hw, classes)
+        except Flaw as flaw:
+            faults.append(flaw.at(f"{key} line {number}", f"line {number}"))
         else:
-            boxes.append(found[0])
-            labels.append(found[1])
+            boxes.append(box)
+            labels.append(label)
     return boxes, labels
 
 
-def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[_Box, int] | str:
-    """Return box and label of one line, or what is wrong with it."""
+def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[Box, int]:
+    """Return box and label of one line.
+
+    Raises:
+        Flaw: it is no class and four fractions, or the box is wrong.
+    """
     if len(values) != 5:
         polygon = len(values) > 6 and len(values) % 2
         hint = ". It looks like a polygon of a segmentation; this format takes boxes" if polygon else ""
-        return f"has {len(values)} values; expected class cx cy w h{hint}"
+        raise Flaw(f"has {len(values)} values; expected class cx cy w h{hint}")
     try:
         label, cx, cy, width, height = (float(value) for value in values)
     except ValueError:
-        return f"is {' '.join(values)[:60]!r}; expected five numbers, class cx cy w h"
+        raise Flaw(f"is {' '.join(values)[:60]!r}; expected five numbers, class cx cy w h") from None
     if not label.is_integer() or not 0 <= label < classes:
-        return f"the class is {values[0][:20]}; expected a whole number from 0 to {classes - 1}"
-    if not all(math.isfinite(value) and 0 <= value <= 1 for value in (cx, cy, width, height)):
-        return f"cx cy w h are {' '.join(values[1:])[:60]}; expected fractions of the picture, from 0 to 1"
-    high, wide = size_hw
-    box = ((cx - width / 2) * wide, (cy - height / 2) * high, (cx + width / 2) * wide, (cy + height / 2) * high)
-    checked = checked_box(box, size_hw)
-    return checked if isinstance(checked, str) else (checked, int(label))
+        raise Flaw(f"the class is {values[0][:20]}; expected a whole number from 0 to {classes - 1}", "unknown-label")
+    box = corners((cx, cy, width, height), size_hw)
+    if not all(0 <= value <= 1 for value in (cx, cy, width, height)):
+        raise _no_fractions((cx, cy, width, height), box, " ".join(values[1:])[:60])
+    return checked_box(box, size_hw), int(label)
+
+
+def _no_fractions(fractions: Box, box: Box, shown: str) -> Flaw:
+    """Return what is wrong with numbers that are not all from 0 to 1."""
+    reason = f"cx cy w h are {shown}; expected fractions of the picture, from 0 to 1"
+    if not all(map(math.isfinite, fractions)):
+        return Flaw(reason)
+    if max(map(abs, fractions)) > _PIXELS:
+        return Flaw(reason, "box-normalised")
+    return Flaw(reason, "box-outside", box)
 
 
 def _recognise(folder: Path) -> str | None:

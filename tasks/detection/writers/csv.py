@@ -1,0 +1,60 @@
+"""Write `csv:` – annotations.csv, a box per row, beside the pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zoo.class_order import write_order
+from zoo.conversion.content import Content, Writer
+from zoo.files import write_text
+from zoo.tasks.detection.targets import as_target
+from zoo.tasks.detection.writers import WRITERS
+from zoo.tasks.detection.writers.losses import own_area
+
+FILE = "annotations.csv"
+_COLUMNS = ("path", "xmin", "ymin", "xmax", "ymax", "label")
+_MARKS = ("iscrowd", "difficult", "area")
+
+
+def write_csv(content: Content, out: Path) -> None:
+    """Write the table; the columns iscrowd, difficult and area are there where a box needs them."""
+    marks = [mark for mark in _MARKS if any(_has(mark, as_target(picture.record.target, picture.name)) for picture in content.pictures)]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_COLUMNS, *(["split"] if content.splits else []), *marks])
+    used: set[str] = set()
+    for picture in content.pictures:
+        content.put(picture, out / picture.name)
+        for split in picture.splits or ("",):
+            for row in _rows(as_target(picture.record.target, picture.name), content.classes, marks):
+                used.update(row[4:5])
+                table.writerow([picture.name, *row[:5], *([split] if content.splits else []), *row[5:]])
+    write_text(out / FILE, text.getvalue())
+    write_order(content.classes, sorted(used - {""}), out)
+
+
+def _has(mark: str, target: Any) -> bool:
+    return not own_area(target) if mark == "area" else bool(target[mark].any())
+
+
+def _rows(target: Any, classes: tuple[str, ...], marks: list[str]) -> Iterator[list[str]]:
+    """Yield corners, label and marks of every box; a picture without boxes has one row without anything."""
+    if not len(target["boxes"]):
+        yield [""] * (5 + len(marks))
+    for place, box in enumerate(target["boxes"].tolist()):
+        values = [repr(float(target[mark][place])) if mark == "area" else str(int(target[mark][place])) for mark in marks]
+        yield [*map(repr, box), classes[target["labels"][place]], *values]
+
+
+def _losses(content: Content) -> list[str]:
+    several = [picture for picture in content.pictures if len(picture.splits) > 1]
+    lost = [f"{picture.name} lies in several splits: {', '.join(picture.splits)}" for picture in several]
+    strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]
+    return lost + [f"names with spaces at their ends: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
+
+
+WRITERS.add("csv", Writer(write_csv, _losses, path=FILE))

@@ -1,0 +1,85 @@
+"""Write `voc:` – Annotations, JPEGImages and ImageSets/Main."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from zoo.class_order import write_order
+from zoo.conversion.content import Content, Picture, Writer
+from zoo.files import write_text
+from zoo.images import size
+from zoo.tasks.detection.targets import Target, as_target
+from zoo.tasks.detection.writers import WRITERS
+from zoo.tasks.detection.writers.losses import own_area
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def write_voc(content: Content, out: Path) -> None:
+    """Write one XML file per picture, and a list per split.
+
+    Boxes are written in pixels as they are, with the digits they have. Crowds, and areas other than the box's, stand in elements that
+    VOC doesn't know and its readers pass over.
+    """
+    names = _file_names(content.pictures)
+    (out / "Annotations").mkdir()
+    used: set[str] = set()
+    for picture, name in zip(content.pictures, names, strict=True):
+        content.put(picture, out / "JPEGImages" / picture.name)
+        target = as_target(picture.record.target, picture.name)
+        used.update(content.classes[label] for label in target["labels"])
+        text = tostring(_tree(picture.name, target, content.classes, size(out / "JPEGImages" / picture.name)), encoding="unicode")
+        write_text(out / "Annotations" / f"{name}.xml", text + "\n")
+    if content.splits:
+        (out / "ImageSets" / "Main").mkdir(parents=True)
+    for split in content.splits:
+        listed = [name for picture, name in zip(content.pictures, names, strict=True) if split in picture.splits]
+        write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in listed))
+    write_order(content.classes, sorted(used), out)
+
+
+def _file_names(pictures: Sequence[Picture]) -> list[str]:
+    """Return a name for each annotation file: the lists end a name at a space, and the files lie in one folder."""
+    taken: set[str] = set()
+    names = []
+    for picture in pictures:
+        plain = base = re.sub(r"\s|/", "_", str(PurePosixPath(picture.name).with_suffix("")))
+        number = 1
+        while plain.casefold() in taken:
+            number += 1
+            plain = f"{base}_{number}"
+        taken.add(plain.casefold())
+        names.append(plain)
+    return names
+
+
+def _tree(name: str, target: Target, classes: Sequence[str], size_hw: tuple[int, int]) -> Element:
+    root = Element("annotation")
+    SubElement(root, "filename").text = name
+    about = SubElement(root, "size")
+    for part, value in (("width", size_hw[1]), ("height", size_hw[0]), ("depth", 3)):
+        SubElement(about, part).text = str(value)
+    for place, box in enumerate(target["boxes"].tolist()):
+        entry = SubElement(root, "object")
+        SubElement(entry, "name").text = classes[target["labels"][place]]
+        SubElement(entry, "difficult").text = str(int(target["difficult"][place]))
+        if target["iscrowd"][place]:
+            SubElement(entry, "iscrowd").text = "1"
+        if not own_area(target):
+            SubElement(entry, "area").text = repr(float(target["area"][place]))
+        corners = SubElement(entry, "bndbox")
+        for side, value in zip(_SIDES, box, strict=True):
+            SubElement(corners, side).text = f"{value:.0f}" if value.is_integer() else repr(value)
+    indent(root)
+    return root
+
+
+def _losses(content: Content) -> list[str]:
+    strange = [name for name in content.classes if name != name.strip()]
+    return [f"class names with spaces at their ends: {', '.join(map(repr, strange))}"] if strange else []
+
+
+WRITERS.add("voc", Writer(write_voc, _losses))

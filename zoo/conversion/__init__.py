@@ -1,0 +1,1 @@
+"""Data sets from one format into another: `zoo data convert`."""
