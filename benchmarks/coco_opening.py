@@ -1,7 +1,7 @@
 """How long a large COCO annotation file takes to open, and in how much memory: `python -m zoo.benchmarks.coco_opening`.
 
 5,000 pictures and 500,000 boxes, written beforehand. A process of its own opens them, so that its peak memory belongs to nothing
-else; loading the libraries is neither timed nor counted.
+else. Loading the libraries is not timed; the memory that is promised is the whole process's, with the libraries.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Opening:
     @property
     def met(self) -> bool:
         """Whether time and memory are within what is promised."""
-        return self.seconds < MAX_SECONDS and self.added_mib < MAX_MIB
+        return self.seconds < MAX_SECONDS and self.peak_mib < MAX_MIB
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         Console(highlight=False).print(
             f"{opening.pictures} pictures and {opening.boxes} boxes: {opening.seconds:.1f} s (promised: under {MAX_SECONDS:.0f}), "
-            f"{opening.added_mib:.0f} MiB (under {MAX_MIB:.0f}; {opening.peak_mib:.0f} with the libraries): "
+            f"{opening.peak_mib:.0f} MiB (under {MAX_MIB:.0f}), of which opening took {opening.added_mib:.0f} and the libraries the rest: "
             f"{'met' if opening.met else 'not met'}",
             soft_wrap=True,
         )

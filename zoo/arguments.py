@@ -177,6 +177,35 @@ class DataConvertFlags:
 
 
 @dataclass(frozen=True)
+class DataSplitFlags:
+    """Divide a data set into parts, every class alike. Groups, and people, are never parted; the same seed gives the same parts."""
+
+    data: tyro.conf.Positional[str]
+    """scheme:path, or a path; of data with splits say which, with ?split=."""
+    out: tyro.conf.Positional[str]
+    """The new data: a folder, new or empty, or scheme:FOLDER for another format."""
+    parts: str = "train=0.8,val=0.2"
+    """Names and shares."""
+    groups: str = "none"
+    """What stays together: none, near (nearly the same pictures), folder, regex:PATTERN (keys whose first group agrees), or a CSV file
+    with the columns path and group."""
+    seed: int = 0
+    """Another seed, another split."""
+    task: str | None = None
+    """Whose data it is; by default the task that has the scheme, classification before the others."""
+    pictures: Literal["link", "copy"] = "link"
+    """Hard links to the old pictures, or copies; where links can't be made, copies."""
+    lossy: bool = False
+    """Go on where the format can't hold everything."""
+    skip_bad: bool = False
+    """Leave out what is faulty, and say what."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 

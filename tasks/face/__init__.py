@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
@@ -27,6 +28,7 @@ from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import PairedDataset
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.writers import WRITERS
 
 
 @TASKS.register("face")
@@ -40,6 +42,7 @@ class FaceTask(Task):
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
+    writers: ClassVar[Registry[Writer] | None] = WRITERS
 
     def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
         """Scale both sides to the image size (a face crop is all that counts), with the trunk's own mean and deviation."""

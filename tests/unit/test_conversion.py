@@ -205,7 +205,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputError, match=words):
             convert(source, target, DETECTION)
-    with pytest.raises(InputError, match="the task face has no formats that can be written"):
+    with pytest.raises(InputError, match="format that the task face can write: 'coco'"):
         convert(source, f"coco:{tmp_path / 'out'}", get_task("face"))
     assert (tmp_path / "full" / "letter.txt").read_text() == "mine"
 

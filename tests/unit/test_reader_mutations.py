@@ -1,13 +1,17 @@
-"""Annotation files with random damage: every reader answers with its own errors, and soon."""
+"""Annotation files with random damage: every reader answers with its own errors, soon, and in bounded memory."""
 
 from __future__ import annotations
 
 import gc
 import json
+import os
 import pickle
 import random
+import resource
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from zoo.task import get_task
 
 _QUICK, _MANY = 300, 10_000
 _LIMIT_S = 1.0
+_LIMIT_MIB = 64.0  # above what the process held after opening the sound file; over all damaged ones together, so that leaks count too
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,33 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed[: rng.randrange(len(changed) + 1)] if rng.random() < 0.05 else changed)
 
 
+def reset_peak_mib() -> float:
+    """Forget the most memory that the process has held resident so far, where the system can, and return what the peak is then."""
+    with suppress(OSError):  # Linux alone has it
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak_mib()
+
+
+def peak_mib() -> float:
+    """Return the most memory that the process has held resident: Python's and the libraries' alike, which tracemalloc would not see."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
+def test_the_peak_is_seen_and_forgotten() -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the system can't reset a process's peak memory")
+    before = reset_peak_mib()
+    held = bytearray(os.urandom(1)) * (100 * 2**20)
+    assert 90 < peak_mib() - before < 200
+    del held
+    assert reset_peak_mib() < before + 50
+
+
 def check(name: str, folder: Path, count: int) -> None:
     """Open a data set with its file damaged in `count` ways."""
     case = CASES[name]
@@ -161,6 +193,7 @@ def check(name: str, folder: Path, count: int) -> None:
     whole, rng, refused = file.read_bytes(), random.Random(name), 0
     kinds: set[str] = set()
     gc.collect()
+    before = reset_peak_mib()
     for attempt in range(count):
         damaged = damage(whole, rng)
         file.unlink()  # not overwritten: the last one may still be mapped into memory
@@ -178,6 +211,8 @@ def check(name: str, folder: Path, count: int) -> None:
         assert time.process_time() - start < _LIMIT_S, f"damage {attempt} of {name} took too long: {damaged!r}"
     assert 0 < refused < count  # neither everything nor nothing is let through
     assert kinds <= set(KINDS)
+    print("GROW", name, peak_mib() - before)
+    assert peak_mib() - before < _LIMIT_MIB
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -25,6 +25,10 @@ class Picture:
     splits: tuple[str, ...] = ()
 
 
+def _nowhere(picture: Picture, path: Path) -> None:
+    raise AssertionError("content is given a place for its pictures before it is written")
+
+
 @dataclass(frozen=True)
 class Content:
     """A data set, free of its format.
@@ -39,7 +43,7 @@ class Content:
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     pictures: tuple[Picture, ...]
-    put: Callable[[Picture, Path], None]
+    put: Callable[[Picture, Path], None] = _nowhere
 
     def of_split(self, split: str) -> tuple[Picture, ...]:
         """Return the pictures of a split; all where the name is empty."""

@@ -87,9 +87,7 @@ def convert(
         DataError: faults in the old data.
     """
     progress = progress or Progress(enabled=False)
-    ref = DataRef.parse(target)
-    writer = _writer(ref, task)
-    out = Path(ref.path).expanduser()
+    _writer(DataRef.parse(target), task)
     opened = open_all(source, task, progress.say)
     if opened.faults and not skip_bad:
         raise DataError(
@@ -97,21 +95,60 @@ def convert(
             opened.faults,
             "Mend them, or leave them out with --skip-bad.",
         )
-    transfer = _Transfer(pictures)
-    content = gather(opened, transfer)
+    content = gather(opened)
+    data, written = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    return Converted(data, len(content.pictures), content.classes, written.losses, tuple(opened.faults), written.linked)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_content` did.
+
+    Attributes:
+        losses: what the format can't hold, and was left behind on request.
+        linked: pictures that are hard links to the old ones.
+    """
+
+    losses: tuple[str, ...]
+    linked: int
+
+
+def write_content(
+    content: Content, target: str, task: Task, *, source: str, pictures: Pictures, lossy: bool, progress: Progress
+) -> tuple[tuple[str, ...], Written]:
+    """Write content as a data set; nothing is there until all of it is.
+
+    Args:
+        content: what to write.
+        target: `scheme:folder`.
+        task: whose formats these are.
+        source: the old data's name, for messages.
+        pictures: see `convert`.
+        lossy: see `convert`.
+        progress: where the bar is drawn.
+
+    Returns:
+        Dataset strings that open it, one for each split.
+
+    Raises:
+        InputError: as `convert`.
+    """
+    ref = DataRef.parse(target)
+    writer = _writer(ref, task)
+    out = Path(ref.path).expanduser()
     losses = tuple(writer.losses(content))
     if losses and not lossy:
         told = "\n  ".join(losses)
         raise InputError(f"{ref.scheme}: can't hold all of {source!r}:\n  {told}\n--lossy goes on without it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; choose a new folder, nothing in it will be overwritten")
+    transfer = _Transfer(pictures, progress.advance)
+    progress.begin("writing", len(content.pictures))
     with draft_folder(out, _MARKER) as draft:
-        progress.begin("writing", len(content.pictures))
-        transfer.done = progress.advance
-        writer.write(content, draft)
+        writer.write(replace(content, put=transfer.put), draft)
     opens = f"{ref.scheme}:{out / writer.path if writer.path else out}"
     data = tuple(f"{opens}?split={split}" for split in content.splits) or (opens,)
-    return Converted(data, len(content.pictures), content.classes, losses, tuple(opened.faults), transfer.linked)
+    return data, Written(losses, transfer.linked)
 
 
 def _writer(ref: DataRef, task: Task) -> Writer:
@@ -127,13 +164,12 @@ def _writer(ref: DataRef, task: Task) -> Writer:
     return writers[ref.scheme]
 
 
-def gather(opened: Opened, transfer: _Transfer | None = None) -> Content:
+def gather(opened: Opened) -> Content:
     """Bring data that was opened in any format into one form.
 
     Raises:
         DataError: two pictures that would have the same name.
     """
-    put = (transfer or _Transfer("link")).put
     classes = tuple(dict.fromkeys(name for names in opened.classes.values() for name in names))
     splits = tuple(dict.fromkeys(split for split in opened.classes if split and any(split in item.splits for item in opened.items)))
     if splits and any(not item.splits for item in opened.items):
@@ -146,7 +182,7 @@ def gather(opened: Opened, transfer: _Transfer | None = None) -> Content:
         other = seen.setdefault(picture.name.casefold(), picture)
         if other is not picture:
             raise DataError(f"data {opened.name!r}: {other.record.key} and {picture.record.key} would both be called {picture.name}")
-    return Content(classes, splits, tuple(made), put)
+    return Content(classes, splits, tuple(made))
 
 
 def _target(item: Item, number: Mapping[str, int]) -> Any:
@@ -177,10 +213,9 @@ def _suffix(record: Record) -> str:
 class _Transfer:
     """Places pictures: as links, copies, or, where there is no file, as the bytes that stand in a table or as PNG."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = pictures
+    def __init__(self, pictures: Pictures, done: Callable[[], None]) -> None:
+        self._pictures, self._done = pictures, done
         self.linked = 0
-        self.done: Callable[[], None] = lambda: None
 
     def put(self, picture: Picture, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +225,7 @@ class _Transfer:
         else:
             data = encoded_picture(picture.record)
             path.write_bytes(data)
-        self.done()
+        self._done()
 
     def _from_file(self, source: Path, path: Path) -> None:
         if self._pictures == "link":

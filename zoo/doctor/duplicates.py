@@ -44,6 +44,17 @@ def findings(items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *,
         yield _alike(_all(items, groups, facts, firsts[first]), _all(items, groups, facts, firsts[second]), bits)
 
 
+def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
+    """Yield pairs of positions whose pictures are the same, or nearly; pictures that can't be read, or are blank, are like no other."""
+    firsts: dict[bytes, int] = {}
+    for index, fact in enumerate(facts):
+        if not fact.fault and not fact.blank and firsts.setdefault(fact.digest, index) != index:
+            yield firsts[fact.digest], index
+    chosen = list(firsts.values())
+    for first, second, _ in _near([facts[index] for index in chosen], radius):
+        yield chosen[first], chosen[second]
+
+
 def _all(items: Sequence[Item], groups: dict[bytes, list[int]], facts: Sequence[Facts], index: int) -> list[Item]:
     return [items[member] for member in groups[facts[index].digest]]
 

@@ -48,7 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "unbalanced": Kind("warning", "badly unbalanced classes"),
     "single-picture": Kind("warning", "people with one picture"),
     "person-in-splits": Kind("error", "people in several splits"),
-    "bad-pair": Kind("error", "pairs that name missing files"),
+    "bad-pair": Kind("error", "pairs that name missing files, or one picture twice"),
     # boxes
     "box-no-area": Kind("error", "boxes without area"),
     "box-outside": Kind("error", "boxes outside the picture"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ class Item:
     """One sample, in words.
 
     Attributes:
-        key: as in `Record`.
+        key: as in `Record`; behind the name of its split where it is a number, which every split counts anew.
         record: where its picture comes from.
         splits: the splits it lies in; empty where the data has none.
         labels: the name of its class, or of each box's class; empty where nothing is known.
@@ -62,7 +63,7 @@ class Opened:
         scheme: the format it was read as; "" for samples given as a sequence.
         path: the folder or file that was named, where it is one.
         whole: nothing was left out on request (`split=`, `classes=`, `limit=`).
-        paired: a list of pairs says which pictures are used.
+        pairs: those that say which pictures are used, by `Item.key`; empty where the data has none.
         items: the samples.
         faults: what its reader found wrong.
         classes: the names, by split; "" for all of the data.
@@ -73,11 +74,16 @@ class Opened:
     scheme: str = ""
     path: Path | None = None
     whole: bool = True
-    paired: bool = False
+    pairs: tuple[Any, ...] = ()
     items: list[Item] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def filed(self) -> bool:
+        """Whether every picture is a file of its own, not a part of a larger one."""
+        return all(item.file is not None for item in self.items)
 
     @property
     def root(self) -> Path | None:
@@ -138,10 +144,15 @@ def _with_split(data: str, split: str) -> str:
 
 def _add(opened: Opened, split: str, part: Dataset) -> None:
     splits = (split,) if split else ()
-    opened.items += [_item(record, part.classes, splits) for record in part.records]
-    opened.faults += part.skipped
+    items = [_item(record, part.classes, splits) for record in part.records]
+    faults = part.skipped
+    if split and not any(item.file for item in items):
+        items = [replace(item, key=f"{split}/{item.key}") for item in items]
+        faults = tuple(replace(fault, key=f"{split}/{fault.key}") for fault in faults)
+    opened.items += items
+    opened.faults += faults
     opened.classes[split] = part.classes
-    opened.paired |= bool(getattr(part, "pairs", ()))
+    opened.pairs += tuple(getattr(part, "pairs", ()))
 
 
 def _item(record: Record, classes: Sequence[str], splits: tuple[str, ...]) -> Item:
@@ -177,7 +188,8 @@ _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
 def split_names(path: Path) -> list[str]:
-    """Return the splits that a data set shows: as folders, lists of VOC, files of COCO, keys of `data.yaml`, or a column of a table.
+    """Return the splits that a data set shows: as folders, lists of VOC, files of COCO, keys of `data.yaml`, the list of a
+    Hugging Face data set, or a column of a table.
 
     VOC's `trainval`, the union of two others, is none of its own.
     """
@@ -187,6 +199,8 @@ def split_names(path: Path) -> list[str]:
         return []
     if (path / "data.yaml").is_file():
         return _yaml(path / "data.yaml")
+    if (path / "dataset_dict.json").is_file():
+        return _saved(path / "dataset_dict.json")
     names = [folder.name for folder in subfolders(path)]
     names += [file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))]
     names += [file.stem.removeprefix("instances_") for file in sorted(path.glob("annotations/instances_*.json"))]
@@ -200,6 +214,13 @@ def _yaml(path: Path) -> list[str]:
         return list(dict.fromkeys(_YAML_SPLIT.findall(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError):
         return []  # its reader has the words for it
+
+
+def _saved(path: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())["splits"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # likewise
 
 
 def _column(path: Path) -> list[str]:

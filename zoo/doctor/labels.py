@@ -71,7 +71,7 @@ def _untrained(items: Sequence[Item]) -> Iterator[Finding]:
 def people(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
     """Report people with one picture, and people who lie in several splits."""
     for name, count in counts.items():
-        if count == 1 and not opened.paired:
+        if count == 1 and not opened.pairs:
             yield Finding("single-picture", name, "has one picture: no pair of the same person can be made of it")
     splits: dict[str, set[str]] = defaultdict(set)
     for item in opened.items:
@@ -85,7 +85,7 @@ def people(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
 
 def strays(opened: Opened) -> Iterator[Finding]:
     """Report pictures in the data's folder that no sample and no fault speaks of, and pictures that are passed over by their name."""
-    if opened.root is None or not opened.whole or not opened.items or opened.paired:
+    if opened.root is None or not opened.whole or not opened.items or opened.pairs or not opened.filed:
         return
     spoken = "\n".join(f"{fault.key} {fault.reason}" for fault in opened.faults)
     used = {item.file for item in opened.items}

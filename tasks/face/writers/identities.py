@@ -1,0 +1,17 @@
+"""Write `identities:` – a folder of pictures per person, below a folder per split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.conversion.class_folders import folder_losses, place_in_folders
+from zoo.conversion.content import Content, Writer
+from zoo.tasks.face.writers import WRITERS
+
+
+def write_identities(content: Content, out: Path) -> None:
+    """Place every picture in its person's folder."""
+    place_in_folders(content, out)
+
+
+WRITERS.add("identities", Writer(write_identities, folder_losses))
