@@ -206,6 +206,38 @@ class DataSplitFlags:
 
 
 @dataclass(frozen=True)
+class DataShowFlags:
+    """Draw a contact sheet of samples as the model will see them, after augmentation and preprocessing, with their targets."""
+
+    data: tyro.conf.Positional[str]
+    """scheme:path, or a path."""
+    out: Path = Path("show.png")
+    """The picture to write: .png, .jpg or .webp."""
+    n: int = 24
+    """How many samples."""
+    variants: int = 1
+    """How often each is shown, augmented anew."""
+    plain: bool = False
+    """Without augmentation: as evaluation sees them."""
+    task: str | None = None
+    """Whose data it is; by default the task that has the scheme, classification before the others."""
+    backbone: str = "resnet18"
+    """Whose preprocessing is shown, where no model is given."""
+    model: Path | None = None
+    """A run's or saved model's folder: its preprocessing is shown."""
+    recipe: Path | None = None
+    """Augmentation from a TOML file (a run's recipe.toml); by default the task's."""
+    seed: int = 0
+    """Which samples, and how they are augmented."""
+    skip_bad: bool = False
+    """Leave out what is faulty, and say what."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 

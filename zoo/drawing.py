@@ -13,7 +13,8 @@ _SMALLEST = 256  # pixels: smaller pictures are enlarged before text is put besi
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font that Pillow brings, in a size in pixels."""
     return ImageFont.load_default(size)
 
 
@@ -32,12 +33,12 @@ def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
     if enlarge > 1:
         picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
     size = max(12, picture.width // 28)
-    font = _font(size)
+    chosen = font(size)
     measure = ImageDraw.Draw(picture)
-    width = max([picture.width, *(int(measure.textlength(line, font=font)) + size for line in lines)])
+    width = max([picture.width, *(int(measure.textlength(line, font=chosen)) + size for line in lines)])
     sheet = Image.new("RGB", (width, picture.height + (len(lines) * 3 + 1) * size // 2), _PAPER)
     sheet.paste(picture, (0, 0))
     draw = ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
-        draw.text((size // 2, picture.height + size // 2 + row * size * 3 // 2), line, fill=_INK, font=font)
+        draw.text((size // 2, picture.height + size // 2 + row * size * 3 // 2), line, fill=_INK, font=chosen)
     return sheet

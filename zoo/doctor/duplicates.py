@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from zoo.doctor.pictures import Facts
 _ALIKE = 0.2
 
 
-def findings(items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *, people: bool = False) -> Iterator[Finding]:
+def findings(
+    items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *, people: bool = False, own_copies: bool = False
+) -> Iterator[Finding]:
     """Report pictures that come more than once.
 
     Args:
@@ -27,6 +30,7 @@ def findings(items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *,
         facts: what was seen of each.
         near: the Hamming radius, in bits of 64, within which pictures are nearly the same; 0 still finds what was resaved well.
         people: the labels are people's names.
+        own_copies: of a picture that comes more than once each has its own use (a pair's, in one file with the others), as it should.
     """
     for item in items:
         if len(item.splits) > 1:
@@ -37,7 +41,8 @@ def findings(items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *,
             groups[fact.digest].append(index)
     for group in groups.values():
         if len(group) > 1:
-            yield _same([items[index] for index in group], people)
+            found = _same([items[index] for index in group], people)
+            yield replace(found, level="note") if own_copies and found.kind == "duplicate" else found
     firsts = [group[0] for group in groups.values()]
     for first, second, bits in _near([facts[index] for index in firsts], near):
         # of equal pictures one speaks for all; in which splits they lie counts together

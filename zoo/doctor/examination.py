@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo.doctor import NEAR, boxes, duplicates, faults, labels, pictures
+from zoo.doctor import NEAR, boxes, duplicates, faults, labels, pairs, pictures
 from zoo.doctor.findings import Finding, Findings, in_order
 from zoo.doctor.items import Item, Opened, open_all
 from zoo.errors import InputError
@@ -55,7 +55,8 @@ def _findings(opened: Opened, facts: Sequence[pictures.Facts], near: int, *, peo
     read = list(faults.findings(opened.faults, opened.root))
     found = [*opened.findings, *read]
     found += pictures.findings([item.key for item in items], [_file_name(item) for item in items], facts)
-    found += duplicates.findings(items, facts, near, people=people)
+    found += duplicates.findings(items, facts, near, people=people, own_copies=bool(opened.pairs) and not opened.filed)
+    found += pairs.findings(opened, facts)
     found += labels.people(opened, counts) if people else labels.classes(opened, counts)
     found += labels.strays(opened)
     found += boxes.findings(items, facts)

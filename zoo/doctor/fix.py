@@ -53,13 +53,17 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
         What was written into `changes.csv`.
 
     Raises:
-        InputError: the data isn't in files or only in part, or `out` lies in it or is taken by something else.
+        InputError: the data isn't in files of pictures or only in part, or `out` lies in it or is taken by something else.
     """
     from zoo.doctor import fix_boxes, fix_tables, fix_yolo
 
     opened = examination.opened
     if opened.root is None or opened.path is None or not opened.whole:
         raise InputError("--fix needs the whole of a data set in files: a path without split=, classes= and limit=")
+    if not opened.filed:
+        raise InputError(
+            f"--fix needs pictures in files of their own; {opened.name} keeps them together in larger ones, and is not rewritten"
+        )
     if out.resolve() == opened.root.resolve():
         raise InputError(f"--fix {out} is the data's own folder; choose another place, nothing of the data is overwritten")
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {

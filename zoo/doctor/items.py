@@ -63,7 +63,7 @@ class Opened:
         scheme: the format it was read as; "" for samples given as a sequence.
         path: the folder or file that was named, where it is one.
         whole: nothing was left out on request (`split=`, `classes=`, `limit=`).
-        pairs: those that say which pictures are used, by `Item.key`; empty where the data has none.
+        pairs: those that say which pictures are used, by the records' keys; empty where the data has none.
         items: the samples.
         faults: what its reader found wrong.
         classes: the names, by split; "" for all of the data.
@@ -188,9 +188,9 @@ _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
 def split_names(path: Path) -> list[str]:
-    """Return the splits that a data set shows: as folders, lists of VOC, files of COCO, keys of `data.yaml`, the list of a
-    Hugging Face data set, or a column of a table.
+    """Return the splits that a data set shows.
 
+    As folders, lists of VOC, files of COCO, keys of `data.yaml`, the list of a saved Hugging Face data set, or a column of a table.
     VOC's `trainval`, the union of two others, is none of its own.
     """
     if path.is_file():

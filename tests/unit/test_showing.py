@@ -1,0 +1,132 @@
+"""The contact sheet shows what the model gets: the colours, the boxes where their objects are, the loader's own augmentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import COLOURS, write_class_folders
+from zoo.cli import main
+from zoo.data import Dataset, Record
+from zoo.preprocess import Preprocess
+from zoo.showing import Seen, seen, sheet
+from zoo.task import get_task
+
+CLASSIFICATION, DETECTION = get_task("classification"), get_task("detection")
+
+
+def squares(count: int = 6) -> Dataset:
+    """White squares on black, left of the middle, with their boxes."""
+    records = []
+    for index in range(count):
+        image = np.zeros((100, 160, 3), np.uint8)
+        left, top = 10 + 3 * index, 20 + 5 * index
+        image[top : top + 30, left : left + 40] = 255
+        target = {"boxes": np.array([[left, top, left + 40, top + 30]], np.float32), "labels": np.array([0])}
+        records.append(Record(f"{index}", image, target))
+    return Dataset("squares", tuple(records), ("square",))
+
+
+def test_boxes_stay_on_their_objects_through_augmentation_and_scaling() -> None:
+    preprocess = Preprocess("fit", (60, 100), interpolation="bilinear")
+    rows, lost = seen(squares(), DETECTION, preprocess, DETECTION.recipe(), n=6, variants=4)
+    assert not lost
+    mirrored = set()
+    for one in (one for variants in rows for one in variants):
+        assert one.image.shape[:2] == (60, 96)
+        assert one.boxes_xyxy is not None
+        left, top, right, bottom = one.boxes_xyxy[0]
+        ys, xs = np.nonzero(one.image.max(2) > 100)
+        assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == pytest.approx((left, top, right, bottom), abs=1.01)
+        mirrored.add(left > 48)
+    assert mirrored == {True, False}  # augmentation did something
+
+
+def test_evaluation_is_not_augmented_and_colours_are_those_of_the_file(tmp_path: Path) -> None:
+    from zoo.schemes import open_data
+
+    write_class_folders(tmp_path, per_class=2)
+    data = open_data(f"folder:{tmp_path}", CLASSIFICATION.schemes, "classification")
+    rows, _ = seen(data, CLASSIFICATION, Preprocess("squash", (16, 16)), None, n=100)
+    assert [row[0].key for row in rows] == list(data.keys)
+    for (one,) in rows:
+        (name,) = one.labels
+        assert one.image.reshape(-1, 3).mean(0) == pytest.approx(COLOURS[name], abs=25)
+
+
+def test_the_same_seed_shows_the_same_in_whatever_order() -> None:
+    data = squares()
+    backwards = Dataset(data.name, data.records[::-1], data.classes)
+    preprocess = Preprocess("squash", (32, 32))
+    first = {row[0].key for row in seen(data, DETECTION, preprocess, None, n=3)[0]}
+    assert first == {row[0].key for row in seen(backwards, DETECTION, preprocess, None, n=3)[0]}
+    assert len(first) == 3
+    assert any(first != {row[0].key for row in seen(data, DETECTION, preprocess, None, n=3, seed=seed)[0]} for seed in range(1, 5))
+
+
+def test_a_box_is_drawn_round_its_object() -> None:
+    image = np.full((50, 100, 3), 90, np.uint8)
+    page = np.asarray(sheet([[Seen("a", image, ("x",), np.array([[20, 10, 60, 40]], np.float32))]], "title", ("x",)))
+    red = (page == (214, 39, 40)).all(2)
+    red[39 + 224 :] = False  # the words below the picture are in the box's colour too
+    ys, xs = np.nonzero(red)
+    # the picture is 224 wide in its cell, in the middle of its height: 2.24 times, 56 below the cell's top
+    assert (xs.min(), ys.min(), xs.max(), ys.max()) == pytest.approx((10 + 44.8, 39 + 56 + 22.4, 10 + 134.4, 39 + 56 + 89.6), abs=2)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_class_folders(tmp_path / "data", per_class=2)
+    words = ["data", "show", f"folder:{tmp_path / 'data'}", "--backbone", "resnet20", "--out", str(tmp_path / "sheets" / "show.png")]
+    assert main([*words, "--json", "--quiet"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["keys"]) == 6
+    assert result["preprocess"]["size_hw"] == [32, 32]
+    with Image.open(result["file"]) as page:
+        assert page.width > 1000
+    assert main([*words, "--variants", "2"]) == 0
+    assert "crop to 32×32, bilinear; the model normalises by itself (mean 0.485 0.456 0.406" in capsys.readouterr().out
+
+
+def test_a_saved_models_preprocessing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import zoo
+
+    write_class_folders(tmp_path / "data", per_class=1)
+    zoo.save(zoo.build("resnet20", classes=sorted(COLOURS), image_size=24), tmp_path / "model")
+    words = [
+        "data",
+        "show",
+        f"folder:{tmp_path / 'data'}",
+        "--model",
+        str(tmp_path / "model"),
+        "--out",
+        str(tmp_path / "show.png"),
+        "--plain",
+    ]
+    assert main(words) == 0
+    assert "crop to 24×24" in capsys.readouterr().out
+
+
+def test_mistakes_and_bad_pictures_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_class_folders(tmp_path / "data", per_class=2)
+    data = ["data", "show", f"folder:{tmp_path / 'data'}", "--out", str(tmp_path / "show.png"), "--backbone", "resnet20"]
+    for words, said in {
+        ("--n", "0"): "expected 1 or more",
+        ("--out", "show.txt"): "expected a file that ends in .png, .jpg or .webp",
+        ("--plain", "--variants", "2"): "--variants shows augmentation",
+    }.items():
+        assert main([*data, *words]) == 2
+        assert said in capsys.readouterr().err
+    bad = next((tmp_path / "data").rglob("*red*/*"), None) or next((tmp_path / "data" / "red").iterdir())
+    bad.write_bytes(b"no picture")
+    assert main(data) == 2
+    assert bad.name in capsys.readouterr().err
+    assert main([*data, "--skip-bad"]) == 0
+    assert f"left out: red/{bad.name}" in capsys.readouterr().out
+    for file in (tmp_path / "data").rglob("*.*"):
+        file.write_bytes(b"no picture")
+    assert main([*data, "--skip-bad"]) == 2
+    assert "none of the 24 samples can be read" in capsys.readouterr().err
