@@ -179,7 +179,7 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
     with native_messages.caught() as messages:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors come only through the log
         try:
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+            image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
         except cv2.error:
             image = None
         finally:

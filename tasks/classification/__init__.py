@@ -98,8 +98,8 @@ class ClassificationTask(Task):
         return list(answers.float().cpu().numpy())
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the counts behind top1, top5, precision, recall, f1 and the confusion matrix."""
-        from zoo.tasks.classification.metrics import ClassificationMetric  # torchmetrics takes seconds to import
+        """Return the metric behind top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
+        from zoo.tasks.classification.metrics import ClassificationMetric
 
         return ClassificationMetric(classes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.tasks.face.verification import Floats, Ints, Score, all_similarities
 
@@ -109,7 +110,7 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
     return rates, counts
 
 
-def _best(rows: Floats, probes: Ints, enrolled: Ints, identities: Ints, score: Score) -> tuple[Floats, Ints]:
+def _best(rows: Floats, probes: Ints, enrolled: Ints, identities: Ints, score: Score) -> tuple[Floats, NDArray[np.bool_]]:
     best, right = np.empty(len(probes)), np.empty(len(probes), np.bool_)
     for start in range(0, len(probes), _CHUNK):
         part = probes[start : start + _CHUNK]

@@ -61,7 +61,7 @@ def refused(result: tuple[int, str, str], *parts: object) -> None:
 
 
 def test_unknown_commands(zoo: Any) -> None:
-    refused(zoo("evaluate"), "zoo: unknown command 'evaluate'; expected one of: train, eval, predict")
+    refused(zoo("evaluate"), "zoo: unknown command 'evaluate'; expected one of: train, eval, compare, predict")
     assert zoo()[0] == 2
 
 

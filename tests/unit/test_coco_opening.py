@@ -68,7 +68,7 @@ def test_opening_takes_little_more_memory_than_the_file(tmp_path: Path) -> None:
     assert peak < 3 * size  # dictionaries would be six times
 
 
-_ORDINARY = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [1, 2.5, 3, 4], "area": 12, "iscrowd": 0}
+_ORDINARY: dict[str, Any] = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [1, 2.5, 3, 4], "area": 12, "iscrowd": 0}
 
 
 @pytest.mark.parametrize("changed", [

@@ -211,7 +211,6 @@ def check(name: str, folder: Path, count: int) -> None:
         assert time.process_time() - start < _LIMIT_S, f"damage {attempt} of {name} took too long: {damaged!r}"
     assert 0 < refused < count  # neither everything nor nothing is let through
     assert kinds <= set(KINDS)
-    print("GROW", name, peak_mib() - before)
     assert peak_mib() - before < _LIMIT_MIB
 
 

@@ -187,7 +187,7 @@ def test_exact_in_the_dataset_string_decodes_whole_pictures_wherever_it_is_used(
     read: list[tuple[int, ...]] = []
 
     class Watching(Preprocess):
-        def __call__(self, image: NDArray[np.uint8]) -> Tensor:
+        def __call__(self, image: NDArray[np.uint8] | Tensor) -> Tensor:
             read.append(image.shape[:2])
             return super().__call__(image)
 

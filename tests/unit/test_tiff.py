@@ -6,7 +6,7 @@ import io
 import random
 import struct
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from zoo import images
 from zoo.errors import ImageError
 
 Array = NDArray[Any]
+Order = Literal["<", ">"]
 
 
 def pixels(dtype: type[np.unsignedinteger[Any]], size_hw: tuple[int, int] = (13, 21)) -> Array:
@@ -37,7 +38,7 @@ TAGS = {
 ORDINARY: dict[str, int | None] = {"compression": 1, "photometric": 1, "orientation": 1, "planar": 1, "predictor": 1, "extra": 2}
 
 
-def tiff(pixels: Array, order: str = "<", strips: int = 1, directory_first: bool = False, **changed: int | None) -> bytes:
+def tiff(pixels: Array, order: Order = "<", strips: int = 1, directory_first: bool = False, **changed: int | None) -> bytes:
     """Write grey and alpha as a TIFF by the letter of TIFF 6.0; `changed` are its tags, None for one that is left out."""
     tags = ORDINARY | changed
     stored = pixels.copy()
@@ -64,7 +65,7 @@ def tiff(pixels: Array, order: str = "<", strips: int = 1, directory_first: bool
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start) + b"".join(parts)
 
 
-def directory(order: str, start: int, entries: dict[int, tuple[int, list[int]]]) -> bytes:
+def directory(order: Order, start: int, entries: dict[int, tuple[int, list[int]]]) -> bytes:
     """Return a directory that stands at `start`, with the values that have no place in its entries after it."""
     written, tail, after = b"", b"", start + 2 + 12 * len(entries) + 4
     for tag, (kind, values) in sorted(entries.items()):
@@ -87,7 +88,7 @@ def over_white(pixels: Array) -> Array:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("predictor", [1, 2])
 @pytest.mark.parametrize(("compression", "strips"), [(1, 1), (1, 4), (8, 1), (8, 4)])
-def test_alpha_over_white(dtype: Any, order: str, predictor: int, compression: int, strips: int) -> None:
+def test_alpha_over_white(dtype: Any, order: Order, predictor: int, compression: int, strips: int) -> None:
     grey_alpha = pixels(dtype)
     image = images.decode(tiff(grey_alpha, order, strips, predictor=predictor, compression=compression), "x")
     np.testing.assert_array_equal(image, over_white(grey_alpha))
@@ -131,7 +132,7 @@ def test_white_may_be_0(dtype: Any, kind: int) -> None:
 @pytest.mark.parametrize("changed", [
     {"strip_bytes": None}, {"planar": 2}, {"photometric": 0}, {"photometric": 3}, {"compression": 7}, {"predictor": 3}, {"tile": 16},
 ])  # fmt: skip
-def test_rare_layouts_are_refused(changed: dict[str, int]) -> None:
+def test_rare_layouts_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ImageError, match="grey TIFF with alpha in a layout that OpenCV can't read"):
         images.decode(tiff(pixels(np.uint8), **changed), "x")
 
