@@ -39,7 +39,7 @@ class Answers:
     @cached_property
     def answered(self) -> NDArray[np.int64]:
         """[N] the class with the highest logit; of equal ones the first."""
-        return self.logits.argmax(1)
+        return np.asarray(self.logits.argmax(1))
 
     @cached_property
     def confidence(self) -> Floats:
@@ -131,7 +131,8 @@ def auc(answers: Answers, weights: Floats) -> Floats:
     chosen = [1] if classes == 2 else range(classes)
     values = np.stack([_class_auc(answers.probabilities[:, index], answers.labels == index, weights) for index in chosen])
     known = np.isfinite(values)
-    return np.divide(np.where(known, values, 0).sum(0), known.sum(0), out=np.full(len(weights), np.nan), where=known.any(0))
+    total = np.where(known, values, 0).sum(0)
+    return np.asarray(np.divide(total, known.sum(0), out=np.full(len(weights), np.nan), where=known.any(0)))
 
 
 def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
@@ -142,7 +143,7 @@ def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> F
     bad = np.add.reduceat(drawn, starts, axis=1) - good
     above = np.cumsum(good, axis=1) - good
     area, pairs = (bad * (above + good / 2)).sum(1), good.sum(1) * bad.sum(1)
-    return np.divide(area, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return np.asarray(np.divide(area, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
 def affordable_auc(answers: Answers, draws: int) -> bool:

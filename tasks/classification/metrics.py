@@ -70,8 +70,8 @@ class ClassificationMetric:
         values["ece"] = round(values["ece"] or 0.0, 6)
         seen = np.flatnonzero(by_class["n"][0] + by_class["answered"][0])
         per_class: dict[str, dict[str, float | None]] = {
-            self._name(index): {name: float(by_class[name][0, index]) for name in _PER_CLASS} | {"n": int(by_class["n"][0, index])}
-            for index in seen
+            self._name(index): {**{name: float(by_class[name][0, index]) for name in _PER_CLASS}, "n": int(by_class["n"][0, index])}
+            for index in seen.tolist()
         }
         confusion = _confusion(answers)[np.ix_(seen, seen)]
         details = {

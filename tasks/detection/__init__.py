@@ -39,6 +39,7 @@ class DetectionTask(Task):
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
+    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"evaluator": ("faster", "pycocotools")}
 
     def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
         """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""
@@ -89,9 +90,9 @@ class DetectionTask(Task):
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers."""
-        from zoo.tasks.detection.metrics import CocoMetric  # pycocotools and what it brings
+        from zoo.tasks.detection.metrics import CocoMetric
 
-        return CocoMetric(classes)
+        return CocoMetric(classes, **options)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""

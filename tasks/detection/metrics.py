@@ -1,21 +1,20 @@
-"""The twelve COCO numbers, and AP and AP50 per class, by pycocotools."""
+"""The twelve COCO numbers, and AP, AP50 and AR per class, by faster-coco-eval or by pycocotools."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from zoo.errors import InputError
 from zoo.task import MetricResult
 from zoo.tasks.detection.targets import Target, as_target
 
+Evaluator = Literal["faster", "pycocotools"]
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -27,13 +26,14 @@ class CocoMetric:
     missed.
     """
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
+    def __init__(self, classes: tuple[str, ...], evaluator: Evaluator = "faster") -> None:
         """Start with no pictures.
 
         Args:
             classes: the model's class names; labels count in their order.
+            evaluator: "faster" for faster-coco-eval, "pycocotools" for the reference; the numbers are the same.
         """
-        self._classes = classes
+        self._classes, self._evaluator = classes, evaluator
         self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class CocoMetric:
             found += _detections(image_id, answer)
         categories = [{"id": index, "name": name} for index, name in enumerate(self._classes, start=1)]
         images = [{"id": image_id} for image_id in range(1, len(self._pictures) + 1)]
-        return coco_scores({"images": images, "categories": categories, "annotations": truth}, found)
+        return coco_scores({"images": images, "categories": categories, "annotations": truth}, found, self._evaluator)
 
 
 def _annotations(image_id: int, target: Target) -> list[dict[str, Any]]:
@@ -88,17 +88,18 @@ def _xywh(boxes: NDArray[np.float32]) -> list[list[float]]:
     return boxes_xywh
 
 
-def coco_scores(gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> MetricResult:
+def coco_scores(gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], evaluator: Evaluator = "faster") -> MetricResult:
     """Evaluate boxes given in COCO's own form.
 
     Args:
         gt: `images`, `categories` and `annotations` (`bbox` xywh in pixels; `area` by default the box's, `iscrowd` and `difficult`
             by default false), as in a COCO instances file. Ids may be any numbers, 0 among them.
         detections: dicts with `image_id`, `category_id`, `bbox` xywh and `score`, as in a COCO results file.
+        evaluator: which library counts.
 
     Returns:
         The twelve numbers by `NAMES`, None where the data has nothing to measure (COCO's -1); per class, of those that occur,
-        AP and AP50.
+        AP, AP50 and AR (AR100).
 
     Raises:
         InputError: a detection for a picture that isn't there.
@@ -109,28 +110,42 @@ def coco_scores(gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) 
         raise InputError(f"detections name {len(strangers)} pictures that the ground truth doesn't have: {', '.join(strangers[:8])}")
     frame = {"images": list(gt["images"]), "categories": list(gt["categories"])}
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _Evaluation(
-            _index({**frame, "annotations": _numbered(gt["annotations"])}),
-            _index({**frame, "annotations": _numbered(detections)}),
-            "bbox",
+        evaluation = _evaluation(
+            evaluator,
+            {**frame, "annotations": _numbered(gt["annotations"])},
+            {**frame, "annotations": _numbered(detections)},
         )
         if not evaluation.params.imgIds or not evaluation.params.catIds:
-            return MetricResult(dict.fromkeys(NAMES))
+            return MetricResult(dict.fromkeys(NAMES), details={"evaluator": evaluator})
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     scores = {name: _defined(value) for name, value in zip(NAMES, evaluation.stats, strict=True)}
-    return MetricResult(scores, _per_class(evaluation, {category["id"]: str(category["name"]) for category in gt["categories"]}))
+    names = {category["id"]: str(category["name"]) for category in gt["categories"]}
+    return MetricResult(scores, _per_class(evaluation, names), {"evaluator": evaluator})
 
 
-class _Evaluation(COCOeval):  # type: ignore[misc]  # untyped
-    """COCOeval that also leaves out difficult objects; its own preparation overwrites `ignore` with `iscrowd`."""
+def _evaluation(evaluator: Evaluator, truth: dict[str, Any], found: dict[str, Any]) -> Any:
+    """Return a library's evaluation that also leaves out difficult objects; its own preparation overwrites `ignore` with `iscrowd`."""
+    if evaluator == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        for group in self._gts.values():
-            for annotation in group:
-                annotation["ignore"] = annotation["iscrowd"] or annotation.get("difficult", False)
+        made = COCOeval(_index(COCO, truth), _index(COCO, found), "bbox")
+    else:
+        from faster_coco_eval import COCO as FasterCOCO
+        from faster_coco_eval import COCOeval_faster
+
+        made = COCOeval_faster(_index(FasterCOCO, truth), _index(FasterCOCO, found), "bbox")
+    prepare = made._prepare
+
+    def prepare_with_difficult() -> None:
+        prepare()
+        for annotation in made.cocoGt.anns.values():
+            annotation["ignore"] = int(annotation["iscrowd"] or annotation.get("difficult", False))
+
+    made._prepare = prepare_with_difficult
+    return made
 
 
 def _numbered(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -140,8 +155,8 @@ def _numbered(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _index(content: dict[str, Any]) -> COCO:
-    coco = COCO()
+def _index(kind: Any, content: dict[str, Any]) -> Any:
+    coco = kind()
     coco.dataset = content
     coco.createIndex()
     return coco
@@ -151,11 +166,13 @@ def _defined(value: float) -> float | None:
     return float(value) if value > -1 else None
 
 
-def _per_class(evaluation: COCOeval, names: Mapping[Any, str]) -> dict[str, dict[str, float | None]]:
+def _per_class(evaluation: Any, names: Mapping[Any, str]) -> dict[str, dict[str, float | None]]:
     precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class]: all areas, 100 answers
+    recall = evaluation.eval["recall"][..., 0, -1]  # [IoU, class]
     per_class: dict[str, dict[str, float | None]] = {}
     for index, category in enumerate(evaluation.params.catIds):
         of_class = precision[:, :, index]
         if (of_class > -1).any():
-            per_class[names[category]] = {"AP": float(of_class.mean()), "AP50": float(of_class[0].mean())}
+            values = {"AP": of_class.mean(), "AP50": of_class[0].mean(), "AR": recall[:, index].mean()}
+            per_class[names[category]] = {name: float(value) for name, value in values.items()}
     return per_class

@@ -204,7 +204,7 @@ def test_the_words_of_a_command_in_json(zoo: Any, tmp_path: Path, pictures: Path
     assert status == 0, said
     content = json.loads(out)
     assert content["model"] == str(run / "model")
-    assert set(content["scores"]) == {"top1", "top5", "precision", "recall", "f1"}
+    assert {"top1", "top5", "precision", "recall", "f1"} <= set(content["scores"])
     assert "epoch 1/1" in said
 
     for words in (("eval", run, "--data", data), ("eval", "--data", pictures, run), ("eval", run / "model", "--data", data)):

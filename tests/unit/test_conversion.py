@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,10 +57,11 @@ def write_coco(root: Path, plain: bool = False) -> str:
     return f"coco:{root}"
 
 
-def boxes_of(data: str) -> dict[str, object]:
+def boxes_of(data: str) -> dict[str, Any]:
     """Return all that matters, by the picture's name: bytes, boxes bit by bit, class names, marks, splits."""
     content = gather(open_all(data, DETECTION))
-    return {"classes": content.classes, "splits": content.splits} | {
+    about: dict[str, Any] = {"classes": content.classes, "splits": content.splits}
+    return about | {
         item.name: (
             item.record.source.read_bytes(),  # type: ignore[union-attr]
             item.splits,
@@ -244,5 +246,5 @@ def test_real_sets_come_back(shared_data: Path, tmp_path: Path) -> None:
     back = opens(convert(opens(convert(there, f"yolo:{tmp_path / 'yolo'}", DETECTION).data), f"voc:{tmp_path / 'voc'}", DETECTION).data)
     before, after = boxes_of(there), boxes_of(back)
     assert after == before
-    assert before["splits"] == ("train", "val", "test") or sorted(before["splits"], key=natural_key) == ["test", "train", "val"]  # type: ignore[call-overload]
-    assert sum(len(value[2]) for value in before.values() if isinstance(value[1], tuple) and len(value) == 7) == 4886  # type: ignore[arg-type,index,misc]
+    assert before["splits"] == ("train", "val", "test") or sorted(before["splits"], key=natural_key) == ["test", "train", "val"]
+    assert sum(len(value[2]) for value in before.values() if isinstance(value[1], tuple) and len(value) == 7) == 4886

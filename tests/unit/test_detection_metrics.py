@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zoo.errors import InputError
-from zoo.tasks.detection.metrics import NAMES, CocoMetric, coco_scores
+from zoo.tasks.detection.metrics import NAMES, CocoMetric, Evaluator, coco_scores
 
 # what pycocotools prints for its own example, with every digit
 ORACLE = (
@@ -36,11 +38,12 @@ def scored(pictures: dict[str, tuple[dict[str, Any], dict[str, Any]]], classes: 
     return metric.compute()
 
 
-def test_the_official_example_to_ten_digits(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("evaluator", ["faster", "pycocotools"])
+def test_the_official_example_to_ten_digits(shared_data: Path, capsys: pytest.CaptureFixture[str], evaluator: Evaluator) -> None:
     folder = shared_data / "coco-oracle"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
     found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    result = coco_scores(truth, found)
+    result = coco_scores(truth, found, evaluator)
     assert tuple(result.scores) == NAMES
     assert list(result.scores.values()) == pytest.approx(ORACLE, abs=1e-10)
     assert capsys.readouterr().out == ""
@@ -66,7 +69,7 @@ def test_a_box_that_overlaps_by_six_tenths() -> None:
     result = scored({"a": (answer([[0, 0, 60, 100]], [0.9], [0]), target([[0, 0, 100, 100]], [0]))})
     assert result.scores["AP"] == pytest.approx(0.3)
     assert (result.scores["AP50"], result.scores["AP75"]) == (ONE, 0.0)
-    assert result.per_class == {"cat": {"AP": pytest.approx(0.3), "AP50": ONE}}
+    assert result.per_class == {"cat": {"AP": pytest.approx(0.3), "AP50": ONE, "AR": pytest.approx(0.3)}}
     assert result.scores["APs"] is None  # no small object there: not -1
     assert result.scores["APl"] == pytest.approx(0.3)
 
@@ -150,3 +153,48 @@ def test_an_answer_for_a_strange_picture_is_refused() -> None:
     truth: dict[str, Any] = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "cat"}], "annotations": []}
     with pytest.raises(InputError, match=r"1 pictures that the ground truth doesn't have: 7"):
         coco_scores(truth, [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1.0}])
+
+
+@st.composite
+def evaluations(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Few places and few scores, so that matches, ties, crowds and pictures with nothing in them are common; ids from 0, with gaps."""
+    rng = np.random.default_rng(draw(st.integers(0, 100_000)))
+    images, categories = (
+        [{"id": 3 * index} for index in range(draw(st.integers(1, 5)))],
+        [{"id": index, "name": str(index)} for index in (0, 7)],
+    )
+
+    def boxes(count: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "image_id": int(rng.choice([image["id"] for image in images])),
+                "category_id": int(rng.choice([0, 7])),
+                "bbox": [float(value) for value in (*rng.integers(0, 4, 2) * 9.5, *(rng.integers(1, 5, 2) * 30.25))],
+            }
+            for _ in range(count)
+        ]
+
+    truth = boxes(draw(st.integers(0, 25)))
+    for number, entry in enumerate(truth):
+        entry |= {"id": number} | ({"iscrowd": 1} if rng.random() < 0.15 else {}) | ({"difficult": True} if rng.random() < 0.15 else {})
+        if rng.random() < 0.3:
+            entry["area"] = float(rng.choice([500.0, 3000.0, 20_000.0]))
+    found = [entry | {"score": float(rng.integers(1, 6) / 5)} for entry in boxes(draw(st.sampled_from([0, 3, 30, 400])))]
+    return {"images": images, "categories": categories, "annotations": truth}, found
+
+
+@given(evaluations())
+@settings(deadline=None, max_examples=150)
+def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    truth, found = given_
+    faster, reference = coco_scores(truth, found, "faster"), coco_scores(truth, found, "pycocotools")
+    for name, value in reference.scores.items():
+        assert faster.scores[name] == (None if value is None else pytest.approx(value, abs=1e-12)), name
+    assert faster.per_class == {name: pytest.approx(values, abs=1e-12) for name, values in reference.per_class.items()}
+
+
+def test_the_evaluator_is_an_option() -> None:
+    from zoo.task import get_task
+
+    assert get_task("detection").metric_options["evaluator"] == ("faster", "pycocotools")
+    assert CocoMetric(("cat",), "pycocotools").compute().details == {"evaluator": "pycocotools"}
