@@ -185,7 +185,7 @@ class DataSplitFlags:
     out: tyro.conf.Positional[str]
     """The new data: a folder, new or empty, or scheme:FOLDER for another format."""
     parts: str = "train=0.8,val=0.2"
-    """Names and shares."""
+    """Names and shares, or numbers of pictures that sum to all of them: train=900,val=100."""
     groups: str = "none"
     """What stays together: none, near (nearly the same pictures), folder, regex:PATTERN (keys whose first group agrees), or a CSV file
     with the columns path and group."""
@@ -212,13 +212,15 @@ class DataShowFlags:
     data: tyro.conf.Positional[str]
     """scheme:path, or a path."""
     out: Path = Path("show.png")
-    """The picture to write: .png, .jpg or .webp."""
+    """The sheet to write: .png, .jpg or .webp, or .html for a page."""
     n: int = 24
     """How many samples."""
     variants: int = 1
     """How often each is shown, augmented anew."""
     plain: bool = False
     """Without augmentation: as evaluation sees them."""
+    original: bool = False
+    """Show the picture as it lies in the data, too, left of what the model sees."""
     task: str | None = None
     """Whose data it is; by default the task that has the scheme, classification before the others."""
     backbone: str = "resnet18"

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from zoo.arguments import DataShowFlags, parse
 from zoo.command import print_json, progress_of
-from zoo.data import Dataset, OnError
+from zoo.contact_sheet import Seen, page, sheet
+from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
-from zoo.drawing import font
 from zoo.errors import Fault, InputError
+from zoo.files import write_atomic, write_text
 from zoo.loader import Batch, Batches, TrainingPlan, evaluation_loader, training_loader
 from zoo.preprocess import Preprocess, as_float
 from zoo.recipe import Recipe, read_toml
 from zoo.schemes import open_data
 from zoo.task import Task, get_task
 
-_CELL, _GAP, _TEXT = 224, 10, 13  # pixels
-_PAPER, _INK, _GREY = (250, 250, 251), (28, 32, 36), (120, 128, 136)
-_COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (227, 119, 194), (188, 189, 34))
-_NAMED = 8  # boxes: with more, names would hide the picture
-_NARROW = 24  # pixels: narrower boxes get no name
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One picture as the model gets it.
-
-    Attributes:
-        key: of the sample.
-        image: [h, w, 3] uint8, RGB, without padding; normalisation is part of the model and comes after this.
-        labels: names of its class, or of its boxes.
-        boxes_xyxy: [N, 4] in pixels of `image`; None where the task has none.
-    """
-
-    key: str
-    image: NDArray[np.uint8]
-    labels: tuple[str, ...]
-    boxes_xyxy: NDArray[np.float32] | None = None
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_SIDE = 448  # pixels: what originals are kept at
 
 
 def seen(
@@ -104,78 +86,42 @@ def _pictures(batch: Batch, classes: Sequence[str]) -> Iterator[Seen]:
             yield Seen(key, visible, () if target is None else (_named(classes, target),))
 
 
-def _named(classes: Sequence[str], label: Any) -> str:
-    return classes[int(label)] if 0 <= int(label) < len(classes) else str(label)
-
-
-def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
-    """Lay pictures out on one sheet, with a class's boxes in one colour; variants of a sample stand side by side.
+def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
+    """Return samples as they lie in the data: upright, with their own boxes, neither augmented nor prepared.
 
     Args:
-        rows: variants of each sample.
-        title: what stands above.
-        classes: names, whose place decides the colour.
+        dataset: the data.
+        keys: which samples.
+
+    Raises:
+        ImageError: a picture can't be read.
     """
-    each = max(len(variants) for variants in rows)
-    columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
-    cell_h = _CELL + 3 * _TEXT
-    width = columns * (each * (_CELL + 4) - 4) + (columns + 1) * _GAP
-    lines = -(-len(rows) // columns)
-    page = Image.new("RGB", (width, 3 * _TEXT + lines * (cell_h + _GAP) + _GAP), _PAPER)
-    draw = ImageDraw.Draw(page)
-    draw.text((_GAP, _TEXT // 2 + 2), title, fill=_INK, font=font(_TEXT + 2))
-    for index, variants in enumerate(rows):
-        left = _GAP + (index % columns) * (each * (_CELL + 4) - 4 + _GAP)
-        top = 3 * _TEXT + (index // columns) * (cell_h + _GAP)
-        for place, one in enumerate(variants):
-            page.paste(_cell(one, classes), (left + place * (_CELL + 4), top))
-        room = each * (_CELL + 4)
-        _label(draw, (left, top + _CELL + 3), variants[0], classes, room)
-        draw.text((left, top + _CELL + 4 + _TEXT * 5 // 4), _cut(variants[0].key, room), fill=_GREY, font=font(_TEXT - 2))
-    return page
+    wanted = set(keys)
+    return {record.key: _original(record, dataset.classes) for record in dataset.records if record.key in wanted}
 
 
-def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
-    """Return a picture in the middle of a square, its boxes drawn after it was scaled so that lines stay thin and names readable."""
-    height, width = one.image.shape[:2]
-    scale = _CELL / max(height, width)
+def _original(record: Record, classes: Sequence[str]) -> Seen:
+    sample = record.load()
+    height, width = sample.image.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))  # whole phone photos would fill the memory
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
-    square = Image.new("RGB", (_CELL, _CELL), (232, 234, 237))
-    offset = ((_CELL - size[0]) // 2, (_CELL - size[1]) // 2)
-    square.paste(Image.fromarray(one.image).resize(size, method), offset)
-    draw = ImageDraw.Draw(square)
-    for box, name in zip(one.boxes_xyxy if one.boxes_xyxy is not None else [], one.labels, strict=False):
-        colour = _colour(name, classes)
-        left, top, right, bottom = (float(side) * scale + offset[place % 2] for place, side in enumerate(box))
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-        if len(one.labels) <= _NAMED and right - left > _NARROW:
-            draw.text((left + 3, top + 2), name, fill=colour, font=font(11))
-    return square
+    small = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.LANCZOS)) if scale < 1 else sample.image
+    if isinstance(sample.target, Mapping):
+        boxes = np.asarray(sample.target["boxes"], np.float32) * np.array([size[0] / width, size[1] / height] * 2, np.float32)
+        return Seen(record.key, small, tuple(_named(classes, label) for label in sample.target["labels"]), boxes)
+    return Seen(record.key, small, () if sample.target is None else (_named(classes, sample.target),))
 
 
-def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
-    """Write the class, or how many boxes there are of each, in the colour of the boxes."""
-    if one.boxes_xyxy is None or not one.labels:
-        draw.text(place, _cut(", ".join(one.labels) or "nothing in it", room), fill=_INK, font=font(_TEXT))
-        return
-    left = float(place[0])
-    for name in dict.fromkeys(one.labels):
-        text = f"{one.labels.count(name)} {name}  "
-        if left + draw.textlength(text, font=font(_TEXT)) > place[0] + room:
-            draw.text((left, place[1]), "…", fill=_INK, font=font(_TEXT))
-            return
-        draw.text((left, place[1]), text, fill=_colour(name, classes), font=font(_TEXT))
-        left += draw.textlength(text, font=font(_TEXT))
+def value_range(rows: Sequence[Sequence[Seen]], preprocess: Preprocess) -> tuple[float, float]:
+    """Return the lowest and the highest value that the first layer gets from these pictures, after normalisation."""
+    mean, std = np.array(preprocess.mean), np.array(preprocess.std)
+    ends = [end for variants in rows for one in variants for end in (one.image.min((0, 1)), one.image.max((0, 1)))]
+    values = (np.stack(ends) / 255 - mean) / std
+    return float(values.min()), float(values.max())
 
 
-def _colour(name: str, classes: Sequence[str]) -> tuple[int, int, int]:
-    return _COLOURS[(classes.index(name) if name in classes else 0) % len(_COLOURS)]
-
-
-def _cut(text: str, room: int) -> str:
-    most = max(8, room * 2 // _TEXT)
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"
+def _named(classes: Sequence[str], label: Any) -> str:
+    return classes[int(label)] if 0 <= int(label) < len(classes) else str(label)
 
 
 def show(words: list[str]) -> int:
@@ -189,8 +135,8 @@ def show(words: list[str]) -> int:
     flags = parse(DataShowFlags, "data show", words)
     if flags.n < 1 or flags.variants < 1:
         raise InputError(f"--n is {flags.n} and --variants {flags.variants}; expected 1 or more")
-    if flags.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise InputError(f"--out is {flags.out}; expected a file that ends in .png, .jpg or .webp")
+    if flags.out.suffix.lower() not in (*_FORMATS, ".html"):
+        raise InputError(f"--out is {flags.out}; expected a file that ends in .png, .jpg, .webp or .html")
     if flags.plain and flags.variants > 1:
         raise InputError("--variants shows augmentation, and --plain is without; give one of them")
     on_error: OnError = "skip" if flags.skip_bad else "raise"
@@ -202,13 +148,17 @@ def show(words: list[str]) -> int:
         rows, lost = seen(dataset, task, preprocess, recipe, n=flags.n, variants=flags.variants, seed=flags.seed, on_error=on_error)
         if not rows:
             raise InputError(f"data {flags.data!r}: none of the {flags.n} samples can be read")
+        low, high = value_range(rows, preprocess)
         what = "as evaluation sees them" if flags.plain else "as training sees them, augmented"
         title = f"{dataset.name}: {len(rows)} of {len(dataset)} samples, {what}"
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
-        sheet(rows, title, dataset.classes).save(flags.out)
+        if flags.original:
+            title += ", beside the originals (left)"
+            whole = originals(dataset, [row[0].key for row in rows])
+            rows = [[whole[row[0].key], *row] for row in rows]
+        _write(flags.out, rows, title, dataset.classes)
     skipped = [*dataset.skipped, *lost]
     if flags.json:
-        about = {"file": str(flags.out), "keys": [row[0].key for row in rows], "preprocess": preprocess.to_dict()}
+        about = {"file": str(flags.out), "keys": [row[0].key for row in rows], "preprocess": preprocess.to_dict(), "range": [low, high]}
         print_json({**about, "skipped": [fault.to_dict() for fault in skipped]})
         return 0
     for fault in skipped:
@@ -217,9 +167,22 @@ def show(words: list[str]) -> int:
     print(f"{flags.out}: {title}")
     print(
         f"{known}: {preprocess.policy} to {height}×{width}, {preprocess.interpolation}; the model normalises by itself "
-        f"(mean {_numbers(preprocess.mean)}, deviation {_numbers(preprocess.std)})"
+        f"(mean {_numbers(preprocess.mean)}, deviation {_numbers(preprocess.std)}), to values from {low:.2f} to {high:.2f} here"
     )
     return 0
+
+
+def _write(file: Path, rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> None:
+    if file.suffix.lower() == ".html":
+        write_text(file, page(rows, title, classes))
+        return
+    encoded = io.BytesIO()
+    sheet(rows, title, classes).save(encoded, _FORMATS[file.suffix.lower()], quality=92)
+    write_atomic(file, lambda opened: _put(opened, encoded.getvalue()))
+
+
+def _put(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
 
 
 def _numbers(values: Sequence[float]) -> str:

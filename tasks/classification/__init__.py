@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from zoo.tasks.classification.head import ClassificationHead
 from zoo.tasks.classification.predictions import Classification
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class ClassificationTask(Task):
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
+    votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
 
     def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
         """Keep the trunk's own, at another size if one is asked for."""
@@ -96,6 +100,30 @@ class ClassificationTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one row of logits per picture."""
         return list(answers.float().cpu().numpy())
+
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read logits, probabilities or labels from a table or JSON lines; see `prediction_files`."""
+        from zoo.tasks.classification.prediction_files import read
+
+        return read(path, dataset.keys, classes)
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write logits, in the order of the data."""
+        from zoo.tasks.classification.prediction_files import write
+
+        write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
+
+    def combine(self, answers: Sequence[Any], vote: str, weights: Sequence[float] | None = None) -> NDArray[np.float32]:
+        """Average the probabilities, or take the majority's answer."""
+        from zoo.tasks.classification.voting import hard, soft
+
+        return hard(answers) if vote == "hard" else soft(answers, weights)
+
+    def fit_weights(self, answers: Sequence[Sequence[Any]], targets: Sequence[Any]) -> list[float]:
+        """Return the weights with the least log-loss."""
+        from zoo.tasks.classification.voting import fit_weights
+
+        return fit_weights(answers, targets)
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the metric behind top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""

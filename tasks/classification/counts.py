@@ -18,6 +18,17 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 _AUC_STEPS = 400_000_000  # pictures × classes × draws: beyond, the AUC has no interval
 
 
+def softmax(logits: Floats) -> Floats:
+    """Return probabilities [N, K] of logits [N, K]."""
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def log_probabilities(probabilities: Floats) -> NDArray[np.float32]:
+    """Return logits whose softmax gives the probabilities; a probability of nought becomes the least that float64 holds."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Answers:
     """Answers of a classifier, in a fixed order.
@@ -33,8 +44,7 @@ class Answers:
     @cached_property
     def probabilities(self) -> Floats:
         """[N, K], the softmax."""
-        shifted = np.exp(self.logits - self.logits.max(1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(1, keepdims=True))
+        return softmax(self.logits)
 
     @cached_property
     def answered(self) -> NDArray[np.int64]:

@@ -6,15 +6,14 @@ an annotation (no number where one is expected, no id, a wild value) leaves it t
 
 from __future__ import annotations
 
-import gc
 import json
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import DataError
+from zoo.garbage import no_collector
 
 _HUGE = 1e12  # no coordinate or area; NaN is not below it either
 _PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
@@ -34,7 +33,7 @@ def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
     Raises:
         DataError: it can't be read, is no JSON, or lacks a list or a key.
     """
-    with _no_collector():
+    with no_collector():
         try:
             content = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_packed)
         except (OSError, ValueError, RecursionError) as error:
@@ -101,15 +100,3 @@ def _wrong(part: str, entry: Any) -> str:
         if key.endswith("id") and not isinstance(entry[key], (int, str)):
             return f": {key} is {entry[key]!r}; expected a whole number"
     return ""
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Switch the collector of cycles off: annotations have none, and it would walk over them again and again (twice the time)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
+from zoo.garbage import no_collector
 from zoo.task import MetricResult
 from zoo.tasks.detection.targets import Target, as_target
 
@@ -51,6 +52,10 @@ class CocoMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Evaluate all pictures, in the order of their keys, so that batches and processes make no difference."""
+        with no_collector():
+            return self._evaluated()
+
+    def _evaluated(self) -> MetricResult:
         truth: list[dict[str, Any]] = []
         found: list[dict[str, Any]] = []
         for image_id, key in enumerate(sorted(self._pictures), start=1):
@@ -59,7 +64,10 @@ class CocoMetric:
             found += _detections(image_id, answer)
         categories = [{"id": index, "name": name} for index, name in enumerate(self._classes, start=1)]
         images = [{"id": image_id} for image_id in range(1, len(self._pictures) + 1)]
-        return coco_scores({"images": images, "categories": categories, "annotations": truth}, found, self._evaluator)
+        for entries in (truth, found):
+            for number, entry in enumerate(entries, start=1):
+                entry["id"] = number
+        return _scored({"images": images, "categories": categories}, truth, found, self._evaluator)
 
 
 def _annotations(image_id: int, target: Target) -> list[dict[str, Any]]:
@@ -79,7 +87,10 @@ def _annotations(image_id: int, target: Target) -> list[dict[str, Any]]:
 
 def _detections(image_id: int, answer: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     columns = zip(_xywh(answer["boxes"]), answer["scores"].tolist(), answer["labels"].tolist(), strict=True)
-    return [{"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score} for box, score, label in columns]
+    return [
+        {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score, "area": box[2] * box[3], "iscrowd": 0}
+        for box, score, label in columns
+    ]
 
 
 def _xywh(boxes: NDArray[np.float32]) -> list[list[float]]:
@@ -109,19 +120,20 @@ def coco_scores(gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], 
     if strangers:
         raise InputError(f"detections name {len(strangers)} pictures that the ground truth doesn't have: {', '.join(strangers[:8])}")
     frame = {"images": list(gt["images"]), "categories": list(gt["categories"])}
+    return _scored(frame, _numbered(gt["annotations"]), _numbered(detections), evaluator)
+
+
+def _scored(frame: Mapping[str, Any], truth: list[dict[str, Any]], found: list[dict[str, Any]], evaluator: Evaluator) -> MetricResult:
+    """Evaluate annotations and detections that are numbered from 1 and have area and iscrowd; the libraries write into them."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _evaluation(
-            evaluator,
-            {**frame, "annotations": _numbered(gt["annotations"])},
-            {**frame, "annotations": _numbered(detections)},
-        )
+        evaluation = _evaluation(evaluator, {**frame, "annotations": truth}, {**frame, "annotations": found})
         if not evaluation.params.imgIds or not evaluation.params.catIds:
             return MetricResult(dict.fromkeys(NAMES), details={"evaluator": evaluator})
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     scores = {name: _defined(value) for name, value in zip(NAMES, evaluation.stats, strict=True)}
-    names = {category["id"]: str(category["name"]) for category in gt["categories"]}
+    names = {category["id"]: str(category["name"]) for category in frame["categories"]}
     return MetricResult(scores, _per_class(evaluation, names), {"evaluator": evaluator})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 
@@ -11,9 +13,10 @@ from PIL import Image
 
 from tests.pictures import COLOURS, write_class_folders
 from zoo.cli import main
+from zoo.contact_sheet import Seen, page, sheet
 from zoo.data import Dataset, Record
 from zoo.preprocess import Preprocess
-from zoo.showing import Seen, seen, sheet
+from zoo.showing import originals, seen, value_range
 from zoo.task import get_task
 
 CLASSIFICATION, DETECTION = get_task("classification"), get_task("detection")
@@ -78,6 +81,66 @@ def test_a_box_is_drawn_round_its_object() -> None:
     assert (xs.min(), ys.min(), xs.max(), ys.max()) == pytest.approx((10 + 44.8, 39 + 56 + 22.4, 10 + 134.4, 39 + 56 + 89.6), abs=2)
 
 
+def test_originals_are_whole_upright_and_have_their_own_boxes() -> None:
+    data = squares()
+    large = np.zeros((1000, 2000, 3), np.uint8)
+    large[200:600, 400:1200] = 255
+    target = {"boxes": np.array([[400, 200, 1200, 600]], np.float32), "labels": np.array([0])}
+    data = Dataset("squares", (*data.records, Record("large", large, target)), ("square",))
+    found = originals(data, ["2", "large"])
+    assert found.keys() == {"2", "large"}
+    assert found["2"].boxes_xyxy == pytest.approx(data.records[2].target["boxes"])
+    np.testing.assert_array_equal(found["2"].image, data.records[2].source)
+    boxes = found["large"].boxes_xyxy
+    assert boxes is not None
+    ys, xs = np.nonzero(found["large"].image.max(2) > 127)
+    assert found["large"].image.shape == (224, 448, 3)
+    assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == pytest.approx(boxes[0], abs=1.01)
+
+
+def test_solid_red_stays_red_to_one_level_and_its_normalised_values_are_told() -> None:
+    red = np.full((40, 40, 3), (200, 10, 30), np.uint8)
+    preprocess = Preprocess("squash", (32, 32), mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 0.5))
+    rows, _ = seen(Dataset("red", (Record("r", red, 0),), ("red",)), CLASSIFICATION, preprocess, None, n=1)
+    assert np.abs(rows[0][0].image.astype(int) - (200, 10, 30)).max() <= 1
+    assert value_range(rows, preprocess) == pytest.approx(((10 / 255 - 0.5) / 0.5, (200 / 255 - 0.5) / 0.25), abs=0.02)
+
+
+def test_the_page_loads_nothing_and_names_are_escaped() -> None:
+    image = np.full((50, 100, 3), 90, np.uint8)
+    box = np.array([[20, 10, 60, 40]], np.float32)
+    text = page([[Seen("<a>.png", image, ("<x>",), box)] * 2, [Seen("b", image, ())]], "5 < 6", ("<x>",))
+    assert text.count('src="data:image/png;base64,') == 3
+    assert "http" not in text
+    for words in ("1 &lt;x&gt;", "&lt;a&gt;.png", "5 &lt; 6", "nothing in it"):
+        assert words in text
+    first = base64.b64decode(text.split("base64,")[1].split('"')[0])
+    with Image.open(io.BytesIO(first)) as cell:
+        assert cell.getpixel((45, 78)) == (214, 39, 40)  # the box's corner: 224 wide, 56 below the top
+
+
+@pytest.mark.parametrize("scheme", ["folder:cifar10/test", "voc:bccd?split=test", "identities:orl?split=test"])
+@pytest.mark.parametrize("suffix", ["jpg", "html"])
+def test_real_data(scheme: str, suffix: str, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, path = scheme.split(":")
+    out = tmp_path / f"show.{suffix}"
+    assert (
+        main(
+            ["data", "show", f"{name}:{shared_data / path}", "--n", "4", "--original", "--skip-bad", "--quiet", "--out", str(out), "--json"]
+        )
+        == 0
+    )
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["keys"]) == 4
+    low, high = result["range"]
+    assert -2.2 < low < 0 < high < 2.7  # black and white under ImageNet's mean and deviation
+    if suffix == "html":
+        assert out.read_text().count("<img") == 8
+    else:
+        with Image.open(out) as sheet_:
+            assert sheet_.format == "JPEG"
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_class_folders(tmp_path / "data", per_class=2)
     words = ["data", "show", f"folder:{tmp_path / 'data'}", "--backbone", "resnet20", "--out", str(tmp_path / "sheets" / "show.png")]
@@ -115,7 +178,7 @@ def test_mistakes_and_bad_pictures_are_named(tmp_path: Path, capsys: pytest.Capt
     data = ["data", "show", f"folder:{tmp_path / 'data'}", "--out", str(tmp_path / "show.png"), "--backbone", "resnet20"]
     for words, said in {
         ("--n", "0"): "expected 1 or more",
-        ("--out", "show.txt"): "expected a file that ends in .png, .jpg or .webp",
+        ("--out", "show.txt"): "expected a file that ends in .png, .jpg, .webp or .html",
         ("--plain", "--variants", "2"): "--variants shows augmentation",
     }.items():
         assert main([*data, *words]) == 2

@@ -16,7 +16,7 @@ from zoo.cli import main
 from zoo.doctor.items import open_all
 from zoo.errors import DataError, InputError
 from zoo.schemes import open_data
-from zoo.splitting.assignment import Group, assign, parse_parts
+from zoo.splitting.assignment import Group, as_shares, assign, parse_parts
 from zoo.splitting.split import split
 from zoo.task import get_task
 
@@ -72,7 +72,7 @@ def test_another_seed_is_another_split() -> None:
 
 def test_boxes_of_several_classes_are_stratified_together() -> None:
     rng = np.random.default_rng(0)
-    groups = [Group(f"g{number}", (number,), rng.integers(0, 4, size=3) * [1, 1, number % 9 == 0]) for number in range(300)]
+    groups = [Group(f"g{number}", (number,), rng.integers(0, 4, size=3) * np.array([1, 1, number % 9 == 0])) for number in range(300)]
     chosen = np.array(assign(groups, {"a": 0.7, "b": 0.3}, 0))
     counts = np.stack([group.counts for group in groups])
     shares = counts[chosen == "b"].sum(0) / counts.sum(0)
@@ -83,6 +83,17 @@ def test_boxes_of_several_classes_are_stratified_together() -> None:
 def test_parts_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match=r"--parts is .*expected"):
         parse_parts(text)
+
+
+def test_numbers_of_pictures_stand_for_shares() -> None:
+    assert as_shares(parse_parts("train=30,val=10"), 40) == {"train": 0.75, "val": 0.25}
+    assert as_shares(parse_parts("train=0.9,val=0.1"), 40) == {"train": 0.9, "val": 0.1}
+    with pytest.raises(InputError, match=r"--parts asks for 40 pictures, and there are 41"):
+        as_shares(parse_parts("train=30,val=10"), 41)
+    with pytest.raises(InputError, match=r"expected shares below 1 for every part, or a number of pictures"):
+        parse_parts("train=0.5,val=10")
+    with pytest.raises(InputError, match=r"or with numbers of pictures"):
+        parse_parts("train=1.5,val=10")
 
 
 # -- the whole way -----------------------------------------------------------------------------------------------------
@@ -162,6 +173,32 @@ def test_a_class_that_cannot_be_in_every_part_is_said(tmp_path: Path, capsys: py
     assert classes == [("ape", "yak")] * 2
 
 
+def test_a_group_that_is_too_large_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    write(tmp_path / "data", [*(f"ape/burst/{index}.png" for index in range(9)), "ape/a.png"])
+    told: list[tuple[str, bool]] = []
+    out = tmp_path / "out"
+    done = split(
+        f"folder:{tmp_path / 'data'}", str(out), CLASSIFICATION, {"train": 0.5, "val": 0.5}, groups="folder",
+        warn=lambda text: told.append((text, out.exists())),
+    )  # fmt: skip
+    assert told == [("the group 'ape/burst' has 9 of 10 pictures (90%): the part that it is in is too large", False)]
+    assert done.warnings == (told[0][0],)
+
+
+def test_files_in_another_order_give_the_same_parts(shared_data: Path, tmp_path: Path) -> None:
+    names = [f"cat/{file.name}" for file in sorted((shared_data / "cifar10" / "test" / "cat").iterdir())[:60]]
+    found = []
+    for place, order in (("a", names), ("b", names[::-1])):  # files made in another order: another order in the folder
+        for name in order:
+            link = tmp_path / place / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.write_bytes((shared_data / "cifar10" / "test" / name).read_bytes())
+        done = split(f"folder:{tmp_path / place}", str(tmp_path / f"out {place}"), CLASSIFICATION, {"train": 45, "val": 15})
+        found.append(parts_of(done.data))
+    assert found[0] == found[1]
+    assert {part: len(keys) for part, keys in found[0].items()} == {"train": 45, "val": 15}
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write(data, [f"{name}/{index}.png" for name in ("ape", "emu") for index in range(4)])
@@ -178,8 +215,14 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no group for 7 of 8 pictures"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "groups.csv"))
     (tmp_path / "other.csv").write_text("file,patient\nape/0.png,a\n")
-    with pytest.raises(InputError, match="expected a header with the columns path and group"):
+    with pytest.raises(InputError, match="no column path, group; expected a header with path, group"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "other.csv"))
+    (tmp_path / "torn.csv").write_text("path,group\nape/0.png\n")
+    with pytest.raises(DataError, match="has rows that can't be read"):
+        split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "torn.csv"))
+    (tmp_path / "twice.csv").write_text("path,group\nape/0.png,a\nape/0.png,b\n")
+    with pytest.raises(DataError, match=r"line 3: ape/0\.png is in the group 'b', and further up in 'a'"):
+        split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "twice.csv"))
     with pytest.raises(InputError, match=r"the part val would be empty: there are 1 groups, the largest of 8"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups="regex:()")
     with pytest.raises(InputError, match="people are never parted"):

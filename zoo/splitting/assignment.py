@@ -28,13 +28,13 @@ class Group:
 
 
 def parse_parts(text: str) -> dict[str, float]:
-    """Read `train=0.8,val=0.2`.
+    """Read `train=0.8,val=0.2`, or numbers of pictures such as `train=900,val=100`.
 
     Returns:
-        Part name to its share; the shares sum to 1.
+        Part name to its share or number; shares sum to 1.
 
     Raises:
-        InputError: no such list, a name given twice, or shares that don't sum to 1.
+        InputError: no such list, a name given twice, shares that don't sum to 1, or shares beside numbers.
     """
     parts: dict[str, float] = {}
     for word in text.split(","):
@@ -43,12 +43,38 @@ def parse_parts(text: str) -> dict[str, float]:
             value = float(share)
         except ValueError:
             value = -1.0
-        if not equals or not name or name in parts or not 0 < value < 1:
-            raise InputError(f"--parts is {text!r}; expected different names with shares between 0 and 1, such as train=0.8,val=0.2")
+        if not equals or not name or name in parts or not (0 < value < 1 or (value >= 1 and value.is_integer())):
+            raise InputError(
+                f"--parts is {text!r}; expected different names with shares between 0 and 1, such as train=0.8,val=0.2, "
+                "or with numbers of pictures, such as train=900,val=100"
+            )
         parts[name] = value
-    if abs(sum(parts.values()) - 1) > 1e-6:
+    numbers = [value >= 1 for value in parts.values()]
+    if any(numbers) and not all(numbers):
+        raise InputError(f"--parts is {text!r}; expected shares below 1 for every part, or a number of pictures for every part")
+    if not any(numbers) and abs(sum(parts.values()) - 1) > 1e-6:
         raise InputError(f"--parts is {text!r}; its shares sum to {sum(parts.values()):g}, expected 1")
     return parts
+
+
+def as_shares(parts: Mapping[str, float], total: int) -> dict[str, float]:
+    """Return the share of each part.
+
+    Args:
+        parts: name to share, or to number of pictures.
+        total: how many pictures there are.
+
+    Raises:
+        InputError: numbers that don't sum to the total: which pictures to leave out is not ours to choose.
+    """
+    if all(value < 1 for value in parts.values()):
+        return dict(parts)
+    if sum(parts.values()) != total:
+        raise InputError(
+            f"--parts asks for {sum(parts.values()):g} pictures, and there are {total}; expected numbers that sum to that. "
+            "A part of its own can take the rest; ?limit= takes fewer"
+        )
+    return {name: value / total for name, value in parts.items()}
 
 
 def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> list[str]:
@@ -71,6 +97,7 @@ def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> li
     shares = np.array([parts[name] for name in names])
     order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), _lot(groups[i].name, seed)))
     counts = np.stack([groups[i].counts for i in order]) if order else np.zeros((0, 0), np.int64)
+    left = counts.sum(0)  # [classes]: not dealt yet
     sizes = np.array([len(groups[i].members) for i in order], np.float64)
     lacking = np.outer(shares, counts.sum(0)).astype(np.float64)  # [parts, classes]
     room = shares * sizes.sum()
@@ -87,12 +114,10 @@ def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> li
         best = max(range(len(names)), key=lambda p: (round(float(gain[p]), 12), float(space[p])))
         part[place] = best
         lacking[best] -= counts[place]
+        left[:] -= counts[place]
         room[best] -= sizes[place]
 
-    while True:
-        left = np.where(part[:, None] < 0, counts, 0).sum(0)
-        if not left.any():
-            break
+    while left.any():
         rarest = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
         holders = np.flatnonzero((part < 0) & (counts[:, rarest] > 0))
         for place in holders[np.argsort(-counts[holders, rarest], kind="stable")]:

@@ -36,27 +36,27 @@ def split(words: list[str]) -> int:
         done = divide(
             flags.data, flags.out, task, parts,
             groups=flags.groups, seed=flags.seed, pictures=flags.pictures, lossy=flags.lossy, skip_bad=flags.skip_bad, progress=progress,
+            warn=lambda text: print(f"warning: {text}", file=sys.stderr),
         )  # fmt: skip
     if flags.json:
         print_json(done.to_dict())
         return 0
-    _print(done, parts)
+    _print(done)
     return 0
 
 
-def _print(done: Divided, parts: dict[str, float]) -> None:
+def _print(done: Divided) -> None:
+    parts = done.shares
     for fault in done.skipped:
         print(f"left out: {fault}", file=sys.stderr)
     total = sum(done.pictures.values())
-    table = Table("", *(f"{part} (wanted {share:.0%})" for part, share in parts.items()))
+    table = Table("", *(f"{part} (wanted {100 * share:.3g}%)" for part, share in parts.items()))
     table.add_row("pictures", *(_share(done.pictures[part], total) for part in parts))
     for name, found in list(done.classes.items())[:_SHOWN]:
         table.add_row(name, *(_share(found[part], sum(found.values())) for part in parts))
     Console(highlight=False, markup=False).print(table)
     if len(done.classes) > _SHOWN:
         print(f"… and {len(done.classes) - _SHOWN} more classes; all are in --json")
-    for text in done.warnings:
-        print(f"warning: {text}", file=sys.stderr)
     print(f"{total} pictures in {done.groups} groups. Open the parts as:")
     for data in done.data.values():
         print(f"  {data}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -11,8 +10,9 @@ from zoo.doctor import NEAR
 from zoo.doctor.duplicates import alike
 from zoo.doctor.items import Item
 from zoo.doctor.pictures import look_at_all
-from zoo.errors import InputError
+from zoo.errors import DataError, Fault, InputError
 from zoo.progress import Progress
+from zoo.tabular import rows
 
 
 def group_names(items: Sequence[Item], how: str, people: bool, progress: Progress) -> list[str]:
@@ -21,12 +21,13 @@ def group_names(items: Sequence[Item], how: str, people: bool, progress: Progres
     Args:
         items: the samples.
         how: "none"; "near" for pictures that are nearly the same; "folder" for those in one folder; "regex:PATTERN" for those whose
-            keys agree in its first group; or a CSV file with the columns path and group.
+            keys agree in its first group; or a CSV, TSV or Parquet file with the columns path and group.
         people: the labels are people's names, who are never parted.
         progress: where the bar is drawn.
 
     Raises:
         InputError: no such way, a pattern that isn't one or doesn't match, a table that lacks a sample.
+        DataError: a table that can't be read, or gives a sample two groups.
     """
     if people:
         if how != "none":
@@ -79,11 +80,14 @@ def _matched(items: Sequence[Item], pattern: str) -> list[str]:
 
 
 def _tabled(items: Sequence[Item], file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        rows = list(csv.DictReader(opened))
-    if not rows or not {"path", "group"} <= rows[0].keys():
-        raise InputError(f"{file}: expected a header with the columns path and group, and rows below it")
-    known = {row["path"]: row["group"] for row in rows}
+    faults: list[Fault] = []
+    known: dict[str, str] = {}
+    for row in rows(file, ("path", "group"), (), faults):
+        path, group = row.values["path"], row.values["group"]
+        if known.setdefault(path, group) != group:
+            raise DataError(f"{row.place}: {path} is in the group {group!r}, and further up in {known[path]!r}; expected one of them")
+    if faults:
+        raise DataError(f"{file} has rows that can't be read:", faults, "Mend them: a picture without its group could be parted from it.")
     missing = [item.key for item in items if not known.get(item.key)]
     if missing:
         raise InputError(f"{file} has no group for {len(missing)} of {len(items)} pictures: {', '.join(missing[:5])}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from zoo.data_ref import DataRef
 from zoo.doctor.items import Item, open_all
 from zoo.errors import DataError, Fault, InputError
 from zoo.progress import Progress
-from zoo.splitting.assignment import Group, assign
+from zoo.splitting.assignment import Group, as_shares, assign
 from zoo.splitting.groups import group_names
 from zoo.task import Task
 
@@ -26,6 +26,7 @@ class Divided:
 
     Attributes:
         data: part name to the dataset string that opens it.
+        shares: part name to the share that was wanted.
         pictures: part name to the number of its pictures.
         classes: class name to how many of it (pictures, or boxes) each part has; of people, how many there are in each.
         groups: how many groups there were.
@@ -34,6 +35,7 @@ class Divided:
     """
 
     data: Mapping[str, str]
+    shares: Mapping[str, float]
     pictures: Mapping[str, int]
     classes: Mapping[str, Mapping[str, int]]
     groups: int
@@ -44,6 +46,7 @@ class Divided:
         """Return it as `zoo data split --json` prints it."""
         return {
             "data": dict(self.data),
+            "shares": dict(self.shares),
             "pictures": dict(self.pictures),
             "classes": {name: dict(counts) for name, counts in self.classes.items()},
             "groups": self.groups,
@@ -64,6 +67,7 @@ def split(
     lossy: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Divided:
     """Divide a data set into parts of set shares, in every class alike; groups, and people, are never parted.
 
@@ -71,13 +75,14 @@ def split(
         source: a dataset string or path.
         target: a folder, new or empty, or `scheme:folder` for another format than the old one's.
         task: whose data it is.
-        parts: name to share.
+        parts: name to share, or to number of pictures; kept as nearly as groups and classes allow.
         groups: see `groups.group_names`.
         seed: another seed, another split.
         pictures: "link" or "copy"; see `convert`.
         lossy: go on where the format can't hold everything.
         skip_bad: leave out what is faulty.
         progress: where the bar is drawn.
+        warn: told what can't be as it should, before anything is written.
 
     Raises:
         InputError: data that has splits already, groups that can't be formed, a part without samples, a folder that is taken.
@@ -97,20 +102,25 @@ def split(
     made = form_groups(items, content, group_names(items, groups, task.open_set, progress))
     if task.open_set:  # people are not classes: nobody can be in two parts
         made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
-    chosen = assign(made, parts, seed)
+    shares = as_shares(parts, len(items))
+    chosen = assign(made, shares, seed)
     part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
     divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
     ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
+    counts = {"people": Counter(chosen)} if task.open_set else _counts(ready)
+    warnings = (*_large(made, shares, len(items)), *(() if task.open_set else _warnings(counts, shares)))
+    for text in warnings:
+        warn(text)
     where = target if DataRef.parse(target).scheme else f"{_scheme(opened.scheme, task)}:{target}"
     data, _ = write_content(ready, where, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
-    counts = {"people": Counter(chosen)} if task.open_set else _counts(ready)
     return Divided(
         dict(zip(parts, data, strict=True)),
+        shares,
         Counter(picture.splits[0] for picture in divided),
         counts,
         len(made),
         tuple(opened.faults),
-        () if task.open_set else tuple(_warnings(counts, parts)),
+        warnings,
     )
 
 
@@ -146,6 +156,15 @@ def _counts(content: Content) -> dict[str, dict[str, int]]:
         for label in _labels(picture).tolist():
             counts[content.classes[label]][picture.splits[0]] += 1
     return counts
+
+
+def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:
+    """Say where one group alone is more than the largest part should be: no part can be as large as it should."""
+    largest = max(groups, key=lambda group: (len(group.members), group.name))
+    share = len(largest.members) / total
+    if share <= max(shares.values()):
+        return []
+    return [f"the group {largest.name!r} has {len(largest.members)} of {total} pictures ({share:.0%}): the part that it is in is too large"]
 
 
 def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float]) -> list[str]:

@@ -1,0 +1,267 @@
+"""Answers of a classifier in a file: a table (CSV, TSV, Parquet) or JSON lines, one row or line per picture.
+
+A table has the column `key` and one column per class: `logit:CLASS` for logits, `CLASS` alone for probabilities; or `key` and `label`
+for answers without any probability. Which it is stands in the header and is never guessed from the numbers. JSON lines hold
+`{"key": …, "logits": {class: number}}`, `"probabilities"` likewise, or `"label"`: a class's name, or its number as an integer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo import tabular
+from zoo.errors import DataError, Fault, Flaw, InputError
+from zoo.files import write_atomic, write_text
+from zoo.tasks.classification.counts import log_probabilities
+
+SUFFIXES = (*tabular.SUFFIXES, ".jsonl")
+_LOGIT = "logit:"
+_SUM = 1e-3  # how far the probabilities of a picture may be from 1 together: tools round them to four digits and fewer
+
+Answer = NDArray[Any]  # [K] float32 logits, or [] int64, the class alone
+
+
+def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str, Answer]:
+    """Read one answer for each picture.
+
+    Args:
+        path: the file; its suffix is one of `SUFFIXES`.
+        keys: of the pictures, each of which must have an answer.
+        classes: names of the labels, in their order.
+
+    Returns:
+        Key to logits [K] float32 (of probabilities their logarithms), or to the class as an int64 without dimensions.
+
+    Raises:
+        InputError: another kind of file, columns that are missing, and every fault of its rows, with their lines.
+    """
+    suffix = _suffix(path)
+    wanted = _by_text(keys, "pictures", path)
+    faults: list[Fault] = []
+    found: dict[str, Answer] = {}
+    first_at: dict[str, str] = {}
+    entries = _lines(path, classes, faults) if suffix == ".jsonl" else _rows(path, classes, faults)
+    for place, text, answer in entries:
+        key = wanted.get(text.strip())
+        if key is None:
+            faults.append(Fault(place, f"the data has no picture {text!r}"))
+        elif key in first_at:
+            faults.append(Fault(place, f"{text!r} is answered a second time; its first answer stands at {first_at[key]}"))
+        else:
+            first_at[key] = place
+            if answer is not None:
+                found[key] = answer
+    faults += [Fault(str(path), f"no answer for {key!r}") for key in keys if key not in first_at]
+    if faults:
+        raise DataError(f"{path}: {len(faults)} faults in the predictions:", faults, "Every picture of the data needs one answer.")
+    return found
+
+
+def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
+    """Write logits so that `read` gives the same numbers back, to the last bit.
+
+    Args:
+        path: the file; its suffix is one of `SUFFIXES`.
+        answers: key to logits [K] float32.
+        classes: names of the labels, in their order.
+
+    Raises:
+        InputError: another kind of file; names that are no text in UTF-8 or differ in spaces at their ends alone; no pyarrow.
+    """
+    suffix = _suffix(path)
+    for names, what in ((list(answers), "pictures"), (classes, "classes")):
+        _by_text(names, what, path)
+        for name in names:
+            if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
+                raise InputError(f"{path}: the name {name!r} of the {what} is no Unicode text and can't be written; rename it")
+    if suffix == ".parquet":
+        _write_parquet(path, answers, classes)
+    else:
+        write_text(path, _json_lines(answers, classes) if suffix == ".jsonl" else _table(answers, classes, suffix))
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: predictions of a classifier are in files ending in {', '.join(SUFFIXES)}; this one ends in {suffix!r}")
+    return suffix
+
+
+def _by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
+    """Return the names by what a table keeps of them: spaces at their ends are lost there."""
+    found = {name.strip(): name for name in names}
+    if len(found) < len(names):
+        raise InputError(f"{path}: some {what} are named alike, or differ in spaces at their ends alone; a table can't tell them apart")
+    return found
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> Answer:
+    """Return logits [K] from the numbers of a row.
+
+    Raises:
+        Flaw: a value that is no finite number; probabilities outside 0–1, or that don't add up.
+    """
+    try:
+        numbers = np.array([_number(value) for value in values], np.float64)
+    except (ValueError, OverflowError):
+        numbers = np.full(len(values), np.nan)
+    if not np.isfinite(numbers).all():
+        at = next(index for index, value in enumerate(values) if not _finite(value))
+        raise Flaw(f"{classes[at]!r} is {values[at]!r}; expected a finite number")
+    if logits:
+        if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
+            raise Flaw(f"{classes[int(np.abs(numbers).argmax())]!r} is {numbers[np.abs(numbers).argmax()]:g}: more than float32 holds")
+        return numbers.astype(np.float32)
+    total = math.fsum(numbers)
+    if numbers.min() < 0 or numbers.max() > 1 or abs(total - 1) > _SUM:
+        raise Flaw(
+            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and add up to {total:g}; expected 0 to 1, and 1 together. "
+            f"Logits stand in columns called {_LOGIT}CLASS (in JSON lines under logits)"
+        )
+    return log_probabilities(numbers)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(value)
+    return float(value)
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(_number(value))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _label(value: Any, position: Mapping[str, int]) -> Answer:
+    """Return a class by its name, or by its number where the file says that it is one.
+
+    Raises:
+        Flaw: no class.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
+        return np.array(value, np.int64)
+    if isinstance(value, str) and value.strip() in position:
+        return np.array(position[value.strip()], np.int64)
+    names = list(position)
+    raise Flaw(f"the label is {value!r}; expected one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
+    plain = list(_by_text(classes, "classes", path))
+    next(tabular.rows(path, ("key",), (), []), None)  # what can't be read at all says so itself
+    columns: Sequence[str]
+    for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
+        if tabular.has_columns(path, ("key", *columns)):
+            break
+    else:
+        raise DataError(
+            f"{path}: its header fits no kind of predictions; expected key and a column for each of the {len(plain)} classes "
+            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or called {_LOGIT}CLASS with its logit, "
+            "or key and label"
+        )
+    position = {name: index for index, name in enumerate(plain)}
+    logits = columns[0].startswith(_LOGIT) and columns[0] not in position
+    for row in tabular.rows(path, ("key", *columns), (), faults):
+        strange = [name for name in row.values if logits and name.startswith(_LOGIT) and name not in columns]
+        if strange:
+            raise DataError(f"{path}: the column {strange[0]!r} is of no class; the classes are {', '.join(plain[:8])}")
+        answer = None
+        try:
+            values = [row.values[name] for name in columns]
+            answer = _label(values[0], position) if columns == ["label"] != plain else _numbers(values, classes, logits)
+        except Flaw as flaw:
+            faults.append(row.fault(flaw))
+        yield row.place, row.values["key"], answer
+
+
+def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    table.writerow(["key", *(_LOGIT + name for name in classes)])
+    for key, logits in answers.items():
+        table.writerow([key, *map(str, np.asarray(logits, np.float32))])  # the shortest text that is this float32 and no other
+    return text.getvalue()
+
+
+def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(f"{path}: writing Parquet needs pyarrow. Install it with: pip install 'resnet-zoo[hf]'") from None
+    logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
+    columns = {"key": list(answers), **{_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}}
+
+    def put(file: BinaryIO) -> None:
+        pq.write_table(pa.table(columns), file)
+
+    write_atomic(path, put)
+
+
+# -- JSON lines --------------------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no UTF-8 text: {error.reason}. Save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        place, entry = f"{path} line {number}", None
+        try:
+            entry = _entry(line)
+            yield place, entry["key"], _answer(entry, classes)
+        except Flaw as flaw:
+            faults.append(flaw.at(place, f"line {number}"))
+            if entry is not None:
+                yield place, entry["key"], None
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Flaw(f"is no JSON: {error}") from None
+    if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
+        raise Flaw('expected an object with the text "key"')
+    return entry
+
+
+def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
+    kinds = [kind for kind in ("logits", "probabilities", "label") if kind in entry]
+    if len(kinds) != 1:
+        raise Flaw(f"has {' and '.join(kinds) or 'no answer'}; expected one of logits, probabilities or label")
+    value = entry[kinds[0]]
+    if kinds == ["label"]:
+        return _label(value, {name: index for index, name in enumerate(classes)})
+    if not isinstance(value, dict) or set(value) != set(classes):
+        differing = sorted(set(classes) ^ set(value)) if isinstance(value, dict) else []
+        raise Flaw(f"{kinds[0]} must be an object with a number for every class" + (f"; wrong: {', '.join(differing[:5])}" if differing else ""))
+    return _numbers([value[name] for name in classes], classes, kinds == ["logits"])
+
+
+def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
+    # a float32 is exactly some float64, whose text JSON keeps
+    entries = ({"key": key, "logits": dict(zip(classes, np.asarray(row, np.float32).tolist(), strict=True))} for key, row in answers.items())
+    return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
