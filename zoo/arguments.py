@@ -76,6 +76,14 @@ class EvalFlags:
     """Score this file instead of a model: COCO results (detection), a table of probabilities (classification), embeddings (face)."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
+    corruptions: bool = False
+    """Score on the fifteen common corruptions at five severities too, made here: the mean score and the relative drop."""
+    attack: Literal["fgsm", "pgd"] | None = None
+    """Score a classifier under a white-box attack too (extra [robustness])."""
+    eps: str = "8/255"
+    """The largest change of any value that --attack may make, as a part of 1."""
+    steps: int = 20
+    """Steps of the attack pgd."""
     replicates: int = REPLICATES
     """Bootstrap draws behind the 95 % intervals; 0 for no intervals."""
     batch_size: int | None = None

@@ -24,6 +24,8 @@ def run(words: list[str]) -> int:
     flags = parse(combine("Eval", EvalFlags, task.options, scoring=choices("Scoring", task.metric_options)), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
+    if flags.main.corruptions or flags.main.attack is not None:
+        return _robustness(flags)
     with progress_of(flags.run.quiet) as progress:
         scores = _score(flags, progress)
     if flags.run.json:
@@ -33,6 +35,55 @@ def run(words: list[str]) -> int:
 
         print_scores(scores)
     return 0
+
+
+def _robustness(flags: Any) -> int:
+    """Score under corruptions, or under an attack, and print that instead."""
+    from zoo.tables import print_attacked, print_corruptions
+
+    if flags.main.corruptions and flags.main.attack is not None:
+        raise InputError("both --corruptions and --attack are given; give one of them")
+    if flags.main.predictions is not None or flags.main.save_predictions is not None:
+        raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
+    shared: dict[str, Any] = {
+        "batch_size": flags.main.batch_size,
+        "workers": flags.main.workers,
+        "device": flags.run.device,
+        "on_error": "skip" if flags.run.skip_bad else "raise",
+        "replicates": flags.main.replicates,
+    }
+    with progress_of(flags.run.quiet) as progress:
+        model = saved_or_built(flags.main.model, flags, progress)
+        if flags.main.corruptions:
+            from zoo.robustness.sweep import evaluate_corruptions
+
+            shared |= {"precision": flags.main.precision, "exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
+            found = evaluate_corruptions(model, flags.main.data, metric_options=asdict(flags.scoring), progress=progress, **shared)
+        else:
+            from zoo.robustness.attacks import attack_evaluate
+
+            eps = _fraction(flags.main.eps)
+            found = attack_evaluate(model, flags.main.data, flags.main.attack, eps=eps, steps=flags.main.steps, progress=progress, **shared)
+    if flags.run.json:
+        print_json(found)
+    elif flags.main.corruptions:
+        print_corruptions(found)
+    else:
+        print_attacked(found)
+    return 0
+
+
+def _fraction(text: str) -> float:
+    """Read 8/255 or 0.03.
+
+    Raises:
+        InputError: neither.
+    """
+    over, slash, under = text.partition("/")
+    try:
+        return float(over) / (float(under) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"--eps is {text!r}; expected a part of 1, such as 8/255 or 0.03") from None
 
 
 def _score(flags: Any, progress: Progress) -> Scores:

@@ -38,14 +38,38 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 def print_comparison(comparison: Comparison, a: str, b: str) -> None:
     """Print each score of both sides, the difference, and whether it can be told from none."""
     console = Console(highlight=False, markup=False)
-    table = Table("score", "A", "B", "B − A", "95 % interval", "different?")
+    table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
-        verdict = {None: "not known", True: "yes", False: "not distinguishable"}[found.distinguishable]
+        verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
         table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
     console.print(f"A: {a}\nB: {b}")
     console.print(table)
     runs = f"; the mean of {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
     console.print(f"{comparison.n} pictures, the same for both{runs}")
+
+
+def print_corruptions(found: Mapping[str, Any]) -> None:
+    """Print the score under every corruption and severity, their mean, and how far it falls below the clean one."""
+    console = Console(highlight=False, markup=False)
+    severities = list(next(iter(found["corruptions"].values())))
+    table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
+    for name, scores in found["corruptions"].items():
+        table.add_row(name, *(_number(scores[severity]) for severity in severities), _number(found["by_corruption"][name]))
+    console.print(table)
+    for name, words in (("clean", "clean"), ("mean", "mean over all"), ("relative_drop", "relative drop")):
+        bounds = _interval(tuple(found["intervals"][name])) if name in found["intervals"] else ""
+        console.print(f"{words}: {_number(found[name])}{f' ({bounds})' if bounds else ''}")
+    console.print(found["note"])
+
+
+def print_attacked(found: Mapping[str, Any]) -> None:
+    """Print the primary score on clean and on attacked pictures."""
+    console = Console(highlight=False, markup=False)
+    name = found["score"]
+    for kind in ("clean", "robust"):
+        bounds = found[kind]["intervals"].get(name)
+        console.print(f"{kind}: {name} {_number(found[kind]['scores'][name])}{f' ({_interval(tuple(bounds))})' if bounds else ''}")
+    console.print(f"{found['clean']['n']} pictures")
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -1,0 +1,139 @@
+"""FGSM and PGD: within bounds, repeatable, independent of batches; and real weights that fall to them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from tests.pictures import cut_short, write_class_folders
+from zoo.errors import DataError, ImageError, InputError, UnknownNameError
+from zoo.robustness.attacks import attack_evaluate, fgsm, pgd
+from zoo.schemes import open_data
+from zoo.task import get_task
+
+pytest.importorskip("captum", reason="needs captum, the extra robustness")
+pytestmark = pytest.mark.usefixtures("one_thread")
+EPS = 8 / 255
+
+
+@pytest.fixture(scope="module")
+def cifar(shared_data: Path) -> Any:
+    task = get_task("classification")
+    model = zoo.build("resnet20", weights=shared_data / "weights" / "resnet20-12fca82f.th")
+    return model, open_data(f"folder:{shared_data / 'cifar10' / 'test'}", task.schemes, task.name)
+
+
+@pytest.fixture
+def model() -> zoo.Model:
+    torch.manual_seed(0)
+    return zoo.build("resnet20", classes=["blue", "green", "red"])
+
+
+def tensors() -> tuple[Tensor, Tensor, list[str]]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(6, 3, 32, 32, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2]), list("abcdef")
+
+
+@pytest.mark.parametrize("eps", [0.0, 2 / 255, 0.5])
+def test_attacked_pictures_stay_within_eps_and_0_to_1(model: zoo.Model, eps: float) -> None:
+    pixels, targets, keys = tensors()
+    for attacked in (fgsm(model, pixels, targets, eps), pgd(model, pixels, targets, eps, 5, keys)):
+        assert (attacked - pixels).abs().max() <= eps + 1e-6
+        assert 0 <= attacked.min() <= attacked.max() <= 1
+        assert torch.equal(attacked, pixels) == (eps == 0)
+
+
+def test_fgsm_is_a_step_along_the_sign_of_the_gradient(model: zoo.Model) -> None:
+    pixels, targets, _ = tensors()
+    leaf = pixels.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(leaf), targets, reduction="sum"), leaf)
+    assert torch.allclose(fgsm(model, pixels, targets, EPS), (pixels + EPS * gradient.sign()).clamp(0, 1), atol=1e-6)
+
+
+def test_a_picture_is_attacked_alike_in_every_batch(model: zoo.Model) -> None:
+    pixels, targets, keys = tensors()
+    together = pgd(model, pixels, targets, EPS, 1, keys)
+    alone = torch.cat([pgd(model, pixels[n : n + 1], targets[n : n + 1], EPS, 1, keys[n : n + 1]) for n in range(6)])
+    assert ((together - alone).abs() > 1e-5).float().mean() < 0.001  # rounding may turn the sign of a gradient near 0
+    assert not torch.allclose(together, pgd(model, pixels, targets, EPS, 1, keys, seed=1))
+
+
+@pytest.mark.slow
+def test_pgd_brings_cifar_accuracy_to_nought(cifar: Any) -> None:
+    model, data = cifar
+    found = attack_evaluate(model, data[::10], steps=20, workers=0, replicates=50)
+    assert found["clean"]["n"] == found["robust"]["n"] == 500
+    assert found["clean"]["scores"]["top1"] == zoo.evaluate(model, data[::10], workers=0, replicates=0)["top1"]
+    assert found["robust"]["scores"]["top1"] <= 0.02
+
+
+@pytest.mark.slow
+def test_stronger_attacks_leave_less(cifar: Any) -> None:
+    model, data = cifar
+
+    def robust(**options: Any) -> float:
+        found = attack_evaluate(model, data[::50], workers=0, replicates=0, **options)["robust"]["scores"]["top1"]
+        assert isinstance(found, float)
+        return found
+
+    none, slight, fast = robust(eps=0.0), robust(eps=1 / 255, steps=5), robust(attack="fgsm", eps=4 / 255)
+    short, long = robust(eps=4 / 255, steps=3), robust(eps=4 / 255, steps=10)
+    assert none == zoo.evaluate(model, data[::50], workers=0, replicates=0)["top1"]
+    assert none > slight > short
+    assert fast > long  # a single step that beat many would mean masked gradients
+    assert long <= short + 0.02
+
+
+def test_the_model_keeps_its_mode_and_its_numbers(model: zoo.Model, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    found = attack_evaluate(model, f"folder:{write_class_folders(tmp_path)}", steps=2, workers=0, replicates=10, batch_size=5)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (found["attack"], found["eps"], found["steps"], found["seed"], found["score"]) == ("pgd", EPS, 2, 0, "top1")
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_damaged_pictures_are_told_or_counted(model: zoo.Model, tmp_path: Path) -> None:
+    data = f"folder:{write_class_folders(tmp_path, per_class=1)}"
+    cut_short(tmp_path / "red" / "0.png")
+    with pytest.raises(ImageError, match=r"red.0\.png"):
+        attack_evaluate(model, data, steps=1, workers=0)
+    found = attack_evaluate(model, data, steps=1, workers=0, on_error="skip", replicates=0)
+    assert (found["robust"]["n"], len(found["robust"]["skipped"])) == (2, 1)
+    for name in ("blue", "green"):
+        cut_short(tmp_path / name / "0.png")
+    with pytest.raises(DataError, match="none of its 3 pictures can be read"):
+        attack_evaluate(model, data, steps=1, workers=0, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"attack": "pdg"}, UnknownNameError, "pgd"),
+        ({"eps": -0.1}, InputError, "eps is -0.1; expected a part"),
+        ({"eps": 8.0}, InputError, "from 0 to 1, such as 8/255"),
+        ({"eps": float("nan")}, InputError, "eps is nan"),
+        ({"steps": 0}, InputError, "steps is 0; expected 1 or more"),
+    ],
+)
+def test_settings_that_cannot_be_meant(model: zoo.Model, options: dict[str, Any], error: type[Exception], reason: str) -> None:
+    with pytest.raises(error, match=reason):
+        attack_evaluate(model, "folder:nowhere", **options)
+
+
+def test_other_tasks_are_refused() -> None:
+    with pytest.raises(InputError, match="the model's task is face; attacks are for classification"):
+        attack_evaluate(zoo.build("resnet18", task="face"), "folder:nowhere")
+
+
+def test_captum_is_asked_for_by_name(model: zoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.robust", None)
+    with pytest.raises(InputError, match=r"pip install 'resnet-zoo\[robustness\]'"):
+        fgsm(model, *tensors()[:2], EPS)

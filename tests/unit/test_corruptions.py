@@ -1,0 +1,229 @@
+"""The fifteen corruptions: repeatable, worse with severity, in the right colours and places."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.pictures import picture, write_class_folders
+from zoo import images
+from zoo.data import Dataset, Record
+from zoo.errors import ImageError, InputError, UnknownNameError
+from zoo.loader import evaluation_loader
+from zoo.preprocess import Preprocess
+from zoo.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
+from zoo.robustness.textures import disk_kernel, motion_kernel, plasma
+from zoo.schemes import open_data
+from zoo.task import get_task
+
+Image = NDArray[np.uint8]
+PUBLISHED = {
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow", "frost", "fog",
+    "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+}  # fmt: skip
+NAMES = sorted(PUBLISHED)
+
+
+def scene(height: int, width: int) -> Image:
+    """Return a picture with edges, texture and colours."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([128 + 60 * np.sin(x / 5), 110 + 50 * np.cos(y / 7), 90 + 40 * np.sin((x + y) / 9)], axis=2)
+    waves[(y // 8 + x // 8) % 2 == 0] *= 0.6
+    return waves.astype(np.uint8)
+
+
+def error(first: Image, second: Image) -> float:
+    """Return the mean squared difference."""
+    return float(np.mean((first.astype(np.float64) - second) ** 2))
+
+
+def test_the_corruptions_are_the_published_fifteen() -> None:
+    assert set(CORRUPTIONS) == PUBLISHED
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_corruption_repeats_itself_and_changes_the_picture_alone(name: str, severity: int) -> None:
+    clean = scene(64, 80)
+    before = clean.copy()
+    first, second = (corrupt(clean, name, severity, seed=3, key="a") for _ in range(2))
+    assert first.shape == clean.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
+    assert np.array_equal(clean, before)
+    assert error(first, clean) > 1
+
+
+@pytest.mark.parametrize(
+    "name", sorted(PUBLISHED - {"brightness", "contrast", "defocus_blur", "jpeg_compression", "pixelate", "zoom_blur"})
+)
+def test_what_is_random_depends_on_key_and_seed(name: str) -> None:
+    clean = scene(64, 64)
+    base = corrupt(clean, name, 3, seed=0, key="a")
+    assert not np.array_equal(base, corrupt(clean, name, 3, seed=1, key="a"))
+    assert not np.array_equal(base, corrupt(clean, name, 3, seed=0, key="b"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    severity=st.sampled_from(SEVERITIES),
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    seed=st.integers(0),
+)
+def test_pictures_of_any_size_come_back_in_their_size(name: str, severity: int, height: int, width: int, seed: int) -> None:
+    result = corrupt(scene(height, width), name, severity, seed=seed, key="ü\udcff")
+    assert result.shape == (height, width, 3)
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", [8, 9, 33, 224])
+def test_red_stays_red(name: str, side: int) -> None:
+    for severity in SEVERITIES:
+        red, _, blue = corrupt(picture((200, 30, 10), size_hw=(side, side + 1)), name, severity).mean(axis=(0, 1))
+        assert red > blue + 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_severer_corruption_is_farther_from_the_photo(name: str, shared_data: Path) -> None:
+    photos = [images.read(path) for path in sorted((shared_data / "photos").iterdir())[:24:3]]
+    photos = [cv2.resize(photo, (224, 224), interpolation=cv2.INTER_AREA).astype(np.uint8) for photo in photos]
+    errors = [
+        np.mean([error(corrupt(photo, name, severity, key=str(n)), photo) for n, photo in enumerate(photos)]) for severity in SEVERITIES
+    ]
+    # published constants: fog gets rougher as much as denser, and frost's last three severities differ little beside what is drawn
+    slack = 0.85 if name in ("fog", "frost") else 1
+    assert all(after > before * slack for before, after in pairwise(errors)), errors
+    assert errors[-1] > 1.1 * errors[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", [32, 96, 224])
+def test_what_is_in_a_place_stays_there(name: str, side: int) -> None:
+    """A bright disk, averaged over pictures, is found again within 3 % of the side: boxes stay right."""
+    clean = np.full((side, side, 3), 40, np.uint8)
+    cv2.circle(clean, (side // 2, side // 3), side // 8, (230, 220, 210), -1)
+    mean = np.mean([corrupt(clean, name, 5, key=str(key)) for key in range(16)], axis=(0, 3)).astype(np.float32)
+    margin = side // 8
+    wanted = np.ascontiguousarray(clean[margin:-margin, margin:-margin].mean(axis=2).astype(np.float32))
+    match = cv2.matchTemplate(mean, wanted, cv2.TM_CCOEFF_NORMED)
+    y, x = np.unravel_index(match.argmax(), match.shape)
+    assert max(abs(y - margin), abs(x - margin)) <= max(1, 0.03 * side)
+
+
+def test_noise_has_the_published_size() -> None:
+    grey = np.full((224, 224, 3), 128, np.uint8)
+    assert corrupt(grey, "gaussian_noise", 1).std() / 255 == pytest.approx(0.08, rel=0.02)
+    assert corrupt(grey, "shot_noise", 2).std() / 255 == pytest.approx(np.sqrt(128 / 255 / 25), rel=0.02)
+    assert np.isin(corrupt(grey, "impulse_noise", 5), (0, 255)).mean() == pytest.approx(0.27, rel=0.02)
+    small = np.full((32, 32, 3), 128, np.uint8)
+    many = [corrupt(small, "gaussian_noise", 5, key=str(key)).std() for key in range(20)]
+    assert np.mean(many) / 255 == pytest.approx(0.10, rel=0.03)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constants_are_the_published_ones_at_both_ends_and_between_them_elsewhere(name: str) -> None:
+    kind = CORRUPTIONS[name]
+    for severity in SEVERITIES:
+        small, large = kind.small[severity - 1], kind.large[severity - 1]
+        assert kind.constants(severity, (32, 500)) == kind.constants(severity, (8, 8)) == pytest.approx(small)
+        assert kind.constants(severity, (224, 224)) == kind.constants(severity, (900, 3000)) == pytest.approx(large)
+        for low, value, high in zip(small, kind.constants(severity, (84, 90)), large, strict=True):
+            assert min(low, high) <= value <= max(low, high)
+
+
+def test_contrast_and_brightness_are_worked_out_by_hand() -> None:
+    halves = np.zeros((224, 224, 3), np.uint8)
+    halves[112:] = 200
+    assert np.unique(corrupt(halves, "contrast", 1)).tolist() == [60, 140]  # 100 ± 0.4 · 100
+    colour = np.full((224, 224, 3), (100, 50, 0), np.uint8)
+    assert corrupt(colour, "brightness", 2)[0, 0].tolist() == [151, 76, 0]  # value 100 + 51, the ratios kept
+    assert corrupt(np.zeros((224, 224, 3), np.uint8), "brightness", 2).max() == 51
+
+
+def test_kernels_keep_light_and_place() -> None:
+    for kernel in (disk_kernel(0.3, 0.4), disk_kernel(10, 0.5), motion_kernel(20, 15, 0.7), motion_kernel(6, 1, -2.0)):
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        reach = kernel.shape[0] // 2
+        y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+        assert abs((kernel * y).sum()) < 1e-4
+        assert abs((kernel * x).sum()) < 1e-4
+
+
+def test_plasma_fills_its_range_and_is_rougher_with_less_decay() -> None:
+    smooth, rough = (plasma((128, 96), decay, np.random.default_rng(0)) for decay in (3, 1.4))
+    assert (smooth.min(), smooth.max()) == (0, 1)
+    assert np.abs(np.diff(rough)).mean() > 2 * np.abs(np.diff(smooth)).mean()
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((8, 8, 3), np.float32), r"picture 'k' is float32 of shape \(8, 8, 3\); expected uint8"),
+        (np.zeros((8, 8), np.uint8), r"uint8 of shape \(8, 8\); expected uint8 \[H, W, 3\], RGB"),
+        (np.zeros((0, 8, 3), np.uint8), r"of shape \(0, 8, 3\)"),
+    ],
+)
+def test_no_picture_is_refused(array: Image, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        corrupt(array, "fog", 1, key="k")
+
+
+@pytest.mark.parametrize("call", [lambda name, severity: corrupt(scene(8, 8), name, severity), lambda *a: corrupted(Dataset("d", ()), *a)])
+def test_unknown_names_and_severities_are_refused(call: Callable[[str, int], object]) -> None:
+    with pytest.raises(UnknownNameError, match="motion_blur"):
+        call("motoin_blur", 1)
+    for severity in (0, 6):
+        with pytest.raises(InputError, match=rf"severity is {severity}; expected 1, 2, 3, 4 or 5"):
+            call("fog", severity)
+
+
+def test_corrupted_data_keeps_keys_targets_and_classes(tmp_path: Path) -> None:
+    task = get_task("classification")
+    clean = open_data(f"folder:{write_class_folders(tmp_path)}", task.schemes, task.name)
+    worse = corrupted(clean, "fog", 3, seed=7)
+    assert (worse.keys, worse.classes) == (clean.keys, clean.classes)
+    assert worse.name == f"{clean.name} with fog of severity 3"
+    for before, after in zip(clean, worse, strict=True):
+        assert after.target == before.target
+        assert np.array_equal(after.image, corrupt(before.image, "fog", 3, seed=7, key=before.key))
+
+
+def test_corrupted_data_loads_lazily_and_names_a_missing_picture(tmp_path: Path) -> None:
+    worse = corrupted(Dataset("d", (Record("gone", tmp_path / "gone.png", 0),)), "snow", 1)
+    with pytest.raises(ImageError, match=r"gone\.png: does not exist"):
+        worse[0]
+
+
+def test_worker_processes_corrupt_alike() -> None:
+    records = tuple(Record(str(n), picture((90, 60, 30), n), n) for n in range(6))
+    worse = corrupted(Dataset("d", records), "gaussian_noise", 2)
+    alone, helped = (
+        [batch.images.pixels for batch in evaluation_loader(worse, Preprocess(size_hw=(32, 32)), 4, workers) if batch.images is not None]
+        for workers in (0, 2)
+    )
+    assert len(alone) == len(helped) == 2
+    assert all(np.array_equal(first, second) for first, second in zip(alone, helped, strict=True))
+
+
+def test_another_interpreter_corrupts_alike(tmp_path: Path) -> None:
+    """A source travels to a process that was not forked, where hashes of strings differ and nothing has been imported."""
+    source = corrupted(Dataset("d", (Record("k", picture((90, 60, 30)), 0),)), "elastic_transform", 4).records[0].source
+    assert callable(source)
+    (tmp_path / "source").write_bytes(pickle.dumps(source))
+    program = "import pickle, sys, zoo; sys.stdout.buffer.write(pickle.load(open(sys.argv[1], 'rb'))().tobytes())"
+    found = subprocess.run([sys.executable, "-c", program, str(tmp_path / "source")], capture_output=True, check=True, timeout=120)
+    assert found.stdout == source().tobytes()

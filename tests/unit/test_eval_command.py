@@ -1,0 +1,116 @@
+"""`zoo eval` beyond plain scores, and `zoo compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from tests.pictures import COLOURS, write_class_folders
+from zoo.cli import main
+from zoo.comparison import compare
+from zoo.errors import InputError
+from zoo.scores import Scores
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[str, str]:
+    """A folder of pictures, and a small model."""
+    write_class_folders(tmp_path / "data", per_class=4)
+    torch.manual_seed(0)
+    zoo.save(zoo.build("resnet20", classes=sorted(COLOURS), image_size=16), tmp_path / "model")
+    return f"folder:{tmp_path / 'data'}", str(tmp_path / "model")
+
+
+def test_results_say_what_they_rest_on(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = saved
+    results = []
+    for replicates in ("200", "0"):
+        assert main(["eval", model, "--data", data, "--json", "--quiet", "--replicates", replicates]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    low, high = results[0]["intervals"]["top1"]
+    assert low <= results[0]["scores"]["top1"] <= high
+    assert results[1]["intervals"] == {}
+    assert set(results[0]["fingerprints"]) == {"data", "model"}
+    assert results[0]["fingerprints"] == results[1]["fingerprints"]
+    assert torch.__version__.startswith(results[0]["versions"]["torch"])
+    Path(data.removeprefix("folder:"), "red", "new.png").write_bytes(next(Path(data.removeprefix("folder:"), "red").iterdir()).read_bytes())
+    assert main(["eval", model, "--data", data, "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["fingerprints"]["data"] != results[0]["fingerprints"]["data"]
+
+
+def test_a_model_beside_itself_is_not_distinguishable(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = saved
+    assert main(["compare", model, f"{model},{model}", "--data", data, "--json", "--quiet"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["runs"] == [1, 2]
+    assert result["differences"]["top1"]["interval"] == [0.0, 0.0]
+    assert result["differences"]["top1"]["distinguishable"] is False
+    assert main(["compare", model, model, "--data", data]) == 0
+    assert "│ no " in capsys.readouterr().out
+    assert main(["compare", model, "no/where", "--data", data]) == 2
+    assert "no/where does not exist" in capsys.readouterr().err
+
+
+def result(values: list[float], keys: tuple[str, ...] = ("a", "b"), data: str = "d") -> Scores:
+    return Scores(
+        {"top1": float(np.mean(values))}, 2, 2, sample_keys=keys, fingerprints={"data": data}, replicates={"top1": np.array(values)}
+    )
+
+
+def test_the_difference_is_paired() -> None:
+    """Both move by far more than they differ: paired, the difference is certain."""
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0.5, 0.2, 1_000)
+    found = compare([result(list(luck))], [result(list(luck + 0.01 + rng.normal(0, 0.001, 1_000)))]).differences["top1"]
+    assert found.distinguishable
+    assert found.interval == (pytest.approx(0.008, abs=5e-4), pytest.approx(0.012, abs=5e-4))
+
+
+def test_several_runs_carry_the_luck_of_training() -> None:
+    steady = [0.5] * 1_000
+    runs = [result([value] * 1_000) for value in (0.4, 0.5, 0.6, 0.7)]
+    found = compare([result(steady)], runs).differences["top1"]
+    assert found.difference == pytest.approx(0.05)
+    assert found.distinguishable is False
+
+
+def test_only_the_same_samples_are_compared() -> None:
+    with pytest.raises(InputError, match=r"1 were scored on one side alone \(b\)"):
+        compare([result([0.5])], [result([0.5], ("a",))])
+    with pytest.raises(InputError, match="scored on different data"):
+        compare([result([0.5])], [result([0.5], data="other")])
+    with pytest.raises(InputError, match="each side needs a result"):
+        compare([], [result([0.5])])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--corruptions", "--attack", "fgsm"], "give one of them"),
+        (["--attack", "fgsm", "--eps", "a lot"], "expected a part of 1, such as 8/255"),
+        (["--corruptions", "--save-predictions", "a.csv"], "need a model's own answers"),
+        (["--replicates", "-1"], "expected 0 or more"),
+        (["--predictions", "a.csv"], "both a model and --predictions are given"),
+    ],
+)
+def test_mistakes_are_named(saved: tuple[str, str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = saved
+    assert main(["eval", model, "--data", data, "--quiet", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_under_attack(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("captum")
+    data, model = saved
+    assert main(["eval", model, "--data", data, "--quiet", "--attack", "fgsm", "--eps", "0.05", "--json", "--replicates", "20"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["robust"]["scores"]["top1"] <= found["clean"]["scores"]["top1"]
+    assert main(["eval", model, "--data", data, "--quiet", "--attack", "fgsm", "--replicates", "20"]) == 0
+    assert capsys.readouterr().out.startswith("clean: top1")
