@@ -113,18 +113,6 @@ class ClassificationTask(Task):
 
         write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
 
-    def combine(self, answers: Sequence[Any], vote: str, weights: Sequence[float] | None = None) -> NDArray[np.float32]:
-        """Average the probabilities, or take the majority's answer."""
-        from zoo.tasks.classification.voting import hard, soft
-
-        return hard(answers) if vote == "hard" else soft(answers, weights)
-
-    def fit_weights(self, answers: Sequence[Sequence[Any]], targets: Sequence[Any]) -> list[float]:
-        """Return the weights with the least log-loss."""
-        from zoo.tasks.classification.voting import fit_weights
-
-        return fit_weights(answers, targets)
-
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the metric behind top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
         from zoo.tasks.classification.metrics import ClassificationMetric

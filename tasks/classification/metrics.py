@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from zoo.errors import InputError
 from zoo.registry import natural_key
-from zoo.task import Curve, MetricResult, Mistake
-from zoo.tasks.classification.counts import BINS, Answers, Floats, affordable_auc, auc, class_scores, scores
+from zoo.task import MetricResult, Mistake
+from zoo.tasks.classification.counts import Answers, Floats, affordable_auc, auc, class_scores, scores
+from zoo.tasks.classification.curves import calibration, curves
 from zoo.uncertainty import draws
 
 _SHOWN = 24  # mistakes
-_CURVES = 12  # classes with a ROC curve each; of more, nobody could read them
-_POINTS = 200  # of a curve
 _PER_CLASS = ("precision", "recall", "f1")
+_OF_PROBABILITIES = ("top5", "ece", "auc")
 
 
 class ClassificationMetric:
@@ -33,20 +33,21 @@ class ClassificationMetric:
             classes: the model's class names; labels count in their order.
         """
         self._classes = classes
-        self._samples: dict[str, tuple[int, NDArray[np.float32]]] = {}
+        self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take a batch of logits [K] with class indices.
+        """Take a batch of logits [K] with class indices; from a file perhaps classes alone, int64 without dimensions.
 
         Raises:
             InputError: logits that are not finite, or a target that is no class.
         """
-        for logits, target, key in zip(answers, targets, keys, strict=True):
+        for answer, target, key in zip(answers, targets, keys, strict=True):
+            logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
             if not np.isfinite(logits).all():
                 raise InputError(f"{key}: its logits are not finite; the model's weights are damaged, or --precision is too low for them")
             if not isinstance(target, int | np.integer) or not 0 <= target < max(len(logits), 1):
                 raise InputError(f"{key}: its class is {target!r}; expected a number from 0 to {len(logits) - 1}")
-            self._samples[key] = int(target), np.asarray(logits, np.float32)
+            self._samples[key] = int(target), logits
 
     def state(self) -> Any:
         """Return the samples."""
@@ -60,6 +61,7 @@ class ClassificationMetric:
         """Compute the scores; classes that neither occur nor are answered don't count in the macro averages."""
         keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
         logits = np.stack([self._samples[key][1] for key in keys]).astype(np.float64)
+        labels_alone = any(answer.dtype == np.bool_ for _, answer in self._samples.values())
         answers = Answers(logits, np.array([self._samples[key][0] for key in keys], np.int64))
         once = np.ones((1, len(keys)))
         by_class = class_scores(answers, once)
@@ -76,16 +78,17 @@ class ClassificationMetric:
         confusion = _confusion(answers)[np.ix_(seen, seen)]
         details = {
             "confusion_matrix": {"classes": list(per_class), "rows_true_columns_answered": confusion.tolist()},
-            "calibration": _calibration(answers),
-            "bootstrap": {"over": "pictures", "replicates": replicates},
+            "calibration": calibration(answers),
+            "bootstrap": {"over": "pictures", "replicates": replicates, "too_slow": [] if affordable_auc(answers, replicates) else ["auc"]},
         }
+        drawn = _replicates(answers, replicates)
+        if labels_alone:  # without probabilities there is no second answer, no ranking and no confidence
+            values |= dict.fromkeys(_OF_PROBABILITIES)
+            drawn = {name: found for name, found in drawn.items() if name not in _OF_PROBABILITIES}
+            del details["calibration"]
+            return MetricResult(values, per_class, details, drawn)
         return MetricResult(
-            values,
-            per_class,
-            details,
-            _replicates(answers, replicates),
-            tuple(self._mistakes(answers, keys)),
-            tuple(self._curves(answers, seen)),
+            values, per_class, details, drawn, tuple(self._mistakes(answers, keys)), curves(answers, seen.tolist(), list(per_class))
         )
 
     def _name(self, index: int) -> str:
@@ -104,40 +107,11 @@ class ClassificationMetric:
             for place in worst
         ]
 
-    def _curves(self, answers: Answers, seen: NDArray[np.int64]) -> list[Curve]:
-        found = [part for part in _calibration(answers) if part["n"]]
-        line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
-        curves = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
-        lines = {
-            self._name(index): _roc(answers, index) for index in seen[:_CURVES] if 0 < (answers.labels == index).sum() < len(answers.labels)
-        }
-        if lines and len(seen) <= _CURVES:
-            curves.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", lines, diagonal=True))
-        return curves
-
 
 def _confusion(answers: Answers) -> NDArray[np.int64]:
     count = answers.logits.shape[1]
     flat: NDArray[np.int64] = np.bincount(answers.labels * count + answers.answered, minlength=count * count)
     return flat.reshape(count, count)
-
-
-def _calibration(answers: Answers) -> list[dict[str, Any]]:
-    """Return how many answers each bin of confidence holds, how sure they are and how often right."""
-    rows = []
-    for number in range(BINS):
-        inside = answers.bins == number
-        mean = [float(values[inside].mean()) if inside.any() else None for values in (answers.confidence, answers.ranks == 0)]
-        rows.append({"from": number / BINS, "to": (number + 1) / BINS, "n": int(inside.sum()), "confidence": mean[0], "accuracy": mean[1]})
-    return rows
-
-
-def _roc(answers: Answers, index: int) -> tuple[list[float], list[float]]:
-    from sklearn.metrics import roc_curve
-
-    far, tar, _ = roc_curve(answers.labels == index, answers.probabilities[:, index])
-    shown = np.unique(np.linspace(0, len(far) - 1, _POINTS).astype(int))
-    return far[shown].tolist(), tar[shown].tolist()
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:

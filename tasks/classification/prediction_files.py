@@ -127,7 +127,7 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
     total = math.fsum(numbers)
     if numbers.min() < 0 or numbers.max() > 1 or abs(total - 1) > _SUM:
         raise Flaw(
-            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and add up to {total:g}; expected 0 to 1, and 1 together. "
+            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and add up to {total:g}; expected 0 to 1, 1 together. "
             f"Logits stand in columns called {_LOGIT}CLASS (in JSON lines under logits)"
         )
     return log_probabilities(numbers)
@@ -257,11 +257,15 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
         return _label(value, {name: index for index, name in enumerate(classes)})
     if not isinstance(value, dict) or set(value) != set(classes):
         differing = sorted(set(classes) ^ set(value)) if isinstance(value, dict) else []
-        raise Flaw(f"{kinds[0]} must be an object with a number for every class" + (f"; wrong: {', '.join(differing[:5])}" if differing else ""))
+        raise Flaw(
+            f"{kinds[0]} must be an object with a number for every class" + (f"; wrong: {', '.join(differing[:5])}" if differing else "")
+        )
     return _numbers([value[name] for name in classes], classes, kinds == ["logits"])
 
 
 def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
     # a float32 is exactly some float64, whose text JSON keeps
-    entries = ({"key": key, "logits": dict(zip(classes, np.asarray(row, np.float32).tolist(), strict=True))} for key, row in answers.items())
+    entries = (
+        {"key": key, "logits": dict(zip(classes, np.asarray(row, np.float32).tolist(), strict=True))} for key, row in answers.items()
+    )
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)

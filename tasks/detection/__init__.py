@@ -19,7 +19,6 @@ from zoo.registry import Registry
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.detection.augment import Augment
-from zoo.tasks.detection.boxes_fusion import fuse, mirror
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.head import FasterRCNNHead
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
@@ -95,14 +94,6 @@ class DetectionTask(Task):
         from zoo.tasks.detection.metrics import CocoMetric
 
         return CocoMetric(classes, **options)
-
-    def combine(self, answers: Sequence[Any], vote: str, weights: Sequence[float] | None = None) -> dict[str, NDArray[Any]]:
-        """Fuse the boxes."""
-        return fuse(answers)
-
-    def mirrored(self, answer: Mapping[str, NDArray[Any]], width: int) -> dict[str, NDArray[Any]]:
-        """Mirror the boxes back."""
-        return mirror(answer, width)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""

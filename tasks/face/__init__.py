@@ -20,7 +20,6 @@ from zoo.registry import Registry
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.face.augment import Augment
-from zoo.tasks.face.averaging import mean_embedding
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.head import EmbeddingHead
 from zoo.tasks.face.metrics import VerificationMetric
@@ -87,10 +86,6 @@ class FaceTask(Task):
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
-
-    def combine(self, answers: Sequence[Any], vote: str, weights: Sequence[float] | None = None) -> NDArray[np.float32]:
-        """Average the embeddings' directions."""
-        return mean_embedding(answers)
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""

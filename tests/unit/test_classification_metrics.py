@@ -94,7 +94,7 @@ def test_calibration_by_hand() -> None:
     result = scored(logits, [0, 1, 1])
     assert result.scores["ece"] == pytest.approx(0.25 * 2 / 3 + 0.1 / 3, abs=1e-6)
     assert [part["n"] for part in result.details["calibration"] if part["n"]] == [2, 1]
-    (curve, _) = result.curves
+    (curve, *_) = result.curves
     assert curve.lines["answers"][1] == [0.5, 1.0]
 
 

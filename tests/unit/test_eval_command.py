@@ -70,7 +70,8 @@ def test_the_difference_is_paired() -> None:
     luck = rng.normal(0.5, 0.2, 1_000)
     found = compare([result(list(luck))], [result(list(luck + 0.01 + rng.normal(0, 0.001, 1_000)))]).differences["top1"]
     assert found.distinguishable
-    assert found.interval == (pytest.approx(0.008, abs=5e-4), pytest.approx(0.012, abs=5e-4))
+    assert found.interval is not None
+    assert list(found.interval) == pytest.approx([0.008, 0.012], abs=5e-4)
 
 
 def test_several_runs_carry_the_luck_of_training() -> None:
@@ -114,3 +115,25 @@ def test_under_attack(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]
     assert found["robust"]["scores"]["top1"] <= found["clean"]["scores"]["top1"]
     assert main(["eval", model, "--data", data, "--quiet", "--attack", "fgsm", "--replicates", "20"]) == 0
     assert capsys.readouterr().out.startswith("clean: top1")
+
+
+def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = saved
+    file = tmp_path / "answers.csv"
+    assert main(["eval", model, "--data", data, "--json", "--quiet", "--save-predictions", str(file)]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(["eval", "--predictions", str(file), "--data", data, "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["scores"], again["intervals"], again["n"]) == (first["scores"], first["intervals"], 12)
+    lines = file.read_text().splitlines()
+    for wrong, said in {
+        "\n".join(lines[:-1]): "no answer",
+        "\n".join([*lines, lines[1]]): "line 14",
+        "\n".join([*lines[:3], lines[3].replace("red", "green", 1) if "red" in lines[3] else "x/y.png,1,2,3", *lines[4:]]): "line 4",
+        "\n".join([*lines[:5], f"{lines[5].split(',')[0]},nan,1,2", *lines[6:]]): "line 6",
+    }.items():
+        file.write_text(wrong + "\n")
+        assert main(["eval", "--predictions", str(file), "--data", data, "--quiet"]) == 2
+        assert said in (printed := capsys.readouterr().err), printed
+    assert main(["eval", "--task", "face", "--predictions", str(file), "--data", "demo:faces", "--quiet"]) == 2
+    assert "the task face reads no prediction files" in capsys.readouterr().err

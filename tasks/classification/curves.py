@@ -1,0 +1,77 @@
+"""What a report draws of a classifier: calibration, ROC, and precision over recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.task import Curve
+from zoo.tasks.classification.counts import BINS, Answers
+
+_LINES = 12  # classes with a line each; of more nobody could read them
+_POINTS = 200  # of a line
+_MICRO = 5_000_000  # pictures × classes: beyond, sorting them all for one line takes too long
+
+Line = tuple[list[float], list[float]]
+
+
+def calibration(answers: Answers) -> list[dict[str, Any]]:
+    """Return how many answers each bin of confidence holds, how sure they are and how often right; None for an empty bin."""
+    rows = []
+    for number in range(BINS):
+        inside = answers.bins == number
+        mean = [float(values[inside].mean()) if inside.any() else None for values in (answers.confidence, answers.ranks == 0)]
+        rows.append({"from": number / BINS, "to": (number + 1) / BINS, "n": int(inside.sum()), "confidence": mean[0], "accuracy": mean[1]})
+    return rows
+
+
+def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
+    """Return the curves; up to 12 classes have lines of their own, more are drawn as one (all decisions together, micro).
+
+    Args:
+        answers: of the classifier.
+        seen: the classes that occur or are answered.
+        names: what they are called.
+    """
+    found = [part for part in calibration(answers) if part["n"]]
+    line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
+    drawn = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
+    decided = _decisions(answers, seen, names)
+    if decided:
+        roc, over_recall = ({name: make(*each) for name, each in decided.items()} for make in (_roc, _precision))
+        drawn.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", roc, diagonal=True))
+        drawn.append(Curve("Precision and recall", "recall", "precision", over_recall))
+    return tuple(drawn)
+
+
+def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
+    """Return of each line whether the class was right [P] and its probability [P]; both kinds must be there."""
+    if len(seen) > _LINES:
+        if answers.logits.size > _MICRO:
+            return {}
+        right = np.arange(answers.logits.shape[1]) == answers.labels[:, None]
+        return {"all classes": (right.ravel(), answers.probabilities.ravel())}
+    each = {name: (answers.labels == index, answers.probabilities[:, index]) for index, name in zip(seen, names, strict=True)}
+    return {name: (right, probability) for name, (right, probability) in each.items() if right.any() and not right.all()}
+
+
+def _roc(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> Line:
+    from sklearn.metrics import roc_curve
+
+    false_positive, true_positive, _ = roc_curve(right, probability)
+    return _thinned(false_positive, true_positive)
+
+
+def _precision(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> Line:
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(right, probability)
+    return _thinned(recall[::-1], precision[::-1])
+
+
+def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Line:
+    shown = np.unique(np.linspace(0, len(x) - 1, _POINTS).astype(int))
+    return x[shown].tolist(), y[shown].tolist()
