@@ -236,6 +236,7 @@ def summarise(
         replicates=result.replicates,
         mistakes=result.mistakes,
         curves=result.curves,
+        tables=result.tables,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Fault
-from zoo.task import Curve, Mistake
+from zoo.task import Curve, Mistake, Table
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Scores(Mapping[str, "float | None"]):
             models are paired.
         mistakes: the worst, worst first.
         curves: what a report draws.
+        tables: what a report shows besides.
     """
 
     scores: Mapping[str, float | None]
@@ -55,6 +56,7 @@ class Scores(Mapping[str, "float | None"]):
     replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
     curves: tuple[Curve, ...] = field(default=(), repr=False)
+    tables: tuple[Table, ...] = field(default=(), repr=False)
 
     def __getitem__(self, name: str) -> float | None:
         """Return a score."""

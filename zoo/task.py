@@ -98,6 +98,23 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of a report, beside the scores and the scores per class, which every result has.
+
+    Attributes:
+        title: what it shows.
+        header: names of the columns.
+        rows: as many cells each: words, numbers, or None where there is nothing to say.
+        note: what a reader must know to read it; "" for nothing.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str | float | None, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """What a metric found.
 
@@ -109,6 +126,7 @@ class MetricResult:
             units are pictures in the natural order of their keys, or identities in the order of their names.
         mistakes: the worst of them, worst first.
         curves: what a report draws.
+        tables: what a report shows besides.
     """
 
     scores: Mapping[str, float | None]
@@ -117,6 +135,7 @@ class MetricResult:
     replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     mistakes: tuple[Mistake, ...] = ()
     curves: tuple[Curve, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 class Metric(Protocol):
