@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,6 +80,18 @@ class FaceTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
+
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read embeddings from `.npz`, a table or JSON lines; see `prediction_files`."""
+        from zoo.tasks.face.prediction_files import read
+
+        return read(path, dataset.keys)
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write embeddings, in the order of the data; pictures without one are written as not found."""
+        from zoo.tasks.face.prediction_files import write
+
+        write(path, {key: answers.get(key) for key in dataset.keys})
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
