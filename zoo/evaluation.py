@@ -224,7 +224,7 @@ def summarise(
         seconds: wall-clock time.
         fingerprints: of what answered; the data's is added.
     """
-    bounds = {name: interval(values) for name, values in result.replicates.items()}
+    bounds = {name: interval(values, result.scores.get(name)) for name, values in result.replicates.items()}
     return Scores(
         scores=result.scores,
         n=len(keys),

@@ -11,6 +11,7 @@ the differences of their replicates are paired.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ Floats = NDArray[np.float64]
 REPLICATES = 1_000
 LEVEL = 0.95
 _SEED = 0
+_MOST_ACCELERATION = 0.2  # beyond, replicates are so few and so lopsided that their skewness says nothing
+_NORMAL = NormalDist()
 _CHUNK = 4_000_000  # counts held at once: 16 MB
 
 
@@ -45,13 +48,40 @@ def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterat
         yield counts
 
 
-def interval(replicates: Floats, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the percentile interval of replicates [R].
+def interval(replicates: Floats, estimate: float | None = None, level: float = LEVEL) -> tuple[float, float] | None:
+    """Return the interval of a score from its replicates [R].
 
-    None where more than one in twenty of them is NaN (a draw without what the score needs): the data doesn't support an interval.
+    With the estimate, the percentiles are corrected twice. Draws are to the samples as the samples are to the world: by as much as
+    the mean of the draws lies beside the estimate, the estimate lies beside the truth, so the interval is moved by twice that
+    (Efron & Tibshirani 1993, chapter 10; next to nothing but for the calibration error, whose every draw is further off than the last).
+    And a score near 1 is less certain where it happens to be lower: the acceleration of chapter 14 (BCa), which for sums is a sixth of
+    the replicates' skewness, moves both percentiles. Without it nearly all intervals that miss the truth lie above it.
+
+    Args:
+        replicates: [R]; NaN for a draw without what the score needs.
+        estimate: the score of the samples themselves; None for plain percentiles.
+        level: how often the interval should hold the truth.
+
+    Returns:
+        Low and high; None where more than one in twenty replicates is NaN: the data doesn't support an interval.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):
         return None
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    spread = float(known.std())
+    if estimate is None or not spread > 0:
+        low, high = np.quantile(known, tails)
+        return float(low), float(high)
+    skewness = float(((known - known.mean()) ** 3).mean()) / spread**3
+    acceleration = min(max(skewness / 6, -_MOST_ACCELERATION), _MOST_ACCELERATION)
+    low, high = np.quantile(known, [_accelerated(tail, acceleration) for tail in tails]) - 2 * (known.mean() - estimate)
+    if known.min() >= 0 and known.max() <= 1:  # a part of something: it can't be moved below none or above all
+        low, high = np.clip([low, high], 0, 1)
     return float(low), float(high)
+
+
+def _accelerated(tail: float, acceleration: float) -> float:
+    """Return which percentile stands for a tail (Efron & Tibshirani 1993, equation 14.10, the bias taken as the acceleration)."""
+    moved = acceleration + _NORMAL.inv_cdf(tail)
+    return _NORMAL.cdf(acceleration + moved / (1 - acceleration * moved))
