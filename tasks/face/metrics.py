@@ -134,8 +134,12 @@ class VerificationMetric:
         return self._classes[target] if self._classes else str(target)
 
     def _ordered(self) -> tuple[list[str], Floats, Ints, int]:
-        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people."""
-        order = sorted(range(len(self._keys)), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
+        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people.
+
+        A picture that came twice, as padded samplers give it, counts once.
+        """
+        place_of = {key: place for place, key in enumerate(self._keys)}
+        order = sorted(place_of.values(), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
         people = sorted(set(self._names), key=lambda name: (natural_key(name), name))
         number = {name: index for index, name in enumerate(people)}
         rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)

@@ -238,7 +238,7 @@ def made_of_101(task: str, root: Path) -> tuple[Model, str, str]:
         boxes = [[(("cat", "dog")[index % 2], (4, 4, 20, 20))] for index in range(101)]
         cut_short(write_coco(root / "data", boxes) / "images" / "5.png")
         made = build("resnet18", task="detection", classes=["cat", "dog"], image_size=32, score_threshold=0.0, max_detections=5)
-        return made, f"coco:{root / 'data'}?pictures=images", "5.png"
+        return made, f"coco:{root / 'data'}?images=images", "5.png"
     if task == "face":
         for index in range(101):
             write_picture(root / "data" / f"p{index % 13}" / f"{index}.png", picture((index % 13 * 15, 90, 40), index, (16, 16)))
