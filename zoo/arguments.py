@@ -66,12 +66,18 @@ class TrainFlags:
 
 @dataclass(frozen=True)
 class EvalFlags:
-    """Score a trained model (a run or model folder), weights without a run (--backbone, --weights), or a file of predictions."""
+    """Score a trained model (a run or model folder), several together, weights without a run (--backbone, --weights), or predictions."""
 
     data: str
     """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
-    model: tyro.conf.Positional[Path | None] = None
-    """A run's or saved model's folder."""
+    models: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """A run's or saved model's folder; several answer together."""
+    vote: Literal["soft", "hard", "weighted"] = "soft"
+    """How several models' answers become one: mean of probabilities (fused boxes, mean of cosines), majority, or fitted weights."""
+    val: str | None = None
+    """What to fit the weights of --vote weighted on; not the data that is scored."""
+    tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Test-time augmentation: flip (mirror images), scales (other input sizes), or flip,scales."""
     predictions: Path | None = None
     """Score this file instead of a model: a table or JSON lines of logits, probabilities or labels (classification only so far)."""
     save_predictions: Path | None = None

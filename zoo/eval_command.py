@@ -45,6 +45,8 @@ def _robustness(flags: Any) -> int:
         raise InputError("both --corruptions and --attack are given; give one of them")
     if flags.main.predictions is not None or flags.main.save_predictions is not None:
         raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
+    if len(flags.main.models) > 1 or _combines(flags):
+        raise InputError("--corruptions and --attack are of one model as it is: they go without further models, --vote, --val and --tta")
     shared: dict[str, Any] = {
         "batch_size": flags.main.batch_size,
         "workers": flags.main.workers,
@@ -53,7 +55,7 @@ def _robustness(flags: Any) -> int:
         "replicates": flags.main.replicates,
     }
     with progress_of(flags.run.quiet) as progress:
-        model = saved_or_built(flags.main.model, flags, progress)
+        model = saved_or_built(next(iter(flags.main.models), None), flags, progress)
         if flags.main.corruptions:
             from zoo.robustness.sweep import evaluate_corruptions
 
@@ -71,6 +73,11 @@ def _robustness(flags: Any) -> int:
     else:
         print_attacked(found)
     return 0
+
+
+def _combines(flags: Any) -> bool:
+    """Tell whether answers are to be combined, by how they are asked for."""
+    return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
 
 
 def _fraction(text: str) -> float:
@@ -91,8 +98,10 @@ def _score(flags: Any, progress: Progress) -> Scores:
 
     on_error: Any = "skip" if flags.run.skip_bad else "raise"
     if flags.main.predictions is not None:
-        if flags.main.model is not None or flags.build.backbone is not None:
+        if flags.main.models or flags.build.backbone is not None:
             raise InputError("both a model and --predictions are given; give one of them")
+        if _combines(flags):
+            raise InputError("--predictions are scored as they are: they go without --vote, --val and --tta")
         return evaluate_predictions(
             flags.main.predictions,
             flags.build.task,
@@ -104,8 +113,11 @@ def _score(flags: Any, progress: Progress) -> Scores:
             progress=progress,
         )
     return evaluate(
-        saved_or_built(flags.main.model, flags, progress),
+        [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]],
         flags.main.data,
+        vote=flags.main.vote,
+        val=flags.main.val,
+        tta=[name.strip() for names in flags.main.tta for name in names.split(",")],
         batch_size=flags.main.batch_size,
         workers=flags.main.workers,
         precision=flags.main.precision,

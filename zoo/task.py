@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.recipe import Recipe
 
@@ -283,6 +284,14 @@ class Task(ABC):
             classes: the names of the labels, in their order.
         """
         raise InputError(f"the task {self.name} writes no prediction files")
+
+    def combination(self) -> Combination:
+        """Return how several answers for one picture are brought together.
+
+        Raises:
+            InputError: the task has no way to.
+        """
+        raise InputError(f"the task {self.name} can't combine answers: evaluate one model at a time, without test-time augmentation")
 
     @abstractmethod
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:

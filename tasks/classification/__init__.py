@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
@@ -62,7 +63,6 @@ class ClassificationTask(Task):
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
 
     def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
         """Keep the trunk's own, at another size if one is asked for."""
@@ -112,6 +112,12 @@ class ClassificationTask(Task):
         from zoo.tasks.classification.prediction_files import write
 
         write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
+
+    def combination(self) -> Combination:
+        """Return votes over probabilities."""
+        from zoo.tasks.classification.combination import ProbabilityCombination
+
+        return ProbabilityCombination()
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the metric behind top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
@@ -39,7 +40,6 @@ class DetectionTask(Task):
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft",)
     metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"evaluator": ("faster", "pycocotools")}
 
     def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
@@ -88,6 +88,12 @@ class DetectionTask(Task):
     def split(self, answers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, NDArray[Any]]]:
         """Return boxes, scores and labels per picture."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
+
+    def combination(self) -> Combination:
+        """Return weighted boxes fusion."""
+        from zoo.tasks.detection.combination import BoxCombination
+
+        return BoxCombination()
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers."""

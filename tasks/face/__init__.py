@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
@@ -43,7 +44,6 @@ class FaceTask(Task):
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft",)
 
     def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
         """Scale both sides to the image size (a face crop is all that counts), with the trunk's own mean and deviation."""
@@ -79,6 +79,12 @@ class FaceTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
+
+    def combination(self) -> Combination:
+        """Return means of embeddings over views, and of cosines over models."""
+        from zoo.tasks.face.combination import EmbeddingCombination
+
+        return EmbeddingCombination()
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
+from zoo.class_matching import match_classes
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation import evaluate, match_classes
+from zoo.evaluation import evaluate
 from zoo.model import Model, build, load, save, unnamed
 from zoo.scores import Scores
 from zoo.task import get_task
