@@ -205,7 +205,7 @@ def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str)
 
 def _labels_alone(answers: Mapping[str, Answer]) -> bool:
     """Tell whether the answers are classes without probabilities, as of a majority vote."""
-    return all(np.ndim(answer) == 0 for answer in answers.values())
+    return len(answers) > 0 and all(np.ndim(answer) == 0 for answer in answers.values())
 
 
 def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 import torch
 
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
+from tests.processes import in_processes
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError
@@ -206,29 +203,6 @@ if torch.distributed.is_initialized():
 """
 
 
-def in_processes(count: int, *arguments: str) -> dict[str, Any]:
-    """Evaluate in several processes joined by gloo, as torchrun starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(count):
-        several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-        environment |= {name: str(value) for name, value in several.items()}
-        command = [sys.executable, "-c", PROGRAM, *arguments]
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    try:
-        outputs = [process.communicate(timeout=240) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0] * count, outputs
-    result: dict[str, Any] = json.loads(outputs[0][0])
-    return result
-
-
 @pytest.mark.slow
 def test_101_samples_score_the_same_over_one_two_and_three_processes(tmp_path: Path) -> None:
     """Hazard 7: samplers that pad to equal shares count samples twice."""
@@ -237,7 +211,7 @@ def test_101_samples_score_the_same_over_one_two_and_three_processes(tmp_path: P
     cut_short(tmp_path / "data" / "blue" / "5.jpg")
     folder = save(model(), tmp_path / "model")
     alone = evaluate(load(folder), f"folder:{tmp_path / 'data'}", on_error="skip").to_dict()
-    results = [alone, *(in_processes(count, str(folder), f"folder:{tmp_path / 'data'}") for count in (2, 3))]
+    results = [alone, *(in_processes(count, PROGRAM, str(folder), f"folder:{tmp_path / 'data'}") for count in (2, 3))]
     for result in results:
         assert (result["n"], result["expected"]) == (100, 101)
         assert np.sum(result["details"]["confusion_matrix"]["rows_true_columns_answered"]) == 100
