@@ -302,6 +302,13 @@ def test_scales_average_what_the_model_answers_at_other_sizes() -> None:
         assert probabilities(logits) == pytest.approx(np.mean([probabilities(found[key]) for found in each], axis=0), abs=1e-6)
 
 
+def test_views_of_one_model_are_averaged_whatever_the_vote() -> None:
+    """A vote is between models: with one there are probabilities still."""
+    found = {vote: evaluate(model(), data(), vote=vote, tta=["flip"], replicates=0) for vote in ("soft", "hard")}
+    assert found["hard"].scores == found["soft"].scores
+    assert found["hard"]["top5"] is not None
+
+
 def test_the_flip_test_of_faces_is_stated() -> None:
     found = evaluate(model(task="face"), data("face"), tta=["flip"], replicates=0)
     assert found.details["flip"] is True
