@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import EvalFlags, choices, combine, parse
+from zoo.arguments import EvalFlags, combine, parse
 from zoo.command import class_list, print_json, progress_of, saved_or_built, task_of
 from zoo.errors import InputError
 
@@ -21,7 +21,7 @@ def run(words: list[str]) -> int:
         InputError: a flag, the model, the data or the predictions are wrong.
     """
     task = task_of(words)
-    flags = parse(combine("Eval", EvalFlags, task.options, scoring=choices("Scoring", task.metric_options)), "eval", words)
+    flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     if flags.main.corruptions or flags.main.attack is not None:

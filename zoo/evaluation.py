@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
 from zoo.ensemble import Ensemble, Reading
-from zoo.errors import DataError, Fault, UnknownNameError
+from zoo.errors import DataError, Fault
 from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
 from zoo.hardware import pick_device, pick_inference_precision
 from zoo.images import MAX_PIXELS
@@ -65,7 +65,7 @@ def evaluate(
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
         replicates: bootstrap draws behind the intervals; 0 for no intervals.
-        metric_options: of the task's metric; see its `metric_options`.
+        metric_options: choices about the scores, by the fields of the task's `scoring`.
         save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
         progress: where the bar is drawn; None for nowhere.
 
@@ -77,7 +77,7 @@ def evaluate(
     check_val(vote, val)
     ensemble = Ensemble.of(model, vote, tta)
     task = ensemble.task
-    options = check_metric_options(task, metric_options or {})
+    options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     dataset, classes = match_classes(task, opened, ensemble.classes)
@@ -148,9 +148,9 @@ def evaluate_predictions(
         InputError: the data, the predictions or an option is wrong; with the file and the entry.
     """
     task = get_task(task_name)
-    options = check_metric_options(task, metric_options or {})
+    options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    opened = open_data(data, task.schemes, task.name, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
     start = time.perf_counter()
     answers = task.read_predictions(predictions, dataset, names)
@@ -242,17 +242,3 @@ def summarise(
         curves=result.curves,
         tables=result.tables,
     )
-
-
-def check_metric_options(task: Task, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options if the task's metric has them.
-
-    Raises:
-        UnknownNameError: an option that the metric doesn't have, or a value that it doesn't take.
-    """
-    for name, value in options.items():
-        if name not in task.metric_options:
-            raise UnknownNameError(f"option of {task.name}'s scores:", name, task.metric_options)
-        if value not in task.metric_options[name]:
-            raise UnknownNameError(f"{name} of {task.name}'s scores:", str(value), task.metric_options[name])
-    return options

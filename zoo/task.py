@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -139,6 +139,11 @@ class MetricResult:
     tables: tuple[Table, ...] = ()
 
 
+@dataclass(frozen=True)
+class NoScoring:
+    """Nothing can be chosen about the scores. A task's own dataclass refuses wrong values when it is made; every field is a flag too."""
+
+
 class Metric(Protocol):
     """Accumulates over batches, merges over processes, computes once."""
 
@@ -186,7 +191,7 @@ class Task(ABC):
         recipe: frozen dataclass of training settings, with tested defaults.
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
-        metric_options: what may be chosen about its scores: name to the values, the default first.
+        scoring: frozen dataclass of what may be chosen about its scores, with defaults; see `NoScoring`.
     """
 
     name: ClassVar[str]
@@ -198,7 +203,7 @@ class Task(ABC):
     recipe: ClassVar[type[Recipe]]
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    scoring: ClassVar[type[Any]] = NoScoring
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -224,11 +229,16 @@ class Task(ABC):
         Raises:
             UnknownNameError: an option that the task doesn't have.
         """
-        known = {option.name for option in fields(self.options)}
-        for name in values:
-            if name not in known:
-                raise UnknownNameError(f"option of the task {self.name}:", name, {*known, "freeze"})
-        return self.options(**values)
+        return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
+
+    def parse_scoring(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every choice about the scores, the given ones and the others' defaults.
+
+        Raises:
+            UnknownNameError: a choice that the task's scores don't have, or a value that it doesn't take.
+            InputError: a value that can't be meant.
+        """
+        return asdict(_filled(self.scoring, values, f"option of {self.name}'s scores:"))
 
     # -- data ----------------------------------------------------------------------------------------------------------
 
@@ -300,12 +310,21 @@ class Task(ABC):
         Args:
             dataset: the data that will be scored, which may bring a protocol of its own.
             classes: the names of the labels, in their order.
-            options: those of `metric_options`.
+            options: all fields of `scoring`.
         """
 
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+
+def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequence[str] = ()) -> Any:
+    """Return a dataclass with these values, or say which fields it has."""
+    known = [option.name for option in fields(kind)]
+    for name in values:
+        if name not in known:
+            raise UnknownNameError(what, name, [*known, *also])
+    return kind(**values)
 
 
 TASKS: Registry[type[Task]] = Registry("task", package="zoo.tasks", entry_points="zoo.tasks")

@@ -22,9 +22,11 @@ from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.numbers import NumberedDataset
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.predictions import Detections
 from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.tasks.detection.scoring import DetectionScoring
 from zoo.tasks.detection.targets import relabelled
 from zoo.tasks.detection.writers import WRITERS
 
@@ -40,7 +42,7 @@ class DetectionTask(Task):
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"evaluator": ("faster", "pycocotools")}
+    scoring = DetectionScoring
 
     def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
         """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""
@@ -96,10 +98,11 @@ class DetectionTask(Task):
         return BoxCombination()
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the twelve COCO numbers."""
+        """Return the twelve COCO numbers, and what the errors cost."""
         from zoo.tasks.detection.metrics import CocoMetric
 
-        return CocoMetric(classes, **options)
+        order = dataset.order if isinstance(dataset, NumberedDataset) else None
+        return CocoMetric(classes, DetectionScoring(**options), order)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""

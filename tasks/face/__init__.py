@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import PairedDataset
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 
@@ -39,7 +40,7 @@ class FaceTask(Task):
     name = "face"
     open_set = True
     primary_score = "accuracy"
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"score": ("cosine", "euclidean")}
+    scoring = FaceScoring
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -88,7 +89,7 @@ class FaceTask(Task):
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
-        score = options.get("score", "cosine")
+        score = FaceScoring(**options).score
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})

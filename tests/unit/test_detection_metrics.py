@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.errors import InputError
-from zoo.tasks.detection.metrics import NAMES, CocoMetric, Evaluator, coco_scores
+from zoo.errors import InputError, UnknownNameError
+from zoo.task import get_task
+from zoo.tasks.detection.coco_form import coco_scores
+from zoo.tasks.detection.metrics import CocoMetric
+from zoo.tasks.detection.scoring import DetectionScoring, Evaluator
 
 # what pycocotools prints for its own example, with every digit
 ORACLE = (
@@ -20,6 +23,7 @@ ORACLE = (
     0.38681277964578054, 0.5936795762842003, 0.595352982877607, 0.6398109626113442, 0.5664205978994309, 0.5642905982905982,
 )  # fmt: skip
 
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 ONE = pytest.approx(1.0, abs=1e-12)  # pycocotools adds the smallest number to its divisors
 
 
@@ -43,7 +47,7 @@ def test_the_official_example_to_ten_digits(shared_data: Path, capsys: pytest.Ca
     folder = shared_data / "coco-oracle"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
     found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    result = coco_scores(truth, found, evaluator)
+    result = coco_scores(truth, found, DetectionScoring(evaluator))
     assert tuple(result.scores) == NAMES
     assert list(result.scores.values()) == pytest.approx(ORACLE, abs=1e-10)
     assert capsys.readouterr().out == ""
@@ -187,14 +191,18 @@ def evaluations(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 @settings(deadline=None, max_examples=150)
 def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
     truth, found = given_
-    faster, reference = coco_scores(truth, found, "faster"), coco_scores(truth, found, "pycocotools")
+    faster, reference = coco_scores(truth, found), coco_scores(truth, found, DetectionScoring("pycocotools"))
     for name, value in reference.scores.items():
         assert faster.scores[name] == (None if value is None else pytest.approx(value, abs=1e-12)), name
     assert faster.per_class == {name: pytest.approx(values, abs=1e-12) for name, values in reference.per_class.items()}
 
 
 def test_the_evaluator_is_an_option() -> None:
-    from zoo.task import get_task
-
-    assert get_task("detection").metric_options["evaluator"] == ("faster", "pycocotools")
-    assert CocoMetric(("cat",), "pycocotools").compute().details == {"evaluator": "pycocotools"}
+    assert get_task("detection").parse_scoring({}) == {"evaluator": "faster", "max_dets": 100}
+    assert CocoMetric(("cat",), DetectionScoring("pycocotools")).compute().details["evaluator"] == "pycocotools"
+    with pytest.raises(UnknownNameError, match="evaluator of detection's scores: 'other'"):
+        get_task("detection").parse_scoring({"evaluator": "other"})
+    with pytest.raises(UnknownNameError, match="option of detection's scores: 'evaluators'"):
+        get_task("detection").parse_scoring({"evaluators": "faster"})
+    with pytest.raises(InputError, match="max_dets is 10; expected a whole number above 10"):
+        get_task("detection").parse_scoring({"max_dets": 10})
