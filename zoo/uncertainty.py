@@ -1,8 +1,8 @@
 """Bootstrap intervals: how far a score could be off because these samples, and not others, were drawn.
 
 Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13: samples are drawn anew with replacement, and the
-percentiles of the scores of the draws, centred on the score, bound the interval. Every draw is given as counts (how often each unit was drawn), so that
-metrics weigh what they have counted once instead of counting again.
+percentiles of the scores of the draws, centred on the score, bound the interval. Every draw is given as counts (how often each unit
+was drawn), so that metrics weigh what they have counted once instead of counting again.
 
 Draws depend on the number of units and the seed alone. Two models on the same samples are therefore scored on the same draws, and
 the differences of their replicates are paired.

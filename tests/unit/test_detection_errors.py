@@ -43,7 +43,10 @@ def sorted_out(columns: Columns) -> Errors:
     ],
 )
 def test_each_kind(found: tuple[int, list[float], float], kind: str, cost: float) -> None:
-    """A cat that is not found, a dog that is; and one error more. AP50 is the mean of the cat's 0 and the dog's 1, or 0.5 behind a false alarm."""
+    """A cat that is not found, a dog that is, and one error more.
+
+    AP50 is the mean of the cat's 0 and the dog's 1, or 0.5 behind a false alarm.
+    """
     columns = scene([(0, [0, 0, 100, 100]), (1, [300, 0, 100, 100])], [found, (1, [300, 0, 100, 100], 0.8)])
     result = sorted_out(columns)
     counts = {name: result.count(name) for name in KINDS}
