@@ -78,7 +78,7 @@ class EvalFlags:
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Test-time augmentation: flip (mirror images), scales (other input sizes), or flip,scales."""
     predictions: Path | None = None
-    """Score this file instead of a model: a table or JSON lines of logits, probabilities or labels (classification only so far)."""
+    """Score this file instead of a model: COCO results (detection), or a table or JSON lines of logits, probabilities or labels."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
     corruptions: bool = False

@@ -101,7 +101,7 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> Comparison:
         if all(name in scores.replicates for scores in (*a, *b)):
             # where a side has fewer draws (many detections), these are the first of the other's
             draws = min(len(scores.replicates[name]) for scores in (*a, *b))
-            bounds = interval(_drawn(b, name, draws, rng) - _drawn(a, name, draws, rng))
+            bounds = interval(_drawn(b, name, draws, rng) - _drawn(a, name, draws, rng), second - first)
         differences[name] = Difference(first, second, second - first, bounds)
     return Comparison(differences, a[0].n, (len(a), len(b)), tuple(a), tuple(b))
 

@@ -221,14 +221,15 @@ def summarise(
         seconds: wall-clock time.
         fingerprints: of what answered; the data's is added.
     """
-    bounds = {name: interval(values) for name, values in result.replicates.items()}
+    known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
+    bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}
     return Scores(
         scores=result.scores,
         n=len(keys),
         expected=len(opened) + len({fault.key for fault in opened.skipped if fault.whole}),
         skipped=(*opened.skipped, *skipped),
         per_class=result.per_class,
-        intervals={name: found for name, found in bounds.items() if found is not None and result.scores.get(name) is not None},
+        intervals={name: found for name, found in bounds.items() if found is not None},
         details=result.details,
         data=opened.name,
         preprocess=preprocess,

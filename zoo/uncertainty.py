@@ -1,8 +1,8 @@
 """Bootstrap intervals: how far a score could be off because these samples, and not others, were drawn.
 
 Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13: samples are drawn anew with replacement, and the
-percentiles of the scores of the draws bound the interval. Every draw is given as counts (how often each unit was drawn), so that
-metrics weigh what they have counted once instead of counting again.
+percentiles of the scores of the draws, centred on the score, bound the interval. Every draw is given as counts (how often each unit
+was drawn), so that metrics weigh what they have counted once instead of counting again.
 
 Draws depend on the number of units and the seed alone. Two models on the same samples are therefore scored on the same draws, and
 the differences of their replicates are paired.
@@ -45,13 +45,26 @@ def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterat
         yield counts
 
 
-def interval(replicates: Floats, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the percentile interval of replicates [R].
+def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[float, float] | None:
+    """Return the interval of a score: the percentiles of its replicates, moved so that their mean is the score.
 
-    None where more than one in twenty of them is NaN (a draw without what the score needs): the data doesn't support an interval.
+    Average precision and the calibration error are larger on a draw than on what was drawn, as they are larger on few samples than on
+    many: a draw holds about 63 % of the samples. Unmoved percentiles took that for news about the score. With 100 pictures and 20
+    classes, on which AP is four points too high, they covered what such data gives on average in a quarter of all cases (moved: see
+    tests/unit/test_interval_coverage.py). The interval says how far the score may lie from its mean over data of this size; that mean
+    itself still depends on the size.
+
+    None where more than one in twenty replicates is NaN (a draw without what the score needs): the data doesn't support an interval.
+
+    Args:
+        replicates: [R].
+        value: the score of the data itself.
+        level: which share of such intervals is to hold the mean.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):
         return None
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    bounds = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) + (value - known.mean())
+    if known.min() >= 0 and known.max() <= 1:
+        bounds = np.clip(bounds, 0, 1)  # a share of something: no interval reaches beyond all or nothing
+    return float(bounds[0]), float(bounds[1])

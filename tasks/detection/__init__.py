@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +97,18 @@ class DetectionTask(Task):
         from zoo.tasks.detection.combination import BoxCombination
 
         return BoxCombination()
+
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read a COCO results file; see `prediction_files`."""
+        from zoo.tasks.detection.prediction_files import read
+
+        return read(path, dataset, classes)
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write a COCO results file, in the order of the data."""
+        from zoo.tasks.detection.prediction_files import write
+
+        write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers, and what the errors cost."""

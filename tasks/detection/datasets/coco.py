@@ -57,7 +57,16 @@ def recognise(path: Path) -> str | None:
 
 def _candidates(root: Path) -> list[Path]:
     found = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]
-    return sorted(file for file in found if not _OTHER_KINDS.match(file.name))
+    return sorted(file for file in found if not _OTHER_KINDS.match(file.name) and not _is_list(file))
+
+
+def _is_list(file: Path) -> bool:
+    """Tell whether a file's content is a list: results, which are often kept beside the annotations, and never annotations."""
+    try:
+        with file.open("rb") as content:
+            return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    except OSError:  # whoever reads the file says so
+        return False
 
 
 def _splits(root: Path, file: Path) -> set[str]:
