@@ -10,6 +10,7 @@ from zoo.command import class_list, print_json, progress_of, saved_or_built, tas
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from zoo.model import Model
     from zoo.progress import Progress
     from zoo.scores import Scores
 
@@ -26,14 +27,22 @@ def run(words: list[str]) -> int:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
+    if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--report is {flags.main.report}; expected a file that ends in .html")
     with progress_of(flags.run.quiet) as progress:
-        scores = _score(flags, progress)
-    if flags.run.json:
-        print_json(scores.to_dict())
-    else:
-        from zoo.tables import print_scores
+        model = _model(flags, progress)
+        scores = _score(flags, model, progress)
+        if flags.run.json:
+            print_json(scores.to_dict())
+        else:
+            from zoo.tables import print_scores
 
-        print_scores(scores)
+            print_scores(scores)
+        if flags.main.report is not None:  # last, so that the scores are seen whatever becomes of it
+            from zoo.report.document import write_report
+
+            write_report(scores, flags.main.data, flags.main.report, model=model, task=task.name)
+            progress.say(f"report: {flags.main.report}")
     return 0
 
 
@@ -43,6 +52,8 @@ def _robustness(flags: Any) -> int:
 
     if flags.main.corruptions and flags.main.attack is not None:
         raise InputError("both --corruptions and --attack are given; give one of them")
+    if flags.main.report is not None:
+        raise InputError("--report shows plain scores; --corruptions and --attack go without it")
     if flags.main.predictions is not None or flags.main.save_predictions is not None:
         raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
     shared: dict[str, Any] = {
@@ -86,13 +97,20 @@ def _fraction(text: str) -> float:
         raise InputError(f"--eps is {text!r}; expected a part of 1, such as 8/255 or 0.03") from None
 
 
-def _score(flags: Any, progress: Progress) -> Scores:
+def _model(flags: Any, progress: Progress) -> Model | None:
+    """Return the model; None where a file has the answers."""
+    if flags.main.predictions is None:
+        return saved_or_built(flags.main.model, flags, progress)
+    if flags.main.model is not None or flags.build.backbone is not None:
+        raise InputError("both a model and --predictions are given; give one of them")
+    return None
+
+
+def _score(flags: Any, model: Model | None, progress: Progress) -> Scores:
     from zoo.evaluation import evaluate, evaluate_predictions
 
     on_error: Any = "skip" if flags.run.skip_bad else "raise"
-    if flags.main.predictions is not None:
-        if flags.main.model is not None or flags.build.backbone is not None:
-            raise InputError("both a model and --predictions are given; give one of them")
+    if model is None:
         return evaluate_predictions(
             flags.main.predictions,
             flags.build.task,
@@ -104,7 +122,7 @@ def _score(flags: Any, progress: Progress) -> Scores:
             progress=progress,
         )
     return evaluate(
-        saved_or_built(flags.main.model, flags, progress),
+        model,
         flags.main.data,
         batch_size=flags.main.batch_size,
         workers=flags.main.workers,
