@@ -28,6 +28,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:0 0 .5rem}h2{font-size:1.2rem;margin
 a{color:var(--link)}p{margin:.4rem 0 .8rem}small,.soft{color:var(--soft)}
 .scroll{overflow-x:auto;margin:.4rem 0;max-width:100%}
 table{border-collapse:collapse}th,td{padding:.2rem .9rem .2rem 0;text-align:left;vertical-align:top;overflow-wrap:normal}th{font-weight:600}
+.pairs td{overflow-wrap:anywhere}.pairs td:first-child{min-width:7.5rem}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 summary{cursor:pointer;padding:.2rem 0}
 .error{color:var(--red)}.warning{color:var(--amber)}.note{color:var(--soft)}
@@ -69,7 +70,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[
     numbers = set(right)
     head = "".join(_cell("th", place, name, numbers) for place, name in enumerate(header))
     body = "\n".join(f"<tr>{''.join(_cell('td', place, cell, numbers) for place, cell in enumerate(row))}</tr>" for row in rows)
-    return scrolling(f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody></table>")
+    whole = f"<table><thead><tr>{head}</tr></thead>" if head else '<table class="pairs">'
+    return scrolling(f"{whole}<tbody>{body}</tbody></table>")
 
 
 def _cell(tag: str, place: int, content: str, numbers: set[int]) -> str:

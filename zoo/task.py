@@ -68,7 +68,8 @@ class Mistake:
         keys: the sample's key; of a pair both.
         text: what is wrong, in words ("cat, answered dog with 0.98").
         badness: how bad: larger is worse. Comparable within one result alone.
-        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each.
+        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each. A caption's first
+            word says of which kind the box is ("true", "answered", "missed"), and decides its colour.
         labels: the classes in question, by their place among the model's: the true one, then the answered.
     """
 

@@ -89,7 +89,7 @@ def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False
         log: whether it is logarithmic; values not above 0 stand at its beginning then.
         start: place of its beginning.
         end: place of its end.
-        unit: whether it goes from 0 to 1 in any case.
+        unit: whether it goes from 0 to 1 at least.
     """
     if log:
         positive = values[values > 0]
@@ -97,7 +97,7 @@ def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False
         first = math.floor(math.log10(low) + 1e-9)
         return Axis(10.0**first, 10.0 ** max(math.ceil(math.log10(high) - 1e-9), first + 1), True, start, end)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if unit or (low >= 0 and 0.5 < high <= 1):  # parts of a whole, as most scores are, are seen against the whole
+    if unit:
         return Axis(min(low, 0.0), max(high, 1.0), False, start, end)
     low = 0.0 if 0 <= low <= (high - low) else low
     step = round_step(high - low) if high > low else max(abs(high), 1.0)
@@ -126,8 +126,9 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
 
 def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[str]:
     xs, ys = (np.concatenate([points[side] for points in lines.values()]) for side in (0, 1))
-    across = axis(xs, curve.log_x, _LEFT, _WIDTH - _RIGHT, unit=curve.diagonal and not curve.log_x)
-    up = axis(ys, False, _HEIGHT - _BOTTOM, _TOP, unit=curve.diagonal)
+    across = axis(xs, curve.log_x, _LEFT, _WIDTH - _RIGHT, unit=curve.diagonal or (_part(xs) and bool(np.ptp(xs) > 0.5)))
+    # parts of a whole, as most scores are, are seen against the whole
+    up = axis(ys, False, _HEIGHT - _BOTTOM, _TOP, unit=curve.diagonal or _part(ys))
     yield from _grid(across, up)
     if curve.diagonal:
         same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # bent, where one axis is logarithmic
@@ -145,11 +146,15 @@ def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[st
     yield f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{text(curve.y_label)}</text>'
 
 
+def _part(values: Floats) -> bool:
+    return bool(values.min() >= 0 and 0.5 < values.max() <= 1)
+
+
 def _grid(across: Axis, up: Axis) -> Iterator[str]:
     floor = _HEIGHT - _BOTTOM
     for value, left in zip(across.ticks(), across.place(np.array(across.ticks())), strict=True):
         yield f'<path class="grid" d="M{left:.1f} {_TOP}V{floor}"/>'
-        yield f'<text x="{left:.1f}" y="{floor + 14}" text-anchor="middle">{_number(value, across.log)}</text>'
+        yield f'<text x="{left:.1f}" y="{floor + 17}" text-anchor="middle">{_number(value, across.log)}</text>'
     for value, top in zip(up.ticks(), up.place(np.array(up.ticks())), strict=True):
         yield f'<path class="grid" d="M{_LEFT} {top:.1f}H{_WIDTH - _RIGHT}"/>'
         yield f'<text x="{_LEFT - 5}" y="{top + 4:.1f}" text-anchor="end">{_number(value, False)}</text>'

@@ -58,8 +58,7 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
         task: the task's name.
         model: what was scored, where it is at hand.
     """
-    before = list(_why(scores))
-    after = list(_more(scores))
+    before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:
         made, said = mistakes.cards(scores.mistakes, dataset, task, model)
         text_size = sum(len(part.encode()) for _, _, parts in (*before, *after) for part in parts)
@@ -70,9 +69,7 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
 
 
 def _head(scores: Scores, task: str, model: Model | None, sections: list[Section]) -> Iterator[str]:
-    facts = {"classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
-    if model is not None:
-        facts = {"model": model.backbone_name, "weights": model.config.weights or "", **facts}
+    facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     yield f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>'
     yield from summary.headline(scores, get_task(task).primary_score, facts)
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in sections)
@@ -94,17 +91,17 @@ def _why(scores: Scores) -> Iterator[Section]:
         yield "confusion", "Confusion matrix", list(confusion.confusion(matrix))
     if scores.tables:
         yield "analysis", "Analysis", [part for found in scores.tables for part in tables.given(found)]
-
-
-def _more(scores: Scores) -> Iterator[Section]:
-    """Yield everything else, down to what it all rests on."""
     if scores.curves:
         yield "curves", "Curves", ['<div class="charts">', *map(charts.chart, scores.curves), "</div>"]
+
+
+def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
+    """Yield everything else, down to what it all rests on."""
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:
         yield "left-out", "Left out", [summary.left_out(scores)]
     others = {name: value for name, value in scores.details.items() if name != "confusion_matrix"}
     if others:
-        yield "details", "Details", list(tables.details(others))
-    yield "provenance", "What this rests on", [summary.provenance(scores)]
+        yield "details", "Details", ["<details><summary>what else was found</summary>", *tables.details(others), "</details>"]
+    yield "provenance", "What this rests on", [summary.provenance(scores, "" if model is None else model.config.weights or "")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from zoo.data import Image
 SIDE = 336  # pixels: of the longer side
 _SMALL = 3  # boxes that together take less than a third of both sides are shown enlarged as well
 _CONTEXT = 1.8  # of that enlargement: its sides over the boxes'
+_BOLD = 8  # boxes: more of them are drawn with thin lines
 _LEAST = 24  # pixels of the original that an enlargement shows at least
 
 Box = tuple[float, float, float, float]
@@ -35,8 +35,8 @@ class Drawn:
 
 
 def kind_of(caption: str) -> str:
-    """Return the kind of a box: its caption without its numbers ("missed", "RBC, answered WBC with")."""
-    return " ".join(re.sub(r"[-+]?\d+(\.\d+)?%?", "", caption).split())
+    """Return the kind of a box, which decides its colour: the first word of its caption ("true", "answered", "missed")."""
+    return caption.partition(" ")[0]
 
 
 def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
@@ -90,7 +90,7 @@ def _view(
     for number, (box, caption) in enumerate(boxes, 1):
         if np.isfinite(box).all():
             sides = [(side - start) * scale for side, start in zip(box, (left, top, left, top), strict=True)]
-            _draw(small, sides, colours[kind_of(caption)], str(number) if len(boxes) > 1 else "")
+            _draw(small, sides, colours[kind_of(caption)], number if len(boxes) > 1 else 0, bold=len(boxes) <= _BOLD)
     return small
 
 
@@ -103,16 +103,19 @@ def scaled(image: Image) -> tuple[Image, float]:
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=method).astype(np.uint8), scale
 
 
-def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], number: str) -> None:
+def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], number: int, bold: bool) -> None:
     # boxes may reach far outside: OpenCV takes 32-bit numbers only
     left, top, right, bottom = (round(min(max(side, -4), 2 * SIDE)) for side in sides)
-    cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # a light edge: seen on dark and on bright pictures
-    cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
+    if bold:
+        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # a light edge: seen on dark and on bright pictures
+    cv2.rectangle(image, (left, top), (right, bottom), colour, 2 if bold else 1)
     if number:
-        (wide, high), _ = cv2.getTextSize(number, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        x, y = min(max(left, 0), image.shape[1] - wide - 6), min(max(top - high - 6, 0), image.shape[0] - high - 6)
+        (wide, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        # an answer and the true box lie nearly on each other: their numbers stand at different corners
+        corner = left if number % 2 else right - wide - 5
+        x, y = min(max(corner, 0), image.shape[1] - wide - 6), min(max(top - high - 6, 0), image.shape[0] - high - 6)
         cv2.rectangle(image, (x, y), (x + wide + 5, y + high + 5), colour, -1)
-        cv2.putText(image, number, (x + 3, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(image, str(number), (x + 3, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:

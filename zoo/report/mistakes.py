@@ -23,14 +23,16 @@ _LARGEST = 120_000  # characters of one picture
 
 STYLE = """
 .mistakes{list-style:none;padding:0;margin:.6rem 0;gap:1rem;display:grid}
-.mistakes{grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
+.mistakes{grid-template-columns:repeat(auto-fill,minmax(min(100%,480px),1fr))}
 .mistakes>li{background:var(--panel);border:1px solid var(--rule);border-radius:8px;padding:.7rem;break-inside:avoid}
-.wide{grid-column:1/-1}.views{display:flex;flex-wrap:wrap;gap:.6rem}.views figure{flex:1 1 130px;max-width:336px}
-.views img{display:block;width:100%;border-radius:4px}.views figcaption{font-size:12px;color:var(--soft);line-height:1.35;margin-top:.2rem}
+.views{display:flex;gap:.6rem;align-items:flex-start}.views figure{flex:1 1 0;min-width:0;max-width:336px}
+.views img{display:block;width:100%;height:auto;border-radius:4px}
+.views figcaption{font-size:12px;color:var(--soft);line-height:1.35;margin-top:.2rem}
 .mistakes p{margin:0 0 .5rem;font-weight:600}.lost{border:1px dashed var(--soft);border-radius:4px;padding:.7rem;min-height:6rem}
-.boxes{list-style:none;padding:0;margin:.5rem 0 0;font-size:13px}
+.boxes{list-style:none;padding:0;margin:.5rem 0 0;font-size:13px;columns:160px}.boxes li{break-inside:avoid}
 .boxes b{display:inline-block;min-width:1.3rem;padding:0 .3rem;margin-right:.4rem;
 border-radius:3px;color:#fff;text-align:center;font-weight:600;font-size:12px}
+@media(max-width:600px){.boxed .views{flex-direction:column}}
 """
 
 
@@ -59,7 +61,7 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
     records = {record.key: record for record in dataset.records if record.key in wanted}
-    made, said = [], ""
+    made, said = list[Card](), ""
     for mistake in mistakes[:_SHOWN]:
         views: list[Drawn | str] = []
         for place, key in enumerate(mistake.keys):
@@ -132,9 +134,9 @@ def section(made: Sequence[Card], mistakes: Sequence[Mistake], said: str, room: 
 
 def _card(card: Card, most: int, colours: Mapping[str, tuple[int, int, int]]) -> str:
     views = "".join(_view(view, card.mistake, most) for view in card.views)
-    wide = ' class="wide"' if len(card.views) > 2 else ""
     boxes = _boxes(card.mistake, colours) if card.mistake.boxes_xyxy else ""
-    return f'<li{wide}><p>{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
+    kind = ' class="boxed"' if boxes else ""  # one above the other on a phone: side by side, boxes would be too small there
+    return f'<li{kind}><p>{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
 
 
 def _view(view: Drawn | str, mistake: Mistake, most: int) -> str:
@@ -152,7 +154,7 @@ def _boxes(mistake: Mistake, colours: Mapping[str, tuple[int, int, int]]) -> str
     rows = []
     for number, (_, caption) in enumerate(mistake.boxes_xyxy[:_BOXES], 1):
         red, green, blue = colours[kind_of(caption)]
-        rows.append(f'<li><b style="background:rgb({red},{green},{blue})">{"" if alone else number}</b>{text(caption)}</li>')
+        rows.append(f'<li><b style="background:rgb({red},{green},{blue})">{"&nbsp;" if alone else number}</b>{text(caption)}</li>')
     left = len(mistake.boxes_xyxy) - _BOXES
     more = f"<li>… and {left} boxes more, drawn alone</li>" if left > 0 else ""
     return f'<ul class="boxes">{"".join(rows)}{more}</ul>'

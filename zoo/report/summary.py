@@ -24,7 +24,7 @@ padding:1.1rem 1.3rem;margin:1rem 0}
 .bar{width:160px;height:12px;display:block;margin-top:.3rem}.bar .track{fill:var(--rule)}.bar .value{fill:#0072b2}
 .bar .interval{stroke:var(--ink);stroke-width:1.5;fill:none}
 @media(prefers-color-scheme:dark){.bar .value{fill:#5ab4f0}}
-@media(max-width:600px){.big{font-size:2.6rem}}
+@media(max-width:600px){.big{font-size:2.6rem}.scores{font-size:13px}.bar{width:72px}.scores td,.scores th{padding-right:.6rem}}
 """
 
 
@@ -46,9 +46,8 @@ def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator
         f'<p class="soft">{interval}</p></div><dl>{said}</dl></section>'
     )
     if left_out or scores.skipped:
-        faults = f', <a href="#left-out">{len(scores.skipped):,} faults</a> were passed over' if scores.skipped else ""
-        said = f"{left_out:,} of {scores.expected:,} samples were not scored{faults}: the scores are of the others alone."
-        yield f'<p class="warning">{said}</p>'
+        faults = f' Faults that were passed over: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
+        yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores are of the others.{faults}</p>'
 
 
 def score_table(scores: Scores) -> str:
@@ -56,15 +55,13 @@ def score_table(scores: Scores) -> str:
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
-        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else ""
+        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if value is None else ""
         rows.append((text(name), number(value), interval, _bar(value, bounds)))
-    return table(("score", "value", "95 % interval", ""), rows, right=[1, 2])
+    return f'<div class="scores">{table(("score", "value", "95 % interval", ""), rows, right=[1, 2])}</div>'
 
 
 def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
-    if value is None:
-        return "<small>not supported by this data</small>"
-    if not 0 <= value <= 1:
+    if value is None or not 0 <= value <= 1:
         return ""
     whisker = ""
     if bounds is not None:
@@ -83,9 +80,15 @@ def left_out(scores: Scores) -> str:
     return f"<ul>{listed}{f'<li>… and {more:,} more; all are in --json</li>' if more > 0 else ''}</ul>"
 
 
-def provenance(scores: Scores) -> str:
-    """Return what the result rests on: data, model, preprocessing, versions."""
+def provenance(scores: Scores, weights: str) -> str:
+    """Return what the result rests on: data, model, preprocessing, versions.
+
+    Args:
+        scores: the result.
+        weights: where the model's parameters came from; "" where that isn't known.
+    """
     rows = [("data", text(scores.data))]
+    rows += [("weights", text(weights))] if weights else []
     rows += [(f"fingerprint, {text(name)}", f"<code>{text(value)}</code>") for name, value in scores.fingerprints.items()]
     rows += [("preprocessing", text(_words(scores.preprocess)))] if scores.preprocess else []
     rows += [("precision", text(scores.precision))] if scores.precision else []
@@ -98,4 +101,4 @@ def _words(values: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return "×".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return f"({', '.join(map(str, value))})" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
