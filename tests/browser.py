@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.remote.command import Command
 
 PHONE, DESKTOP = 390, 1280  # CSS pixels wide
 _FLAGS = (
@@ -38,6 +39,8 @@ def browser(profile: Path) -> Iterator[Chrome]:
     # with both paths given, Selenium neither looks for a browser or driver nor fetches one
     opened = Chrome(options=options, service=Service(driver))
     try:
+        opened.get("about:blank")
+        requests(opened)  # the new tab's own
         yield opened
     finally:
         opened.quit()
@@ -54,11 +57,16 @@ def view(opened: Chrome, page: Path, width: int, scheme: Literal["light", "dark"
 
 def requests(opened: Chrome) -> list[str]:
     """Return what has been asked for since the last call, without what stands in the page itself."""
-    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in _log(opened, "performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [url for url in asked if not url.startswith("data:")]
 
 
 def complaints(opened: Chrome) -> list[str]:
     """Return what the console has said since the last call."""
-    return [entry["message"] for entry in opened.get_log("browser")]
+    return [entry["message"] for entry in _log(opened, "browser")]
+
+
+def _log(opened: Chrome, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = opened.execute(Command.GET_LOG, {"type": kind})["value"]
+    return found

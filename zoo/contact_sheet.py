@@ -17,7 +17,10 @@ _PAPER, _INK, _GREY = (250, 250, 251), (28, 32, 36), (120, 128, 136)
 _COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (227, 119, 194), (188, 189, 34))
 _NAMED = 8  # boxes: with more, names would hide the picture
 _NARROW = 24  # pixels: narrower boxes get no name
-_STYLE = "figure div{display:flex;gap:4px}.sheet img{width:224px;height:224px;max-width:none}figcaption{max-width:224px}"
+_STYLE = """
+figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption{max-width:224px}
+.sheet img{width:224px;height:224px;max-width:none}
+"""
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,7 @@ def run(words: list[str]) -> int:
 
             print_scores(scores)
         if flags.main.report is not None:  # last, so that the scores are seen whatever becomes of it
-            from zoo.report.document import write_report
-
-            write_report(scores, flags.main.data, flags.main.report, model=model, task=task.name)
-            progress.say(f"report: {flags.main.report}")
+            _report(flags, scores, model, task.name, progress)
     return 0
 
 
@@ -95,6 +92,17 @@ def _fraction(text: str) -> float:
         return float(over) / (float(under) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         raise InputError(f"--eps is {text!r}; expected a part of 1, such as 8/255 or 0.03") from None
+
+
+def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress: Progress) -> None:
+    """Write the report; of several processes one does."""
+    from accelerate import PartialState
+
+    from zoo.report.document import write_report
+
+    if PartialState().is_main_process:
+        write_report(scores, flags.main.data, flags.main.report, model=model, task=task)
+        progress.say(f"report: {flags.main.report}")
 
 
 def _model(flags: Any, progress: Progress) -> Model | None:

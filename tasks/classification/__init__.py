@@ -129,5 +129,5 @@ class ClassificationTask(Task):
         """Return what speaks for the true class, and what for the answered one."""
         from zoo.tasks.classification.gradcam import grad_cam
 
-        words = ("what speaks for the true class", "what speaks for the answer")
+        words = ("Grad-CAM for the true class", "Grad-CAM for the answer")
         return {said: grad_cam(model, batch, label) for said, label in zip(words, mistake.labels, strict=False)}

@@ -16,7 +16,7 @@ from zoo.scores import Scores
 from zoo.task import get_task
 
 LARGEST = 5_000_000  # bytes
-_SPARE = 200_000  # of them, for what is around the pictures
+_SPARE = 100_000  # of them, for what is around the sections
 _STYLE = "".join(part.STYLE for part in (summary, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
@@ -60,10 +60,10 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
     """
     before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:
-        made, said = mistakes.cards(scores.mistakes, dataset, task, model)
-        text_size = sum(len(part.encode()) for _, _, parts in (*before, *after) for part in parts)
-        room = LARGEST - _SPARE - text_size - sum(len(mistake.text) * 4 + 2_000 for mistake in scores.mistakes[:600])
-        before.append(("mistakes", "Worst mistakes", list(mistakes.section(made, scores.mistakes, said, room))))
+        made, note = mistakes.cards(scores.mistakes, dataset, task, model)
+        words = [part for _, _, parts in (*before, *after) for part in parts] + list(mistakes.section(made, scores.mistakes, note, 0))
+        room = LARGEST - _SPARE - sum(len(part.encode()) for part in words)
+        before.append(("mistakes", "Worst mistakes", list(mistakes.section(made, scores.mistakes, note, room))))
     sections = [*before, *after]
     return page(f"{task}: {scores.data}", [*_head(scores, task, model, sections), *_laid_out(sections)], _STYLE)
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from zoo.data import Dataset, Image, Record
-from zoo.errors import ImageError, InputError
+from zoo.errors import ImageError
 from zoo.model import Model
 from zoo.pages import fitting_uri, text
-from zoo.preprocess import as_float
-from zoo.report.figures import Drawn, kind_of, kinds_of, overlaid, pictures
-from zoo.task import Mistake, Task, get_task
+from zoo.report.figures import Drawn, kind_of, kinds_of, pictures
+from zoo.report.looks import Looks
+from zoo.task import Mistake
 
 _SHOWN = 48  # mistakes with pictures
 _LISTED = 500  # of the others
@@ -50,7 +47,7 @@ class Card:
 
 
 def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Card], str]:
-    """Return the worst mistakes with their pictures, and why there are no pictures of where the model looked, "" where there are.
+    """Return the worst mistakes with their pictures, and the note on the maps of where the model looked.
 
     Args:
         mistakes: worst first.
@@ -61,22 +58,17 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
     records = {record.key: record for record in dataset.records if record.key in wanted}
-    made, said = list[Card](), ""
+    made, looks = list[Card](), Looks(task, model)
     for mistake in mistakes[:_SHOWN]:
         views: list[Drawn | str] = []
         for place, key in enumerate(mistake.keys):
             image = _load(records.get(key), key)
             if isinstance(image, str):
                 views.append(image)
-                continue
-            views += pictures(image, key, () if place else mistake.boxes_xyxy, colours)
-            if model is not None and not said and len(mistake.keys) == 1:
-                try:
-                    views += explained(get_task(task), model, image, mistake)
-                except InputError as error:
-                    said = str(error)
+            else:
+                views += pictures(image, key, () if place else mistake.boxes_xyxy, colours) + looks.maps(image, mistake)
         made.append(Card(mistake, tuple(views)))
-    return made, said
+    return made, looks.note
 
 
 def _load(record: Record | None, key: str) -> Image | str:
@@ -88,41 +80,18 @@ def _load(record: Record | None, key: str) -> Image | str:
         return f"{key}: no picture, {error}"
 
 
-def explained(task: Task, model: Model, image: Image, mistake: Mistake) -> Iterator[Drawn]:
-    """Yield the picture as the model got it, under a map of where it looked; the model's mode is restored.
-
-    Raises:
-        InputError: what the task needs for it isn't installed.
-    """
-    was_training = model.training
-    model.eval()
-    try:
-        batch = model.preprocess.batch([image])
-        maps = task.explain(model, batch, mistake)
-    finally:
-        model.train(was_training)
-    height, width = batch.sizes_hw[0]
-    with torch.inference_mode():
-        pixels = (as_float(batch.pixels[0, :, :height, :width]).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    for said, heat in maps.items():
-        empty = "" if heat.any() else ": nothing"
-        yield Drawn(overlaid(np.ascontiguousarray(pixels), heat[:height, :width]), said + empty)
-
-
-def section(made: Sequence[Card], mistakes: Sequence[Mistake], said: str, room: int) -> Iterator[str]:
-    """Return the cards as HTML.
+def section(made: Sequence[Card], mistakes: Sequence[Mistake], note: str, room: int) -> Iterator[str]:
+    """Yield the cards as HTML.
 
     Args:
         made: as `cards` gives them.
         mistakes: all of them; those without a card are listed.
-        said: what there is to say about pictures that aren't there.
-        room: characters that the pictures may take together.
+        note: what there is to say about the maps.
+        room: characters that the pictures may take together; 0 to leave them out, and so see how much the rest takes.
     """
     count = sum(isinstance(view, Drawn) for card in made for view in card.views)
     most = min(_LARGEST, room // max(1, count))
-    yield f"<p>The {len(mistakes)} worst, the worst first.</p>"
-    if said:
-        yield f'<p class="warning">Without pictures of where the model looked: {text(said)}</p>'
+    yield f"<p>The {len(mistakes)} worst, the worst first. {text(note)}</p>"
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     yield f'<ol class="mistakes">{"".join(_card(card, most, colours) for card in made)}</ol>'
     others = mistakes[len(made) :]
@@ -136,7 +105,7 @@ def _card(card: Card, most: int, colours: Mapping[str, tuple[int, int, int]]) ->
     views = "".join(_view(view, card.mistake, most) for view in card.views)
     boxes = _boxes(card.mistake, colours) if card.mistake.boxes_xyxy else ""
     kind = ' class="boxed"' if boxes else ""  # one above the other on a phone: side by side, boxes would be too small there
-    return f'<li{kind}><p>{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
+    return f'<li{kind}><p class="what">{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
 
 
 def _view(view: Drawn | str, mistake: Mistake, most: int) -> str:
@@ -144,7 +113,7 @@ def _view(view: Drawn | str, mistake: Mistake, most: int) -> str:
         return f'<figure><div class="lost">{text(view)}</div></figure>'
     height, width = view.image.shape[:2]
     alt = f"{mistake.text}: {view.text}"
-    picture = f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(view.image, most)}">'
+    picture = f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(view.image, most) if most else ""}">'
     return f"<figure>{picture}<figcaption>{text(view.text)}</figcaption></figure>"
 
 

@@ -55,7 +55,7 @@ def score_table(scores: Scores) -> str:
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
-        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if value is None else ""
+        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if number(value) == "–" else ""
         rows.append((text(name), number(value), interval, _bar(value, bounds)))
     return f'<div class="scores">{table(("score", "value", "95 % interval", ""), rows, right=[1, 2])}</div>'
 

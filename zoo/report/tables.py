@@ -8,28 +8,33 @@ from typing import Any
 from zoo.pages import table, text
 from zoo.task import Table
 
-_CLASSES = 2_000  # rows: a hundred bytes each
-_ROWS = 1_000  # of any other table
+_ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of it
 _OPEN = 40  # rows: longer tables are folded
 _INLINE = 12  # values of a list in one cell
 
+Row = Sequence[str]
+
 
 def number(value: object) -> str:
-    """Return a cell: scores with four digits, counts whole, an en dash for nothing."""
+    """Return a cell as HTML: scores with four digits, counts whole, an en dash for nothing."""
+    return text(_plain(value))
+
+
+def _plain(value: object) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return text(value)
+        return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def per_class(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
-    """Return the scores of each class, the weakest first."""
+    """Yield the scores of each class, the weakest first."""
     columns = list(dict.fromkeys(name for scores in found.values() for name in scores))
     ordered = sorted(found.items(), key=lambda item: _strength(item[1]))
-    rows = [(text(name), *(number(scores.get(column)) for column in columns)) for name, scores in ordered[:_CLASSES]]
-    shown = f"the {len(rows):,} weakest of {len(found):,} classes" if len(found) > len(rows) else f"all {len(found):,} classes"
-    yield _folded(f"{shown}, the weakest first by the mean of their scores", ("class", *columns), rows, range(1, len(columns) + 1))
+    rows = [(text(name), *(number(scores.get(column)) for column in columns)) for name, scores in ordered]
+    yield "<p>The weakest first, by the mean of a class's scores.</p>"
+    yield _folded("classes", ("class", *columns), rows, range(1, len(columns) + 1))
 
 
 def _strength(scores: Mapping[str, float | None]) -> tuple[bool, float]:
@@ -39,25 +44,36 @@ def _strength(scores: Mapping[str, float | None]) -> tuple[bool, float]:
 
 
 def given(found: Table) -> Iterator[str]:
-    """Return a table that a metric brings."""
+    """Yield a table that a metric brings."""
     yield f"<h3>{text(found.title)}</h3>"
     if found.note:
         yield f"<p>{text(found.note)}</p>"
-    rows = [[number(cell) for cell in row] for row in found.rows[:_ROWS]]
-    shown = f"the first {len(rows):,} of {len(found.rows):,} rows" if len(found.rows) > len(rows) else f"{len(rows):,} rows"
     numeric = [place for place in range(len(found.header)) if all(not isinstance(row[place], str) for row in found.rows)]
-    yield _folded(shown, found.header, rows, numeric)
+    yield _folded("rows", found.header, [[number(cell) for cell in row] for row in found.rows], numeric)
 
 
-def _folded(summary: str, header: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int]) -> str:
-    whole = table([text(name) for name in header], rows, numeric)
-    if len(rows) <= _OPEN and not summary.startswith("the "):
+def _folded(what: str, header: Sequence[str], rows: Sequence[Row], numeric: Sequence[int]) -> str:
+    """Return a table, to be unfolded where it is long, and with its beginning alone where it would fill the file."""
+    shown = list(_within(rows, _ROOM))
+    whole = table([text(name) for name in header], shown, numeric)
+    if len(rows) <= _OPEN and len(shown) == len(rows):
         return whole
-    return f"<details{' open' if len(rows) <= _OPEN else ''}><summary>{summary}</summary>{whole}</details>"
+    which = (
+        f"all {len(rows):,} {what}" if len(shown) == len(rows) else f"the first {len(shown):,} of {len(rows):,} {what}; all are in --json"
+    )
+    return f"<details{' open' if len(shown) <= _OPEN else ''}><summary>{which}</summary>{whole}</details>"
+
+
+def _within(rows: Sequence[Row], room: int) -> Iterator[Row]:
+    for row in rows:
+        room -= sum(len(cell) + 20 for cell in row)  # the cells' tags
+        if room < 0:
+            return
+        yield row
 
 
 def details(found: Mapping[str, Any]) -> Iterator[str]:
-    """Return what else a metric found: single values in one table, lists of records as tables of their own."""
+    """Yield what else a metric found: single values in one table, lists of records as tables of their own."""
     single: list[tuple[str, str]] = []
     for name, value in _flat(found):
         if isinstance(value, list | tuple) and value and all(isinstance(entry, Mapping) for entry in value):
@@ -66,7 +82,7 @@ def details(found: Mapping[str, Any]) -> Iterator[str]:
         else:
             single.append((text(name), number(_cell(value))))
     if single:
-        yield table((), single)
+        yield _folded("values", (), single, ())
 
 
 def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -80,5 +96,5 @@ def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
 def _cell(value: Any) -> str | float | None:
     if isinstance(value, list | tuple):
         more = f", … ({len(value)} in all; see --json)" if len(value) > _INLINE else ""
-        return (", ".join(number(_cell(entry)) for entry in value[:_INLINE]) or "none") + more
+        return (", ".join(_plain(_cell(entry)) for entry in value[:_INLINE]) or "none") + more
     return value if value is None or isinstance(value, str | int | float) else str(value)
