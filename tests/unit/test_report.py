@@ -184,6 +184,20 @@ def test_the_file_stays_small_whatever_the_data() -> None:
     assert "… and 4,800 more; all are in --json" in page
 
 
+def test_many_pictures_share_the_room_that_the_rest_leaves() -> None:
+    """Forty-eight pairs of noise would be 10 MB at full quality."""
+    pictures = {str(index): noise(336, 336, index) for index in range(96)}
+    pairs = tuple(Mistake((str(2 * index), str(2 * index + 1)), "two people, taken for one", 1.0) for index in range(48))
+    rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(2_000))
+    sizes = []
+    for tables in ((), (Table("Long", ("a", "b"), rows),) * 6):
+        page = html(scores(mistakes=pairs, tables=tables), dataset(**pictures), "face")
+        assert len(page.encode()) < 5_000_000
+        assert len(shown(page)) == 96
+        sizes.append(max(image.size for image in shown(page)))
+    assert sizes[0] > sizes[1]
+
+
 def test_a_table_that_would_fill_the_file_is_cut_and_says_so() -> None:
     rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(5_000))
     page = html(scores(tables=(Table("Long", ("a", "b"), rows),)), dataset(a=noise(8, 8)), "detection")

@@ -63,6 +63,7 @@ def test_a_logarithmic_axis_has_a_tick_for_each_power_of_ten() -> None:
     places = points(svg, "line s0")[:, 0]
     assert np.diff(places[1:]) == pytest.approx([places[2] - places[1]] * 3, abs=0.11)
     assert places[0] == places[1], "nought has no logarithm: it stands at the edge"
+    assert np.ptp(np.diff(points(svg, "line diagonal")[:, 0])) < 0.21, "it bends, and is as fine at its left end as at its right"
     assert points(svg, "line diagonal")[0, 1] == pytest.approx(230 - 0.001 * 220, abs=0.1)
 
 
