@@ -81,6 +81,8 @@ class EvalFlags:
     """Score this file instead of a model: COCO results (detection), or a table or JSON lines of logits, probabilities or labels."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
+    report: Path | None = None
+    """Write an HTML page: the scores, the confusion matrix, the curves, and the worst mistakes with their pictures."""
     corruptions: bool = False
     """Score on the fifteen common corruptions at five severities too, made here: the mean score and the relative drop."""
     attack: Literal["fgsm", "pgd"] | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
+    from zoo.model import Model
     from zoo.recipe import Recipe
 
 Losses = dict[str, Tensor]
@@ -68,13 +69,16 @@ class Mistake:
         keys: the sample's key; of a pair both.
         text: what is wrong, in words ("cat, answered dog with 0.98").
         badness: how bad: larger is worse. Comparable within one result alone.
-        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each.
+        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each. A caption's first
+            word says of which kind the box is ("true", "answered", "missed"), and decides its colour.
+        labels: the classes in question, by their place among the model's: the true one, then the answered.
     """
 
     keys: tuple[str, ...]
     text: str
     badness: float
     boxes_xyxy: tuple[tuple[tuple[float, float, float, float], str], ...] = ()
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -316,6 +320,22 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+    def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
+        """Return where the model looked when it made a mistake: for a report.
+
+        Args:
+            model: in evaluation mode.
+            batch: the mistake's picture, prepared.
+            mistake: one of the metric's.
+
+        Returns:
+            What each map shows, to the map: [h, w] in 0–1, of the prepared picture's size. Empty where the task has nothing to show.
+
+        Raises:
+            InputError: what it takes isn't installed.
+        """
+        return {}
 
 
 def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequence[str] = ()) -> Any:

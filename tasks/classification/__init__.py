@@ -16,11 +16,11 @@ from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
-from zoo.preprocess import Preprocess
+from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.task import TASKS, Head, HeadSpec, Metric, Mistake, Task
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -30,6 +30,8 @@ from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from zoo.model import Model
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,10 @@ class ClassificationTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""
         return Classification.from_logits(key, image, answer, classes)
+
+    def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
+        """Return what speaks for the true class, and what for the answered one."""
+        from zoo.tasks.classification.gradcam import grad_cam
+
+        words = ("Grad-CAM for the true class", "Grad-CAM for the answer")
+        return {said: grad_cam(model, batch, label) for said, label in zip(words, mistake.labels, strict=False)}
