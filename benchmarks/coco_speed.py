@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from zoo.tasks.detection.metrics import CocoMetric, Evaluator
+from zoo.tasks.detection.metrics import CocoMetric
+from zoo.tasks.detection.scoring import DetectionScoring, Evaluator
 
 PROMISED = 10.0  # times as fast
 
@@ -19,7 +20,7 @@ PROMISED = 10.0  # times as fast
 def collected(pictures: int, evaluator: Evaluator, seed: int = 0) -> CocoMetric:
     """Return a metric that has seen all pictures: most detections lie near an object, as a trained model's do."""
     rng = np.random.default_rng(seed)
-    metric = CocoMetric(tuple(f"class {index}" for index in range(80)), evaluator)
+    metric = CocoMetric(tuple(f"class {index}" for index in range(80)), DetectionScoring(evaluator))
     for number in range(pictures):
         corners = rng.uniform(0, 400, (7, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(10, 200, (7, 2))], axis=1).astype(np.float32)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.model import Model, build, load, save
     from zoo.model import build as create_model
     from zoo.prediction import predict
+    from zoo.report.document import write_report
     from zoo.scores import Scores
     from zoo.task import list_tasks
     from zoo.training import Run, train
@@ -39,6 +40,7 @@ _HOME = {
     "predict": "zoo.prediction",
     "save": "zoo.model",
     "train": "zoo.training",
+    "write_report": "zoo.report.document",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "predict",
     "save",
     "train",
+    "write_report",
 ]
 
 

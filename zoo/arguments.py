@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,17 +65,25 @@ class TrainFlags:
 
 @dataclass(frozen=True)
 class EvalFlags:
-    """Score a trained model (a run or model folder), weights without a run (--backbone, --weights), or a file of predictions."""
+    """Score a trained model (a run or model folder), several together, weights without a run (--backbone, --weights), or predictions."""
 
     data: str
     """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
-    model: tyro.conf.Positional[Path | None] = None
-    """A run's or saved model's folder."""
+    models: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """A run's or saved model's folder; several answer together."""
+    vote: Literal["soft", "hard", "weighted"] = "soft"
+    """How several models' answers become one: mean of probabilities (fused boxes, mean of cosines), majority, or fitted weights."""
+    val: str | None = None
+    """What to fit the weights of --vote weighted on; not the data that is scored."""
+    tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Test-time augmentation: flip (mirror images), scales (other input sizes), or flip,scales."""
     predictions: Path | None = None
-    """Score this file instead of a model: a table or JSON lines of logits, probabilities or labels, or .npz, a table or JSON lines
-    of embeddings."""
+    """Score this file instead of a model: COCO results (detection), a table or JSON lines of logits, probabilities or labels, or .npz,
+    a table or JSON lines of embeddings (face)."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
+    report: Path | None = None
+    """Write an HTML page: the scores, the confusion matrix, the curves, and the worst mistakes with their pictures."""
     corruptions: bool = False
     """Score on the fifteen common corruptions at five severities too, made here: the mean score and the relative drop."""
     attack: Literal["fgsm", "pgd"] | None = None
@@ -142,113 +149,6 @@ class BenchFlags:
 
 
 @dataclass(frozen=True)
-class DataCheckFlags:
-    """Read a data set whole and report what is wrong with it; exit status 1 where something is (notes don't count)."""
-
-    data: tyro.conf.Positional[str]
-    """scheme:path, or a path; without split= all splits are read together."""
-    task: str | None = None
-    """Whose formats are meant; by default the task that has the scheme, classification before the others."""
-    report: Path | None = None
-    """Write an HTML page with counts and contact sheets."""
-    fix: Path | None = None
-    """Write a cleaned copy of the annotations, and changes.csv, into this folder; pictures are not touched."""
-    near: int = 4
-    """Pictures whose 64-bit hashes differ in so many bits may be nearly the same."""
-    workers: int | None = None
-    """Processes that decode; by default one per core where there are many pictures."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
-
-
-@dataclass(frozen=True)
-class DataConvertFlags:
-    """Write a data set in another format. Pictures stay the same byte for byte; what the new format can't hold is an error."""
-
-    source: tyro.conf.Positional[str]
-    """The old data: scheme:path, or a path; without split= all its splits."""
-    target: tyro.conf.Positional[str]
-    """The new: scheme:FOLDER, new or empty. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
-    task: str | None = None
-    """Whose formats are meant; by default the task that has both schemes."""
-    pictures: Literal["link", "copy"] = "link"
-    """Hard links to the old pictures, or copies; where links can't be made, copies."""
-    lossy: bool = False
-    """Go on where the new format can't hold everything, and say what was lost."""
-    skip_bad: bool = False
-    """Leave out what is faulty in the old data, and say what."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
-
-
-@dataclass(frozen=True)
-class DataSplitFlags:
-    """Divide a data set into parts, every class alike. Groups, and people, are never parted; the same seed gives the same parts."""
-
-    data: tyro.conf.Positional[str]
-    """scheme:path, or a path; of data with splits say which, with ?split=."""
-    out: tyro.conf.Positional[str]
-    """The new data: a folder, new or empty, or scheme:FOLDER for another format."""
-    parts: str = "train=0.8,val=0.2"
-    """Names and shares, or numbers of pictures that sum to all of them: train=900,val=100."""
-    groups: str = "none"
-    """What stays together: none, near (nearly the same pictures), folder, regex:PATTERN (keys whose first group agrees), or a CSV file
-    with the columns path and group."""
-    seed: int = 0
-    """Another seed, another split."""
-    task: str | None = None
-    """Whose data it is; by default the task that has the scheme, classification before the others."""
-    pictures: Literal["link", "copy"] = "link"
-    """Hard links to the old pictures, or copies; where links can't be made, copies."""
-    lossy: bool = False
-    """Go on where the format can't hold everything."""
-    skip_bad: bool = False
-    """Leave out what is faulty, and say what."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
-
-
-@dataclass(frozen=True)
-class DataShowFlags:
-    """Draw a contact sheet of samples as the model will see them, after augmentation and preprocessing, with their targets."""
-
-    data: tyro.conf.Positional[str]
-    """scheme:path, or a path."""
-    out: Path = Path("show.png")
-    """The sheet to write: .png, .jpg or .webp, or .html for a page."""
-    n: int = 24
-    """How many samples."""
-    variants: int = 1
-    """How often each is shown, augmented anew."""
-    plain: bool = False
-    """Without augmentation: as evaluation sees them."""
-    original: bool = False
-    """Show the picture as it lies in the data, too, left of what the model sees."""
-    task: str | None = None
-    """Whose data it is; by default the task that has the scheme, classification before the others."""
-    backbone: str = "resnet18"
-    """Whose preprocessing is shown, where no model is given."""
-    model: Path | None = None
-    """A run's or saved model's folder: its preprocessing is shown."""
-    recipe: Path | None = None
-    """Augmentation from a TOML file (a run's recipe.toml); by default the task's."""
-    seed: int = 0
-    """Which samples, and how they are augmented."""
-    skip_bad: bool = False
-    """Leave out what is faulty, and say what."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
-
-
-@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 
@@ -278,16 +178,6 @@ def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
     """
     settings = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
-
-
-def choices(name: str, values: Mapping[str, tuple[str, ...]]) -> type[Any]:
-    """Return a dataclass with one flag for each choice, its first value the default.
-
-    Args:
-        name: of the dataclass.
-        values: name of the choice to its values.
-    """
-    return make_dataclass(name, [(key, Literal[allowed], allowed[0]) for key, allowed in values.items()], frozen=True)
 
 
 def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None, scoring: type[Any] | None = None) -> type[Any]:

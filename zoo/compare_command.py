@@ -43,7 +43,8 @@ def run(words: list[str]) -> int:
             raise InputError(f"the two sides are of different tasks: {', '.join(sorted(tasks))}")
         task = task_of(["--task", *tasks])
         on_error: Any = "skip" if flags.run.skip_bad else "raise"
-        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
+        pictures = any(path.is_dir() for side in sides for path in side)  # a file's answers need none
+        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say, pictures)
         a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
     comparison = compare(a, b)
     if flags.run.json:

@@ -99,15 +99,17 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> Comparison:
         first, second = (float(np.mean([scores.scores[name] for scores in side])) for side in (a, b))
         bounds = None
         if all(name in scores.replicates for scores in (*a, *b)):
-            bounds = interval(_drawn(b, name, rng) - _drawn(a, name, rng))
+            # where a side has fewer draws (many detections), these are the first of the other's
+            draws = min(len(scores.replicates[name]) for scores in (*a, *b))
+            bounds = interval(_drawn(b, name, draws, rng) - _drawn(a, name, draws, rng), second - first)
         differences[name] = Difference(first, second, second - first, bounds)
     return Comparison(differences, a[0].n, (len(a), len(b)), tuple(a), tuple(b))
 
 
-def _drawn(side: Sequence[Scores], name: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the score of a side in each draw [R]: the mean over its runs, which are drawn with replacement where there are several."""
-    replicates = np.stack([scores.replicates[name] for scores in side])  # [runs, R]
-    runs, draws = replicates.shape
+def _drawn(side: Sequence[Scores], name: str, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the score of a side in each of the first draws [R]: the mean over its runs, which are drawn too where there are several."""
+    replicates = np.stack([scores.replicates[name][:draws] for scores in side])  # [runs, R]
+    runs = len(replicates)
     chosen = rng.integers(runs, size=(runs, draws))
     return np.asarray(np.take_along_axis(replicates, chosen, axis=0).mean(0))
 

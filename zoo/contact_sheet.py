@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from zoo import pages
 from zoo.drawing import font
 
 _CELL, _GAP, _TEXT = 224, 10, 13  # pixels
@@ -20,10 +18,8 @@ _COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 
 _NAMED = 8  # boxes: with more, names would hide the picture
 _NARROW = 24  # pixels: narrower boxes get no name
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1c2024;background:#fafafb}h1{font-size:1.2rem;overflow-wrap:anywhere}
-.sheet{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;font-size:13px}figure div{display:flex;gap:4px}
-img{width:224px;height:224px}figcaption{max-width:224px;overflow-wrap:anywhere}small{color:#78828a}
-@media(prefers-color-scheme:dark){body{color:#e6e8ea;background:#16181b}}
+figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption{max-width:224px}
+.sheet img{width:224px;height:224px;max-width:none}
 """
 
 
@@ -80,25 +76,18 @@ def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> 
         classes: names, whose place decides the colour.
     """
     figures = "\n".join(_figure(variants, classes) for variants in rows)
-    head = f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    return f'{head}\n<h1>{escape(title)}</h1>\n<div class="sheet">\n{figures}\n</div>\n'
+    return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)
 
 
 def _figure(variants: Sequence[Seen], classes: Sequence[str]) -> str:
-    pictures = "".join(f'<img alt="" src="data:image/png;base64,{_png(_cell(one, classes))}">' for one in variants)
+    pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), None)}">' for one in variants)
     names = variants[0].labels
     if variants[0].boxes_xyxy is None or not names:
-        said = escape(_plain_label(variants[0]))
+        said = pages.text(_plain_label(variants[0]))
     else:
         marks = {name: "#{:02x}{:02x}{:02x}".format(*_colour(name, classes)) for name in names}
-        said = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {escape(name)}' for name, colour in marks.items())
-    return f"<figure><div>{pictures}</div><figcaption>{said}<br><small>{escape(variants[0].key)}</small></figcaption></figure>"
-
-
-def _png(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+        said = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {pages.text(name)}' for name, colour in marks.items())
+    return f"<figure><div>{pictures}</div><figcaption>{said}<br><small>{pages.text(variants[0].key)}</small></figcaption></figure>"
 
 
 def _plain_label(one: Seen) -> str:

@@ -23,6 +23,8 @@ class DataRef:
         limit: at most so many samples.
         exact: decode every picture whole; see `Dataset`.
         options: options of the scheme itself.
+        pictures: whether the files of the pictures must be there. Where answers are scored that stand in a file nobody looks at
+            pictures; a scheme that can do without them then does.
     """
 
     text: str
@@ -33,6 +35,7 @@ class DataRef:
     limit: int | None = None
     exact: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    pictures: bool = True
 
     @classmethod
     def parse(cls, text: str) -> DataRef:

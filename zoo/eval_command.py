@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import EvalFlags, choices, combine, parse
+from zoo.arguments import EvalFlags, combine, parse
 from zoo.command import class_list, print_json, progress_of, saved_or_built, task_of
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from zoo.model import Model
     from zoo.progress import Progress
     from zoo.scores import Scores
 
@@ -21,19 +22,24 @@ def run(words: list[str]) -> int:
         InputError: a flag, the model, the data or the predictions are wrong.
     """
     task = task_of(words)
-    flags = parse(combine("Eval", EvalFlags, task.options, scoring=choices("Scoring", task.metric_options)), "eval", words)
+    flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
+    if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--report is {flags.main.report}; expected a file that ends in .html")
     with progress_of(flags.run.quiet) as progress:
-        scores = _score(flags, progress)
-    if flags.run.json:
-        print_json(scores.to_dict())
-    else:
-        from zoo.tables import print_scores
+        models = _models(flags, progress)
+        scores = _score(flags, models, progress)
+        if flags.run.json:
+            print_json(scores.to_dict())
+        else:
+            from zoo.tables import print_scores
 
-        print_scores(scores)
+            print_scores(scores)
+        if flags.main.report is not None:  # last, so that the scores are seen whatever becomes of it
+            _report(flags, scores, models[0] if len(models) == 1 else None, task.name, progress)
     return 0
 
 
@@ -43,8 +49,12 @@ def _robustness(flags: Any) -> int:
 
     if flags.main.corruptions and flags.main.attack is not None:
         raise InputError("both --corruptions and --attack are given; give one of them")
+    if flags.main.report is not None:
+        raise InputError("--report shows plain scores; --corruptions and --attack go without it")
     if flags.main.predictions is not None or flags.main.save_predictions is not None:
         raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
+    if len(flags.main.models) > 1 or _combines(flags):
+        raise InputError("--corruptions and --attack are of one model as it is: they go without further models, --vote, --val and --tta")
     shared: dict[str, Any] = {
         "batch_size": flags.main.batch_size,
         "workers": flags.main.workers,
@@ -53,7 +63,7 @@ def _robustness(flags: Any) -> int:
         "replicates": flags.main.replicates,
     }
     with progress_of(flags.run.quiet) as progress:
-        model = saved_or_built(flags.main.model, flags, progress)
+        model = saved_or_built(next(iter(flags.main.models), None), flags, progress)
         if flags.main.corruptions:
             from zoo.robustness.sweep import evaluate_corruptions
 
@@ -73,6 +83,11 @@ def _robustness(flags: Any) -> int:
     return 0
 
 
+def _combines(flags: Any) -> bool:
+    """Tell whether answers are to be combined, by how they are asked for."""
+    return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
+
+
 def _fraction(text: str) -> float:
     """Read 8/255 or 0.03.
 
@@ -86,13 +101,33 @@ def _fraction(text: str) -> float:
         raise InputError(f"--eps is {text!r}; expected a part of 1, such as 8/255 or 0.03") from None
 
 
-def _score(flags: Any, progress: Progress) -> Scores:
+def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress: Progress) -> None:
+    """Write the report; of several processes one does."""
+    from accelerate import PartialState
+
+    from zoo.report.document import write_report
+
+    if PartialState().is_main_process:
+        write_report(scores, flags.main.data, flags.main.report, model=model, task=task)
+        progress.say(f"report: {flags.main.report}")
+
+
+def _models(flags: Any, progress: Progress) -> list[Model]:
+    """Return the models that answer together; none where a file has the answers."""
+    if flags.main.predictions is None:
+        return [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]]
+    if flags.main.models or flags.build.backbone is not None:
+        raise InputError("both a model and --predictions are given; give one of them")
+    if _combines(flags):
+        raise InputError("--predictions are scored as they are: they go without --vote, --val and --tta")
+    return []
+
+
+def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     from zoo.evaluation import evaluate, evaluate_predictions
 
     on_error: Any = "skip" if flags.run.skip_bad else "raise"
-    if flags.main.predictions is not None:
-        if flags.main.model is not None or flags.build.backbone is not None:
-            raise InputError("both a model and --predictions are given; give one of them")
+    if not models:
         return evaluate_predictions(
             flags.main.predictions,
             flags.build.task,
@@ -104,8 +139,11 @@ def _score(flags: Any, progress: Progress) -> Scores:
             progress=progress,
         )
     return evaluate(
-        saved_or_built(flags.main.model, flags, progress),
+        models,
         flags.main.data,
+        vote=flags.main.vote,
+        val=flags.main.val,
+        tta=[name.strip() for names in flags.main.tta for name in names.split(",")],
         batch_size=flags.main.batch_size,
         workers=flags.main.workers,
         precision=flags.main.precision,

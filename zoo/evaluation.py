@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
-from zoo.errors import DataError, Fault, InputError, UnknownNameError
-from zoo.fingerprint import data_fingerprint, file_fingerprint, model_fingerprint, versions
-from zoo.hardware import autocast, pick_device, pick_inference_precision, pick_workers, place
-from zoo.images import MAX_PIXELS, Decoding
-from zoo.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.model import Model, unnamed
+from zoo.ensemble import Ensemble, Reading
+from zoo.errors import DataError, Fault
+from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
+from zoo.hardware import pick_device, pick_inference_precision
+from zoo.images import MAX_PIXELS
+from zoo.model import Model
 from zoo.progress import Progress
 from zoo.recipe import Precision
 from zoo.schemes import open_data
 from zoo.scores import Scores
 from zoo.task import MetricResult, Task, get_task
 from zoo.uncertainty import REPLICATES, interval
+from zoo.voting import Voting, check_val
 
 
 def evaluate(
-    model: Model,
+    model: Model | Sequence[Model],
     data: object,
     *,
+    vote: str = "soft",
+    val: object = None,
+    tta: Sequence[str] = (),
     batch_size: int | None = None,
     workers: int | None = None,
     precision: Precision = "auto",
@@ -43,11 +47,16 @@ def evaluate(
     save_predictions: Path | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score a model on data.
+    """Score a model, or several models that answer together, on data.
 
     Args:
-        model: any model of the zoo; it is moved to `device` and left in the mode it was in.
+        model: any model of the zoo, or several of one task with the same classes (in any order); they are moved to `device` and left
+            in the mode they were in.
         data: a dataset string, a path, or a sequence of samples.
+        vote: how several models' answers become one, see the task's `combination`: "soft" for the mean of probabilities, fused boxes
+            or the mean of cosines; for classification also "hard" (majority) and "weighted" (weights fitted on `val`).
+        val: the data to fit the weights of a weighted vote on; not that which is scored.
+        tta: test-time augmentations: "flip" for mirror images, "scales" for other sizes of the input, or both.
         batch_size: pictures at once; None for what suits their size.
         workers: loader processes; None for what suits the machine.
         precision: "auto" is fp32 here, so that scores don't depend on the machine.
@@ -56,40 +65,34 @@ def evaluate(
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
         replicates: bootstrap draws behind the intervals; 0 for no intervals.
-        metric_options: of the task's metric; see its `metric_options`.
+        metric_options: choices about the scores, by the fields of the task's `scoring`.
         save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
         progress: where the bar is drawn; None for nowhere.
 
     Raises:
-        InputError: the data or an option is wrong, or the data's classes aren't the model's.
+        InputError: the models, the data or an option are wrong, or the data's classes aren't the models'.
         ImageError: a picture can't be read and `on_error` is "raise".
         DataError: nothing is left to score.
     """
-    task = get_task(model.task)
-    options = check_metric_options(task, metric_options or {})
+    check_val(vote, val)
+    ensemble = Ensemble.of(model, vote, tta)
+    task = ensemble.task
+    options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
-    dataset, classes = match_classes(task, opened, model.classes)
-    chosen, target_device = pick_inference_precision(precision), pick_device(device)
-    place(model, target_device)
-    state = PartialState()
-    loader = evaluation_loader(
-        dataset,
-        model.preprocess,
-        pick_batch_size(batch_size, model.preprocess),
-        pick_workers(workers, len(dataset)),
-        on_error,
-        state.process_index,
-        state.num_processes,
-        Decoding(None if exact else model.preprocess.min_size_hw, max_pixels),
-    )
+    dataset, classes = match_classes(task, opened, ensemble.classes)
+    chosen, state = pick_inference_precision(precision), PartialState()
+    ensemble.place(pick_device(device))
+    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, state.process_index, state.num_processes, progress)
     metric = task.metric(dataset, classes, **options)
     start = time.perf_counter()
+    voting = Voting.of(ensemble, vote, val, opened, reading)
     skipped: list[Fault] = []
     kept: dict[str, Any] = {}
     keys: list[str] = []
-    for batch, answers in answered(model, task, loader, chosen, progress):
+    for batch in ensemble.answer(dataset, reading):
         skipped += batch.skipped
+        answers = [voting.answer(several) for several in batch.answers]
         if batch.keys:
             metric.update(answers, batch.targets, batch.keys)
         keys += batch.keys
@@ -105,15 +108,16 @@ def evaluate(
     if save_predictions is not None and state.is_main_process:
         task.write_predictions(save_predictions, kept, dataset, classes)
     seconds = time.perf_counter() - start
+    result = metric.compute(replicates)
     return summarise(
-        metric.compute(replicates),
+        replace(result, details={**result.details, **voting.details()}),
         opened,
         keys,
         skipped,
-        preprocess=model.preprocess.to_dict(),
+        preprocess=ensemble.preprocess(),
         precision=chosen,
         seconds=seconds,
-        fingerprints={"model": model_fingerprint(model)},
+        fingerprints=ensemble.fingerprints(),
     )
 
 
@@ -146,9 +150,9 @@ def evaluate_predictions(
         DataError: the predictions have no answer at all.
     """
     task = get_task(task_name)
-    options = check_metric_options(task, metric_options or {})
+    options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    opened = open_data(data, task.schemes, task.name, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
     start = time.perf_counter()
     read = task.read_predictions(predictions, dataset, names)
@@ -224,14 +228,15 @@ def summarise(
         seconds: wall-clock time.
         fingerprints: of what answered; the data's is added.
     """
-    bounds = {name: interval(values, result.scores.get(name)) for name, values in result.replicates.items()}
+    known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
+    bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}
     return Scores(
         scores=result.scores,
         n=len(keys),
         expected=len(opened) + len({fault.key for fault in opened.skipped if fault.whole}),
         skipped=(*opened.skipped, *skipped),
         per_class=result.per_class,
-        intervals={name: found for name, found in bounds.items() if found is not None and result.scores.get(name) is not None},
+        intervals={name: found for name, found in bounds.items() if found is not None},
         details=result.details,
         data=opened.name,
         preprocess=preprocess,
@@ -245,66 +250,3 @@ def summarise(
         curves=result.curves,
         tables=result.tables,
     )
-
-
-def check_metric_options(task: Task, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options if the task's metric has them.
-
-    Raises:
-        UnknownNameError: an option that the metric doesn't have, or a value that it doesn't take.
-    """
-    for name, value in options.items():
-        if name not in task.metric_options:
-            raise UnknownNameError(f"option of {task.name}'s scores:", name, task.metric_options)
-        if value not in task.metric_options[name]:
-            raise UnknownNameError(f"{name} of {task.name}'s scores:", str(value), task.metric_options[name])
-    return options
-
-
-def answered(model: Model, task: Task, loader: Batches, precision: Precision, progress: Progress) -> Iterator[tuple[Batch, list[Any]]]:
-    """Yield every batch with the model's answers, one per picture that could be read; the model's mode is restored at the end."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), autocast(precision, model.device):
-            for batch in progress.track(loader, "evaluating", len(loader)):
-                yield batch, [] if batch.images is None else task.split(model(batch.images))
-    finally:
-        model.train(was_training)
-
-
-def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the data with its labels counted as the model counts its classes, and the names to report them under.
-
-    Classes are matched by name; ImageNet's folders by synset; a model whose classes have no names by order, where the number
-    is the same. Data with fewer classes than the model is fine.
-
-    Raises:
-        InputError: the data has classes that the model doesn't know.
-    """
-    theirs = dataset.classes
-    if task.open_set or not theirs or theirs == classes:
-        return dataset, classes
-    position = {name: index for index, name in enumerate(classes)}
-    if not position.keys() >= set(theirs) and all(_SYNSET.fullmatch(name) for name in theirs):
-        position = _by_synset(classes) or position
-    if position.keys() >= set(theirs):
-        return task.relabel(dataset, [position[name] for name in theirs], classes), classes
-    if classes == unnamed(len(classes)) and len(theirs) == len(classes):
-        return dataset, theirs
-    unknown = [name for name in theirs if name not in position]
-    raise InputError(
-        f"data {dataset.name!r}: {len(unknown)} of its {len(theirs)} classes are unknown to the model ({', '.join(unknown[:8])}); "
-        f"the model has {len(classes)}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}. "
-        "Choose with classes= which to keep, or train the model on this data"
-    )
-
-
-_SYNSET = re.compile(r"n\d{8}")
-
-
-def _by_synset(classes: tuple[str, ...]) -> dict[str, int]:
-    from zoo.weights.imagenet import imagenet_classes, imagenet_synsets  # large tables, rarely needed
-
-    same = classes in (imagenet_classes(), unnamed(1000))
-    return {synset: index for index, synset in enumerate(imagenet_synsets())} if same else {}

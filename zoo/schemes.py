@@ -35,7 +35,12 @@ class Scheme:
 
 
 def open_data(
-    data: object, schemes: Registry[Scheme], task: str, on_error: OnError = "raise", say: Callable[[str], None] | None = None
+    data: object,
+    schemes: Registry[Scheme],
+    task: str,
+    on_error: OnError = "raise",
+    say: Callable[[str], None] | None = None,
+    pictures: bool = True,
 ) -> Dataset:
     """Open whatever a user hands over as data.
 
@@ -46,6 +51,7 @@ def open_data(
         task: the task's name, for messages.
         on_error: "raise", or "skip" to leave out what is faulty and record it.
         say: told which scheme a bare path was recognised as, and why.
+        pictures: whether the files of the pictures must be there; see `DataRef`.
 
     Raises:
         DataError: nothing there, or faults in the annotations.
@@ -54,10 +60,10 @@ def open_data(
     if isinstance(data, Dataset):
         return data
     if isinstance(data, Path):
-        return _open_path(DataRef(str(data), "", str(data)), schemes, task, on_error, say)
+        return _open_path(DataRef(str(data), "", str(data), pictures=pictures), schemes, task, on_error, say)
     if not isinstance(data, str):
         return from_sequence(data)
-    ref = DataRef.parse(data)
+    ref = replace(DataRef.parse(data), pictures=pictures)
     if not ref.scheme:
         return _open_path(ref, schemes, task, on_error, say)
     return _open_scheme(ref, schemes[ref.scheme], on_error)

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from zoo.arguments import DataShowFlags, parse
+from zoo.arguments import parse
 from zoo.command import print_json, progress_of
 from zoo.contact_sheet import Seen, page, sheet
 from zoo.data import Dataset, OnError, Record
+from zoo.data_arguments import DataShowFlags
 from zoo.data_ref import DataRef
 from zoo.errors import Fault, InputError
 from zoo.files import write_atomic, write_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    from zoo.combination import Combination
     from zoo.conversion.content import Writer
+    from zoo.model import Model
     from zoo.recipe import Recipe
 
 Losses = dict[str, Tensor]
@@ -67,13 +69,16 @@ class Mistake:
         keys: the sample's key; of a pair both.
         text: what is wrong, in words ("cat, answered dog with 0.98").
         badness: how bad: larger is worse. Comparable within one result alone.
-        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each.
+        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each. A caption's first
+            word says of which kind the box is ("true", "answered", "missed"), and decides its colour.
+        labels: the classes in question, by their place among the model's: the true one, then the answered.
     """
 
     keys: tuple[str, ...]
     text: str
     badness: float
     boxes_xyxy: tuple[tuple[tuple[float, float, float, float], str], ...] = ()
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,11 @@ class MetricResult:
     tables: tuple[Table, ...] = ()
 
 
+@dataclass(frozen=True)
+class NoScoring:
+    """Nothing can be chosen about the scores. A task's own dataclass refuses wrong values when it is made; every field is a flag too."""
+
+
 class Metric(Protocol):
     """Accumulates over batches, merges over processes, computes once."""
 
@@ -185,7 +195,7 @@ class Task(ABC):
         recipe: frozen dataclass of training settings, with tested defaults.
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
-        metric_options: what may be chosen about its scores: name to the values, the default first.
+        scoring: frozen dataclass of what may be chosen about its scores, with defaults; see `NoScoring`.
     """
 
     name: ClassVar[str]
@@ -197,7 +207,7 @@ class Task(ABC):
     recipe: ClassVar[type[Recipe]]
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    scoring: ClassVar[type[Any]] = NoScoring
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -223,11 +233,16 @@ class Task(ABC):
         Raises:
             UnknownNameError: an option that the task doesn't have.
         """
-        known = {option.name for option in fields(self.options)}
-        for name in values:
-            if name not in known:
-                raise UnknownNameError(f"option of the task {self.name}:", name, {*known, "freeze"})
-        return self.options(**values)
+        return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
+
+    def parse_scoring(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every choice about the scores, the given ones and the others' defaults.
+
+        Raises:
+            UnknownNameError: a choice that the task's scores don't have, or a value that it doesn't take.
+            InputError: a value that can't be meant.
+        """
+        return asdict(_filled(self.scoring, values, f"option of {self.name}'s scores:"))
 
     # -- data ----------------------------------------------------------------------------------------------------------
 
@@ -285,6 +300,14 @@ class Task(ABC):
         """
         raise InputError(f"the task {self.name} writes no prediction files")
 
+    def combination(self) -> Combination:
+        """Return how several answers for one picture are brought together.
+
+        Raises:
+            InputError: the task has no way to.
+        """
+        raise InputError(f"the task {self.name} can't combine answers: evaluate one model at a time, without test-time augmentation")
+
     @abstractmethod
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return a fresh metric for the (relabelled) data and a model with these classes.
@@ -292,12 +315,37 @@ class Task(ABC):
         Args:
             dataset: the data that will be scored, which may bring a protocol of its own.
             classes: the names of the labels, in their order.
-            options: those of `metric_options`.
+            options: all fields of `scoring`.
         """
 
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+    def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
+        """Return where the model looked when it made a mistake: for a report.
+
+        Args:
+            model: in evaluation mode.
+            batch: the mistake's picture, prepared.
+            mistake: one of the metric's.
+
+        Returns:
+            What each map shows, to the map: [h, w] in 0–1, of the prepared picture's size. Empty where the task has nothing to show.
+
+        Raises:
+            InputError: what it takes isn't installed.
+        """
+        return {}
+
+
+def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequence[str] = ()) -> Any:
+    """Return a dataclass with these values, or say which fields it has."""
+    known = [option.name for option in fields(kind)]
+    for name in values:
+        if name not in known:
+            raise UnknownNameError(what, name, [*known, *also])
+    return kind(**values)
 
 
 TASKS: Registry[type[Task]] = Registry("task", package="zoo.tasks", entry_points="zoo.tasks")

@@ -24,9 +24,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from zoo.checkpoint import BEST, RunFolder
+from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, UnknownNameError, ZooError
-from zoo.evaluation import evaluate, match_classes
+from zoo.evaluation import evaluate
 from zoo.hardware import autocast, pick_device, pick_training_precision, pick_workers, place
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import Batch, TrainingPlan, training_loader

@@ -1,8 +1,8 @@
 """Bootstrap intervals: how far a score could be off because these samples, and not others, were drawn.
 
 Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13: samples are drawn anew with replacement, and the
-percentiles of the scores of the draws bound the interval. Every draw is given as counts (how often each unit was drawn), so that
-metrics weigh what they have counted once instead of counting again.
+percentiles of the scores of the draws, centred on the score, bound the interval. Every draw is given as counts (how often each unit
+was drawn), so that metrics weigh what they have counted once instead of counting again.
 
 Draws depend on the number of units and the seed alone. Two models on the same samples are therefore scored on the same draws, and
 the differences of their replicates are paired.
@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 REPLICATES = 1_000
 LEVEL = 0.95
 _SEED = 0
+_NO_SPREAD = 1e-12  # what rounding alone makes of equal replicates
 _MOST_ACCELERATION = 0.2  # beyond, replicates are so few and so lopsided that their skewness says nothing
 _NORMAL = NormalDist()
 _CHUNK = 4_000_000  # counts held at once: 16 MB
@@ -48,40 +49,40 @@ def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterat
         yield counts
 
 
-def interval(replicates: Floats, estimate: float | None = None, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the interval of a score from its replicates [R].
+def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[float, float] | None:
+    """Return the interval of a score: the percentiles of its replicates, moved so that their mean is the score.
 
-    With the estimate, the percentiles are corrected twice. Draws are to the samples as the samples are to the world: by as much as
-    the mean of the draws lies beside the estimate, the estimate lies beside the truth, so the interval is moved by twice that
-    (Efron & Tibshirani 1993, chapter 10; next to nothing but for the calibration error, whose every draw is further off than the last).
-    And a score near 1 is less certain where it happens to be lower: the acceleration of chapter 14 (BCa), which for sums is a sixth of
-    the replicates' skewness, moves both percentiles. Without it nearly all intervals that miss the truth lie above it.
+    Average precision and the calibration error are larger on a draw than on what was drawn, as they are larger on few samples than on
+    many: a draw holds about 63 % of the samples. Unmoved percentiles took that for news about the score. With 100 pictures and 20
+    classes, on which AP is four points too high, they covered what such data gives on average in a quarter of all cases (moved: see
+    tests/unit/test_interval_coverage.py). The interval says how far the score may lie from its mean over data of this size; that mean
+    itself still depends on the size.
+
+    A score near 1 is less certain where it happens to be lower, and plain percentiles that miss the truth then nearly all lie above it.
+    So they are those of the accelerated bootstrap (Efron & Tibshirani 1993, chapter 14): for sums the acceleration is a sixth of the
+    skewness of the replicates.
+
+    None where more than one in twenty replicates is NaN (a draw without what the score needs): the data doesn't support an interval.
 
     Args:
-        replicates: [R]; NaN for a draw without what the score needs.
-        estimate: the score of the samples themselves; None for plain percentiles.
-        level: how often the interval should hold the truth.
-
-    Returns:
-        Low and high; None where more than one in twenty replicates is NaN: the data doesn't support an interval.
+        replicates: [R].
+        value: the score of the data itself.
+        level: which share of such intervals is to hold the mean.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):
         return None
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    spread = float(known.std())
-    if estimate is None or not spread > 0:
-        low, high = np.quantile(known, tails)
-        return float(low), float(high)
-    skewness = float(((known - known.mean()) ** 3).mean()) / spread**3
-    acceleration = min(max(skewness / 6, -_MOST_ACCELERATION), _MOST_ACCELERATION)
-    low, high = np.quantile(known, [_accelerated(tail, acceleration) for tail in tails]) - 2 * (known.mean() - estimate)
-    if known.min() >= 0 and known.max() <= 1:  # a part of something: it can't be moved below none or above all
-        low, high = np.clip([low, high], 0, 1)
-    return float(low), float(high)
+    deviations = known - known.mean()
+    spread = float(deviations.std())
+    acceleration = float((deviations**3).mean()) / spread**3 / 6 if spread > _NO_SPREAD else 0.0
+    acceleration = min(max(acceleration, -_MOST_ACCELERATION), _MOST_ACCELERATION)
+    bounds = value + np.quantile(deviations, [_accelerated(tail, acceleration) for tail in ((1 - level) / 2, (1 + level) / 2)])
+    if known.min() >= 0 and known.max() <= 1:
+        bounds = np.clip(bounds, 0, 1)  # a share of something: no interval reaches beyond all or nothing
+    return float(bounds[0]), float(bounds[1])
 
 
 def _accelerated(tail: float, acceleration: float) -> float:
-    """Return which percentile stands for a tail (Efron & Tibshirani 1993, equation 14.10, the bias taken as the acceleration)."""
+    """Return which percentile stands for a tail (equation 14.10, with the bias correction of sums, which is the acceleration)."""
     moved = acceleration + _NORMAL.inv_cdf(tail)
     return _NORMAL.cdf(acceleration + moved / (1 - acceleration * moved))

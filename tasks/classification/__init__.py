@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
-from zoo.preprocess import Preprocess
+from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.task import TASKS, Head, HeadSpec, Metric, Mistake, Task
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -29,6 +30,8 @@ from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from zoo.model import Model
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,6 @@ class ClassificationTask(Task):
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
 
     def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
         """Keep the trunk's own, at another size if one is asked for."""
@@ -113,6 +115,12 @@ class ClassificationTask(Task):
 
         write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
 
+    def combination(self) -> Combination:
+        """Return votes over probabilities."""
+        from zoo.tasks.classification.combination import ProbabilityCombination
+
+        return ProbabilityCombination()
+
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the metric behind top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
         from zoo.tasks.classification.metrics import ClassificationMetric
@@ -122,3 +130,10 @@ class ClassificationTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""
         return Classification.from_logits(key, image, answer, classes)
+
+    def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
+        """Return what speaks for the true class, and what for the answered one."""
+        from zoo.tasks.classification.gradcam import grad_cam
+
+        words = ("Grad-CAM for the true class", "Grad-CAM for the answer")
+        return {said: grad_cam(model, batch, label) for said, label in zip(words, mistake.labels, strict=False)}

@@ -103,6 +103,7 @@ class ClassificationMetric:
                 (keys[place],),
                 f"{self._name(answers.labels[place])}, answered {self._name(answers.answered[place])} with {answers.confidence[place]:.2f}",
                 float(answers.confidence[place]),
+                labels=(int(answers.labels[place]), int(answers.answered[place])),
             )
             for place in worst
         ]

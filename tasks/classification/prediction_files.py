@@ -55,11 +55,11 @@ def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str,
 
 
 def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
-    """Write logits so that `read` gives the same numbers back, to the last bit.
+    """Write logits, or classes alone, so that `read` gives the same back, to the last bit.
 
     Args:
         path: the file; its suffix is one of `SUFFIXES`.
-        answers: key to logits [K] float32.
+        answers: key to logits [K] float32, or all to a class, int64 without dimensions.
         classes: names of the labels, in their order.
 
     Raises:
@@ -151,15 +151,28 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
 def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str) -> str:
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    if _labels_alone(answers):
+        table.writerows([("key", "label"), *((key, classes[int(label)]) for key, label in answers.items())])
+        return text.getvalue()
     table.writerow(["key", *(_LOGIT + name for name in classes)])
     for key, logits in answers.items():
         table.writerow([key, *map(str, np.asarray(logits, np.float32))])  # the shortest text that is this float32 and no other
     return text.getvalue()
 
 
+def _labels_alone(answers: Mapping[str, Answer]) -> bool:
+    """Tell whether the answers are classes without probabilities, as of a majority vote."""
+    return len(answers) > 0 and all(np.ndim(answer) == 0 for answer in answers.values())
+
+
 def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
-    logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
-    prediction_rows.write_parquet(path, {"key": list(answers), **{_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}})
+    columns: dict[str, Any] = {"key": list(answers)}
+    if _labels_alone(answers):
+        columns["label"] = [classes[int(label)] for label in answers.values()]
+    else:
+        logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
+        columns |= {_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}
+    prediction_rows.write_parquet(path, columns)
 
 
 # -- JSON lines --------------------------------------------------------------------------------------------------------
@@ -183,6 +196,9 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
 def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
     # a float32 is exactly some float64, whose text JSON keeps
     entries = (
-        {"key": key, "logits": dict(zip(classes, np.asarray(row, np.float32).tolist(), strict=True))} for key, row in answers.items()
+        {"key": key, "label": classes[int(row)]}
+        if np.ndim(row) == 0
+        else {"key": key, "logits": dict(zip(classes, np.asarray(row, np.float32).tolist(), strict=True))}
+        for key, row in answers.items()
     )
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)

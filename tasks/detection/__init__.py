@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
@@ -21,9 +23,11 @@ from zoo.task import TASKS, Head, HeadSpec, Metric, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.numbers import NumberedDataset
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.predictions import Detections
 from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.tasks.detection.scoring import DetectionScoring
 from zoo.tasks.detection.targets import relabelled
 from zoo.tasks.detection.writers import WRITERS
 
@@ -39,8 +43,7 @@ class DetectionTask(Task):
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft",)
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"evaluator": ("faster", "pycocotools")}
+    scoring = DetectionScoring
 
     def parse_options(self, values: Mapping[str, Any]) -> DetectionOptions:
         """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""
@@ -89,11 +92,30 @@ class DetectionTask(Task):
         """Return boxes, scores and labels per picture."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
 
+    def combination(self) -> Combination:
+        """Return weighted boxes fusion."""
+        from zoo.tasks.detection.combination import BoxCombination
+
+        return BoxCombination()
+
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read a COCO results file; see `prediction_files`."""
+        from zoo.tasks.detection.prediction_files import read
+
+        return read(path, dataset, classes)
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write a COCO results file, in the order of the data."""
+        from zoo.tasks.detection.prediction_files import write
+
+        write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)
+
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the twelve COCO numbers."""
+        """Return the twelve COCO numbers, and what the errors cost."""
         from zoo.tasks.detection.metrics import CocoMetric
 
-        return CocoMetric(classes, **options)
+        order = dataset.order if isinstance(dataset, NumberedDataset) else None
+        return CocoMetric(classes, DetectionScoring(**options), order)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""

@@ -27,8 +27,9 @@ class Augment:
         self._transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its picture and boxes changed; what else is known of the boxes stays."""
+        """Return the sample with its picture and boxes changed; what else is known of the boxes stays, but for their old places."""
         target = as_target(sample.target, sample.key)
+        target.pop("annotated", None)
         height, width = sample.image.shape[:2]
         boxes = tv_tensors.BoundingBoxes(
             torch.from_numpy(target["boxes"]),

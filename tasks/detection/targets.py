@@ -16,7 +16,7 @@ from zoo.errors import Box, Flaw, InputError
 Target = dict[str, NDArray[Any]]
 
 TOLERANCE = 1.0  # pixels that a box may stick out of its picture, from rounding; it is cut off
-_PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids": np.int64}
+_PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids": np.int64, "annotated": np.float64}
 
 
 def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
@@ -24,11 +24,13 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
 
     Args:
         values: `boxes` [N, 4] xyxy in pixels of the picture and `labels` [N] from 0; `iscrowd` [N], `difficult` [N], `area` [N]
-            (square pixels, by default the box's) and `ids` [N] may be there. None where nothing is known.
+            (square pixels, by default the box's), `ids` [N] and `annotated` [N, 5] may be there. None where nothing is known.
         key: the picture, for messages.
 
     Returns:
-        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N], and `ids` if given.
+        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N]; if given `ids`, and
+        `annotated` float64 [N, 5]: x, y, width, height and area to the last digit of the annotations, which is what COCO's
+        evaluation counts (`boxes` are rounded to float32 and cut off at the picture's border).
 
     Raises:
         InputError: nothing is known, or arrays that don't fit together.

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.preprocess import Preprocess
@@ -29,6 +30,7 @@ from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import PairedDataset
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 
@@ -39,12 +41,11 @@ class FaceTask(Task):
     name = "face"
     open_set = True
     primary_score = "accuracy"
-    metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"score": ("cosine", "euclidean")}
+    scoring = FaceScoring
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
-    votes: ClassVar[tuple[str, ...]] = ("soft",)
 
     def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
         """Scale both sides to the image size (a face crop is all that counts), with the trunk's own mean and deviation."""
@@ -93,9 +94,15 @@ class FaceTask(Task):
 
         write(path, {key: answers.get(key) for key in dataset.keys})
 
+    def combination(self) -> Combination:
+        """Return means of embeddings over views, and of cosines over models."""
+        from zoo.tasks.face.combination import EmbeddingCombination
+
+        return EmbeddingCombination()
+
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
-        score = options.get("score", "cosine")
+        score = FaceScoring(**options).score
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})

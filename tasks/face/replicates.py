@@ -9,7 +9,7 @@ What is peculiar to one impostor pair, and to neither of its people, is drawn th
 counts has the variance 3. Where such pairs are few this shows (in LFW's protocol a person is in one or two): the replicates of the
 AUC, a sum over pairs, are drawn together to the standard error of pairs that share people (`standard_error`). Those of the accuracy
 are not: what they have too much is about what the choice of the thresholds would add. Those of EER and TAR@FAR stay too wide, never
-too narrow. `tests/unit/test_intervals.py` has the measured coverage.
+too narrow. `tests/unit/test_interval_coverage.py` has the measured coverage.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def test_intervals_cover_the_truth() -> None:
     for _ in range(1_000):
         right = rng.random(300) < 0.8
         values = np.concatenate([counts @ right / 300 for counts in draws(300, 1_000, int(rng.integers(2**31)))])
-        bounds = interval(values)
+        bounds = interval(values, float(right.mean()))
         assert bounds is not None
         covered += bounds[0] <= 0.8 <= bounds[1]
     assert 930 <= covered <= 970

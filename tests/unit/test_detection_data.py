@@ -59,7 +59,8 @@ def test_coco_is_read(tmp_path: Path) -> None:
     assert first["ids"].tolist() == [0, 5]
     assert second["boxes"].shape == (0, 4)
     assert {name: array.dtype.name for name, array in second.items()} == {
-        "boxes": "float32", "labels": "int64", "iscrowd": "bool", "difficult": "bool", "area": "float32", "ids": "int64",
+        "boxes": "float32", "labels": "int64", "iscrowd": "bool", "difficult": "bool", "area": "float32",
+        "ids": "int64", "annotated": "float64",
     }  # fmt: skip
     assert data[0].image.shape == (30, 40, 3)
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.errors import InputError
-from zoo.tasks.detection.metrics import NAMES, CocoMetric, Evaluator, coco_scores
+from zoo.errors import InputError, UnknownNameError
+from zoo.task import get_task
+from zoo.tasks.detection import metrics
+from zoo.tasks.detection.average_precision import weighted_scores
+from zoo.tasks.detection.coco_form import coco_scores, columns_of_coco
+from zoo.tasks.detection.columns import Columns, columns_of
+from zoo.tasks.detection.matching import match
+from zoo.tasks.detection.metrics import CocoMetric
+from zoo.tasks.detection.scoring import DetectionScoring, Evaluator
+from zoo.tasks.detection.targets import as_target
+from zoo.uncertainty import interval
 
 # what pycocotools prints for its own example, with every digit
 ORACLE = (
@@ -20,6 +29,7 @@ ORACLE = (
     0.38681277964578054, 0.5936795762842003, 0.595352982877607, 0.6398109626113442, 0.5664205978994309, 0.5642905982905982,
 )  # fmt: skip
 
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 ONE = pytest.approx(1.0, abs=1e-12)  # pycocotools adds the smallest number to its divisors
 
 
@@ -43,7 +53,7 @@ def test_the_official_example_to_ten_digits(shared_data: Path, capsys: pytest.Ca
     folder = shared_data / "coco-oracle"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
     found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    result = coco_scores(truth, found, evaluator)
+    result = coco_scores(truth, found, DetectionScoring(evaluator))
     assert tuple(result.scores) == NAMES
     assert list(result.scores.values()) == pytest.approx(ORACLE, abs=1e-10)
     assert capsys.readouterr().out == ""
@@ -183,18 +193,130 @@ def evaluations(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return {"images": images, "categories": categories, "annotations": truth}, found
 
 
-@given(evaluations())
+@given(evaluations(), st.sampled_from([11, 100, 300]))
 @settings(deadline=None, max_examples=150)
-def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[str, Any]]], max_dets: int) -> None:
     truth, found = given_
-    faster, reference = coco_scores(truth, found, "faster"), coco_scores(truth, found, "pycocotools")
+    faster, reference = (coco_scores(truth, found, DetectionScoring(name, max_dets)) for name in get_args(Evaluator))
     for name, value in reference.scores.items():
         assert faster.scores[name] == (None if value is None else pytest.approx(value, abs=1e-12)), name
     assert faster.per_class == {name: pytest.approx(values, abs=1e-12) for name, values in reference.per_class.items()}
+    own = counted_once(columns_of_coco(truth, found), max_dets)
+    expected = {name: np.nan if value is None else value for name, value in reference.scores.items()}
+    assert own == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def counted_once(columns: Columns, max_dets: int = 100) -> dict[str, float]:
+    """Score by the zoo's own matching, from which intervals and errors come."""
+    once = np.ones((1, len(columns.keys)), np.int32)
+    return {name: float(values[0]) for name, values in weighted_scores(columns, match(columns, max_dets), once, max_dets).items()}
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 3), min_size=6, max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_a_draw_is_scored_as_its_pictures_repeated(seed: int, counts: list[int]) -> None:
+    pictures = noisy_pictures(np.random.default_rng(seed), 6)
+    targets, answers = [as_target(truth, "") for _, truth in pictures.values()], [found for found, _ in pictures.values()]
+    whole = columns_of(list(pictures), ("cat", "dog"), targets, answers)
+    drawn = weighted_scores(whole, match(whole), np.array([counts], np.int32), 100)
+    repeated = [picture for picture, count in zip(pictures.values(), counts, strict=True) for _ in range(count)]
+    targets, answers = [as_target(truth, "") for _, truth in repeated], [found for found, _ in repeated]
+    expected = counted_once(columns_of([str(i) for i in range(len(repeated))], ("cat", "dog"), targets, answers))
+    assert {name: float(values[0]) for name, values in drawn.items()} == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def noisy_pictures(rng: np.random.Generator, count: int) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return pictures with objects of two classes and three sizes, and answers near most of them; no two scores are equal."""
+    pictures = {}
+    for index in range(count):
+        corners = rng.uniform(0, 80, (5, 2))
+        boxes = np.concatenate([corners, corners + rng.choice([20, 60, 150], (5, 1)) * rng.uniform(0.8, 1.2, (5, 2))], axis=1)
+        labels = rng.integers(0, 2, 5).tolist()
+        near = np.where(rng.random((5, 1)) < 0.8, boxes + rng.normal(0, 4, boxes.shape), boxes + 300)
+        found = answer(near.tolist(), rng.random(5).tolist(), np.where(rng.random(5) < 0.8, labels, 1 - np.array(labels)).tolist())
+        found["boxes"][:, 2:] = np.maximum(found["boxes"][:, 2:], found["boxes"][:, :2] + 1)
+        pictures[f"p{index}"] = (found, target(boxes.tolist(), labels))
+    return pictures
+
+
+def test_intervals_lie_around_the_scores() -> None:
+    metric = CocoMetric(("cat", "dog"))
+    for key, (found, truth) in noisy_pictures(np.random.default_rng(0), 40).items():
+        metric.update([found], [truth], [key])
+    result = metric.compute(200)
+    assert set(result.replicates) == set(result.scores)
+    for name, value in result.scores.items():
+        assert value is not None
+        bounds = interval(result.replicates[name], value)
+        assert bounds is not None
+        assert bounds[0] < value < bounds[1], name
+
+
+def test_very_many_detections_get_fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_COUNTED", 1)
+    metric = CocoMetric(("cat",))
+    metric.update([answer([[0, 0, 10, 10]], [0.5], [0])], [target([[0, 0, 10, 10]], [0])], ["a"])
+    result = metric.compute(1000)
+    assert len(result.replicates["AP"]) == result.details["bootstrap"]["replicates"] == 200
+
+
+def test_more_answers_may_count() -> None:
+    """The last AR is named after the limit, and pycocotools' -1 for other limits than 100 (cocoapi#558) is not passed on."""
+    boxes = [[float(x), 0.0, x + 40.0, 40.0] for x in range(0, 6000, 50)]
+    metric = CocoMetric(("cat",), DetectionScoring("pycocotools", 300))
+    metric.update([answer(boxes, np.linspace(0.9, 0.1, len(boxes)).tolist(), [0] * len(boxes))], [target(boxes, [0] * len(boxes))], ["a"])
+    scores = metric.compute().scores
+    assert scores["AP"] == scores["AR300"] == ONE
+    assert scores["AR10"] == pytest.approx(10 / 120)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (answer([[0, 0, 9, 9]], [np.nan], [0]), "scores are not finite"),
+        (answer([[0, np.inf, 9, 9]], [0.5], [0]), "boxes are not finite"),
+        (answer([[9, 0, 0, 9]], [0.5], [0]), "upside down"),
+        (answer([[0, 0, 9, 9]], [0.5], [1]), "labels range from 1 to 1; the 1 classes"),
+        (answer([[0, 0, 9, 9]], [0.5], [-1]), "labels range from -1 to -1"),
+    ],
+)
+def test_answers_that_cannot_be_scored_are_named(found: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"cat.jpg: .*{words}"):
+        CocoMetric(("cat",)).update([found], [target([], [])], ["cat.jpg"])
+
+
+def test_pictures_count_in_the_order_of_their_ids() -> None:
+    """Equal scores in two pictures: the one with the smaller id counts first, whatever the files are called."""
+    right = (answer([[0, 0, 50, 50]], [0.5], [0]), target([[0, 0, 50, 50]], [0]))
+    wrong = (answer([[0, 0, 50, 50]], [0.5], [0]), target([], []))
+    for order, precision in (({"a": 0, "z": 1}, 0.5), ({"z": 0, "a": 1}, 1.0)):
+        metric = CocoMetric(("cat",), order=order)
+        metric.update([wrong[0], right[0]], [wrong[1], right[1]], ["a", "z"])
+        assert metric.compute().scores["AP50"] == pytest.approx(precision)
+
+
+def test_the_worst_pictures_show_their_errors() -> None:
+    metric = CocoMetric(("cat", "dog"))
+    boxes = [[0.0, 0.0, 50.0, 50.0], [100.0, 0.0, 150.0, 50.0]]
+    metric.update([answer(boxes[:1], [0.9], [1])], [target(boxes, [0, 0])], ["bad"])
+    metric.update([answer(boxes, [0.9, 0.2], [0, 1])], [target(boxes[:1], [0])], ["fair"])  # an unsure false alarm is not shown
+    result = metric.compute()
+    (mistake,) = result.mistakes
+    assert (mistake.keys, mistake.text) == (("bad",), "1 missed, 1 class")
+    assert mistake.boxes_xyxy == (((100, 0, 150, 50), "missed: cat"), ((0, 0, 50, 50), "class: dog 0.90"))
+    assert [curve.title for curve in result.curves] == ["Precision and recall, mean over the classes"]
+    (table,) = result.tables
+    assert {row[0]: row[2] for row in table.rows} == {
+        "class": 1, "localisation": 0, "both": 0, "duplicate": 0, "background": 1, "missed": 1,
+    }  # fmt: skip
 
 
 def test_the_evaluator_is_an_option() -> None:
-    from zoo.task import get_task
-
-    assert get_task("detection").metric_options["evaluator"] == ("faster", "pycocotools")
-    assert CocoMetric(("cat",), "pycocotools").compute().details == {"evaluator": "pycocotools"}
+    assert get_task("detection").parse_scoring({}) == {"evaluator": "faster", "max_dets": 100}
+    assert CocoMetric(("cat",), DetectionScoring("pycocotools")).compute().details["evaluator"] == "pycocotools"
+    with pytest.raises(UnknownNameError, match="evaluator of detection's scores: 'other'"):
+        get_task("detection").parse_scoring({"evaluator": "other"})
+    with pytest.raises(UnknownNameError, match="option of detection's scores: 'evaluators'"):
+        get_task("detection").parse_scoring({"evaluators": "faster"})
+    with pytest.raises(InputError, match="max_dets is 10; expected a whole number above 10"):
+        get_task("detection").parse_scoring({"max_dets": 10})

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +12,11 @@ import torch
 
 from tests.damaged import write_coco
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture
+from tests.processes import in_processes
+from zoo.class_matching import match_classes
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation import evaluate, match_classes
+from zoo.evaluation import evaluate
 from zoo.model import Model, build, save, unnamed
 from zoo.scores import Scores
 from zoo.task import get_task
@@ -208,29 +206,6 @@ if torch.distributed.is_initialized():
 """
 
 
-def in_processes(count: int, *arguments: str) -> dict[str, Any]:
-    """Evaluate in several processes joined by gloo, as torchrun starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(count):
-        several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-        environment |= {name: str(value) for name, value in several.items()}
-        command = [sys.executable, "-c", PROGRAM, *arguments]
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    try:
-        outputs = [process.communicate(timeout=240) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0] * count, outputs
-    result: dict[str, Any] = json.loads(outputs[0][0])
-    return result
-
-
 def made_of_101(task: str, root: Path) -> tuple[Model, str, str]:
     """Return a small model, 101 pictures, and the key of the one that can't be read."""
     torch.manual_seed(0)
@@ -259,7 +234,7 @@ def test_101_samples_score_the_same_over_one_two_and_three_processes(task: str, 
     """
     made, data, unreadable = made_of_101(task, tmp_path)
     folder = save(made, tmp_path / "model")
-    results = [in_processes(count, str(folder), data) for count in (1, 2, 3)]
+    results = [in_processes(count, PROGRAM, str(folder), data) for count in (1, 2, 3)]
     for result in results:
         assert (result["n"], result["expected"]) == (100, 101)
         assert [fault["key"] for fault in result["skipped"]] == [unreadable]

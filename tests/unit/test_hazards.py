@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from zoo import images
+from zoo.task import MetricResult
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import Pair
 
@@ -94,7 +97,7 @@ def test_red_is_red_in_every_way_of_decoding(suffix: str, min_side: int | None) 
     """Hazard 2: whole and at reduced scales, with transparency and with 16 bit, each of which OpenCV decodes in another way."""
     red = np.zeros((320, 320, 3), np.uint8)
     red[..., 2] = 254  # BGR, as OpenCV writes
-    kinds = [red]
+    kinds: list[NDArray[Any]] = [red]
     if suffix in (".png", ".tiff"):
         kinds += [np.dstack([red, np.full((320, 320), 255, np.uint8)]), red.astype(np.uint16) * 257]
     for picture in kinds:
@@ -111,13 +114,18 @@ def test_a_face_that_comes_twice_counts_once() -> None:
     rows = [rng.normal(size=8).astype(np.float32) for _ in keys]
     pairs = [Pair(f"{p}/0", f"{(p + other) % 12}/1", other == 0, p % 4) for p in range(12) for other in (0, 1)]
 
-    def scored(places: list[int]) -> object:
+    def scored(places: list[int]) -> MetricResult:
         metrics = [PairsMetric(tuple(f"p{p}" for p in range(12)), pairs) for _ in range(2)]
         for rank, metric in enumerate(metrics):
             own = places[rank::2]
             metric.update([rows[i] for i in own], [i // 3 for i in own], [keys[i] for i in own])
         metrics[0].merge([metric.state() for metric in metrics])
-        result = metrics[0].compute(20)
-        return result.scores, result.details, {name: values.tolist() for name, values in result.replicates.items()}
+        return metrics[0].compute(20)
 
-    assert scored([*range(36), 0, 4, 4]) == scored(list(range(36)))
+    padded, once = scored([*range(36), 0, 4, 4]), scored(list(range(36)))
+    for name in ("pictures", "identities", "pairs", "per_fold"):
+        assert padded.details[name] == once.details[name]
+    for name, value in once.scores.items():
+        assert padded.scores[name] == pytest.approx(value, abs=1e-12), name
+    for name, values in once.replicates.items():
+        np.testing.assert_allclose(padded.replicates[name], values, atol=1e-12, err_msg=name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from zoo.arguments import DataConvertFlags, parse
+from zoo.arguments import parse
 from zoo.command import print_json, progress_of
+from zoo.data_arguments import DataConvertFlags
 from zoo.data_ref import DataRef
 from zoo.task import get_task
 

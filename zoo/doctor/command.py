@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.arguments import DataCheckFlags, parse
+from zoo.arguments import parse
+from zoo.data_arguments import DataCheckFlags
 from zoo.data_ref import DataRef
 from zoo.doctor.findings import KINDS, Findings
 from zoo.schemes import Scheme

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -16,22 +14,14 @@ from zoo.doctor.findings import KINDS, Finding
 from zoo.doctor.items import Item
 from zoo.errors import ImageError
 from zoo.files import write_text
+from zoo.pages import data_uri, page, table, text
 
 _SHOWN = 24  # findings of a kind that get a picture: a page of them is about a megabyte
 _LISTED = 500  # findings of a kind that are listed; all of them are in --json
 _SIDE = 200  # pixels
 _RED, _BLUE = (220, 30, 40), (40, 110, 230)
 
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#1c2024;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}
-table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;text-align:left}
-td.n{text-align:right}
-.error{color:#b3261e}.warning{color:#8a5a00}.note{color:#4a5560}
-.sheet{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;width:200px;font-size:12px;overflow-wrap:anywhere}figure img{max-width:200px}
-li{overflow-wrap:anywhere}
-@media(prefers-color-scheme:dark){body{color:#e6e8ea;background:#16181b}.error{color:#ff8a80}.warning{color:#f0c060}.note{color:#a8b4c0}}
-"""
+_STYLE = ".sheet figure{width:200px;font-size:12px}"
 
 
 def write_report(examination: Examination, path: Path) -> None:
@@ -44,22 +34,21 @@ def html(examination: Examination) -> str:
     found = examination.findings
     verdict = "nothing wrong" if found.ok else f"{sum(f.severity != 'note' for f in found.findings)} findings"
     body = [
-        f"<h1>{escape(found.data)}: {verdict}</h1>",
-        f"<p>{found.pictures} pictures, read as {escape(found.scheme or 'given samples')} ({escape(found.task)})</p>",
+        f"<h1>{text(found.data)}: {verdict}</h1>",
+        f"<p>{found.pictures} pictures, read as {text(found.scheme or 'given samples')} ({text(found.task)})</p>",
         _table("Kind", {f'<a href="#{kind}">{kind}</a> – {KINDS[kind].title}': count for kind, count in found.counts.items()}),
-        _table("Split", {escape(name or "(no split)"): count for name, count in found.splits.items()}),
-        _table("Class", {escape(name): count for name, count in found.classes.items()}),
+        _table("Split", {text(name or "(no split)"): count for name, count in found.splits.items()}),
+        _table("Class", {text(name): count for name, count in found.classes.items()}),
     ]
     known = _by_key(examination)
     for kind in found.counts:
         body += _section(kind, found.of(kind), known)
-    title = escape(f"zoo data check {found.data}")
-    return f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n' + "\n".join(body)
+    return page(f"zoo data check {found.data}", body, _STYLE)
 
 
 def _table(what: str, rows: Mapping[str, int]) -> str:
-    cells = "".join(f'<tr><td>{name}</td><td class="n">{count}</td></tr>' for name, count in rows.items())
-    return f"<details open><summary>{what}</summary><table>{cells}</table></details>" if rows else ""
+    cells = table((), [(name, str(count)) for name, count in rows.items()], right=[1])
+    return f"<details open><summary>{what}</summary>{cells}</details>" if rows else ""
 
 
 def _section(kind: str, findings: tuple[Finding, ...], known: Mapping[str, Item]) -> Iterator[str]:
@@ -68,7 +57,7 @@ def _section(kind: str, findings: tuple[Finding, ...], known: Mapping[str, Item]
     sheet = [figure for finding in findings[:_SHOWN] for figure in _figures(finding, known)]
     if sheet:
         yield f'<div class="sheet">{"".join(sheet)}</div>'
-    listed = "".join(f"<li>{escape(str(finding))}</li>" for finding in findings[:_LISTED])
+    listed = "".join(f"<li>{text(str(finding))}</li>" for finding in findings[:_LISTED])
     more = f"<li>… and {len(findings) - _LISTED} more; all are in --json</li>" if len(findings) > _LISTED else ""
     yield f"<details><summary>list</summary><ul>{listed}{more}</ul></details>"
 
@@ -81,7 +70,7 @@ def _figures(finding: Finding, known: Mapping[str, Item]) -> Iterator[str]:
         picture = None if item is None else _picture(item, finding)
         if picture is not None:
             place = f", {finding.place}" if finding.place else ""
-            yield f'<figure><img alt="" src="{picture}"><figcaption>{escape(name + place)}</figcaption></figure>'
+            yield f'<figure><img alt="" src="{picture}"><figcaption>{text(name + place)}</figcaption></figure>'
 
 
 def _by_key(examination: Examination) -> dict[str, Item]:
@@ -104,16 +93,10 @@ def _picture(item: Item, finding: Finding) -> str | None:
             _draw(small, [side * scale for side in box], _BLUE, 1)
     if finding.box is not None:
         _draw(small, [side * scale for side in finding.box], _RED, 2)
-    return _data_uri(small)
+    return data_uri(small)
 
 
 def _draw(image: NDArray[np.uint8], box: list[float], colour: tuple[int, int, int], line: int) -> None:
     # absurd numbers are the point of some findings: what lies far outside is drawn at the edge
     left, top, right, bottom = (round(min(max(side, -4), 2 * _SIDE)) for side in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, line)
-
-
-def _data_uri(image: NDArray[np.uint8]) -> str:
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    assert done, "a JPEG of a small picture can always be made"
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from zoo.class_matching import match_classes
 from zoo.data import OnError
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
-from zoo.evaluation import match_classes, summarise
+from zoo.evaluation import summarise
 from zoo.fingerprint import model_fingerprint
 from zoo.hardware import pick_device, pick_workers, place
 from zoo.images import Decoding

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from zoo.arguments import DataSplitFlags, parse
+from zoo.arguments import parse
 from zoo.command import print_json, progress_of
+from zoo.data_arguments import DataSplitFlags
 from zoo.data_ref import DataRef
 from zoo.task import get_task
 

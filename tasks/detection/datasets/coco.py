@@ -21,10 +21,11 @@ from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
 from zoo.schemes import Scheme, finish
 from zoo.tasks.detection.coco_json import annotation_of, are_four_numbers, is_number, read_lists
 from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.numbers import NumberedDataset
 from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
-_COLUMNS = 8  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult
+_COLUMNS = 12  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
@@ -33,7 +34,8 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     The file is `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or the like; where there are several,
     `split=` or `json=` (a file, relative to the folder) says which. Pictures are looked for in `images=` (a folder, relative
     to the data's), or in the folders that COCO, Roboflow and others keep them in. The key is the `file_name`. Classes are the
-    categories in the order of their ids, which may have gaps. Pictures without annotations are samples like any other.
+    categories in the order of their ids, which may have gaps. Pictures without annotations are samples like any other. The files of
+    pictures must be there, unless answers are scored that stand in a file (`DataRef.pictures`).
 
     Raises:
         DataError: no such file, one that isn't COCO's, or faults.
@@ -41,9 +43,10 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     """
     root = ref.folder()
     file = _choose(ref, root)
-    reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file))
-    records = reader.records()
-    return finish(ref, records, reader.classes, reader.faults, on_error, keep_classes)
+    reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file), ref.pictures)
+    dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes)
+    category_ids = {category: reader.classes[label] for category, label in reader.label.items()}
+    return NumberedDataset.of(dataset, reader.listed, category_ids)
 
 
 def recognise(path: Path) -> str | None:
@@ -54,7 +57,16 @@ def recognise(path: Path) -> str | None:
 
 def _candidates(root: Path) -> list[Path]:
     found = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]
-    return sorted(file for file in found if not _OTHER_KINDS.match(file.name))
+    return sorted(file for file in found if not _OTHER_KINDS.match(file.name) and not _is_list(file))
+
+
+def _is_list(file: Path) -> bool:
+    """Tell whether a file's content is a list: results, which are often kept beside the annotations, and never annotations."""
+    try:
+        with file.open("rb") as content:
+            return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    except OSError:  # whoever reads the file says so
+        return False
 
 
 def _splits(root: Path, file: Path) -> set[str]:
@@ -114,6 +126,7 @@ class _Boxes:
             "iscrowd": columns[:, 6].astype(np.bool_),
             "difficult": columns[:, 7].astype(np.bool_),
             "area": columns[:, 4].astype(np.float32),
+            "annotated": columns[:, [8, 9, 10, 11, 4]],
         }
         if all(isinstance(identity, int) and abs(identity) < 2**63 for identity in self.ids):
             target["ids"] = np.array(self.ids, np.int64)
@@ -128,6 +141,7 @@ class _Reader:
     file: Path
     folders: list[Path]
     content: Mapping[str, list[Any]]
+    needs_pictures: bool
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -147,7 +161,7 @@ class _Reader:
         boxes = self._boxes(pictures)
         return [Record(key, path, boxes.pop(image_id).target()) for image_id, (key, path, _) in pictures.items()]
 
-    def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[int, int]]]]:
+    def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[float, float]]]]:
         """Yield the id of each picture with its key, file, height and width."""
         ids: set[Any] = set()
         keys: set[str] = set()
@@ -172,21 +186,25 @@ class _Reader:
         for folder in self.folders:
             if os.path.isfile(folder / key):  # unlike Path.is_file, false for a name that is too long
                 return folder / key
+        if not self.needs_pictures:
+            return self.root / key
         looked = ", ".join(folder.relative_to(self.root).as_posix() for folder in self.folders if folder.is_relative_to(self.root))
         self._lost(key, Flaw(f"the picture is missing; looked for it in: {looked or self.folders[0]}", "no-picture"))
         return None
 
-    def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
         height, width = image.get("height"), image.get("width")
         if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
             return height, width
+        if not self.needs_pictures:
+            return math.inf, math.inf
         try:
             return images.size(path)
         except ImageError as error:
             self._lost(key, Flaw(error.reason, error.kind))
             return None
 
-    def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[int, int]]]) -> dict[Any, _Boxes]:
+    def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[float, float]]]) -> dict[Any, _Boxes]:
         """Return every picture's boxes."""
         boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
         ids: set[Any] = set()
@@ -227,7 +245,7 @@ class _Reader:
         crowd, area = annotation.get("iscrowd", 0), annotation.get("area", box[2] * box[3])
         if not is_number(area) or area < 0 or crowd not in (0, 1):
             raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected square pixels, and 0 or 1")
-        return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True)
+        return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True), *box
 
     def _lost(self, key: str, flaw: Flaw, place: str = "") -> None:
         """Note what costs a whole picture."""

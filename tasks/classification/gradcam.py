@@ -1,0 +1,55 @@
+"""Where a classifier looked: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) on the trunk's last stage, by captum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.errors import InputError
+from zoo.preprocess import ImageBatch, as_float
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+
+def grad_cam(model: Model, batch: ImageBatch, label: int) -> NDArray[np.float32]:
+    """Return what in a picture speaks for a class.
+
+    Args:
+        model: a classifier, in evaluation mode.
+        batch: one picture, prepared.
+        label: the class, by its place among the model's.
+
+    Returns:
+        [h, w] in 0–1, of the prepared picture's size, the most important place at 1; all 0 where nothing speaks for the class.
+
+    Raises:
+        InputError: captum isn't installed.
+    """
+    attribution = _captum_attribution()
+    images = batch.to(model.device)
+
+    def answer(pixels: Tensor) -> Tensor:
+        logits: Tensor = model(replace(images, pixels=pixels))
+        return logits
+
+    last = model.backbone.stages()[-1][-1]
+    with torch.enable_grad():
+        found = attribution.LayerGradCam(answer, last).attribute(as_float(images.pixels), target=label, relu_attributions=True)
+        heat: Tensor = attribution.LayerAttribution.interpolate(found.detach(), tuple(images.pixels.shape[-2:]), "bilinear")[0, 0]
+    highest = heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
+    scaled: NDArray[np.float32] = (heat / highest).float().cpu().numpy()
+    return scaled
+
+
+def _captum_attribution() -> Any:
+    try:
+        import captum.attr  # an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise InputError("Grad-CAM needs captum, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'") from error
+    return captum.attr

@@ -1,0 +1,72 @@
+"""Debian's Chromium, without a window, for tests that look at pages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.remote.command import Command
+
+PHONE, DESKTOP = 390, 1280  # CSS pixels wide
+_FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+)  # fmt: skip
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Chrome]:
+    """Start the browser, and end it; the test is skipped where there is none.
+
+    Args:
+        profile: a new folder for its settings.
+    """
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs Debian's packages chromium and chromium-driver, which are not installed")
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # with both paths given, Selenium neither looks for a browser or driver nor fetches one
+    opened = Chrome(options=options, service=Service(driver))
+    try:
+        opened.get("about:blank")
+        requests(opened)  # the new tab's own
+        yield opened
+    finally:
+        opened.quit()
+
+
+def view(opened: Chrome, page: Path, width: int, scheme: Literal["light", "dark"] = "light") -> None:
+    """Load a page from its file, on a screen so wide, for a reader who wants it light or dark."""
+    phone = width < 600
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    opened.get(page.as_uri())
+
+
+def requests(opened: Chrome) -> list[str]:
+    """Return what has been asked for since the last call, without what stands in the page itself."""
+    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in _log(opened, "performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith("data:")]
+
+
+def complaints(opened: Chrome) -> list[str]:
+    """Return what the console has said since the last call."""
+    return [entry["message"] for entry in _log(opened, "browser")]
+
+
+def _log(opened: Chrome, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = opened.execute(Command.GET_LOG, {"type": kind})["value"]
+    return found

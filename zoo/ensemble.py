@@ -1,0 +1,227 @@
+"""Models that answer for the same pictures, each with its own preprocessing and views; a model alone is an ensemble of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zoo.class_matching import common_classes, new_index
+from zoo.combination import Combination, check_tta
+from zoo.data import Dataset, OnError
+from zoo.errors import Fault, InputError, UnknownNameError
+from zoo.fingerprint import model_fingerprint
+from zoo.hardware import autocast, pick_workers, place
+from zoo.images import Decoding
+from zoo.loader import Batch, Batches, evaluation_loader, pick_batch_size
+from zoo.model import Model
+from zoo.preprocess import Preprocess
+from zoo.progress import Progress
+from zoo.recipe import Precision
+from zoo.task import Task, get_task
+from zoo.views import View, mirrored, views_of
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read and answered, the same for all models.
+
+    Attributes:
+        batch_size: pictures at once; None for what suits the largest input.
+        workers: loader processes; None for what suits the machine.
+        precision: of the matrix work.
+        on_error: "skip" leaves out what can't be read.
+        exact: decode every picture whole.
+        max_pixels: larger pictures are refused.
+        rank: which of the processes this one is.
+        processes: how many there are.
+        progress: where the bar is drawn.
+    """
+
+    batch_size: int | None
+    workers: int | None
+    precision: Precision
+    on_error: OnError
+    exact: bool
+    max_pixels: int
+    rank: int
+    processes: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A batch that every model has answered.
+
+    Attributes:
+        keys: of the pictures that every view could be made of.
+        targets: one per key.
+        answers: one list per key, with one answer per model.
+        skipped: the pictures that could not be read.
+    """
+
+    keys: tuple[str, ...]
+    targets: tuple[Any, ...]
+    answers: list[list[Any]]
+    skipped: tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble.
+
+    Attributes:
+        model: the model.
+        views: how it looks at each picture.
+        new_index: under which class of the ensemble each of its own counts; None where they are the same.
+    """
+
+    model: Model
+    views: tuple[View, ...]
+    new_index: list[int] | None
+
+    def answer(self, batches: dict[Preprocess, Batch], keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+        """Return one answer per key."""
+        views = [self._view(view, batches[view.preprocess], keys, task, combination) for view in self.views]
+        found = [
+            answers[0] if combination is None or len(answers) == 1 else combination.views(answers) for answers in zip(*views, strict=True)
+        ]
+        if combination is None or self.new_index is None:
+            return found
+        return [combination.recounted(answer, self.new_index) for answer in found]
+
+    def _view(self, view: View, batch: Batch, keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+        if batch.images is None:
+            return []
+        images = batch.images
+        answers = task.split(self.model(mirrored(images) if view.mirror else images))
+        if combination is not None and view.mirror:
+            answers = [combination.mirrored(answer, size) for answer, size in zip(answers, images.original_sizes_hw, strict=True)]
+        by_key = dict(zip(batch.keys, answers, strict=True))
+        return [by_key[key] for key in keys]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One model or several of one task.
+
+    Attributes:
+        task: what they do.
+        members: the models.
+        classes: the names that their answers are counted by.
+        tta: test-time augmentations.
+        combination: how answers are brought together; None for one model with one view, whose answers need no bringing together.
+    """
+
+    task: Task
+    members: tuple[Member, ...]
+    classes: tuple[str, ...]
+    tta: tuple[str, ...]
+    combination: Combination | None
+
+    @classmethod
+    def of(cls, models: Model | Sequence[Model], vote: str = "soft", tta: Sequence[str] = ()) -> Ensemble:
+        """Put models together.
+
+        Raises:
+            InputError: no model, models of several tasks or with different classes, or a task that can't combine answers.
+            UnknownNameError: a vote or an augmentation that the task doesn't have.
+        """
+        chosen, augmented = [models] if isinstance(models, Model) else list(models), check_tta(tta)
+        if not chosen:
+            raise InputError("nothing to evaluate: give at least one model")
+        tasks = sorted({model.task for model in chosen})
+        if len(tasks) > 1:
+            raise InputError(f"ensemble: the models are of several tasks: {', '.join(tasks)}; expected one")
+        task = get_task(tasks[0])
+        several = len(chosen) > 1 or augmented
+        combination = task.combination() if several or vote != "soft" else None
+        if combination is not None and vote not in combination.votes:
+            raise UnknownNameError(f"vote of the task {task.name}:", vote, combination.votes)
+        classes = chosen[0].classes if task.open_set else common_classes([model.classes for model in chosen])
+        combination = combination if several else None
+        return cls(task, tuple(_members(chosen, task, classes, augmented, combination)), classes, augmented, combination)
+
+    @property
+    def models(self) -> list[Model]:
+        """The models, in their order."""
+        return [member.model for member in self.members]
+
+    def by_name(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return one value per model under the name that results give it: "model" alone, "model 1" and so on among several."""
+        return {"model": values[0]} if len(values) == 1 else {f"model {number}": value for number, value in enumerate(values, start=1)}
+
+    def preprocess(self) -> dict[str, Any]:
+        """Return how pictures are prepared: of several models by name."""
+        found = [model.preprocess.to_dict() for model in self.models]
+        return found[0] if len(found) == 1 else self.by_name(found)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of every model, by name."""
+        return self.by_name([model_fingerprint(model) for model in self.models])
+
+    def place(self, device: torch.device) -> None:
+        """Move the models to a device."""
+        for model in self.models:
+            place(model, device)
+
+    def answer(self, dataset: Dataset, reading: Reading, label: str = "evaluating") -> Iterator[Answered]:
+        """Yield this process's share of the data, batch by batch, with one answer per picture and model; modes are restored at the end.
+
+        A picture counts as read where every view of it could be made.
+
+        Raises:
+            ImageError: a picture can't be read and it isn't to be skipped.
+        """
+        loaders = self._loaders(dataset, reading)
+        steps = zip(*loaders.values(), strict=True)
+        modes = [model.training for model in self.models]
+        for model in self.models:
+            model.eval()
+        try:
+            with torch.inference_mode(), autocast(reading.precision, self.models[0].device):
+                for batches in reading.progress.track(steps, label, len(next(iter(loaders.values())))):
+                    yield self._answered(dict(zip(loaders, batches, strict=True)))
+        finally:
+            for model, mode in zip(self.models, modes, strict=True):
+                model.train(mode)
+
+    def _loaders(self, dataset: Dataset, reading: Reading) -> dict[Preprocess, Batches]:
+        """Return one loader for each way to prepare pictures; their batches hold the same samples."""
+        ways = list(dict.fromkeys(view.preprocess for member in self.members for view in member.views))
+        size = min(pick_batch_size(reading.batch_size, way) for way in ways)
+        workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # shared out, none where there are none
+        return {
+            way: evaluation_loader(
+                dataset, way, size, workers, reading.on_error, reading.rank, reading.processes,
+                Decoding(None if reading.exact else way.min_size_hw, reading.max_pixels),
+            )
+            for way in ways
+        }  # fmt: skip
+
+    def _answered(self, batches: dict[Preprocess, Batch]) -> Answered:
+        first, *others = batches.values()
+        read = set(first.keys).intersection(*(batch.keys for batch in others))
+        kept = [place for place, key in enumerate(first.keys) if key in read]
+        keys = tuple(first.keys[place] for place in kept)
+        faults = {fault.key: fault for batch in batches.values() for fault in batch.skipped}
+        by_member = [member.answer(batches, keys, self.task, self.combination) for member in self.members]
+        return Answered(
+            keys,
+            tuple(first.targets[place] for place in kept),
+            [list(answers) for answers in zip(*by_member, strict=True)],
+            tuple(faults.values()),
+        )
+
+
+def _members(
+    models: Sequence[Model], task: Task, classes: tuple[str, ...], tta: Sequence[str], combination: Combination | None
+) -> Iterator[Member]:
+    for number, model in enumerate(models, start=1):
+        views: tuple[View, ...] = (View(model.preprocess),)
+        if combination is not None:
+            views = views_of(model.preprocess, tta, combination.scales, model.backbone.levels[-1].stride)
+        counted = None if task.open_set or len(models) == 1 else new_index(f"model {number}", model.classes, classes)
+        yield Member(model, views, counted)

@@ -1,0 +1,1 @@
+"""The report of an evaluation: one HTML page with the scores first, then why the model fails."""

@@ -1,0 +1,132 @@
+"""The pictures of mistakes: whole, with their boxes, the part that matters enlarged, and where the model looked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import Image
+
+SIDE = 336  # pixels: of the longer side
+_SMALL = 3  # boxes that together take less than a third of both sides are shown enlarged as well
+_CONTEXT = 1.8  # of that enlargement: its sides over the boxes'
+_BOLD = 8  # boxes: more of them are drawn with thin lines
+_LEAST = 24  # pixels of the original that an enlargement shows at least
+
+Box = tuple[float, float, float, float]
+COLOURS = ((220, 38, 38), (37, 99, 235), (217, 119, 6), (5, 150, 105), (147, 51, 234), (8, 145, 178))  # of kinds of boxes
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One picture of a mistake, ready for the page.
+
+    Attributes:
+        image: [h, w, 3] uint8, RGB.
+        text: what it shows.
+    """
+
+    image: Image
+    text: str
+
+
+def kind_of(caption: str) -> str:
+    """Return the kind of a box, which decides its colour: the first word of its caption ("true", "answered", "missed")."""
+    return caption.partition(" ")[0]
+
+
+def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Return a colour for each kind, in the order in which they come."""
+    kinds = dict.fromkeys(map(kind_of, captions))
+    return {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)}
+
+
+def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
+    """Return a picture at the page's size with its boxes, and where these are small the part they are in.
+
+    Args:
+        image: [H, W, 3] uint8, RGB, the original.
+        name: what to call it.
+        boxes: boxes in pixels of the original, with their captions.
+        colours: of each kind of box.
+    """
+    height, width = image.shape[:2]
+    whole = (0, 0, width, height)
+    drawn = [Drawn(_view(image, whole, boxes, colours), name)]
+    part = _part(boxes, height, width)
+    if part is not None:
+        left, top, right, bottom = part
+        where = f"enlarged: {right - left} × {bottom - top} of {width} × {height} pixels"
+        drawn.append(Drawn(_view(image, part, boxes, colours), where))
+    return drawn
+
+
+def _part(boxes: Sequence[tuple[Box, str]], height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Return the part [left, top, right, bottom] around the boxes; None where they are large enough, or there are none."""
+    known = np.array([box for box, _ in boxes], np.float64).reshape(-1, 4)
+    known = known[np.isfinite(known).all(1)]
+    if not len(known):
+        return None
+    limits = np.array([width, height, width, height])
+    known = np.clip(known, 0, limits)
+    left, top, right, bottom = known[:, 0].min(), known[:, 1].min(), known[:, 2].max(), known[:, 3].max()
+    if _SMALL * (right - left) >= width or _SMALL * (bottom - top) >= height:
+        return None
+    reach = max(_CONTEXT * max(right - left, bottom - top), _LEAST) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    spots = np.clip([x - reach, y - reach, x + reach, y + reach], 0, limits).round().astype(int)
+    return int(spots[0]), int(spots[1]), int(spots[2]), int(spots[3])
+
+
+def _view(
+    image: Image, part: tuple[int, int, int, int], boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]
+) -> Image:
+    left, top, right, bottom = part
+    small, scale = scaled(image[top:bottom, left:right])
+    for number, (box, caption) in enumerate(boxes, 1):
+        if np.isfinite(box).all():
+            sides = [(side - start) * scale for side, start in zip(box, (left, top, left, top), strict=True)]
+            _draw(small, sides, colours[kind_of(caption)], number if len(boxes) > 1 else 0, bold=len(boxes) <= _BOLD)
+    return small
+
+
+def scaled(image: Image) -> tuple[Image, float]:
+    """Return a copy whose longer side is the page's, and by how much it was scaled; small pictures keep their pixels visible."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale > 3 else cv2.INTER_CUBIC
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=method).astype(np.uint8), scale
+
+
+def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], number: int, bold: bool) -> None:
+    # boxes may reach far outside: OpenCV takes 32-bit numbers only
+    left, top, right, bottom = (round(min(max(side, -4), 2 * SIDE)) for side in sides)
+    if bold:
+        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # a light edge: seen on dark and on bright pictures
+    cv2.rectangle(image, (left, top), (right, bottom), colour, 2 if bold else 1)
+    if number:
+        (wide, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        # an answer and the true box lie nearly on each other: their numbers stand at different corners
+        corner = left if number % 2 else right - wide - 5
+        x, y = min(max(corner, 0), image.shape[1] - wide - 6), min(max(top - high - 6, 0), image.shape[0] - high - 6)
+        cv2.rectangle(image, (x, y), (x + wide + 5, y + high + 5), colour, -1)
+        cv2.putText(image, str(number), (x + 3, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:
+    """Lay a heat map over a picture; where it is 0 the picture stays as it is.
+
+    Args:
+        image: [H, W, 3] uint8, RGB, as the model got it.
+        heat: [H, W] in 0–1.
+    """
+    small, _ = scaled(image)
+    large = cv2.resize(heat, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    colours = cv2.applyColorMap((large * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    weight = 0.65 * large[..., None]
+    return (small * (1 - weight) + colours * weight).round().astype(np.uint8)

@@ -1,0 +1,100 @@
+"""Tables of a report: per class, those that a metric brings, and what else it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from zoo.pages import table, text
+from zoo.task import Table
+
+_ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of it
+_OPEN = 40  # rows: longer tables are folded
+_INLINE = 12  # values of a list in one cell
+
+Row = Sequence[str]
+
+
+def number(value: object) -> str:
+    """Return a cell as HTML: scores with four digits, counts whole, an en dash for nothing."""
+    return text(_plain(value))
+
+
+def _plain(value: object) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def per_class(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+    """Yield the scores of each class, the weakest first."""
+    columns = list(dict.fromkeys(name for scores in found.values() for name in scores))
+    ordered = sorted(found.items(), key=lambda item: _strength(item[1]))
+    rows = [(text(name), *(number(scores.get(column)) for column in columns)) for name, scores in ordered]
+    yield "<p>The weakest first, by the mean of a class's scores.</p>"
+    yield _folded("classes", ("class", *columns), rows, range(1, len(columns) + 1))
+
+
+def _strength(scores: Mapping[str, float | None]) -> tuple[bool, float]:
+    """Return what classes are ordered by: the mean of the scores (whole numbers are counts); those without any come last."""
+    known = [value for value in scores.values() if isinstance(value, float) and value == value]
+    return not known, sum(known) / max(1, len(known))
+
+
+def given(found: Table) -> Iterator[str]:
+    """Yield a table that a metric brings."""
+    yield f"<h3>{text(found.title)}</h3>"
+    if found.note:
+        yield f"<p>{text(found.note)}</p>"
+    numeric = [place for place in range(len(found.header)) if all(not isinstance(row[place], str) for row in found.rows)]
+    yield _folded("rows", found.header, [[number(cell) for cell in row] for row in found.rows], numeric)
+
+
+def _folded(what: str, header: Sequence[str], rows: Sequence[Row], numeric: Sequence[int]) -> str:
+    """Return a table, to be unfolded where it is long, and with its beginning alone where it would fill the file."""
+    shown = list(_within(rows, _ROOM))
+    whole = table([text(name) for name in header], shown, numeric)
+    if len(rows) <= _OPEN and len(shown) == len(rows):
+        return whole
+    which = (
+        f"all {len(rows):,} {what}" if len(shown) == len(rows) else f"the first {len(shown):,} of {len(rows):,} {what}; all are in --json"
+    )
+    return f"<details{' open' if len(shown) <= _OPEN else ''}><summary>{which}</summary>{whole}</details>"
+
+
+def _within(rows: Sequence[Row], room: int) -> Iterator[Row]:
+    for row in rows:
+        room -= sum(len(cell) + 20 for cell in row)  # the cells' tags
+        if room < 0:
+            return
+        yield row
+
+
+def details(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what else a metric found: single values in one table, lists of records as tables of their own."""
+    single: list[tuple[str, str]] = []
+    for name, value in _flat(found):
+        if isinstance(value, list | tuple) and value and all(isinstance(entry, Mapping) for entry in value):
+            header = tuple(dict.fromkeys(str(key) for entry in value for key in entry))
+            yield from given(Table(name, header, tuple(tuple(_cell(entry.get(key)) for key in header) for entry in value)))
+        else:
+            single.append((text(name), number(_cell(value))))
+    if single:
+        yield _folded("values", (), single, ())
+
+
+def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}, ")
+        else:
+            yield f"{before}{name}", value
+
+
+def _cell(value: Any) -> str | float | None:
+    if isinstance(value, list | tuple):
+        more = f", … ({len(value)} in all; see --json)" if len(value) > _INLINE else ""
+        return (", ".join(_plain(_cell(entry)) for entry in value[:_INLINE]) or "none") + more
+    return value if value is None or isinstance(value, str | int | float) else str(value)
