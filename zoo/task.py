@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from zoo.conversion.content import Writer
     from zoo.recipe import Recipe
+    from zoo.robustness.protocol import AttackProtocol
 
 Losses = dict[str, Tensor]
 
@@ -186,6 +187,7 @@ class Task(ABC):
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
         metric_options: what may be chosen about its scores: name to the values, the default first.
+        attacks: those of `zoo.robustness.attacks.Attack` that `attack_protocol` is for; empty for none.
     """
 
     name: ClassVar[str]
@@ -198,6 +200,7 @@ class Task(ABC):
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
     metric_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    attacks: ClassVar[tuple[str, ...]] = ()
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -293,6 +296,21 @@ class Task(ABC):
             classes: the names of the labels, in their order.
             options: those of `metric_options`.
         """
+
+    def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
+        """Return what is attacked in the (relabelled) data, towards what, and how that is scored.
+
+        Args:
+            dataset: the data.
+            classes: the names of the labels, in their order.
+            pairs: of each kind, at most; for tasks that score pairs.
+            seed: decides which pairs.
+            options: those of `metric_options`.
+
+        Raises:
+            InputError: the data has nothing that could be attacked.
+        """
+        raise InputError(f"the task {self.name} has no attacks")
 
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
