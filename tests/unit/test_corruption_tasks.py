@@ -58,7 +58,7 @@ def displacement(clean: Any, worse: Any, box: Any) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=4", "coco:{}/coco-mini?limit=8"])
+@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=6", "coco:{}/coco-mini?limit=8"])
 @pytest.mark.parametrize("name", ["motion_blur", "glass_blur", "elastic_transform", "zoom_blur", "pixelate", "jpeg_compression"])
 def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -> None:
     """Of all corruptions those that move pixels; most boxes must find their content where it was, at a severity that leaves some."""
@@ -75,7 +75,7 @@ def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -
             if size.min() >= 48 and (name != "zoom_blur" or near):
                 moved.append(displacement(clean.image, after.image, box))
                 sides.append(float(size.min()))
-    assert len(moved) > 5
+    assert len(moved) >= 5
     assert np.median(np.array(moved) / np.array(sides)) < 0.05
 
 
