@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.conversion.content import Writer
     from zoo.model import Model
     from zoo.recipe import Recipe
+    from zoo.robustness.protocol import AttackProtocol
 
 Losses = dict[str, Tensor]
 
@@ -196,6 +197,7 @@ class Task(ABC):
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
         scoring: frozen dataclass of what may be chosen about its scores, with defaults; see `NoScoring`.
+        attacks: those of `zoo.robustness.attacks.Attack` that `attack_protocol` is for; empty for none.
     """
 
     name: ClassVar[str]
@@ -208,6 +210,7 @@ class Task(ABC):
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
     scoring: ClassVar[type[Any]] = NoScoring
+    attacks: ClassVar[tuple[str, ...]] = ()
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -316,6 +319,21 @@ class Task(ABC):
             classes: the names of the labels, in their order.
             options: all fields of `scoring`.
         """
+
+    def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
+        """Return what is attacked in the (relabelled) data, towards what, and how that is scored.
+
+        Args:
+            dataset: the data.
+            classes: the names of the labels, in their order.
+            pairs: of each kind, at most; for tasks that score pairs.
+            seed: decides which pairs.
+            options: all fields of `scoring`.
+
+        Raises:
+            InputError: the data has nothing that could be attacked.
+        """
+        raise InputError(f"the task {self.name} has no attacks")
 
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:

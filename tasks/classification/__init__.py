@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo.model import Model
+    from zoo.robustness.protocol import AttackProtocol
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ClassificationTask(Task):
     name = "classification"
     localises = False
     primary_score = "top1"
+    attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
     options = ClassificationOptions
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -126,6 +128,12 @@ class ClassificationTask(Task):
         from zoo.tasks.classification.metrics import ClassificationMetric
 
         return ClassificationMetric(classes)
+
+    def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
+        """Attack every picture, away from its class."""
+        from zoo.tasks.classification.attacked import ClassAttack  # rarely needed
+
+        return ClassAttack(dataset, self.metric(dataset, classes, **options), self.metric(dataset, classes, **options))
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""
