@@ -91,7 +91,7 @@ def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order:
     place = np.arange(len(detection)) - np.repeat(np.cumsum(several) - several, several)
     truth = truth_order[first[detection] + place]
     boxes, others = columns.found.xywh[rows], columns.truth.xywh
-    sides = []
+    sides: list[Floats] = []
     for axis in (0, 1):  # most pairs are apart already in their columns: their rows aren't looked at
         begin, end = boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
         other_begin, other_end = others[:, axis], others[:, axis] + others[:, axis + 2]
