@@ -78,7 +78,8 @@ class EvalFlags:
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Test-time augmentation: flip (mirror images), scales (other input sizes), or flip,scales."""
     predictions: Path | None = None
-    """Score this file instead of a model: COCO results (detection), or a table or JSON lines of logits, probabilities or labels."""
+    """Score this file instead of a model: COCO results (detection), a table or JSON lines of logits, probabilities or labels, or .npz,
+    a table or JSON lines of embeddings (face)."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
     report: Path | None = None

@@ -139,13 +139,15 @@ def evaluate_predictions(
         task_name: the task's name.
         data: as for `evaluate`; its pictures aren't read.
         classes: names of the labels; those of the data where none are given.
-        on_error: as for `evaluate`; it concerns the data. Of the predictions nothing is ever left out.
+        on_error: as for `evaluate`; it concerns the data. Of the predictions nothing is ever left out; pictures for which they say that
+            there is no answer are skipped, counted and listed.
         replicates: as for `evaluate`.
         metric_options: as for `evaluate`.
         progress: as for `evaluate`.
 
     Raises:
         InputError: the data, the predictions or an option is wrong; with the file and the entry.
+        DataError: the predictions have no answer at all.
     """
     task = get_task(task_name)
     options = task.parse_scoring(metric_options or {})
@@ -153,8 +155,13 @@ def evaluate_predictions(
     opened = open_data(data, task.schemes, task.name, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
     start = time.perf_counter()
-    answers = task.read_predictions(predictions, dataset, names)
-    return score_answers(task, answers, opened, dataset, names, options, replicates, {"predictions": file_fingerprint(predictions)}, start)
+    read = task.read_predictions(predictions, dataset, names)
+    answers = {key: answer for key, answer in read.items() if answer is not None}
+    if not answers:
+        raise DataError(f"{predictions}: has an answer for none of the {len(dataset)} pictures of data {dataset.name!r}")
+    without = [Fault(key, f"{predictions} says that it has no answer", whole=True) for key in dataset.keys if key not in answers]
+    fingerprints = {"predictions": file_fingerprint(predictions)}
+    return score_answers(task, answers, opened, dataset, names, options, replicates, fingerprints, start, without)
 
 
 def score_answers(

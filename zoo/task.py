@@ -283,7 +283,8 @@ class Task(ABC):
             classes: the names of the labels, in their order.
 
         Returns:
-            Key of the sample to its answer as `split` gives it; every sample of the data has one.
+            Key of the sample to its answer as `split` gives it, or None where the file says that there is none (a picture without a
+            face); every sample of the data is there.
 
         Raises:
             InputError: an answer for an unknown sample, a sample without an answer, numbers that are not finite, boxes upside down,

@@ -11,6 +11,7 @@ the differences of their replicates are paired.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ Floats = NDArray[np.float64]
 REPLICATES = 1_000
 LEVEL = 0.95
 _SEED = 0
+_NO_SPREAD = 1e-12  # what rounding alone makes of equal replicates
+_MOST_ACCELERATION = 0.2  # beyond, replicates are so few and so lopsided that their skewness says nothing
+_NORMAL = NormalDist()
 _CHUNK = 4_000_000  # counts held at once: 16 MB
 
 
@@ -54,6 +58,10 @@ def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[fl
     tests/unit/test_interval_coverage.py). The interval says how far the score may lie from its mean over data of this size; that mean
     itself still depends on the size.
 
+    A score near 1 is less certain where it happens to be lower, and plain percentiles that miss the truth then nearly all lie above it.
+    So they are those of the accelerated bootstrap (Efron & Tibshirani 1993, chapter 14): for sums the acceleration is a sixth of the
+    skewness of the replicates.
+
     None where more than one in twenty replicates is NaN (a draw without what the score needs): the data doesn't support an interval.
 
     Args:
@@ -64,7 +72,17 @@ def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[fl
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):
         return None
-    bounds = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) + (value - known.mean())
+    deviations = known - known.mean()
+    spread = float(deviations.std())
+    acceleration = float((deviations**3).mean()) / spread**3 / 6 if spread > _NO_SPREAD else 0.0
+    acceleration = min(max(acceleration, -_MOST_ACCELERATION), _MOST_ACCELERATION)
+    bounds = value + np.quantile(deviations, [_accelerated(tail, acceleration) for tail in ((1 - level) / 2, (1 + level) / 2)])
     if known.min() >= 0 and known.max() <= 1:
         bounds = np.clip(bounds, 0, 1)  # a share of something: no interval reaches beyond all or nothing
     return float(bounds[0]), float(bounds[1])
+
+
+def _accelerated(tail: float, acceleration: float) -> float:
+    """Return which percentile stands for a tail (equation 14.10, with the bias correction of sums, which is the acceleration)."""
+    moved = acceleration + _NORMAL.inv_cdf(tail)
+    return _NORMAL.cdf(acceleration + moved / (1 - acceleration * moved))

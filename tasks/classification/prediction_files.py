@@ -13,14 +13,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import tabular
-from zoo.errors import DataError, Fault, Flaw, InputError
-from zoo.files import write_atomic, write_text
+from zoo import prediction_rows, tabular
+from zoo.errors import DataError, Fault, Flaw
+from zoo.files import write_text
 from zoo.tasks.classification.counts import log_probabilities
 
 SUFFIXES = (*tabular.SUFFIXES, ".jsonl")
@@ -44,26 +44,14 @@ def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str,
     Raises:
         InputError: another kind of file, columns that are missing, and every fault of its rows, with their lines.
     """
-    suffix = _suffix(path)
-    wanted = _by_text(keys, "pictures", path)
+    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
-    found: dict[str, Answer] = {}
-    first_at: dict[str, str] = {}
-    entries = _lines(path, classes, faults) if suffix == ".jsonl" else _rows(path, classes, faults)
-    for place, text, answer in entries:
-        key = wanted.get(text.strip())
-        if key is None:
-            faults.append(Fault(place, f"the data has no picture {text!r}"))
-        elif key in first_at:
-            faults.append(Fault(place, f"{text!r} is answered a second time; its first answer stands at {first_at[key]}"))
-        else:
-            first_at[key] = place
-            if answer is not None:
-                found[key] = answer
-    faults += [Fault(str(path), f"no answer for {key!r}") for key in keys if key not in first_at]
-    if faults:
-        raise DataError(f"{path}: {len(faults)} faults in the predictions:", faults, "Every picture of the data needs one answer.")
-    return found
+    entries = (
+        prediction_rows.json_lines(path, lambda entry: _answer(entry, classes), faults)
+        if suffix == ".jsonl"
+        else _rows(path, classes, faults)
+    )
+    return prediction_rows.collect(path, keys, entries, faults)
 
 
 def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
@@ -77,31 +65,13 @@ def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -
     Raises:
         InputError: another kind of file; names that are no text in UTF-8 or differ in spaces at their ends alone; no pyarrow.
     """
-    suffix = _suffix(path)
-    for names, what in ((list(answers), "pictures"), (classes, "classes")):
-        _by_text(names, what, path)
-        for name in names:
-            if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
-                raise InputError(f"{path}: the name {name!r} of the {what} is no Unicode text and can't be written; rename it")
+    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
+    prediction_rows.check_writable(list(answers), "pictures", path)
+    prediction_rows.check_writable(classes, "classes", path)
     if suffix == ".parquet":
         _write_parquet(path, answers, classes)
     else:
         write_text(path, _json_lines(answers, classes) if suffix == ".jsonl" else _table(answers, classes, suffix))
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"{path}: predictions of a classifier are in files ending in {', '.join(SUFFIXES)}; this one ends in {suffix!r}")
-    return suffix
-
-
-def _by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
-    """Return the names by what a table keeps of them: spaces at their ends are lost there."""
-    found = {name.strip(): name for name in names}
-    if len(found) < len(names):
-        raise InputError(f"{path}: some {what} are named alike, or differ in spaces at their ends alone; a table can't tell them apart")
-    return found
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -114,11 +84,11 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
         Flaw: a value that is no finite number; probabilities outside 0–1, or that don't add up.
     """
     try:
-        numbers = np.array([_number(value) for value in values], np.float64)
+        numbers = np.array([prediction_rows.number(value) for value in values], np.float64)
     except (ValueError, OverflowError):
         numbers = np.full(len(values), np.nan)
     if not np.isfinite(numbers).all():
-        at = next(index for index, value in enumerate(values) if not _finite(value))
+        at = next(index for index, value in enumerate(values) if not prediction_rows.is_finite(value))
         raise Flaw(f"{classes[at]!r} is {values[at]!r}; expected a finite number")
     if logits:
         if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
@@ -131,19 +101,6 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
             f"Logits stand in columns called {_LOGIT}CLASS (in JSON lines under logits)"
         )
     return log_probabilities(numbers)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(value)
-    return float(value)
-
-
-def _finite(value: Any) -> bool:
-    try:
-        return math.isfinite(_number(value))
-    except (ValueError, OverflowError):
-        return False
 
 
 def _label(value: Any, position: Mapping[str, int]) -> Answer:
@@ -164,7 +121,7 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
 
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    plain = list(_by_text(classes, "classes", path))
+    plain = list(prediction_rows.by_text(classes, "classes", path))
     next(tabular.rows(path, ("key",), (), []), None)  # what can't be read at all says so itself
     columns: Sequence[str]
     for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
@@ -209,55 +166,16 @@ def _labels_alone(answers: Mapping[str, Answer]) -> bool:
 
 
 def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(f"{path}: writing Parquet needs pyarrow. Install it with: pip install 'resnet-zoo[hf]'") from None
     columns: dict[str, Any] = {"key": list(answers)}
     if _labels_alone(answers):
         columns["label"] = [classes[int(label)] for label in answers.values()]
     else:
         logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
         columns |= {_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}
-
-    def put(file: BinaryIO) -> None:
-        pq.write_table(pa.table(columns), file)
-
-    write_atomic(path, put)
+    prediction_rows.write_parquet(path, columns)
 
 
 # -- JSON lines --------------------------------------------------------------------------------------------------------
-
-
-def _lines(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text: {error.reason}. Save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place, entry = f"{path} line {number}", None
-        try:
-            entry = _entry(line)
-            yield place, entry["key"], _answer(entry, classes)
-        except Flaw as flaw:
-            faults.append(flaw.at(place, f"line {number}"))
-            if entry is not None:
-                yield place, entry["key"], None
-
-
-def _entry(line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Flaw(f"is no JSON: {error}") from None
-    if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
-        raise Flaw('expected an object with the text "key"')
-    return entry
 
 
 def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:

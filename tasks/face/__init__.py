@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,18 @@ class FaceTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
+
+    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Read embeddings from `.npz`, a table or JSON lines; see `prediction_files`."""
+        from zoo.tasks.face.prediction_files import read
+
+        return read(path, dataset.keys)
+
+    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+        """Write embeddings, in the order of the data; pictures without one are written as not found."""
+        from zoo.tasks.face.prediction_files import write
+
+        write(path, {key: answers.get(key) for key in dataset.keys})
 
     def combination(self) -> Combination:
         """Return means of embeddings over views, and of cosines over models."""

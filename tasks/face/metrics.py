@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import InputError
+from zoo.errors import Flaw, InputError
 from zoo.registry import natural_key
 from zoo.task import MetricResult
 from zoo.tasks.face import verification
+from zoo.tasks.face.embeddings import check_embedding, check_length
 from zoo.tasks.face.identification import RANKS, closed_set, open_set
 from zoo.tasks.face.replicates import Pairs, face_replicates
 from zoo.tasks.face.report import face_curves, worst_pairs
@@ -51,16 +52,22 @@ class VerificationMetric:
         """Take a batch of embeddings [D] with the identities they show.
 
         Raises:
-            InputError: a picture without an identity, or an embedding that is not finite.
+            InputError: a picture without an identity, or an embedding that can't be compared: not finite, all zero, or of another length
+                than those before.
         """
         for embedding, target, key in zip(answers, targets, keys, strict=True):
             if target is None:
                 raise InputError(f"{key}: has no identity as its target; verification needs to know whose picture each is")
-            if not np.isfinite(embedding).all():
-                raise InputError(f"{key}: its embedding is not finite; the model's weights are damaged, or --precision is too low for them")
+            embedding = np.asarray(embedding)
+            try:
+                check_embedding(embedding)
+                if self._embeddings:
+                    check_length(len(embedding), len(self._embeddings[0]), self._keys[0])
+            except Flaw as flaw:
+                raise InputError(f"{key}: {flaw}; the model's weights are damaged, or --precision is too low for them") from None
             self._keys.append(key)
             self._names.append(self._named(target))
-            self._embeddings.append(np.asarray(embedding))
+            self._embeddings.append(embedding)
 
     def state(self) -> Any:
         """Return everything collected."""
@@ -127,8 +134,12 @@ class VerificationMetric:
         return self._classes[target] if self._classes else str(target)
 
     def _ordered(self) -> tuple[list[str], Floats, Ints, int]:
-        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people."""
-        order = sorted(range(len(self._keys)), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
+        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people.
+
+        A picture that came twice, as padded samplers give it, counts once.
+        """
+        place_of = {key: place for place, key in enumerate(self._keys)}
+        order = sorted(place_of.values(), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
         people = sorted(set(self._names), key=lambda name: (natural_key(name), name))
         number = {name: index for index, name in enumerate(people)}
         rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)

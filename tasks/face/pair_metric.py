@@ -43,7 +43,7 @@ class PairsMetric(VerificationMetric):
         """Take a batch of embeddings [D]; targets may be None.
 
         Raises:
-            InputError: an embedding that is not finite.
+            InputError: an embedding that can't be compared.
         """
         super().update(answers, [_UNKNOWN if target is None else target for target in targets], keys)
 
@@ -95,10 +95,11 @@ class PairsMetric(VerificationMetric):
 def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
     """Return the accuracy over the whole protocol, the mean over its folds: a pair whose face was not found counts as an error."""
     wanted = Counter(pair.fold for pair in pairs)
-    if len(per_fold) != len(wanted) or not per_fold:
+    if not per_fold:
         return None
-    right = [fold["accuracy"] * (fold["genuine"] + fold["impostor"]) / wanted[fold["fold"]] for fold in per_fold]
-    return float(np.mean(right))
+    right = dict.fromkeys(wanted, 0.0)  # a fold of which not one pair could be scored has nothing right
+    right |= {fold["fold"]: fold["accuracy"] * (fold["genuine"] + fold["impostor"]) for fold in per_fold}
+    return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
 
 
 def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:

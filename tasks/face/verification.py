@@ -18,11 +18,16 @@ _CHUNK = 8192  # pairs or probes compared at once, which bounds the memory
 
 
 def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
-    """Return rows [N, D] in float64 as they are compared: of length 1 for the cosine (a row of zeros stays), else as they are."""
+    """Return rows [N, D] in float64 as they are compared: of length 1 for the cosine, else as they are.
+
+    A row of zeros has no cosine; `embeddings.check_embedding` refuses it where its key is known.
+    """
     rows = embeddings.astype(np.float64)
     if score == "euclidean":
         return rows
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    assert lengths.all(), "a row of zeros"
+    return np.asarray(rows / lengths)
 
 
 def count_pairs(identities: Ints) -> tuple[int, int]:

@@ -138,4 +138,4 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
         assert main(["eval", "--predictions", str(file), "--data", data, "--quiet"]) == 2
         assert said in (printed := capsys.readouterr().err), printed
     assert main(["eval", "--task", "face", "--predictions", str(file), "--data", "demo:faces", "--quiet"]) == 2
-    assert "the task face reads no prediction files" in capsys.readouterr().err
+    assert "expected the columns key and e0, e1" in capsys.readouterr().err

@@ -109,7 +109,8 @@ def test_replicates_are_centred_on_the_scores() -> None:
     ordered = OrderedPairs.of(similar, pairs.genuine)
     again = Roc.weighted(ordered, pairs.weights(first)[ordered.order])
     assert again is not None
-    assert drawn["auc"][0] == again.auc
+    assert drawn["eer"][0] == again.eer  # the AUC is drawn together where its pairs are few (test_interval_coverage.py)
+    assert drawn["auc"][0] == pytest.approx(again.auc, abs=2e-3)
 
 
 def protocol(embeddings: dict[str, list[float]]) -> PairsMetric:

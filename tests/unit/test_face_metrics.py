@@ -13,6 +13,7 @@ from zoo.errors import InputError
 from zoo.task import MetricResult
 from zoo.tasks.face import metrics, verification
 from zoo.tasks.face.metrics import VerificationMetric
+from zoo.tasks.face.pair_metric import PairsMetric
 
 Rows = NDArray[np.float32]
 
@@ -173,8 +174,20 @@ def test_targets_may_be_names() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "target", "message"),
-    [(np.ones(4), None, "a/1.jpg: has no identity as its target"), (np.array([1.0, np.nan]), 0, "a/1.jpg: its embedding is not finite")],
+    [
+        (np.ones(2), None, "a/1.jpg: has no identity as its target"),
+        (np.array([1.0, np.nan]), 0, "a/1.jpg: its embedding is not finite; the model's weights are damaged"),
+        (np.zeros(2), 0, "a/1.jpg: all 2 numbers of its embedding are 0: it has no direction"),
+        (np.ones(3), 0, "a/1.jpg: its embedding has 3 numbers, that of a/0.jpg has 2; expected one length"),
+        (np.ones((1, 2)), 0, r"a/1.jpg: its embedding has the shape \[1, 2\]"),
+        (np.ones(0), 0, r"a/1.jpg: its embedding has the shape \[0\]"),
+    ],
 )
-def test_what_can_not_be_scored_is_named(answer: Any, target: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        VerificationMetric(("a",)).update([answer], [target], ["a/1.jpg"])
+@pytest.mark.parametrize("score_", ["cosine", "euclidean"])
+def test_what_can_not_be_scored_is_named(answer: Any, target: Any, message: str, score_: verification.Score) -> None:
+    for metric in (VerificationMetric(("a",), score_), PairsMetric(("a",), [], score_)):
+        metric.update([np.ones(2)], [0], ["a/0.jpg"])
+        if target is None and isinstance(metric, PairsMetric):  # a protocol's pairs don't need names
+            continue
+        with pytest.raises(InputError, match=message):
+            metric.update([answer], [target], ["a/1.jpg"])

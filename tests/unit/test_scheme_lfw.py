@@ -98,6 +98,15 @@ def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
         ("Bob 2 Cy 7", r"Cy/Cy_0007\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 Eve 1", r"Eve/Eve_0001\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: named by .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: is 'Bob 1 Ann_Lee 1': the pair of line 4 again, which would count twice"),
+        ("Bob 2 Cy -1", "line 5: is 'Bob 2 Cy -1'; expected"),
+        ("Bob 2 Cy 1.0", "line 5: is 'Bob 2 Cy 1.0'; expected"),
+        ("Bob 2 Cy ²", "line 5: is 'Bob 2 Cy ²'; expected"),
+        ("Bob 2 Cy 0", r"Cy/Cy_0000\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
+        ("Bob 2 Cy 99999999", "line 5: is 'Bob 2 Cy 99999999'; expected"),
+        ("Bob\t2\t\t1", r"_0001\.jpg: named by .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob\t2\tC\0y\t1", r"pairs\.txt line 5: is 'Bob\\t2\\tC\\x00y\\t1'; expected"),
+        ("Bob 2 /etc 1", r"named by .*pairs\.txt line 5: .* leaves the data's folder"),
         (f"Bob 2 {'x' * 300} 1", r"pairs\.txt line 5: .*File name too long"),
     ],
 )
@@ -119,7 +128,9 @@ def test_faults_name_their_line(folder: Path, line: str, fault: str) -> None:
         ("a\n", "line 1: is 'a'; expected the number"),
         ("0\t3\n", "line 1: .* expected the number"),
         ("1 2 3\n", "line 1: .* expected the number"),
-        ("2 3\nBob 1 2\n", r"line 1: announces 2 × 2 × 3 = 12 pairs, but 1 follow"),
+        ("Bob 1 2\nBob 1 Cy 2\n", "line 1: is 'Bob 1 2'; expected the number"),  # no header at all
+        ("2 3\nBob 1 2\n", r"pairs\.txt line 1: announces 2 × 2 × 3 = 12 pairs, but 1 follow"),
+        ("1\rBob 1 2\rBob 1 Cy 2\r", "line 1: .* expected the number"),
         ("1\nBob 1 2\n\xff", "is no UTF-8 text"),
     ],
 )
@@ -127,6 +138,36 @@ def test_wrong_headers(folder: Path, text: str, message: str) -> None:
     (folder / "pairs.txt").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=message):
         opened(f"lfw:{folder}")
+
+
+def test_without_the_announced_number_of_lines_no_pair_is_scored(folder: Path) -> None:
+    """Nobody knows where a fold ends then: those who skip faults get no scores, instead of scores over other folds."""
+    lines = PAIRS.splitlines()
+    (folder / "pairs.txt").write_text("\n".join([*lines[:4], "Bob 2", *lines[6:]]))
+    with pytest.raises(DataError, match=r"line 1: announces 2 × 2 × 2 = 8 pairs, but 7 follow.*\n.*line 5: is 'Bob 2'; expected"):
+        opened(f"lfw:{folder}")
+    rest = opened(f"lfw:{folder}", "skip")
+    assert rest.pairs == ()
+    assert "no pair can be scored" in rest.skipped[0].reason
+    (folder / "pairs.txt").write_text(PAIRS + "Bob\t2\t3\n")
+    with pytest.raises(DataError, match="but 9 follow"):
+        opened(f"lfw:{folder}")
+
+
+def test_a_line_that_stands_in_the_wrong_fold_is_found(folder: Path) -> None:
+    """As many lines as announced, but one too few in the first fold: all after it would be scored in the fold before theirs."""
+    lines = PAIRS.splitlines()
+    (folder / "pairs.txt").write_text("\n".join([lines[0], *lines[2:], "Bob\t2\t3"]))
+    with pytest.raises(DataError, match=r"line 3: is a pair of two people where fold 1 should have one of one person") as raised:
+        opened(f"lfw:{folder}")
+    assert "line 5: is a pair" not in str(raised.value)  # one line for each fold is enough
+    assert "line 7: is a pair of two people where fold 2" in str(raised.value)
+
+
+def test_byte_order_marks_windows_line_ends_and_empty_lines_mean_nothing(folder: Path) -> None:
+    expected = opened(f"lfw:{folder}")
+    (folder / "pairs.txt").write_bytes(b"\xef\xbb\xbf" + PAIRS.replace("\n", " \r\n\r\n").encode())
+    assert opened(f"lfw:{folder}").pairs == expected.pairs
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

@@ -82,9 +82,17 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     file = folder / _FILES[ref.split]
     lines = _lines(file)
     faults: list[Fault] = []
-    per_fold = 2 * _header(file, lines, faults)
+    header_line = lines[0][0] if lines else 1
+    folds, of_kind = _header(file, lines)
     pictures = _Pictures(PictureRoot(ref.root_folder() or folder))
-    pairs = list(_pairs(file, lines, per_fold, pictures, faults))
+    found = list(_pairs(file, lines, 2 * of_kind, pictures, faults))
+    faults += _misplaced(file, found, of_kind)
+    pairs = [pair for _, pair in found if pair is not None]
+    if len(lines) != folds * 2 * of_kind:
+        expected = f"{folds} × 2 × {of_kind} = {folds * 2 * of_kind}"
+        text = f"announces {expected} pairs, but {len(lines)} follow; nobody knows where a fold ends, and no pair can be scored"
+        faults.insert(0, Fault(f"{file} line {header_line}", text, kind="bad-pair", place=f"line {header_line}"))
+        pairs = []
     people = sorted(set(pictures.people.values()), key=natural_key)
     number = {person: index for index, person in enumerate(people)}
     records = [Record(key, path, number[pictures.people[key]]) for key, path in pictures.files.items()]
@@ -103,37 +111,65 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _header(file: Path, lines: list[tuple[int, str]], faults: list[Fault]) -> int:
-    """Take the header off the lines and return how many pairs of each kind a fold has."""
+def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int]:
+    """Take the header off the lines and return how many folds there are, and how many pairs of each kind each has."""
     number, line = lines.pop(0) if lines else (1, "")
     values = [_number(value) for value in line.split()]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)
     if not folds or not pairs:
         raise DataError(f"{file} line {number}: is {line[:60]!r}; expected the number of folds and of pairs of each kind, such as 10 300")
-    if len(lines) != folds * 2 * pairs:
-        expected = f"{folds} × 2 × {pairs} = {folds * 2 * pairs}"
-        faults.append(_fault(file, number, f"announces {expected} pairs, but {len(lines)} follow"))
-    return pairs
+    return folds, pairs
 
 
-def _pairs(file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _Pictures, faults: list[Fault]) -> Iterator[Pair]:
+def _pairs(
+    file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _Pictures, faults: list[Fault]
+) -> Iterator[tuple[int, Pair | None]]:
+    """Yield the number of each line with its pair; None where it is faulty."""
+    first_at: dict[frozenset[str], int] = {}
     for index, (line_number, line) in enumerate(lines):
-        # names may contain spaces where tabs separate
-        values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
-        same = len(values) == 3
-        people, numbers = ((values[0], values[0]), values[1:]) if same else (tuple(values[0:3:2]), values[1:4:2])
-        first, second = (_number(value) for value in numbers) if len(values) in (3, 4) else (None, None)
-        if first is None or second is None:
-            faults.append(_fault(file, line_number, f"is {line[:80]!r}; expected person n m, or person n other m"))
-        elif (people[0] == people[1]) != same or (same and first == second):
-            faults.append(_fault(file, line_number, f"is {line[:80]!r}; expected two pictures of one person, or one each of two"))
-        else:
-            keys = [pictures.key(person, n, file, line_number) for person, n in zip(people, (first, second), strict=True)]
-            yield Pair(keys[0], keys[1], same, index // per_fold)
+        pair = None
+        try:
+            people, numbers, same = _parsed(line)
+            keys = [pictures.key(person, n, file, line_number) for person, n in zip(people, numbers, strict=True)]
+            earlier = first_at.setdefault(frozenset(keys), line_number)
+            if earlier != line_number:
+                raise Flaw(f"is {line[:80]!r}: the pair of line {earlier} again, which would count twice", "bad-pair")
+            pair = Pair(keys[0], keys[1], same, index // per_fold)
+        except Flaw as flaw:
+            faults.append(flaw.at(f"{file} line {line_number}", f"line {line_number}"))
+        yield line_number, pair
 
 
-def _fault(file: Path, line: int, reason: str) -> Fault:
-    return Fault(f"{file} line {line}", reason, kind="bad-pair", place=f"line {line}")
+def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
+    """Return the people, the numbers of their pictures, and whether it is one person.
+
+    Raises:
+        Flaw: another form, or a pair that makes no sense.
+    """
+    # names may contain spaces where tabs separate
+    values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
+    same = len(values) == 3
+    first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
+    if first is None or second is None or not line.replace("\t", " ").isprintable():
+        raise Flaw(f"is {line[:80]!r}; expected person n m, or person n other m", "bad-pair")
+    people = (values[0], values[0] if same else values[2])
+    if (people[0] == people[1]) != same or (same and first == second):
+        raise Flaw(f"is {line[:80]!r}; expected two pictures of one person, or one each of two", "bad-pair")
+    return people, (first, second), same
+
+
+def _misplaced(file: Path, found: list[tuple[int, Pair | None]], of_kind: int) -> Iterator[Fault]:
+    """Yield the first line of each fold that is of the wrong kind for its place: where a fold lacks a line, all after it are shifted."""
+    for start in range(0, len(found), 2 * of_kind):
+        for place, (line, pair) in enumerate(found[start : start + 2 * of_kind]):
+            if pair is not None and pair.same != (place < of_kind):
+                kinds = ("one person", "two people") if pair.same else ("two people", "one person")
+                text = (
+                    f"is a pair of {kinds[0]} where fold {start // (2 * of_kind) + 1} should have one of {kinds[1]}: each fold has "
+                    f"{of_kind} pairs of one person and then {of_kind} of two; is a line missing above, or too much?"
+                )
+                yield Fault(f"{file} line {line}", text, kind="bad-pair", place=f"line {line}")
+                break
 
 
 def _number(text: str) -> int | None:

@@ -1,0 +1,144 @@
+"""The 95 % intervals hold the truth about as often as they say, on data made so that the truth is known.
+
+The docstrings give the shares of 300 and 400 data sets, which are right to about 1.2 points. Here there are fewer, and the bounds are as
+much wider as their luck is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from zoo.task import MetricResult
+from zoo.tasks.classification.metrics import ClassificationMetric
+from zoo.tasks.face.pair_metric import PairsMetric
+from zoo.tasks.face.pairs import Pair
+from zoo.tasks.face.replicates import Pairs, standard_error
+from zoo.uncertainty import interval
+
+Draw = Callable[[np.random.Generator, int], MetricResult]
+
+
+def coverage(draw: Draw, truth: dict[str, float], runs: int, replicates: int) -> dict[str, float]:
+    """Return how often the interval of each score holds the truth."""
+    rng = np.random.default_rng(7)
+    held = dict.fromkeys(truth, 0)
+    for _ in range(runs):
+        result = draw(rng, replicates)
+        for name, value in truth.items():
+            score = result.scores[name]
+            assert score is not None
+            bounds = interval(result.replicates[name], score)
+            assert bounds is not None
+            held[name] += bounds[0] <= value <= bounds[1]
+    return {name: count / runs for name, count in held.items()}
+
+
+def test_the_interval_of_a_sum_is_that_of_efron_and_tibshirani() -> None:
+    """Replicates of a lopsided sum: both percentiles move towards the long tail."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(4, 1, 20_000) / 40
+    a = float(((values - values.mean()) ** 3).mean() / values.std() ** 3 / 6)
+    assert a == pytest.approx(1 / 6, abs=0.02)  # a sixth of the skewness of a gamma distribution of shape 4, which is 1
+    tails = norm.cdf(a + (a + norm.ppf([0.025, 0.975])) / (1 - a * (a + norm.ppf([0.025, 0.975]))))
+    assert tails[0] > 0.025
+    assert tails[1] > 0.975
+    assert interval(values, values.mean()) == pytest.approx(np.quantile(values, tails), abs=1e-9)
+
+
+def test_the_interval_lies_about_the_score_and_within_all_and_nothing() -> None:
+    values = np.random.default_rng(0).normal(0.3, 0.02, 20_000)
+    assert interval(values, 0.25) == pytest.approx((0.25 - 1.96 * 0.02, 0.25 + 1.96 * 0.02), abs=2e-3)
+    low, high = interval(np.random.default_rng(0).normal(0.03, 0.01, 1_000).clip(0), 0.01) or (1.0, 1.0)
+    assert low == 0.0 < high
+    assert interval(np.ones(100), 1.0) == (1.0, 1.0)
+    assert interval(np.array([0.5] * 90 + [np.nan] * 10), 0.5) is None
+    far_off = np.array([0.0] * 999 + [1.0])  # a skewness of 31 says nothing: the percentiles stay in order
+    bounds = interval(far_off, 0.001)
+    assert bounds is not None
+    assert bounds[0] <= bounds[1]
+
+
+def test_the_standard_error_of_pairs_that_share_people_by_hand() -> None:
+    """Pairs ab, bc (sharing b) and aa: products of all two pairs that share somebody, each with itself too."""
+    pairs = Pairs(np.zeros(3), np.array([False, False, True]), np.array([0, 1, 0]), np.array([1, 2, 0]))
+    ab, bc, aa = influence = np.array([1.0, 2.0, 3.0])
+    expected = ab**2 + bc**2 + aa**2 + 2 * ab * bc + 2 * ab * aa
+    assert standard_error(influence, pairs) == pytest.approx(np.sqrt(expected))
+    assert standard_error(np.array([1.0, -1.0, 0.0]), pairs) == pytest.approx(np.sqrt(2))  # never less than of independent pairs
+
+
+# -- coverage ----------------------------------------------------------------------------------------------------------
+
+SHARES = np.array([0.4, 0.3, 0.2, 0.1])
+
+
+def pictures(rng: np.random.Generator, count: int, replicates: int) -> MetricResult:
+    """Return the scores of an overconfident classifier of four classes, one of them rare."""
+    labels = rng.choice(4, size=count, p=SHARES)
+    logits = rng.normal(size=(count, 4))
+    logits[np.arange(count), labels] += 1.6
+    metric = ClassificationMetric(tuple("abcd"))
+    metric.update(list((2 * logits).astype(np.float32)), labels.tolist(), [f"{index:06d}" for index in range(count)])
+    return metric.compute(replicates)
+
+
+@pytest.mark.slow
+def test_intervals_of_a_classifier_hold_the_truth() -> None:
+    """Of 400 data sets of 300 pictures held it: top1 94.8 %, f1 93.5 %, auc 92.0 % (one class has 30 pictures), ece 97.0 %.
+
+    The truth is the mean over data of this size. For all but ece that is the score of endless data; the binned calibration error is
+    larger on few pictures than on many (0.07 here, 0.05 on 50,000), and its intervals held the latter in 77 % only, none below it.
+    """
+    many = [pictures(np.random.default_rng(seed), 300, 0).scores for seed in range(400)]
+    truth = {name: float(np.mean([scores[name] for scores in many])) for name in ("top1", "f1", "auc", "ece")}
+    held = coverage(lambda rng, replicates: pictures(rng, 300, replicates), truth, 150, 300)
+    assert all(0.88 <= share <= 1 for share in held.values()), held
+    assert held["top1"] < 1, held
+
+
+PEOPLE, EACH, FOLDS = 200, 3, 10
+
+
+def protocol() -> list[Pair]:
+    """Return ten folds of twenty people each, with thirty genuine and thirty impostor pairs, as sparse as LFW's."""
+    rng = np.random.default_rng(3)
+    pairs = []
+    for fold in range(FOLDS):
+        people = np.arange(fold, PEOPLE, FOLDS)
+        for number in range(30):
+            first, second = rng.permutation(people)[:2]
+            one, other = rng.permutation(EACH)[:2]
+            pairs.append(Pair(f"p{people[number % 20]}/{one}", f"p{people[number % 20]}/{other}", True, fold))
+            pairs.append(Pair(f"p{first}/{one}", f"p{second}/{other}", False, fold))
+    return pairs
+
+
+def faces(pairs: list[Pair], rng: np.random.Generator, replicates: int) -> MetricResult:
+    """Return the scores of people some of whom are much harder than others: each has a spread of its own, and all lean one way."""
+    centre = rng.normal(size=(PEOPLE, 8))
+    centre[:, 0] += 0.5
+    spread = 0.6 * np.exp(0.3 * rng.normal(size=PEOPLE))
+    people = np.repeat(np.arange(PEOPLE), EACH)
+    rows = (centre[people] + spread[people, None] * rng.normal(size=(len(people), 8))).astype(np.float32)
+    metric = PairsMetric(tuple(f"p{index}" for index in range(PEOPLE)), pairs)
+    metric.update(list(rows), people.tolist(), [f"p{person}/{index % EACH}" for index, person in enumerate(people)])
+    return metric.compute(replicates)
+
+
+@pytest.mark.slow
+def test_intervals_of_faces_hold_the_truth() -> None:
+    """Of 300 data sets auc held it in 93.7 %, rank1 in 94.7 %, eer in 99.0 %; of 400 accuracy in 97.5 %.
+
+    With replicates as the identities are drawn, auc would hold it in 98.0 % (their deviation 0.0126, that of the AUC itself 0.0099);
+    with accuracies narrowed as the AUC is, accuracy in 92.0 %.
+    """
+    pairs = protocol()
+    rng = np.random.default_rng(1)
+    many = [faces(pairs, rng, 0).scores for _ in range(100)]
+    truth = {name: float(np.mean([scores[name] for scores in many])) for name in ("auc", "accuracy", "rank1")}
+    held = coverage(lambda rng, replicates: faces(pairs, rng, replicates), truth, 60, 200)
+    assert all(0.86 <= share <= 1 for share in held.values()), held
