@@ -16,11 +16,12 @@ from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
+from zoo.metric import Metric, Mistake
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Mistake, Task
+from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.data import Dataset
+from zoo.metric import Metric, MetricResult
 from zoo.robustness.protocol import AttackProtocol
-from zoo.task import Metric, MetricResult
 
 
 class ClassAttack(AttackProtocol):

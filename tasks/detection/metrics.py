@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.detection.average_precision import weighted_scores
 from zoo.tasks.detection.columns import Columns, Floats, check_answer, columns_of
 from zoo.tasks.detection.errors import KINDS, Errors, errors

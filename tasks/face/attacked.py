@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from zoo.data import Dataset, Record
 from zoo.errors import DataError
+from zoo.metric import MetricResult
 from zoo.robustness.protocol import AttackProtocol
-from zoo.task import MetricResult
 from zoo.tasks.face import verification
 from zoo.tasks.face.attack_pairs import choose_pairs
 from zoo.tasks.face.attack_scores import score_pairs

@@ -20,9 +20,9 @@ from tests.pictures import COLOURS, write_class_folders
 from zoo.cli import main
 from zoo.data import Dataset, Record
 from zoo.errors import Fault, InputError
+from zoo.metric import Curve, Mistake, Table
 from zoo.report.document import html
 from zoo.scores import Scores
-from zoo.task import Curve, Mistake, Table
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

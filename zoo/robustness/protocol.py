@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 
 
 class AttackProtocol(ABC):
