@@ -86,12 +86,18 @@ class EvalFlags:
     """Write an HTML page: the scores, the confusion matrix, the curves, and the worst mistakes with their pictures."""
     corruptions: bool = False
     """Score on the fifteen common corruptions at five severities too, made here: the mean score and the relative drop."""
-    attack: Literal["fgsm", "pgd"] | None = None
-    """Score a classifier under a white-box attack too (extra [robustness])."""
-    eps: str = "8/255"
-    """The largest change of any value that --attack may make, as a part of 1."""
-    steps: int = 20
-    """Steps of the attack pgd."""
+    corruption_names: str | None = None
+    """Which of --corruptions, separated by commas: fog,frost; by default all fifteen."""
+    severities: str | None = None
+    """Which of --corruptions, from 1 to 5: 1,3,5; by default all five."""
+    attack: Literal["fgsm", "pgd", "autoattack"] | None = None
+    """Score under a white-box attack too: all three for classification, pgd for faces (extra [robustness])."""
+    eps: str | None = None
+    """The largest change of any value that --attack may make, as a part of 1; by default 8/255."""
+    steps: int | None = None
+    """Steps of the attack pgd; by default 20."""
+    pairs: int | None = None
+    """How many genuine, and how many impostor, pairs of faces --attack takes at most; by default 500."""
     replicates: int = REPLICATES
     """Bootstrap draws behind the 95 % intervals; 0 for no intervals."""
     batch_size: int | None = None

@@ -25,6 +25,7 @@ def run(words: list[str]) -> int:
     flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
+    _check_robustness(flags.main)
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
     if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
@@ -55,12 +56,14 @@ def _robustness(flags: Any) -> int:
         raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
     if len(flags.main.models) > 1 or _combines(flags):
         raise InputError("--corruptions and --attack are of one model as it is: they go without further models, --vote, --val and --tta")
+    special = _corruption_settings(flags.main) if flags.main.corruptions else _attack_settings(flags.main)
     shared: dict[str, Any] = {
         "batch_size": flags.main.batch_size,
         "workers": flags.main.workers,
         "device": flags.run.device,
         "on_error": "skip" if flags.run.skip_bad else "raise",
         "replicates": flags.main.replicates,
+        "metric_options": asdict(flags.scoring),
     }
     with progress_of(flags.run.quiet) as progress:
         model = saved_or_built(next(iter(flags.main.models), None), flags, progress)
@@ -68,12 +71,11 @@ def _robustness(flags: Any) -> int:
             from zoo.robustness.sweep import evaluate_corruptions
 
             shared |= {"precision": flags.main.precision, "exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
-            found = evaluate_corruptions(model, flags.main.data, metric_options=asdict(flags.scoring), progress=progress, **shared)
+            found = evaluate_corruptions(model, flags.main.data, progress=progress, **special, **shared)
         else:
-            from zoo.robustness.attacks import attack_evaluate
+            from zoo.robustness.attacked import attack_evaluate
 
-            eps = _fraction(flags.main.eps)
-            found = attack_evaluate(model, flags.main.data, flags.main.attack, eps=eps, steps=flags.main.steps, progress=progress, **shared)
+            found = attack_evaluate(model, flags.main.data, flags.main.attack, progress=progress, **special, **shared)
     if flags.run.json:
         print_json(found)
     elif flags.main.corruptions:
@@ -86,6 +88,40 @@ def _robustness(flags: Any) -> int:
 def _combines(flags: Any) -> bool:
     """Tell whether answers are to be combined, by how they are asked for."""
     return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
+
+
+def _check_robustness(main: Any) -> None:
+    """Refuse settings of what is not asked for: they would be without effect.
+
+    Raises:
+        InputError: naming the flag and what it belongs to.
+    """
+    belongs = {
+        "--corruptions": (main.corruptions, {"--corruption-names": main.corruption_names, "--severities": main.severities}),
+        "--attack": (main.attack is not None, {"--eps": main.eps, "--pairs": main.pairs}),
+        "--attack pgd": (main.attack == "pgd", {"--steps": main.steps}),
+    }
+    for owner, (there, settings) in belongs.items():
+        for flag, value in settings.items():
+            if value is not None and not there:
+                raise InputError(f"{flag} goes with {owner}, which is not given")
+
+
+def _corruption_settings(main: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if main.corruption_names is not None:
+        settings["names"] = class_list(main.corruption_names)
+    if main.severities is not None:
+        words = class_list(main.severities) or []
+        if not all(word.isascii() and word.isdecimal() for word in words):
+            raise InputError(f"--severities is {main.severities!r}; expected numbers from 1 to 5, separated by commas, such as 1,3,5")
+        settings["severities"] = [int(word) for word in words]
+    return settings
+
+
+def _attack_settings(main: Any) -> dict[str, Any]:
+    eps = None if main.eps is None else _fraction(main.eps)
+    return {name: value for name, value in (("eps", eps), ("steps", main.steps), ("pairs", main.pairs)) if value is not None}
 
 
 def _fraction(text: str) -> float:

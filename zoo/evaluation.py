@@ -18,12 +18,13 @@ from zoo.errors import DataError, Fault
 from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
 from zoo.hardware import pick_device, pick_inference_precision
 from zoo.images import MAX_PIXELS
+from zoo.metric import MetricResult
 from zoo.model import Model
 from zoo.progress import Progress
 from zoo.recipe import Precision
 from zoo.schemes import open_data
 from zoo.scores import Scores
-from zoo.task import MetricResult, Task, get_task
+from zoo.task import Task, get_task
 from zoo.uncertainty import REPLICATES, interval
 from zoo.voting import Voting, check_val
 

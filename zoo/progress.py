@@ -26,7 +26,8 @@ class Progress:
         self._enabled = enabled
         self._bars: RichProgress | None = None
         self._bar: TaskID | None = None
-        self._label, self._done, self._total, self._last = "", 0, 0, 0.0
+        self._label, self._total, self._last = "", 0, 0.0
+        self._done = 0.0
 
     def __enter__(self) -> Progress:
         """Start drawing."""
@@ -62,14 +63,14 @@ class Progress:
                 self._bars.remove_task(self._bar)
             self._bar = self._bars.add_task(label, total=total, completed=done)
 
-    def advance(self, note: str = "", steps: int = 1) -> None:
+    def advance(self, note: str = "", steps: float = 1) -> None:
         """Move the bar."""
         self._done += steps
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, advance=steps, description=f"{self._label} {note}".strip())
         elif self._enabled and self._done < self._total and time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
-            self.say(f"{self._label}: {self._done}/{self._total} {note}".rstrip())
+            self.say(f"{self._label}: {int(self._done)}/{self._total} {note}".rstrip())
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
         """Iterate with a bar."""
@@ -77,6 +78,28 @@ class Progress:
         for item in items:
             yield item
             self.advance()
+
+
+class Part(Progress):
+    """One step of a larger bar: what counts its own work moves that bar on, by one step altogether."""
+
+    def __init__(self, whole: Progress, note: str) -> None:
+        """Begin.
+
+        Args:
+            whole: the larger bar, which has begun.
+            note: what stands beside its label meanwhile.
+        """
+        super().__init__(enabled=False)
+        self._whole, self._note = whole, note
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._whole.say(text)
+
+    def advance(self, note: str = "", steps: float = 1) -> None:
+        """Move the larger bar."""
+        self._whole.advance(self._note, steps / max(1, self._total))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Fault
-from zoo.task import Curve, Mistake, Table
+from zoo.metric import Curve, Mistake, Table
 
 
 @dataclass(frozen=True)

@@ -63,13 +63,20 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
 
 
 def print_attacked(found: Mapping[str, Any]) -> None:
-    """Print the primary score on clean and on attacked pictures."""
+    """Print the scores on clean and on attacked pictures, the primary one first, and what was attacked."""
     console = Console(highlight=False, markup=False)
-    name = found["score"]
-    for kind in ("clean", "robust"):
-        bounds = found[kind]["intervals"].get(name)
-        console.print(f"{kind}: {name} {_number(found[kind]['scores'][name])}{f' ({_interval(tuple(bounds))})' if bounds else ''}")
-    console.print(f"{found['clean']['n']} pictures")
+    title = f"{found['attack']}, changes of up to {found['eps'] * 255:.4g}/255"
+    table = Table("score", "clean", "95 % interval", "attacked", "95 % interval", title=title, title_justify="left")
+    clean, robust = found["clean"], found["robust"]
+    for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
+        cells = [cell for kind in (clean, robust) for cell in (_number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
+        table.add_row(name, *cells)
+    console.print(table)
+    pairs = clean["details"].get("pairs")
+    which = "" if pairs is None else f" in {pairs['genuine']} genuine and {pairs['impostor']} impostor pairs, {pairs['missing']} missing"
+    console.print(f"{clean['n']} of {clean['expected']} pictures{which}")
+    for fault in clean["skipped"]:
+        console.print(f"left out: {fault['key']}: {fault['reason']}")
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

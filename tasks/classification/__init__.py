@@ -16,11 +16,12 @@ from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import check_positive
+from zoo.metric import Metric, Mistake
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Mistake, Task
+from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo.model import Model
+    from zoo.robustness.protocol import AttackProtocol
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ClassificationTask(Task):
     name = "classification"
     localises = False
     primary_score = "top1"
+    attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
     options = ClassificationOptions
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -126,6 +129,12 @@ class ClassificationTask(Task):
         from zoo.tasks.classification.metrics import ClassificationMetric
 
         return ClassificationMetric(classes)
+
+    def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
+        """Attack every picture, away from its class."""
+        from zoo.tasks.classification.attacked import ClassAttack  # rarely needed
+
+        return ClassAttack(dataset, self.metric(dataset, classes, **options), self.metric(dataset, classes, **options))
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
+from zoo.metric import MetricResult, Mistake
 from zoo.registry import natural_key
-from zoo.task import MetricResult, Mistake
 from zoo.tasks.classification.counts import Answers, Floats, affordable_auc, auc, class_scores, scores
 from zoo.tasks.classification.curves import calibration, curves
 from zoo.uncertainty import draws

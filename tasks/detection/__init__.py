@@ -15,11 +15,12 @@ from torch import Tensor
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
+from zoo.metric import Metric
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.head import FasterRCNNHead

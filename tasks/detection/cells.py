@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from zoo.tasks.detection.columns import Bools, Columns, Floats, Ints
+from zoo.tasks.detection.columns import Columns, Floats, Ints, Truth
 
 _PAIRS = 2_000_000  # pairs of boxes compared at once, which bounds the memory
 
@@ -90,16 +90,21 @@ def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order:
     detection = np.repeat(np.arange(start, stop), several)
     place = np.arange(len(detection)) - np.repeat(np.cumsum(several) - several, several)
     truth = truth_order[first[detection] + place]
-    iou = _iou(columns.found.xywh[rows[detection]], columns.truth.xywh[truth], columns.truth.crowd[truth])
+    boxes, others = columns.found.xywh[rows], columns.truth.xywh
+    sides: list[Floats] = []
+    for axis in (0, 1):  # most pairs are apart already in their columns: their rows aren't looked at
+        begin, end = boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
+        other_begin, other_end = others[:, axis], others[:, axis] + others[:, axis + 2]
+        shared = np.minimum(end[detection], other_end[truth]) - np.maximum(begin[detection], other_begin[truth])
+        overlapping = shared > 0
+        detection, truth, shared = detection[overlapping], truth[overlapping], shared[overlapping]
+        sides = [*(side[overlapping] for side in sides), shared]
+    iou = _iou(sides[0] * sides[1], columns.found.area[rows][detection], columns.truth, truth)
     kept = iou >= least
     return Overlaps(detection[kept], truth[kept], iou[kept])
 
 
-def _iou(found: Floats, truth: Floats, crowd: Bools) -> Floats:
-    """Return the overlap of each pair of boxes xywh [P, 4], by the arithmetic of pycocotools' maskApi, step by step: the same bits."""
-    ends = np.minimum(found[:, :2] + found[:, 2:], truth[:, :2] + truth[:, 2:])
-    sides = np.maximum(ends - np.maximum(found[:, :2], truth[:, :2]), 0)
-    shared = sides[:, 0] * sides[:, 1]
-    own, other = found[:, 2] * found[:, 3], truth[:, 2] * truth[:, 3]
-    together = np.where(crowd, own, own + other - shared)
-    return np.asarray(np.divide(shared, together, out=np.zeros(len(shared)), where=shared > 0))
+def _iou(shared: Floats, own: Floats, objects: Truth, truth: Ints) -> Floats:
+    """Return the overlap of pairs [P] that share an area, by the arithmetic of pycocotools' maskApi, step by step: the same bits."""
+    other = (objects.xywh[:, 2] * objects.xywh[:, 3])[truth]
+    return np.asarray(shared / np.where(objects.crowd[truth], own, own + other - shared))

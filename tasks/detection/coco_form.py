@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import InputError
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.detection.columns import Columns, Floats, Found, Ints, Truth
 from zoo.tasks.detection.metrics import scored
 from zoo.tasks.detection.scoring import DetectionScoring

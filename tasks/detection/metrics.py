@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.detection.average_precision import weighted_scores
 from zoo.tasks.detection.columns import Columns, Floats, check_answer, columns_of
 from zoo.tasks.detection.errors import KINDS, Errors, errors
@@ -61,10 +61,14 @@ class CocoMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Evaluate all pictures, in an order of their own, so that batches and processes make no difference."""
+        return scored(self.columns(), self._scoring, replicates)
+
+    def columns(self) -> Columns:
+        """Return everything collected."""
         order = self._order or {}
         keys = sorted(self._pictures, key=lambda key: (order.get(key, len(order)), key))
         answers, targets = [self._pictures[key][0] for key in keys], [self._pictures[key][1] for key in keys]
-        return scored(columns_of(keys, self._classes, targets, answers), self._scoring, replicates)
+        return columns_of(keys, self._classes, targets, answers)
 
 
 def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> MetricResult:

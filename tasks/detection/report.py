@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from zoo.task import Curve, Mistake, Table
+from zoo.metric import Curve, Mistake, Table
 from zoo.tasks.detection.average_precision import RECALLS
 from zoo.tasks.detection.columns import Columns, Floats, Ints
 from zoo.tasks.detection.errors import KINDS, Errors

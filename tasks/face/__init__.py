@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
+from zoo.metric import Metric
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Metric, Task
+from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.head import EmbeddingHead
@@ -33,6 +34,9 @@ from zoo.tasks.face.recipe import FaceRecipe
 from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
+if TYPE_CHECKING:
+    from zoo.robustness.protocol import AttackProtocol
+
 
 @TASKS.register("face")
 class FaceTask(Task):
@@ -42,6 +46,7 @@ class FaceTask(Task):
     open_set = True
     primary_score = "accuracy"
     scoring = FaceScoring
+    attacks: ClassVar[tuple[str, ...]] = ("pgd",)
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -106,6 +111,12 @@ class FaceTask(Task):
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
+
+    def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
+        """Attack the first picture of each pair: of the data's own pairs, or of pairs drawn among its people."""
+        from zoo.tasks.face.attacked import PairAttack  # rarely needed
+
+        return PairAttack(dataset, pairs, seed, options.get("score", "cosine"))
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""

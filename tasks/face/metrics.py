@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Flaw, InputError
+from zoo.metric import MetricResult
 from zoo.registry import natural_key
-from zoo.task import MetricResult
 from zoo.tasks.face import verification
 from zoo.tasks.face.embeddings import check_embedding, check_length
 from zoo.tasks.face.identification import RANKS, closed_set, open_set

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.face import verification
 from zoo.tasks.face.identification import RANKS, closed_set
 from zoo.tasks.face.metrics import VerificationMetric

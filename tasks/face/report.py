@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.task import Curve, Mistake
+from zoo.metric import Curve, Mistake
 from zoo.tasks.face.identification import Identified
 from zoo.tasks.face.replicates import Pairs
 from zoo.tasks.face.roc import Roc

@@ -15,8 +15,8 @@ from tests.pictures import write_class_folders
 from zoo.cli import main
 from zoo.data import Dataset, Record
 from zoo.errors import Fault
+from zoo.metric import Curve, Mistake, Table
 from zoo.scores import Scores
-from zoo.task import Curve, Mistake, Table
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import Pair
 from zoo.tasks.face.verification import Floats, Score

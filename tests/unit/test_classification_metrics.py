@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from zoo.errors import InputError
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.classification.metrics import ClassificationMetric
 from zoo.uncertainty import draws, interval
 

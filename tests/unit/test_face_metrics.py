@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.face import metrics, verification
 from zoo.tasks.face.metrics import VerificationMetric
 from zoo.tasks.face.pair_metric import PairsMetric

@@ -25,7 +25,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import Pair
 

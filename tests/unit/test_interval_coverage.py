@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from zoo.task import MetricResult
+from zoo.metric import MetricResult
 from zoo.tasks.classification.metrics import ClassificationMetric
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import Pair

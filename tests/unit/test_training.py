@@ -98,7 +98,7 @@ class StopAt(Progress):
         super().__init__(enabled=False)
         self.left = batch
 
-    def advance(self, note: str = "", steps: int = 1) -> None:
+    def advance(self, note: str = "", steps: float = 1) -> None:
         if note:  # the training's own bar, not the validation's
             self.left -= 1
             if self.left == 0:

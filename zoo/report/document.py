@@ -44,8 +44,8 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
     name = task or (model.task if model is not None else None)
     if name is None:
         raise InputError("write_report has neither a model nor a task; give model=, or task= for answers from a file")
-    # what could not be read was reported when it was scored
-    dataset = open_data(data, get_task(name).schemes, name, "skip")
+    # what could not be read was reported when it was scored; a picture that is missing is said so in its place
+    dataset = open_data(data, get_task(name).schemes, name, "skip", pictures=False)
     write_text(Path(path), html(scores, dataset, name, model))
 
 

@@ -9,10 +9,11 @@ import torch
 
 from zoo.data import Image
 from zoo.errors import InputError
+from zoo.metric import Mistake
 from zoo.model import Model
 from zoo.preprocess import as_float
 from zoo.report.figures import Drawn, overlaid
-from zoo.task import Mistake, get_task
+from zoo.task import get_task
 
 _LEGEND = "Coloured maps show where the model looked: red the most, no colour nothing, each map on a scale of its own."
 

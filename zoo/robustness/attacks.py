@@ -1,134 +1,39 @@
-"""Pictures made to mislead: FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018) in the maximum norm, for classification."""
+"""Pictures made to mislead, in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
+
+Gradient steps are captum's; AutoAttack is its authors' own, as the package pyautoattack.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import time
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.class_matching import match_classes
-from zoo.data import OnError
-from zoo.errors import DataError, Fault, InputError, UnknownNameError
-from zoo.evaluation import summarise
-from zoo.fingerprint import model_fingerprint
-from zoo.hardware import pick_device, pick_workers, place
-from zoo.images import Decoding
-from zoo.loader import Batch, evaluation_loader, pick_batch_size
-from zoo.model import Model
-from zoo.preprocess import as_float
-from zoo.progress import Progress
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.uncertainty import REPLICATES
+from zoo.errors import InputError
 
-Attack = Literal["fgsm", "pgd"]
+Attack = Literal["fgsm", "pgd", "autoattack"]
+Answer = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor], Tensor]
+
 EPS = 8 / 255
+STEPS = 20
+AUTOATTACK_BATCH = 32  # AutoAttack draws for a whole batch: with another size its numbers would differ
+AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version, in the order in which they run
+_LEAST_CLASSES = 4  # the targeted DLR loss is scaled by the first, third and fourth logit
+_TARGETS = 9  # wrong classes that the targeted attacks aim at, the likeliest ones
 
 
-def attack_evaluate(
-    model: Model,
-    data: object,
-    attack: Attack = "pgd",
-    *,
-    eps: float = EPS,
-    steps: int = 20,
-    seed: int = 0,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    on_error: OnError = "raise",
-    replicates: int = REPLICATES,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Score a classifier on clean pictures, and on the same pictures attacked with full knowledge of the model.
+def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
+    """Move every value by `eps` in the direction that raises the loss.
 
     Args:
-        model: a classifier; it is moved to `device` and left in the mode it was in.
-        data: as for `zoo.evaluate`.
-        attack: "fgsm", one step of `eps`; or "pgd", `steps` steps of 2.5 · eps / steps from a random start.
-        eps: the largest change of any value, as a part of 1, on the RGB picture as it is after resizing and cropping and before
-            normalisation.
-        steps: of "pgd".
-        seed: of the random starts; with the same seed a picture's start is the same in every batch.
-        batch_size: as for `zoo.evaluate`.
-        workers: as for `zoo.evaluate`.
-        device: as for `zoo.evaluate`.
-        on_error: as for `zoo.evaluate`.
-        replicates: as for `zoo.evaluate`.
-        progress: as for `zoo.evaluate`.
-
-    Returns:
-        JSON-ready: `clean` and `robust` are results as of `zoo.evaluate`; `score` names the primary one; and the attack's settings.
-
-    Raises:
-        InputError: no classifier, settings that can't be meant, captum isn't installed, or as `zoo.evaluate`.
-        DataError: none of the pictures can be read.
-        ImageError: one can't be read and `on_error` is "raise".
-    """
-    _check(model, attack, eps, steps)
-    task = get_task(model.task)
-    progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
-    dataset, classes = match_classes(task, opened, model.classes)
-    place(model, pick_device(device))
-    size = pick_batch_size(batch_size, model.preprocess)
-    decoding = Decoding(model.preprocess.min_size_hw)
-    loader = evaluation_loader(dataset, model.preprocess, size, pick_workers(workers, len(dataset)), on_error, decoding=decoding)
-    metrics = {"clean": task.metric(dataset, classes), "robust": task.metric(dataset, classes)}
-    start, keys, skipped = time.perf_counter(), list[str](), list[Fault]()
-    was_training = model.training
-    model.eval()
-    try:
-        for batch in progress.track(loader, f"attacking ({attack})", len(loader)):
-            skipped += batch.skipped
-            keys += batch.keys
-            if batch.images is not None:
-                for name, answers in _both(model, batch, attack, eps, steps, seed).items():
-                    metrics[name].update(task.split(answers), batch.targets, batch.keys)
-    finally:
-        model.train(was_training)
-    if not keys:
-        raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
-    results = {
-        name: summarise(
-            metric.compute(replicates), opened, keys, skipped,
-            preprocess=model.preprocess.to_dict(), precision="fp32", seconds=time.perf_counter() - start,
-            fingerprints={"model": model_fingerprint(model)},
-        ).to_dict()
-        for name, metric in metrics.items()
-    }  # fmt: skip
-    settings = {"attack": attack, "eps": eps, "steps": 1 if attack == "fgsm" else steps, "seed": seed}
-    return {"score": task.primary_score, **settings, **results}
-
-
-def _both(model: Model, batch: Batch, attack: Attack, eps: float, steps: int, seed: int) -> dict[str, Tensor]:
-    """Return the logits [B, K] of the clean and of the attacked pictures."""
-    assert batch.images is not None
-    images = batch.images.to(model.device)
-
-    def answer(pixels: Tensor) -> Tensor:
-        logits: Tensor = model(replace(images, pixels=pixels))
-        return logits
-
-    clean = as_float(images.pixels)
-    targets = torch.tensor(batch.targets, dtype=torch.int64, device=model.device)
-    attacked = fgsm(answer, clean, targets, eps) if attack == "fgsm" else pgd(answer, clean, targets, eps, steps, batch.keys, seed)
-    with torch.inference_mode():
-        return {"clean": answer(clean), "robust": answer(attacked)}
-
-
-def fgsm(answer: Callable[[Tensor], Tensor], pixels: Tensor, targets: Tensor, eps: float) -> Tensor:
-    """Move every value by `eps` in the direction that raises the cross-entropy.
-
-    Args:
-        answer: from pictures to logits [B, K].
+        answer: from pictures to what the model answers [B, …].
         pixels: [B, 3, H, W] float in 0–1.
-        targets: [B] int64, the right classes.
+        loss: from answers to what is to be raised, [B].
         eps: the largest change.
 
     Returns:
@@ -137,22 +42,20 @@ def fgsm(answer: Callable[[Tensor], Tensor], pixels: Tensor, targets: Tensor, ep
     Raises:
         InputError: captum isn't installed.
     """
-    attacked: Tensor = _captum_fgsm(answer).perturb(pixels.clone().requires_grad_(), eps, targets).detach()
+    attacked: Tensor = _captum_fgsm(answer, loss).perturb(pixels.clone().requires_grad_(), eps, None).detach()
     return attacked
 
 
-def pgd(
-    answer: Callable[[Tensor], Tensor], pixels: Tensor, targets: Tensor, eps: float, steps: int, keys: Sequence[str], seed: int = 0
-) -> Tensor:
-    """Climb the cross-entropy from a random start, staying within `eps`.
+def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys: Sequence[str], seed: int = 0) -> Tensor:
+    """Climb the loss from a random start, staying within `eps`.
 
     The steps are captum's FGSM. Its own PGD draws the start from torch's global generator for a whole batch, so that scores would
     depend on the batch size; here a picture's start depends on its key and the seed.
 
     Args:
-        answer: from pictures to logits [B, K].
+        answer: from pictures to what the model answers [B, …].
         pixels: [B, 3, H, W] float in 0–1.
-        targets: [B] int64, the right classes.
+        loss: from answers to what is to be raised, [B].
         eps: the largest change.
         steps: how many, of 2.5 · eps / steps each.
         keys: of the pictures.
@@ -164,12 +67,49 @@ def pgd(
     Raises:
         InputError: captum isn't installed.
     """
-    step = _captum_fgsm(answer)
+    step = _captum_fgsm(answer, loss)
     low, high = (pixels - eps).clamp(0, 1), (pixels + eps).clamp(0, 1)
     attacked = (pixels + eps * _starts(pixels, keys, seed)).clamp(low, high)
     for _ in range(steps):
-        attacked = step.perturb(attacked.requires_grad_(), 2.5 * eps / steps, targets).detach().clamp(low, high)
+        attacked = step.perturb(attacked.requires_grad_(), 2.5 * eps / steps, None).detach().clamp(low, high)
     return attacked
+
+
+def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed: int = 0) -> Tensor:
+    """Run the standard version of AutoAttack: APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on what withstood those before.
+
+    Croce & Hein, ICML 2020, arXiv:2003.01690. With fewer than ten classes the targeted attacks aim at all wrong ones, where the
+    standard has nine.
+
+    Args:
+        answer: from pictures to logits [B, K], K at least 4.
+        pixels: [B, 3, H, W] float in 0–1; random draws are made for all of them together, so results belong to this batch.
+        targets: [B] int64, the right classes.
+        eps: the largest change.
+        seed: of the draws; torch's global generator is left as it was.
+
+    Returns:
+        [B, 3, H, W] float in 0–1, within `eps` of `pixels`; pictures that withstood, or that were misjudged before, come unchanged.
+
+    Raises:
+        InputError: fewer than four classes, or pyautoattack isn't installed.
+    """
+    if eps == 0:
+        return pixels.clone()  # FAB's minimal changes have no meaning here, and 5,000 queries of Square would be for nothing
+    with torch.inference_mode():
+        classes = answer(pixels[:1]).shape[1]
+    if classes < _LEAST_CLASSES:
+        raise InputError(f"autoattack: the model has {classes} classes; its targeted loss (DLR) needs {_LEAST_CLASSES} or more. Use pgd")
+    trace = sys.gettrace()
+    with torch.random.fork_rng(enabled=True):
+        attack = _autoattack(answer, eps, seed, pixels.device)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(_TARGETS, classes - 1)
+        try:
+            attacked: Tensor = attack.run_standard_evaluation(pixels, targets, batch_size=len(pixels))[0].detach()
+        finally:
+            sys.settrace(trace)  # one of its checks takes the debugger's, or the coverage tool's, away
+    # rounding can carry FAB's interpolated points out by the last digit
+    return attacked.clamp((pixels - eps).clamp(0, 1), (pixels + eps).clamp(0, 1))
 
 
 def _starts(pixels: Tensor, keys: Sequence[str], seed: int) -> Tensor:
@@ -182,24 +122,25 @@ def _starts(pixels: Tensor, keys: Sequence[str], seed: int) -> Tensor:
     return torch.stack(drawn).to(pixels.device)
 
 
-def _captum_fgsm(answer: Callable[[Tensor], Tensor]) -> Any:
+def _captum_fgsm(answer: Answer, loss: Loss) -> Any:
     try:
         from captum.robust import FGSM  # an extra, and slow to import
     except ModuleNotFoundError as error:
-        raise InputError("attacks need captum, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'") from error
-    step = FGSM(answer, nn.CrossEntropyLoss(reduction="none"), lower_bound=0.0, upper_bound=1.0)
+        raise _missing("captum") from error
+    step = FGSM(answer, lambda answers, _: loss(answers), lower_bound=0.0, upper_bound=1.0)
     # captum takes gradients below 1e-6 for none, and so spares what the model is surest of: PGD-20 at 8/255 left the CIFAR ResNet-20
     # 11 % of its answers
     step.zero_thresh = 0.0
     return step
 
 
-def _check(model: Model, attack: str, eps: float, steps: int) -> None:
-    if attack not in get_args(Attack):
-        raise UnknownNameError("attack", attack, get_args(Attack))
-    if model.task != "classification":
-        raise InputError(f"attack: the model's task is {model.task}; attacks are for classification")
-    if not 0 <= eps <= 1:
-        raise InputError(f"attack: eps is {eps}; expected a part of the range of values, from 0 to 1, such as 8/255")
-    if steps < 1:
-        raise InputError(f"attack: steps is {steps}; expected 1 or more")
+def _autoattack(answer: Answer, eps: float, seed: int, device: torch.device) -> Any:
+    try:
+        from pyautoattack import AutoAttack  # an extra
+    except ModuleNotFoundError as error:
+        raise _missing("pyautoattack") from error
+    return AutoAttack(answer, eps=eps, norm="Linf", seed=seed, version="standard", device=device)
+
+
+def _missing(package: str) -> InputError:
+    return InputError(f"this attack needs {package}, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'")

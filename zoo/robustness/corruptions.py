@@ -2,7 +2,8 @@
 
 The formulas and constants are the published ones: those of CIFAR-10-C for pictures of up to 32 pixels on the short side, those of
 ImageNet-C from 224 on, and between the two by the logarithm of the side. Scores on them are nobody's "ImageNet-C" score: the
-pictures are generated here, other noise is drawn, and frost, elastic_transform, glass_blur and motion_blur differ as their functions say.
+pictures are generated here, other noise is drawn, nothing is saved as a JPEG in between (those of ImageNet-C are), and frost,
+elastic_transform, glass_blur and motion_blur differ as their functions say.
 
 Lengths are pixels of the picture as it is in its file, as is usual for detection (Michaelis et al. 2019, arXiv:1907.07484): a photo
 far larger than the model's input is scaled down afterwards, and suffers less.
@@ -35,7 +36,8 @@ def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str =
         key: the picture's; pictures with different keys get different noise.
 
     Returns:
-        [H, W, 3] uint8, RGB; a new array. What was at a place stays there, within 2 % of the short side.
+        [H, W, 3] uint8, RGB; a new array. What was at a place stays there: elastic_transform alone moves things, and on average by
+        less than 2 % of the short side.
 
     Raises:
         UnknownNameError: no corruption of this name.

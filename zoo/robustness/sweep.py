@@ -13,7 +13,7 @@ from zoo.data import Dataset, OnError
 from zoo.errors import InputError
 from zoo.evaluation import evaluate
 from zoo.model import Model
-from zoo.progress import Progress
+from zoo.progress import Part, Progress
 from zoo.robustness.corruptions import CORRUPTIONS, SEVERITIES, check_severity, corrupted
 from zoo.schemes import open_data
 from zoo.scores import Scores
@@ -46,7 +46,7 @@ def evaluate_corruptions(
         severities: which of 1 to 5.
         seed: of the corruptions.
         on_error: as for `zoo.evaluate`.
-        progress: where the bars are drawn; None for nowhere.
+        progress: where the bar is drawn, one for all runs; None for nowhere.
         **options: further ones of `zoo.evaluate`, the same for every run.
 
     Returns:
@@ -66,14 +66,15 @@ def evaluate_corruptions(
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     score = task.primary_score
 
-    def run(dataset: Dataset) -> Scores:
-        return evaluate(model, dataset, on_error=on_error, progress=progress, **options)
+    def run(dataset: Dataset, note: str) -> Scores:
+        return evaluate(model, dataset, on_error=on_error, progress=Part(progress, note), **options)
 
-    clean = run(opened)
+    progress.begin("evaluating", 1 + len(chosen) * len(levels))
+    clean = run(opened, "clean")
     progress.say(f"clean: {score} {_shown(clean[score])}")
     found: dict[str, dict[int, Scores]] = {}
     for name in chosen:
-        found[name] = {level: run(corrupted(opened, name, level, seed=seed)) for level in levels}
+        found[name] = {level: run(corrupted(opened, name, level, seed=seed), f"{name} {level}") for level in levels}
         progress.say(f"{name}: {score} {', '.join(_shown(scores[score]) for scores in found[name].values())}")
     return {
         "score": score,
@@ -112,18 +113,19 @@ def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, 
     values = {"clean": clean[score], "mean": mean, "relative_drop": _drop(clean[score], mean)}
     return {
         **values,
-        "intervals": {name: list(bounds) for name, bounds in _intervals(score, clean, runs).items() if values[name] is not None},
+        "intervals": {name: list(bounds) for name, bounds in _intervals(score, clean, runs, values).items()},
     }
 
 
-def _intervals(score: str, clean: Scores, runs: Sequence[Scores]) -> dict[str, tuple[float, float]]:
+def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
     """Return the intervals; every run has drawn the same samples, so that a draw has its own clean score, mean and drop."""
     if not all(score in scores.replicates for scores in (clean, *runs)):
         return {}
     draws: NDArray[np.float64] = np.mean([scores.replicates[score] for scores in runs], axis=0)
     first = clean.replicates[score]
     drops = np.divide(first - draws, first, out=np.full_like(first, np.nan), where=first > 0)
-    bounds = {name: interval(values) for name, values in (("clean", first), ("mean", draws), ("relative_drop", drops))}
+    replicates = {"clean": first, "mean": draws, "relative_drop": drops}
+    bounds = {name: interval(replicates[name], value) for name, value in values.items() if value is not None}
     return {name: found for name, found in bounds.items() if found is not None}
 
 

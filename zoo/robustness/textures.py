@@ -51,13 +51,16 @@ def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
 
 
 def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> Field:
-    """Return a fractal field [H, W] in 0–1: noise on ever finer grids, each `decay` times weaker than the last."""
+    """Return a fractal field [H, W] in 0–1: noise on ever finer grids, each `decay`² times weaker than the last.
+
+    The square is the published code's: its noise is drawn between ±w and multiplied by w, and it is w that shrinks by `decay`.
+    """
     height, width = size_hw
     levels = max(1, int(np.ceil(np.log2(max(height, width, 2)))))
     field = np.zeros((height, width), np.float32)
     for level in range(1, levels + 1):
         grid = rng.uniform(-1, 1, (min(2**level + 1, height + 1), min(2**level + 1, width + 1))).astype(np.float32)
-        field += np.float32(decay**-level) * cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
+        field += np.float32(decay ** (-2 * level)) * cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
     return _stretched(field)
 
 
@@ -75,7 +78,7 @@ def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatI
         _draw_feather(needles, start, length, angle, float(rng.uniform(0.5, 1.0)))
     soft = cv2.GaussianBlur(needles, (0, 0), max(0.4, side / 500))
     light = single(cv2.resize(soft, size_hw[::-1], interpolation=cv2.INTER_AREA))
-    haze = plasma(size_hw, 1.6, rng)
+    haze = plasma(size_hw, 1.27, rng)
     ice = np.clip(0.15 + 0.45 * haze**2 + 0.75 * light * (0.35 + haze), 0, 1)
     return single(ice[..., None] * np.array([0.9, 0.96, 1.0], np.float32))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from zoo.robustness.definition import Constants, FloatImage, corruption, each, single
+from zoo.robustness.definition import Constants, FloatImage, corruption, single
 from zoo.robustness.textures import disk_kernel, filtered, motion_kernel
 
 
@@ -53,12 +53,16 @@ def motion_blur(image: FloatImage, constants: Constants, rng: np.random.Generato
     return filtered(image, motion_kernel(radius, sigma, np.radians(rng.uniform(-45, 45))))
 
 
-@corruption("zoom_blur", small=each(1.05, 1.10, 1.15, 1.20, 1.25), large=each(1.10, 1.15, 1.20, 1.24, 1.30))
+@corruption(
+    "zoom_blur",  # largest zoom, step from one zoom to the next
+    small=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
+    large=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03)),
+)
 def zoom_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Average over zooms about the centre, from 1 to a largest in steps of about 0.01, and the picture itself."""
-    (largest,) = constants
+    """Average over zooms about the centre, from 1 to a largest, and the picture itself."""
+    largest, step = constants
     height, width = image.shape[:2]
-    zooms = np.linspace(1, largest, round((largest - 1) * 100) + 1)
+    zooms = 1 + step * np.arange(round((largest - 1) / step) + 1)
     total = image.copy()
     for zoom in zooms:
         matrix = np.array([[zoom, 0, (1 - zoom) * (width - 1) / 2], [0, zoom, (1 - zoom) * (height - 1) / 2]])
