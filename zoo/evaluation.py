@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
 from zoo.ensemble import Ensemble, Reading
-from zoo.errors import DataError, Fault
+from zoo.errors import DataError, Fault, InputError
 from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
 from zoo.hardware import pick_device, pick_inference_precision
 from zoo.images import MAX_PIXELS
@@ -78,6 +78,7 @@ def evaluate(
     check_val(vote, val)
     ensemble = Ensemble.of(model, vote, tta)
     task = ensemble.task
+    _check_destination(save_predictions, task)
     options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
@@ -120,6 +121,14 @@ def evaluate(
         seconds=seconds,
         fingerprints=ensemble.fingerprints(),
     )
+
+
+def _check_destination(save_predictions: Path | None, task: Task) -> None:
+    """Refuse a file that answers can't be written into before an hour is spent on them."""
+    if save_predictions is None or save_predictions.suffix.lower() in task.prediction_suffixes():
+        return
+    known = ", ".join(task.prediction_suffixes())
+    raise InputError(f"{save_predictions}: the task {task.name} writes answers into {f'files ending in {known}' if known else 'no files'}")
 
 
 def evaluate_predictions(

@@ -168,6 +168,10 @@ class Task(ABC):
     def split(self, answers: Any) -> list[Any]:
         """Cut a batch's answer into one per picture: float32 NumPy arrays (or dicts of arrays) on the CPU."""
 
+    def prediction_suffixes(self) -> tuple[str, ...]:
+        """Return how the names of the files end that `write_predictions` writes; none where it writes none."""
+        return ()
+
     def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
         """Read answers from a file that `write_predictions`, or a foreign tool, has written.
 

@@ -106,6 +106,12 @@ class ClassificationTask(Task):
         """Return one row of logits per picture."""
         return list(answers.float().cpu().numpy())
 
+    def prediction_suffixes(self) -> tuple[str, ...]:
+        """Return those of tables and JSON lines."""
+        from zoo.tasks.classification.prediction_files import SUFFIXES
+
+        return SUFFIXES
+
     def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
         """Read logits, probabilities or labels from a table or JSON lines; see `prediction_files`."""
         from zoo.tasks.classification.prediction_files import read

@@ -99,6 +99,12 @@ class DetectionTask(Task):
 
         return BoxCombination()
 
+    def prediction_suffixes(self) -> tuple[str, ...]:
+        """Return those of COCO results."""
+        from zoo.tasks.detection.prediction_files import SUFFIXES
+
+        return SUFFIXES
+
     def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
         """Read a COCO results file; see `prediction_files`."""
         from zoo.tasks.detection.prediction_files import read

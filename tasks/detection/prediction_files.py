@@ -26,6 +26,7 @@ from zoo.garbage import no_collector
 from zoo.tasks.detection.coco_json import are_four_numbers
 from zoo.tasks.detection.numbers import NumberedDataset
 
+SUFFIXES = (".json",)
 _NEEDED = ("image_id", "category_id", "bbox", "score")
 _LOG = logging.getLogger("zoo")
 
@@ -84,7 +85,7 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
     Raises:
         InputError: another kind of file.
     """
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: detections are written as COCO results, into a file ending in .json; this one ends in {path.suffix!r}")
     pictures, categories = _numbers(dataset)
     image_ids = {key: identity for identity, key in pictures.items()}

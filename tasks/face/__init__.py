@@ -87,6 +87,12 @@ class FaceTask(Task):
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
 
+    def prediction_suffixes(self) -> tuple[str, ...]:
+        """Return those of arrays, tables and JSON lines."""
+        from zoo.tasks.face.prediction_files import SUFFIXES
+
+        return SUFFIXES
+
     def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
         """Read embeddings from `.npz`, a table or JSON lines; see `prediction_files`."""
         from zoo.tasks.face.prediction_files import read

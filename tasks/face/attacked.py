@@ -27,6 +27,7 @@ from zoo.robustness.protocol import AttackProtocol
 from zoo.tasks.face import verification
 from zoo.tasks.face.attack_pairs import choose_pairs
 from zoo.tasks.face.attack_scores import score_pairs
+from zoo.tasks.face.embeddings import check_answer
 from zoo.tasks.face.replicates import Pairs
 from zoo.tasks.face.verification import Floats, Ints, Score
 
@@ -57,6 +58,8 @@ class PairAttack(AttackProtocol):
         Raises:
             DataError: there is no such pair.
         """
+        for key, answer in answers.items():
+            check_answer(np.asarray(answer), key)
         self._clean = answers
         read = np.array([record.key in answers for record in self._records])
         found = np.asarray(read[self._pairs.places].all(1))
@@ -75,6 +78,8 @@ class PairAttack(AttackProtocol):
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
         """Score embeddings [D], both by the thresholds of the clean ones; where too few people are left to choose them there are none."""
+        for key, answer in robust.items():
+            check_answer(np.asarray(answer), key)
         probes, gallery = (self._rows(self._pairs.places[:, side]) for side in (0, 1))
         attacked = np.array([robust[self._key(number)] for number in range(len(self._pairs))], np.float32)
         similar = {"clean": self._similar(probes, gallery), "robust": self._similar(attacked, gallery)}

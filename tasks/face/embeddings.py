@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import Flaw
+from zoo.errors import Flaw, InputError
 
 
 def check_embedding(embedding: NDArray[Any]) -> None:
@@ -25,6 +25,22 @@ def check_embedding(embedding: NDArray[Any]) -> None:
         raise Flaw("its embedding is not finite")
     if not embedding.any():
         raise Flaw(f"all {len(embedding)} numbers of its embedding are 0: it has no direction, and a cosine with nothing")
+
+
+def check_answer(embedding: NDArray[Any], key: str) -> None:
+    """Refuse an embedding of a model that is no direction in space.
+
+    Args:
+        embedding: the answer.
+        key: of the picture.
+
+    Raises:
+        InputError: as `check_embedding`, with the picture.
+    """
+    try:
+        check_embedding(embedding)
+    except Flaw as flaw:
+        raise InputError(f"{key}: {flaw}; the model's weights are damaged, or --precision is too low for them") from None
 
 
 def check_length(length: int, other: int, whose: str) -> None:

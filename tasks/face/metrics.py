@@ -12,7 +12,7 @@ from zoo.errors import Flaw, InputError
 from zoo.metric import MetricResult
 from zoo.registry import natural_key
 from zoo.tasks.face import verification
-from zoo.tasks.face.embeddings import check_embedding, check_length
+from zoo.tasks.face.embeddings import check_answer, check_length
 from zoo.tasks.face.identification import RANKS, closed_set, open_set
 from zoo.tasks.face.replicates import Pairs, face_replicates
 from zoo.tasks.face.report import face_curves, worst_pairs
@@ -59,12 +59,12 @@ class VerificationMetric:
             if target is None:
                 raise InputError(f"{key}: has no identity as its target; verification needs to know whose picture each is")
             embedding = np.asarray(embedding)
-            try:
-                check_embedding(embedding)
-                if self._embeddings:
+            check_answer(embedding, key)
+            if self._embeddings:
+                try:
                     check_length(len(embedding), len(self._embeddings[0]), self._keys[0])
-            except Flaw as flaw:
-                raise InputError(f"{key}: {flaw}; the model's weights are damaged, or --precision is too low for them") from None
+                except Flaw as flaw:
+                    raise InputError(f"{key}: {flaw}") from None
             self._keys.append(key)
             self._names.append(self._named(target))
             self._embeddings.append(embedding)

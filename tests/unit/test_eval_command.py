@@ -139,3 +139,9 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
         assert said in (printed := capsys.readouterr().err), printed
     assert main(["eval", "--task", "face", "--predictions", str(file), "--data", "demo:faces", "--quiet"]) == 2
     assert "expected the columns key and e0, e1" in capsys.readouterr().err
+
+
+def test_a_file_for_answers_is_refused_before_anything_is_evaluated(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = saved
+    assert main(["eval", model, "--data", data, "--save-predictions", "answers.xls"]) == 2
+    assert "answers.xls: the task classification writes answers into files ending in .csv" in capsys.readouterr().err

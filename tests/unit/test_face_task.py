@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def test_predictions_are_of_unit_length(model: zoo.Model) -> None:
 def test_saved_and_loaded_embeddings_are_the_same(model: zoo.Model, tmp_path: Path) -> None:
     zoo.save(model, tmp_path / "saved")
     again = zoo.load(tmp_path / "saved")
+    # another layout in memory, as evaluation leaves behind, rounds differently on some processors
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert again.metadata["distance"] == "cosine"
     assert torch.equal(again.eval()(pictures), model.eval()(pictures))
