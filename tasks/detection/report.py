@@ -49,9 +49,9 @@ def _curve(title: str, lines: dict[str, Floats]) -> Curve:
 
 def error_table(found: Errors) -> Table:
     """Return how many errors of each kind there are, and the AP50 that they cost."""
-    rows = tuple((kind, _MEANING[kind], found.count(kind), found.cost[kind]) for kind in KINDS)
+    rows = tuple((kind, found.count(kind), found.cost[kind], _MEANING[kind]) for kind in KINDS)
     note = "Cost: how much AP50 would rise if all errors of the kind were mended, and nothing else (TIDE, Bolya et al. 2020)."
-    return Table("Errors at IoU 0.50", ("kind", "what", "number", "AP50 it costs"), rows, note)
+    return Table("Errors at IoU 0.50", ("kind", "number", "AP50 it costs", "what it is"), rows, note)
 
 
 def worst_pictures(columns: Columns, found: Errors) -> tuple[Mistake, ...]:

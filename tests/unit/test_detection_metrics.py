@@ -306,7 +306,7 @@ def test_the_worst_pictures_show_their_errors() -> None:
     assert mistake.boxes_xyxy == (((100, 0, 150, 50), "missed: cat"), ((0, 0, 50, 50), "class: dog 0.90"))
     assert [curve.title for curve in result.curves] == ["Precision and recall, mean over the classes"]
     (table,) = result.tables
-    assert {row[0]: row[2] for row in table.rows} == {
+    assert {row[0]: row[1] for row in table.rows} == {
         "class": 1, "localisation": 0, "both": 0, "duplicate": 0, "background": 1, "missed": 1,
     }  # fmt: skip
 
