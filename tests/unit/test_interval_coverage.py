@@ -7,6 +7,7 @@ much wider as their luck is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from scipy.stats import norm
 
 from zoo.metric import MetricResult
 from zoo.tasks.classification.metrics import ClassificationMetric
+from zoo.tasks.detection.average_precision import weighted_scores
+from zoo.tasks.detection.columns import Columns, Floats, Found, Truth
+from zoo.tasks.detection.matching import match
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import Pair
 from zoo.tasks.face.replicates import Pairs, standard_error
-from zoo.uncertainty import interval
+from zoo.uncertainty import draws, interval
 
 Draw = Callable[[np.random.Generator, int], MetricResult]
 
@@ -142,3 +146,51 @@ def test_intervals_of_faces_hold_the_truth() -> None:
     truth = {name: float(np.mean([scores[name] for scores in many])) for name in ("auc", "accuracy", "rank1")}
     held = coverage(lambda rng, replicates: faces(pairs, rng, replicates), truth, 60, 200)
     assert all(0.86 <= share <= 1 for share in held.values()), held
+
+
+def detections(rng: np.random.Generator, pictures: int, classes: int) -> Columns:
+    """Return objects in a row, far apart, and detections shifted along it; in some pictures all is harder, and there are false alarms."""
+    objects: list[tuple[Any, ...]] = []
+    found: list[tuple[Any, ...]] = []
+    for picture in range(pictures):
+        hard = rng.normal()
+        labels = rng.integers(classes, size=rng.poisson(4))
+        for place, label in enumerate(labels):
+            objects.append((picture, label, 200 * place, 0))
+            if rng.random() < 1 / (1 + np.exp(hard - 1.2)):
+                answered = label if rng.random() < 0.9 else rng.integers(classes)
+                found.append((picture, answered, 200 * place + min(90.0, abs(rng.normal(0, 15))), 0, rng.normal(1.2 - 0.3 * hard)))
+        found += [(picture, rng.integers(classes), 200 * rng.integers(20) + 50, 150, rng.normal(-0.3)) for _ in range(rng.poisson(2))]
+    truth, answers = np.array(objects).reshape(-1, 4), np.array(found).reshape(-1, 5)
+    none = np.zeros(len(truth), np.bool_)
+    return Columns(
+        tuple(str(picture) for picture in range(pictures)),
+        tuple(str(label) for label in range(classes)),
+        Truth(truth[:, 0].astype(int), truth[:, 1].astype(int), sized(truth[:, 2:]), np.full(len(truth), 1e4), none, none),
+        Found(answers[:, 0].astype(int), answers[:, 1].astype(int), sized(answers[:, 2:4]), answers[:, 4]),
+    )
+
+
+def sized(corners: Floats) -> Floats:
+    return np.concatenate([corners, np.full((len(corners), 2), 100.0)], axis=1)
+
+
+@pytest.mark.slow
+def test_intervals_of_a_detector_hold_what_data_of_this_size_gives() -> None:
+    """COVERAGE"""
+    pictures, classes, runs = 100, 10, 60
+    rng = np.random.default_rng(7)
+    scores: list[float] = []
+    bounds: list[tuple[float, float]] = []
+    for _ in range(runs):
+        columns = detections(rng, pictures, classes)
+        matches = match(columns)
+        score = float(weighted_scores(columns, matches, np.ones((1, pictures), np.int32), 100)["AP"][0])
+        replicates = np.concatenate([weighted_scores(columns, matches, counts, 100)["AP"] for counts in draws(pictures, 200)])
+        found = interval(replicates, score)
+        assert found is not None
+        scores.append(score)
+        bounds.append(found)
+    held = float(np.mean([low <= np.mean(scores) <= high for low, high in bounds]))
+    assert 0.86 <= held <= 1
+    assert np.mean([high - low for low, high in bounds]) == pytest.approx(2 * 1.96 * np.std(scores), rel=0.3)
