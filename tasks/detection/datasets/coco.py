@@ -57,7 +57,8 @@ def recognise(path: Path) -> str | None:
 
 def _candidates(root: Path) -> list[Path]:
     found = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]
-    return sorted(file for file in found if not _OTHER_KINDS.match(file.name) and not _is_list(file))
+    own = sorted(file for file in found if not _OTHER_KINDS.match(file.name))
+    return [file for file in own if not _is_list(file)] or own
 
 
 def _is_list(file: Path) -> bool:
