@@ -84,6 +84,12 @@ def test_a_box_that_overlaps_by_six_tenths() -> None:
     assert result.scores["APl"] == pytest.approx(0.3)
 
 
+def test_boxes_are_as_wide_as_their_corners_say() -> None:
+    """IoU 0.49 by hand; with sides longer by one pixel, as some tools count them, it would be 0.54 and a find."""
+    result = scored({"a": (answer([[0, 0, 4.9, 10]], [0.9], [0]), target([[0, 0, 10, 10]], [0]))})
+    assert result.scores["AP50"] == 0.0
+
+
 def test_another_class_is_no_match() -> None:
     result = scored({"a": (answer([[0, 0, 100, 100]], [0.9], [1]), target([[0, 0, 100, 100]], [0]))})
     assert result.scores["AP"] == 0.0
