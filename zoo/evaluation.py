@@ -170,48 +170,14 @@ def evaluate_predictions(
     if not answers:
         raise DataError(f"{predictions}: has an answer for none of the {len(dataset)} pictures of data {dataset.name!r}")
     without = [Fault(key, f"{predictions} says that it has no answer", whole=True) for key in dataset.keys if key not in answers]
-    fingerprints = {"predictions": file_fingerprint(predictions)}
-    return score_answers(task, answers, opened, dataset, names, options, replicates, fingerprints, start, without)
-
-
-def score_answers(
-    task: Task,
-    answers: Mapping[str, Any],
-    opened: Dataset,
-    dataset: Dataset,
-    classes: tuple[str, ...],
-    options: Mapping[str, Any],
-    replicates: int,
-    fingerprints: Mapping[str, str],
-    start: float,
-    skipped: Sequence[Fault] = (),
-    preprocess: Mapping[str, Any] | None = None,
-    precision: str = "",
-) -> Scores:
-    """Score answers that are there already, of several models combined or from a file.
-
-    Args:
-        task: the task.
-        answers: key of each sample to its answer; samples without one were skipped.
-        opened: the data as it was opened.
-        dataset: the same with the labels counted as `classes` are.
-        classes: names of the labels.
-        options: of the metric.
-        replicates: bootstrap draws.
-        fingerprints: of what answered.
-        start: when it began, by `time.perf_counter`.
-        skipped: samples without an answer.
-        preprocess: how pictures were prepared; None where that isn't known.
-        precision: of the matrix work; "" where that isn't known.
-    """
-    metric = task.metric(dataset, classes, **options)
+    metric = task.metric(dataset, names, **options)
     records = [record for record in dataset.records if record.key in answers]
     keys = [record.key for record in records]
     metric.update([answers[key] for key in keys], [record.target for record in records], keys)
     result = metric.compute(replicates)
     return summarise(
-        result, opened, keys, skipped,
-        preprocess=preprocess or {}, precision=precision, seconds=time.perf_counter() - start, fingerprints=fingerprints,
+        result, opened, keys, without, preprocess={}, precision="", seconds=time.perf_counter() - start,
+        fingerprints={"predictions": file_fingerprint(predictions)},
     )  # fmt: skip
 
 
