@@ -150,4 +150,4 @@ def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, R
     if recipe.epochs is not None:
         return recipe
     per_epoch = max(1, samples / (recipe.batch_size * processes * recipe.grad_accumulation))
-    return replace(recipe, epochs=min(100, max(2, math.ceil(recipe.steps / per_epoch))))
+    return replace(recipe, epochs=min(recipe.max_epochs, max(2, math.ceil(recipe.steps / per_epoch))))

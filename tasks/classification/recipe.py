@@ -24,6 +24,7 @@ class ClassificationRecipe(Recipe):
     """
 
     steps: int = 2000
+    max_epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
     crop_scale: float = 0.35
@@ -48,7 +49,7 @@ class ClassificationRecipe(Recipe):
 
 
 RECIPES: Mapping[str, ClassificationRecipe] = {
-    "quick": ClassificationRecipe(steps=400),
+    "quick": ClassificationRecipe(steps=400, max_epochs=20),
     "standard": ClassificationRecipe(),
-    "thorough": ClassificationRecipe(steps=8000, randaugment=9, mixup=0.2, label_smoothing=0.1, ema=0.999),
+    "thorough": ClassificationRecipe(steps=8000, max_epochs=300, randaugment=9, mixup=0.2, label_smoothing=0.1, ema=0.999),
 }

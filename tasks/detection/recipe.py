@@ -32,7 +32,7 @@ class DetectionRecipe(Recipe):
 
 
 RECIPES: Mapping[str, DetectionRecipe] = {
-    "quick": DetectionRecipe(steps=200),
+    "quick": DetectionRecipe(steps=200, max_epochs=20),
     "standard": DetectionRecipe(),
-    "thorough": DetectionRecipe(steps=3000, ema=0.999),
+    "thorough": DetectionRecipe(steps=3000, max_epochs=300, ema=0.999),
 }

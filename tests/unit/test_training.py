@@ -384,7 +384,8 @@ def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
         (1000, ClassificationRecipe(steps=500, batch_size=20), 10),
         (1000, ClassificationRecipe(steps=500, batch_size=20, grad_accumulation=2), 20),
         (10**6, ClassificationRecipe(steps=500), 2),
-        (8, ClassificationRecipe(steps=500), 100),
+        (8, ClassificationRecipe(steps=500), 60),
+        (8, ClassificationRecipe(steps=500, max_epochs=9), 9),
         (8, ClassificationRecipe(epochs=7), 7),
     ],
 )
