@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import tomli_w
 
@@ -35,6 +35,13 @@ class Recipe:
         precision: "auto" takes bf16 where the processor gains from it.
         workers: loader processes; None for what suits the machine.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "schedule": ("epochs", "steps", "scheduler", "warmup"),
+        "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "clip_grad", "grad_accumulation"),
+        "regularisation": ("ema",),
+        "running": ("seed", "precision", "workers"),
+    }
 
     epochs: int | None = None
     steps: int = 1000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe
@@ -16,6 +18,8 @@ class ClassificationRecipe(Recipe):
         crop_scale: smallest part of a picture's area that a random crop keeps; 1 for no crops.
         flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("crop_scale", "flip")}
 
     steps: int = 2000
     batch_size: int = 32

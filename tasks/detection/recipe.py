@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe
@@ -16,6 +18,8 @@ class DetectionRecipe(Recipe):
         flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
         light: largest change of brightness, and of contrast, as a part of it, either way.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("flip", "light")}
 
     steps: int = 580
     batch_size: int = 4
