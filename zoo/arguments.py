@@ -63,6 +63,9 @@ class TrainFlags:
     """Continue the run in --out from its last checkpoint."""
     freeze: str = "none"
     """none, trunk, or stages=N for the stem and the first N stages."""
+    track: str | None = None
+    """Send loss, learning rate and scores to tensorboard (into the run's folder tensorboard/), wandb, mlflow …; several are separated
+    by commas. Needs the extra [track], or the tracker's own package."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | Non
         ("run", flat[RunFlags], field(default_factory=RunFlags)),
         ("options", Annotated[flat[options], tyro.conf.arg(name="model", help="")], field(default_factory=options)),
     ]
-    groups = {} if recipe is None else grouped(type(recipe))
+    kind: Any = type(recipe)
+    groups = {} if recipe is None else grouped(kind)
     if recipe is not None:
         parts += [(f"recipe_{group}", *_group(recipe, group, names)) for group, names in groups.items()]
     if scoring is not None:
@@ -214,7 +218,7 @@ def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | Non
             InputError: settings that can't work.
         """
         found = {setting: getattr(getattr(flags, f"recipe_{group}"), setting) for group, names in groups.items() for setting in names}
-        return type(recipe)(**found)
+        return kind(**found)
 
     combined = make_dataclass(name, parts, frozen=True, namespace={"recipe": property(settled)} if groups else {})
     combined.__doc__ = main.__doc__
@@ -227,6 +231,6 @@ def _group(recipe: Recipe, group: str, names: Sequence[str]) -> tuple[Any, Any]:
     settings: list[Any] = [
         (name, Annotated[types[name], tyro.conf.arg(help=said[name])], field(default=getattr(recipe, name))) for name in names
     ]
-    part = make_dataclass(group, settings, frozen=True)
+    part: Any = make_dataclass(group, settings, frozen=True)
     part.__doc__ = GROUPS.get(group, "")
-    return Annotated[tyro.conf.OmitArgPrefixes[part], tyro.conf.arg(name=group)], field(default_factory=part)  # type: ignore[valid-type]
+    return Annotated[tyro.conf.OmitArgPrefixes[part], tyro.conf.arg(name=group)], field(default_factory=part)
