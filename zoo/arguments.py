@@ -57,12 +57,10 @@ class TrainFlags:
     """The run's folder; by default runs/TASK-BACKBONE."""
     val: str | None = None
     """What to score on after every epoch."""
-    recipe: Path | None = None
-    """Settings from a TOML file (a run's recipe.toml); flags go before it."""
+    recipe: str = "standard"
+    """quick, standard, thorough, or a TOML file (a run's recipe.toml); single flags go before it."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
-    freeze: str = "none"
-    """none, trunk, or stages=N for the stem and the first N stages."""
     track: str | None = None
     """Send loss, learning rate and scores to tensorboard (into the run's folder tensorboard/), wandb, mlflow …; several are separated
     by commas. Needs the extra [track], or the tracker's own package."""
@@ -233,4 +231,5 @@ def _group(recipe: Recipe, group: str, names: Sequence[str]) -> tuple[Any, Any]:
     ]
     part: Any = make_dataclass(group, settings, frozen=True)
     part.__doc__ = GROUPS.get(group, "")
-    return Annotated[tyro.conf.OmitArgPrefixes[part], tyro.conf.arg(name=group)], field(default_factory=part)
+    flat: Any = tyro.conf.OmitArgPrefixes
+    return Annotated[flat[part], tyro.conf.arg(name=group)], field(default_factory=part)
