@@ -40,14 +40,26 @@ def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator
     interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "no interval"
     left_out = scores.expected - scores.n
     shown = {"scored": f"{scores.n:,} of {scores.expected:,}", "left out": f"{left_out:,}", **facts}
-    said = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in shown.items() if value)
-    yield (
-        f'<section class="headline"><div><p class="soft">{text(primary)}</p><div class="big">{number(scores.scores.get(primary))}</div>'
-        f'<p class="soft">{interval}</p></div><dl>{said}</dl></section>'
-    )
+    yield panel(primary, scores.scores.get(primary), interval, shown)
     if left_out or scores.skipped:
         faults = f' Faults that were passed over: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
         yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores are of the others.{faults}</p>'
+
+
+def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) -> str:
+    """Return one number in large figures, and what belongs to it.
+
+    Args:
+        name: what it is.
+        value: the number; None for none.
+        below: what is said of it.
+        facts: name to words; what is "" isn't shown.
+    """
+    said = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
+    return (
+        f'<section class="headline"><div><p class="soft">{text(name)}</p><div class="big">{number(value)}</div>'
+        f'<p class="soft">{text(below)}</p></div><dl>{said}</dl></section>'
+    )
 
 
 def score_table(scores: Scores) -> str:
