@@ -98,7 +98,8 @@ def _train(words: list[str]) -> int:
         run = train(
             model, data, flags.main.val, flags.recipe, out,
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
-            exact=flags.run.exact, max_pixels=flags.run.max_pixels, progress=progress,
+            exact=flags.run.exact, max_pixels=flags.run.max_pixels,
+            track=class_list(flags.main.track) or (), progress=progress,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),

@@ -123,7 +123,7 @@ def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:
-        yield "left-out", "Left out", [summary.left_out(scores)]
+        yield "left-out", "Left out", [summary.left_out(scores.skipped)]
     others = {name: value for name, value in scores.details.items() if name != "confusion_matrix"}
     if others:
         yield "details", "Details", ["<details><summary>what else was found</summary>", *tables.details(others), "</details>"]

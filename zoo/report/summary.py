@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zoo.errors import Fault
 from zoo.pages import table, text
 from zoo.report.tables import number
 from zoo.scores import Scores
@@ -85,10 +86,10 @@ def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
     )
 
 
-def left_out(scores: Scores) -> str:
-    """Return what was not scored, and why."""
-    listed = "".join(f"<li>{text(fault)}</li>" for fault in scores.skipped[:_LISTED])
-    more = len(scores.skipped) - _LISTED
+def left_out(faults: Sequence[Fault]) -> str:
+    """Return what was left out, and why."""
+    listed = "".join(f"<li>{text(fault)}</li>" for fault in faults[:_LISTED])
+    more = len(faults) - _LISTED
     return f"<ul>{listed}{f'<li>… and {more:,} more; all are in --json</li>' if more > 0 else ''}</ul>"
 
 
