@@ -158,6 +158,18 @@ class BenchFlags:
 
 
 @dataclass(frozen=True)
+class RunsFlags:
+    """List the runs in a folder side by side: how far they came, their scores, and the settings in which they differ."""
+
+    folder: tyro.conf.Positional[Path] = Path("runs")
+    """A folder of runs, or of folders of runs, or one run."""
+    sort: str | None = None
+    """A score of the best epoch, such as top1 (the highest first), or loss (the lowest first); by default they stand in order of name."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 

@@ -26,4 +26,4 @@ def examples(
         best = int(logits.argmax())
         probability = 1 / np.exp(logits.astype(np.float64) - logits[best]).sum()
         truth = "" if target is None else classes[int(target)]
-        yield Example((key,), f"{classes[best]} {probability:.2f}", truth, None if target is None else best == int(target))
+        yield Example((key,), f"{classes[best]} ({probability:.0%})", truth, None if target is None else best == int(target))

@@ -48,7 +48,7 @@ def examples(
 
 def _counts(columns: Columns, labels: Ints) -> str:
     counts = Counter(columns.classes[label] for label in labels)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+    return ", ".join(f"{name} × {count}" for name, count in counts.most_common()) or "nothing"
 
 
 def _true(columns: Columns, rows: Ints) -> Iterator[tuple[tuple[float, float, float, float], str]]:

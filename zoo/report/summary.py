@@ -64,13 +64,14 @@ def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) 
 
 
 def score_table(scores: Scores) -> str:
-    """Return all scores with their intervals, as numbers and as bars where they are between 0 and 1."""
+    """Return all scores with their intervals, if it has any, as numbers and as bars where they are between 0 and 1."""
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
         interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if number(value) == "–" else ""
         rows.append((text(name), number(value), interval, _bar(value, bounds)))
-    return f'<div class="scores">{table(("score", "value", "95 % interval", ""), rows, right=[1, 2])}</div>'
+    header = ("score", "value", "95 % interval" if scores.intervals else "", "")
+    return f'<div class="scores">{table(header, rows, right=[1, 2])}</div>'
 
 
 def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
