@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.unit.test_training import RECIPE, coloured, fresh
 from zoo.progress import Part, Progress
+from zoo.training import train
 from zoo.training_progress import TrainingProgress
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Clock:
@@ -124,3 +129,37 @@ def test_quiet_is_quiet_and_a_part_moves_the_larger_bar(clock: Clock) -> None:
     part.advance(steps=20)
     part.say("a line")
     assert drawn.getvalue() == "sweep: 1/4 fog 3, 0:00:48 left\na line\n"
+
+
+class Counting(Progress):
+    """Keeps what a training does with its bars."""
+
+    def __init__(self) -> None:
+        super().__init__(enabled=False)
+        self.whole: list[tuple[str, int, int]] = []
+        self.parts: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
+        self.moved = 0.0
+
+    def begin_whole(self, label: str, total: int, done: int = 0) -> None:
+        self.whole.append((label, total, done))
+
+    def begin(self, label: str, total: int, done: int = 0) -> None:
+        self.parts.append((label, total, done))
+
+    def advance(self, note: str = "", steps: float = 1) -> None:
+        self.notes += [note] if note else []
+
+    def advance_whole(self, steps: float = 1) -> None:
+        self.moved += steps
+
+
+def test_a_training_moves_both_bars(tmp_path: Path) -> None:
+    seen = Counting()
+    run = train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", progress=seen)
+    assert seen.whole == [("run", 6, 0)]
+    assert [part for part in seen.parts if part[0].startswith("epoch")] == [("epoch 1/2", 3, 0), ("epoch 2/2", 3, 0)]
+    assert seen.moved == 6
+    assert re.fullmatch(r"loss \d\.\d{3}, [\d.]+ pictures/s", seen.notes[0])
+    score = run.history[0]["val"]["top1"]
+    assert re.fullmatch(rf"loss \d\.\d{{3}}, top1 {score:.4f}, [\d.]+ pictures/s", seen.notes[3])

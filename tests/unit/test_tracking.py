@@ -12,9 +12,15 @@ from accelerate import tracking as accelerate_tracking
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import LoggerType
 
+from tests.unit.test_training import RECIPE, StopAt, coloured, fresh
+from zoo.cli import main
 from zoo.errors import InputError, UnknownNameError
+from zoo.interruption import Interrupted
 from zoo.recipe import Recipe
 from zoo.tracking import FOLDER, Tracking, check_trackers
+from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def read(folder: Path) -> Any:
@@ -126,3 +132,28 @@ def test_trackers_that_can_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
         check_trackers(["tensorboard"])
     with pytest.raises(InputError, match=r"--track comet_ml needs a package that is not installed: pip install comet-ml$"):
         check_trackers(["comet_ml"])
+
+
+def test_a_training_is_tracked_through_an_interruption(tmp_path: Path) -> None:
+    """Three batches an epoch; interrupted after the fourth, with its checkpoint there."""
+    pytest.importorskip("tensorboard", reason="needs tensorboard, of the extra [track]")
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", track=["tensorboard"], progress=StopAt(4))
+    assert [step for step, _ in scalars(tmp_path / "run", "train/loss")] == [1, 2, 3, 4]
+    run = train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", resume=True, track=["tensorboard"])
+    assert [step for step, _ in scalars(tmp_path / "run", "train/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [value for _, value in scalars(tmp_path / "run", "train/lr")][-1] == round(run.history[-1]["lr"], 4)
+    assert scalars(tmp_path / "run", "epoch/loss") == [(entry["step"], round(entry["loss"], 4)) for entry in run.history]
+    tags = read(tmp_path / "run").Tags()["scalars"]
+    scores = {name for name, value in run.history[0]["val"].items() if value is not None}
+    assert {tag.removeprefix("val/") for tag in tags if tag.startswith("val/")} == scores
+    for name in scores:
+        expected = [(entry["step"], round(entry["val"][name], 4)) for entry in run.history if entry["val"][name] is not None]
+        assert dict(scalars(tmp_path / "run", f"val/{name}")) == pytest.approx(dict(expected), abs=1e-4)
+
+
+def test_a_tracker_that_can_not_be_used_is_said_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--data", "demo:digits?limit=8", "--backbone", "resnet20", "--out", str(tmp_path / "run")]
+    assert main([*words, "--track", "tensorboard, wandbb"]) == 2
+    assert "unknown tracker 'wandbb'. Nearest: wandb" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
