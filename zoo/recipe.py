@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -45,6 +45,15 @@ class Recipe:
         precision: "auto" takes bf16 where the processor gains from it.
         workers: loader processes; None for what suits the machine.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "schedule": ("epochs", "steps", "scheduler", "warmup", "early_stop"),
+        "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
+        "sampling": ("balance",),
+        "regularisation": ("ema",),
+        "freezing": ("freeze", "unfreeze_every"),
+        "running": ("seed", "precision", "workers", "on_nan"),
+    }
 
     epochs: int | None = None
     steps: int = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe, check_parts
@@ -22,6 +23,11 @@ class ClassificationRecipe(Recipe):
         cutmix: likewise, for rectangles pasted from one picture into another; with mixup, each batch gets one of them.
         label_smoothing: share of the target spread over all classes.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "augmentation": ("crop_scale", "flip", "randaugment", "erasing", "mixup", "cutmix"),
+        "regularisation": ("label_smoothing",),
+    }
 
     steps: int = 2000
     max_epochs: int = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.recipe import Recipe, check_parts
 
@@ -16,6 +17,8 @@ class DetectionRecipe(Recipe):
         flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
         light: largest change of brightness, and of contrast, as a part of it, either way.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("flip", "light")}
 
     steps: int = 580
     batch_size: int = 4

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
-from zoo.data import Dataset, Sample
+from zoo.data import Dataset, Record, Sample
+from zoo.example import Example
 from zoo.metric import Metric
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
@@ -132,3 +133,17 @@ class FaceTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def example_records(self, dataset: Dataset, count: int) -> list[Record]:
+        """Return enough pictures to look for the most similar among."""
+        from zoo.tasks.face.examples import pool
+
+        return pool(dataset.records)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return faces beside the ones that the model finds most alike."""
+        from zoo.tasks.face.examples import examples
+
+        return list(examples(answers, targets, keys, count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe, check_parts
@@ -20,6 +21,8 @@ class FaceRecipe(Recipe):
         zoom: largest change of size, as a part of it, either way.
         light: largest change of brightness, and of contrast, as a part of it, either way.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("flip", "rotation", "shift", "zoom", "light")}
 
     steps: int = 600
     batch_size: int = 32

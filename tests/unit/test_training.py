@@ -67,7 +67,14 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
     assert run.scores["top1"] == 1
     assert not run.model.training
     assert not same(run.model.state_dict(), before.state_dict())
-    assert {path.name for path in run.folder.iterdir()} == {"recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model"}
+    assert {path.name for path in run.folder.iterdir()} == {
+        "recipe.toml",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model",
+        "report.html",
+    }
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.history
     assert [line["epoch"] for line in lines] == list(range(1, 6))
