@@ -27,7 +27,7 @@ from zoo.tasks.detection.head import FasterRCNNHead
 from zoo.tasks.detection.numbers import NumberedDataset
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.predictions import Detections
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.tasks.detection.recipe import RECIPES, DetectionRecipe
 from zoo.tasks.detection.scoring import DetectionScoring
 from zoo.tasks.detection.targets import relabelled
 from zoo.tasks.detection.writers import WRITERS
@@ -42,6 +42,7 @@ class DetectionTask(Task):
     primary_score = "AP"
     options = DetectionOptions
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
+    recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
     scoring = DetectionScoring
@@ -77,9 +78,13 @@ class DetectionTask(Task):
 
         return coco_classes()
 
-    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+    def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images and changes of light."""
         return Augment(recipe)
+
+    def labels(self, target: Any) -> Sequence[int]:
+        """Return the classes of the boxes."""
+        return [int(label) for label in target["labels"]]
 
     def collate_targets(self, targets: Sequence[Any]) -> list[dict[str, Tensor]]:
         """Return the arrays of each picture as tensors."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zoo.errors import InputError
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, check_parts
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class DetectionRecipe(Recipe):
     def __post_init__(self) -> None:
         """Refuse parts outside 0–1."""
         super().__post_init__()
-        for name in ("flip", "light"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"recipe: {name} is {getattr(self, name)}; expected a part from 0 to 1")
+        check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
+
+
+RECIPES: Mapping[str, DetectionRecipe] = {
+    "quick": DetectionRecipe(steps=200),
+    "standard": DetectionRecipe(),
+    "thorough": DetectionRecipe(steps=3000, ema=0.999),
+}
