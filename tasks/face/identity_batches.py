@@ -108,12 +108,7 @@ def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, 
     if len(counts) < 2 * processes:
         raise InputError(f"the data shows {len(counts)} identities; {processes} processes need {2 * processes}, two each")
     people = min(batch_size // pictures, len(counts) // processes) * processes
-    if people * pictures < batch_size // pictures * pictures * processes:
-        _LOG.warning(
-            "batches are of %d pictures (%d identities × %d): the data shows %d identities",
-            people * pictures,
-            people,
-            pictures,
-            len(counts),
-        )
+    if people < batch_size // pictures * processes:
+        total = people * pictures
+        _LOG.warning("batches are of %d pictures (%d identities × %d): the data shows %d identities", total, people, pictures, len(counts))
     return IdentityBatches(identities, people, pictures)

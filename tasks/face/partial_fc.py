@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SampledCentres(LargeMarginSoftmaxLoss):
+class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untyped library
     """A margin softmax over the batch's own identities and so many others, drawn evenly at every training step.
 
     A step's logits, and the normalised centres and their gradients, are a `sample_rate` of what the full head needs. As in the paper
@@ -42,7 +42,8 @@ class SampledCentres(LargeMarginSoftmaxLoss):
             settings: margin and scale, of the library's loss.
         """
         super().__init__(num_identities, embedding_size, **settings)
-        self.W = nn.Parameter(self.W.detach().t().contiguous().t())
+        drawn: Tensor = self.W.detach()
+        self.W: nn.Parameter = nn.Parameter(drawn.t().contiguous().t())
         # a softmax over one identity is always right
         self.drawn = min(num_identities, max(2, round(sample_rate * num_identities)))
 
@@ -75,9 +76,9 @@ class SampledCentres(LargeMarginSoftmaxLoss):
         return chosen, torch.searchsorted(chosen, identities)
 
 
-class SampledArcFaceLoss(SampledCentres, ArcFaceLoss):
+class SampledArcFaceLoss(SampledCentres, ArcFaceLoss):  # type: ignore[misc]  # an untyped library
     """ArcFace over a sample of the identities; the margin is in degrees, as in the library's `ArcFaceLoss`."""
 
 
-class SampledCosFaceLoss(SampledCentres, CosFaceLoss):
+class SampledCosFaceLoss(SampledCentres, CosFaceLoss):  # type: ignore[misc]  # an untyped library
     """CosFace over a sample of the identities."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import zoo
-from tests.unit.test_training import StopAt, same
+from tests.unit.test_training import Said, StopAt, same
 from zoo.data import Dataset, Record
 from zoo.errors import InputError
 from zoo.interruption import Interrupted
@@ -134,11 +134,9 @@ def test_the_heads_own_batch_norm_learns_where_the_trunks_is_frozen(what: str, t
 
 
 def test_an_identity_with_one_picture_is_learned_from_and_said(tmp_path: Path) -> None:
-    said: list[str] = []
-    progress = zoo.progress.Progress(enabled=False)
-    progress.say = said.append  # type: ignore[method-assign]
-    zoo.train(fresh(loss="triplet"), people(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=progress)
-    assert "data 'people': p4 has one sample: little can be learned from it" in said
+    said = Said()
+    zoo.train(fresh(loss="triplet"), people(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
+    assert "data 'people': p4 has one sample: little can be learned from it" in said.lines
 
 
 def test_the_presets_train_longer_and_longer() -> None:
