@@ -181,6 +181,14 @@ class Task(ABC):
         """Return what prepares training pictures: the model's own, unless the recipe trains at other sizes."""
         return preprocess
 
+    def suit(self, recipe: Any, options: Any) -> Any:
+        """Return the recipe with what it leaves to the task settled, as a model with these options needs it.
+
+        Raises:
+            InputError: the recipe asks for what such a model can't be trained with.
+        """
+        return recipe
+
     @abstractmethod
     def labels(self, target: Any) -> Sequence[int]:
         """Return the classes that a sample's target names: one, several, or none."""

@@ -92,6 +92,7 @@ def train(
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
+    recipe = task.suit(recipe, task.parse_options(model.config.options))
     dataset = _open(task, data, model, on_error, progress)
     validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
     _say_rare(task, dataset, progress)
