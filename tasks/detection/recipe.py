@@ -1,4 +1,4 @@
-"""The default training of detectors."""
+"""How detectors are trained unless one says otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from zoo.errors import InputError
 from zoo.recipe import Recipe
 
+_PARTS = ("flip", "flip_vertical", "light", "copy_paste")
+_RANGES = ("scale", "jitter")
+
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
@@ -14,7 +17,14 @@ class DetectionRecipe(Recipe):
 
     Attributes:
         flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
+        flip_vertical: chance of an upside-down mirror image: for pictures without an up, as a microscope's or a satellite's.
         light: largest change of brightness, and of contrast, as a part of it, either way.
+        scale_min: smallest size of a batch, as a part of the size of evaluation (multi-scale training); below 1 steps are quicker, too.
+        scale_max: largest size of a batch, likewise.
+        jitter_min: how far away a picture is moved at most: its size as a part of its canvas (large-scale jitter, 0.1 in the paper).
+        jitter_max: how near it is moved at most: its size as a multiple of its canvas, which then holds a part of it (2.0 in the paper).
+        copy_paste: chance that objects of another picture are pasted over a picture; needs data with masks (coco: with segmentation).
+        group_aspect: put wide pictures into batches with wide ones, tall ones with tall ones, for less padding.
     """
 
     steps: int = 580
@@ -23,11 +33,26 @@ class DetectionRecipe(Recipe):
     weight_decay: float = 0.05
     clip_grad: float = 5.0
     flip: float = 0.5
+    flip_vertical: float = 0.0
     light: float = 0.2
+    scale_min: float = 1.0
+    scale_max: float = 1.0
+    jitter_min: float = 1.0
+    jitter_max: float = 1.0
+    copy_paste: float = 0.0
+    group_aspect: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse parts outside 0–1."""
+        """Refuse parts outside 0–1, and ranges that are empty or senseless.
+
+        Raises:
+            InputError: naming the setting and its value.
+        """
         super().__post_init__()
-        for name in ("flip", "light"):
+        for name in _PARTS:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe: {name} is {getattr(self, name)}; expected a part from 0 to 1")
+        for name in _RANGES:
+            least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if not 0.05 <= least <= most <= 8:
+                raise InputError(f"recipe: {name}_min is {least} and {name}_max {most}; expected 0.05 to 8, the smaller one first")
