@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.description import info
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
+    from zoo.freezing import freeze, unfreeze
     from zoo.model import Model, build, load, save
     from zoo.model import build as create_model
     from zoo.prediction import predict
@@ -33,6 +34,7 @@ _HOME = {
     "build": "zoo.model",
     "create_model": "zoo.model",
     "evaluate": "zoo.evaluation",
+    "freeze": "zoo.freezing",
     "info": "zoo.description",
     "list_backbones": "zoo.backbones",
     "list_tasks": "zoo.task",
@@ -40,6 +42,7 @@ _HOME = {
     "predict": "zoo.prediction",
     "save": "zoo.model",
     "train": "zoo.training",
+    "unfreeze": "zoo.freezing",
     "write_report": "zoo.report.document",
 }
 
@@ -52,6 +55,7 @@ __all__ = [
     "build",
     "create_model",
     "evaluate",
+    "freeze",
     "info",
     "list_backbones",
     "list_tasks",
@@ -59,6 +63,7 @@ __all__ = [
     "predict",
     "save",
     "train",
+    "unfreeze",
     "write_report",
 ]
 

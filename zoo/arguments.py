@@ -55,12 +55,10 @@ class TrainFlags:
     """The run's folder; by default runs/TASK-BACKBONE."""
     val: str | None = None
     """What to score on after every epoch."""
-    recipe: Path | None = None
-    """Settings from a TOML file (a run's recipe.toml); flags go before it."""
+    recipe: str = "standard"
+    """quick, standard, thorough, or a TOML file (a run's recipe.toml); single flags go before it."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
-    freeze: str = "none"
-    """none, trunk, or stages=N for the stem and the first N stages."""
 
 
 @dataclass(frozen=True)

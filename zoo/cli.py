@@ -73,13 +73,12 @@ def _train(words: list[str]) -> int:
 
     from zoo.arguments import TrainFlags, combine, parse
     from zoo.model import build
-    from zoo.recipe import read_toml
+    from zoo.recipe import find_recipe
     from zoo.schemes import open_data
     from zoo.training import train
 
     task = task_of(words)
-    file = value_of("--recipe", words)
-    recipe = task.recipe() if file is None else read_toml(Path(file), task.recipe)
+    recipe = find_recipe(task.recipe, task.recipes, value_of("--recipe", words))
     flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
     if flags.build.backbone is None:
         raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
@@ -92,7 +91,6 @@ def _train(words: list[str]) -> int:
             task.name,
             classes=class_list(flags.build.classes) or data.classes or None,
             weights=flags.build.weights,
-            freeze=flags.main.freeze,
             say=progress.say,
             **given(flags.options),
         )

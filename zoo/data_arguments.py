@@ -104,8 +104,8 @@ class DataShowFlags:
     """Whose preprocessing is shown, where no model is given."""
     model: Path | None = None
     """A run's or saved model's folder: its preprocessing is shown."""
-    recipe: Path | None = None
-    """Augmentation from a TOML file (a run's recipe.toml); by default the task's."""
+    recipe: str = "standard"
+    """Whose augmentation: quick, standard, thorough, or a TOML file (a run's recipe.toml)."""
     seed: int = 0
     """Which samples, and how they are augmented."""
     skip_bad: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -15,8 +15,10 @@ from zoo.data import Dataset, OnError, Sample
 from zoo.errors import Fault, ImageError, InputError
 from zoo.images import Decoding
 from zoo.preprocess import ImageBatch, Preprocess
+from zoo.sampling import Sampling
+from zoo.seeding import derived_seed
 
-Index = tuple[int, int]  # epoch, position in the manifest
+Index = tuple[int, int, int]  # epoch, number of the draw in it, position in the manifest
 _WHOLE = Decoding()
 
 
@@ -61,7 +63,7 @@ class _PreparedDataset(TorchDataset[Any]):
         self.on_error, self.augment, self.seed = on_error, augment, seed
 
     def __getitem__(self, index: Index) -> _Prepared | Fault:
-        epoch, position = index
+        epoch, draw, position = index
         record = self.dataset.records[position]
         try:
             image, original_hw = record.picture(self.decoding)
@@ -70,9 +72,9 @@ class _PreparedDataset(TorchDataset[Any]):
             return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True, kind=error.kind)
         target = record.target
         if self.augment is not None:
-            # a sample's randomness depends on seed, epoch and position alone: not on workers, batches or resuming
+            # a sample's randomness depends on seed, epoch and draw alone: not on workers, processes, batches or resuming
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(hash((self.seed, epoch, position)) & 0x7FFF_FFFF_FFFF_FFFF)
+                torch.manual_seed(derived_seed(self.seed, epoch, draw))
                 sample = self.augment(Sample(image, target, record.key))
             image, target, original_hw = sample.image, sample.target, (sample.image.shape[0], sample.image.shape[1])
         return _Prepared(self.preprocess(image), original_hw, target, record.key)
@@ -127,7 +129,7 @@ def evaluation_loader(
     Pictures are not padded up to equal shares: process r takes the samples r, r + processes, …
     """
     own = list(range(rank, len(dataset), processes))
-    batches = [[(0, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
+    batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
     return _loader(_PreparedDataset(dataset, preprocess, decoding, on_error), batches, workers)
 
 
@@ -172,15 +174,18 @@ def _ignore_interrupt(worker: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Which samples make which batch: fixed by the seed, shuffled anew every epoch, shared out over processes.
+    """Which samples make which batch of a run: fixed by the seed, drawn anew every epoch, shared out over processes.
 
-    A last batch that would leave a process one sample (which batch-norm can't train on) joins the batch before it; no sample is
-    left out.
+    Attributes:
+        sampling: makes the batches of all processes together.
+        epochs: how many.
+        seed: of the draws and of the augmentation.
+        rank: this process, of
+        processes: so many.
     """
 
-    samples: int
+    sampling: Sampling
     epochs: int
-    batch_size: int
     seed: int
     rank: int = 0
     processes: int = 1
@@ -188,18 +193,17 @@ class TrainingPlan:
     @property
     def batches_per_epoch(self) -> int:
         """Batches of one process in an epoch."""
-        together = self.batch_size * self.processes
-        whole, rest = divmod(self.samples, together)
-        return max(1, whole + (rest >= 2 * self.processes))
+        return len(self.sampling)
 
     def epoch(self, epoch: int) -> list[list[Index]]:
-        """Return this process's batches of an epoch."""
+        """Return this process's batches of an epoch: of each one a stretch, as long as the other processes' or one longer."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = cast(list[int], torch.randperm(self.samples, generator=generator).tolist())
-        count, together = self.batches_per_epoch, self.batch_size * self.processes
-        chunks = [order[number * together : (number + 1) * together] for number in range(count - 1)]
-        chunks.append(order[(count - 1) * together :])
-        return [[(epoch, position) for position in chunk[self.rank :: self.processes]] for chunk in chunks]
+        draw, own = 0, []
+        for batch in self.sampling.batches(generator):
+            first, last = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
+            own.append([(epoch, draw + place, batch[place]) for place in range(first, last)])
+            draw += len(batch)
+        return own
 
 
 @dataclass(frozen=True)

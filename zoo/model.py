@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
 from zoo.files import draft_folder
+from zoo.freezing import apply_freeze
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -36,7 +36,7 @@ class ModelConfig:
         options: the task's options, all of them.
         preprocess: how pictures are prepared.
         norm_eps: the trunk's batch-norm epsilon where weights demand another than its own.
-        freeze: "none", "trunk" or "stages=N".
+        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
         weights: where the parameters came from before any training here.
     """
 
@@ -97,7 +97,7 @@ class Model(nn.Module):
         self._std: Tensor
         if config.norm_eps is not None:
             _set_norm_eps(self.backbone, config.norm_eps)
-        self._frozen = freeze(self.backbone, config.freeze)
+        self._frozen = apply_freeze(self.backbone, config.freeze)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -149,6 +149,24 @@ class Model(nn.Module):
             return self.head(features, batch)
         return self.head.loss(features, batch, targets)
 
+    def set_frozen(self, modules: tuple[nn.Module, ...]) -> None:
+        """Keep these modules in evaluation mode from now on, and no others; `zoo.freeze` is the way in."""
+        self._frozen = modules
+        self.train(self.training)
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return which layer a parameter belongs to, by its name: the stem is 0, then the stages, then the head (timm's interface)."""
+        stages = self.backbone.stages()
+        names = {module: name for name, module in self.named_modules()}
+        prefixes = {f"{names[module]}.": number for number, stage in enumerate(stages) for module in stage}
+        deepest = len(stages) - 1  # of the trunk, what stands outside its stages (a last norm) belongs to the last one
+
+        def layer(name: str) -> int:
+            outside = deepest if name.startswith("backbone.") else deepest + 1
+            return next((number for prefix, number in prefixes.items() if name.startswith(prefix)), outside)
+
+        return layer
+
     def train(self, mode: bool = True) -> Model:
         """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics do not move."""
         super().train(mode)
@@ -161,31 +179,6 @@ def _set_norm_eps(backbone: nn.Module, eps: float) -> None:
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = eps
-
-
-def freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
-    """Stop the training of a part of a trunk.
-
-    Args:
-        backbone: the trunk.
-        what: "none"; "trunk" for all of it; "stages=N" for the stem and the first N stages.
-
-    Returns:
-        The frozen modules, which are to stay in evaluation mode.
-
-    Raises:
-        InputError: none of the above, or more stages than there are.
-    """
-    stages = backbone.stages()
-    if what == "none":
-        return ()
-    count = re.fullmatch(r"stages=(\d+)", what)
-    if what != "trunk" and (count is None or int(count[1]) >= len(stages)):
-        raise InputError(f"freeze is {what!r}; expected 'none', 'trunk', or 'stages=N' with N up to {len(stages) - 1}")
-    frozen = (backbone,) if count is None else tuple(module for stage in stages[: int(count[1]) + 1] for module in stage)
-    for module in frozen:
-        module.requires_grad_(False)
-    return frozen
 
 
 def build(
@@ -209,7 +202,7 @@ def build(
         classes: the user's class names, counted from 0, without background.
         num_classes: their number, where names don't matter. Without either, the weights' own classes are kept.
         weights: None (random), "default", a timm tag, a torchvision weights name, or a file or folder.
-        freeze: "none", "trunk", or "stages=N".
+        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
         pretrained: timm's way to say `weights="default"`.
         checkpoint_path: timm's way to say `weights=path`.
         say: told what was left fresh; by default it goes to the log of "zoo".

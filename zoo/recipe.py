@@ -6,13 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
 from zoo.errors import InputError, UnknownNameError, check_positive
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Scheduling = Literal["cosine", "tanh", "poly", "step", "constant"]
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,23 @@ class Recipe:
     Attributes:
         epochs: passes over the data; None for as many as make about `steps` steps (at least 2, at most 100).
         steps: optimiser steps aimed at where `epochs` is None.
-        batch_size: pictures per step and process.
+        batch_size: pictures per step and process; less where the data has fewer, if this is a recipe's own figure.
         lr: highest learning rate.
         optimizer: a timm optimiser ("adamw", "sgd", "lamb", …).
         weight_decay: of weights; biases and norms have none.
-        scheduler: "cosine" (to nought) or "constant", after the warm-up.
+        layer_decay: factor of the learning rate from each stage of the trunk to the one before it; 1 for the same everywhere.
+        scheduler: timm's "cosine", "tanh" or "poly" (to nought at the end), "step" (to a tenth after every third of the run), or
+            "constant"; after the warm-up.
         warmup: part of all steps in which the learning rate rises from nought.
         clip_grad: highest norm of the gradient; 0 for no limit.
         grad_accumulation: batches per optimiser step.
         ema: decay of the exponential moving average of the weights; 0 for none.
+        freeze: what of the trunk doesn't learn: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (batch-norm), or
+            two of them joined by a comma; None for what the model was built with.
+        unfreeze_every: epochs after which the deepest frozen stage learns too, then the next; 0 for never.
+        balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
+        early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
+        on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.
         seed: of initial order, augmentation and everything random in training.
         precision: "auto" takes bf16 where the processor gains from it.
         workers: loader processes; None for what suits the machine.
@@ -42,11 +51,17 @@ class Recipe:
     lr: float = 1e-3
     optimizer: str = "adamw"
     weight_decay: float = 0.05
-    scheduler: Literal["cosine", "constant"] = "cosine"
+    layer_decay: float = 1.0
+    scheduler: Scheduling = "cosine"
     warmup: float = 0.1
     clip_grad: float = 0.0
     grad_accumulation: int = 1
     ema: float = 0.0
+    freeze: str | None = None
+    unfreeze_every: int = 0
+    balance: Literal["none", "classes"] = "none"
+    early_stop: int = 0
+    on_nan: Literal["stop", "skip"] = "stop"
     seed: int = 0
     precision: Precision = "auto"
     workers: int | None = None
@@ -62,17 +77,35 @@ class Recipe:
             raise InputError("recipe: batch_size is 1; expected 2 or more, batch-norm can't train on one picture")
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"recipe: epochs is {self.epochs}; expected 1 or more")
-        for name, value in {"warmup": self.warmup, "ema": self.ema}.items():
-            if not 0 <= value < 1:
-                raise InputError(f"recipe: {name} is {value}; expected a part from 0 to below 1")
-        if self.weight_decay < 0 or self.clip_grad < 0:
-            raise InputError("recipe: weight_decay and clip_grad must not be negative")
-        if self.scheduler not in ("cosine", "constant"):
-            raise InputError(f"recipe: scheduler is {self.scheduler!r}; expected 'cosine' or 'constant'")
-        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise InputError(f"recipe: precision is {self.precision!r}; expected auto, fp32, bf16 or fp16")
+        check_parts("recipe", 0, 1, False, warmup=self.warmup, ema=self.ema)
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"recipe: layer_decay is {self.layer_decay}; expected a factor above 0 and up to 1")
+        for name in ("weight_decay", "clip_grad", "unfreeze_every", "early_stop"):
+            if getattr(self, name) < 0:
+                raise InputError(f"recipe: {name} is {getattr(self, name)}; expected 0 or more")
         if self.workers is not None and self.workers < 0:
             raise InputError(f"recipe: workers is {self.workers}; expected 0 or more")
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {', '.join(map(repr, get_args(kind)))}")
+
+
+def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
+    """Refuse numbers outside a range.
+
+    Args:
+        where: whose settings they are, for the message.
+        low: the smallest that is right.
+        high: the largest that is right, if the range is closed.
+        closed: whether `high` itself is right.
+        **values: name to number.
+
+    Raises:
+        InputError: naming the first that is wrong.
+    """
+    for name, value in values.items():
+        if not low <= value <= high or (value == high and not closed):
+            raise InputError(f"{where}: {name} is {value}; expected a part from {low:g} to {'' if closed else 'below '}{high:g}")
 
 
 R = TypeVar("R", bound=Recipe)
@@ -109,13 +142,51 @@ def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
         UnknownNameError: a setting that the task doesn't have.
         InputError: a value of another type.
     """
-    defaults = {setting.name: getattr(recipe, setting.name) for setting in fields(recipe)}
+    hints = get_type_hints(type(recipe))
+    known = {setting.name: hints[setting.name] for setting in fields(recipe)}
     for name, value in values.items():
-        if name not in defaults:
-            raise UnknownNameError(f"recipe setting of {origin}:", name, defaults)
-        default = defaults[name]
-        kind = int if default is None else type(default)  # what is left to the zoo by default are counts
+        if name not in known:
+            raise UnknownNameError(f"recipe setting of {origin}:", name, known)
+        kind = _plain_type(known[name])
         right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not right or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"{origin}: {name} is {value!r}; expected {_WORDS[kind]}, such as {1 if default is None else default!r}")
-    return replace(recipe, **values)
+            default = getattr(type(recipe)(), name)
+            example = "" if default is None else f", such as {default!r}"
+            raise InputError(f"{origin}: {name} is {value!r}; expected {_WORDS[kind]}{example}")
+    try:
+        return replace(recipe, **values)
+    except InputError as error:
+        raise InputError(f"{origin}: {str(error).removeprefix('recipe: ')}") from error
+
+
+def _plain_type(hint: Any) -> type:
+    """Return what values of a setting are: int of `int | None`, str of `Literal["cosine"]`."""
+    if get_origin(hint) is Literal:
+        return str
+    inner = [kind for kind in get_args(hint) if kind is not type(None)]
+    plain: type = inner[0] if inner else hint
+    return plain
+
+
+def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None) -> R:
+    """Return a task's recipe by the name of a preset, or read it from a file.
+
+    Args:
+        kind: the task's recipe class.
+        presets: the task's presets by name.
+        which: a name, or the path of a TOML file; None for the defaults.
+
+    Raises:
+        UnknownNameError: neither a preset nor a file.
+        InputError: the file can't be read, or a setting in it is wrong.
+    """
+    if which is None:
+        return kind()
+    if which in presets:
+        preset = presets[which]
+        assert isinstance(preset, kind)
+        return preset
+    path = Path(which)
+    if not path.exists() and path.suffix != ".toml":
+        raise UnknownNameError("recipe (neither a preset nor a TOML file):", which, presets)
+    return read_toml(path, kind)

@@ -22,7 +22,8 @@ from zoo.errors import Fault, InputError
 from zoo.files import write_atomic, write_text
 from zoo.loader import Batch, Batches, TrainingPlan, evaluation_loader, training_loader
 from zoo.preprocess import Preprocess, as_float
-from zoo.recipe import Recipe, read_toml
+from zoo.recipe import Recipe, find_recipe
+from zoo.sampling import Shuffled
 from zoo.schemes import open_data
 from zoo.task import Task, get_task
 
@@ -69,8 +70,9 @@ def _batches(
 ) -> Batches:
     if recipe is None:
         return evaluation_loader(part, preprocess, 8, 0, on_error)
-    plan = TrainingPlan(len(part), variants, min(8, len(part)), seed)
-    return training_loader(part, preprocess, plan, 0, on_error, task.augment(recipe, preprocess))
+    plan = TrainingPlan(Shuffled(len(part), min(8, len(part)), 1), variants, seed)
+    prepare = task.training_preprocess(recipe, preprocess)
+    return training_loader(part, prepare, plan, 0, on_error, task.augment(recipe, prepare, part))
 
 
 def _pictures(batch: Batch, classes: Sequence[str]) -> Iterator[Seen]:
@@ -145,7 +147,7 @@ def show(words: list[str]) -> int:
         task, preprocess, known = _model(flags, task_of)
         dataset = open_data(flags.data, task.schemes, task.name, on_error, progress.say)
         preprocess = preprocess or _built(task, flags.backbone, dataset.classes)
-        recipe = None if flags.plain else (read_toml(flags.recipe, task.recipe) if flags.recipe is not None else task.recipe())
+        recipe = None if flags.plain else find_recipe(task.recipe, task.recipes, flags.recipe)
         rows, lost = seen(dataset, task, preprocess, recipe, n=flags.n, variants=flags.variants, seed=flags.seed, on_error=on_error)
         if not rows:
             raise InputError(f"data {flags.data!r}: none of the {flags.n} samples can be read")

@@ -17,6 +17,7 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.metric import Metric, Mistake, NoScoring
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
+from zoo.sampling import Balanced, Sampling, Shuffled
 from zoo.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Task(ABC):
         primary_score: the score by which checkpoints are compared (higher is better).
         options: frozen dataclass of the head's build options, with defaults.
         recipe: frozen dataclass of training settings, with tested defaults.
+        recipes: its presets by name: "quick", "standard" (the defaults) and "thorough".
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
         scoring: frozen dataclass of what may be chosen about its scores, with defaults; see `NoScoring`.
@@ -101,6 +103,7 @@ class Task(ABC):
     primary_score: ClassVar[str]
     options: ClassVar[type[Any]]
     recipe: ClassVar[type[Recipe]]
+    recipes: ClassVar[Mapping[str, Recipe]]
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
     scoring: ClassVar[type[Any]] = NoScoring
@@ -144,8 +147,58 @@ class Task(ABC):
     # -- data ----------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
-        """Return the training augmentation; it may use torch's global random generator (seeded per sample by the loader)."""
+    def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
+        """Return the training augmentation of single samples.
+
+        Args:
+            recipe: the task's recipe.
+            preprocess: what follows.
+            dataset: the data, which others than the sample in hand may be taken from.
+
+        Returns:
+            Changes a sample; it may use torch's global random generator, which the loader seeds for every drawn sample.
+
+        Raises:
+            InputError: the recipe asks for what this data doesn't have.
+        """
+
+    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
+        """Mix the pictures and targets of a batch (mixup, CutMix), on the device; torch's generators are seeded.
+
+        Args:
+            recipe: the task's recipe.
+            images: the batch.
+            targets: as `collate_targets` gives them.
+            num_classes: of the model.
+
+        Returns:
+            Pictures and targets, as `Head.loss` takes them.
+        """
+        return images, targets
+
+    def training_preprocess(self, recipe: Any, preprocess: Preprocess) -> Preprocess:
+        """Return what prepares training pictures: the model's own, unless the recipe trains at other sizes."""
+        return preprocess
+
+    @abstractmethod
+    def labels(self, target: Any) -> Sequence[int]:
+        """Return the classes that a sample's target names: one, several, or none."""
+
+    def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
+        """Return what makes the batches of an epoch.
+
+        Args:
+            recipe: the task's recipe.
+            dataset: the (relabelled) data.
+            batch_size: of all processes together.
+            smallest: batch that all of them can be trained on.
+
+        Raises:
+            InputError: the recipe asks for batches that this data can't fill.
+        """
+        if recipe.balance == "classes":
+            return Balanced(tuple(self.labels(record.target) for record in dataset.records), batch_size, smallest)
+        return Shuffled(len(dataset), batch_size, smallest)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
         """Return what the augmentation needs of a picture, in pixels, for `images.Decoding`; None for the whole of it.

@@ -22,11 +22,11 @@ from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Task
-from zoo.tasks.classification.augment import Augment
+from zoo.tasks.classification.augment import Augment, mix
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
 from zoo.tasks.classification.predictions import Classification
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -43,12 +43,10 @@ class ClassificationOptions:
     Attributes:
         image_size: height and width of the input in pixels; None for the trunk's own (224 for most, 32 for the CIFAR ResNets).
         dropout: part of the pooled features that is dropped in training.
-        label_smoothing: share of the target spread over all classes, in the loss.
     """
 
     image_size: int | None = None
     dropout: float = 0.0
-    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1."""
@@ -66,6 +64,7 @@ class ClassificationTask(Task):
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
     options = ClassificationOptions
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
+    recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
 
@@ -75,7 +74,7 @@ class ClassificationTask(Task):
 
     def head(self, spec: HeadSpec) -> Head:
         """Build the pooled linear classifier."""
-        return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout, spec.options.label_smoothing)
+        return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
 
     def default_classes(self) -> tuple[str, ...]:
         """Return ImageNet's thousand, as timm builds by default."""
@@ -83,9 +82,13 @@ class ClassificationTask(Task):
 
         return imagenet_classes()
 
-    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
-        """Return crops and flips."""
-        return Augment(preprocess, recipe.crop_scale, recipe.flip)
+    def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
+        """Return crops, flips, RandAugment and erasing."""
+        return Augment(preprocess, recipe)
+
+    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
+        """Return the batch after mixup or CutMix, with smoothed targets."""
+        return mix(recipe, num_classes, images, targets)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
         """Return what the preprocessing needs, of the smallest crop: `crop_scale` of a square's area, three wide and four high."""
@@ -93,6 +96,10 @@ class ClassificationTask(Task):
             return preprocess.min_size_hw
         height, width = (math.ceil(side / math.sqrt(recipe.crop_scale * 3 / 4)) for side in preprocess.min_size_hw)
         return height, width
+
+    def labels(self, target: Any) -> Sequence[int]:
+        """Return the one class."""
+        return [int(target)]
 
     def collate_targets(self, targets: Sequence[Any]) -> Tensor:
         """Return the class indices as [B] int64."""

@@ -1,47 +1,83 @@
-"""What a training picture goes through before preprocessing: a random crop and a mirror."""
+"""What training pictures go through: each alone (crop, mirror, RandAugment, erasing), then in pairs (mixup, CutMix)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from zoo.data import Sample
-from zoo.preprocess import Preprocess, to_chw
+from zoo.preprocess import ImageBatch, Preprocess, as_float, to_chw
+from zoo.tasks.classification.recipe import ClassificationRecipe
 
 
 class Augment:
-    """Random resized crop to the model's size (Szegedy et al. 2014, arXiv 1409.4842) and horizontal flip.
+    """Random resized crop to the model's size, horizontal flip, RandAugment and random erasing.
+
+    Sources, in this order: Szegedy et al. 2014, arXiv 1409.4842; Cubuk et al. 2019, arXiv 1909.13719; Zhong et al. 2017, arXiv
+    1708.04896.
 
     The crop has the size that the preprocessing asks for. Under the "crop" policy that still scales by 1 / crop_pct, so the
     picture is made larger by as much, and the preprocessing cuts the middle out of it.
     """
 
-    def __init__(self, preprocess: Preprocess, crop_scale: float, flip: float) -> None:
+    def __init__(self, preprocess: Preprocess, recipe: ClassificationRecipe) -> None:
         """Set up the transforms.
 
         Args:
             preprocess: the model's.
-            crop_scale: smallest part of the area that is kept; 1 for the whole picture.
-            flip: chance of a mirror image.
+            recipe: which ones.
         """
+        fill = [round(255 * part) for part in preprocess.mean]  # normalises to nought
         steps: list[Callable[[Tensor], Tensor]] = []
-        if crop_scale < 1:
+        if recipe.crop_scale < 1:
             steps.append(
                 v2.RandomResizedCrop(
                     preprocess.size_hw,
-                    scale=(crop_scale, 1.0),
+                    scale=(recipe.crop_scale, 1.0),
                     interpolation=v2.InterpolationMode(preprocess.interpolation),
                     antialias=True,
                 )
             )
-        if flip > 0:
-            steps.append(v2.RandomHorizontalFlip(flip))
+        if recipe.flip > 0:
+            steps.append(v2.RandomHorizontalFlip(recipe.flip))
+        if recipe.randaugment:
+            steps.append(v2.RandAugment(num_ops=2, magnitude=recipe.randaugment, fill=fill))
+        if recipe.erasing > 0:
+            steps.append(v2.RandomErasing(recipe.erasing, value=fill))
         self._transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the sample with its picture changed; the class stays."""
         image: Tensor = self._transform(to_chw(sample.image))
         return replace(sample, image=image.permute(1, 2, 0).contiguous().numpy())
+
+
+def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
+    """Mix the pictures of a batch, and smooth its targets.
+
+    mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them.
+
+    Args:
+        recipe: the strengths.
+        num_classes: of the model.
+        images: the batch.
+        targets: [B] int64.
+
+    Returns:
+        The batch, and the targets as they came or as probabilities [B, K].
+    """
+    ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
+    if ways:
+        way = ways[int(torch.randint(len(ways), ()))]
+        pixels, targets = way(as_float(images.pixels), targets)
+        images = replace(images, pixels=pixels)
+    if recipe.label_smoothing:
+        share = recipe.label_smoothing
+        sure = targets if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
+        targets = (1 - share) * sure + share / num_classes
+    return images, targets

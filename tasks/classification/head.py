@@ -17,7 +17,7 @@ class ClassificationHead(Head):
 
     class_dependent: ClassVar[tuple[str, ...]] = ("fc.",)
 
-    def __init__(self, channels: int, num_classes: int, dropout: float, label_smoothing: float) -> None:
+    def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
         """Build the layer.
 
         Raises:
@@ -28,7 +28,6 @@ class ClassificationHead(Head):
             raise InputError(f"classification needs at least one class, got {num_classes}; give classes= or num_classes=")
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
-        self.label_smoothing = label_smoothing
 
     def forward(self, features: Features, batch: ImageBatch) -> Tensor:
         """Return logits [B, K]."""
@@ -37,6 +36,6 @@ class ClassificationHead(Head):
         return logits
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the cross-entropy with targets [B] int64."""
+        """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]."""
         logits = self(features, batch).float()
-        return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device), label_smoothing=self.label_smoothing)}
+        return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from zoo import images
 from zoo.data import Dataset, Record
 from zoo.errors import ImageError
+from zoo.sampling import cut
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class AspectGrouped:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        whole, rest = divmod(len(self.tall), self.batch_size)
-        return max(1, whole + (rest >= self.smallest))
+        return len(cut(range(len(self.tall)), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
         """Return an epoch's batches, in random order.
@@ -42,22 +41,17 @@ class AspectGrouped:
         Args:
             generator: decides which samples come together, and when.
         """
-        order: list[int] = torch.randperm(len(self.tall), generator=generator).tolist()
-        groups = [[place for place in order if self.tall[place] is tall] for tall in (False, True)]
-        whole = [len(group) - len(group) % self.batch_size for group in groups]
-        rest = sorted((place for group, end in zip(groups, whole, strict=True) for place in group[end:]), key=order.index)
-        chunks = [_cut(group[:end], self.batch_size) for group, end in zip(groups, whole, strict=True)]
-        together = [*chunks[0], *chunks[1], *_cut(rest, self.batch_size)]
-        if len(together) > len(self):
-            together[-2:] = [together[-2] + together[-1]]
-        # a shorter or longer batch stays the last one: the others are the same number of steps in every epoch
-        last = together.pop() if len(together[-1]) != self.batch_size else None
-        shuffled = [together[place] for place in torch.randperm(len(together), generator=generator).tolist()]
-        return shuffled if last is None else [*shuffled, last]
-
-
-def _cut(places: Sequence[int], size: int) -> list[list[int]]:
-    return [list(places[start : start + size]) for start in range(0, len(places), size)]
+        order = torch.randperm(len(self.tall), generator=generator).tolist()
+        wide, tall = ([place for place in order if self.tall[place] is high] for high in (False, True))
+        whole: list[int] = []
+        rest: list[int] = []
+        for group in (wide, tall):
+            end = len(group) - len(group) % self.batch_size
+            whole += group[:end]
+            rest += group[end:]
+        batches = cut([*whole, *rest], self.batch_size, self.smallest)
+        places = torch.randperm(len(batches), generator=generator).tolist()
+        return [batches[place] for place in places]
 
 
 def are_tall(dataset: Dataset) -> tuple[bool, ...]:

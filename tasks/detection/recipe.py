@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.errors import InputError
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, check_parts
 
 _PARTS = ("flip", "flip_vertical", "light", "copy_paste")
 _RANGES = ("scale", "jitter")
@@ -49,10 +50,15 @@ class DetectionRecipe(Recipe):
             InputError: naming the setting and its value.
         """
         super().__post_init__()
-        for name in _PARTS:
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"recipe: {name} is {getattr(self, name)}; expected a part from 0 to 1")
+        check_parts("recipe", 0, 1, True, **{name: getattr(self, name) for name in _PARTS})
         for name in _RANGES:
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if not 0.05 <= least <= most <= 8:
                 raise InputError(f"recipe: {name}_min is {least} and {name}_max {most}; expected 0.05 to 8, the smaller one first")
+
+
+RECIPES: Mapping[str, DetectionRecipe] = {
+    "quick": DetectionRecipe(steps=200),
+    "standard": DetectionRecipe(),
+    "thorough": DetectionRecipe(steps=3000, ema=0.999, jitter_min=0.5, jitter_max=2.0),
+}

@@ -30,7 +30,7 @@ from zoo.tasks.face.options import FaceOptions
 from zoo.tasks.face.pair_metric import PairsMetric
 from zoo.tasks.face.pairs import PairedDataset
 from zoo.tasks.face.predictions import Faces
-from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.recipe import RECIPES, FaceRecipe
 from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
@@ -49,6 +49,7 @@ class FaceTask(Task):
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
+    recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
 
@@ -64,7 +65,7 @@ class FaceTask(Task):
         """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
         return {"distance": "cosine", "unit_length": True, "threshold": None}
 
-    def augment(self, recipe: Any, preprocess: Preprocess) -> Callable[[Sample], Sample]:
+    def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""
         return Augment(recipe)
 
@@ -74,6 +75,10 @@ class FaceTask(Task):
             return None
         height, width = (math.ceil(side * (1 + recipe.zoom)) for side in preprocess.min_size_hw)
         return height, width
+
+    def labels(self, target: Any) -> Sequence[int]:
+        """Return the one identity."""
+        return [int(target)]
 
     def collate_targets(self, targets: Sequence[Any]) -> Tensor:
         """Return the identities as [B] int64."""

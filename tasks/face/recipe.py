@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.errors import InputError
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, check_parts
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class FaceRecipe(Recipe):
     def __post_init__(self) -> None:
         """Refuse changes that leave no face."""
         super().__post_init__()
-        for name in ("flip", "light"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"recipe: {name} is {getattr(self, name)}; expected a part from 0 to 1")
-        for name in ("shift", "zoom"):
-            if not 0 <= getattr(self, name) <= 0.5:
-                raise InputError(f"recipe: {name} is {getattr(self, name)}; expected a part from 0 to 0.5")
+        check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
+        check_parts("recipe", 0, 0.5, True, shift=self.shift, zoom=self.zoom)
         if not 0 <= self.rotation <= 180:
             raise InputError(f"recipe: rotation is {self.rotation}; expected degrees from 0 to 180")
+
+
+RECIPES: Mapping[str, FaceRecipe] = {
+    "quick": FaceRecipe(steps=200),
+    "standard": FaceRecipe(),
+    "thorough": FaceRecipe(steps=3000, ema=0.999),
+}

@@ -156,7 +156,7 @@ def test_a_task_declares_itself(task: str) -> None:
 def test_augmentation_keeps_the_sample_contract_and_the_key(task: str) -> None:
     contract = get_task(task)
     model = made(task, "resnet20")
-    augment = contract.augment(contract.recipe(), model.preprocess)
+    augment = contract.augment(contract.recipe(), model.preprocess, Dataset("records", tuple(_records(task))))
     torch.manual_seed(0)
     for record in _records(task):
         before = record.load()

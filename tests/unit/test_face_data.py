@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, OnError, Sample
 from zoo.errors import DataError, InputError, UnknownNameError
-from zoo.preprocess import Preprocess
 from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.recipe import FaceRecipe
 
@@ -154,7 +153,7 @@ STILL = FaceRecipe(flip=0, rotation=0, shift=0, zoom=0, light=0)
 
 def augmented(recipe: FaceRecipe, image: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
     torch.manual_seed(seed)
-    sample = get_task("face").augment(recipe, Preprocess())(Sample(image, 3, "key"))
+    sample = Augment(recipe)(Sample(image, 3, "key"))
     assert (sample.target, sample.key, sample.image.shape, sample.image.dtype) == (3, "key", image.shape, np.dtype(np.uint8))
     return sample.image
 

@@ -16,6 +16,7 @@ from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
 from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
 from zoo.preprocess import Preprocess
+from zoo.sampling import Shuffled
 from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
@@ -36,9 +37,9 @@ def samples(count: int) -> Dataset:
     seed=st.integers(0, 99),
 )
 def test_every_sample_is_taken_once_per_epoch(samples: int, batch_size: int, processes: int, epoch: int, seed: int) -> None:
-    plans = [TrainingPlan(samples, 6, batch_size, seed, rank, processes) for rank in range(processes)]
+    plans = [TrainingPlan(Shuffled(samples, batch_size * processes, 2 * processes), 6, seed, rank, processes) for rank in range(processes)]
     batches = [plan.epoch(epoch) for plan in plans]
-    taken = Counter(position for own in batches for batch in own for _, position in batch)
+    taken = Counter(position for own in batches for batch in own for _, _, position in batch)
     assert taken == Counter(range(samples))
     assert {len(own) for own in batches} == {plans[0].batches_per_epoch}  # no process waits for another
     sizes = [len(batch) for own in batches for batch in own]
@@ -47,11 +48,11 @@ def test_every_sample_is_taken_once_per_epoch(samples: int, batch_size: int, pro
 
 
 def test_the_order_is_fixed_by_the_seed_and_new_in_every_epoch() -> None:
-    plan = TrainingPlan(50, 3, 8, seed=1)
-    positions = [[position for batch in plan.epoch(epoch) for _, position in batch] for epoch in range(3)]
-    assert positions[0] == [position for batch in TrainingPlan(50, 3, 8, seed=1).epoch(0) for _, position in batch]
+    plan = TrainingPlan(Shuffled(50, 8, 2), 3, seed=1)
+    positions = [[position for batch in plan.epoch(epoch) for _, _, position in batch] for epoch in range(3)]
+    assert positions[0] == [position for batch in TrainingPlan(Shuffled(50, 8, 2), 3, seed=1).epoch(0) for _, _, position in batch]
     assert positions[0] != positions[1] != positions[2]
-    assert positions[0] != [position for batch in replace(plan, seed=2).epoch(0) for _, position in batch]
+    assert positions[0] != [position for batch in replace(plan, seed=2).epoch(0) for _, _, position in batch]
 
 
 def noisy(sample: Sample) -> Sample:
@@ -61,7 +62,7 @@ def noisy(sample: Sample) -> Sample:
 
 
 def stream(workers: int, start: int = 0, batch_size: int = 4) -> dict[tuple[int, str], torch.Tensor]:
-    plan = TrainingPlan(10, 2, batch_size, seed=3)
+    plan = TrainingPlan(Shuffled(10, batch_size, 2), 2, seed=3)
     found = {}
     loader = training_loader(samples(10), PREPROCESS, plan, workers, "raise", noisy, start)
     for number, batch in enumerate(loader, start):
@@ -82,13 +83,13 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
 
 
 def test_a_stream_goes_on_from_any_batch() -> None:
-    plan = TrainingPlan(10, 2, 4, seed=3)
+    plan = TrainingPlan(Shuffled(10, 4, 2), 2, seed=3)
     assert plan.batches_per_epoch == 3
     whole = [batch for epoch in range(2) for batch in plan.epoch(epoch)]
     for start in range(7):
         loader = training_loader(samples(10), PREPROCESS, plan, 0, "raise", noisy, start)
         assert len(loader) == 6 - start
-        assert [batch.keys for batch in loader] == [tuple(f"s{position}" for _, position in batch) for batch in whole[start:]]
+        assert [batch.keys for batch in loader] == [tuple(f"s{position}" for _, _, position in batch) for batch in whole[start:]]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -96,7 +97,7 @@ def test_loading_leaves_the_global_random_generator_alone(workers: int) -> None:
     """A run that is resumed starts a loader more than one that is not: it must draw the same numbers all the same."""
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    assert len(list(training_loader(samples(6), PREPROCESS, TrainingPlan(6, 1, 3, 0), workers, "raise", noisy))) == 2
+    assert len(list(training_loader(samples(6), PREPROCESS, TrainingPlan(Shuffled(6, 3, 2), 1, seed=0), workers, "raise", noisy))) == 2
     assert torch.equal(torch.get_rng_state(), before)
 
 

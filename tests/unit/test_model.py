@@ -40,7 +40,7 @@ def images(count: int = 2, size: int = 64) -> Tensor:
         ({"task": "detektion"}, r"unknown task 'detektion'\. Nearest: detection"),
         ({"drop_out": 0.1}, r"unknown option of the task classification: 'drop_out'\. Nearest: dropout\. Known: .*freeze"),
         ({"weights": "defaults"}, r"unknown weights for resnet20 \(classification\): 'defaults'"),
-        ({"freeze": "half"}, "freeze is 'half'; expected 'none', 'trunk', or 'stages=N' with N up to 3"),
+        ({"freeze": "half"}, "freeze is 'half'; expected 'none', 'trunk', 'stages=N' with N up to 3, 'norm', or two"),
         ({"freeze": "stages=4"}, "freeze is 'stages=4'"),
         ({"image_size": 0}, "classification: image_size is 0; expected a number above 0"),
     ],

@@ -23,6 +23,7 @@ from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import TrainingPlan, evaluation_loader, training_loader
 from zoo.picture_folders import picture_files
 from zoo.preprocess import Preprocess
+from zoo.sampling import Shuffled
 from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.tasks.classification.recipe import ClassificationRecipe
@@ -153,7 +154,7 @@ def test_augmentation_gets_the_reduced_picture(large: Path) -> None:
         seen.append(sample.image.shape)
         return sample
 
-    plan = TrainingPlan(samples=2, epochs=1, batch_size=2, seed=0)
+    plan = TrainingPlan(Shuffled(2, 2, 2), epochs=1, seed=0)
     list(training_loader(dataset(large, large), SQUASH, plan, 0, "raise", look, decoding=Decoding((54, 54))))
     list(training_loader(dataset(large, large), SQUASH, plan, 0, "raise", look))
     assert seen == [(320, 240, 3)] * 2 + [(640, 480, 3)] * 2
@@ -215,7 +216,7 @@ def test_exact_in_the_dataset_string_is_for_training_too(large: Path) -> None:
         seen.append(sample.image.shape[:2])
         return sample
 
-    plan = TrainingPlan(samples=1, epochs=1, batch_size=1, seed=0)
+    plan = TrainingPlan(Shuffled(1, 1, 1), epochs=1, seed=0)
     schemes = get_task("classification").schemes
     for option in ("exact=true", "exact=false"):
         data = open_data(f"folder:{large.parents[1]}?{option}", schemes, "classification")

@@ -21,12 +21,13 @@ from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from zoo.checkpoint import CHECKPOINT
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
+from zoo.interruption import Interrupted
 from zoo.model import Model, build, load, save
 from zoo.progress import Progress
 from zoo.recipe import read_toml
 from zoo.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training import Interrupted, settle, train
+from zoo.training import settle, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,7 +78,7 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, mon
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return Scores({"top1": [0.5, 0.9, None, 0.2][len(seen) - 1]}, 12, 12)
 
-    monkeypatch.setattr("zoo.training.evaluate", scored)
+    monkeypatch.setattr("zoo.training_loop.evaluate", scored)
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=4), tmp_path / "run")
     assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, None, 0.2]
     assert run.scores is not None
@@ -278,7 +279,7 @@ def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
     ],
 )
 def test_epochs_follow_the_steps(samples: int, recipe: ClassificationRecipe, epochs: int) -> None:
-    assert settle(recipe, samples).epochs == epochs
+    assert settle(recipe, samples, 1, {"standard": ClassificationRecipe()}, Progress(enabled=False)).epochs == epochs
 
 
 def test_a_frozen_trunk_stays_as_it_was(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""How parameters move: optimiser, schedule of the learning rate, gradient scaling, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from zoo.errors import InputError, UnknownNameError
+from zoo.freezing import freeze
+from zoo.model import Model
+from zoo.recipe import Precision, Recipe
+
+
+class Optimization:
+    """Optimiser, schedule, gradient scaler and weight average of one run.
+
+    Attributes:
+        averaged: the model to score and to keep: the moving average, or the model itself without one.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
+        """Set everything up.
+
+        Args:
+            model: on its device, frozen as the run begins.
+            recipe: the settings.
+            steps: optimiser steps of the whole run.
+            precision: of the forward pass; fp16 needs its loss scaled.
+            device: where the model is.
+
+        Raises:
+            UnknownNameError: an optimiser that timm doesn't have.
+            InputError: nothing is left to train.
+        """
+        if recipe.optimizer not in list_optimizers():
+            raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise InputError(f"freeze is {model.config.freeze!r}, which leaves nothing to train; freeze less")
+        self._model, self._clip = model, recipe.clip_grad
+        self.optimizer = _optimizer(model, recipe)
+        self._scheduler = _scheduler(self.optimizer, recipe, steps)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+
+    @property
+    def averaged(self) -> Model:
+        """The model to score and to keep."""
+        return self._model if self._ema is None else self._ema.module
+
+    @property
+    def lr(self) -> float:
+        """The highest learning rate of the last step."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add a loss to the gradients."""
+        scaled: torch.Tensor = self.scaler.scale(loss)
+        torch.autograd.backward(scaled)
+
+    def step(self, done: int) -> None:
+        """Move the parameters, and forget the gradients.
+
+        Args:
+            done: optimiser steps before this one.
+        """
+        if self._clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
+        self._scheduler.step_update(done)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._ema is not None:
+            self._ema.update(self._model, step=done + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it; the schedule follows from the number of steps."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": None if self._ema is None else self._ema.module.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            self._ema.module.load_state_dict(state["ema"])
+
+
+def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later."""
+    frozen = model.config.freeze
+    if recipe.unfreeze_every:
+        freeze(model, "none")
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            model,
+            opt=recipe.optimizer,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
+        )
+    finally:
+        if recipe.unfreeze_every:
+            freeze(model, frozen)
+    return optimizer
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
+    warmup = round(recipe.warmup * steps)
+    rest = max(1, steps - warmup)
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched="step" if recipe.scheduler == "constant" else recipe.scheduler,
+        num_epochs=rest,
+        decay_epochs=math.ceil(rest / 3),
+        decay_rate={"constant": 1.0, "step": 0.1}.get(recipe.scheduler, 1.0),  # a polynomial's power is 1
+        min_lr=0.0,
+        warmup_lr=recipe.lr / max(1, warmup),  # no step is without effect: the first has a rate, and so has the last
+        warmup_epochs=warmup,
+        warmup_prefix=True,
+        step_on_epochs=False,
+        updates_per_epoch=1,
+    )
+    assert scheduler is not None
+    return scheduler
