@@ -50,7 +50,8 @@ def paste(onto: Scene, source: Scene) -> Scene:
 
 def _masks(scene: Scene) -> Tensor:
     assert scene.masks is not None
-    return scene.masks.as_subclass(Tensor)
+    masks: Tensor = scene.masks.as_subclass(Tensor)
+    return masks
 
 
 def _remains(scene: Scene, covered: Tensor) -> tuple[Tensor, tv_tensors.BoundingBoxes]:

@@ -19,7 +19,7 @@ from zoo.tasks.detection.scene import Scene, box_areas
 class Jitter:
     """Large-scale jitter (Ghiasi et al. 2021, arXiv 2012.07177, section 3: 0.1–2.0; 0.8–1.25 is their "standard" one).
 
-    The canvas has the size that the preprocessing scales the picture to, so that it changes nothing any more. What is larger than the
+    The canvas has the size that the preprocessing scales the picture to, so that nothing is scaled twice. What is larger than the
     canvas is cut at a random place; what is smaller lies at a random place of it, in the mean colour. It is what torchvision's
     `ScaleJitter` and `RandomCrop` do one after the other, with one scaling of the visible part alone.
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
+from faster_coco_eval.core import mask as coco_mask
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data import Dataset
 from zoo.errors import DataError, InputError
 from zoo.garbage import no_collector
+from zoo.images import MAX_PIXELS
 from zoo.tasks.detection.numbers import NumberedDataset
 
 _NONE = "copy_paste needs the objects' masks"
@@ -32,7 +34,7 @@ class Outlines:
     """
 
     file: Path
-    parts: Mapping[int, Sequence[Sequence[float]] | Mapping[str, Any]]
+    parts: Mapping[int, Sequence[NDArray[np.float64]] | Mapping[str, Any]]
 
     @classmethod
     def of(cls, dataset: Dataset) -> Outlines:
@@ -86,25 +88,42 @@ def _checked(outline: Any, where: str) -> Any:
     Raises:
         DataError: neither polygons of three points or more, nor run lengths.
     """
-    if isinstance(outline, dict) and isinstance(outline.get("counts"), list | str) and len(outline.get("size", ())) == 2:
-        return outline
     try:
-        polygons = [np.asarray(polygon, np.float64) for polygon in outline]
-    except (TypeError, ValueError):
-        polygons = []
-    if not polygons or any(polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all() for polygon in polygons):
-        raise DataError(
-            f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
-            '{"counts": …, "size": [height, width]}. Mend it, or set copy_paste to 0'
-        )
-    return polygons
+        if isinstance(outline, dict):
+            height, width = outline["size"]
+            if 0 < height * width <= MAX_PIXELS:
+                _decoded(outline)
+                return outline
+        else:
+            polygons = [np.asarray(polygon, np.float64) for polygon in outline]
+            if polygons and all(_closes(polygon) for polygon in polygons):
+                return polygons
+    except (KeyError, TypeError, ValueError, RuntimeError):  # the last two come from the decoder
+        pass
+    raise DataError(
+        f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
+        '{"counts": …, "size": [height, width]}. Mend it, or set copy_paste to 0'
+    )
 
 
-def _drawn(outline: Any, size_hw: tuple[int, int]) -> Any:
+def _closes(polygon: NDArray[np.float64]) -> bool:
+    """Tell whether numbers are the corners of a polygon: x, y of three points or more."""
+    return polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 and bool(np.isfinite(polygon).all())
+
+
+def _decoded(runs: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return the mask [H, W] of run lengths."""
+    compressed = runs if isinstance(runs["counts"], str) else coco_mask.frPyObjects(dict(runs), *runs["size"])
+    mask: NDArray[np.uint8] = coco_mask.decode(compressed)
+    return mask
+
+
+def _drawn(outline: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
     """Return the mask [H, W] of one object; run lengths of a picture of another size belong to another picture, and give none."""
-    height, width = size_hw
     if isinstance(outline, Mapping):
-        runs = outline if isinstance(outline["counts"], str) else coco_mask.frPyObjects(dict(outline), *outline["size"])
-        mask = coco_mask.decode(runs)
+        mask = _decoded(outline)
         return mask if mask.shape == size_hw else np.zeros(size_hw, np.bool_)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon.tolist() for polygon in outline], height, width)))
+    polygons: NDArray[np.uint8] = coco_mask.decode(
+        coco_mask.merge(coco_mask.frPyObjects([polygon.tolist() for polygon in outline], *size_hw))
+    )
+    return polygons
