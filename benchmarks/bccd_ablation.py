@@ -91,7 +91,8 @@ def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, 
 
     def once(name: str, turn: int) -> float:
         seconds = [
-            train(repeated(dataset, pictures), ROWS[name], image_size, scratch / f"{name}-{turn}-{pictures}")[1] for pictures in (_SHORT, _LONG)
+            train(repeated(dataset, pictures), ROWS[name], image_size, scratch / f"{name}-{turn}-{pictures}")[1]
+            for pictures in (_SHORT, _LONG)
         ]
         return (seconds[1] - seconds[0]) / (_LONG - _SHORT)
 
@@ -125,7 +126,9 @@ def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: C
             model, seconds, clock = train(repeated(dataset, pictures), ROWS[name], image_size, Path(scratch) / name)
             scores = {part: zoo.evaluate(model, f"{cells}?split={part}", on_error="skip") for part in ("val", "test")}
             ap50 = {part: float(score["AP50"] or 0) for part, score in scores.items()}
-            outcomes.append(Outcome(name, pictures, seconds, clock, ap50, {part: score.intervals["AP50"] for part, score in scores.items()}))
+            outcomes.append(
+                Outcome(name, pictures, seconds, clock, ap50, {part: score.intervals["AP50"] for part, score in scores.items()})
+            )
             say(json.dumps(asdict(outcomes[-1])))
     return outcomes
 

@@ -17,7 +17,9 @@ def random_boxes(count: int, height: int, width: int, seed: int) -> Tensor:
     centres = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
     sides = torch.exp(torch.rand(count, 2, generator=generator) * 6)
     boxes = torch.cat((centres - sides / 2, centres + sides / 2), 1)
-    extremes = torch.tensor([[5.0, 6, 5, 6], [-300, -300, 2 * width, 2 * height], [0, 0, width, height], [width, height, width + 9, height + 9]])
+    extremes = torch.tensor(
+        [[5.0, 6, 5, 6], [-300, -300, 2 * width, 2 * height], [0, 0, width, height], [width, height, width + 9, height + 9]]
+    )
     return torch.cat((boxes, extremes))
 
 
