@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign
 
 
-class PyramidRoIAlign(MultiScaleRoIAlign):
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
     """torchvision's pooling of proposals from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), quicker on a processor.
 
     Every output value is a sum of 16 rows of the feature maps, written as a table of pixels [all pixels, C]: that is an embedding bag

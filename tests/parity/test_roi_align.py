@@ -86,6 +86,9 @@ def test_an_exported_graph_has_torchvisions_operator() -> None:
             pooled: Tensor = self.pool({"a": maps, "b": maps, "c": maps}, [boxes], [(64, 64)])
             return pooled
 
-    graph = str(torch.jit.trace(Pool(), (torch.randn(1, 2, 16, 16), random_boxes(3, 64, 64, 0)), check_trace=False).inlined_graph)
+    traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
+        Pool(), (torch.randn(1, 2, 16, 16), random_boxes(3, 64, 64, 0)), check_trace=False
+    )
+    graph = str(traced.inlined_graph)
     assert "torchvision::roi_align" in graph
     assert "embedding_bag" not in graph
