@@ -32,10 +32,10 @@ from zoo.tasks.detection.recipe import DetectionRecipe
 _PLAIN = DetectionRecipe(workers=0, epochs=1, scale_min=1.0, jitter_min=1.0, ema=0.0)
 ROWS: Mapping[str, DetectionRecipe] = {
     "plain": _PLAIN,
-    "multi-scale": replace(_PLAIN, scale_min=0.6),
-    "jitter": replace(_PLAIN, jitter_min=0.7, jitter_max=1.4),
-    "multi-scale, jitter": replace(_PLAIN, scale_min=0.6, jitter_min=0.7, jitter_max=1.4),
-    "multi-scale, quicker": replace(_PLAIN, scale_min=0.6, lr=1e-3),
+    "batches of 2": replace(_PLAIN, batch_size=2),
+    "rate 1e-3": replace(_PLAIN, lr=1e-3),
+    "jitter 0.8-1.6": replace(_PLAIN, jitter_min=0.8, jitter_max=1.6),
+    "multi-scale 0.6-1": replace(_PLAIN, scale_min=0.6),
 }
 _CLASSES = ("Platelets", "RBC", "WBC")
 _SHORT, _LONG = 4, 16  # pictures of the two runs whose difference tells the time per picture
