@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
+from zoo.example import Example
 from zoo.metric import Metric
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
@@ -147,3 +148,11 @@ class DetectionTask(Task):
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""
         return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return what was found in each picture beside what is there."""
+        from zoo.tasks.detection.examples import examples
+
+        return list(examples(answers, targets, keys, classes))[:count]

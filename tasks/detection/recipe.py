@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe, check_parts
@@ -27,6 +28,20 @@ class DetectionRecipe(Recipe):
         copy_paste: chance that objects of another picture are pasted over a picture; needs data with masks (coco: with segmentation).
         group_aspect: put wide pictures into batches with wide ones, tall ones with tall ones, for less padding.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "augmentation": (
+            "flip",
+            "flip_vertical",
+            "light",
+            "scale_min",
+            "scale_max",
+            "jitter_min",
+            "jitter_max",
+            "copy_paste",
+            "group_aspect",
+        )
+    }
 
     steps: int = 580
     batch_size: int = 4
@@ -58,7 +73,7 @@ class DetectionRecipe(Recipe):
 
 
 RECIPES: Mapping[str, DetectionRecipe] = {
-    "quick": DetectionRecipe(steps=200),
+    "quick": DetectionRecipe(steps=200, max_epochs=20),
     "standard": DetectionRecipe(),
-    "thorough": DetectionRecipe(steps=3000, ema=0.999, jitter_min=0.5, jitter_max=2.0),
+    "thorough": DetectionRecipe(steps=3000, max_epochs=300, ema=0.999, jitter_min=0.5, jitter_max=2.0),
 }
