@@ -149,7 +149,7 @@ def training_loader(
     without coordinates alone.
     """
     prepared = _PreparedDataset(dataset, preprocess, decoding, on_error, augment, plan.seed)
-    return _loader(prepared, _From(plan, start), workers)
+    return _loader(prepared, plan.batches_from(start), workers)
 
 
 def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> Batches:
@@ -205,16 +205,29 @@ class TrainingPlan:
             draw += len(batch)
         return own
 
+    def batches_from(self, start: int) -> PlannedBatches:
+        """Return this process's batches of all epochs, from batch number `start` on."""
+        return PlannedBatches(self, start)
+
 
 @dataclass(frozen=True)
-class _From:
+class PlannedBatches:
+    """The batches of a plan.
+
+    Attributes:
+        plan: what fixes them.
+        start: how many are left out at the beginning.
+    """
+
     plan: TrainingPlan
     start: int
 
     def __len__(self) -> int:
+        """Return the number of batches."""
         return self.plan.epochs * self.plan.batches_per_epoch - self.start
 
     def __iter__(self) -> Iterator[list[Index]]:
+        """Iterate over the batches."""
         first, skip = divmod(self.start, self.plan.batches_per_epoch)
         for epoch in range(first, self.plan.epochs):
             yield from self.plan.epoch(epoch)[skip if epoch == first else 0 :]

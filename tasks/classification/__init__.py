@@ -21,7 +21,7 @@ from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Task
+from zoo.task import TASKS, Head, HeadSpec, Images, Task
 from zoo.tasks.classification.augment import Augment, mix
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -86,7 +86,7 @@ class ClassificationTask(Task):
         """Return crops, flips, RandAugment and erasing."""
         return Augment(preprocess, recipe)
 
-    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
+    def mix(self, recipe: Any, images: Images, targets: Any, num_classes: int) -> tuple[Images, Any]:
         """Return the batch after mixup or CutMix, with smoothed targets."""
         return mix(recipe, num_classes, images, targets)
 

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from zoo.data import Sample
 from zoo.preprocess import ImageBatch, Preprocess, as_float, to_chw
+from zoo.task import Images
 from zoo.tasks.classification.recipe import ClassificationRecipe
 
 
@@ -57,7 +58,7 @@ class Augment:
         return replace(sample, image=image.permute(1, 2, 0).contiguous().numpy())
 
 
-def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
+def mix(recipe: ClassificationRecipe, num_classes: int, images: Images, targets: Tensor) -> tuple[Images, Tensor]:
     """Mix the pictures of a batch, and smooth its targets.
 
     mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them.
@@ -65,14 +66,14 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targ
     Args:
         recipe: the strengths.
         num_classes: of the model.
-        images: the batch.
+        images: the batch; one that a frozen trunk has seen already stays as it is.
         targets: [B] int64.
 
     Returns:
         The batch, and the targets as they came or as probabilities [B, K].
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
-    if ways:
+    if ways and isinstance(images, ImageBatch):
         way = ways[int(torch.randint(len(ways), ()))]
         pixels, targets = way(as_float(images.pixels), targets)
         images = replace(images, pixels=pixels)
