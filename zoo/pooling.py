@@ -57,3 +57,11 @@ class PooledHead(Head):
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return named scalar losses."""
         return self.pooled_loss(self.pool(features), targets)
+
+
+class RememberingHead(PooledHead):
+    """A head that learns by heart, in one pass over the data: it remembers what the trunk makes of every picture, and has no parameters."""
+
+    @abstractmethod
+    def remember(self, pooled: Tensor, targets: Any) -> None:
+        """Take pooled features [N, C] with their targets, and forget what was remembered before."""
