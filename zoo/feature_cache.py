@@ -76,9 +76,9 @@ class FeatureCache:
         except OSError as error:
             self.progress.say(f"features can't be kept in {path.parent} ({error.strerror}): a temporary file holds them for this run")
             faults.clear()
-            with tempfile.TemporaryFile() as file:
-                write_rows(file, shape, self._blocks(dataset, preprocess, faults), faults)
-                rows = map_rows(file, shape)
+            with tempfile.TemporaryFile() as temporary:
+                write_rows(temporary, shape, self._blocks(dataset, preprocess, faults), faults)
+                rows = map_rows(temporary, shape)
         assert rows is not None, "it was written a moment ago"
         return rows
 

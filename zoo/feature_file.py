@@ -54,13 +54,13 @@ def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
 
-    def put(part: bytes | memoryview) -> None:
+    def put(part: bytes) -> None:
         digest.update(part)
         file.write(part)
 
     put(_header(shape))
     for block in blocks:
-        put(memoryview(np.ascontiguousarray(block, "<f4")).cast("B"))
+        put(block.astype("<f4", copy=False).tobytes())
     said = json.dumps({str(position): [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}).encode()
     put(said)
     put(len(said).to_bytes(_LENGTH, "little"))

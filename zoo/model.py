@@ -16,7 +16,7 @@ from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
 from zoo.files import draft_folder
 from zoo.freezing import apply_freeze
-from zoo.pooling import PooledBatch, PooledHead
+from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -133,7 +133,7 @@ class Model(nn.Module):
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
-    def forward(self, images: ImageBatch | PooledBatch | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
         """Answer in the task's convention, or, with targets, with named losses.
 
         Args:

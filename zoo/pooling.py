@@ -35,6 +35,9 @@ class PooledBatch:
         return PooledBatch(self.pooled.to(device))
 
 
+AnyImages = ImageBatch | PooledBatch
+
+
 class PooledHead(Head):
     """A head that looks at the mean of the trunk's deepest level alone."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.model import Model
-    from zoo.pooling import PooledBatch
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
 
 Losses = dict[str, Tensor]
-Images = TypeVar("Images", ImageBatch, "PooledBatch")
 
 
 @dataclass(frozen=True)
@@ -164,10 +162,8 @@ class Task(ABC):
             InputError: the recipe asks for what this data doesn't have.
         """
 
-    def mix(self, recipe: Any, images: Images, targets: Any, num_classes: int) -> tuple[Images, Any]:
+    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
         """Mix the pictures and targets of a batch (mixup, CutMix), on the device; torch's generators are seeded.
-
-        Pictures that a frozen trunk has seen already are not mixed; their targets may change (label smoothing).
 
         Args:
             recipe: the task's recipe.
@@ -179,6 +175,16 @@ class Task(ABC):
             Pictures and targets, as `Head.loss` takes them.
         """
         return images, targets
+
+    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
+        """Return the targets of a batch that is not mixed, since a frozen trunk has seen its pictures already (label smoothing).
+
+        Args:
+            recipe: the task's recipe.
+            targets: as `collate_targets` gives them.
+            num_classes: of the model.
+        """
+        return targets
 
     def training_preprocess(self, recipe: Any, preprocess: Preprocess) -> Preprocess:
         """Return what prepares training pictures: the model's own, unless the recipe trains at other sizes."""

@@ -31,8 +31,9 @@ from zoo.interruption import Interrupted, graceful_interrupt
 from zoo.loader import TrainingPlan, training_loader
 from zoo.loss_record import LossRecord
 from zoo.model import Model
-from zoo.pooled_data import AnyBatch, PooledData
 from zoo.optimization import Optimization
+from zoo.pooled_data import AnyBatch, PooledData
+from zoo.pooling import AnyImages, PooledBatch
 from zoo.progress import Progress
 from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
@@ -251,7 +252,11 @@ class TrainingLoop:
     def _forward_backward(self, batch: AnyBatch) -> None:
         assert batch.images is not None
         targets = move(self.task.collate_targets(batch.targets), self.device)
-        images, targets = self.task.mix(self.recipe, batch.images.to(self.device), targets, len(self.model.classes))
+        images: AnyImages = batch.images.to(self.device)
+        if isinstance(images, PooledBatch):
+            targets = self.task.soften(self.recipe, targets, len(self.model.classes))
+        else:
+            images, targets = self.task.mix(self.recipe, images, targets, len(self.model.classes))
         with autocast(self.precision, self.device):
             losses: dict[str, Tensor] = self.wrapped(images, targets)
         total = torch.stack(list(losses.values())).sum()

@@ -21,8 +21,8 @@ from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Images, Task
-from zoo.tasks.classification.augment import Augment, mix
+from zoo.task import TASKS, Head, HeadSpec, Task
+from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
 from zoo.tasks.classification.neighbours import NeighbourHead
@@ -102,9 +102,13 @@ class ClassificationTask(Task):
         """Return crops, flips, RandAugment and erasing."""
         return Augment(preprocess, recipe)
 
-    def mix(self, recipe: Any, images: Images, targets: Any, num_classes: int) -> tuple[Images, Any]:
+    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
         """Return the batch after mixup or CutMix, with smoothed targets."""
         return mix(recipe, num_classes, images, targets)
+
+    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
+        """Return smoothed targets."""
+        return soften(recipe, num_classes, targets)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
         """Return what the preprocessing needs, of the smallest crop: `crop_scale` of a square's area, three wide and four high."""

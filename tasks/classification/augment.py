@@ -12,7 +12,6 @@ from torchvision.transforms import v2
 
 from zoo.data import Sample
 from zoo.preprocess import ImageBatch, Preprocess, as_float, to_chw
-from zoo.task import Images
 from zoo.tasks.classification.recipe import ClassificationRecipe
 
 
@@ -58,7 +57,7 @@ class Augment:
         return replace(sample, image=image.permute(1, 2, 0).contiguous().numpy())
 
 
-def mix(recipe: ClassificationRecipe, num_classes: int, images: Images, targets: Tensor) -> tuple[Images, Tensor]:
+def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
     """Mix the pictures of a batch, and smooth its targets.
 
     mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them.
@@ -66,19 +65,24 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: Images, targets:
     Args:
         recipe: the strengths.
         num_classes: of the model.
-        images: the batch; one that a frozen trunk has seen already stays as it is.
+        images: the batch.
         targets: [B] int64.
 
     Returns:
         The batch, and the targets as they came or as probabilities [B, K].
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
-    if ways and isinstance(images, ImageBatch):
+    if ways:
         way = ways[int(torch.randint(len(ways), ()))]
         pixels, targets = way(as_float(images.pixels), targets)
         images = replace(images, pixels=pixels)
-    if recipe.label_smoothing:
-        share = recipe.label_smoothing
-        sure = targets if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
-        targets = (1 - share) * sure + share / num_classes
-    return images, targets
+    return images, soften(recipe, num_classes, targets)
+
+
+def soften(recipe: ClassificationRecipe, num_classes: int, targets: Tensor) -> Tensor:
+    """Spread a share of the targets, [B] int64 or [B, K], over all classes: label smoothing."""
+    share = recipe.label_smoothing
+    if not share:
+        return targets
+    sure = targets if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
+    return (1 - share) * sure + share / num_classes

@@ -221,7 +221,9 @@ def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
     model = fresh()
     with torch.no_grad():
         model.head.fc.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
-    with pytest.raises(ZooError, match=r"the loss became nan at batch 1 \(s\d\d, s\d\d, s\d\d, s\d\d\); look at these pictures, lower --lr") as caught:
+    with pytest.raises(
+        ZooError, match=r"the loss became nan at batch 1 \(s\d\d, s\d\d, s\d\d, s\d\d\); look at these pictures, lower --lr"
+    ) as caught:
         train(model, coloured(), None, RECIPE, tmp_path / "run")
     assert caught.value.exit_status == 1
 
