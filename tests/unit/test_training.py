@@ -49,6 +49,17 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+class Said(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(enabled=False)
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
 def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
     before = fresh()
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=5, lr=3e-3), tmp_path / "run")
@@ -265,6 +276,103 @@ def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'\. Nearest: .*adamw"):
         train(fresh(), coloured(), None, replace(RECIPE, optimizer="adamv"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# -- losses that are no numbers, patience, little data ------------------------------------------------------------------
+
+
+def poisoned_loss(model: Model) -> None:
+    """Let every batch that holds a sample of the class 3 have a loss that is no number."""
+    original = model.head.loss
+
+    def loss(features: Any, batch: Any, targets: Any) -> dict[str, Tensor]:
+        losses = original(features, batch, targets)
+        return {name: value * float("inf") if (targets == 3).any() else value for name, value in losses.items()}
+
+    model.head.loss = loss  # type: ignore[method-assign]
+
+
+def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = coloured(12)
+    odd = replace(data, records=(*data.records[:-1], replace(data.records[-1], target=3)), classes=(*data.classes, "odd"))
+    recipe = replace(RECIPE, epochs=2, on_nan="skip")
+    model = fresh(classes=[*sorted(COLOURS), "odd"])
+    poisoned_loss(model)
+    said = Said()
+    run = train(model, odd, None, recipe, tmp_path / "run", progress=said)
+    assert [entry["not_finite"] for entry in run.history] == [1, 1]
+    assert [len(entry["curve"]["loss"]) for entry in run.history] == [2, 2]
+    assert all(value.isfinite().all() for value in run.model.state_dict().values())
+    assert sum("left out: the loss became inf at batch" in line and "s11" in line for line in said.lines) == 2
+    poisoned_loss(again := fresh(classes=[*sorted(COLOURS), "odd"]))
+    with pytest.raises(ZooError, match=r"the loss became inf at batch \d \(.*s11.*\); look at these pictures, .* --on-nan skip"):
+        train(again, odd, None, replace(recipe, on_nan="stop"), tmp_path / "stop")
+
+
+def test_training_ends_when_the_score_has_not_risen_for_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.9, 0.8, 0.9, 0.95])
+    monkeypatch.setattr("zoo.training_loop.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
+    said = Said()
+    recipe = replace(RECIPE, epochs=9, early_stop=2)
+    run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=said)
+    assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, 0.8, 0.9]
+    assert run.scores is not None
+    assert run.scores["top1"] == 0.9
+    assert "no better top1 for 2 epochs: stopped early, after epoch 4" in said.lines
+    monkeypatch.undo()
+    assert train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", resume=True).history == run.history
+
+
+def test_patience_needs_something_to_score_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="early_stop is 2, but there is nothing to score on; give --val, or set early_stop to 0"):
+        train(fresh(), coloured(), None, replace(RECIPE, early_stop=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch_size is 13, but the data has 12 samples; give 12 or less"):
+        train(fresh(), coloured(12), None, replace(RECIPE, batch_size=13), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_presets_batch_size_gives_way_to_little_data(tmp_path: Path) -> None:
+    said = Said()
+    run = train(fresh(), coloured(12), None, replace(RECIPE, batch_size=32), tmp_path / "run", progress=said)
+    assert read_toml(run.folder / "recipe.toml", ClassificationRecipe).batch_size == 12
+    assert "batch_size is 12, not 32: the data has 12 samples" in said.lines
+
+
+def test_classes_with_hardly_any_samples_are_named(tmp_path: Path) -> None:
+    data, said = coloured(7), Said()
+    few = replace(data, records=tuple(record for record in data.records if record.target != 1) + data.records[1:2])
+    train(
+        fresh(classes=[*sorted(COLOURS), "none"]),
+        replace(few, classes=(*few.classes, "none")),
+        None,
+        RECIPE,
+        tmp_path / "run",
+        progress=said,
+    )
+    assert f"data 'coloured': {sorted(COLOURS)[1]} has one sample: little can be learned from it" in said.lines
+    assert "data 'coloured': none has no sample: it can't be learned" in said.lines
+
+
+def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
+    data = coloured(12)
+    rare = replace(data, records=(*data.records[::3], data.records[1]))
+    seen: list[int] = []
+    loop = replace(RECIPE, balance="classes", epochs=40)
+    model = fresh()
+    original = model.head.loss
+
+    def loss(features: Any, batch: Any, targets: Tensor) -> dict[str, Tensor]:
+        seen.extend(targets.tolist())
+        return original(features, batch, targets)
+
+    model.head.loss = loss  # type: ignore[method-assign]
+    train(model, rare, None, loop, tmp_path / "run")
+    assert len(seen) == 200
+    assert 70 < seen.count(1) < 130  # half of the draws, within four standard deviations
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,102 @@
+"""Learning rates: of every step, and of every layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import zoo
+from zoo.errors import UnknownNameError
+from zoo.model import Model
+from zoo.optimization import Optimization
+from zoo.recipe import Recipe, Scheduling
+
+RECIPE = Recipe(lr=0.1, optimizer="sgd", weight_decay=0.0, warmup=0.2)
+
+
+def made(recipe: Recipe, steps: int = 10) -> tuple[Model, Optimization]:
+    model = zoo.build("resnet20", num_classes=2)
+    return model, Optimization(model, recipe, steps, "fp32", torch.device("cpu"))
+
+
+def rates(recipe: Recipe, steps: int = 10) -> list[float]:
+    model, optimization = made(recipe, steps)
+    found = []
+    for done in range(steps):
+        optimization.backward(model(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))["loss_classifier"])
+        optimization.step(done)
+        found.append(optimization.lr)
+    return found
+
+
+def cosine(part: float) -> float:
+    return 0.1 * 0.5 * (1 + math.cos(math.pi * part))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ("cosine", [cosine(step / 8) for step in range(8)]),
+        ("poly", [0.1 * (1 - step / 8) for step in range(8)]),
+        ("step", [0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001]),
+        ("constant", [0.1] * 8),
+    ],
+)
+def test_the_rate_of_every_step(scheduler: Scheduling, expected: list[float]) -> None:
+    """Two steps of warm-up, then the schedule; no step is without effect, the last one neither."""
+    found = rates(replace(RECIPE, scheduler=scheduler))
+    assert found == pytest.approx([0.05, 0.075, *expected])
+    assert min(found) > 0
+
+
+def test_tanh_falls_without_warm_up() -> None:
+    found = rates(replace(RECIPE, scheduler="tanh", warmup=0.0))
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 0.09
+
+
+def test_a_run_of_one_step_has_the_whole_rate() -> None:
+    assert rates(replace(RECIPE, warmup=0.0), steps=1) == [0.1]
+
+
+def test_layer_decay_lowers_the_rate_from_stage_to_stage() -> None:
+    model, optimization = made(replace(RECIPE, layer_decay=0.5, weight_decay=0.05))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    scales: dict[str, set[float]] = {}
+    for group in optimization.optimizer.param_groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0)
+            scales.setdefault(names[id(parameter)].split(".")[1], set()).add(group["lr_scale"])
+    assert scales == {
+        "conv1": {0.5**4}, "bn1": {0.5**4}, "layer1": {0.5**3}, "layer2": {0.25}, "layer3": {0.5}, "classification": {1.0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet18d", "resnetv2_50", "resnext26ts"])
+def test_every_parameter_of_a_trunk_has_a_layer(backbone: str) -> None:
+    model = zoo.build(backbone, num_classes=2)
+    layer = model.group_matcher()
+    last = len(model.backbone.stages())
+    found = {name: layer(name) for name, _ in model.named_parameters()}
+    assert set(found.values()) == set(range(last + 1))
+    assert {name for name, number in found.items() if number == last} == {name for name in found if name.startswith("heads.")}
+
+
+def test_an_unknown_optimiser_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'. Nearest: adam, .*adamw"):
+        made(replace(RECIPE, optimizer="adamv"))
+
+
+def test_the_average_follows_the_weights() -> None:
+    model, optimization = made(replace(RECIPE, ema=0.9, lr=1e-3))
+    average, own = (one.get_parameter("heads.classification.fc.weight") for one in (optimization.averaged, model))
+    distances = [torch.zeros(())]
+    for done in range(3):
+        optimization.backward(model(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))["loss_classifier"])
+        optimization.step(done)
+        distances.append((average - own).abs().max().detach())
+    assert distances[1] == 0  # the average begins with the weights of the first step
+    assert distances[3] > distances[2] > 0
