@@ -12,10 +12,13 @@ from zoo.pooling import PooledHead
 from zoo.task import Losses
 
 
+CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of the heads of this task, which may take each other's place
+
+
 class ClassificationHead(PooledHead):
     """Global average of the deepest level, dropout, one linear layer."""
 
-    class_dependent: ClassVar[tuple[str, ...]] = ("fc.",)
+    class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
         """Build the layer.

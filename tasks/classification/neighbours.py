@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from zoo.errors import InputError
 from zoo.pooling import RememberingHead
 from zoo.task import Losses
+from zoo.tasks.classification.head import CLASS_DEPENDENT
 
 _TEMPERATURE = 0.07  # of the paper: a neighbour's vote is exp(cosine / temperature)
 _LEAST = 1e-6  # share of the votes that every class has, so that logits are finite
@@ -19,7 +20,7 @@ _LEAST = 1e-6  # share of the votes that every class has, so that logits are fin
 class NeighbourHead(RememberingHead):
     """Logs of each class's share of the votes; what it remembers are buffers, which are saved with the model."""
 
-    class_dependent: ClassVar[tuple[str, ...]] = ("memory", "labels")
+    class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, neighbours: int) -> None:
         """Remember nothing yet.
