@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | runs | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ commands:
   eval       score a trained model, weights without a run, or a file of predictions
   compare    two models, or two files of predictions, on the same samples
   predict    answer for pictures, folders, videos or a camera
+  runs       training runs side by side: zoo runs --sort top1
   bench      measure accuracy, speed and memory: zoo bench quick
   data       look after data: check, convert, split, show
   list       the backbones and tasks: zoo list "resnet*"
@@ -98,7 +99,8 @@ def _train(words: list[str]) -> int:
         run = train(
             model, data, flags.main.val, flags.recipe, out,
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
-            exact=flags.run.exact, max_pixels=flags.run.max_pixels, progress=progress,
+            exact=flags.run.exact, max_pixels=flags.run.max_pixels,
+            track=class_list(flags.main.track) or (), progress=progress,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),
@@ -165,6 +167,12 @@ def _bench(words: list[str]) -> int:
 
 def _eval(words: list[str]) -> int:
     from zoo.eval_command import run
+
+    return run(words)
+
+
+def _runs(words: list[str]) -> int:
+    from zoo.runs_command import run
 
     return run(words)
 
@@ -241,6 +249,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "compare": _compare,
     "predict": _predict,
+    "runs": _runs,
     "bench": _bench,
     "data": _data,
     "list": _list,

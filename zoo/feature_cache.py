@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +41,7 @@ class FeatureCache:
         on_error: "skip" leaves out what can't be read.
         workers: loader processes; None for what suits the machine.
         progress: where the bar and a line are drawn.
+        alive: called after every batch that the trunk has seen.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class FeatureCache:
     on_error: OnError
     workers: int | None
     progress: Progress
+    alive: Callable[[], None] = lambda: None
 
     def rows(self, dataset: Dataset) -> FeatureRows:
         """Return the features of a data set: kept ones, or new ones, which are kept.
@@ -115,6 +117,7 @@ class FeatureCache:
                 if batch.images is not None:
                     block[[places[key] for key in batch.keys]] = pooled_features(model, batch.images.to(model.device), self.precision)
                 yield block
+                self.alive()
         finally:
             model.train(training)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from accelerate import Accelerator
 
 from zoo.data import Dataset
@@ -11,6 +14,8 @@ from zoo.feature_cache import FeatureCache
 from zoo.freezing import frozen_stages
 from zoo.pooled_data import PooledData
 from zoo.pooling import PooledHead
+
+_SIGN_SECONDS = 20.0
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -41,11 +46,29 @@ def is_whole(model: Model) -> bool:
 def pooled_data(cache: FeatureCache, dataset: Dataset, accelerator: Accelerator) -> PooledData:
     """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
 
-    A process that finds none there (another machine's, or there is no room for a cache) computes its own.
+    A process that finds none there (another machine's, or there is no room for a cache) computes its own. While the first computes it
+    gives a sign of life now and then: processes wait for each other for minutes, and computing may take hours.
     """
+    if accelerator.num_processes == 1:
+        return PooledData(dataset, cache.rows(dataset))
     if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-    data = PooledData(dataset, cache.rows(dataset))
-    if accelerator.is_main_process:
-        accelerator.wait_for_everyone()
+        while not _told(accelerator, False):
+            pass
+        return PooledData(dataset, cache.rows(dataset))
+    last = time.monotonic()
+
+    def alive() -> None:
+        nonlocal last
+        if time.monotonic() - last > _SIGN_SECONDS:
+            _told(accelerator, False)
+            last = time.monotonic()
+
+    data = PooledData(dataset, replace(cache, alive=alive).rows(dataset))
+    _told(accelerator, True)
     return data
+
+
+def _told(accelerator: Accelerator, ready: bool) -> bool:
+    """Meet the other processes, and return whether one of them says that it is ready."""
+    said = accelerator.reduce(torch.tensor(float(ready), device=accelerator.device))
+    return bool(said > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 
 from zoo.checkpoint import RunFolder
@@ -11,6 +13,7 @@ from zoo.frozen_trunk import learns_from_features
 from zoo.hardware import pick_inference_precision, place
 from zoo.loss_record import LossRecord
 from zoo.pooling import RememberingHead
+from zoo.tracking import Tracking
 from zoo.training_loop import TrainingLoop
 
 
@@ -38,6 +41,7 @@ class Remembering(TrainingLoop):
 
     def run(self, folder: RunFolder) -> None:
         """Remember every picture that can be read, and score."""
+        start = time.perf_counter()
         head = self.model.head
         assert isinstance(head, RememberingHead)
         data = self._features(self.dataset, self.precision)
@@ -53,3 +57,7 @@ class Remembering(TrainingLoop):
             entry["val"] = dict(self.scores)
         self.history = [entry]
         folder.write_metrics(self.history)
+        tracking = Tracking(self.accelerator, self.track, folder.path, self.recipe, 0)
+        tracking.epoch(entry)
+        tracking.end()
+        self.seconds = time.perf_counter() - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from zoo.pooling import RememberingHead
 from zoo.progress import Progress
 from zoo.recipe import Recipe
 from zoo.remembering import Remembering
+from zoo.report.training import Trained, write_training_report
 from zoo.schemes import open_data
 from zoo.scores import Scores
 from zoo.task import Task, get_task
+from zoo.tracking import check_trackers
 from zoo.training_loop import Reading, TrainingLoop
 
 
@@ -62,6 +64,7 @@ def train(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    track: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Run:
     """Fine-tune a model, in place.
@@ -77,35 +80,39 @@ def train(
         on_error: "skip" leaves out what can't be read, and says so.
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
+        track: trackers that are told how it goes, by Accelerate's names: "tensorboard" (its files stand in `out`/tensorboard), "wandb", …
         progress: where bars and lines are drawn; None for nowhere.
 
     Returns:
-        The run; its model is saved in `out`/model.
+        The run; its model is saved in `out`/model, and its report is `out`/report.html.
 
     Raises:
         InputError: an option or the data is wrong.
         Interrupted: Ctrl-C; a checkpoint was written.
     """
-    task, progress = get_task(model.task), progress or Progress(enabled=False)
+    task, progress, track = get_task(model.task), progress or Progress(enabled=False), check_trackers(track)
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
+    recipe = task.suit(recipe, task.parse_options(model.config.options))
     dataset = _open(task, data, model, on_error, progress)
     validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
     _say_rare(task, dataset, progress)
     start = time.perf_counter()
     picked = pick_device(device)
     accelerator = Accelerator(cpu=picked.type == "cpu")
-    recipe = settle(recipe, len(dataset), accelerator.num_processes, task.recipes, progress)
+    chosen, recipe = recipe, settle(recipe, len(dataset), accelerator.num_processes, task.recipes, progress)
     kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
-    loop = kind(model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress)
+    loop = kind(model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress, track=track)
     folder = RunFolder(Path(out), loop.describe(), recipe, resume, writes=accelerator.is_main_process)
     loop.run(folder)
     model.metadata["training"] = loop.summary()
     model.eval()
+    skipped = (*dataset.skipped, *loop.skipped.values())
     if accelerator.is_main_process:
         save(model, folder.path / "model")
-    skipped = (*dataset.skipped, *loop.skipped.values())
+        told = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
+        write_training_report(folder.path, told, progress)
     return Run(model, folder.path, loop.history, loop.scores, skipped, time.perf_counter() - start)
 
 
@@ -153,4 +160,4 @@ def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, R
     if recipe.epochs is not None:
         return recipe
     per_epoch = max(1, samples / (recipe.batch_size * processes * recipe.grad_accumulation))
-    return replace(recipe, epochs=min(100, max(2, math.ceil(recipe.steps / per_epoch))))
+    return replace(recipe, epochs=min(recipe.max_epochs, max(2, math.ceil(recipe.steps / per_epoch))))

@@ -39,6 +39,8 @@ from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
 from zoo.seeding import derived_seed
 from zoo.task import Task
+from zoo.tracking import Tracking
+from zoo.training_progress import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class TrainingLoop:
         skipped: what was left out, by key.
         scores: of the best epoch of this call.
         batches_done: of this process, in all epochs.
+        track: the trackers that are told how it goes, of `zoo.tracking.check_trackers`.
+        seconds: wall-clock time, that of interrupted calls up to their last checkpoint included.
     """
 
     model: Model
@@ -89,6 +93,8 @@ class TrainingLoop:
     skipped: dict[str, Fault] = field(default_factory=dict)
     scores: Scores | None = None
     batches_done: int = 0
+    track: tuple[str, ...] = ()
+    seconds: float = 0.0
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
 
@@ -121,6 +127,7 @@ class TrainingLoop:
         self.optimization = Optimization(self.model, recipe, steps, self.precision, self.device)
         self._first_freeze = self.model.config.freeze
         self._wrap()
+        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
 
     def _share_norm(self) -> None:
         """Let batch-norm count the pictures of all processes, where the device can."""
@@ -147,7 +154,14 @@ class TrainingLoop:
     def summary(self) -> dict[str, Any]:
         """Return what a saved model says of its training."""
         last = {name: value for name, value in (self.history[-1] if self.history else {}).items() if name != "curve"}
-        return {"data": self.dataset.name, "samples": len(self.dataset), "recipe": asdict(self.recipe), "precision": self.precision, **last}
+        return {
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "recipe": asdict(self.recipe),
+            "precision": self.precision,
+            "seconds": round(self.seconds, 3),
+            **last,
+        }
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -162,13 +176,20 @@ class TrainingLoop:
         reason = why_not(self.model, self.recipe)
         if reason is not None:
             self.progress.say(reason)
-        if not self._stopped_early():
-            self._train(folder)
-        self._finish(folder)
+        self._tracking = Tracking(self.accelerator, self.track, folder.path, self.recipe, self._steps_done())
+        self._since = time.perf_counter()
+        try:
+            if not self._stopped_early():
+                self._train(folder)
+            self._finish(folder)
+            self.seconds = self._spent()
+        finally:
+            self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
         batches = self._batches()
         with graceful_interrupt() as interrupt:
+            self._shown.begin_run(self.batches_done)
             self._begin_epoch()
             for batch in batches:
                 self._batch(batch)
@@ -211,13 +232,12 @@ class TrainingLoop:
         return pooled_data(cache, dataset, self.accelerator)
 
     def _begin_epoch(self) -> None:
-        per_epoch = self.plan.batches_per_epoch
-        epoch, done = divmod(self.batches_done, per_epoch)
+        epoch = self.batches_done // self.plan.batches_per_epoch
         self._epoch_start = time.perf_counter()
         if epoch < self.plan.epochs:
             self._thaw(epoch)
             self.model.train()
-            self.progress.begin(f"epoch {epoch + 1}/{self.plan.epochs}", per_epoch, done)
+            self._shown.begin_epoch(self.batches_done)
 
     def _thaw(self, epoch: int) -> None:
         """Set free what the gradual schedule has set free by this epoch, counted from 0."""
@@ -240,7 +260,9 @@ class TrainingLoop:
             self._forward_backward(batch)
         if self._at_step():
             self.optimization.step(self._steps_done() - 1)
-        self.progress.advance(f"loss {self._record.mean:.3f}")
+            if self._record.curve:
+                self._tracking.step(self._steps_done(), self._record.curve[-1], self.optimization.lr)
+        self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
 
     def _everywhere(self, condition: bool) -> bool:
         """Tell whether a condition holds in every process: they take a batch together or not at all."""
@@ -320,6 +342,7 @@ class TrainingLoop:
         self._record = LossRecord()
         self._validate(folder, entry)
         self.history.append(entry)
+        self._tracking.epoch(entry)
         folder.save(self._state(), self.history)
         score = f"  {self.task.primary_score} {entry['val'][self.task.primary_score]:.4f}" if self._has_score(entry) else ""
         seconds = time.perf_counter() - self._epoch_start
@@ -347,6 +370,7 @@ class TrainingLoop:
         scores = self._score(model, self.validation)
         entry["val"] = dict(scores)
         value = scores[self.task.primary_score]
+        self._shown.scored(value)
         if value is not None and value > self._best:
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
@@ -385,14 +409,19 @@ class TrainingLoop:
             "record": asdict(self._record),
             "best": self._best,
             "history": self.history,
+            "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
         }
+
+    def _spent(self) -> float:
+        return self.seconds + time.perf_counter() - self._since
 
     def _restore(self, folder: RunFolder) -> None:
         state = folder.load()
         if state is None:
             return
         self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
+        self.seconds = state["seconds"]
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.model.load_state_dict(state["model"])

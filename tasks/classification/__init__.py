@@ -16,6 +16,7 @@ from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import UnknownNameError, check_positive
+from zoo.example import Example
 from zoo.metric import Metric, Mistake
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
@@ -172,6 +173,14 @@ class ClassificationTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""
         return Classification.from_logits(key, image, answer, classes)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return the most probable class of each picture beside the true one."""
+        from zoo.tasks.classification.examples import examples
+
+        return list(examples(answers, targets, keys, classes))[:count]
 
     def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
         """Return what speaks for the true class, and what for the answered one."""

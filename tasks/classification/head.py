@@ -11,7 +11,6 @@ from zoo.errors import InputError
 from zoo.pooling import PooledHead
 from zoo.task import Losses
 
-
 CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of the heads of this task, which may take each other's place
 
 
