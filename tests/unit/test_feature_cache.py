@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ import torch
 
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
 from tests.unit.test_training import coloured, fresh
-from zoo import cache_folder as places
 from zoo.cache_folder import cache_folder, shrink
 from zoo.data import Dataset, Record
 from zoo.errors import Fault, ImageError
@@ -124,7 +124,7 @@ def test_pictures_in_memory_count_by_their_pixels() -> None:
     cache, lines = cache_of()
     cache.rows(data)
     cache.rows(data.with_targets(lambda label: 2 - label, data.classes))  # other labels, the same pictures
-    drawn = replace(data, records=tuple(replace(record, source=lambda record=record: record.source) for record in data.records))
+    drawn = replace(data, records=tuple(replace(record, source=partial(np.copy, record.source)) for record in data.records))
     cache.rows(drawn)
     assert [("taken" in line) for line in lines] == [False, True, True]
     image = data[3].image.copy()
@@ -289,7 +289,7 @@ def test_a_file_that_is_replaced_stays_readable(folder: Path) -> None:
     first = cache.rows(coloured()).rows
     (path,) = folder.iterdir()
     kept = first.clone()
-    write_atomic(path, lambda file: file.write(b"x") and None)
+    write_atomic(path, lambda file: file.writelines([b"x"]))
     path.unlink()
     torch.testing.assert_close(first, kept, rtol=0, atol=0)
 
@@ -307,7 +307,7 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HOME", "/home/zoe")
     expected = {"linux": "/home/zoe/.cache", "darwin": "/home/zoe/Library/Caches", "win32": "/local"}
     for platform, place in expected.items():
-        monkeypatch.setattr(places.sys, "platform", platform)
+        monkeypatch.setattr("zoo.cache_folder.sys.platform", platform)
         assert cache_folder("features") == Path(place) / "resnet-zoo" / "features"
 
 
