@@ -61,7 +61,7 @@ class PooledData:
 
     def training(self, plan: TrainingPlan, start: int) -> Iterator[PooledSamples]:
         """Yield the batches that `training_loader` yields, from batch number `start` on, pooled and never augmented."""
-        return (self.batch([position for _, _, position in indices]) for indices in plan.batches_from(start))
+        return (self.batch(share.positions) for share in plan.shares_from(start))
 
     def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
         """Return the batches that `evaluation_loader` returns, pooled."""

@@ -37,7 +37,7 @@ from zoo.pooling import AnyImages, PooledBatch
 from zoo.progress import Progress
 from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
-from zoo.seeding import derived_seed
+from zoo.seeding import derived_seed, seed_torch
 from zoo.task import Task
 from zoo.tracking import Tracking
 from zoo.training_progress import TrainingProgress
@@ -255,7 +255,7 @@ class TrainingLoop:
         for fault in batch.skipped:
             self._leave_out(fault)
         # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
-        torch.manual_seed(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank))
+        seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         if self._everywhere(batch.images is not None and len(batch.keys) > 1):
             self._forward_backward(batch)
         if self._at_step():
