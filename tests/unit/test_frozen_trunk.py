@@ -23,7 +23,9 @@ from zoo.interruption import Interrupted
 from zoo.model import Model, build, load
 from zoo.preprocess import ImageBatch
 from zoo.progress import Progress
+from zoo.schemes import open_data
 from zoo.tasks.classification.augment import Augment
+from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.recipe import FaceRecipe
 from zoo.training import train
 
@@ -130,6 +132,23 @@ def build_like(model: Model) -> Model:
     other = fresh(3, freeze="trunk", dropout=0.1)
     other.backbone.load_state_dict(model.backbone.state_dict())
     return other
+
+
+@pytest.mark.slow
+def test_people_of_orl_are_learned_from_features_of_real_faces(tmp_path: Path, shared_data: Path) -> None:
+    data, test = (f"identities:{shared_data / 'orl' / part}" for part in ("train", "test"))
+    recipe = replace(FACES, epochs=3, batch_size=32, lr=3e-3)
+    torch.manual_seed(0)
+    people = tuple(sorted(path.name for path in (shared_data / "orl" / "train").iterdir()))
+    model = build("test_resnet", "face", classes=people, image_size=48)
+    run = train(model, data, test, recipe, tmp_path / "run")
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert run.scores is not None
+    scores = evaluate(load(run.folder), test, replicates=0)
+    assert dict(run.scores) == pytest.approx(dict(scores), abs=1e-6)
+    embeddings = load(run.folder)
+    images = [picture.image for picture in open_data(test, SCHEMES, "face")[:4]]
+    torch.testing.assert_close(embeddings(images), run.model(images), rtol=1e-5, atol=1e-6)
 
 
 # -- going on ----------------------------------------------------------------------------------------------------------
