@@ -49,7 +49,7 @@ class Recipe:
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "schedule": ("epochs", "steps", "scheduler", "warmup", "early_stop"),
+        "schedule": ("epochs", "steps", "max_epochs", "scheduler", "warmup", "early_stop"),
         "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
         "sampling": ("balance",),
         "regularisation": ("ema",),
