@@ -39,6 +39,8 @@ class RunFolder:
             InputError: there is a run already and `resume` is false; or it is another run, or none that could be continued.
         """
         self.path, self._writes = path, writes
+        if not writes:  # the first process looks for all, and may have begun to write
+            return
         started = (path / "run.json").is_file()
         if not started and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists and is not a run of the zoo; choose another place with --out")
@@ -46,7 +48,7 @@ class RunFolder:
             raise InputError(f"{path} holds a run already; continue it with --resume, or choose another place with --out")
         if started:
             self._check_same(description, recipe)
-        elif writes:
+        else:
             write_text(path / "recipe.toml", to_toml(recipe))
             write_text(path / "run.json", json.dumps(description, indent=2) + "\n")
 

@@ -19,8 +19,10 @@ from zoo.errors import Fault, InputError
 from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS
 from zoo.model import Model, save
+from zoo.pooling import RememberingHead
 from zoo.progress import Progress
 from zoo.recipe import Recipe
+from zoo.remembering import Remembering
 from zoo.report.training import Trained, write_training_report
 from zoo.schemes import open_data
 from zoo.scores import Scores
@@ -100,9 +102,8 @@ def train(
     picked = pick_device(device)
     accelerator = Accelerator(cpu=picked.type == "cpu")
     chosen, recipe = recipe, settle(recipe, len(dataset), accelerator.num_processes, task.recipes, progress)
-    loop = TrainingLoop(
-        model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress, track=track
-    )
+    kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
+    loop = kind(model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress, track=track)
     folder = RunFolder(Path(out), loop.describe(), recipe, resume, writes=accelerator.is_main_process)
     loop.run(folder)
     model.metadata["training"] = loop.summary()

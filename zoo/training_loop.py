@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,18 +22,22 @@ from zoo.checkpoint import BEST, RunFolder
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, ZooError
 from zoo.evaluation import evaluate
+from zoo.feature_cache import FeatureCache
 from zoo.freezing import freeze, unfreeze
-from zoo.hardware import autocast, pick_training_precision, pick_workers, place
+from zoo.frozen_trunk import learns_from_features, pooled_data, why_not
+from zoo.hardware import autocast, pick_inference_precision, pick_training_precision, pick_workers, place
 from zoo.images import Decoding
 from zoo.interruption import Interrupted, graceful_interrupt
-from zoo.loader import Batch, TrainingPlan, training_loader
+from zoo.loader import TrainingPlan, training_loader
 from zoo.loss_record import LossRecord
 from zoo.model import Model
 from zoo.optimization import Optimization
+from zoo.pooled_data import AnyBatch, PooledData
+from zoo.pooling import AnyImages, PooledBatch
 from zoo.progress import Progress
-from zoo.recipe import Recipe
+from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
-from zoo.seeding import derived_seed
+from zoo.seeding import derived_seed, seed_torch
 from zoo.task import Task
 from zoo.tracking import Tracking
 from zoo.training_progress import TrainingProgress
@@ -168,6 +173,9 @@ class TrainingLoop:
             ZooError: the loss is not a number.
         """
         self._restore(folder)
+        reason = why_not(self.model, self.recipe)
+        if reason is not None:
+            self.progress.say(reason)
         self._tracking = Tracking(self.accelerator, self.track, folder.path, self.recipe, self._steps_done())
         self._since = time.perf_counter()
         try:
@@ -179,21 +187,11 @@ class TrainingLoop:
             self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
-        reading = self.reading
-        loader = training_loader(
-            self.dataset,
-            self.preprocess,
-            self.plan,
-            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
-            reading.on_error,
-            self.augment,
-            self.batches_done,
-            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
-        )
+        batches = self._batches()
         with graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
             self._begin_epoch()
-            for batch in loader:
+            for batch in batches:
                 self._batch(batch)
                 if self.batches_done % self.plan.batches_per_epoch == 0:
                     self._end_epoch(folder)
@@ -204,6 +202,34 @@ class TrainingLoop:
                 if interrupt.is_set() and self._at_step():
                     folder.save(self._state(), self.history)
                     raise Interrupted(f"interrupted after {self.batches_done} batches; continue with the same command and --resume")
+
+    def _batches(self) -> Iterable[AnyBatch]:
+        """Return the batches that are left: pictures, or what a frozen trunk makes of them."""
+        reading = self.reading
+        pooled = self._features(self.dataset, self.precision)
+        if pooled is not None:
+            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
+            _ = self._validation_features  # not in the middle of the first epoch
+            return pooled.training(self.plan, self.batches_done)
+        return training_loader(
+            self.dataset,
+            self.preprocess,
+            self.plan,
+            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
+            reading.on_error,
+            self.augment,
+            self.batches_done,
+            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
+        )
+
+    def _features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
+        """Return a data set's features, where the head can learn from features that are computed once."""
+        if not learns_from_features(self.model, self.recipe):
+            return None
+        preprocess, reading = self.model.preprocess, self.reading
+        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
+        return pooled_data(cache, dataset, self.accelerator)
 
     def _begin_epoch(self) -> None:
         epoch = self.batches_done // self.plan.batches_per_epoch
@@ -224,12 +250,12 @@ class TrainingLoop:
             self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
             self._wrap()
 
-    def _batch(self, batch: Batch) -> None:
+    def _batch(self, batch: AnyBatch) -> None:
         self.batches_done += 1
         for fault in batch.skipped:
             self._leave_out(fault)
         # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
-        torch.manual_seed(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank))
+        seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         if self._everywhere(batch.images is not None and len(batch.keys) > 1):
             self._forward_backward(batch)
         if self._at_step():
@@ -245,10 +271,14 @@ class TrainingLoop:
         held: Tensor = self.accelerator.reduce(torch.tensor(float(condition), device=self.device))
         return int(held) == self.plan.processes
 
-    def _forward_backward(self, batch: Batch) -> None:
+    def _forward_backward(self, batch: AnyBatch) -> None:
         assert batch.images is not None
         targets = move(self.task.collate_targets(batch.targets), self.device)
-        images, targets = self.task.mix(self.recipe, batch.images.to(self.device), targets, len(self.model.classes))
+        images: AnyImages = batch.images.to(self.device)
+        if isinstance(images, PooledBatch):
+            targets = self.task.soften(self.recipe, targets, len(self.model.classes))
+        else:
+            images, targets = self.task.mix(self.recipe, images, targets, len(self.model.classes))
         with autocast(self.precision, self.device):
             losses: dict[str, Tensor] = self.wrapped(images, targets)
         total = torch.stack(list(losses.values())).sum()
@@ -345,6 +375,11 @@ class TrainingLoop:
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
 
+    @functools.cached_property
+    def _validation_features(self) -> PooledData | None:
+        """In the precision of an evaluation."""
+        return None if self.validation is None else self._features(self.validation, pick_inference_precision("auto"))
+
     def _score(self, model: Model, data: Dataset) -> Scores:
         return evaluate(
             model,
@@ -355,6 +390,7 @@ class TrainingLoop:
             max_pixels=self.reading.max_pixels,
             replicates=0,
             progress=self.progress,
+            pooled=self._validation_features,
         )
 
     def _finish(self, folder: RunFolder) -> None:
