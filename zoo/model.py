@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
-from zoo.files import draft_folder
+from zoo.files import draft_folder, flush, write_text
 from zoo.freezing import apply_freeze
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.task import Features, Head, HeadSpec, Task, get_task
@@ -334,7 +334,8 @@ def save(model: Model, folder: str | Path) -> Path:
         tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(tensors, draft / "weights.safetensors")
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), "metadata": model.metadata}
-        (draft / "model.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(draft / "model.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        flush(draft / "weights.safetensors")
     return folder
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from zoo.checkpoint import RunFolder
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
@@ -19,10 +17,12 @@ from zoo.errors import Fault, InputError
 from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS
 from zoo.model import Model, save
+from zoo.processes import Processes
 from zoo.progress import Progress
 from zoo.recipe import Recipe
 from zoo.schemes import open_data
 from zoo.scores import Scores
+from zoo.storage import storing, tensor_bytes
 from zoo.task import Task, get_task
 from zoo.training_loop import Reading, TrainingLoop
 
@@ -37,6 +37,7 @@ class Run:
         history: one entry per epoch, as in metrics.jsonl.
         scores: of this model on the validation data; None without.
         skipped: pictures and annotations that were left out on the caller's word.
+        not_finite: batches that were left out because their loss was not a number (`on_nan` is "skip").
         seconds: wall-clock time of this call.
     """
 
@@ -45,6 +46,7 @@ class Run:
     history: list[dict[str, Any]]
     scores: Scores | None
     skipped: tuple[Fault, ...]
+    not_finite: int
     seconds: float
 
 
@@ -60,6 +62,7 @@ def train(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    checkpoint_minutes: float = 10.0,
     progress: Progress | None = None,
 ) -> Run:
     """Fine-tune a model, in place.
@@ -75,35 +78,40 @@ def train(
         on_error: "skip" leaves out what can't be read, and says so.
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
-        progress: where bars and lines are drawn; None for nowhere.
+        checkpoint_minutes: between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step.
+        progress: where bars and lines are drawn (by the first of several processes); None for nowhere.
 
     Returns:
         The run; its model is saved in `out`/model.
 
     Raises:
-        InputError: an option or the data is wrong.
-        Interrupted: Ctrl-C; a checkpoint was written.
+        InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
-    task, progress = get_task(model.task), progress or Progress(enabled=False)
+    processes = Processes(pick_device(device))
+    quiet = progress is None or not processes.first
+    task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
-    dataset = _open(task, data, model, on_error, progress)
-    validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
-    _say_rare(task, dataset, progress)
     start = time.perf_counter()
-    picked = pick_device(device)
-    accelerator = Accelerator(cpu=picked.type == "cpu")
-    recipe = settle(recipe, len(dataset), accelerator.num_processes, task.recipes, progress)
-    loop = TrainingLoop(model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress)
-    folder = RunFolder(Path(out), loop.describe(), recipe, resume, writes=accelerator.is_main_process)
-    loop.run(folder)
-    model.metadata["training"] = loop.summary()
-    model.eval()
-    if accelerator.is_main_process:
-        save(model, folder.path / "model")
+    with processes.bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
+        with processes.together():
+            dataset = _open(task, data, model, on_error, progress)
+            validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
+            _say_rare(task, dataset, progress)
+            recipe = settle(recipe, len(dataset), processes.count, task.recipes, progress)
+            loop = TrainingLoop(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress)
+            folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
+        loop.run(folder)
+        model.metadata["training"] = loop.summary()
+        model.eval()
+        if processes.first:
+            with storing(folder.path / "model", tensor_bytes(model.state_dict())):
+                save(model, folder.path / "model")
+        processes.wait()  # until the model is there for all
     skipped = (*dataset.skipped, *loop.skipped.values())
-    return Run(model, folder.path, loop.history, loop.scores, skipped, time.perf_counter() - start)
+    return Run(model, folder.path, loop.history, loop.scores, skipped, loop.not_finite, time.perf_counter() - start)
 
 
 def _open(task: Task, data: object, model: Model, on_error: OnError, progress: Progress, closed: bool = True) -> Dataset:
