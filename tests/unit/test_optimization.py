@@ -12,7 +12,7 @@ import zoo
 from zoo.errors import UnknownNameError
 from zoo.model import Model
 from zoo.optimization import Optimization
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, Scheduling
 
 RECIPE = Recipe(lr=0.1, optimizer="sgd", weight_decay=0.0, warmup=0.2)
 
@@ -45,7 +45,7 @@ def cosine(part: float) -> float:
         ("constant", [0.1] * 8),
     ],
 )
-def test_the_rate_of_every_step(scheduler: str, expected: list[float]) -> None:
+def test_the_rate_of_every_step(scheduler: Scheduling, expected: list[float]) -> None:
     """Two steps of warm-up, then the schedule; no step is without effect, the last one neither."""
     found = rates(replace(RECIPE, scheduler=scheduler))
     assert found == pytest.approx([0.05, 0.075, *expected])
@@ -86,16 +86,13 @@ def test_every_parameter_of_a_trunk_has_a_layer(backbone: str) -> None:
 
 
 def test_an_unknown_optimiser_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="unknown optimizer 'adamv'. Nearest: adam, .*adamw"):
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'. Nearest: adam, .*adamw"):
         made(replace(RECIPE, optimizer="adamv"))
 
 
 def test_the_average_follows_the_weights() -> None:
-    model, optimization = made(replace(RECIPE, ema=0.9))
-    average, own = (
-        optimization.averaged.get_parameter("heads.classification.fc.weight"),
-        model.get_parameter("heads.classification.fc.weight"),
-    )
+    model, optimization = made(replace(RECIPE, ema=0.9, lr=1e-3))
+    average, own = (one.get_parameter("heads.classification.fc.weight") for one in (optimization.averaged, model))
     distances = [torch.zeros(())]
     for done in range(3):
         optimization.backward(model(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))["loss_classifier"])

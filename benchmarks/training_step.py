@@ -1,0 +1,301 @@
+"""How long a training step takes, beside torchvision's reference loop: `python -m zoo.benchmarks.training_step`.
+
+Both sides train the same network, from the same weights, on the same batch of drawn pictures, with SGD; they take turns, and the
+medians of single steps are compared. The zoo's side is `zoo.train` itself, loader and bookkeeping included, with the precision that
+it picks for this processor (bf16 where it has the instructions) and channels-last; the other side is the inner loop of torchvision's
+references (`train_one_epoch`): float32, channels first, the batch at hand. The losses of both sides are printed: they are the same
+computation, apart from rounding and from the proposals that a detector's loss draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.models import resnet18, resnet50
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+from zoo.data import Sample
+from zoo.errors import InputError
+from zoo.hardware import pick_training_precision
+from zoo.model import Model, build
+from zoo.preprocess import Preprocess, as_float
+from zoo.progress import Progress
+from zoo.recipe import Precision, Recipe
+from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.training import train
+
+_CLASSES = 10
+_SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.0, "scheduler": "constant", "warmup": 0.0, "workers": 0}
+Steps = tuple[list[float], list[float]]  # seconds and losses, step by step
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line of the table.
+
+    Attributes:
+        name: what is trained.
+        backbone: the trunk.
+        task: the zoo's task.
+        theirs: builds torchvision's network with fresh weights.
+        samples: the batch.
+        options: of the zoo's model, so that it is the same network.
+        recipe: the zoo's settings: no augmentation, SGD.
+        bound: the ratio that is promised, on a processor with bf16 instructions.
+    """
+
+    name: str
+    backbone: str
+    task: str
+    theirs: Callable[[], nn.Module]
+    samples: Callable[[], list[Sample]]
+    options: dict[str, Any]
+    recipe: Recipe
+    bound: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of one work.
+
+    Attributes:
+        name: what was trained.
+        ours_s: median seconds of a step of the zoo.
+        theirs_s: median seconds of a step of torchvision's loop.
+        bound: the ratio that is promised.
+        ours_losses: of the first turn, step by step.
+        theirs_losses: likewise.
+    """
+
+    name: str
+    ours_s: float
+    theirs_s: float
+    bound: float
+    ours_losses: list[float]
+    theirs_losses: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as quick the zoo is."""
+        return self.theirs_s / self.ours_s
+
+
+class Clock(Progress):
+    """Takes the time of every step of a run."""
+
+    def __init__(self) -> None:
+        """Draw nothing."""
+        super().__init__(enabled=False)
+        self.times = [time.perf_counter()]
+
+    def advance(self, note: str = "", steps: float = 1) -> None:
+        """Note the time."""
+        self.times.append(time.perf_counter())
+
+
+def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Draw smooth noise: [height, width, 3] each."""
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 256, (count, height // 16, width // 16, 3), dtype=np.uint8)
+    return [np.kron(picture, np.ones((16, 16, 1), np.uint8)) for picture in small]
+
+
+def labelled(count: int, side: int) -> list[Sample]:
+    """Return pictures with a class each."""
+    return [Sample(picture, index % _CLASSES, f"{index}") for index, picture in enumerate(pictures(count, side, side))]
+
+
+def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
+    """Return pictures with boxes of all sizes."""
+    generator = np.random.default_rng(1)
+    samples = []
+    for index, picture in enumerate(pictures(count, height, width)):
+        corner = generator.uniform(0, (width * 0.7, height * 0.7), (boxes, 2))
+        size = generator.uniform(20, min(height, width) * 0.3, (boxes, 2))
+        places = np.concatenate([corner, corner + size], 1).astype(np.float32)
+        target = {
+            "boxes": places,
+            "labels": generator.integers(0, _CLASSES, boxes),
+        }
+        samples.append(Sample(picture, target, f"{index}"))
+    return samples
+
+
+def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> list[Work]:
+    """Return what is measured.
+
+    Args:
+        batch: pictures of a classifier's step.
+        side: of them, in pixels.
+        boxes_batch: pictures of a detector's step.
+        height: of them, in pixels.
+        width: of them.
+    """
+    plain = ClassificationRecipe(batch_size=batch, crop_scale=1.0, flip=0.0, **_SGD)
+    detector = DetectionRecipe(batch_size=boxes_batch, flip=0.0, light=0.0, clip_grad=0.0, **_SGD)
+    full = {"image_size": height, "max_image_size": width, "fpn_channels": 256, "representation_size": 1024}
+    full |= {"pre_nms_proposals": 1000, "proposals": 1000, "roi_batch": 512}
+
+    def faster_rcnn() -> nn.Module:
+        sizes = {"min_size": height, "max_size": width}
+        network: nn.Module = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=_CLASSES + 1, **sizes)
+        return network
+
+    def classifier(network: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
+        return lambda: network(num_classes=_CLASSES)
+
+    name = f"{side}×{side}, batch {batch}"
+    return [
+        Work(f"ResNet-50 {name}", "resnet50", "classification", classifier(resnet50), lambda: labelled(batch, side), {}, plain, 3.0),
+        Work(f"ResNet-18 {name}", "resnet18", "classification", classifier(resnet18), lambda: labelled(batch, side), {}, plain, 3.0),
+        Work(
+            f"Faster R-CNN ResNet-50 FPN {height}×{width}, batch {boxes_batch}", "resnet50", "detection", faster_rcnn,
+            lambda: boxed(boxes_batch, height, width), full, detector, 2.2,
+        ),
+    ]  # fmt: skip
+
+
+def zoo_model(work: Work, weights: Path, samples: list[Sample]) -> Model:
+    """Build the zoo's model with torchvision's weights, for the size of these pictures."""
+    options = {**work.options, **({"image_size": samples[0].image.shape[0]} if work.task == "classification" else {})}
+    return build(work.backbone, work.task, num_classes=_CLASSES, weights=weights, say=lambda text: None, **options)
+
+
+def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, precision: Precision) -> Steps:
+    """Train the zoo's model for some steps, one an epoch."""
+    model = zoo_model(work, weights, samples)
+    recipe = replace(work.recipe, epochs=steps, precision=precision)
+    with tempfile.TemporaryDirectory() as scratch:
+        clock = Clock()
+        run = train(model, samples, recipe=recipe, out=Path(scratch) / "run", device="cpu", progress=clock)
+    return [later - before for before, later in zip(clock.times, clock.times[1:], strict=False)], [entry["loss"] for entry in run.history]
+
+
+def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: int) -> Steps:
+    """Train torchvision's network with the inner loop of its references."""
+    network = work.theirs()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=work.recipe.lr, momentum=0.9)
+    # what the zoo's model makes of the pictures, so that both sides see the same
+    preprocess = zoo_model(work, weights, samples).preprocess
+    images = [as_float(preprocess(sample.image)) for sample in samples]
+    loss_of = _detection_loss(network, images, samples) if work.task == "detection" else _class_loss(network, images, samples, preprocess)
+    seconds, losses = [], []
+    for _ in range(steps):
+        start = time.perf_counter()
+        loss = loss_of()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - start)
+    return seconds, losses
+
+
+def _class_loss(network: nn.Module, images: list[Tensor], samples: list[Sample], preprocess: Preprocess) -> Callable[[], Tensor]:
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std))
+    batch = torch.stack([(image - mean) / deviation for image in images])
+    targets, criterion = torch.tensor([sample.target for sample in samples]), nn.CrossEntropyLoss()
+
+    def loss() -> Tensor:
+        value: Tensor = criterion(network(batch), targets)
+        return value
+
+    return loss
+
+
+def _detection_loss(network: nn.Module, images: list[Tensor], samples: list[Sample]) -> Callable[[], Tensor]:
+    targets = [{"boxes": torch.from_numpy(one.target["boxes"]), "labels": torch.from_numpy(one.target["labels"]) + 1} for one in samples]
+
+    def loss() -> Tensor:
+        # the network's transform changes the targets it is given
+        return torch.stack(list(network(images, [dict(target) for target in targets]).values())).sum()
+
+    return loss
+
+
+def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
+    """Let both sides take turns; the first step of each turn is not counted.
+
+    Args:
+        work: what is trained.
+        rounds: turns of each side.
+        steps: of a turn.
+        precision: of the zoo's side.
+    """
+    torch.manual_seed(0)
+    samples = work.samples()
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / "weights.pth"
+        torch.save(work.theirs().state_dict(), weights)
+        turns = [
+            (zoo_steps(work, weights, samples, steps, precision), torchvision_steps(work, weights, samples, steps)) for _ in range(rounds)
+        ]
+    ours, theirs = (statistics.median(second for turn in turns for second in turn[side][0][1:]) for side in (0, 1))
+    return Line(work.name, ours, theirs, work.bound, turns[0][0][1], turns[0][1][1])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line.
+
+    Returns:
+        0 where every bound is met or this processor has no bf16 instructions, which the bounds are for; 1 where one isn't; 2 where
+        a flag is wrong.
+    """
+    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.training_step", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="turns of each side, 1 to 100")
+    parser.add_argument("--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="steps of a turn, 2 to 1000")
+    parser.add_argument("--batch", type=int, default=16, help="pictures of a classifier's step")
+    parser.add_argument("--side", type=int, default=224, help="their height and width in pixels")
+    parser.add_argument("--boxes-batch", type=int, default=2, help="pictures of a detector's step, of 480×640 pixels")
+    parser.add_argument("--only", default="", help="lines whose names hold this, such as 'Faster'")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of the zoo's side")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    flags = parser.parse_args(argv)
+    chosen = [work for work in works(flags.batch, flags.side, flags.boxes_batch, 480, 640) if flags.only in work.name]
+    if not chosen:
+        print(f"training_step: --only is {flags.only!r}, which no line's name holds", file=sys.stderr)
+        return InputError.exit_status
+    lines = [measure(work, flags.rounds, flags.steps, flags.precision) for work in chosen]
+    precision = pick_training_precision(flags.precision, torch.device("cpu"))
+    if flags.json:
+        found = [{**asdict(line), "ratio": line.ratio} for line in lines]
+        print(json.dumps({"lines": found, "precision": precision, "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}))
+    else:
+        _print(lines, precision)
+    return 0 if precision == "fp32" or all(line.ratio >= line.bound for line in lines) else 1
+
+
+def _print(lines: Sequence[Line], precision: str) -> None:
+    title = f"seconds of a training step, the zoo in {precision}"
+    table = Table("", "zoo", "torchvision", "ratio", "with bf16", title=title, title_justify="left")
+    for line in lines:
+        table.add_row(line.name, f"{line.ours_s:.3f}", f"{line.theirs_s:.3f}", f"{line.ratio:.2f}", f"at least {line.bound:.1f}")
+    console = Console(highlight=False)
+    console.print(table)
+    for line in lines:
+        console.print(f"losses of {line.name}")
+        for side, losses in (("zoo        ", line.ours_losses), ("torchvision", line.theirs_losses)):
+            console.print(f"  {side} {' '.join(f'{loss:.4f}' for loss in losses)}")
+    console.print(f"{torch.get_num_threads()} threads; other processes take time from both sides; load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
