@@ -18,6 +18,7 @@ from zoo.errors import ZooError
 # how long one waits for another that lives and doesn't answer; the end of one is noticed at once
 _PATIENCE = timedelta(minutes=10)
 _GONE = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|timed? ?out", re.IGNORECASE)
+T = TypeVar("T")
 E = TypeVar("E", bound=ZooError)
 
 
@@ -57,9 +58,9 @@ class Processes:
         """Tell whether a condition holds in every process, which must all ask."""
         return self.sums(float(condition)) == [self.count]
 
-    def joined(self, items: Iterable[str]) -> tuple[str, ...]:
-        """Return the texts of all processes, which must all ask, in their order."""
-        return tuple(items) if self.count == 1 else tuple(gather_object(list(items)))
+    def joined(self, items: Iterable[T]) -> list[T]:
+        """Return the items of all processes, which must all ask, in their order."""
+        return list(items) if self.count == 1 else list(gather_object(list(items)))
 
     def wait(self) -> None:
         """Wait until all are here."""

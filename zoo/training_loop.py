@@ -236,13 +236,14 @@ class TrainingLoop:
 
     def _batch(self, batch: Batch, interrupt: Stop) -> None:
         self.batches_done += 1
-        for fault in batch.skipped:
-            self._leave_out(fault)
         # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
         torch.manual_seed(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank))
-        able, pictures, *self._signals = self.processes.sums(
-            batch.images is not None and len(batch.keys) > 1, len(batch.keys), *(interrupt.got(number) for number in SIGNALS)
-        )
+        trainable = batch.images is not None and len(batch.keys) > 1
+        signals = [interrupt.got(number) for number in SIGNALS]
+        able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
+        if skipped:
+            for fault in self.processes.joined(batch.skipped):
+                self._leave_out(fault)
         if able == self.processes.count:  # a batch is taken by every process or by none
             self._forward_backward(batch, len(batch.keys) / pictures)
         if self._at_step():
