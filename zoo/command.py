@@ -70,11 +70,14 @@ def one_voice() -> Iterator[None]:
         return
     import torch.distributed as dist
 
+    from zoo.processes import bound
+
     with contextlib.ExitStack() as stack:
         if _rank():
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         try:
-            yield
+            with bound():
+                yield
         except ZooError as error:
             error.said = error.said or (not dist.is_initialized() and os.environ["LOCAL_RANK"] != "0")
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -12,6 +13,8 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from zoo.errors import ZooError
 
@@ -38,6 +41,7 @@ class Processes:
         Args:
             device: where to compute; of several processes each has its own.
         """
+        _join_again(device)
         self.accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
         self.count, self.rank = int(self.accelerator.num_processes), int(self.accelerator.process_index)
         self.device = device if self.count == 1 else self.accelerator.device
@@ -100,20 +104,41 @@ class Processes:
             other.said = True
             raise other
 
-    @contextlib.contextmanager
-    def bound(self) -> Iterator[None]:
-        """Say clearly that another process has ended, when this one finds out.
 
-        Raises:
-            ZooError: saying so, and how to go on.
-        """
-        try:
-            yield
-        except RuntimeError as error:
-            if self.count == 1 or not (isinstance(error, dist.DistError) or _GONE.search(str(error))):
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ZooError(
-                f"process {self.rank} of {self.count}: another process of this job has ended, so this one ends too ({reason}); its own "
-                "message is above, if it had one. Continue with the same command and --resume (torchrun --max-restarts 1 does so by itself)"
-            ) from error
+@contextlib.contextmanager
+def bound() -> Iterator[None]:
+    """Say clearly that another process has ended, when this one finds out.
+
+    Raises:
+        ZooError: saying so, and how to go on.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        yield
+    except RuntimeError as error:
+        if count == 1 or not (isinstance(error, dist.DistError) or _GONE.search(str(error))):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ZooError(
+            f"process {os.environ.get('RANK')} of {count}: another process of this job has ended, so this one ends too ({reason}); its own "
+            "message is above, if it had one. Start again: training continues with --resume (torchrun --max-restarts 1 does so by itself)"
+        ) from error
+
+
+def _join_again(device: torch.device) -> None:
+    """Join the others after torchrun has started all of them again.
+
+    Torchrun (torch 2.14) keeps one store over all attempts, and the addresses that the first attempt's processes have left there
+    are taken for those of the second's: each later attempt has names of its own here.
+    """
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if attempt == 0 or int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
+    dist.init_process_group(
+        dist.get_default_backend_for_device(device),
+        store=PrefixStore(f"attempt_{attempt}", store),
+        rank=rank,
+        world_size=count,
+        timeout=_PATIENCE,
+    )

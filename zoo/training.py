@@ -17,7 +17,7 @@ from zoo.errors import Fault, InputError
 from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS
 from zoo.model import Model, save
-from zoo.processes import Processes
+from zoo.processes import Processes, bound
 from zoo.progress import Progress
 from zoo.recipe import Recipe
 from zoo.schemes import open_data
@@ -88,14 +88,15 @@ def train(
         InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
-    processes = Processes(pick_device(device))
+    with bound():
+        processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first
     task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
     start = time.perf_counter()
-    with processes.bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
+    with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
         with processes.together():
             dataset = _open(task, data, model, on_error, progress)
             validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
