@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from zoo.errors import InputError
+from zoo.files import flush
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MB = 1_000_000
+_OS_ERROR = re.compile(r"os error (\d+)")
 
 
 class StorageError(InputError):
@@ -27,6 +33,26 @@ def tensor_bytes(content: Any) -> int:
         return content.numel() * content.element_size()
     parts: Iterable[Any] = content.values() if isinstance(content, Mapping) else content if isinstance(content, list | tuple) else ()
     return sum(tensor_bytes(part) for part in parts)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file, and flush it to the disk.
+
+    Args:
+        tensors: on the CPU, contiguous.
+        path: the file.
+
+    Raises:
+        OSError: no room, no permission.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # tells the system's reason in words alone
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    flush(path)
 
 
 def in_words(size: int) -> str:
