@@ -18,7 +18,7 @@ from zoo.files import remove_drafts, write_atomic, write_text
 from zoo.recipe import Recipe, to_toml
 from zoo.run_identity import RECIPE, RUN, check_same
 from zoo.run_lock import LOCK, RunLock, restarted
-from zoo.storage import check_room, storing, tensor_bytes
+from zoo.storage import ELSEWHERE, check_room, storing, tensor_bytes
 
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.pt"
@@ -81,14 +81,14 @@ class RunFolder:
         started = (self.path / RUN).is_file()
         if not started and self.path.exists() and (not self.path.is_dir() or self._foreign()):
             raise InputError(f"{self.path} exists and is not a run of the zoo; choose another place with --out")
-        with storing(self.path):
+        with storing(self.path, remedy=ELSEWHERE):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
         if started and not (resume or restarted(self._lock.last_job)):
             raise InputError(f"{self.path} holds a run already; continue it with --resume, or choose another place with --out")
         if started:
             check_same(self.path, description, recipe)
-        with storing(self.path):
+        with storing(self.path, remedy=ELSEWHERE):
             self._lock.sign()
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
             for folder in (self.path, self.path / CHECKPOINTS):

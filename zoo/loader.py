@@ -75,7 +75,7 @@ class _PreparedDataset(TorchDataset[Any]):
         if self.augment is not None:
             # a sample's randomness depends on seed, epoch and draw alone: not on workers, processes, batches or resuming
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derived_seed(self.seed, epoch, draw))
+                torch.default_generator.manual_seed(derived_seed(self.seed, epoch, draw))  # torch.manual_seed asks every device: 1 ms
                 sample = self.augment(Sample(image, target, record.key))
             image, target, original_hw = sample.image, sample.target, (sample.image.shape[0], sample.image.shape[1])
         return _Prepared(self.preprocess(image), original_hw, target, record.key)

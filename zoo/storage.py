@@ -20,6 +20,8 @@ from zoo.files import flush
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MB = 1_000_000
+GO_ON = "then continue with the same command and --resume: the last checkpoint that was written is whole"
+ELSEWHERE = "or choose another place with --out"
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
@@ -73,18 +75,18 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
-            f"{folder}: {in_words(free)} are free there, and the run's checkpoints need about {in_words(needed)}; make room, or choose "
-            "another place with --out"
+            f"{folder}: {in_words(free)} are free there, and the run's checkpoints need about {in_words(needed)}; make room, {ELSEWHERE}"
         )
 
 
 @contextlib.contextmanager
-def storing(path: Path, size: int = 0) -> Iterator[None]:
+def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
     """Say clearly what went wrong when a file of a run could not be written.
 
     Args:
         path: the file or folder.
         size: what it takes, in bytes; 0 for next to nothing.
+        remedy: what to do when the cause has been removed, or instead.
 
     Raises:
         StorageError: naming the file, what it needs and what to do.
@@ -99,13 +101,10 @@ def storing(path: Path, size: int = 0) -> Iterator[None]:
         reason = cause.strerror or str(cause)
         if cause.errno in _FULL:
             needs = f"it needs about {in_words(size)}, " if size else ""
-            remedy = f"{needs}{_free(path)} are free. Make room (or raise the quota or the limit of a file's size)"
+            cure = f"{needs}{_free(path)} are free. Make room (or raise the quota or the limit of a file's size)"
         else:
-            remedy = "check the permissions and that the disk can be written to"
-        raise StorageError(
-            f"{path}: can't be written ({reason}); {remedy}, then continue with the same command and --resume: the last checkpoint that "
-            "was written is whole"
-        ) from error
+            cure = "check the permissions and that the disk can be written to"
+        raise StorageError(f"{path}: can't be written ({reason}); {cure}, {remedy}") from error
 
 
 def _free(path: Path) -> str:

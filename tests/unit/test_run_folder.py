@@ -332,8 +332,8 @@ def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("zoo.checkpoint.RunLock", refuse)
     words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
     assert main([*words, "--workers", "0"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); check the permissions and that the disk")
+    cure = "check the permissions and that the disk can be written to, or choose another place with --out"
+    assert capsys.readouterr().err.splitlines()[-1] == f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); {cure}"
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
