@@ -33,6 +33,12 @@ def data_fingerprint(dataset: Dataset) -> str:
     return hashlib.sha256("\n".join([classes, *lines]).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
+def manifest_fingerprint(dataset: Dataset) -> str:
+    """Return a fingerprint of keys and targets in their order: what decides which sample is drawn when. No picture is read."""
+    lines = [json.dumps(list(dataset.classes)), *(f"{record.key}\t{_target(record.target)}" for record in dataset.records)]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
 def file_fingerprint(path: Path) -> str:
     """Return a fingerprint of a file's bytes.
 

@@ -6,14 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-from accelerate import Accelerator
-
 from zoo.data import Dataset
 from zoo.feature_cache import FeatureCache
 from zoo.freezing import frozen_stages
 from zoo.pooled_data import PooledData
 from zoo.pooling import PooledHead
+from zoo.processes import Processes
 
 _SIGN_SECONDS = 20.0
 
@@ -43,16 +41,16 @@ def is_whole(model: Model) -> bool:
     return frozen_stages(model.backbone, model.config.freeze)[0] == len(model.backbone.stages())
 
 
-def pooled_data(cache: FeatureCache, dataset: Dataset, accelerator: Accelerator) -> PooledData:
+def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
     """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
 
     A process that finds none there (another machine's, or there is no room for a cache) computes its own. While the first computes it
     gives a sign of life now and then: processes wait for each other for minutes, and computing may take hours.
     """
-    if accelerator.num_processes == 1:
+    if processes.count == 1:
         return PooledData(dataset, cache.rows(dataset))
-    if not accelerator.is_main_process:
-        while not _told(accelerator, False):
+    if not processes.first:
+        while not processes.sums(0)[0]:
             pass
         return PooledData(dataset, cache.rows(dataset))
     last = time.monotonic()
@@ -60,15 +58,9 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, accelerator: Accelerator)
     def alive() -> None:
         nonlocal last
         if time.monotonic() - last > _SIGN_SECONDS:
-            _told(accelerator, False)
+            processes.sums(0)
             last = time.monotonic()
 
     data = PooledData(dataset, replace(cache, alive=alive).rows(dataset))
-    _told(accelerator, True)
+    processes.sums(1)
     return data
-
-
-def _told(accelerator: Accelerator, ready: bool) -> bool:
-    """Meet the other processes, and return whether one of them says that it is ready."""
-    said = accelerator.reduce(torch.tensor(float(ready), device=accelerator.device))
-    return bool(said > 0)

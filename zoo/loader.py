@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from types import FrameType
 from typing import Any
 
 import torch
@@ -93,8 +94,8 @@ class Batches:
         """Return the number of batches."""
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Iterate over the batches.
+    def __iter__(self) -> Generator[Batch]:
+        """Iterate over the batches; closing the iterator ends the loader processes.
 
         Raises:
             ImageError: a picture can't be read and `on_error` is "raise".
@@ -162,16 +163,24 @@ def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> Batches:
         collate_fn=_Collate(prepared.preprocess),
         pin_memory=False,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_leave_signals,
         # workers' seeds come from here: drawn from the global generator they would shift what a resumed run draws from it
         generator=torch.Generator(),
     )
     return Batches(loader, prepared.on_error)
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to every process of a command, to the process that trains."""
+def _leave_signals(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which come to every process of a command (terminal, torchrun, Slurm), to the process that trains.
+
+    A second SIGTERM is obeyed: that is what a loader sends that gets no answer.
+    """
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, once)
 
 
 @dataclass(frozen=True)

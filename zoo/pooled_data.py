@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,7 +59,7 @@ class PooledData:
         """Keys and targets: looking into records sample by sample would take longer than a step of a head."""
         return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
 
-    def training(self, plan: TrainingPlan, start: int) -> Iterator[PooledSamples]:
+    def training(self, plan: TrainingPlan, start: int) -> Generator[PooledSamples]:
         """Yield the batches that `training_loader` yields, from batch number `start` on, pooled and never augmented."""
         return (self.batch(share.positions) for share in plan.shares_from(start))
 

@@ -13,6 +13,7 @@ from zoo.frozen_trunk import learns_from_features
 from zoo.hardware import pick_inference_precision, place
 from zoo.loss_record import LossRecord
 from zoo.pooling import RememberingHead
+from zoo.storage import tensor_bytes
 from zoo.tracking import Tracking
 from zoo.training_loop import TrainingLoop
 
@@ -26,8 +27,6 @@ class Remembering(TrainingLoop):
         Raises:
             InputError: the trunk isn't to stay as it is.
         """
-        if self.accelerator.num_processes > 1:
-            self.device = self.accelerator.device
         self.precision = pick_inference_precision("auto")  # what is looked up later is computed so too
         if self.recipe.freeze is not None:
             freeze(self.model, self.recipe.freeze)
@@ -38,6 +37,10 @@ class Remembering(TrainingLoop):
             )
         place(self.model, self.device)
         self._first_freeze = self.model.config.freeze
+
+    def checkpoint_bytes(self) -> int:
+        """Return about what the model takes: there is nothing to go on from."""
+        return tensor_bytes(self.model.state_dict())
 
     def run(self, folder: RunFolder) -> None:
         """Remember every picture that can be read, and score."""
@@ -57,7 +60,7 @@ class Remembering(TrainingLoop):
             entry["val"] = dict(self.scores)
         self.history = [entry]
         folder.write_metrics(self.history)
-        tracking = Tracking(self.accelerator, self.track, folder.path, self.recipe, 0)
+        tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, 0)
         tracking.epoch(entry)
         tracking.end()
         self.seconds = time.perf_counter() - start
