@@ -171,12 +171,12 @@ class TrainingLoop:
     @property
     def not_finite(self) -> int:
         """Batches of the whole run that were left out because their loss was not a number."""
-        return sum(entry["not_finite"] for entry in self.history) + self._record.not_finite
+        ended: list[int] = [entry["not_finite"] for entry in self.history]
+        return sum(ended) + self._record.not_finite
 
     def checkpoint_bytes(self) -> int:
         """Return about what a checkpoint takes."""
-        state, to_come = tensor_bytes(self._state()), self.optimization.bytes_to_come()
-        return state + to_come
+        return tensor_bytes(self._state()) + self.optimization.bytes_to_come()
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
