@@ -173,7 +173,7 @@ def test_detection_and_faces_have_samples_too() -> None:
     assert "<h3>Parts of the loss</h3>" in page
     page = html("run", made("face", [line(1)]))
     assert len(shown(page)) == 2 * page.count('<li class="right">') + 2 * page.count('<li class="wrong">') == 24
-    assert '<ol class="examples compared">' in page
+    assert '<ol class="examples large">' in page
     unknown = Dataset("unknown", (Record("a", picture((0, 0, 0)), None),))
     page = html("run", made("face", [line(1)], validation=unknown))
     assert "There are none: no sample could be read." in page
