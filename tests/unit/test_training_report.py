@@ -53,7 +53,7 @@ def facts(page: str) -> dict[str, str]:
 
 def cells(page: str, name: str) -> tuple[str, str]:
     """Return value and note of a setting."""
-    (found,) = re.findall(rf'<td><span title="[^"]+">{name}</span></td><td>(.*?)</td><td>(.*?)</td>', page)
+    (found,) = re.findall(rf'<td><span title="[^"]+">{name}</span></td><td>(.*?)(?:<br><small>(.*?)</small>)?</td>', page)
     return unescape(found[0]), unescape(found[1])
 
 

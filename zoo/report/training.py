@@ -28,6 +28,7 @@ FILE = "report.html"
 STYLE = """
 .recipe td:nth-child(2){font-variant-numeric:tabular-nums}.recipe mark{background:none;color:inherit;font-weight:700;
 border-bottom:2px solid #c2570c}
+@media(max-width:600px){.recipe{font-size:13px}}
 """
 
 
@@ -157,8 +158,10 @@ def _recipe(run: Trained) -> Iterator[str]:
             value = text(_value(getattr(run.recipe, name)))
             setting = f'<span title="{text(said[name])}">{text(name)}</span>'
             marked = f"<mark>{value}</mark>" if name in differing else value
-            rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked, text(_note(run, standard, name))))
-    yield f'<div class="recipe">{table(("", "setting", "value", ""), rows)}</div>'
+            note = _note(run, standard, name)
+            below = f"<br><small>{text(note)}</small>" if note else ""
+            rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked + below))
+    yield f'<div class="recipe">{table(("", "setting", "value"), rows)}</div>'
 
 
 def _note(run: Trained, standard: Recipe, name: str) -> str:
