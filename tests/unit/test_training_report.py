@@ -145,12 +145,19 @@ def line(epoch: int, **more: Any) -> dict[str, Any]:
 
 def test_what_went_wrong_stands_at_the_top() -> None:
     faults = (Fault("<b>.png", "is cut short", whole=True),)
-    page = html("run", made("classification", [line(1, not_finite=2), line(2, not_finite=1)], skipped=faults))
+    run = made("classification", [line(1, not_finite=2), line(2, not_finite=1)], skipped=faults)
+    page = html("run", replace(run, recipe=replace(run.recipe, early_stop=1)))
     assert "It stopped early, after 2 of 3 epochs" in page
     assert "3 batches were left out because their loss was not a finite number." in page
     assert "1 faults of the data were passed over" in page
     assert "<li>&lt;b&gt;.png: is cut short</li>" in page
     assert 'class="warning"' not in html("run", made("classification", [line(1), line(2), line(3)]))
+
+
+def test_a_head_that_remembers_has_no_epochs_to_tell_of() -> None:
+    page = html("run", made("classification", [{**line(1), "step": 0, "loss": 0.0, "curve": {"batch": [], "loss": []}}]))
+    assert "epochs" not in facts(page)
+    assert 'class="warning"' not in page
 
 
 def test_settings_that_the_data_settled() -> None:

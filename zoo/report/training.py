@@ -108,7 +108,8 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     best = best_epoch(run.history, task.primary_score)
     last: Mapping[str, Any] = run.history[-1] if run.history else {}
     facts = {
-        "epochs": f"{len(run.history)} of {run.recipe.epochs}",
+        # a head that remembers instead of learning makes no step, and has one epoch whatever the recipe says
+        "epochs": f"{len(run.history)} of {run.recipe.epochs}" if last.get("step", 1) else "",
         "best epoch": "" if best is None else str(best["epoch"]),
         "steps": f"{last.get('step', 0):,}",
         "last loss": tables.number(last.get("loss")),
@@ -125,7 +126,7 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
 
 
 def _warnings(run: Trained) -> Iterator[str]:
-    epochs = run.recipe.epochs or 0
+    epochs = run.recipe.epochs if run.recipe.early_stop and run.recipe.epochs is not None else 0
     not_finite = sum(int(entry.get("not_finite", 0)) for entry in run.history)
     if len(run.history) < epochs:
         yield f'<p class="warning">It stopped early, after {len(run.history)} of {epochs} epochs: the score no longer rose.</p>'
