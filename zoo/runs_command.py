@@ -77,7 +77,8 @@ def read_run(folder: Path) -> RunSummary:
             str(config["backbone"]),
             str(about["data"]),
             len(history),
-            recipe.get("epochs"),
+            # a finished run has all it was to have, unless it stopped early; heads that remember have one, whatever the recipe says
+            recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
             "unfinished" if training is None else "finished",
             int(best.get("epoch", 0)),
             task.primary_score,

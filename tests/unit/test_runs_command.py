@@ -118,6 +118,14 @@ def test_one_run_alone_and_a_run_that_has_only_begun(runs: Path, capsys: pytest.
     assert differing([run]) == []
 
 
+def test_epochs_of_runs_that_stopped_early_or_had_none_to_make(runs: Path) -> None:
+    first = runs / "first"
+    edit(first / "recipe.toml", "epochs = 2", "epochs = 60")
+    assert read_run(first).planned == 2, "a head that remembers"
+    edit(first / "recipe.toml", "early_stop = 0", "early_stop = 1")
+    assert read_run(first).planned == 60
+
+
 def test_settings_are_compared_within_a_task_and_those_that_only_one_has_differ_too(runs: Path) -> None:
     found, _ = find_runs(runs)
     edit(runs / "first" / "recipe.toml", "flip = 0.5", "")

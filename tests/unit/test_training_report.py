@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def facts(page: str) -> dict[str, str]:
 
 def cells(page: str, name: str) -> tuple[str, str]:
     """Return value and note of a setting."""
-    (found,) = re.findall(rf'<td><span title="[^"]+">{name}</span></td><td>(.*?)</td><td>(.*?)</td>', page)
+    (found,) = re.findall(rf'<td><span title="[^"]+">{name}</span></td><td>(.*?)(?:<br><small>(.*?)</small>)?</td>', page)
     return unescape(found[0]), unescape(found[1])
 
 
@@ -82,7 +82,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert cells(page, "lr") == ("<mark>0.003</mark>", "default: 0.001")
     assert cells(page, "epochs") == ("<mark>2</mark>", "default: left to the zoo")
     assert cells(page, "clip_grad") == ("0.0", "")
-    assert "6 of 27 settings differ from the task's defaults" in unescape(page)
+    assert f"6 of {len(fields(RECIPE))} settings differ from the task's defaults" in unescape(page)
     assert page.count("<td>coloured</td>") == 3, "of training, of validation, and where the scores rest on it"
     assert re.search(r"<tr><td>blue</td><td class=\"n\">4</td><td class=\"n\">2</td></tr>", page)
     assert "http" not in page.replace("http-equiv", "")
@@ -145,12 +145,19 @@ def line(epoch: int, **more: Any) -> dict[str, Any]:
 
 def test_what_went_wrong_stands_at_the_top() -> None:
     faults = (Fault("<b>.png", "is cut short", whole=True),)
-    page = html("run", made("classification", [line(1, not_finite=2), line(2, not_finite=1)], skipped=faults))
+    run = made("classification", [line(1, not_finite=2), line(2, not_finite=1)], skipped=faults)
+    page = html("run", replace(run, recipe=replace(run.recipe, early_stop=1)))
     assert "It stopped early, after 2 of 3 epochs" in page
     assert "3 batches were left out because their loss was not a finite number." in page
     assert "1 faults of the data were passed over" in page
     assert "<li>&lt;b&gt;.png: is cut short</li>" in page
     assert 'class="warning"' not in html("run", made("classification", [line(1), line(2), line(3)]))
+
+
+def test_a_head_that_remembers_has_no_epochs_to_tell_of() -> None:
+    page = html("run", made("classification", [{**line(1), "step": 0, "loss": 0.0, "curve": {"batch": [], "loss": []}}]))
+    assert "epochs" not in facts(page)
+    assert 'class="warning"' not in page
 
 
 def test_settings_that_the_data_settled() -> None:
@@ -160,7 +167,7 @@ def test_settings_that_the_data_settled() -> None:
     assert cells(page, "epochs") == ("7", "settled by the data; asked for: left to the zoo")
     assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; settled by the data; asked for: 64")
     assert cells(page, "seed") == ("<mark>3</mark>", "default: 0")
-    assert "2 of 27 settings differ" in page
+    assert f"2 of {len(fields(chosen))} settings differ" in page
 
 
 def test_detection_and_faces_have_samples_too() -> None:
@@ -173,7 +180,7 @@ def test_detection_and_faces_have_samples_too() -> None:
     assert "<h3>Parts of the loss</h3>" in page
     page = html("run", made("face", [line(1)]))
     assert len(shown(page)) == 2 * page.count('<li class="right">') + 2 * page.count('<li class="wrong">') == 24
-    assert '<ol class="examples compared">' in page
+    assert '<ol class="examples large">' in page
     unknown = Dataset("unknown", (Record("a", picture((0, 0, 0)), None),))
     page = html("run", made("face", [line(1)], validation=unknown))
     assert "There are none: no sample could be read." in page

@@ -23,12 +23,12 @@ _VERDICTS = {True: ("right", "✓ right"), False: ("wrong", "✗ not right"), No
 STYLE = """
 .examples{list-style:none;padding:0;margin:.8rem 0;display:grid;gap:1rem}
 .examples{grid-template-columns:repeat(auto-fill,minmax(min(45%,200px),1fr))}
-.examples.compared{grid-template-columns:repeat(auto-fill,minmax(min(100%,240px),1fr))}
+.examples.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,320px),1fr))}
 .examples>li{background:var(--panel);border:1px solid var(--rule);border-top:4px solid var(--rule);border-radius:8px;padding:.6rem;
 break-inside:avoid}
 .examples .right{border-top-color:#008060}.examples .wrong{border-top-color:#c2570c}
 .examples .views{align-items:flex-start}.examples img{display:block;width:100%;height:auto;border-radius:4px}
-.examples dl{margin:.5rem 0 0;display:grid;grid-template-columns:auto 1fr;gap:.1rem .6rem}.examples dt{color:var(--soft)}
+.examples dl{font-size:13.5px;margin:.5rem 0 0;display:grid;grid-template-columns:auto 1fr;gap:.1rem .6rem}.examples dt{color:var(--soft)}
 .examples dd{margin:0;font-weight:600;min-width:0}.examples small{display:block;margin-top:.3rem}
 .key{list-style:none;padding:0;margin:.4rem 0;display:flex;gap:1.2rem;flex-wrap:wrap}
 .key b{display:inline-block;width:.9rem;height:.9rem;border-radius:3px;vertical-align:-2px;margin-right:.4rem}
@@ -69,8 +69,9 @@ def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterato
         yield f'<ul class="key">{marks}</ul>'
     wanted = {key for example in examples for key in example.keys}
     records = {record.key: record for record in dataset.records if record.key in wanted}
-    compared = " compared" if any(len(example.keys) > 1 for example in examples) else ""
-    yield f'<ol class="examples{compared}">{"".join(_card(example, records, colours) for example in examples)}</ol>'
+    # two pictures, or one with boxes, take more room than one alone
+    size = " large" if any(len(example.keys) > 1 or example.boxes_xyxy for example in examples) else ""
+    yield f'<ol class="examples{size}">{"".join(_card(example, records, colours) for example in examples)}</ol>'
 
 
 def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:

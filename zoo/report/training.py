@@ -28,6 +28,7 @@ FILE = "report.html"
 STYLE = """
 .recipe td:nth-child(2){font-variant-numeric:tabular-nums}.recipe mark{background:none;color:inherit;font-weight:700;
 border-bottom:2px solid #c2570c}
+@media(max-width:600px){.recipe{font-size:13px}}
 """
 
 
@@ -107,7 +108,8 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     best = best_epoch(run.history, task.primary_score)
     last: Mapping[str, Any] = run.history[-1] if run.history else {}
     facts = {
-        "epochs": f"{len(run.history)} of {run.recipe.epochs}",
+        # a head that remembers instead of learning makes no step, and has one epoch whatever the recipe says
+        "epochs": f"{len(run.history)} of {run.recipe.epochs}" if last.get("step", 1) else "",
         "best epoch": "" if best is None else str(best["epoch"]),
         "steps": f"{last.get('step', 0):,}",
         "last loss": tables.number(last.get("loss")),
@@ -124,7 +126,7 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
 
 
 def _warnings(run: Trained) -> Iterator[str]:
-    epochs = run.recipe.epochs or 0
+    epochs = run.recipe.epochs if run.recipe.early_stop and run.recipe.epochs is not None else 0
     not_finite = sum(int(entry.get("not_finite", 0)) for entry in run.history)
     if len(run.history) < epochs:
         yield f'<p class="warning">It stopped early, after {len(run.history)} of {epochs} epochs: the score no longer rose.</p>'
@@ -157,8 +159,10 @@ def _recipe(run: Trained) -> Iterator[str]:
             value = text(_value(getattr(run.recipe, name)))
             setting = f'<span title="{text(said[name])}">{text(name)}</span>'
             marked = f"<mark>{value}</mark>" if name in differing else value
-            rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked, text(_note(run, standard, name))))
-    yield f'<div class="recipe">{table(("", "setting", "value", ""), rows)}</div>'
+            note = _note(run, standard, name)
+            below = f"<br><small>{text(note)}</small>" if note else ""
+            rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked + below))
+    yield f'<div class="recipe">{table(("", "setting", "value"), rows)}</div>'
 
 
 def _note(run: Trained, standard: Recipe, name: str) -> str:
