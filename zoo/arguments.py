@@ -60,7 +60,9 @@ class TrainFlags:
     recipe: str = "standard"
     """quick, standard, thorough, or a TOML file (a run's recipe.toml); single flags go before it."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint."""
+    """Continue the run in --out from its last checkpoint; a process that torchrun has started again does so by itself."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step."""
     track: str | None = None
     """Send loss, learning rate and scores to tensorboard (into the run's folder tensorboard/), wandb, mlflow …; several are separated
     by commas. Needs the extra [track], or the tracker's own package."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
-from zoo.command import class_list, given, print_json, progress_of, saved_or_built, task_of, value_of
+from zoo.command import class_list, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ commands:
   info       a backbone, task or saved model: zoo info resnet50
 
 zoo COMMAND --help shows its flags, zoo train --task detection --help those of a task.
-Exit status: 0 all right; 1 something was found wrong; 2 the input is wrong; 130 interrupted."""
+Exit status: 0 all right; 1 something was found wrong; 2 the input is wrong; 130 interrupted, 143 by SIGTERM.
+Several processes: torchrun --nproc-per-node 2 -m zoo train …; the first one prints."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in _COMMANDS:
             raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(_COMMANDS)}")
-        return _COMMANDS[words[0]](words[1:])
+        with one_voice():
+            return _COMMANDS[words[0]](words[1:])
     except ZooError as error:
-        print(f"zoo: {error}", file=sys.stderr)
+        if not error.said:
+            print(f"zoo: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
@@ -100,7 +103,7 @@ def _train(words: list[str]) -> int:
             model, data, flags.main.val, flags.recipe, out,
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
             exact=flags.run.exact, max_pixels=flags.run.max_pixels,
-            track=class_list(flags.main.track) or (), progress=progress,
+            checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),
@@ -109,12 +112,15 @@ def _train(words: list[str]) -> int:
         "loss": run.history[-1]["loss"] if run.history else None,
         "scores": dict(run.scores) if run.scores is not None else {},
         "skipped": [fault.to_dict() for fault in run.skipped],
+        "not_finite": run.not_finite,
         "seconds": round(run.seconds, 3),
     }
     if flags.run.json:
         print_json(summary)
     else:
         print(f"trained for {len(run.history)} epochs in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
+        if run.not_finite:
+            print(f"left out: {run.not_finite} batches whose loss was not a number (--on-nan skip); their samples are named above")
         print(f"score it with: zoo eval {run.folder} --data …")
     return 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -47,7 +50,39 @@ def progress_of(quiet: bool) -> Progress:
     """Return where progress is drawn."""
     from zoo.progress import Progress
 
-    return Progress(enabled=not quiet)
+    return Progress(enabled=not quiet and _rank() == 0)
+
+
+def _rank() -> int:
+    """Return which of the processes that torchrun has started this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the first of several processes speak for all.
+
+    The others print nothing on standard output. Before they have joined, every one of a machine finds the same faults: there the
+    machine's first one says them. Those that all have joined in finding are marked already, and what one finds alone it says.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        yield
+        return
+    import torch.distributed as dist
+
+    from zoo.processes import bound
+
+    with contextlib.ExitStack() as stack:
+        if _rank():
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+        try:
+            with bound():
+                yield
+        except ZooError as error:
+            error.said = error.said or (not dist.is_initialized() and os.environ["LOCAL_RANK"] != "0")
+            raise
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def class_list(classes: str | None) -> list[str] | None:

@@ -13,9 +13,13 @@ class ZooError(Exception):
     """Base of every error the zoo raises on purpose.
 
     The command line prints the message alone, without a traceback, and exits with `exit_status`.
+
+    Attributes:
+        said: whether another process of the same job prints it.
     """
 
     exit_status = 1
+    said = False
 
 
 class InputError(ZooError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,9 +13,13 @@ from typing import BinaryIO
 
 from zoo.errors import InputError
 
+_DRAFT = ".part"  # how the name of everything ends that is still being written
+
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside its place, flush it to the disk, and rename it into place.
+    """Write a file beside its place, flush it to the disk, rename it into place, and flush the folder too.
+
+    After a power cut there is the old file or the new one, and after this function has returned it is the new one.
 
     Args:
         path: where the file is to appear; an older one is replaced.
@@ -24,7 +29,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         OSError: no room, no permission; what stood at `path` is untouched then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_DRAFT, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -33,8 +38,37 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with contextlib.suppress(OSError):  # a disk that has become read-only: what went wrong first is what is said
+            os.unlink(name)
         raise
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return  # Windows can't open folders; its file systems keep a journal of names themselves
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_drafts(folder: Path) -> list[str]:
+    """Remove what processes that were killed have left half-written in a folder; nothing may be being written there now.
+
+    Returns:
+        The names of what was removed.
+    """
+    found = sorted(path for path in folder.glob(f".*{_DRAFT}*") if path.name.endswith((_DRAFT, f"{_DRAFT}-old")))
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [path.name for path in found]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,7 +97,7 @@ def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
         raise InputError(f"{folder} exists and holds no {marker}; choose another place, it will not be overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=_DRAFT, dir=folder.parent))
     try:
         draft.chmod(0o755)
         yield draft
@@ -71,6 +105,7 @@ def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
             # a folder with content can't be renamed over: the old one steps aside first
             os.rename(folder, draft.with_name(draft.name + "-old"))
         os.rename(draft, folder)
+        flush(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)

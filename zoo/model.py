@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
-from zoo.files import draft_folder
+from zoo.files import draft_folder, write_text
 from zoo.freezing import apply_freeze
+from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
+from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
 from zoo.weights.files import is_path, load_file_weights, read_state
@@ -132,17 +133,21 @@ class Model(nn.Module):
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
-    def forward(self, images: ImageBatch | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
         """Answer in the task's convention, or, with targets, with named losses.
 
         Args:
-            images: [B, 3, H, W], a list of pictures of any size, or a prepared batch.
+            images: [B, 3, H, W], a list of pictures of any size, a prepared batch, or one that the trunk has seen already.
             targets: as the task's loss takes them: [B] int64 (classification, faces), or a list of
                 `{"boxes": [N, 4] xyxy in pixels of the pictures as given, "labels": [N]}`.
 
         Raises:
             InputError: pictures that aren't RGB in 0–255 uint8 or 0–1 float.
         """
+        if isinstance(images, PooledBatch):
+            head, pooled = self.head, images.to(self.device).pooled
+            assert isinstance(head, PooledHead), "other heads look at more of a trunk"
+            return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
         batch = self.preprocess.batch(images).to(self.device)
         features = self.features(batch)
         if targets is None:
@@ -328,13 +333,14 @@ def save(model: Model, folder: str | Path) -> Path:
 
     Raises:
         InputError: the folder exists and holds something else.
+        OSError: no room, no permission; an older model there is untouched then.
     """
     folder = Path(folder)
     with draft_folder(folder, "model.json") as draft:
         tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        save_file(tensors, draft / "weights.safetensors")
+        save_tensors(tensors, draft / "weights.safetensors")
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), "metadata": model.metadata}
-        (draft / "model.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(draft / "model.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -65,20 +66,33 @@ class Optimization:
         torch.autograd.backward(scaled)
 
     def step(self, done: int) -> None:
-        """Move the parameters, and forget the gradients.
+        """Move the parameters, and forget the gradients; without any, because all batches were left out, time passes alone.
 
         Args:
             done: optimiser steps before this one.
         """
-        if self._clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
         self._scheduler.step_update(done)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        if any(parameter.grad is not None for parameter in self._model.parameters()):
+            if self._clip:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
         if self._ema is not None:
             self._ema.update(self._model, step=done + 1)
+
+    def average_anew(self) -> None:
+        """Let the moving average begin at the parameters as they are."""
+        if self._ema is not None:
+            self._ema.set(self._model)
+
+    def bytes_to_come(self) -> int:
+        """Return about what the optimiser's memory will take, which it has only after the first step: two numbers a parameter."""
+        if self.optimizer.state:
+            return 0
+        parameters: list[torch.Tensor] = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return 2 * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it; the schedule follows from the number of steps."""
@@ -88,7 +102,7 @@ class Optimization:
             "ema": None if self._ema is None else self._ema.module.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -38,6 +38,8 @@ class Recipe:
         freeze: what of the trunk doesn't learn: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (batch-norm), or
             two of them joined by a comma; None for what the model was built with.
         unfreeze_every: epochs after which the deepest frozen stage learns too, then the next; 0 for never.
+        feature_cache: whether what a trunk that is frozen whole makes of each picture is computed once and kept; otherwise every epoch
+            computes it anew, of augmented pictures.
         balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
         early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
         on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.
@@ -47,11 +49,11 @@ class Recipe:
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "schedule": ("epochs", "steps", "scheduler", "warmup", "early_stop"),
+        "schedule": ("epochs", "steps", "max_epochs", "scheduler", "warmup", "early_stop"),
         "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
         "sampling": ("balance",),
         "regularisation": ("ema",),
-        "freezing": ("freeze", "unfreeze_every"),
+        "freezing": ("freeze", "unfreeze_every", "feature_cache"),
         "running": ("seed", "precision", "workers", "on_nan"),
     }
 
@@ -70,6 +72,7 @@ class Recipe:
     ema: float = 0.0
     freeze: str | None = None
     unfreeze_every: int = 0
+    feature_cache: bool = True
     balance: Literal["none", "classes"] = "none"
     early_stop: int = 0
     on_nan: Literal["stop", "skip"] = "stop"

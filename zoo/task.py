@@ -177,6 +177,16 @@ class Task(ABC):
         """
         return images, targets
 
+    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
+        """Return the targets of a batch that is not mixed, since a frozen trunk has seen its pictures already (label smoothing).
+
+        Args:
+            recipe: the task's recipe.
+            targets: as `collate_targets` gives them.
+            num_classes: of the model.
+        """
+        return targets
+
     def training_preprocess(self, recipe: Any, preprocess: Preprocess) -> Preprocess:
         """Return what prepares training pictures: the model's own, unless the recipe trains at other sizes."""
         return preprocess

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from zoo.checkpoint import RunFolder
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
@@ -19,11 +17,15 @@ from zoo.errors import Fault, InputError
 from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS
 from zoo.model import Model, save
+from zoo.pooling import RememberingHead
+from zoo.processes import Processes, bound
 from zoo.progress import Progress
 from zoo.recipe import Recipe
+from zoo.remembering import Remembering
 from zoo.report.training import Trained, write_training_report
 from zoo.schemes import open_data
 from zoo.scores import Scores
+from zoo.storage import storing, tensor_bytes
 from zoo.task import Task, get_task
 from zoo.tracking import check_trackers
 from zoo.training_loop import Reading, TrainingLoop
@@ -39,6 +41,7 @@ class Run:
         history: one entry per epoch, as in metrics.jsonl.
         scores: of this model on the validation data; None without.
         skipped: pictures and annotations that were left out on the caller's word.
+        not_finite: batches that were left out because their loss was not a number (`on_nan` is "skip").
         seconds: wall-clock time of this call.
     """
 
@@ -47,6 +50,7 @@ class Run:
     history: list[dict[str, Any]]
     scores: Scores | None
     skipped: tuple[Fault, ...]
+    not_finite: int
     seconds: float
 
 
@@ -62,6 +66,7 @@ def train(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    checkpoint_minutes: float = 10.0,
     track: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Run:
@@ -78,41 +83,47 @@ def train(
         on_error: "skip" leaves out what can't be read, and says so.
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
+        checkpoint_minutes: between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step.
         track: trackers that are told how it goes, by Accelerate's names: "tensorboard" (its files stand in `out`/tensorboard), "wandb", …
-        progress: where bars and lines are drawn; None for nowhere.
+        progress: where bars and lines are drawn (by the first of several processes); None for nowhere.
 
     Returns:
         The run; its model is saved in `out`/model, and its report is `out`/report.html.
 
     Raises:
-        InputError: an option or the data is wrong.
-        Interrupted: Ctrl-C; a checkpoint was written.
+        InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
-    task, progress, track = get_task(model.task), progress or Progress(enabled=False), check_trackers(track)
+    with bound():
+        processes = Processes(pick_device(device))
+    quiet = progress is None or not processes.first
+    task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
+    track = check_trackers(track)
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
     recipe = task.suit(recipe, task.parse_options(model.config.options))
-    dataset = _open(task, data, model, on_error, progress)
-    validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
-    _say_rare(task, dataset, progress)
     start = time.perf_counter()
-    picked = pick_device(device)
-    accelerator = Accelerator(cpu=picked.type == "cpu")
-    chosen, recipe = recipe, settle(recipe, len(dataset), accelerator.num_processes, task.recipes, progress)
-    loop = TrainingLoop(
-        model, task, dataset, validation, recipe, accelerator, picked, Reading(on_error, exact, max_pixels), progress, track=track
-    )
-    folder = RunFolder(Path(out), loop.describe(), recipe, resume, writes=accelerator.is_main_process)
-    loop.run(folder)
-    model.metadata["training"] = loop.summary()
-    model.eval()
-    skipped = (*dataset.skipped, *loop.skipped.values())
-    if accelerator.is_main_process:
-        save(model, folder.path / "model")
-        told = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
-        write_training_report(folder.path, told, progress)
-    return Run(model, folder.path, loop.history, loop.scores, skipped, time.perf_counter() - start)
+    with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
+        with processes.together():
+            dataset = _open(task, data, model, on_error, progress)
+            validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
+            _say_rare(task, dataset, progress)
+            chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
+            kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
+            loop = kind(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress, track=track)
+            folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
+        loop.run(folder)
+        model.metadata["training"] = loop.summary()
+        model.eval()
+        skipped = (*dataset.skipped, *loop.skipped.values())
+        if processes.first:
+            with storing(folder.path / "model", tensor_bytes(model.state_dict())):
+                save(model, folder.path / "model")
+            told = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
+            write_training_report(folder.path, told, progress)
+        processes.wait()  # until the model is there for all
+    return Run(model, folder.path, loop.history, loop.scores, skipped, loop.not_finite, time.perf_counter() - start)
 
 
 def _open(task: Task, data: object, model: Model, on_error: OnError, progress: Progress, closed: bool = True) -> Dataset:

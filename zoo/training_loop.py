@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import math
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import timm
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.checkpoint import BEST, RunFolder
+from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, ZooError
 from zoo.evaluation import evaluate
+from zoo.feature_cache import FeatureCache
+from zoo.fingerprint import manifest_fingerprint
 from zoo.freezing import freeze, unfreeze
-from zoo.hardware import autocast, pick_training_precision, pick_workers, place
+from zoo.frozen_trunk import learns_from_features, pooled_data, why_not
+from zoo.hardware import autocast, pick_inference_precision, pick_training_precision, pick_workers, place
 from zoo.images import Decoding
-from zoo.interruption import Interrupted, graceful_interrupt
-from zoo.loader import Batch, TrainingPlan, training_loader
+from zoo.interruption import SIGNALS, Interrupted, Stop, graceful_interrupt
+from zoo.loader import TrainingPlan, training_loader
 from zoo.loss_record import LossRecord
 from zoo.model import Model
 from zoo.optimization import Optimization
+from zoo.pooled_data import AnyBatch, PooledData
+from zoo.pooling import AnyImages, PooledBatch
+from zoo.processes import Processes
 from zoo.progress import Progress
-from zoo.recipe import Recipe
+from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
-from zoo.seeding import derived_seed
+from zoo.seeding import derived_seed, seed_torch
+from zoo.storage import tensor_bytes
 from zoo.task import Task
 from zoo.tracking import Tracking
 from zoo.training_progress import TrainingProgress
@@ -63,8 +71,7 @@ class TrainingLoop:
         dataset: what to train on, relabelled.
         validation: what to score on after every epoch, relabelled; None for nothing.
         recipe: the settings; its epochs are settled.
-        accelerator: the processes.
-        device: where to train; of several processes each has its own.
+        processes: this one and the others.
         reading: how pictures are read.
         progress: where bars and lines are drawn.
         history: one entry per finished epoch, as in metrics.jsonl.
@@ -80,8 +87,7 @@ class TrainingLoop:
     dataset: Dataset
     validation: Dataset | None
     recipe: Recipe
-    accelerator: Accelerator
-    device: torch.device
+    processes: Processes
     reading: Reading
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -92,6 +98,8 @@ class TrainingLoop:
     seconds: float = 0.0
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
+    _shared: bool = True  # whether the gradients in hand are the mean over the processes
+    _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
 
     def __post_init__(self) -> None:
         """Set up model, plan, optimiser and processes.
@@ -99,12 +107,10 @@ class TrainingLoop:
         Raises:
             InputError: the recipe asks for what this data, model or device can't do.
         """
-        recipe, processes = self.recipe, self.accelerator.num_processes
+        recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
         assert recipe.epochs is not None, "the epochs are settled"
         if recipe.early_stop and self.validation is None:
             raise InputError(f"early_stop is {recipe.early_stop}, but there is nothing to score on; give --val, or set early_stop to 0")
-        if processes > 1:
-            self.device = self.accelerator.device
         self.precision = pick_training_precision(recipe.precision, self.device)
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
@@ -115,13 +121,13 @@ class TrainingLoop:
         if len(self.dataset) < smallest:
             raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
         sampling = self.task.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
-        self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.accelerator.process_index, processes)
+        self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
         self.preprocess = self.task.training_preprocess(recipe, self.model.preprocess)
         self.augment = self.task.augment(recipe, self.preprocess, self.dataset)
         steps = self._steps_per_epoch * self.plan.epochs
         self.optimization = Optimization(self.model, recipe, steps, self.precision, self.device)
         self._first_freeze = self.model.config.freeze
-        self._wrap()
+        self._since = time.perf_counter()
         self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
 
     def _share_norm(self) -> None:
@@ -134,7 +140,7 @@ class TrainingLoop:
             self.progress.say("batch-norm counts each process's own pictures: SyncBatchNorm needs a GPU (--freeze norm does without)")
 
     def _wrap(self) -> None:
-        self.wrapped = self.accelerator.prepare_model(self.model, device_placement=False)
+        self.wrapped = self.processes.accelerator.prepare_model(self.model, device_placement=False)
 
     def describe(self) -> dict[str, Any]:
         """Return what makes this run this run, for run.json."""
@@ -142,7 +148,11 @@ class TrainingLoop:
             "model": {**self.model.config.to_dict(), "freeze": self._first_freeze},
             "data": self.dataset.name,
             "samples": len(self.dataset),
+            "manifest": manifest_fingerprint(self.dataset),
             "val": self.validation.name if self.validation is not None else None,
+            "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
+            "exact": self.reading.exact,
+            "processes": self.processes.count,
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
 
@@ -158,17 +168,36 @@ class TrainingLoop:
             **last,
         }
 
+    @property
+    def not_finite(self) -> int:
+        """Batches of the whole run that were left out because their loss was not a number."""
+        ended: list[int] = [entry["not_finite"] for entry in self.history]
+        return sum(ended) + self._record.not_finite
+
+    def checkpoint_bytes(self) -> int:
+        """Return about what a checkpoint takes."""
+        return tensor_bytes(self._state()) + self.optimization.bytes_to_come()
+
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self, folder: RunFolder) -> None:
         """Train to the end, from wherever the folder's checkpoint is.
 
         Raises:
-            Interrupted: Ctrl-C; a checkpoint was written.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
             ZooError: the loss is not a number.
         """
-        self._restore(folder)
-        self._tracking = Tracking(self.accelerator, self.track, folder.path, self.recipe, self._steps_done())
+        with self.processes.together():
+            self._restore(folder)
+        if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
+            raise InputError(f"{folder.path}: the processes don't see the same checkpoint; put --out where all of them can read it")
+        reason = why_not(self.model, self.recipe)
+        if reason is not None:
+            self.progress.say(reason)
+        self._wrap()
+        if self.batches_done == 0:
+            self.optimization.average_anew()  # of several processes, all have the first one's parameters now
+        self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self._steps_done())
         self._since = time.perf_counter()
         try:
             if not self._stopped_early():
@@ -179,7 +208,40 @@ class TrainingLoop:
             self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
+        # closed at once when training ends early: a loader process that is waited for at exit must have been told to end
+        with graceful_interrupt() as interrupt, contextlib.closing(self._batches()) as batches:
+            self._shown.begin_run(self.batches_done)
+            self._begin_epoch()
+            for batch in batches:
+                self._batch(batch, interrupt)
+                if self.batches_done % self.plan.batches_per_epoch == 0:
+                    self._end_epoch(folder)
+                    if self._stopped_early():
+                        return
+                    self._begin_epoch()
+                if self._at_step():  # not between two steps: a checkpoint holds no half-accumulated gradients
+                    number = self._signal(interrupt)
+                    if number or folder.due():
+                        folder.save(self._state(), self.history)
+                    if number:
+                        how = "stopped by SIGTERM" if number == signal.SIGTERM else "interrupted"
+                        told = f"{how} after {self.batches_done} batches; continue with the same command and --resume"
+                        raise self.processes.once(Interrupted(told, number))
+
+    def _signal(self, interrupt: Stop) -> int:
+        """Return by which signal training is stopped, 0 for none: of several processes one has told the others with the last batch."""
+        if self.processes.count == 1:
+            return interrupt.number if interrupt.is_set() else 0
+        return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
+
+    def _batches(self) -> Generator[AnyBatch]:
+        """Return the batches that are left: pictures, or what a frozen trunk makes of them."""
         reading = self.reading
+        pooled = self._features(self.dataset, self.precision)
+        if pooled is not None:
+            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
+            _ = self._validation_features  # not in the middle of the first epoch
+            return pooled.training(self.plan, self.batches_done)
         loader = training_loader(
             self.dataset,
             self.preprocess,
@@ -190,20 +252,16 @@ class TrainingLoop:
             self.batches_done,
             Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
         )
-        with graceful_interrupt() as interrupt:
-            self._shown.begin_run(self.batches_done)
-            self._begin_epoch()
-            for batch in loader:
-                self._batch(batch)
-                if self.batches_done % self.plan.batches_per_epoch == 0:
-                    self._end_epoch(folder)
-                    if self._stopped_early():
-                        return
-                    self._begin_epoch()
-                # not between two steps: a checkpoint holds no half-accumulated gradients
-                if interrupt.is_set() and self._at_step():
-                    folder.save(self._state(), self.history)
-                    raise Interrupted(f"interrupted after {self.batches_done} batches; continue with the same command and --resume")
+        return iter(loader)
+
+    def _features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
+        """Return a data set's features, where the head can learn from features that are computed once."""
+        if not learns_from_features(self.model, self.recipe):
+            return None
+        preprocess, reading = self.model.preprocess, self.reading
+        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
+        return pooled_data(cache, dataset, self.processes)
 
     def _begin_epoch(self) -> None:
         epoch = self.batches_done // self.plan.batches_per_epoch
@@ -224,46 +282,61 @@ class TrainingLoop:
             self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
             self._wrap()
 
-    def _batch(self, batch: Batch) -> None:
+    def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
         self.batches_done += 1
-        for fault in batch.skipped:
-            self._leave_out(fault)
         # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
-        torch.manual_seed(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank))
-        if self._everywhere(batch.images is not None and len(batch.keys) > 1):
-            self._forward_backward(batch)
+        seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
+        trainable = batch.images is not None and len(batch.keys) > 1
+        signals = [interrupt.got(number) for number in SIGNALS]
+        able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
+        if skipped:
+            for fault in self.processes.joined(batch.skipped):
+                self._leave_out(fault)
+        if able == self.processes.count:  # a batch is taken by every process or by none
+            self._forward_backward(batch, len(batch.keys) / pictures)
         if self._at_step():
+            self._share_gradients()
             self.optimization.step(self._steps_done() - 1)
             if self._record.curve:
                 self._tracking.step(self._steps_done(), self._record.curve[-1], self.optimization.lr)
         self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
 
-    def _everywhere(self, condition: bool) -> bool:
-        """Tell whether a condition holds in every process: they take a batch together or not at all."""
-        if self.plan.processes == 1:
-            return condition
-        held: Tensor = self.accelerator.reduce(torch.tensor(float(condition), device=self.device))
-        return int(held) == self.plan.processes
+    def _forward_backward(self, batch: AnyBatch, share: float) -> None:
+        """Add a batch to the gradients and to the record.
 
-    def _forward_backward(self, batch: Batch) -> None:
+        Args:
+            batch: it has pictures.
+            share: which part of the pictures of all processes it has: its mean loss counts for as much of the mean over all.
+        """
         assert batch.images is not None
         targets = move(self.task.collate_targets(batch.targets), self.device)
-        images, targets = self.task.mix(self.recipe, batch.images.to(self.device), targets, len(self.model.classes))
-        with autocast(self.precision, self.device):
-            losses: dict[str, Tensor] = self.wrapped(images, targets)
-        total = torch.stack(list(losses.values())).sum()
-        finite = bool(torch.isfinite(total))
-        if not self._everywhere(finite):
-            self._not_finite(float(total.detach()), batch.keys if not finite else ())
-            return
-        self.optimization.backward(total / self.recipe.grad_accumulation)
-        self._record.add(self._mean_over_processes({name: float(value.detach()) for name, value in losses.items()}))
+        images: AnyImages = batch.images.to(self.device)
+        if isinstance(images, PooledBatch):
+            targets = self.task.soften(self.recipe, targets, len(self.model.classes))
+        else:
+            images, targets = self.task.mix(self.recipe, images, targets, len(self.model.classes))
+        several = self.processes.count > 1
+        # gradients travel once a step: with its last batch
+        alone = self.processes.accelerator.no_sync(self.wrapped) if several and not self._at_step() else contextlib.nullcontext()
+        with alone:
+            with autocast(self.precision, self.device):
+                losses: dict[str, Tensor] = self.wrapped(images, targets)
+            total = torch.stack(list(losses.values())).sum()
+            own = {name: float(value.detach()) for name, value in losses.items()}
+            finite, *means = self.processes.sums(bool(torch.isfinite(total)), *(value * share for value in own.values()))
+            if finite < self.processes.count:
+                self._not_finite(float(total.detach()), batch.keys)
+                return
+            # the mean over processes, which gradients are, of what weighs as much as its pictures
+            self.optimization.backward(total * (share * self.processes.count) / self.recipe.grad_accumulation)
+        self._shared = not several or self._at_step()
+        self._record.add(dict(zip(own, means, strict=True)))
 
-    def _mean_over_processes(self, losses: dict[str, float]) -> dict[str, float]:
-        if self.plan.processes == 1:
-            return losses
-        values = torch.tensor(list(losses.values()), dtype=torch.float64, device=self.device)
-        return dict(zip(losses, self.accelerator.reduce(values, "mean").tolist(), strict=True))
+    def _share_gradients(self) -> None:
+        """Bring together gradients whose last batch, which should have done it, was left out."""
+        if not self._shared:
+            self.processes.average(self.model.parameters())
+            self._shared = True
 
     def _not_finite(self, loss: float, keys: tuple[str, ...]) -> None:
         """Stop, or leave the batch out and count it.
@@ -271,12 +344,11 @@ class TrainingLoop:
         Raises:
             ZooError: naming the batch's samples.
         """
-        if self.plan.processes > 1:
-            keys = tuple(gather_object(list(keys)))
-        what = f"the loss became {loss} at batch {self.batches_done} ({', '.join(keys)})"
+        told = self.processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {self.batches_done} ({', '.join(keys)})"])
+        what = f"the loss became {' and '.join(told)}"
         if self.recipe.on_nan == "stop":
-            raise ZooError(
-                f"{what}; look at these pictures, lower --lr, set --clip-grad, use --precision fp32, or go on with --on-nan skip"
+            raise self.processes.once(
+                ZooError(f"{what}; look at these pictures, lower --lr, set --clip-grad, use --precision fp32, or go on with --on-nan skip")
             )
         self._record.not_finite += 1
         self.progress.say(f"left out: {what}")
@@ -345,6 +417,11 @@ class TrainingLoop:
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
 
+    @functools.cached_property
+    def _validation_features(self) -> PooledData | None:
+        """In the precision of an evaluation."""
+        return None if self.validation is None else self._features(self.validation, pick_inference_precision("auto"))
+
     def _score(self, model: Model, data: Dataset) -> Scores:
         return evaluate(
             model,
@@ -355,10 +432,14 @@ class TrainingLoop:
             max_pixels=self.reading.max_pixels,
             replicates=0,
             progress=self.progress,
+            pooled=self._validation_features,
         )
 
     def _finish(self, folder: RunFolder) -> None:
-        best = folder.load(BEST) if self.validation is not None else None
+        self.processes.wait()  # until the first has written its best
+        best = folder.load(BEST) if self._best > -math.inf else None
+        if best is None and self._best > -math.inf:
+            raise InputError(f"{folder.path / BEST}: is missing, and it held the best epoch's weights; start the run anew")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
         if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
             self.scores = self._score(self.model, self.validation)
@@ -384,14 +465,20 @@ class TrainingLoop:
         state = folder.load()
         if state is None:
             return
+        try:
+            self._take(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{folder.path / CHECKPOINT}: is no checkpoint of this run ({error!r}); start the run anew") from error
+        folder.write_metrics(self.history)
+        self.progress.say(f"resumed after {self.batches_done} of {self.plan.epochs * self.plan.batches_per_epoch} batches")
+
+    def _take(self, state: Mapping[str, Any]) -> None:
         self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
         self.seconds = state["seconds"]
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.model.load_state_dict(state["model"])
         self.optimization.load_state_dict(state)
-        folder.write_metrics(self.history)
-        self.progress.say(f"resumed after {self.batches_done} of {self.plan.epochs * self.plan.batches_per_epoch} batches")
 
 
 def move(targets: Any, device: torch.device) -> Any:

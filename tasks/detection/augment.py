@@ -45,7 +45,7 @@ class Augment:
         """Return the sample with its picture and boxes changed; what else is known of the boxes stays, but for their old places."""
         pastes = self._copy_paste > 0 and float(torch.rand(())) < self._copy_paste
         scene = self._scene(sample, pastes)
-        if pastes and len(self._dataset):
+        if pastes:
             scene = self._pasted(scene)
         return scene.into(sample)
 

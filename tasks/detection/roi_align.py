@@ -97,7 +97,8 @@ def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) 
     inside = (at >= -1) & (at <= last + 1)
     at = at.clamp(min=0)
     before = torch.minimum(at.long(), last)
-    part = torch.where(before == last, 0, at - before)
+    part = at - before
+    # beyond the last one both neighbours are the last one, and it doesn't matter how the weight is shared out
     positions = torch.stack((before, torch.minimum(before + 1, last)), 3).flatten(2)
     weights = (torch.stack((1 - part, part), 3) * inside[..., None] / ratio).flatten(2)
     return positions, weights

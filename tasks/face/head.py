@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InputError
-from zoo.preprocess import ImageBatch
-from zoo.task import Features, Head, Losses
+from zoo.pooling import PooledHead
+from zoo.task import Losses
 from zoo.tasks.face.options import FaceOptions, LossName
 
 
-class EmbeddingHead(Head):
+class EmbeddingHead(PooledHead):
     """Global average of the deepest level, one linear layer, batch-norm, unit length.
 
     The loss is a module of the head under its own name ("arcface", "cosface" or "triplet"): the centres of identities that the first
@@ -46,20 +46,19 @@ class EmbeddingHead(Head):
         """From embeddings [B, D] and identities [B] to the loss; None without identities."""
         return self._modules.get(self.loss_name)
 
-    def forward(self, features: Features, batch: ImageBatch) -> Tensor:
+    def answer(self, pooled: Tensor) -> Tensor:
         """Return embeddings [B, D] of unit length, float32 whatever the precision of the trunk.
 
         Raises:
             InputError: a single picture in training mode, which batch-norm has no statistics for.
         """
-        deepest = features[next(reversed(features))]
-        if self.norm.training and len(deepest) < 2:
+        if self.norm.training and len(pooled) < 2:
             raise InputError("face: a batch of one picture can't be trained on (batch-norm); give 2 or more, or call model.eval() first")
         # bf16 has 8 bits of precision: too few for lengths of 1 and for the small angles that tell faces apart
-        with torch.autocast(deepest.device.type, enabled=False):
-            return F.normalize(self.norm(self.fc(deepest.float().mean((2, 3)))), dim=1)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return F.normalize(self.norm(self.fc(pooled)), dim=1)
 
-    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+    def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return the loss with identities [B] int64, as "loss_" and its name.
 
         Raises:
@@ -70,6 +69,6 @@ class EmbeddingHead(Head):
             raise InputError(
                 "face: this model was built without identities and only embeds; to train it, build it with classes= or num_classes="
             )
-        embeddings = self(features, batch)
+        embeddings = self.answer(pooled)
         with torch.autocast(embeddings.device.type, enabled=False):
             return {f"loss_{self.loss_name}": criterion(embeddings, targets.to(embeddings.device))}

@@ -24,7 +24,10 @@ class FaceRecipe(Recipe):
             plain shuffling. None for what the model's loss needs: 0 for ArcFace and CosFace, 4 for triplets.
     """
 
-    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("flip", "rotation", "shift", "zoom", "light")}
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "augmentation": ("flip", "rotation", "shift", "zoom", "light"),
+        "sampling": ("pictures_per_identity",),
+    }
 
     steps: int = 600
     batch_size: int = 32

@@ -17,6 +17,7 @@ from zoo.benchmarks.bccd_ablation import ROWS, Outcome, main, repeated, seconds_
 from zoo.data import Dataset, Record
 from zoo.scores import Scores
 
+OTHER = list(ROWS)[1]
 OUTCOME = Outcome("plain", 480, 299.6, 310.2, {"val": 0.7, "test": 0.6}, {"val": (0.65, 0.75), "test": (0.5, 0.7)})
 
 
@@ -47,7 +48,7 @@ def test_pictures_are_repeated_under_keys_of_their_own() -> None:
 
 def test_rows_are_timed_in_turns_and_the_quickest_turn_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = {id(recipe): name for name, recipe in ROWS.items()}
-    paces = {"plain": iter([0.5, 0.3]), "jitter": iter([0.2, 0.4])}
+    paces = {"plain": iter([0.5, 0.3]), OTHER: iter([0.2, 0.4])}
     turns: list[str] = []
 
     def train(dataset: Dataset, recipe: Any, image_size: int, folder: Path) -> tuple[None, float, float]:
@@ -58,9 +59,9 @@ def test_rows_are_timed_in_turns_and_the_quickest_turn_counts(monkeypatch: pytes
         return None, 7.0 + len(dataset) * train.pace, 0.0  # type: ignore[attr-defined]
 
     monkeypatch.setattr(bccd_ablation, "train", train)
-    pace = seconds_per_picture(data(), ["plain", "jitter"], 64, tmp_path)
-    assert turns == ["plain", "jitter"] * 2
-    assert pace == {"plain": pytest.approx(0.3), "jitter": pytest.approx(0.2)}
+    pace = seconds_per_picture(data(), ["plain", OTHER], 64, tmp_path)
+    assert turns == ["plain", OTHER] * 2
+    assert pace == {"plain": pytest.approx(0.3), OTHER: pytest.approx(0.2)}
 
 
 def test_every_row_gets_as_many_pictures_as_fit_into_its_time(
@@ -77,14 +78,14 @@ def test_every_row_gets_as_many_pictures_as_fit_into_its_time(
         assert (model, on_error) == ("model", "skip")
         return Scores({"AP50": 0.25 if data.endswith("val") else None}, n=1, expected=1, intervals={"AP50": (0.1, 0.4)})
 
-    monkeypatch.setattr(bccd_ablation, "seconds_per_picture", lambda *_: {"plain": 0.2, "jitter": 0.5})
+    monkeypatch.setattr(bccd_ablation, "seconds_per_picture", lambda *_: {"plain": 0.2, OTHER: 0.5})
     monkeypatch.setattr(bccd_ablation, "train", train)
     monkeypatch.setattr(zoo, "evaluate", evaluate)
-    arguments = ["--data", str(shared_data), "--minutes", "1", "--image-size", "96", "--rows", "plain", "jitter", "--json"]
+    arguments = ["--data", str(shared_data), "--minutes", "1", "--image-size", "96", "--rows", "plain", OTHER, "--json"]
     assert main(arguments) == 0
     assert trained == [300, 120]
     report = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in report["rows"]] == ["plain", "jitter"]
+    assert [row["name"] for row in report["rows"]] == ["plain", OTHER]
     assert report["rows"][0]["ap50"] == {"val": 0.25, "test": 0.0}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection.transform import resize_boxes
 
 from tests.pictures import picture, write_picture
+from zoo.conversion.convert import convert
 from zoo.data import Dataset, Record
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.sampling import Balanced, Shuffled
@@ -61,12 +63,21 @@ def test_sizes_come_from_arrays_annotations_and_headers(tmp_path: Path) -> None:
     assert are_tall(Dataset("d", records)) == (True, True, True, False, False, False, False)
 
 
-@pytest.mark.parametrize("data", ["voc:{}/bccd?split=val", "coco:{}/coco-mini"])
-def test_annotations_tell_the_sizes(shared_data: Path, data: str) -> None:
+@pytest.mark.parametrize("scheme", ["coco", "csv", "voc", "yolo"])
+def test_every_format_knows_the_sizes_of_its_pictures(tmp_path: Path, scheme: str) -> None:
+    sizes = {"tall.png": (30, 20), "wide.png": (20, 30)}
+    source = tmp_path / "source"
+    for name, size_hw in sizes.items():
+        write_picture(source / name, picture((9, 9, 9), size_hw=size_hw))
+    images = [{"id": number, "file_name": name, "height": hw[0], "width": hw[1]} for number, (name, hw) in enumerate(sizes.items())]
+    boxes = [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 2, 8, 9]} for number in range(2)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "spot"}]}
+    (source / "instances.json").write_text(json.dumps(content))
     task = get_task("detection")
-    dataset = open_data(data.format(shared_data), task.schemes, "detection", "skip")
-    for record in dataset.records[:8]:
-        assert record.size_hw == record.load().image.shape[:2]
+    (data,) = convert(f"coco:{source}", f"{scheme}:{tmp_path / 'data'}", task, lossy=True).data
+    dataset = open_data(data, task.schemes, task.name)
+    assert {Path(record.key).name: record.size_hw for record in dataset.records} == sizes
+    assert sorted(are_tall(dataset)) == [False, True]
 
 
 def records(*sizes_hw: tuple[int, int]) -> Dataset:
@@ -129,7 +140,7 @@ def test_the_task_scales_the_batches_of_training() -> None:
     batch, boxes = marked_batch(Preprocess(policy="fit", size_hw=(128, 224)))
     task = get_task("detection")
     images, targets = task.mix(DetectionRecipe(scale_min=0.5, scale_max=0.5), batch, boxes, 1)
-    assert batch.pixels.shape[2:] == (224, 192)
-    assert images.pixels.shape[2:] == (128, 96)  # half of it, in multiples of 32
+    assert batch.pixels.shape[2:] == (224, 224)
+    assert images.pixels.shape[2:] == (128, 128)  # half of it, in multiples of 32
     assert targets is boxes
     assert task.mix(DetectionRecipe(), batch, boxes, 1)[0] is batch

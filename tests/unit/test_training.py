@@ -74,6 +74,7 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
         "checkpoints",
         "model",
         "report.html",
+        ".lock",
     }
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.history
@@ -111,17 +112,17 @@ THOROUGH = replace(RECIPE, epochs=3, grad_accumulation=2, ema=0.9, clip_grad=1.0
 
 
 class StopAt(Progress):
-    """Stands in for a user who types Ctrl-C during the n-th batch."""
+    """Stands in for a user who types Ctrl-C during the n-th batch, or for a system that sends SIGTERM."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, number: int = signal.SIGINT) -> None:
         super().__init__(enabled=False)
-        self.left = batch
+        self.left, self.number = batch, number
 
     def advance(self, note: str = "", steps: float = 1) -> None:
         if note:  # the training's own bar, not the validation's
             self.left -= 1
             if self.left == 0:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,15 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
     assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert run.scores is not None  # also where the best epoch was before the interruption
     assert run.history[-1]["step"] == 6
+
+
+def test_sigterm_stops_like_ctrl_c(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after 1 batches; continue with the same command and --resume") as caught:
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1, signal.SIGTERM))
+    assert caught.value.exit_status == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (tmp_path / "run" / CHECKPOINT).is_file()
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
@@ -187,49 +197,6 @@ def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> N
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after 2400 of 2400 batches" in resumed.stderr
     assert load(out).task == "classification"
-
-
-# -- folders -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
-    with pytest.raises(InputError, match="run holds a run already; continue it with --resume, or choose another place with --out"):
-        train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"recipe": replace(RECIPE, lr=0.5)}, "it was started with another recipe; see run.json and recipe.toml there"),
-        ({"data": coloured(9)}, "it was started with another samples"),
-        ({"val": coloured()}, "it was started with another val"),
-        ({"model": {"image_size": 48}}, "it was started with another model"),
-    ],
-)
-def test_another_run_is_not_continued(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(Interrupted):
-        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1))
-    arguments = {"data": coloured(), "val": None, "recipe": RECIPE, **change}
-    with pytest.raises(InputError, match=f"run: can't be continued, {message}"):
-        train(fresh(**arguments.pop("model", {})), **arguments, out=tmp_path / "run", resume=True)
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_text("precious")
-    for resume in (False, True):
-        with pytest.raises(InputError, match="exists and is not a run of the zoo; choose another place with --out"):
-            train(fresh(), coloured(), None, RECIPE, tmp_path, resume=resume)
-    assert os.listdir(tmp_path) == ["photo.jpg"]
-
-
-@pytest.mark.parametrize(("file", "message"), [(CHECKPOINT, r"last\.pt: the checkpoint can't be read"), (Path("run.json"), "is damaged")])
-def test_damaged_runs(tmp_path: Path, file: Path, message: str) -> None:
-    with pytest.raises(Interrupted):
-        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1))
-    cut_short(tmp_path / "run" / file)
-    with pytest.raises(InputError, match=f"{message}.*; start the run anew"):
-        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", resume=True)
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,345 @@
+"""A run's folder: what is refused there, and that what was written last is whole, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from tests.pictures import COLOURS, cut_short
+from tests.unit.test_training import RECIPE, StopAt, coloured, fresh, same
+from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
+from zoo.cli import main
+from zoo.errors import InputError
+from zoo.files import remove_drafts
+from zoo.interruption import Interrupted
+from zoo.model import build, load, save
+from zoo.run_lock import LOCK, RunLock
+from zoo.storage import StorageError, save_tensors
+from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def begun(out: Path) -> Path:
+    """Leave a run with a checkpoint after its first batch."""
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), None, RECIPE, out, progress=StopAt(1))
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(fresh(), coloured(), None, RECIPE, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+# -- whose folder it is ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    with pytest.raises(InputError, match="run holds a run already; continue it with --resume, or choose another place with --out"):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": replace(RECIPE, lr=0.5, flip=0.0)}, r"recipe: lr was 0\.001, is 0\.5; recipe: flip was 0\.5, is 0\.0\. Give"),
+        ({"recipe": replace(RECIPE, freeze="norm")}, r"recipe: freeze was not given, is norm; model: freeze was none, is norm\. Give"),
+        ({"data": coloured(9)}, r"otherwise: samples was 12, is 9; manifest was [0-9a-f]{16}, is [0-9a-f]{16}\. Give"),
+        ({"val": coloured()}, r"otherwise: val was not given, is coloured; val_manifest was not given, is [0-9a-f]{16}\. Give"),
+        ({"model": {"image_size": 48}}, r"otherwise: model: options: image_size was 32, is 48; "),
+        (
+            {"exact": True},
+            r"otherwise: exact was False, is True\. Give what it was started with \(see recipe\.toml and run\.json there\), or",
+        ),
+    ],
+)
+def test_another_run_is_not_continued_and_every_difference_is_listed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    begun(tmp_path / "run")
+    arguments = {"data": coloured(), "val": None, "recipe": RECIPE, **change}
+    with pytest.raises(InputError, match=f"run: this run can't be continued, it was started .*{message}"):
+        train(fresh(**arguments.pop("model", {})), **arguments, out=tmp_path / "run", resume=True)
+
+
+def test_samples_in_another_order_or_with_another_label_are_other_data(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    data = coloured()
+    relabelled = replace(data.records[0], target=(data.records[0].target + 1) % 3)
+    for records in (data.records[::-1], (relabelled, *data.records[1:])):
+        with pytest.raises(InputError, match=r"it was started otherwise: manifest was \w+, is \w+\. Give"):
+            train(fresh(), replace(data, records=records), None, RECIPE, tmp_path / "run", resume=True)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    """Also one with a recipe of the user's own."""
+    for name in ("photo.jpg", "recipe.toml"):
+        place = tmp_path / name.split(".")[0]
+        place.mkdir()
+        (place / name).write_text("precious")
+        for resume in (False, True):
+            with pytest.raises(InputError, match="exists and is not a run of the zoo; choose another place with --out"):
+                train(fresh(), coloured(), None, RECIPE, place, resume=resume)
+        assert os.listdir(place) == [name]
+
+
+def test_a_run_that_was_killed_while_it_began_begins_anew(tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "run"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / LOCK).write_text("1234 ")
+    shutil.copy(whole / "recipe.toml", out / "recipe.toml")
+    (out / ".run.json-x1y2z3.part").write_text("{")
+    train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from zoo.run_lock import RunLock
+lock = RunLock(Path(sys.argv[1]))
+lock.sign()
+print("held", flush=True)
+time.sleep(300)
+"""
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, whole: Path) -> None:
+    """The lock ends with the process, however that ends."""
+    out = begun(tmp_path / "run")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(out)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        words = rf"run: another process \(number {holder.pid}\) is training there; wait for it or stop it, or choose another place"
+        with pytest.raises(InputError, match=words):
+            train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def unsupported(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", unsupported)
+    RunLock(tmp_path).release()
+    assert "this file system has no locks" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("environment", "goes_on"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "job-1", "TORCHELASTIC_RESTART_COUNT": "1"}, True),
+        ({"TORCHELASTIC_RUN_ID": "job-1", "TORCHELASTIC_RESTART_COUNT": "0"}, False),
+        ({"TORCHELASTIC_RUN_ID": "job-2", "TORCHELASTIC_RESTART_COUNT": "1"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_job_that_began_a_run_goes_on_without_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], goes_on: bool
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-1")
+    begun(tmp_path / "run")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if goes_on:
+        assert len(train(fresh(), coloured(), None, RECIPE, tmp_path / "run").history) == 2
+        return
+    with pytest.raises(InputError, match="holds a run already"):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
+
+
+def test_without_an_id_a_job_is_known_by_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    begun(tmp_path / "run")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert len(train(fresh(), coloured(), None, RECIPE, tmp_path / "run").history) == 2
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_within_an_epoch_come_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches an epoch, two epochs: one at each end, or one after every batch (the last of an epoch is written twice)."""
+    saved: list[int] = []
+    original = RunFolder.save
+
+    def save_and_tell(self: RunFolder, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
+        saved.append(state["batches_done"])
+        original(self, state, history)
+
+    monkeypatch.setattr(RunFolder, "save", save_and_tell)
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    train(fresh(), coloured(), None, RECIPE, tmp_path / "ends", checkpoint_minutes=1000)
+    assert saved == [3, 6]
+    saved.clear()
+    train(fresh(), coloured(), None, RECIPE, tmp_path / "all", checkpoint_minutes=0)
+    assert sorted(set(saved)) == [1, 2, 3, 4, 5, 6]
+    saved.clear()
+    monkeypatch.setattr("zoo.checkpoint.time", SimpleNamespace(monotonic=clock))  # a second at every look
+    train(fresh(), coloured(), None, RECIPE, tmp_path / "some", checkpoint_minutes=2 / 60)
+    assert saved == [2, 3, 4, 6]
+    with pytest.raises(InputError, match=r"checkpoint_minutes is -1; expected 0 \(after every step\) or more"):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", checkpoint_minutes=-1)
+
+
+def test_a_resumed_run_clears_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    out = begun(tmp_path / "run")
+    (out / "checkpoints" / ".last.pt-abc.part").write_bytes(b"half")
+    (out / ".metrics.jsonl-abc.part").write_bytes(b"half")
+    (out / ".model-abc.part").mkdir()
+    (out / ".model-abc.part-old").mkdir()
+    (out / ".model-abc.part-old" / "model.json").write_text("{}")
+    (out / ".notes").write_text("mine")
+    train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert {path.name for path in out.iterdir()} == {
+        "recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model", LOCK, ".notes"
+    }  # fmt: skip
+    assert os.listdir(out / "checkpoints") == ["last.pt"]
+    assert remove_drafts(out) == []
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def other_content(path: Path) -> None:
+    torch.save({"batches_done": 1}, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (CHECKPOINT, cut_short, r"last\.pt: the checkpoint can't be read"),
+        (CHECKPOINT, flip_a_bit, r"last\.pt: the checkpoint can't be read \(the checksum of \S+ is wrong\)"),
+        (CHECKPOINT, other_content, r"last\.pt: is no checkpoint of this run \(KeyError"),
+        (Path("run.json"), cut_short, r"run\.json is damaged \("),
+        (Path("run.json"), lambda path: path.write_text("[]"), r"run\.json is damaged \(it holds a list\)"),
+        (Path("recipe.toml"), lambda path: path.write_text("lr = = 1"), r"recipe\.toml is damaged \("),
+        (Path("recipe.toml"), Path.unlink, r"recipe\.toml is damaged \(.*No such file"),
+    ],
+)
+def test_damaged_runs(tmp_path: Path, file: Path, damage: Any, message: str) -> None:
+    out = begun(tmp_path / "run")
+    damage(out / file)
+    with pytest.raises(InputError, match=f"{message}.*; start the run anew"):
+        train(fresh(), coloured(), None, RECIPE, out, resume=True)
+
+
+def test_the_best_weights_are_missed(tmp_path: Path) -> None:
+    train(fresh(), coloured(), coloured(), RECIPE, tmp_path / "run")
+    (tmp_path / "run" / BEST).unlink()
+    with pytest.raises(InputError, match=r"best\.pt: is missing, and it held the best epoch's weights; start the run anew"):
+        train(fresh(), coloured(), coloured(), RECIPE, tmp_path / "run", resume=True)
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let no file grow larger: a write fails as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_there_is_no_room_the_last_checkpoint_is_intact(tmp_path: Path, whole: Path) -> None:
+    out = begun(tmp_path / "run")
+    before = (out / CHECKPOINT).read_bytes()
+    message = (
+        r"last\.pt: can't be written \(File too large\); it needs about 4\.\d MB, [\d,.]+ MB are free\. Make room \(or raise the quota or "
+        r"the limit of a file's size\), then continue with the same command and --resume: the last checkpoint that was written is whole"
+    )
+    with files_up_to(1_000_000), pytest.raises(StorageError, match=message) as caught:
+        train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert caught.value.exit_status == 2
+    assert (out / CHECKPOINT).read_bytes() == before
+    assert os.listdir(out / "checkpoints") == ["last.pt"]
+    train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())
+
+
+def test_no_room_for_the_final_model(tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    with (
+        files_up_to(1_000_000),
+        pytest.raises(StorageError, match=r"run/model: can't be written \(File too large\); it needs about 1\.5 MB"),
+    ):
+        train(fresh(), coloured(), None, RECIPE, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())  # the older one is untouched
+    with files_up_to(1_000_000), pytest.raises(OSError, match="File too large"):
+        save(build("test_resnet", classes=sorted(COLOURS)), tmp_path / "saved")
+
+
+def test_safetensors_errors_that_are_not_the_disks_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise SafetensorError("invalid")
+
+    monkeypatch.setattr("zoo.storage.save_file", refuse)
+    with pytest.raises(SafetensorError, match="invalid"):
+        save_tensors({}, tmp_path / "x")
+
+
+def test_room_is_looked_at_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.storage.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 5_000_000, 5_000_000))
+    message = r"run: 5\.0 MB are free there, and the run's checkpoints need about 9\.\d MB; make room, or choose another place with --out"
+    with pytest.raises(StorageError, match=message):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+    monkeypatch.undo()
+    train(fresh(), coloured(), None, RECIPE, tmp_path / "run")  # without --resume: it had not begun
+
+
+def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is refused by permissions who is root: the system's answer is put in its place."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("zoo.checkpoint.RunLock", refuse)
+    words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
+    assert main([*words, "--workers", "0"]) == 2
+    cure = "check the permissions and that the disk can be written to, or choose another place with --out"
+    assert capsys.readouterr().err.splitlines()[-1] == f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); {cure}"
+
+
+def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("zoo.checkpoint.torch.save", fail)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run")

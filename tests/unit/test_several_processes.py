@@ -1,0 +1,230 @@
+"""Training in several processes: the same as in one, and nothing hangs or is lost when one of them ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from tests.pictures import write_class_folders
+from tests.processes import in_processes
+from zoo.model import load
+
+pytestmark = pytest.mark.slow
+
+WORDS = "--backbone test_resnet --image-size 32 --workers 0 --precision fp32 --freeze norm --seed 3"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """21 pictures: in batches of eight the last one has five, which two processes share unequally."""
+    return write_class_folders(tmp_path_factory.mktemp("data"), per_class=7)
+
+
+def command(pictures: Path, out: Path, *more: str) -> list[str]:
+    return ["-m", "zoo", "train", "--data", f"folder:{pictures}", "--out", str(out), *WORDS.split(), *more]
+
+
+def torchrun(words: Sequence[str], *options: str) -> subprocess.Popen[str]:
+    """Start two processes as a user does."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *launcher, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
+    """Wait for a job, and leave none of its processes behind."""
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    try:
+        output, said = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+        for child in children:
+            if child.is_running():
+                child.kill()
+    return process.returncode, output, said
+
+
+def curve(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [loss for line in lines for loss in line["curve"]["loss"]]
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, other = load(first).state_dict(), load(second).state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# -- the same ----------------------------------------------------------------------------------------------------------
+
+LONG = ("--epochs", "7", "--batch-size", "4")  # 21 steps
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run of two processes that nothing happened to, and what it printed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    status, output, said = finished(torchrun(command(pictures, out, *LONG, "--json")))
+    assert status == 0, said
+    return out, output, said
+
+
+def test_the_loss_curve_is_that_of_one_process_with_the_same_batches(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
+    alone = command(pictures, tmp_path / "run", "--epochs", "7", "--batch-size", "8", "--quiet")
+    subprocess.run([sys.executable, *alone], check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    one, two = curve(tmp_path / "run"), curve(whole[0])
+    assert len(one) == len(two) == 21
+    assert two == pytest.approx(one, abs=1e-4)
+    assert one[-1] < one[0] - 0.1
+
+
+def test_the_first_process_speaks_for_all(whole: tuple[Path, str, str]) -> None:
+    folder, output, said = whole
+    assert json.loads(output)["folder"] == str(folder)
+    assert said.count("epoch 7/7  loss") == 1
+    assert "Traceback" not in said
+
+
+def test_scores_are_printed_once(pictures: Path, whole: tuple[Path, str, str]) -> None:
+    words = ["-m", "zoo", "eval", str(whole[0]), "--data", f"folder:{pictures}", "--json", "--quiet", "--replicates", "0"]
+    status, output, said = finished(torchrun(words))
+    assert status == 0, said
+    assert json.loads(output)["n"] == 21
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------
+
+
+def until(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def other_than_first(process: subprocess.Popen[str], out: Path) -> int:
+    """Return the second process's number: the run's lock has the first one's."""
+    first = int((out / ".lock").read_text().split()[0])
+    return next(int(child.pid) for child in psutil.Process(process.pid).children() if child.pid != first)
+
+
+def test_a_killed_process_ends_the_job_and_it_goes_on_with_resume(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = torchrun(command(pictures, out, *LONG, "--checkpoint-minutes", "0"))
+    until((out / "checkpoints" / "last.pt").exists, process)
+    os.kill(other_than_first(process, out), signal.SIGKILL)
+    start = time.monotonic()
+    status, _, said = finished(process)
+    assert time.monotonic() - start < 60
+    assert status != 0
+    assert "another process of this job has ended, so this one ends too" in said
+    assert "training continues with --resume (torchrun --max-restarts 1 does so by itself)" in said
+    assert said.count("Traceback") == 1  # torchrun's own
+    assert not (out / "model").exists()
+    status, _, said = finished(torchrun(command(pictures, out, *LONG, "--resume")))
+    assert status == 0, said
+    assert said.count("resumed after") == 1
+    assert same_weights(out, whole[0])
+    assert (out / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+
+
+def test_torchrun_starts_a_killed_process_again(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
+    """Without --resume: the second attempt knows that the run is its own job's."""
+    out = tmp_path / "run"
+    process = torchrun(command(pictures, out, *LONG, "--checkpoint-minutes", "0"), "--max-restarts", "1")
+    until((out / "checkpoints" / "last.pt").exists, process)
+    os.kill(other_than_first(process, out), signal.SIGKILL)
+    status, _, said = finished(process)
+    assert status == 0, said
+    assert "resumed after" in said
+    assert same_weights(out, whole[0])
+    assert (out / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+
+
+def test_sigterm_ends_all_processes_after_the_same_step(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = torchrun(command(pictures, out, "--epochs", "4000", "--batch-size", "4"))
+    until((out / "checkpoints" / "last.pt").exists, process)
+    os.kill(other_than_first(process, out), signal.SIGTERM)
+    status, _, said = finished(process)
+    assert status != 0
+    assert said.count("stopped by SIGTERM after") == 1, said
+    assert "exitcode  : 143" in said or "exitcode: 143" in said, said
+    assert torch.load(out / "checkpoints" / "last.pt", weights_only=True)["batches_done"] > 0
+
+
+def test_what_is_wrong_in_all_processes_is_said_once(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
+    """Also with restarts: another job's run is not continued without being asked to."""
+    status, output, said = finished(torchrun(command(pictures, whole[0], *LONG), "--max-restarts", "1"))
+    assert status != 0
+    assert output == ""
+    assert said.count("holds a run already; continue it with --resume") == 2  # once an attempt
+
+
+# -- batches that one process can't take -------------------------------------------------------------------------------
+
+LEFT_OUT = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from tests.unit.test_training import COLOURS, RECIPE, coloured, fresh, poisoned_loss
+from zoo.data import Record
+from zoo.errors import ImageError
+from zoo.training import train
+
+out, processes, unreadable = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(sys.argv[2])
+data = coloured(16)
+
+def damaged():
+    raise ImageError("damaged", "is damaged", "unreadable")
+
+records = [replace(record, source=damaged) if index < unreadable else record for index, record in enumerate(data.records)]
+if not unreadable:
+    records[-1] = replace(records[-1], target=3)
+data = replace(data, records=tuple(records), classes=(*data.classes, "odd"))
+recipe = replace(
+    RECIPE, epochs=6, batch_size=8 // processes, grad_accumulation=2, freeze="norm", on_nan="skip", crop_scale=1.0, flip=0.0, ema=0.9
+)
+model = fresh(5 + int(os.environ["RANK"]) * unreadable, classes=[*sorted(COLOURS), "odd"])
+poisoned_loss(model)
+run = train(model, data, None, recipe, out, device="cpu", on_error="skip")
+if os.environ["RANK"] == "0":
+    print(json.dumps({
+        "not_finite": run.not_finite,
+        "entries": [entry["not_finite"] for entry in run.history],
+        "skipped": sorted(fault.key for fault in run.skipped),
+        "batches": [entry["curve"]["batch"] for entry in run.history],
+        "curve": [loss for entry in run.history for loss in entry["curve"]["loss"]],
+        "sum": float(sum(value.double().abs().sum() for value in run.model.state_dict().values())),
+    }))
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
+
+def test_a_loss_that_is_no_number_in_one_process_leaves_the_batch_out_in_all(tmp_path: Path) -> None:
+    """Two batches make a step. The odd one is at times the second, with which gradients would have travelled."""
+    one, two = (in_processes(count, LEFT_OUT, str(tmp_path / str(count)), "0") for count in (1, 2))
+    assert one["not_finite"] == two["not_finite"] == 6
+    assert one["entries"] == two["entries"] == [1] * 6
+    assert one["batches"] == two["batches"]
+    assert two["curve"] == pytest.approx(one["curve"], abs=1e-4)
+    assert two["sum"] == pytest.approx(one["sum"], rel=1e-6)
+
+
+def test_pictures_that_one_process_can_not_read_hold_up_nobody(tmp_path: Path) -> None:
+    """Ten of sixteen: some batches are left without a picture in one process, or with one. All are counted by the first process."""
+    two = in_processes(2, LEFT_OUT, str(tmp_path / "run"), "10")
+    assert two["skipped"] == [f"s{index:02d}" for index in range(10)]
+    assert 0 < len(two["curve"]) < 12
