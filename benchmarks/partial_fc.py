@@ -1,8 +1,9 @@
 """A margin head over very many identities, all of them or a sample each step: `python -m zoo.benchmarks.partial_fc`.
 
 Random embeddings of one batch, an ArcFace head and AdamW. Each head is measured in a process of its own, so that its peak memory
-belongs to nothing else; the trunk is not part of it. The gradient's way back and the optimiser's pass are timed apart: a sampled
-head's gradient is dense (see `zoo.tasks.face.partial_fc`), so that its optimiser passes over the centres of all identities.
+belongs to nothing else; the trunk is not part of it. Loss and optimiser are measured apart: a sampled head's gradient is dense (see
+`zoo.tasks.face.partial_fc`), so that AdamW's pass and averages are those of all identities, whatever is drawn. What is promised is
+of the loss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.table import Table
 from zoo.errors import InputError, check_positive
 
 LOSS_RATIO = 4.0  # times as fast from embeddings to gradients
-MEMORY_RATIO = 1.5  # times as little memory, optimiser and all
+MEMORY_RATIO = 2.0  # times as little memory for centres, logits and gradients
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,12 @@ class Comparison:
 
     @property
     def memory_ratio(self) -> float:
-        """How many times as much memory the full head takes."""
+        """How many times as much memory the full head takes, without the optimiser."""
+        return self.full.loss_mib / self.sampled.loss_mib
+
+    @property
+    def peak_ratio(self) -> float:
+        """The same with the optimiser."""
         return self.full.peak_mib / self.sampled.peak_mib
 
     @property
@@ -146,6 +152,7 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
 
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # what it loads is not the head's
     before = peak_memory_mib()
     head = make_loss(setting.identities, FaceOptions(embedding_size=setting.embedding_size, sample_rate=sample_rate))
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
@@ -191,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     comparison = compare(setting)
     if as_json:
-        ratios = {name: getattr(comparison, name) for name in ("loss_ratio", "step_ratio", "memory_ratio", "met")}
+        ratios = {name: getattr(comparison, name) for name in ("loss_ratio", "step_ratio", "memory_ratio", "peak_ratio", "met")}
         print(json.dumps({**asdict(comparison), **ratios, "setting": asdict(setting), "load": os.getloadavg()[0]}))
     else:
         _print(comparison, setting)
@@ -210,9 +217,12 @@ def _print(comparison: Comparison, setting: Setting) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        f"sampled beside full: loss and gradients {comparison.loss_ratio:.1f} times as fast (promised: {LOSS_RATIO:g}), the step "
-        f"{comparison.step_ratio:.1f} times, {comparison.memory_ratio:.1f} times as little memory (promised: {MEMORY_RATIO:g}): "
-        f"{'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
+        f"sampled beside full: loss and gradients {comparison.loss_ratio:.1f} times as fast (promised: {LOSS_RATIO:g}) in "
+        f"{comparison.memory_ratio:.1f} times as little memory (promised: {MEMORY_RATIO:g}): {'met' if comparison.met else 'not met'}"
+    )
+    console.print(
+        f"with the optimiser, which passes over all centres: {comparison.step_ratio:.1f} times as fast, {comparison.peak_ratio:.1f} "
+        f"times as little memory; load average {os.getloadavg()[0]:.1f}"
     )
 
 

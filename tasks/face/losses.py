@@ -17,7 +17,8 @@ class HardTriplets(nn.Module):
 
     The loss is the mean over the triplets that violate the margin. A picture without another one of its person in the batch is
     no anchor, and is compared with as another person's only; a batch without two people, or without two pictures of one, teaches
-    nothing (loss 0).
+    nothing (loss 0). Of several processes each compares the pictures of its own share. An identity with one picture in the data
+    comes with itself, augmented in other ways (see `IdentityBatches`).
     """
 
     def __init__(self, margin: float) -> None:

@@ -58,5 +58,5 @@ class FaceRecipe(Recipe):
 RECIPES: Mapping[str, FaceRecipe] = {
     "quick": FaceRecipe(steps=200, max_epochs=20),
     "standard": FaceRecipe(),
-    "thorough": FaceRecipe(steps=3000, max_epochs=300, ema=0.999),
+    "thorough": FaceRecipe(steps=20_000, max_epochs=300, ema=0.999),
 }

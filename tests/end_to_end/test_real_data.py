@@ -70,3 +70,15 @@ def test_unseen_people_are_told_apart_after_a_short_training(zoo_json: Any, shar
     assert result["scores"]["auc"] > 0.85
     assert result["scores"]["accuracy"] > 0.75
     assert result["scores"]["rank1"] > 0.5
+
+
+@pytest.mark.parametrize("loss", ["arcface", "cosface", "triplet"])
+def test_the_quick_recipe_of_every_face_loss_tells_unseen_people_apart(zoo_json: Any, shared_data: Path, tmp_path: Path, loss: str) -> None:
+    people = f"identities:{shared_data / 'orl'}"
+    zoo_json(
+        "train", "--task", "face", "--backbone", "test_resnet", "--data", f"{people}?split=train", "--loss", loss,
+        "--out", str(tmp_path / "run"), "--recipe", "quick", "--image-size", "64",
+    )  # fmt: skip
+    result = zoo_json("eval", str(tmp_path / "run"), "--data", f"{people}?split=test")
+    assert result["scores"]["auc"] > 0.87
+    assert result["scores"]["rank1"] > 0.5
