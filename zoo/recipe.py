@@ -38,8 +38,8 @@ class Recipe:
         freeze: what of the trunk doesn't learn: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (batch-norm), or
             two of them joined by a comma; None for what the model was built with.
         unfreeze_every: epochs after which the deepest frozen stage learns too, then the next; 0 for never.
-        feature_cache: whether what a trunk that is frozen whole makes of each picture is computed once and kept; otherwise every epoch
-            computes it anew, of augmented pictures.
+        feature_cache: what a trunk that is frozen whole makes of a picture is computed once, and kept for other runs too; with
+            --no-feature-cache every epoch computes it, of augmented pictures.
         balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
         early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
         on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.

@@ -27,6 +27,7 @@ class Remembering(TrainingLoop):
         Raises:
             InputError: the trunk isn't to stay as it is.
         """
+        self.device = self.processes.device
         self.precision = pick_inference_precision("auto")  # what is looked up later is computed so too
         if self.recipe.freeze is not None:
             freeze(self.model, self.recipe.freeze)

@@ -208,8 +208,9 @@ class TrainingLoop:
             self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
-        # closed at once when training ends early: a loader process that is waited for at exit must have been told to end
-        with graceful_interrupt() as interrupt, contextlib.closing(self._batches()) as batches:
+        # closed at once when training ends early: a loader process that is waited for at exit must have been told to end.
+        # While features are computed, Ctrl-C still stops at once
+        with contextlib.closing(self._batches()) as batches, graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
             self._begin_epoch()
             for batch in batches:

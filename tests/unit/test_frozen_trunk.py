@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,10 +172,22 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
+def test_ctrl_c_while_features_are_computed_stops_at_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "whole").folder
+    shutil.rmtree(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.feature_cache.pooled_features", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run")
+    assert not list(cache.iterdir())
+    train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run", resume=True)
+    assert same(load(tmp_path / "run").state_dict(), load(whole).state_dict())
+
+
 def test_a_run_with_the_cache_is_not_continued_without(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(fresh(), coloured(), None, PLAIN, tmp_path / "run", progress=StopAt(2))
-    with pytest.raises(InputError, match="it was started with another recipe"):
+    with pytest.raises(InputError, match="it was started otherwise: recipe: feature_cache was True, is False"):
         train(fresh(), coloured(), None, replace(PLAIN, feature_cache=False), tmp_path / "run", resume=True)
 
 

@@ -48,10 +48,11 @@ def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: s
         assert GROUPS[group] in shown[group]
         for name in names:
             assert said[name], f"{name} has no help"
-            rest = shown[group].split(f"--{name.replace('_', '-')} ", 1)[1]
+            flag = f"--{'no-' if getattr(recipe, name) is True else ''}{name.replace('_', '-')}"
+            rest = shown[group].split(f"{flag} ", 1)[1]
             assert said[name] in rest
             before_default = rest.split("(default: ", 1)
-            assert "--" not in before_default[0].replace("--freeze", ""), f"{name} states no default"
+            assert "--" not in before_default[0].replace("--freeze", "").replace(flag, ""), f"{name} states no default"
             assert before_default[1].startswith(str(getattr(recipe, name)))
 
 
