@@ -18,8 +18,8 @@ $(READY): pyproject.toml
 bench: $(READY)  ## accuracy, speed and memory of the three tasks on built-in data, offline, in minutes
 	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, a process to each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)  ## everything CI asks of a change: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
 from zoo.images import MAX_PIXELS
 from zoo.recipe import Precision, Recipe
+from zoo.recipe_groups import GROUPS, explained, grouped
 from zoo.uncertainty import REPLICATES
 
 
@@ -61,6 +63,9 @@ class TrainFlags:
     """Continue the run in --out from its last checkpoint; a process that torchrun has started again does so by itself."""
     checkpoint_minutes: float = 10.0
     """Minutes between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step."""
+    track: str | None = None
+    """Send loss, learning rate and scores to tensorboard (into the run's folder tensorboard/), wandb, mlflow …; several are separated
+    by commas. Needs the extra [track], or the tracker's own package."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,18 @@ class BenchFlags:
 
 
 @dataclass(frozen=True)
+class RunsFlags:
+    """List the runs in a folder side by side: how far they came, their scores, and the settings in which they differ."""
+
+    folder: tyro.conf.Positional[Path] = Path("runs")
+    """A folder of runs, or of folders of runs, or one run."""
+    sort: str | None = None
+    """A score of the best epoch, such as top1 (the highest first), or loss (the lowest first); by default they stand in order of name."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
 class ListFlags:
     """List the backbones that match a pattern, and the tasks."""
 
@@ -189,20 +206,44 @@ def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
 def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None, scoring: type[Any] | None = None) -> type[Any]:
     """Return one dataclass with the flags of a command, of building, of running, of the task's options and of its recipe.
 
-    Its fields are `main`, `build`, `run`, `options` and, where they are given, `recipe`, with that recipe's values as defaults, and
+    Its attributes are `main`, `build`, `run`, `options` and, where they are given, `recipe`, with that recipe's values as defaults, and
     `scoring`.
     """
     flat = tyro.conf.OmitArgPrefixes
     parts: list[Any] = [
-        ("main", flat[main]),
+        ("main", Annotated[flat[main], tyro.conf.arg(name=name.lower())]),
         ("build", flat[BuildFlags], field(default_factory=BuildFlags)),
         ("run", flat[RunFlags], field(default_factory=RunFlags)),
-        ("options", Annotated[flat[options], tyro.conf.arg(help="")], field(default_factory=options)),
+        ("options", Annotated[flat[options], tyro.conf.arg(name="model", help="")], field(default_factory=options)),
     ]
+    kind: Any = type(recipe)
+    groups = {} if recipe is None else grouped(kind)
     if recipe is not None:
-        parts.append(("recipe", flat[type(recipe)], field(default=recipe)))
+        parts += [(f"recipe_{group}", *_group(recipe, group, names)) for group, names in groups.items()]
     if scoring is not None:
         parts.append(("scoring", flat[scoring], field(default_factory=scoring)))
-    combined = make_dataclass(name, parts, frozen=True)
+
+    def settled(flags: Any) -> Any:
+        """Put the recipe together from its groups.
+
+        Raises:
+            InputError: settings that can't work.
+        """
+        found = {setting: getattr(getattr(flags, f"recipe_{group}"), setting) for group, names in groups.items() for setting in names}
+        return kind(**found)
+
+    combined = make_dataclass(name, parts, frozen=True, namespace={"recipe": property(settled)} if groups else {})
     combined.__doc__ = main.__doc__
     return combined
+
+
+def _group(recipe: Recipe, group: str, names: Sequence[str]) -> tuple[Any, Any]:
+    """Return a part for `combine` that holds some of a recipe's settings, flags without a prefix, under a heading of their own."""
+    types, said = get_type_hints(type(recipe)), explained(type(recipe))
+    settings: list[Any] = [
+        (name, Annotated[types[name], tyro.conf.arg(help=said[name])], field(default=getattr(recipe, name))) for name in names
+    ]
+    part: Any = make_dataclass(group, settings, frozen=True)
+    part.__doc__ = GROUPS.get(group, "")
+    flat: Any = tyro.conf.OmitArgPrefixes
+    return Annotated[flat[part], tyro.conf.arg(name=group)], field(default_factory=part)

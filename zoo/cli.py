@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | runs | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ commands:
   eval       score a trained model, weights without a run, or a file of predictions
   compare    two models, or two files of predictions, on the same samples
   predict    answer for pictures, folders, videos or a camera
+  runs       training runs side by side: zoo runs --sort top1
   bench      measure accuracy, speed and memory: zoo bench quick
   data       look after data: check, convert, split, show
   list       the backbones and tasks: zoo list "resnet*"
@@ -102,7 +103,7 @@ def _train(words: list[str]) -> int:
             model, data, flags.main.val, flags.recipe, out,
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
             exact=flags.run.exact, max_pixels=flags.run.max_pixels,
-            checkpoint_minutes=flags.main.checkpoint_minutes, progress=progress,
+            checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),
@@ -172,6 +173,12 @@ def _bench(words: list[str]) -> int:
 
 def _eval(words: list[str]) -> int:
     from zoo.eval_command import run
+
+    return run(words)
+
+
+def _runs(words: list[str]) -> int:
+    from zoo.runs_command import run
 
     return run(words)
 
@@ -248,6 +255,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "compare": _compare,
     "predict": _predict,
+    "runs": _runs,
     "bench": _bench,
     "data": _data,
     "list": _list,

@@ -41,11 +41,13 @@ class Record:
         key: as in `Sample`.
         source: the picture's file, the picture itself, or a function that draws it.
         target: as in `Sample`.
+        size_hw: height and width in pixels as the annotations say, which nobody has checked; None where they don't.
     """
 
     key: str
     source: Path | Image | Callable[[], Image]
     target: Any
+    size_hw: tuple[int, int] | None = None
 
     def load(self) -> Sample:
         """Decode the whole picture.

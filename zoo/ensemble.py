@@ -15,9 +15,10 @@ from zoo.errors import Fault, InputError, UnknownNameError
 from zoo.fingerprint import model_fingerprint
 from zoo.hardware import autocast, pick_workers, place
 from zoo.images import Decoding
-from zoo.loader import Batch, Batches, evaluation_loader, pick_batch_size
+from zoo.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.model import Model
-from zoo.preprocess import Preprocess
+from zoo.pooled_data import AnyBatch, PooledBatches, PooledData
+from zoo.preprocess import ImageBatch, Preprocess
 from zoo.progress import Progress
 from zoo.recipe import Precision
 from zoo.task import Task, get_task
@@ -38,6 +39,7 @@ class Reading:
         rank: which of the processes this one is.
         processes: how many there are.
         progress: where the bar is drawn.
+        pooled: the data's features, where the one model has seen its pictures already: none is read then.
     """
 
     batch_size: int | None
@@ -49,6 +51,7 @@ class Reading:
     rank: int
     processes: int
     progress: Progress
+    pooled: PooledData | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Member:
     views: tuple[View, ...]
     new_index: list[int] | None
 
-    def answer(self, batches: dict[Preprocess, Batch], keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+    def answer(self, batches: dict[Preprocess, AnyBatch], keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
         """Return one answer per key."""
         views = [self._view(view, batches[view.preprocess], keys, task, combination) for view in self.views]
         found = [
@@ -92,12 +95,16 @@ class Member:
             return found
         return [combination.recounted(answer, self.new_index) for answer in found]
 
-    def _view(self, view: View, batch: Batch, keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+    def _view(self, view: View, batch: AnyBatch, keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
         if batch.images is None:
             return []
         images = batch.images
-        answers = task.split(self.model(mirrored(images) if view.mirror else images))
-        if combination is not None and view.mirror:
+        if not view.mirror:
+            answers = task.split(self.model(images))
+        else:
+            assert isinstance(images, ImageBatch), "features have no mirror image"
+            answers = task.split(self.model(mirrored(images)))
+            assert combination is not None, "several views are combined"
             answers = [combination.mirrored(answer, size) for answer, size in zip(answers, images.original_sizes_hw, strict=True)]
         by_key = dict(zip(batch.keys, answers, strict=True))
         return [by_key[key] for key in keys]
@@ -188,10 +195,12 @@ class Ensemble:
             for model, mode in zip(self.models, modes, strict=True):
                 model.train(mode)
 
-    def _loaders(self, dataset: Dataset, reading: Reading) -> dict[Preprocess, Batches]:
+    def _loaders(self, dataset: Dataset, reading: Reading) -> dict[Preprocess, Batches | PooledBatches]:
         """Return one loader for each way to prepare pictures; their batches hold the same samples."""
         ways = list(dict.fromkeys(view.preprocess for member in self.members for view in member.views))
         size = min(pick_batch_size(reading.batch_size, way) for way in ways)
+        if reading.pooled is not None:
+            return {ways[0]: reading.pooled.evaluation(size, reading.rank, reading.processes)}
         workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # shared out, none where there are none
         return {
             way: evaluation_loader(
@@ -201,7 +210,7 @@ class Ensemble:
             for way in ways
         }  # fmt: skip
 
-    def _answered(self, batches: dict[Preprocess, Batch]) -> Answered:
+    def _answered(self, batches: dict[Preprocess, AnyBatch]) -> Answered:
         first, *others = batches.values()
         read = set(first.keys).intersection(*(batch.keys for batch in others))
         kept = [place for place, key in enumerate(first.keys) if key in read]

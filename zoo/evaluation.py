@@ -20,6 +20,7 @@ from zoo.hardware import pick_device, pick_inference_precision
 from zoo.images import MAX_PIXELS
 from zoo.metric import MetricResult
 from zoo.model import Model
+from zoo.pooled_data import PooledData
 from zoo.progress import Progress
 from zoo.recipe import Precision
 from zoo.schemes import open_data
@@ -47,6 +48,7 @@ def evaluate(
     metric_options: Mapping[str, Any] | None = None,
     save_predictions: Path | None = None,
     progress: Progress | None = None,
+    pooled: PooledData | None = None,
 ) -> Scores:
     """Score a model, or several models that answer together, on data.
 
@@ -69,6 +71,7 @@ def evaluate(
         metric_options: choices about the scores, by the fields of the task's `scoring`.
         save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
         progress: where the bar is drawn; None for nowhere.
+        pooled: features of the data under the trunk of the one model, which answers from them; no picture is read then.
 
     Raises:
         InputError: the models, the data or an option are wrong, or the data's classes aren't the models'.
@@ -86,7 +89,7 @@ def evaluate(
     place = pick_device(device)
     chosen, state = pick_inference_precision(precision), PartialState(cpu=place.type == "cpu")
     ensemble.place(place)
-    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, state.process_index, state.num_processes, progress)
+    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, state.process_index, state.num_processes, progress, pooled)
     metric = task.metric(dataset, classes, **options)
     start = time.perf_counter()
     voting = Voting.of(ensemble, vote, val, opened, reading)
@@ -120,7 +123,7 @@ def evaluate(
         preprocess=ensemble.preprocess(),
         precision=chosen,
         seconds=seconds,
-        fingerprints=ensemble.fingerprints(),
+        fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **ensemble.fingerprints()},
     )
 
 
@@ -203,7 +206,7 @@ def summarise(
         preprocess: how pictures were prepared.
         precision: of the matrix work.
         seconds: wall-clock time.
-        fingerprints: of what answered; the data's is added.
+        fingerprints: of what answered; the data's is added where it isn't there.
     """
     known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
     bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}
@@ -219,7 +222,7 @@ def summarise(
         preprocess=preprocess,
         precision=precision,
         seconds=seconds,
-        fingerprints={"data": data_fingerprint(opened), **fingerprints},
+        fingerprints=dict(fingerprints) if "data" in fingerprints else {"data": data_fingerprint(opened), **fingerprints},
         versions=versions(),
         sample_keys=tuple(sorted(keys)),
         replicates=result.replicates,

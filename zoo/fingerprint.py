@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from zoo.data import Dataset
@@ -71,8 +72,18 @@ def _target(target: Any) -> str:
 def model_fingerprint(model: Model) -> str:
     """Return a fingerprint of a model's configuration and of every number in it, wherever they came from."""
     config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
+    return _fingerprint(config, model)
+
+
+def trunk_fingerprint(model: Model) -> str:
+    """Return a fingerprint of what a model's trunk makes of prepared pictures: its name and epsilon, the normalisation, every number."""
+    config = model.config
+    return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone)
+
+
+def _fingerprint(config: Any, module: nn.Module) -> str:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items()):
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.flatten().view(torch.uint8).numpy())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -17,7 +19,7 @@ from zoo.errors import Fault, ImageError, InputError
 from zoo.images import Decoding
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.sampling import Sampling
-from zoo.seeding import derived_seed
+from zoo.seeding import derived_seed, seed_torch
 
 Index = tuple[int, int, int]  # epoch, number of the draw in it, position in the manifest
 _WHOLE = Decoding()
@@ -75,7 +77,7 @@ class _PreparedDataset(TorchDataset[Any]):
         if self.augment is not None:
             # a sample's randomness depends on seed, epoch and draw alone: not on workers, processes, batches or resuming
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(derived_seed(self.seed, epoch, draw))  # torch.manual_seed asks every device: 1 ms
+                seed_torch(derived_seed(self.seed, epoch, draw), torch.device("cpu"))
                 sample = self.augment(Sample(image, target, record.key))
             image, target, original_hw = sample.image, sample.target, (sample.image.shape[0], sample.image.shape[1])
         return _Prepared(self.preprocess(image), original_hw, target, record.key)
@@ -199,20 +201,49 @@ class TrainingPlan:
     rank: int = 0
     processes: int = 1
 
-    @property
+    @cached_property
     def batches_per_epoch(self) -> int:
         """Batches of one process in an epoch."""
         return len(self.sampling)
 
+    def shares_from(self, start: int) -> Iterator[Share]:
+        """Yield this process's batches of all epochs, from batch number `start` on.
+
+        Of each batch it is a stretch, as long as the other processes' or one longer.
+        """
+        first, skip = divmod(start, self.batches_per_epoch)
+        for epoch in range(first, self.epochs):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            draw = 0
+            for number, batch in enumerate(self.sampling.batches(generator)):
+                begin, end = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
+                if epoch > first or number >= skip:
+                    yield Share(epoch, draw + begin, batch[begin:end])
+                draw += len(batch)
+
     def epoch(self, epoch: int) -> list[list[Index]]:
-        """Return this process's batches of an epoch: of each one a stretch, as long as the other processes' or one longer."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        draw, own = 0, []
-        for batch in self.sampling.batches(generator):
-            first, last = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
-            own.append([(epoch, draw + place, batch[place]) for place in range(first, last)])
-            draw += len(batch)
-        return own
+        """Return this process's batches of an epoch."""
+        start = epoch * self.batches_per_epoch
+        return [share.indices() for share in islice(self.shares_from(start), self.batches_per_epoch)]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a batch one process has.
+
+    Attributes:
+        epoch: counted from 0.
+        draw: of the first one, its number in the epoch.
+        positions: in the data.
+    """
+
+    epoch: int
+    draw: int
+    positions: list[int]
+
+    def indices(self) -> list[Index]:
+        """Return each sample with all that its randomness depends on."""
+        return [(self.epoch, self.draw + place, position) for place, position in enumerate(self.positions)]
 
 
 @dataclass(frozen=True)
@@ -224,9 +255,7 @@ class _From:
         return self.plan.epochs * self.plan.batches_per_epoch - self.start
 
     def __iter__(self) -> Iterator[list[Index]]:
-        first, skip = divmod(self.start, self.plan.batches_per_epoch)
-        for epoch in range(first, self.plan.epochs):
-            yield from self.plan.epoch(epoch)[skip if epoch == first else 0 :]
+        return (share.indices() for share in self.plan.shares_from(self.start))
 
 
 def pick_batch_size(batch_size: int | None, preprocess: Preprocess) -> int:

@@ -15,6 +15,7 @@ from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
 from zoo.files import draft_folder, write_text
 from zoo.freezing import apply_freeze
+from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
@@ -132,17 +133,21 @@ class Model(nn.Module):
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
-    def forward(self, images: ImageBatch | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
         """Answer in the task's convention, or, with targets, with named losses.
 
         Args:
-            images: [B, 3, H, W], a list of pictures of any size, or a prepared batch.
+            images: [B, 3, H, W], a list of pictures of any size, a prepared batch, or one that the trunk has seen already.
             targets: as the task's loss takes them: [B] int64 (classification, faces), or a list of
                 `{"boxes": [N, 4] xyxy in pixels of the pictures as given, "labels": [N]}`.
 
         Raises:
             InputError: pictures that aren't RGB in 0–255 uint8 or 0–1 float.
         """
+        if isinstance(images, PooledBatch):
+            head, pooled = self.head, images.to(self.device).pooled
+            assert isinstance(head, PooledHead), "other heads look at more of a trunk"
+            return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
         batch = self.preprocess.batch(images).to(self.device)
         features = self.features(batch)
         if targets is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ class Optimization:
         """Return about what the optimiser's memory will take, which it has only after the first step: two numbers a parameter."""
         if self.optimizer.state:
             return 0
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        parameters: list[torch.Tensor] = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         return 2 * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
     def state_dict(self) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Optimization:
             "ema": None if self._ema is None else self._ema.module.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -21,8 +21,9 @@ class Recipe:
     """Settings that every task's training has; tasks subclass it with their own defaults and fields.
 
     Attributes:
-        epochs: passes over the data; None for as many as make about `steps` steps (at least 2, at most 100).
+        epochs: passes over the data; None for as many as make about `steps` steps (at least 2, at most `max_epochs`).
         steps: optimiser steps aimed at where `epochs` is None.
+        max_epochs: the most passes over little data where `epochs` is None.
         batch_size: pictures per step and process; less where the data has fewer, if this is a recipe's own figure.
         lr: highest learning rate.
         optimizer: a timm optimiser ("adamw", "sgd", "lamb", …).
@@ -37,6 +38,8 @@ class Recipe:
         freeze: what of the trunk doesn't learn: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (batch-norm), or
             two of them joined by a comma; None for what the model was built with.
         unfreeze_every: epochs after which the deepest frozen stage learns too, then the next; 0 for never.
+        feature_cache: whether what a trunk that is frozen whole makes of each picture is computed once and kept; otherwise every epoch
+            computes it anew, of augmented pictures.
         balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
         early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
         on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.
@@ -45,8 +48,18 @@ class Recipe:
         workers: loader processes; None for what suits the machine.
     """
 
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "schedule": ("epochs", "steps", "max_epochs", "scheduler", "warmup", "early_stop"),
+        "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
+        "sampling": ("balance",),
+        "regularisation": ("ema",),
+        "freezing": ("freeze", "unfreeze_every", "feature_cache"),
+        "running": ("seed", "precision", "workers", "on_nan"),
+    }
+
     epochs: int | None = None
     steps: int = 1000
+    max_epochs: int = 100
     batch_size: int = 32
     lr: float = 1e-3
     optimizer: str = "adamw"
@@ -59,6 +72,7 @@ class Recipe:
     ema: float = 0.0
     freeze: str | None = None
     unfreeze_every: int = 0
+    feature_cache: bool = True
     balance: Literal["none", "classes"] = "none"
     early_stop: int = 0
     on_nan: Literal["stop", "skip"] = "stop"
@@ -72,7 +86,8 @@ class Recipe:
         Raises:
             InputError: naming the setting and its value.
         """
-        check_positive("recipe", steps=self.steps, batch_size=self.batch_size, lr=self.lr, grad_accumulation=self.grad_accumulation)
+        check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
+        check_positive("recipe", grad_accumulation=self.grad_accumulation)
         if self.batch_size < 2:
             raise InputError("recipe: batch_size is 1; expected 2 or more, batch-norm can't train on one picture")
         if self.epochs is not None and self.epochs < 1:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from zoo.backbones import Features as Features
 from zoo.backbones import Level as Level
-from zoo.data import Dataset, Sample
+from zoo.data import Dataset, Record, Sample
 from zoo.errors import InputError, UnknownNameError
+from zoo.example import Example, drawn
 from zoo.metric import Metric, Mistake, NoScoring
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
@@ -176,9 +177,27 @@ class Task(ABC):
         """
         return images, targets
 
+    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
+        """Return the targets of a batch that is not mixed, since a frozen trunk has seen its pictures already (label smoothing).
+
+        Args:
+            recipe: the task's recipe.
+            targets: as `collate_targets` gives them.
+            num_classes: of the model.
+        """
+        return targets
+
     def training_preprocess(self, recipe: Any, preprocess: Preprocess) -> Preprocess:
         """Return what prepares training pictures: the model's own, unless the recipe trains at other sizes."""
         return preprocess
+
+    def suit(self, recipe: Any, options: Any) -> Any:
+        """Return the recipe with what it leaves to the task settled, as a model with these options needs it.
+
+        Raises:
+            InputError: the recipe asks for what such a model can't be trained with.
+        """
+        return recipe
 
     @abstractmethod
     def labels(self, target: Any) -> Sequence[int]:
@@ -290,6 +309,24 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+    def example_records(self, dataset: Dataset, count: int) -> list[Record]:
+        """Return the samples that answers are wanted for, so that `examples` can show `count` of them; always the same ones."""
+        return drawn(dataset.records, count)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return answers beside the truth, for people: for the report of a training. None where the task has nothing to show.
+
+        Args:
+            answers: of `split`, one for each of `example_records` that could be read.
+            targets: as the data has them, relabelled.
+            keys: of the samples.
+            classes: the model's.
+            count: how many, at most.
+        """
+        return []
 
     def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
         """Return where the model looked when it made a mistake: for a report.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from zoo.errors import Fault, InputError
 from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS
 from zoo.model import Model, save
+from zoo.pooling import RememberingHead
 from zoo.processes import Processes, bound
 from zoo.progress import Progress
 from zoo.recipe import Recipe
+from zoo.remembering import Remembering
+from zoo.report.training import Trained, write_training_report
 from zoo.schemes import open_data
 from zoo.scores import Scores
 from zoo.storage import storing, tensor_bytes
 from zoo.task import Task, get_task
+from zoo.tracking import check_trackers
 from zoo.training_loop import Reading, TrainingLoop
 
 
@@ -63,6 +67,7 @@ def train(
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
     checkpoint_minutes: float = 10.0,
+    track: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Run:
     """Fine-tune a model, in place.
@@ -79,10 +84,11 @@ def train(
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
         max_pixels: larger pictures are refused before they are decoded.
         checkpoint_minutes: between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step.
+        track: trackers that are told how it goes, by Accelerate's names: "tensorboard" (its files stand in `out`/tensorboard), "wandb", …
         progress: where bars and lines are drawn (by the first of several processes); None for nowhere.
 
     Returns:
-        The run; its model is saved in `out`/model.
+        The run; its model is saved in `out`/model, and its report is `out`/report.html.
 
     Raises:
         InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
@@ -92,26 +98,31 @@ def train(
         processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first
     task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
+    track = check_trackers(track)
     recipe = recipe if recipe is not None else task.recipe()
     if not isinstance(recipe, task.recipe):
         raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
+    recipe = task.suit(recipe, task.parse_options(model.config.options))
     start = time.perf_counter()
     with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
         with processes.together():
             dataset = _open(task, data, model, on_error, progress)
             validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
             _say_rare(task, dataset, progress)
-            recipe = settle(recipe, len(dataset), processes.count, task.recipes, progress)
-            loop = TrainingLoop(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress)
+            chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
+            kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
+            loop = kind(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress, track=track)
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
         loop.run(folder)
         model.metadata["training"] = loop.summary()
         model.eval()
+        skipped = (*dataset.skipped, *loop.skipped.values())
         if processes.first:
             with storing(folder.path / "model", tensor_bytes(model.state_dict())):
                 save(model, folder.path / "model")
+            told = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
+            write_training_report(folder.path, told, progress)
         processes.wait()  # until the model is there for all
-    skipped = (*dataset.skipped, *loop.skipped.values())
     return Run(model, folder.path, loop.history, loop.scores, skipped, loop.not_finite, time.perf_counter() - start)
 
 
@@ -159,4 +170,4 @@ def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, R
     if recipe.epochs is not None:
         return recipe
     per_epoch = max(1, samples / (recipe.batch_size * processes * recipe.grad_accumulation))
-    return replace(recipe, epochs=min(100, max(2, math.ceil(recipe.steps / per_epoch))))
+    return replace(recipe, epochs=min(recipe.max_epochs, max(2, math.ceil(recipe.steps / per_epoch))))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,22 +22,28 @@ from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, ZooError
 from zoo.evaluation import evaluate
+from zoo.feature_cache import FeatureCache
 from zoo.fingerprint import manifest_fingerprint
 from zoo.freezing import freeze, unfreeze
-from zoo.hardware import autocast, pick_training_precision, pick_workers, place
+from zoo.frozen_trunk import learns_from_features, pooled_data, why_not
+from zoo.hardware import autocast, pick_inference_precision, pick_training_precision, pick_workers, place
 from zoo.images import Decoding
 from zoo.interruption import SIGNALS, Interrupted, Stop, graceful_interrupt
-from zoo.loader import Batch, TrainingPlan, training_loader
+from zoo.loader import TrainingPlan, training_loader
 from zoo.loss_record import LossRecord
 from zoo.model import Model
 from zoo.optimization import Optimization
+from zoo.pooled_data import AnyBatch, PooledData
+from zoo.pooling import AnyImages, PooledBatch
 from zoo.processes import Processes
 from zoo.progress import Progress
-from zoo.recipe import Recipe
+from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
-from zoo.seeding import derived_seed
+from zoo.seeding import derived_seed, seed_torch
 from zoo.storage import tensor_bytes
 from zoo.task import Task
+from zoo.tracking import Tracking
+from zoo.training_progress import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class TrainingLoop:
         skipped: what was left out, by key.
         scores: of the best epoch of this call.
         batches_done: of this process, in all epochs.
+        track: the trackers that are told how it goes, of `zoo.tracking.check_trackers`.
+        seconds: wall-clock time, that of interrupted calls up to their last checkpoint included.
     """
 
     model: Model
@@ -85,6 +94,8 @@ class TrainingLoop:
     skipped: dict[str, Fault] = field(default_factory=dict)
     scores: Scores | None = None
     batches_done: int = 0
+    track: tuple[str, ...] = ()
+    seconds: float = 0.0
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
     _shared: bool = True  # whether the gradients in hand are the mean over the processes
@@ -116,6 +127,8 @@ class TrainingLoop:
         steps = self._steps_per_epoch * self.plan.epochs
         self.optimization = Optimization(self.model, recipe, steps, self.precision, self.device)
         self._first_freeze = self.model.config.freeze
+        self._since = time.perf_counter()
+        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
 
     def _share_norm(self) -> None:
         """Let batch-norm count the pictures of all processes, where the device can."""
@@ -146,12 +159,20 @@ class TrainingLoop:
     def summary(self) -> dict[str, Any]:
         """Return what a saved model says of its training."""
         last = {name: value for name, value in (self.history[-1] if self.history else {}).items() if name != "curve"}
-        return {"data": self.dataset.name, "samples": len(self.dataset), "recipe": asdict(self.recipe), "precision": self.precision, **last}
+        return {
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "recipe": asdict(self.recipe),
+            "precision": self.precision,
+            "seconds": round(self.seconds, 3),
+            **last,
+        }
 
     @property
     def not_finite(self) -> int:
         """Batches of the whole run that were left out because their loss was not a number."""
-        return sum(entry["not_finite"] for entry in self.history) + self._record.not_finite
+        ended: list[int] = [entry["not_finite"] for entry in self.history]
+        return sum(ended) + self._record.not_finite
 
     def checkpoint_bytes(self) -> int:
         """Return about what a checkpoint takes."""
@@ -170,27 +191,26 @@ class TrainingLoop:
             self._restore(folder)
         if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
             raise InputError(f"{folder.path}: the processes don't see the same checkpoint; put --out where all of them can read it")
+        reason = why_not(self.model, self.recipe)
+        if reason is not None:
+            self.progress.say(reason)
         self._wrap()
         if self.batches_done == 0:
             self.optimization.average_anew()  # of several processes, all have the first one's parameters now
-        if not self._stopped_early():
-            self._train(folder)
-        self._finish(folder)
+        self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self._steps_done())
+        self._since = time.perf_counter()
+        try:
+            if not self._stopped_early():
+                self._train(folder)
+            self._finish(folder)
+            self.seconds = self._spent()
+        finally:
+            self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
-        reading = self.reading
-        loader = training_loader(
-            self.dataset,
-            self.preprocess,
-            self.plan,
-            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
-            reading.on_error,
-            self.augment,
-            self.batches_done,
-            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
-        )
         # closed at once when training ends early: a loader process that is waited for at exit must have been told to end
-        with graceful_interrupt() as interrupt, contextlib.closing(iter(loader)) as batches:
+        with graceful_interrupt() as interrupt, contextlib.closing(self._batches()) as batches:
+            self._shown.begin_run(self.batches_done)
             self._begin_epoch()
             for batch in batches:
                 self._batch(batch, interrupt)
@@ -214,14 +234,42 @@ class TrainingLoop:
             return interrupt.number if interrupt.is_set() else 0
         return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
 
+    def _batches(self) -> Generator[AnyBatch]:
+        """Return the batches that are left: pictures, or what a frozen trunk makes of them."""
+        reading = self.reading
+        pooled = self._features(self.dataset, self.precision)
+        if pooled is not None:
+            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
+            _ = self._validation_features  # not in the middle of the first epoch
+            return pooled.training(self.plan, self.batches_done)
+        loader = training_loader(
+            self.dataset,
+            self.preprocess,
+            self.plan,
+            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
+            reading.on_error,
+            self.augment,
+            self.batches_done,
+            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
+        )
+        return iter(loader)
+
+    def _features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
+        """Return a data set's features, where the head can learn from features that are computed once."""
+        if not learns_from_features(self.model, self.recipe):
+            return None
+        preprocess, reading = self.model.preprocess, self.reading
+        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
+        return pooled_data(cache, dataset, self.processes)
+
     def _begin_epoch(self) -> None:
-        per_epoch = self.plan.batches_per_epoch
-        epoch, done = divmod(self.batches_done, per_epoch)
+        epoch = self.batches_done // self.plan.batches_per_epoch
         self._epoch_start = time.perf_counter()
         if epoch < self.plan.epochs:
             self._thaw(epoch)
             self.model.train()
-            self.progress.begin(f"epoch {epoch + 1}/{self.plan.epochs}", per_epoch, done)
+            self._shown.begin_epoch(self.batches_done)
 
     def _thaw(self, epoch: int) -> None:
         """Set free what the gradual schedule has set free by this epoch, counted from 0."""
@@ -234,10 +282,10 @@ class TrainingLoop:
             self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
             self._wrap()
 
-    def _batch(self, batch: Batch, interrupt: Stop) -> None:
+    def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
         self.batches_done += 1
         # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
-        torch.manual_seed(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank))
+        seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         trainable = batch.images is not None and len(batch.keys) > 1
         signals = [interrupt.got(number) for number in SIGNALS]
         able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
@@ -249,9 +297,11 @@ class TrainingLoop:
         if self._at_step():
             self._share_gradients()
             self.optimization.step(self._steps_done() - 1)
-        self.progress.advance(f"loss {self._record.mean:.3f}")
+            if self._record.curve:
+                self._tracking.step(self._steps_done(), self._record.curve[-1], self.optimization.lr)
+        self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
 
-    def _forward_backward(self, batch: Batch, share: float) -> None:
+    def _forward_backward(self, batch: AnyBatch, share: float) -> None:
         """Add a batch to the gradients and to the record.
 
         Args:
@@ -260,7 +310,11 @@ class TrainingLoop:
         """
         assert batch.images is not None
         targets = move(self.task.collate_targets(batch.targets), self.device)
-        images, targets = self.task.mix(self.recipe, batch.images.to(self.device), targets, len(self.model.classes))
+        images: AnyImages = batch.images.to(self.device)
+        if isinstance(images, PooledBatch):
+            targets = self.task.soften(self.recipe, targets, len(self.model.classes))
+        else:
+            images, targets = self.task.mix(self.recipe, images, targets, len(self.model.classes))
         several = self.processes.count > 1
         # gradients travel once a step: with its last batch
         alone = self.processes.accelerator.no_sync(self.wrapped) if several and not self._at_step() else contextlib.nullcontext()
@@ -330,6 +384,7 @@ class TrainingLoop:
         self._record = LossRecord()
         self._validate(folder, entry)
         self.history.append(entry)
+        self._tracking.epoch(entry)
         folder.save(self._state(), self.history)
         score = f"  {self.task.primary_score} {entry['val'][self.task.primary_score]:.4f}" if self._has_score(entry) else ""
         seconds = time.perf_counter() - self._epoch_start
@@ -357,9 +412,15 @@ class TrainingLoop:
         scores = self._score(model, self.validation)
         entry["val"] = dict(scores)
         value = scores[self.task.primary_score]
+        self._shown.scored(value)
         if value is not None and value > self._best:
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
+
+    @functools.cached_property
+    def _validation_features(self) -> PooledData | None:
+        """In the precision of an evaluation."""
+        return None if self.validation is None else self._features(self.validation, pick_inference_precision("auto"))
 
     def _score(self, model: Model, data: Dataset) -> Scores:
         return evaluate(
@@ -371,6 +432,7 @@ class TrainingLoop:
             max_pixels=self.reading.max_pixels,
             replicates=0,
             progress=self.progress,
+            pooled=self._validation_features,
         )
 
     def _finish(self, folder: RunFolder) -> None:
@@ -392,8 +454,12 @@ class TrainingLoop:
             "record": asdict(self._record),
             "best": self._best,
             "history": self.history,
+            "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
         }
+
+    def _spent(self) -> float:
+        return self.seconds + time.perf_counter() - self._since
 
     def _restore(self, folder: RunFolder) -> None:
         state = folder.load()
@@ -408,6 +474,7 @@ class TrainingLoop:
 
     def _take(self, state: Mapping[str, Any]) -> None:
         self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
+        self.seconds = state["seconds"]
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.model.load_state_dict(state["model"])

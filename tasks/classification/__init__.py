@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ from torch import Tensor
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
-from zoo.errors import check_positive
+from zoo.errors import UnknownNameError, check_positive
+from zoo.example import Example
 from zoo.metric import Metric, Mistake
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Task
-from zoo.tasks.classification.augment import Augment, mix
+from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
+from zoo.tasks.classification.neighbours import NeighbourHead
 from zoo.tasks.classification.predictions import Classification
 from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.robustness.protocol import AttackProtocol
 
+Classifier = Literal["linear", "knn"]
+
 
 @dataclass(frozen=True)
 class ClassificationOptions:
@@ -43,15 +47,26 @@ class ClassificationOptions:
     Attributes:
         image_size: height and width of the input in pixels; None for the trunk's own (224 for most, 32 for the CIFAR ResNets).
         dropout: part of the pooled features that is dropped in training.
+        classifier: "linear" for a layer that is trained, "knn" for the nearest of all training pictures, under a frozen trunk.
+        neighbours: how many of them vote.
     """
 
     image_size: int | None = None
     dropout: float = 0.0
+    classifier: Classifier = "linear"
+    neighbours: int = 20
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1."""
+        """Refuse sizes below 1.
+
+        Raises:
+            UnknownNameError: another classifier.
+        """
         if self.image_size is not None:
             check_positive("classification", image_size=self.image_size)
+        check_positive("classification", neighbours=self.neighbours)
+        if self.classifier not in get_args(Classifier):
+            raise UnknownNameError("classifier", self.classifier, get_args(Classifier))
 
 
 @TASKS.register("classification")
@@ -73,7 +88,9 @@ class ClassificationTask(Task):
         return native if options.image_size is None else replace(native, size_hw=(options.image_size, options.image_size))
 
     def head(self, spec: HeadSpec) -> Head:
-        """Build the pooled linear classifier."""
+        """Build the linear layer, or the memory of the nearest neighbours."""
+        if spec.options.classifier == "knn":
+            return NeighbourHead(spec.levels[-1].channels, spec.num_classes, spec.options.neighbours)
         return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
 
     def default_classes(self) -> tuple[str, ...]:
@@ -89,6 +106,10 @@ class ClassificationTask(Task):
     def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
         """Return the batch after mixup or CutMix, with smoothed targets."""
         return mix(recipe, num_classes, images, targets)
+
+    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
+        """Return smoothed targets."""
+        return soften(recipe, num_classes, targets)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
         """Return what the preprocessing needs, of the smallest crop: `crop_scale` of a square's area, three wide and four high."""
@@ -152,6 +173,14 @@ class ClassificationTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
         """Turn logits into probabilities."""
         return Classification.from_logits(key, image, answer, classes)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return the most probable class of each picture beside the true one."""
+        from zoo.tasks.classification.examples import examples
+
+        return list(examples(answers, targets, keys, classes))[:count]
 
     def explain(self, model: Model, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
         """Return what speaks for the true class, and what for the answered one."""

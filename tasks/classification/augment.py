@@ -76,8 +76,13 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targ
         way = ways[int(torch.randint(len(ways), ()))]
         pixels, targets = way(as_float(images.pixels), targets)
         images = replace(images, pixels=pixels)
-    if recipe.label_smoothing:
-        share = recipe.label_smoothing
-        sure = targets if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
-        targets = (1 - share) * sure + share / num_classes
-    return images, targets
+    return images, soften(recipe, num_classes, targets)
+
+
+def soften(recipe: ClassificationRecipe, num_classes: int, targets: Tensor) -> Tensor:
+    """Spread a share of the targets, [B] int64 or [B, K], over all classes: label smoothing."""
+    share = recipe.label_smoothing
+    if not share:
+        return targets
+    sure = targets if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
+    return (1 - share) * sure + share / num_classes

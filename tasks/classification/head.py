@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InputError
-from zoo.preprocess import ImageBatch
-from zoo.task import Features, Head, Losses
+from zoo.pooling import PooledHead
+from zoo.task import Losses
+
+CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of the heads of this task, which may take each other's place
 
 
-class ClassificationHead(Head):
+class ClassificationHead(PooledHead):
     """Global average of the deepest level, dropout, one linear layer."""
 
-    class_dependent: ClassVar[tuple[str, ...]] = ("fc.",)
+    class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
         """Build the layer.
@@ -29,13 +31,12 @@ class ClassificationHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
-    def forward(self, features: Features, batch: ImageBatch) -> Tensor:
+    def answer(self, pooled: Tensor) -> Tensor:
         """Return logits [B, K]."""
-        deepest = features[next(reversed(features))]
-        logits: Tensor = self.fc(self.dropout(deepest.mean((2, 3))))
+        logits: Tensor = self.fc(self.dropout(pooled))
         return logits
 
-    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+    def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]."""
-        logits = self(features, batch).float()
+        logits = self.answer(pooled).float()
         return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device))}

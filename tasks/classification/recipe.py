@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe, check_parts
@@ -23,7 +24,13 @@ class ClassificationRecipe(Recipe):
         label_smoothing: share of the target spread over all classes.
     """
 
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "augmentation": ("crop_scale", "flip", "randaugment", "erasing", "mixup", "cutmix"),
+        "regularisation": ("label_smoothing",),
+    }
+
     steps: int = 2000
+    max_epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
     crop_scale: float = 0.35
@@ -48,7 +55,7 @@ class ClassificationRecipe(Recipe):
 
 
 RECIPES: Mapping[str, ClassificationRecipe] = {
-    "quick": ClassificationRecipe(steps=400),
+    "quick": ClassificationRecipe(steps=400, max_epochs=20),
     "standard": ClassificationRecipe(),
-    "thorough": ClassificationRecipe(steps=8000, randaugment=9, mixup=0.2, label_smoothing=0.1, ema=0.999),
+    "thorough": ClassificationRecipe(steps=8000, max_epochs=300, randaugment=9, mixup=0.2, label_smoothing=0.1, ema=0.999),
 }

@@ -15,15 +15,19 @@ from torch import Tensor
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
+from zoo.example import Example
 from zoo.metric import Metric
-from zoo.preprocess import Preprocess
+from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
+from zoo.sampling import Sampling
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
+from zoo.tasks.detection.grouping import AspectGrouped, are_tall
 from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.multi_scale import rescaled
 from zoo.tasks.detection.numbers import NumberedDataset
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.predictions import Detections
@@ -79,8 +83,20 @@ class DetectionTask(Task):
         return coco_classes()
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return mirror images and changes of light."""
-        return Augment(recipe)
+        """Return mirror images, changes of light and of scale, and objects of other pictures."""
+        return Augment(recipe, preprocess, dataset)
+
+    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
+        """Give the batch a size of its own."""
+        return rescaled(images, recipe.scale_min, recipe.scale_max), targets
+
+    def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
+        """Return batches of pictures of one orientation, where the recipe asks for no other and the data has two."""
+        if recipe.group_aspect and recipe.balance == "none":
+            tall = are_tall(dataset)
+            if any(tall) and not all(tall):
+                return AspectGrouped(tall, batch_size, smallest)
+        return super().sampling(recipe, dataset, batch_size, smallest)
 
     def labels(self, target: Any) -> Sequence[int]:
         """Return the classes of the boxes."""
@@ -132,3 +148,11 @@ class DetectionTask(Task):
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Put the boxes beside the picture."""
         return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return what was found in each picture beside what is there."""
+        from zoo.tasks.detection.examples import examples
+
+        return list(examples(answers, targets, keys, classes))[:count]

@@ -1,41 +1,63 @@
-"""What a training picture goes through before preprocessing: a mirror, which the boxes follow, and other light."""
+"""What a training picture goes through before preprocessing; its boxes, and what is known of each, go with it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from zoo.data import Sample
-from zoo.preprocess import to_chw
+from zoo.data import Dataset, Sample
+from zoo.errors import ImageError
+from zoo.preprocess import Preprocess
+from zoo.tasks.detection.copy_paste import paste
+from zoo.tasks.detection.jitter import Jitter
+from zoo.tasks.detection.outlines import Outlines
 from zoo.tasks.detection.recipe import DetectionRecipe
-from zoo.tasks.detection.targets import as_target
+from zoo.tasks.detection.scene import Scene
 
 
 class Augment:
-    """Mirror a picture and its boxes, and change brightness and contrast; the picture keeps its size."""
+    """Bring a picture to its training size, nearer or farther away, mirror it, change its light, and paste objects of others over it."""
 
-    def __init__(self, recipe: DetectionRecipe) -> None:
-        """Set up the transforms from the recipe."""
+    def __init__(self, recipe: DetectionRecipe, preprocess: Preprocess, dataset: Dataset) -> None:
+        """Set up the transforms from the recipe.
+
+        Args:
+            recipe: which, and how much.
+            preprocess: the model's: pictures come out in the size that it scales them to.
+            dataset: what objects are pasted from.
+
+        Raises:
+            InputError: objects are to be pasted, and the data has no masks.
+        """
         steps: list[torch.nn.Module] = []
         if recipe.flip > 0:
             steps.append(v2.RandomHorizontalFlip(recipe.flip))
+        if recipe.flip_vertical > 0:
+            steps.append(v2.RandomVerticalFlip(recipe.flip_vertical))
         if recipe.light > 0:
             steps.append(v2.ColorJitter(brightness=recipe.light, contrast=recipe.light))
         self._transform = v2.Compose(steps) if steps else v2.Identity()
+        self._jitter = Jitter(preprocess, recipe.jitter_min, recipe.jitter_max)
+        self._copy_paste, self._dataset = recipe.copy_paste, dataset
+        self._outlines = Outlines.of(dataset) if recipe.copy_paste > 0 else None
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the sample with its picture and boxes changed; what else is known of the boxes stays, but for their old places."""
-        target = as_target(sample.target, sample.key)
-        target.pop("annotated", None)
-        height, width = sample.image.shape[:2]
-        boxes = tv_tensors.BoundingBoxes(
-            torch.from_numpy(target["boxes"]),
-            format="XYXY",
-            canvas_size=(height, width),
-        )
-        image, moved = self._transform(tv_tensors.Image(to_chw(sample.image)), boxes)
-        pixels = image.as_subclass(torch.Tensor).permute(1, 2, 0).contiguous().numpy()
-        return replace(sample, image=pixels, target={**target, "boxes": moved.as_subclass(torch.Tensor).numpy()})
+        pastes = self._copy_paste > 0 and float(torch.rand(())) < self._copy_paste
+        scene = self._scene(sample, pastes)
+        if pastes:
+            scene = self._pasted(scene)
+        return scene.into(sample)
+
+    def _scene(self, sample: Sample, masked: bool) -> Scene:
+        size_hw = (sample.image.shape[0], sample.image.shape[1])
+        masks = self._outlines.masks(sample.target, size_hw) if masked and self._outlines is not None else None
+        return self._jitter(Scene.of(sample, masks)).changed(self._transform)
+
+    def _pasted(self, scene: Scene) -> Scene:
+        record = self._dataset.records[int(torch.randint(len(self._dataset), ()))]
+        try:
+            other = record.load()
+        except ImageError:
+            return scene  # the loader says so when it comes to this picture itself
+        return paste(scene, self._scene(other, masked=True))

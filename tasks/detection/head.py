@@ -17,13 +17,14 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 from torchvision.models.detection.transform import resize_boxes
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.poolers import initLevelMapper
 
 from zoo.errors import InputError
 from zoo.preprocess import ImageBatch
 from zoo.task import Features, Head, HeadSpec, Level, Losses
 from zoo.tasks.detection.options import DetectionOptions
+from zoo.tasks.detection.roi_align import PyramidRoIAlign
 
 _ANCHOR_PER_STRIDE = 8  # anchors of 32 pixels at stride 4 up to 512 at 64 (Lin et al. 2017, arXiv 1612.03144, section 4.1)
 _RATIOS = (0.5, 1.0, 2.0)  # height to width
@@ -261,8 +262,8 @@ def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOpti
     )
 
 
-def _roi_pool(levels: Sequence[Level]) -> MultiScaleRoIAlign:
-    pool = MultiScaleRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
+def _roi_pool(levels: Sequence[Level]) -> PyramidRoIAlign:
+    pool = PyramidRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
     # the strides are declared; torchvision would guess them from the first batch, wrongly where pictures are much smaller than
     # their padding. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
     pool.scales = [1 / level.stride for level in levels]

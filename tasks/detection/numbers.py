@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from zoo.data import Dataset
@@ -16,16 +17,20 @@ class NumberedDataset(Dataset):
     Attributes:
         pictures: image id to key, of all pictures that the file lists: those that `limit=` or a fault left out are known, too.
         categories: category id to the class's name, of all of them likewise.
+        annotations: the annotation file, for the outlines that aren't kept; None where the format has none.
     """
 
     pictures: Mapping[Any, str] = field(default_factory=dict)
     categories: Mapping[Any, str] = field(default_factory=dict)
+    annotations: Path | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, pictures: Mapping[Any, str], categories: Mapping[Any, str]) -> NumberedDataset:
-        """Attach the ids to open data."""
+    def of(
+        cls, dataset: Dataset, pictures: Mapping[Any, str], categories: Mapping[Any, str], annotations: Path | None = None
+    ) -> NumberedDataset:
+        """Attach the ids and their file to open data."""
         values: dict[str, Any] = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
-        return cls(**values, pictures=pictures, categories=categories)
+        return cls(**values, pictures=pictures, categories=categories, annotations=annotations)
 
     @property
     def order(self) -> dict[str, int]:

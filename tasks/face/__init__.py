@@ -15,16 +15,20 @@ from torch import Tensor
 
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
-from zoo.data import Dataset, Sample
+from zoo.data import Dataset, Record, Sample
+from zoo.errors import InputError
+from zoo.example import Example
 from zoo.metric import Metric
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
+from zoo.sampling import Sampling
 from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.head import EmbeddingHead
+from zoo.tasks.face.identity_batches import TRIPLET_PICTURES, identity_batches
 from zoo.tasks.face.metrics import VerificationMetric
 from zoo.tasks.face.options import FaceOptions
 from zoo.tasks.face.pair_metric import PairsMetric
@@ -80,6 +84,34 @@ class FaceTask(Task):
         """Return the one identity."""
         return [int(target)]
 
+    def suit(self, recipe: Any, options: FaceOptions) -> Any:
+        """Return the recipe with the pictures of an identity in a batch as the loss needs them.
+
+        Raises:
+            InputError: shuffled batches for triplets, which would hold hardly anybody twice.
+        """
+        if recipe.pictures_per_identity is None:
+            return replace(recipe, pictures_per_identity=TRIPLET_PICTURES if options.loss == "triplet" else 0)
+        if options.loss == "triplet" and not recipe.pictures_per_identity:
+            raise InputError(
+                "face: the loss triplet compares pictures of one person in a batch; set pictures_per_identity to 2 or more "
+                f"({TRIPLET_PICTURES} where it isn't set)"
+            )
+        return recipe
+
+    def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
+        """Return batches of whole identities where the recipe asks for them (as balanced as `balance` would have them).
+
+        Raises:
+            InputError: one identity alone, or batches of identities that this data can't fill.
+        """
+        identities = tuple(identity for record in dataset.records for identity in self.labels(record.target))
+        if len(set(identities)) < 2:
+            raise InputError(f"data {dataset.name!r} shows one identity; telling people apart takes two or more")
+        if not recipe.pictures_per_identity:
+            return super().sampling(recipe, dataset, batch_size, smallest)
+        return identity_batches(identities, recipe.pictures_per_identity, recipe.batch_size, batch_size // recipe.batch_size)
+
     def collate_targets(self, targets: Sequence[Any]) -> Tensor:
         """Return the identities as [B] int64."""
         return torch.tensor(targets, dtype=torch.int64)
@@ -132,3 +164,17 @@ class FaceTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def example_records(self, dataset: Dataset, count: int) -> list[Record]:
+        """Return enough pictures to look for the most similar among."""
+        from zoo.tasks.face.examples import pool
+
+        return pool(dataset.records)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return faces beside the ones that the model finds most alike."""
+        from zoo.tasks.face.examples import examples
+
+        return list(examples(answers, targets, keys, count))

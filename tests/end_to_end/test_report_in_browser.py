@@ -61,10 +61,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     zoo.write_report(zoo.evaluate(model, data, replicates=20), data, folder / "model.html", model=model)
     assert main(["data", "check", data, "--report", str(folder / "check.html"), "--quiet"]) in (0, 1)
     assert main(["data", "show", data, "--variants", "3", "--out", str(folder / "show.html"), "--quiet", "--backbone", "resnet20"]) == 0
-    return {name: folder / f"{name}.html" for name in ("everything", "model", "check", "show")}
+    words = ["--backbone", "resnet20", "--epochs", "2", "--batch-size", "4", "--out", str(folder / "run"), "--quiet"]
+    assert main(["train", "--data", data, "--val", data, *words]) == 0
+    (folder / "run" / "report.html").rename(folder / "training.html")
+    return {name: folder / f"{name}.html" for name in ("everything", "model", "check", "show", "training")}
 
 
-@pytest.mark.parametrize("name", ["everything", "model", "check", "show"])
+@pytest.mark.parametrize("name", ["everything", "model", "check", "show", "training"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_is_whole_and_fits(opened: Chrome, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
@@ -107,10 +110,11 @@ def test_the_report_is_laid_out_for_its_reader(opened: Chrome, pages: dict[str, 
     assert abs(opened.execute_script("return document.querySelector('#mistakes').getBoundingClientRect().top")) < 5
 
 
+@pytest.mark.parametrize("name", ["everything", "training"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(opened: Chrome, pages: dict[str, Path], scheme: str) -> None:
+def test_text_stands_out_from_what_is_behind_it(opened: Chrome, pages: dict[str, Path], name: str, scheme: str) -> None:
     """WCAG 2.2, success criterion 1.4.3: a contrast of 4.5 to 1."""
-    view(opened, pages["everything"], DESKTOP, "dark" if scheme == "dark" else "light")
+    view(opened, pages[name], DESKTOP, "dark" if scheme == "dark" else "light")
     measured = """
         const part = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
         const light = colour => 0.2126 * part(colour[0]) + 0.7152 * part(colour[1]) + 0.0722 * part(colour[2])

@@ -1,4 +1,4 @@
-"""What goes around the head: targets, augmentation, recipe, answers, predictions, and the keys of foreign weights."""
+"""What goes around the head: targets, answers, predictions, and the keys of foreign weights."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as tvf
 
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import Flaw, InputError, WeightsError
 from zoo.task import get_task
-from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.predictions import Detections
-from zoo.tasks.detection.recipe import DetectionRecipe
 from zoo.tasks.detection.targets import as_target, checked_box, keep_classes, relabelled, safe_name
 from zoo.weights.torchvision_detection import coco_classes, split_keys
 
@@ -26,40 +22,6 @@ TARGET = {"boxes": BOXES, "labels": np.array([0, 2]), "iscrowd": np.array([True,
 
 def sample(target: Any) -> Sample:
     return Sample(np.random.default_rng(0).integers(0, 256, (12, 10, 3)).astype(np.uint8), target, "p")
-
-
-def test_a_mirrored_picture_has_mirrored_boxes() -> None:
-    given = sample(TARGET)
-    out = Augment(DetectionRecipe(flip=1.0, light=0.0))(given)
-    assert np.array_equal(out.image, given.image[:, ::-1])
-    assert out.target["boxes"].tolist() == [[5, 2, 9, 8], [0, 0, 10, 4]]  # width 10: left is 10 - right
-    expected = tvf.horizontal_flip(tv_tensors.BoundingBoxes(torch.from_numpy(BOXES), format="XYXY", canvas_size=(12, 10)))
-    assert np.array_equal(out.target["boxes"], expected.numpy())
-    assert out.target["iscrowd"].tolist() == [True, False]
-    assert given.target["boxes"].tolist() == BOXES.tolist()
-
-
-def test_light_changes_the_picture_and_no_box() -> None:
-    torch.manual_seed(0)
-    given = sample(TARGET)
-    out = Augment(DetectionRecipe(flip=0.0, light=0.5))(given)
-    assert not np.array_equal(out.image, given.image)
-    assert (out.image.shape, out.image.dtype.name) == (given.image.shape, "uint8")
-    assert np.array_equal(out.target["boxes"], BOXES)
-
-
-def test_without_augmentation_nothing_changes_and_empty_pictures_pass() -> None:
-    nothing = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
-    same = Augment(DetectionRecipe(flip=0.0, light=0.0))(sample(nothing))
-    assert np.array_equal(same.image, sample(nothing).image)
-    out = Augment(DetectionRecipe(flip=1.0, light=0.2))(sample(nothing))
-    assert out.target["boxes"].shape == (0, 4)
-
-
-@pytest.mark.parametrize("name", ["flip", "light"])
-def test_a_part_outside_nought_to_one_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"recipe: {name} is 1.5; expected a part from 0 to 1"):
-        DetectionRecipe(**{name: 1.5})  # type: ignore[arg-type]
 
 
 def test_a_target_is_completed() -> None:

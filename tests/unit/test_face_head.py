@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InputError, UnknownNameError
@@ -54,7 +54,7 @@ def test_embeddings_are_float32_under_autocast() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_loss_is_that_of_the_paper(training: bool) -> None:
     model, targets = head().train(training), torch.tensor([0, 4, 2, 0])
-    assert model.arcface is not None
+    assert isinstance(model.arcface, nn.Module)
     cosine = model(features(4), batch(4)) @ F.normalize(next(model.arcface.parameters()), dim=0)
     logits = cosine.clone()
     rows = torch.arange(4)

@@ -69,8 +69,8 @@ def test_a_logarithmic_axis_has_a_tick_for_each_power_of_ten() -> None:
 
 def test_a_line_goes_where_its_numbers_say() -> None:
     svg = chart(Curve("t", "x", "y", {"a": ([0, 0.5, 1], [1, 0.25, 0])}, diagonal=True))
-    assert points(svg, "line s0").tolist() == [[46, 10], [197, 175], [348, 230]]
-    assert points(svg, "line diagonal")[[0, -1]].tolist() == [[46, 230], [348, 10]]
+    assert points(svg, "line s0").tolist() == [[56, 10], [202, 175], [348, 230]]
+    assert points(svg, "line diagonal")[[0, -1]].tolist() == [[56, 230], [348, 10]]
     assert svg.count("<circle") == 3
     assert "legend" not in svg, "one line needs no name"
 
@@ -80,7 +80,7 @@ def test_lines_are_thinned_and_what_is_no_number_is_left_out() -> None:
     svg = chart(Curve("t", "x", "y", {"a": (x.tolist(), np.where(x == 0.5, np.nan, x).tolist())}))
     found = points(svg, "line s0")
     assert len(found) == 400
-    assert found[[0, -1]].tolist() == [[46, 230], [348, 10]]
+    assert found[[0, -1]].tolist() == [[56, 230], [348, 10]]
 
 
 def test_twelve_lines_are_told_apart_and_more_are_not_hidden_silently() -> None:

@@ -67,7 +67,15 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
     assert run.scores["top1"] == 1
     assert not run.model.training
     assert not same(run.model.state_dict(), before.state_dict())
-    assert {path.name for path in run.folder.iterdir()} == {"recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model", ".lock"}
+    assert {path.name for path in run.folder.iterdir()} == {
+        "recipe.toml",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model",
+        "report.html",
+        ".lock",
+    }
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.history
     assert [line["epoch"] for line in lines] == list(range(1, 6))
@@ -350,7 +358,8 @@ def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
         (1000, ClassificationRecipe(steps=500, batch_size=20), 10),
         (1000, ClassificationRecipe(steps=500, batch_size=20, grad_accumulation=2), 20),
         (10**6, ClassificationRecipe(steps=500), 2),
-        (8, ClassificationRecipe(steps=500), 100),
+        (8, ClassificationRecipe(steps=500), 60),
+        (8, ClassificationRecipe(steps=500, max_epochs=9), 9),
         (8, ClassificationRecipe(epochs=7), 7),
     ],
 )

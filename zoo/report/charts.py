@@ -17,7 +17,7 @@ from zoo.metric import Curve
 from zoo.pages import text
 
 _WIDTH, _HEIGHT = 360, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40  # room for ticks and labels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # room for ticks and labels
 _LINES = 12  # six colours, each solid and dashed: more nobody could tell apart
 _POINTS = 400  # of a line: more than there are pixels
 _MARKED = 25  # a line of so few points shows each of them

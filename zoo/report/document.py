@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from zoo.data import Dataset
@@ -16,7 +16,7 @@ from zoo.scores import Scores
 from zoo.task import get_task
 
 LARGEST = 5_000_000  # bytes
-_SPARE = 100_000  # of them, for what is around the sections
+SPARE = 100_000  # of them, for what is around the sections
 _STYLE = "".join(part.STYLE for part in (summary, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
@@ -58,29 +58,52 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
         task: the task's name.
         model: what was scored, where it is at hand.
     """
-    before, after = list(_why(scores)), list(_more(scores, model))
-    if scores.mistakes:
-        made, note = mistakes.cards(scores.mistakes, dataset, task, model)
-        words = [part for _, _, parts in (*before, *after) for part in parts] + list(mistakes.section(made, scores.mistakes, note, 0))
-        room = LARGEST - _SPARE - sum(len(part.encode()) for part in words)
-        before.append(("mistakes", "Worst mistakes", list(mistakes.section(made, scores.mistakes, note, room))))
-    sections = [*before, *after]
-    return page(f"{task}: {scores.data}", [*_head(scores, task, model, sections), *_laid_out(sections)], _STYLE)
-
-
-def _head(scores: Scores, task: str, model: Model | None, sections: list[Section]) -> Iterator[str]:
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
-    yield f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>'
-    yield from summary.headline(scores, get_task(task).primary_score, facts)
+    head = [
+        f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
+        *summary.headline(scores, get_task(task).primary_score, facts),
+    ]
+    return whole(f"{task}: {scores.data}", head, list(evaluation(scores, dataset, task, model, LARGEST - SPARE)))
+
+
+def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: str = "") -> str:
+    """Return a report of its head, links to its sections, and these.
+
+    Args:
+        title: of the page, plain text.
+        head: HTML.
+        sections: in their order.
+        style: CSS besides that of the parts that every report has.
+    """
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in sections)
-    yield f'<nav aria-label="Sections">{links}</nav>'
+    return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *_laid_out(sections)], _STYLE + style)
 
 
-def _laid_out(sections: list[Section]) -> Iterator[str]:
+def _laid_out(sections: Sequence[Section]) -> Iterator[str]:
     for anchor, title, parts in sections:
         yield f'<section id="{anchor}"><h2>{title}</h2>'
         yield from parts
         yield "</section>"
+
+
+def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
+    """Yield the sections that an evaluation fills, from the scores down to what they rest on.
+
+    Args:
+        scores: the result.
+        dataset: where the pictures are.
+        task: the task's name.
+        model: what was scored, where the page shall show where it looked.
+        room: bytes that they may take together; the pictures of the mistakes become smaller where it must be.
+    """
+    before, after = list(_why(scores)), list(_more(scores, model))
+    if scores.mistakes:
+        made, note = mistakes.cards(scores.mistakes, dataset, task, model)
+        words = [part for _, _, parts in (*before, *after) for part in parts] + list(mistakes.section(made, scores.mistakes, note, 0))
+        left = room - sum(len(part.encode()) for part in words)
+        before.append(("mistakes", "Worst mistakes", list(mistakes.section(made, scores.mistakes, note, left))))
+    yield from before
+    yield from after
 
 
 def _why(scores: Scores) -> Iterator[Section]:
@@ -100,7 +123,7 @@ def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:
-        yield "left-out", "Left out", [summary.left_out(scores)]
+        yield "left-out", "Left out", [summary.left_out(scores.skipped)]
     others = {name: value for name, value in scores.details.items() if name != "confusion_matrix"}
     if others:
         yield "details", "Details", ["<details><summary>what else was found</summary>", *tables.details(others), "</details>"]

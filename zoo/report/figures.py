@@ -45,6 +45,18 @@ def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     return {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)}
 
 
+def with_boxes(image: Image, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]], numbered: bool) -> Image:
+    """Return a picture at the page's size with its boxes.
+
+    Args:
+        image: [H, W, 3] uint8, RGB, the original.
+        boxes: boxes in pixels of the original, with their captions.
+        colours: of each kind of box.
+        numbered: whether each box bears its number, where there are several.
+    """
+    return _view(image, (0, 0, image.shape[1], image.shape[0]), boxes, colours, numbered)
+
+
 def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
     """Return a picture at the page's size with its boxes, and where these are small the part they are in.
 
@@ -55,13 +67,12 @@ def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours:
         colours: of each kind of box.
     """
     height, width = image.shape[:2]
-    whole = (0, 0, width, height)
-    drawn = [Drawn(_view(image, whole, boxes, colours), name)]
+    drawn = [Drawn(with_boxes(image, boxes, colours, numbered=True), name)]
     part = _part(boxes, height, width)
     if part is not None:
         left, top, right, bottom = part
         where = f"enlarged: {right - left} × {bottom - top} of {width} × {height} pixels"
-        drawn.append(Drawn(_view(image, part, boxes, colours), where))
+        drawn.append(Drawn(_view(image, part, boxes, colours, numbered=True), where))
     return drawn
 
 
@@ -83,14 +94,18 @@ def _part(boxes: Sequence[tuple[Box, str]], height: int, width: int) -> tuple[in
 
 
 def _view(
-    image: Image, part: tuple[int, int, int, int], boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]
+    image: Image,
+    part: tuple[int, int, int, int],
+    boxes: Sequence[tuple[Box, str]],
+    colours: Mapping[str, tuple[int, int, int]],
+    numbered: bool,
 ) -> Image:
     left, top, right, bottom = part
     small, scale = scaled(image[top:bottom, left:right])
     for number, (box, caption) in enumerate(boxes, 1):
         if np.isfinite(box).all():
             sides = [(side - start) * scale for side, start in zip(box, (left, top, left, top), strict=True)]
-            _draw(small, sides, colours[kind_of(caption)], number if len(boxes) > 1 else 0, bold=len(boxes) <= _BOLD)
+            _draw(small, sides, colours[kind_of(caption)], number if numbered and len(boxes) > 1 else 0, bold=len(boxes) <= _BOLD)
     return small
 
 

@@ -62,7 +62,7 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
     for mistake in mistakes[:_SHOWN]:
         views: list[Drawn | str] = []
         for place, key in enumerate(mistake.keys):
-            image = _load(records.get(key), key)
+            image = load_picture(records.get(key), key)
             if isinstance(image, str):
                 views.append(image)
             else:
@@ -71,7 +71,13 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
     return made, looks.note
 
 
-def _load(record: Record | None, key: str) -> Image | str:
+def load_picture(record: Record | None, key: str) -> Image | str:
+    """Return the whole picture of a sample, or why it can't be shown.
+
+    Args:
+        record: the sample; None where the data has it no more.
+        key: its key.
+    """
     if record is None:
         return f"{key}: no picture, the data has no sample with this key any more"
     try:

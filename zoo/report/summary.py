@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zoo.errors import Fault
 from zoo.pages import table, text
 from zoo.report.tables import number
 from zoo.scores import Scores
@@ -40,24 +41,37 @@ def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator
     interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "no interval"
     left_out = scores.expected - scores.n
     shown = {"scored": f"{scores.n:,} of {scores.expected:,}", "left out": f"{left_out:,}", **facts}
-    said = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in shown.items() if value)
-    yield (
-        f'<section class="headline"><div><p class="soft">{text(primary)}</p><div class="big">{number(scores.scores.get(primary))}</div>'
-        f'<p class="soft">{interval}</p></div><dl>{said}</dl></section>'
-    )
+    yield panel(primary, scores.scores.get(primary), interval, shown)
     if left_out or scores.skipped:
         faults = f' Faults that were passed over: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
         yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores are of the others.{faults}</p>'
 
 
+def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) -> str:
+    """Return one number in large figures, and what belongs to it.
+
+    Args:
+        name: what it is.
+        value: the number; None for none.
+        below: what is said of it.
+        facts: name to words; what is "" isn't shown.
+    """
+    said = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
+    return (
+        f'<section class="headline"><div><p class="soft">{text(name)}</p><div class="big">{number(value)}</div>'
+        f'<p class="soft">{text(below)}</p></div><dl>{said}</dl></section>'
+    )
+
+
 def score_table(scores: Scores) -> str:
-    """Return all scores with their intervals, as numbers and as bars where they are between 0 and 1."""
+    """Return all scores with their intervals, if it has any, as numbers and as bars where they are between 0 and 1."""
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
         interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if number(value) == "–" else ""
         rows.append((text(name), number(value), interval, _bar(value, bounds)))
-    return f'<div class="scores">{table(("score", "value", "95 % interval", ""), rows, right=[1, 2])}</div>'
+    header = ("score", "value", "95 % interval" if scores.intervals else "", "")
+    return f'<div class="scores">{table(header, rows, right=[1, 2])}</div>'
 
 
 def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
@@ -73,10 +87,10 @@ def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
     )
 
 
-def left_out(scores: Scores) -> str:
-    """Return what was not scored, and why."""
-    listed = "".join(f"<li>{text(fault)}</li>" for fault in scores.skipped[:_LISTED])
-    more = len(scores.skipped) - _LISTED
+def left_out(faults: Sequence[Fault]) -> str:
+    """Return what was left out, and why."""
+    listed = "".join(f"<li>{text(fault)}</li>" for fault in faults[:_LISTED])
+    more = len(faults) - _LISTED
     return f"<ul>{listed}{f'<li>… and {more:,} more; all are in --json</li>' if more > 0 else ''}</ul>"
 
 

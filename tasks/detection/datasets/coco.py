@@ -26,6 +26,7 @@ from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
 _COLUMNS = 12  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated
+_ENDLESS = (math.inf, math.inf)  # the height and width of a picture that nobody knows the size of
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
@@ -46,7 +47,7 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file), ref.pictures)
     dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes)
     category_ids = {category: reader.classes[label] for category, label in reader.label.items()}
-    return NumberedDataset.of(dataset, reader.listed, category_ids)
+    return NumberedDataset.of(dataset, reader.listed, category_ids, file)
 
 
 def recognise(path: Path) -> str | None:
@@ -160,7 +161,10 @@ class _Reader:
         """Return one record per picture that is there."""
         pictures = dict(self._pictures())
         boxes = self._boxes(pictures)
-        return [Record(key, path, boxes.pop(image_id).target()) for image_id, (key, path, _) in pictures.items()]
+        return [
+            Record(key, path, boxes.pop(image_id).target(), None if size_hw == _ENDLESS else (int(size_hw[0]), int(size_hw[1])))
+            for image_id, (key, path, size_hw) in pictures.items()
+        ]
 
     def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[float, float]]]]:
         """Yield the id of each picture with its key, file, height and width."""
@@ -198,7 +202,7 @@ class _Reader:
         if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
             return height, width
         if not self.needs_pictures:
-            return math.inf, math.inf
+            return _ENDLESS
         try:
             return images.size(path)
         except ImageError as error:
@@ -218,7 +222,7 @@ class _Reader:
                 stray = Flaw(f" is for image_id {image_id}, which is not in images", "no-picture")
                 self.faults.append(stray.at(self.name, place, before=place))
                 continue
-            size_hw = pictures[image_id][2] if image_id in pictures else (math.inf, math.inf)
+            size_hw = pictures[image_id][2] if image_id in pictures else _ENDLESS
             try:
                 boxes[image_id].rows.extend(self._row(annotation, ids, size_hw))
             except Flaw as flaw:

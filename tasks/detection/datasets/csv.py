@@ -80,7 +80,9 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     splits.check()
     classes = in_order(sorted({label for picture in pictures.values() for _, label in picture.boxes}), table.parent)
     number = {name: index for index, name in enumerate(classes)}
-    records = [Record(key, picture.file, _target(picture, number, key)) for key, picture in pictures.items() if picture.chosen]
+    records = [
+        Record(key, picture.file, _target(picture, number, key), picture.size_hw) for key, picture in pictures.items() if picture.chosen
+    ]
     return finish(ref, records, classes, faults, on_error, keep_classes)
 
 

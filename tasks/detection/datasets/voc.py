@@ -120,7 +120,7 @@ class _Reader:
         except ImageError as error:
             self._fault(f"{stem}.xml", f"its picture {path.name} {error.reason}", error.kind)
             return None
-        return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))))
+        return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))), size_hw)
 
     def _locate(self, stem: str, name: str) -> Path | None:
         """Return the picture's file; some tools write its name without the ending."""

@@ -42,7 +42,7 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
             faults.append(Fault(key, error.reason, whole=True, kind=error.kind))
             continue
         boxes, labels = _objects(layout.root, label_key(key), size_hw, len(names), faults)
-        records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key)))
+        records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key), size_hw))
     return finish(ref, records, names, faults, on_error, keep_classes)
 
 

@@ -1,0 +1,94 @@
+"""RoI align as a sum of rows, against torchvision's operator: values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops.poolers import initLevelMapper
+
+from zoo.tasks.detection.roi_align import PyramidRoIAlign, pool
+
+
+def random_boxes(count: int, height: int, width: int, seed: int) -> Tensor:
+    """Return boxes of all sizes, some beyond the picture, one of no area and one much larger than it."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
+    sides = torch.exp(torch.rand(count, 2, generator=generator) * 6)
+    boxes = torch.cat((centres - sides / 2, centres + sides / 2), 1)
+    extremes = torch.tensor(
+        [[5.0, 6, 5, 6], [-300, -300, 2 * width, 2 * height], [0, 0, width, height], [width, height, width + 9, height + 9]]
+    )
+    return torch.cat((boxes, extremes))
+
+
+@pytest.mark.parametrize(("cells", "ratio"), [(7, 2), (3, 1), (5, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_map_is_pooled_as_by_torchvision(cells: int, ratio: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 6, 25, 34, dtype=dtype, requires_grad=True)
+    boxes = [random_boxes(20, 200, 272, seed).to(dtype) for seed in (0, 1)]
+    expected = roi_align(maps, boxes, cells, 1 / 8, ratio)
+    gradient = torch.randn_like(expected)
+    (expected_gradient,) = torch.autograd.grad(expected, maps, gradient)
+    level_of = torch.zeros(len(expected), dtype=torch.int64)
+    found = pool([maps], boxes, [1 / 8], level_of, cells, ratio)
+    (found_gradient,) = torch.autograd.grad(found, maps, gradient)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-6  # torch.tensor(scales) is float32
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(found_gradient, expected_gradient, rtol=tolerance, atol=tolerance)
+    assert float(expected.detach().abs().max()) > 0.5
+
+
+def pyramids() -> tuple[MultiScaleRoIAlign, PyramidRoIAlign]:
+    """Return torchvision's pooling and ours, for levels of stride 4, 8 and 16."""
+    both = (MultiScaleRoIAlign(["a", "b", "c"], 7, 2), PyramidRoIAlign(["a", "b", "c"], 7, 2))
+    for each in both:
+        each.scales, each.map_levels = [1 / 4, 1 / 8, 1 / 16], initLevelMapper(2, 4)
+    return both
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("counts", [(30, 5), (0, 8)])
+def test_a_pyramid_is_pooled_as_by_torchvision(memory: torch.memory_format, counts: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    sides = {"a": (48, 64), "b": (24, 32), "c": (12, 16), "unused": (6, 8)}
+    maps = {name: torch.randn(2, 16, *size).to(memory_format=memory).requires_grad_() for name, size in sides.items()}
+    boxes = [random_boxes(count, 192, 256, seed)[:count] for seed, count in enumerate(counts)]
+    pooled, gradients = [], []
+    direction = torch.randn(sum(counts), 16, 7, 7)
+    for each in pyramids():
+        pooled.append(each(maps, boxes, [(192, 256)] * 2))
+        gradients.append(torch.autograd.grad(pooled[-1], [maps[name] for name in "abc"], direction))
+    torch.testing.assert_close(pooled[1], pooled[0], rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert pooled[1].shape == direction.shape
+
+
+def test_no_box_at_all_is_pooled_to_nothing() -> None:
+    maps = {name: torch.randn(2, 4, 8, 8, requires_grad=True) for name in "abc"}
+    pooled = pyramids()[1](maps, [torch.zeros(0, 4)] * 2, [(32, 32)] * 2)
+    assert pooled.shape == (0, 4, 7, 7)
+    pooled.sum().backward()
+    assert all(not level.grad.any() for level in maps.values() if level.grad is not None)
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line
+def test_an_exported_graph_has_torchvisions_operator() -> None:
+    class Pool(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = pyramids()[1]
+
+        def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
+            pooled: Tensor = self.pool({"a": maps, "b": maps, "c": maps}, [boxes], [(64, 64)])
+            return pooled
+
+    traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
+        Pool(), (torch.randn(1, 2, 16, 16), random_boxes(3, 64, 64, 0)), check_trace=False
+    )
+    graph = str(traced.inlined_graph)
+    assert "torchvision::roi_align" in graph
+    assert "embedding_bag" not in graph

@@ -1,0 +1,282 @@
+"""Training on features of a frozen trunk: the same as training on the pictures, whatever happens to run, schedule and processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.pictures import COLOURS, cut_short, write_class_folders
+from tests.processes import in_processes
+from tests.unit.test_training import RECIPE, StopAt, coloured, fresh, same
+from zoo.cli import main
+from zoo.errors import ImageError, InputError
+from zoo.evaluation import evaluate
+from zoo.feature_cache import pooled_features
+from zoo.interruption import Interrupted
+from zoo.model import Model, build, load
+from zoo.preprocess import ImageBatch
+from zoo.progress import Progress
+from zoo.schemes import open_data
+from zoo.tasks.classification.augment import Augment
+from zoo.tasks.face.datasets import SCHEMES
+from zoo.tasks.face.recipe import FaceRecipe
+from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PLAIN = replace(RECIPE, freeze="trunk", crop_scale=1.0, flip=0.0)
+FACES = FaceRecipe(
+    epochs=2, batch_size=4, precision="fp32", workers=0, freeze="trunk", flip=0.0, rotation=0.0, shift=0.0, zoom=0.0, light=0.0
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batches that the trunk has seen for the cache: how many pictures each."""
+    sizes: list[int] = []
+
+    def counted(model: Model, images: Any, precision: Any) -> Any:
+        sizes.append(len(images))
+        return pooled_features(model, images, precision)
+
+    monkeypatch.setattr("zoo.feature_cache.pooled_features", counted)
+    return sizes
+
+
+class Listening(Progress):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        super().__init__(enabled=False)
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def faces(**options: Any) -> Model:
+    torch.manual_seed(5)
+    return build("test_resnet", "face", classes=sorted(COLOURS), **{"image_size": 32, "embedding_size": 8, **options})
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe"),
+    [
+        (fresh, PLAIN),
+        (fresh, replace(PLAIN, precision="bf16")),
+        (lambda: fresh(dropout=0.5), replace(PLAIN, label_smoothing=0.2, ema=0.9, grad_accumulation=2, balance="classes")),
+        (faces, FACES),
+    ],
+)
+def test_a_head_learns_what_it_learns_without_the_cache(tmp_path: Path, cache: Path, model: Callable[[], Model], recipe: Any) -> None:
+    """Face heads hold a batch-norm and a margin, which have states of their own."""
+    slow = train(model(), coloured(), coloured(6), replace(recipe, feature_cache=False), tmp_path / "slow")
+    assert not cache.exists()
+    quick = train(model(), coloured(), coloured(6), recipe, tmp_path / "quick")
+    assert len(list(cache.iterdir())) == 2
+    assert same(quick.model.backbone.state_dict(), model().backbone.state_dict())
+    assert not same(quick.model.head.state_dict(), model().head.state_dict())
+    close = 1e-2 if recipe.precision == "bf16" else 1e-5
+    for key, value in slow.model.head.state_dict().items():
+        torch.testing.assert_close(quick.model.head.state_dict()[key], value, rtol=close, atol=close)
+    for one, other in zip(slow.history, quick.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=close)
+
+
+@pytest.mark.parametrize(("model", "recipe"), [(fresh, PLAIN), (faces, FACES)])
+def test_scores_in_training_are_those_of_an_evaluation(tmp_path: Path, model: Callable[[], Model], recipe: Any) -> None:
+    run = train(model(), coloured(), coloured(9), replace(recipe, epochs=1), tmp_path / "run")
+    scores = evaluate(load(run.folder), coloured(9), replicates=0)
+    assert run.scores is not None
+    assert dict(run.scores) == pytest.approx(dict(scores), abs=1e-6, nan_ok=True)
+    assert run.scores.fingerprints == scores.fingerprints
+
+
+def test_the_trunk_sees_every_picture_once(tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    before = Model.features
+
+    def counted(self: Model, batch: ImageBatch) -> Any:
+        seen.append(len(batch))
+        return before(self, batch)
+
+    monkeypatch.setattr(Model, "features", counted)
+    monkeypatch.setattr("zoo.training.write_training_report", lambda *arguments: None)  # shows a few pictures and their answers
+    monkeypatch.setattr(Augment, "__call__", lambda self, sample: pytest.fail("nothing is augmented"))
+    listening = Listening()
+    run = train(fresh(), coloured(), coloured(6), replace(PLAIN, epochs=5, mixup=0.5), tmp_path / "run", progress=listening)
+    assert seen == computed == [12, 6]
+    assert "the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones" in listening.lines
+    assert sum("are kept in" in line for line in listening.lines) == 2
+    # other labels, another head: the trunk has seen these pictures
+    train(build_like(run.model), coloured(), coloured(6), PLAIN, tmp_path / "again", progress=listening)
+    assert seen == [12, 6]
+    assert sum("are taken from" in line for line in listening.lines) == 2
+
+
+def build_like(model: Model) -> Model:
+    """Return a model with another head on the same trunk, frozen when it is built."""
+    other = fresh(3, freeze="trunk", dropout=0.1)
+    other.backbone.load_state_dict(model.backbone.state_dict())
+    return other
+
+
+@pytest.mark.slow
+def test_people_of_orl_are_learned_from_features_of_real_faces(tmp_path: Path, shared_data: Path) -> None:
+    data, test = (f"identities:{shared_data / 'orl' / part}" for part in ("train", "test"))
+    recipe = replace(FACES, epochs=3, batch_size=32, lr=3e-3)
+    torch.manual_seed(0)
+    people = tuple(sorted(path.name for path in (shared_data / "orl" / "train").iterdir()))
+    model = build("test_resnet", "face", classes=people, image_size=48)
+    run = train(model, data, test, recipe, tmp_path / "run")
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert run.scores is not None
+    scores = evaluate(load(run.folder), test, replicates=0)
+    assert dict(run.scores) == pytest.approx(dict(scores), abs=1e-6)
+    embeddings = load(run.folder)
+    images = [picture.image for picture in open_data(test, SCHEMES, "face")[:4]]
+    torch.testing.assert_close(embeddings(images), run.model(images), rtol=1e-5, atol=1e-6)
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize(("model", "recipe"), [(lambda seed=5: fresh(seed, dropout=0.5), PLAIN), (lambda seed=5: faces(), FACES)])
+def test_an_interrupted_run_ends_bit_for_bit_the_same(
+    tmp_path: Path, cache: Path, model: Callable[..., Model], recipe: Any, cleared: bool
+) -> None:
+    recipe = replace(recipe, epochs=3, ema=0.9)
+    whole = train(model(), coloured(14), coloured(6), recipe, tmp_path / "whole").folder
+    with pytest.raises(Interrupted, match="interrupted after 5 batches"):
+        train(model(), coloured(14), coloured(6), recipe, tmp_path / "run", progress=StopAt(5))
+    if cleared:
+        shutil.rmtree(cache)
+    train(model(99), coloured(14), coloured(6), recipe, tmp_path / "run", resume=True)
+    assert same(load(tmp_path / "run").state_dict(), load(whole).state_dict())
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_with_the_cache_is_not_continued_without(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), None, PLAIN, tmp_path / "run", progress=StopAt(2))
+    with pytest.raises(InputError, match="it was started with another recipe"):
+        train(fresh(), coloured(), None, replace(PLAIN, feature_cache=False), tmp_path / "run", resume=True)
+
+
+# -- where there is no cache -------------------------------------------------------------------------------------------
+
+
+def test_stages_that_thaw_need_the_trunk(tmp_path: Path, cache: Path) -> None:
+    listening = Listening()
+    before = fresh().backbone.state_dict()
+    recipe = replace(PLAIN, epochs=3, unfreeze_every=2)
+    run = train(fresh(), coloured(), coloured(6), recipe, tmp_path / "run", progress=listening)
+    assert not cache.exists()
+    assert "the frozen trunk runs in every epoch: its stages learn later (unfreeze_every), so its features can't be kept" in listening.lines
+    assert not same(run.model.backbone.state_dict(), before)
+
+
+def test_detection_needs_more_of_a_trunk(tmp_path: Path, cache: Path) -> None:
+    from zoo.tasks.detection.recipe import DetectionRecipe
+
+    torch.manual_seed(0)
+    model = build("test_resnet", "detection", num_classes=10, image_size=64, max_image_size=64, fpn_channels=8)
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    listening = Listening()
+    recipe = DetectionRecipe(epochs=1, batch_size=2, precision="fp32", workers=0, freeze="trunk")
+    run = train(model, "demo:scenes?limit=4", None, recipe, tmp_path / "run", progress=listening)
+    assert "the frozen trunk runs in every epoch: the head of detection looks at more of it than could be kept" in listening.lines
+    assert not cache.exists()
+    assert same(run.model.backbone.state_dict(), before)
+
+
+@pytest.mark.parametrize("freeze", ["none", "stages=1", "norm"])
+def test_a_trunk_that_learns_has_no_cache(tmp_path: Path, cache: Path, freeze: str) -> None:
+    listening = Listening()
+    train(fresh(), coloured(), None, replace(PLAIN, epochs=1, freeze=freeze), tmp_path / "run", progress=listening)
+    assert not cache.exists()
+    assert not any("frozen trunk" in line or "features" in line for line in listening.lines)
+
+
+# -- bad pictures ------------------------------------------------------------------------------------------------------
+
+
+def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path, computed: list[int]) -> None:
+    write_class_folders(tmp_path / "data", per_class=4, suffix=".jpg")
+    bad = cut_short(tmp_path / "data" / "green" / "2.jpg")
+    data = f"folder:{tmp_path / 'data'}"
+    with pytest.raises(ImageError, match=str(bad)):
+        train(fresh(), data, None, PLAIN, tmp_path / "one")
+    for name in ("two", "three"):  # the second time from the cache, which knows too
+        run = train(fresh(), data, data, PLAIN, tmp_path / name, on_error="skip")
+        assert [fault.key for fault in run.skipped] == ["green/2.jpg"]
+        assert run.history[-1]["skipped"] == 1
+        assert run.history[-1]["not_finite"] == 0
+        assert run.scores is not None
+        assert (run.scores.n, run.scores.expected) == (11, 12)
+    assert computed == [11]  # data and validation data are the same here, in one precision
+    with pytest.raises(ImageError, match=str(bad)):
+        train(fresh(), data, None, PLAIN, tmp_path / "four")
+
+
+# -- the command, and several processes --------------------------------------------------------------------------------
+
+
+def test_the_flag_trains_on_augmented_pictures(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_class_folders(tmp_path / "data")
+    words = f"train --data folder:{data} --backbone test_resnet --image-size 32 --epochs 1 --batch-size 4 --workers 0 --freeze trunk --json"
+    assert main([*words.split(), "--out", str(tmp_path / "slow"), "--no-feature-cache"]) == 0
+    assert not cache.exists()
+    assert main([*words.split(), "--out", str(tmp_path / "quick")]) == 0
+    assert len(list(cache.iterdir())) == 1
+    said = capsys.readouterr().err
+    assert said.count("the head learns from features of pictures as they are") == 1
+    assert "feature_cache = false" in (tmp_path / "slow" / "recipe.toml").read_text()
+
+
+PROGRAM = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+import zoo.feature_cache
+from tests.unit.test_frozen_trunk import PLAIN, coloured, fresh
+from zoo.training import train
+
+torch.set_num_threads(1)
+os.environ["ZOO_CACHE"], out = sys.argv[1:]
+computed, before = [], zoo.feature_cache.pooled_features
+def counted(*arguments):
+    computed.append(1)
+    return before(*arguments)
+zoo.feature_cache.pooled_features = counted
+recipe = replace(PLAIN, batch_size=4 // int(os.environ["WORLD_SIZE"]))
+run = train(fresh(), coloured(), coloured(7), recipe, out)
+Path(out + os.environ["RANK"]).write_text(str(len(computed)))
+print(json.dumps(run.history))
+"""
+
+
+@pytest.mark.slow
+def test_the_first_of_two_processes_computes_and_both_learn_as_one(tmp_path: Path) -> None:
+    alone = train(fresh(), coloured(), coloured(7), PLAIN, tmp_path / "alone").history
+    shared: Any = in_processes(2, PROGRAM, str(tmp_path / "elsewhere"), str(tmp_path / "run"))
+    assert [Path(f"{tmp_path / 'run'}{rank}").read_text() for rank in range(2)] == ["2", "0"]
+    for one, other in zip(alone, shared, strict=True):
+        assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
+        assert one["val"] == pytest.approx(other["val"], abs=1e-6)
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1]) == shared[-1]

@@ -1,0 +1,95 @@
+"""The groups of `zoo train --help`: every setting of every task stands in one, with what it is for and its default."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import pytest
+
+from zoo.arguments import TrainFlags, combine, parse
+from zoo.errors import InputError
+from zoo.recipe import Recipe
+from zoo.recipe_groups import GROUPS, OTHERS, explained, grouped
+from zoo.task import TASKS, get_task
+
+
+def help_of(task: str, recipe: Any = None) -> str:
+    """Return the help of `zoo train --task TASK`, one line an option."""
+    kind = get_task(task)
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # boxes are drawn where they can be written
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        parse(combine("Train", TrainFlags, kind.options, kind.recipe() if recipe is None else recipe), "train", ["--help"])
+    printed.seek(0)
+    return printed.read()
+
+
+def boxes(printed: str) -> dict[str, str]:
+    """Return the text of each box of the help, by its title."""
+    found: dict[str, str] = {}
+    for title, content in re.findall(r"╭─ (.+?) options ─+╮\n(.*?)╰─", printed, re.DOTALL):
+        assert title not in found
+        found[title] = " ".join(line.strip("│ ") for line in content.splitlines())
+    return found
+
+
+@pytest.mark.parametrize("task", TASKS.names())
+def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: str) -> None:
+    recipe = get_task(task).recipe()
+    groups, said, shown = grouped(type(recipe)), explained(type(recipe)), boxes(help_of(task))
+    assert OTHERS not in groups, f"settings without a group: {groups.get(OTHERS)}"
+    assert set(groups) <= set(GROUPS)
+    assert sorted(name for names in groups.values() for name in names) == sorted(setting.name for setting in fields(recipe))
+    for group, names in groups.items():
+        assert GROUPS[group] in shown[group]
+        for name in names:
+            assert said[name], f"{name} has no help"
+            rest = shown[group].split(f"--{name.replace('_', '-')} ", 1)[1]
+            assert said[name] in rest
+            before_default = rest.split("(default: ", 1)
+            assert "--" not in before_default[0].replace("--freeze", ""), f"{name} states no default"
+            assert before_default[1].startswith(str(getattr(recipe, name)))
+
+
+@dataclass(frozen=True)
+class TwistedRecipe(Recipe):
+    """A recipe from elsewhere.
+
+    Attributes:
+        twist: how far pictures are twisted,
+            in degrees.
+    """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"augmentation": ("twist",), "tricks": ("lr",)}
+
+    lr: float = 0.5
+    twist: float = 3.0
+    loose: int = 1
+
+
+def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest() -> None:
+    groups = grouped(TwistedRecipe)
+    assert "twist" in groups["augmentation"]
+    assert groups["tricks"] == ("lr",)
+    assert "lr" not in groups["optimisation"]
+    assert groups[OTHERS] == ("loose",)
+    assert list(groups)[-2:] == ["tricks", OTHERS]
+    assert explained(TwistedRecipe)["twist"] == "how far pictures are twisted, in degrees."
+    assert explained(TwistedRecipe)["lr"] == explained(Recipe)["lr"]
+    assert explained(TwistedRecipe)["loose"] == ""
+    shown = boxes(help_of("classification", TwistedRecipe()))
+    assert "(default: 0.5)" in shown["tricks"]
+    assert "--loose INT" in shown["other"]
+
+
+def test_flags_make_the_recipe_and_keep_the_file_s_values() -> None:
+    task = get_task("classification")
+    kind = combine("Train", TrainFlags, task.options, task.recipe(lr=0.25, epochs=3))
+    flags = parse(kind, "train", ["--data", "x", "--batch-size", "8", "--epochs", "None"])
+    assert flags.recipe == task.recipe(lr=0.25, batch_size=8)
+    with pytest.raises(InputError, match="batch_size is 1; expected 2 or more"):
+        _ = parse(kind, "train", ["--data", "x", "--batch-size", "1"]).recipe

@@ -1,0 +1,66 @@
+"""Whether a run's head can learn from features that are computed once, and the features then."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zoo.data import Dataset
+from zoo.feature_cache import FeatureCache
+from zoo.freezing import frozen_stages
+from zoo.pooled_data import PooledData
+from zoo.pooling import PooledHead
+from zoo.processes import Processes
+
+_SIGN_SECONDS = 20.0
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.recipe import Recipe
+
+
+def learns_from_features(model: Model, recipe: Recipe) -> bool:
+    """Tell whether the trunk stays as it is throughout a run, and the head looks at what can be kept of it."""
+    return recipe.feature_cache and is_whole(model) and not recipe.unfreeze_every and isinstance(model.head, PooledHead)
+
+
+def why_not(model: Model, recipe: Recipe) -> str | None:
+    """Return a line that says why a frozen trunk runs in every epoch all the same; None where there is nothing to say."""
+    if not is_whole(model) or not recipe.feature_cache:
+        return None
+    if recipe.unfreeze_every:
+        return "the frozen trunk runs in every epoch: its stages learn later (unfreeze_every), so its features can't be kept"
+    if not isinstance(model.head, PooledHead):
+        return f"the frozen trunk runs in every epoch: the head of {model.task} looks at more of it than could be kept"
+    return None
+
+
+def is_whole(model: Model) -> bool:
+    """Tell whether the whole trunk is frozen."""
+    return frozen_stages(model.backbone, model.config.freeze)[0] == len(model.backbone.stages())
+
+
+def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
+    """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
+
+    A process that finds none there (another machine's, or there is no room for a cache) computes its own. While the first computes it
+    gives a sign of life now and then: processes wait for each other for minutes, and computing may take hours.
+    """
+    if processes.count == 1:
+        return PooledData(dataset, cache.rows(dataset))
+    if not processes.first:
+        while not processes.sums(0)[0]:
+            pass
+        return PooledData(dataset, cache.rows(dataset))
+    last = time.monotonic()
+
+    def alive() -> None:
+        nonlocal last
+        if time.monotonic() - last > _SIGN_SECONDS:
+            processes.sums(0)
+            last = time.monotonic()
+
+    data = PooledData(dataset, replace(cache, alive=alive).rows(dataset))
+    processes.sums(1)
+    return data

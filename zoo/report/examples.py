@@ -1,0 +1,93 @@
+"""Pictures with the model's answer beside the truth, good and bad alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from zoo.data import Dataset, Record
+from zoo.example import Example
+from zoo.loader import evaluation_loader
+from zoo.model import Model
+from zoo.pages import fitting_uri, text
+from zoo.report.figures import kinds_of, with_boxes
+from zoo.report.mistakes import load_picture
+from zoo.task import Task
+
+SHOWN = 12
+_LARGEST = 60_000  # characters of one picture
+_BATCH = 8
+_VERDICTS = {True: ("right", "✓ right"), False: ("wrong", "✗ not right"), None: ("open", "")}
+
+STYLE = """
+.examples{list-style:none;padding:0;margin:.8rem 0;display:grid;gap:1rem}
+.examples{grid-template-columns:repeat(auto-fill,minmax(min(45%,200px),1fr))}
+.examples.compared{grid-template-columns:repeat(auto-fill,minmax(min(100%,240px),1fr))}
+.examples>li{background:var(--panel);border:1px solid var(--rule);border-top:4px solid var(--rule);border-radius:8px;padding:.6rem;
+break-inside:avoid}
+.examples .right{border-top-color:#008060}.examples .wrong{border-top-color:#c2570c}
+.examples .views{align-items:flex-start}.examples img{display:block;width:100%;height:auto;border-radius:4px}
+.examples dl{margin:.5rem 0 0;display:grid;grid-template-columns:auto 1fr;gap:.1rem .6rem}.examples dt{color:var(--soft)}
+.examples dd{margin:0;font-weight:600;min-width:0}.examples small{display:block;margin-top:.3rem}
+.key{list-style:none;padding:0;margin:.4rem 0;display:flex;gap:1.2rem;flex-wrap:wrap}
+.key b{display:inline-block;width:.9rem;height:.9rem;border-radius:3px;vertical-align:-2px;margin-right:.4rem}
+"""
+
+
+def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
+    """Let a model answer for some samples of the data; what can't be read is left out.
+
+    Args:
+        model: in evaluation mode, on its device.
+        task: the model's.
+        dataset: relabelled, if the task has labels of its own.
+    """
+    part = Dataset(dataset.name, tuple(task.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
+    answers, targets, keys = list[object](), list[object](), list[str]()
+    for batch in evaluation_loader(part, model.preprocess, _BATCH, 0, "skip"):
+        if batch.images is not None:
+            with torch.inference_mode():
+                answers += task.split(model(batch.images.to(model.device)))
+            targets += batch.targets
+            keys += batch.keys
+    return task.examples(answers, targets, keys, model.classes, SHOWN) if keys else []
+
+
+def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterator[str]:
+    """Yield the examples as HTML.
+
+    Args:
+        examples: of `answered`.
+        dataset: where their pictures are.
+        said: which data it is, in words.
+    """
+    colours = kinds_of([caption for example in examples for _, caption in example.boxes_xyxy])
+    yield f"<p>{text(said)}</p>"
+    if colours:
+        marks = "".join(f'<li><b style="background:rgb{colour}"></b>{text(kind)}</li>' for kind, colour in colours.items())
+        yield f'<ul class="key">{marks}</ul>'
+    wanted = {key for example in examples for key in example.keys}
+    records = {record.key: record for record in dataset.records if record.key in wanted}
+    compared = " compared" if any(len(example.keys) > 1 for example in examples) else ""
+    yield f'<ol class="examples{compared}">{"".join(_card(example, records, colours) for example in examples)}</ol>'
+
+
+def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
+    kind, verdict = _VERDICTS[example.right]
+    views = "".join(_view(example, place, records, colours) for place in range(len(example.keys)))
+    rows = {"answer": example.answer, "truth": example.truth or "not known", "": verdict}
+    said = "".join(f"<dt>{name}</dt><dd>{text(words)}</dd>" for name, words in rows.items() if words)
+    keys = f"<small>{text(', '.join(example.keys))}</small>"
+    return f'<li class="{kind}"><div class="views">{views}</div><dl>{said}</dl>{keys}</li>\n'
+
+
+def _view(example: Example, place: int, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
+    key = example.keys[place]
+    image = load_picture(records.get(key), key)
+    if isinstance(image, str):
+        return f'<figure><div class="lost">{text(image)}</div></figure>'
+    drawn = with_boxes(image, () if place else example.boxes_xyxy, colours, numbered=False)
+    height, width = drawn.shape[:2]
+    alt = f"{key}: {'the most similar' if place else example.answer}"
+    return f'<figure><img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(drawn, _LARGEST)}"></figure>'
