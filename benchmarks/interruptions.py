@@ -152,11 +152,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in range(flags.times):
             name, workers = f"run{number + 1}", 2 * (number % 4 >= 2)
             kills: list[Kill] = []
-            for _ in range(draw.randint(1, _KILLS)):
-                kill = runs.kill(name, workers, bool(kills), draw.uniform(0, seconds), writing=number % 2 == 1)
-                if kill is None:
-                    break
-                kills.append(kill)
+            while not kills:  # again, where it had ended before the first moment
+                shutil.rmtree(root / name, ignore_errors=True)
+                for _ in range(draw.randint(1, _KILLS)):
+                    kill = runs.kill(name, workers, bool(kills), draw.uniform(0, seconds), writing=number % 2 == 1)
+                    if kill is None:
+                        break
+                    kills.append(kill)
             runs.finish(name, workers, resume=True)
             equal = runs.content(name) == whole
             right += equal
@@ -164,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"after {kill.after:.2f} s{' writing ' + ' and '.join(kill.writing) if kill.writing else ''}" for kill in kills
             )
             result = "equal" if equal else "OTHER"
-            print(f"{name}: {workers} loader processes; killed {moments or 'too late: it had ended'}; then {result}", flush=True)
+            print(f"{name}: {workers} loader processes; killed {moments}; then {result}", flush=True)
             shutil.rmtree(root / name)
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -219,7 +219,7 @@ def test_a_resumed_run_clears_away_what_a_killed_one_left(tmp_path: Path) -> Non
     (out / ".notes").write_text("mine")
     train(fresh(), coloured(), None, RECIPE, out, resume=True)
     assert {path.name for path in out.iterdir()} == {
-        "recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model", LOCK, ".notes"
+        "recipe.toml", "run.json", "metrics.jsonl", "checkpoints", "model", "report.html", LOCK, ".notes"
     }  # fmt: skip
     assert os.listdir(out / "checkpoints") == ["last.pt"]
     assert remove_drafts(out) == []

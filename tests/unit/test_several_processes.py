@@ -228,3 +228,27 @@ def test_pictures_that_one_process_can_not_read_hold_up_nobody(tmp_path: Path) -
     two = in_processes(2, LEFT_OUT, str(tmp_path / "run"), "10")
     assert two["skipped"] == [f"s{index:02d}" for index in range(10)]
     assert 0 < len(two["curve"]) < 12
+
+
+THAWED = """
+import json, os, sys
+from dataclasses import replace
+import torch
+torch.set_num_threads(1)
+from tests.unit.test_training import RECIPE, coloured, fresh
+from zoo.training import train
+
+processes = int(os.environ["WORLD_SIZE"])
+recipe = replace(RECIPE, epochs=4, batch_size=8 // processes, unfreeze_every=1, crop_scale=1.0, flip=0.0)
+run = train(fresh(freeze="trunk,norm"), coloured(16), None, recipe, sys.argv[1], device="cpu")
+if os.environ["RANK"] == "0":
+    print(json.dumps([loss for entry in run.history for loss in entry["curve"]["loss"]]))
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
+
+def test_stages_that_are_set_free_learn_from_all_processes(tmp_path: Path) -> None:
+    one, two = (in_processes(count, THAWED, str(tmp_path / str(count))) for count in (1, 2))
+    assert two == pytest.approx(one, abs=1e-4)
+    assert len(one) == 8
