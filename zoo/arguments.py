@@ -240,9 +240,8 @@ def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | Non
 def _group(recipe: Recipe, group: str, names: Sequence[str]) -> tuple[Any, Any]:
     """Return a part for `combine` that holds some of a recipe's settings, flags without a prefix, under a heading of their own."""
     types, said = get_type_hints(type(recipe)), explained(type(recipe))
-    with_value = tyro.conf.FlagConversionOff  # what is on by default would be a flag --no-…
     settings: list[Any] = [
-        (name, Annotated[types[name], tyro.conf.arg(help=said[name]), with_value], field(default=getattr(recipe, name))) for name in names
+        (name, Annotated[types[name], tyro.conf.arg(help=said[name])], field(default=getattr(recipe, name))) for name in names
     ]
     part: Any = make_dataclass(group, settings, frozen=True)
     part.__doc__ = GROUPS.get(group, "")

@@ -34,7 +34,7 @@ class Remembering(TrainingLoop):
         if not learns_from_features(self.model, self.recipe):
             raise InputError(
                 f"freeze is {self.model.config.freeze!r}, but this head remembers features, which go with the trunk as it is: "
-                "give --freeze trunk, without --unfreeze-every and --feature-cache False"
+                "give --freeze trunk, without --unfreeze-every and --no-feature-cache"
             )
         place(self.model, self.device)
         self._first_freeze = self.model.config.freeze

@@ -240,9 +240,7 @@ class TrainingLoop:
         reading = self.reading
         pooled = self._features(self.dataset, self.precision)
         if pooled is not None:
-            self.progress.say(
-                "the head learns from features of pictures as they are; with --feature-cache False, slowly, of augmented ones"
-            )
+            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
             _ = self._validation_features  # not in the middle of the first epoch
             return pooled.training(self.plan, self.batches_done)
         loader = training_loader(
