@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -175,10 +174,17 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(
 def test_ctrl_c_while_features_are_computed_stops_at_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "whole").folder
     shutil.rmtree(cache)
+    usual, handlers = signal.getsignal(signal.SIGINT), []
+
+    def interrupted(*arguments: Any) -> None:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.feature_cache.pooled_features", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr("zoo.feature_cache.pooled_features", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run")
+    assert handlers == [usual]  # not yet that of the loop, which would finish what is in hand
     assert not list(cache.iterdir())
     train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run", resume=True)
     assert same(load(tmp_path / "run").state_dict(), load(whole).state_dict())
