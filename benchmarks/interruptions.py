@@ -102,7 +102,7 @@ class Runs:
         process = self.start(name, workers, resume)
         process.join(after)
         while writing and process.is_alive() and not _drafts(self.root / name):
-            pass  # a file is being written for about a millisecond
+            time.sleep(0.001)  # a checkpoint takes some milliseconds; the cores are for the run
         ended = not process.is_alive()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)  # the loader processes too
