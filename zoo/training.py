@@ -36,7 +36,7 @@ class Run:
     """A finished training run.
 
     Attributes:
-        model: the trained model, in evaluation mode (with validation data, that of the best epoch).
+        model: the trained model, in evaluation mode (with validation data, that of the best epoch, and of several as good the last).
         folder: where everything was written.
         history: one entry per epoch, as in metrics.jsonl.
         scores: of this model on the validation data; None without.

@@ -414,7 +414,7 @@ class TrainingLoop:
         entry["val"] = dict(scores)
         value = scores[self.task.primary_score]
         self._shown.scored(value)
-        if value is not None and value > self._best:
+        if value is not None and value >= self._best:  # of epochs as good as each other the last one has learned more
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
 

@@ -25,6 +25,7 @@ from zoo.interruption import Interrupted
 from zoo.model import Model, build, load, save
 from zoo.progress import Progress
 from zoo.recipe import read_toml
+from zoo.report.learning import best_epoch
 from zoo.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training import settle, train
@@ -104,6 +105,22 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, mon
     assert run.scores["top1"] == 0.9
     assert same(run.model.state_dict(), seen[1])
     assert not same(seen[1], seen[3])
+
+
+def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def scored(model: Model, data: object, **options: object) -> Scores:
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        return Scores({"top1": [0.9, 0.5, 0.9][len(seen) - 1]}, 12, 12)
+
+    monkeypatch.setattr("zoo.training_loop.evaluate", scored)
+    run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=3), tmp_path / "run")
+    assert same(run.model.state_dict(), seen[2])
+    assert not same(seen[0], seen[2])
+    best = best_epoch(run.history, "top1")
+    assert best is not None
+    assert best["epoch"] == 3
 
 
 # -- going on ----------------------------------------------------------------------------------------------------------
