@@ -62,7 +62,7 @@ def test_a_run_says_how_far_it_came(made: Path) -> None:
     history = [json.loads(line) for line in (made / "first" / "metrics.jsonl").read_text().splitlines()]
     assert (run.name, run.task, run.backbone, run.data) == ("first", "classification", "test_resnet", "coloured")
     assert (run.epochs, run.planned, run.state, run.score) == (2, 2, "finished", "top1")
-    assert run.best == max(history, key=lambda entry: entry["val"]["top1"])["epoch"]
+    assert run.best == max(reversed(history), key=lambda entry: entry["val"]["top1"])["epoch"]
     assert run.scores == history[run.best - 1]["val"]
     assert run.loss == history[-1]["loss"]
     assert run.recipe["batch_size"] == RECIPE.batch_size

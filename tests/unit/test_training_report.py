@@ -205,7 +205,8 @@ def test_curves_are_counted_in_epochs() -> None:
     assert score.lines == {"top1": ([1, 3], [0.5, 0.75])}
     assert rate.lines["learning rate"] == ([1, 2, 3], [0.1, 0.1, 0.1])
     assert best_epoch(history, "top1") == history[2]
-    assert best_epoch([history[0], {**history[2], "val": {"top1": 0.5}}], "top1") == history[0], "the first of equals"
+    equal = [history[0], {**history[2], "val": {"top1": 0.5}}]
+    assert best_epoch(equal, "top1") == equal[1], "the last of equals"
     assert best_epoch(history, "auc") is None
     more = [*curves([line(1, val={"top1": 0.5, "auc": 0.25, "seconds": 12.0})], "top1")]
     assert more[2].lines == {"auc": ([1], [0.25])}, "what is no part of a whole would press the others flat"

@@ -13,7 +13,7 @@ Line = tuple[Sequence[float], Sequence[float]]
 
 
 def best_epoch(history: History, score: str) -> Mapping[str, Any] | None:
-    """Return the first of the epochs with the highest score; None where there is no score."""
+    """Return the epoch with the highest score, of several the last, which is the one that is kept; None where there is no score."""
     scored = [entry for entry in history if entry.get("val", {}).get(score) is not None]
     return max(reversed(scored), key=lambda entry: float(entry["val"][score]), default=None)
 
