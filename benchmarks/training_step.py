@@ -97,16 +97,21 @@ class Line:
 
 
 class Clock(Progress):
-    """Takes the time of every step of a run."""
+    """Takes the time of every step of a run whose epochs have one step: without the checkpoint that each of them ends with."""
 
     def __init__(self) -> None:
         """Draw nothing."""
         super().__init__(enabled=False)
-        self.times = [time.perf_counter()]
+        self.seconds: list[float] = []
+        self._start = time.perf_counter()
+
+    def begin(self, label: str, total: int, done: int = 0) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        """Note the time."""
-        self.times.append(time.perf_counter())
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self._start)
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
@@ -184,7 +189,7 @@ def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, prec
     with tempfile.TemporaryDirectory() as scratch:
         clock = Clock()
         run = train(model, samples, recipe=recipe, out=Path(scratch) / "run", device="cpu", progress=clock)
-    return [later - before for before, later in zip(clock.times, clock.times[1:], strict=False)], [entry["loss"] for entry in run.history]
+    return clock.seconds, [entry["loss"] for entry in run.history]
 
 
 def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: int) -> Steps:

@@ -119,7 +119,7 @@ def test_cases_are_picked_in_the_order_of_the_file() -> None:
             CASE + 'train = "demo:digits"\nrecipe = { step = 3 }',
             r"unknown recipe setting of the task classification: 'step'\. Nearest: steps",
         ),
-        (CASE + 'train = "demo:digits"\nrecipe = { lr = 0 }', r"case a: recipe: lr is 0; expected a number above 0"),
+        (CASE + 'train = "demo:digits"\nrecipe = { lr = 0 }', r"case a: the task classification: lr is 0; expected a number above 0"),
     ],
 )
 def test_what_a_case_asks_for_is_checked_before_anything_runs(
