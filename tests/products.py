@@ -67,10 +67,3 @@ def write_products(root: Path, per_side: int = 20, first: int = 0) -> Path:
         for seed in range(first, first + per_side):
             assert cv2.imwrite(str(root / side / f"{seed:03d}.jpg"), photo(side, seed)[:, :, ::-1])
     return root
-
-
-if __name__ == "__main__":
-    import sys
-
-    write_products(Path(sys.argv[1]))
-    write_products(Path(sys.argv[2]), 3, first=100)

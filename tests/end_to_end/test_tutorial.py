@@ -29,8 +29,8 @@ def test_the_tutorial_goes_from_folders_to_answers_without_touching_a_flag(tmp_p
     write_products(tmp_path / "product")
     new = write_products(tmp_path / "by side", 3, first=100)
     (tmp_path / "new").mkdir()
-    for path in sorted(new.glob("*/*.jpg")):
-        path.rename(tmp_path / "new" / f"{path.parent.name}-{path.name}")
+    for photo in sorted(new.glob("*/*.jpg")):
+        photo.rename(tmp_path / "new" / f"{photo.parent.name}-{photo.name}")
     verbs = []
     for words in commands():
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
