@@ -18,7 +18,7 @@ from zoo.freezing import apply_freeze
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.storage import save_tensors
-from zoo.task import Features, Head, HeadSpec, Task, get_task
+from zoo.task import TASKS, Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
 from zoo.weights.files import is_path, load_file_weights, read_state
 from zoo.weights.fit import fit_weights
@@ -386,7 +386,9 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
         metadata = dict(content.pop("metadata"))
         if version != CONTRACT_VERSION:
             raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
-        return ModelConfig.from_dict(content), metadata
+        config = ModelConfig.from_dict(content)
+        retired = TASKS[config.task].retired_options if config.task in TASKS else ()
+        return replace(config, options={name: value for name, value in config.options.items() if name not in retired}), metadata
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

@@ -78,6 +78,7 @@ class ClassificationTask(Task):
     primary_score = "top1"
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
     options = ClassificationOptions
+    retired_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)  # a setting of training: it stands in the recipe
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
