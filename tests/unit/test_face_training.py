@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import zoo
-from tests.unit.test_training import Said, StopAt, same
+from tests.listening import Listening
+from tests.unit.test_training import StopAt, same
 from zoo.data import Dataset, Record
 from zoo.errors import InputError
 from zoo.interruption import Interrupted
@@ -134,7 +135,7 @@ def test_the_heads_own_batch_norm_learns_where_the_trunks_is_frozen(what: str, t
 
 
 def test_an_identity_with_one_picture_is_learned_from_and_said(tmp_path: Path) -> None:
-    said = Said()
+    said = Listening()
     zoo.train(fresh(loss="triplet"), people(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
     assert "data 'people': p4 has one sample: little can be learned from it" in said.lines
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.listening import Listening
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
 from tests.unit.test_training import coloured, fresh
 from zoo.cache_folder import cache_folder, shrink
@@ -27,22 +28,10 @@ from zoo.feature_key import feature_key
 from zoo.files import write_atomic
 from zoo.images import Decoding
 from zoo.model import Model
-from zoo.progress import Progress
 from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Listening(Progress):
-    """Keeps the lines."""
-
-    def __init__(self) -> None:
-        super().__init__(enabled=False)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import zoo
-from tests.unit.test_training import RECIPE, Said, coloured, fresh
+from tests.listening import Listening
+from tests.unit.test_training import RECIPE, coloured, fresh
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.training import train
@@ -85,7 +86,7 @@ def test_the_recipe_freezes_and_the_saved_model_says_so(tmp_path: Path) -> None:
 
 
 def test_a_gradual_schedule_sets_stage_after_stage_free_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
-    model, said = fresh(), Said()
+    model, said = fresh(), Listening()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     recipe = replace(RECIPE, freeze="trunk", unfreeze_every=1, epochs=3)
     run = train(model, coloured(), None, recipe, tmp_path / "run", progress=said)

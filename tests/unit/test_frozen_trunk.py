@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.processes import in_processes
 from tests.unit.test_training import RECIPE, StopAt, coloured, fresh, same
@@ -23,7 +24,6 @@ from zoo.feature_cache import pooled_features
 from zoo.interruption import Interrupted
 from zoo.model import Model, build, load
 from zoo.preprocess import ImageBatch
-from zoo.progress import Progress
 from zoo.schemes import open_data
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
@@ -55,17 +55,6 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("zoo.feature_cache.pooled_features", counted)
     return sizes
-
-
-class Listening(Progress):
-    """Keeps the lines."""
-
-    def __init__(self) -> None:
-        super().__init__(enabled=False)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def faces(**options: Any) -> Model:

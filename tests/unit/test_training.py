@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from zoo.checkpoint import CHECKPOINT
 from zoo.data import Dataset, Record, Sample
@@ -48,17 +49,6 @@ def fresh(seed: int = 5, **options: Any) -> Model:
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-class Said(Progress):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(enabled=False)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
@@ -289,7 +279,7 @@ def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -
     recipe = replace(RECIPE, epochs=2, on_nan="skip")
     model = fresh(classes=[*sorted(COLOURS), "odd"])
     poisoned_loss(model)
-    said = Said()
+    said = Listening()
     run = train(model, odd, None, recipe, tmp_path / "run", progress=said)
     assert [entry["not_finite"] for entry in run.history] == [1, 1]
     assert [len(entry["curve"]["loss"]) for entry in run.history] == [2, 2]
@@ -303,7 +293,7 @@ def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -
 def test_training_ends_when_the_score_has_not_risen_for_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.8, 0.9, 0.95])
     monkeypatch.setattr("zoo.training_loop.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
-    said = Said()
+    said = Listening()
     recipe = replace(RECIPE, epochs=9, early_stop=2)
     run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=said)
     assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, 0.8, 0.9]
@@ -327,14 +317,14 @@ def test_a_batch_larger_than_the_data_is_refused_before_the_first_step(tmp_path:
 
 
 def test_a_presets_batch_size_gives_way_to_little_data(tmp_path: Path) -> None:
-    said = Said()
+    said = Listening()
     run = train(fresh(), coloured(12), None, replace(RECIPE, batch_size=32), tmp_path / "run", progress=said)
     assert read_toml(run.folder / "recipe.toml", ClassificationRecipe).batch_size == 12
     assert "batch_size is 12, not 32: the data has 12 samples" in said.lines
 
 
 def test_classes_with_hardly_any_samples_are_named(tmp_path: Path) -> None:
-    data, said = coloured(7), Said()
+    data, said = coloured(7), Listening()
     few = replace(data, records=tuple(record for record in data.records if record.target != 1) + data.records[1:2])
     train(
         fresh(classes=[*sorted(COLOURS), "none"]),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.unit.test_report import shown
 from tests.unit.test_training import RECIPE, StopAt, coloured, fresh
@@ -30,17 +31,6 @@ from zoo.task import get_task
 from zoo.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Listening(Progress):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(enabled=False)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def titles(page: str) -> list[str]:
