@@ -48,7 +48,7 @@ class Remembering(TrainingLoop):
         start = time.perf_counter()
         head = self.model.head
         assert isinstance(head, RememberingHead)
-        data = self._features(self.dataset, self.precision)
+        data = self.data.features(self.dataset, self.precision)
         assert data is not None, "it was asked above"
         for fault in data.features.faults.values():
             self._leave_out(fault)
@@ -57,7 +57,7 @@ class Remembering(TrainingLoop):
         head.remember(data.features.rows[torch.tensor(good)], self.task.collate_targets(targets))
         entry = {"epoch": 1, "step": 0, "lr": 0.0, **LossRecord().entry(0), "skipped": len(self.skipped)}
         if self.validation is not None:
-            self.scores = self._score(self.model, self.validation)
+            self.scores = self.data.score(self.model)
             entry["val"] = dict(self.scores)
         self.history = [entry]
         folder.write_metrics(self.history)

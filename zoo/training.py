@@ -23,12 +23,13 @@ from zoo.progress import Progress
 from zoo.recipe import Recipe
 from zoo.remembering import Remembering
 from zoo.report.training import Trained, write_training_report
+from zoo.run_data import Reading
 from zoo.schemes import open_data
 from zoo.scores import Scores
 from zoo.storage import storing, tensor_bytes
 from zoo.task import Task, get_task
 from zoo.tracking import check_trackers
-from zoo.training_loop import Reading, TrainingLoop
+from zoo.training_loop import TrainingLoop
 
 
 @dataclass(frozen=True)

@@ -14,51 +14,31 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import convert_sync_batchnorm
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
-from zoo.data import Dataset, OnError
-from zoo.errors import Fault, InputError, ZooError
-from zoo.evaluation import evaluate
-from zoo.feature_cache import FeatureCache
+from zoo.data import Dataset
+from zoo.errors import Fault, InputError
 from zoo.fingerprint import manifest_fingerprint
 from zoo.freezing import freeze, unfreeze
-from zoo.frozen_trunk import learns_from_features, pooled_data, why_not
-from zoo.hardware import autocast, pick_inference_precision, pick_training_precision, pick_workers, place
-from zoo.images import Decoding
+from zoo.frozen_trunk import why_not
+from zoo.gradients import Gradients, share_norm
+from zoo.hardware import pick_training_precision, place
 from zoo.interruption import SIGNALS, Interrupted, Stop, graceful_interrupt
-from zoo.loader import TrainingPlan, training_loader
+from zoo.loader import TrainingPlan
 from zoo.loss_record import LossRecord
 from zoo.model import Model
 from zoo.optimization import Optimization
-from zoo.pooled_data import AnyBatch, PooledData
-from zoo.pooling import AnyImages, PooledBatch
+from zoo.pooled_data import AnyBatch
 from zoo.processes import Processes
 from zoo.progress import Progress
-from zoo.recipe import Precision, Recipe
+from zoo.recipe import Recipe
+from zoo.run_data import Reading, RunData
 from zoo.scores import Scores
 from zoo.seeding import derived_seed, seed_torch
 from zoo.storage import tensor_bytes
 from zoo.task import Task
 from zoo.tracking import Tracking
 from zoo.training_progress import TrainingProgress
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read.
-
-    Attributes:
-        on_error: "skip" leaves out what can't be read, and says so.
-        exact: decode every picture whole.
-        max_pixels: larger pictures are refused before they are decoded.
-    """
-
-    on_error: OnError
-    exact: bool
-    max_pixels: int
 
 
 @dataclass
@@ -98,7 +78,6 @@ class TrainingLoop:
     seconds: float = 0.0
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
-    _shared: bool = True  # whether the gradients in hand are the mean over the processes
     _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
 
     def __post_init__(self) -> None:
@@ -115,8 +94,7 @@ class TrainingLoop:
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
         place(self.model, self.device)
-        if processes > 1:
-            self._share_norm()
+        share_norm(self.model, self.processes, self.progress)
         smallest = 2 * processes  # batch-norm can't train on one picture
         if len(self.dataset) < smallest:
             raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
@@ -126,21 +104,15 @@ class TrainingLoop:
         self.augment = self.task.augment(recipe, self.preprocess, self.dataset)
         steps = self._steps_per_epoch * self.plan.epochs
         self.optimization = Optimization(self.model, recipe, steps, self.precision, self.device)
+        self._gradients = Gradients(self.model, self.task, recipe, self.processes, self.precision, self.optimization, self.progress)
         self._first_freeze = self.model.config.freeze
         self._since = time.perf_counter()
         self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
 
-    def _share_norm(self) -> None:
-        """Let batch-norm count the pictures of all processes, where the device can."""
-        if not any(isinstance(module, _BatchNorm) and module.weight.requires_grad for module in self.model.modules()):
-            return
-        if self.device.type == "cuda":
-            convert_sync_batchnorm(self.model)
-        else:
-            self.progress.say("batch-norm counts each process's own pictures: SyncBatchNorm needs a GPU (--freeze norm does without)")
-
-    def _wrap(self) -> None:
-        self.wrapped = self.processes.accelerator.prepare_model(self.model, device_placement=False)
+    @functools.cached_property
+    def data(self) -> RunData:
+        """What the run reads."""
+        return RunData(self.model, self.task, self.dataset, self.validation, self.recipe, self.processes, self.reading, self.progress)
 
     def describe(self) -> dict[str, Any]:
         """Return what makes this run this run, for run.json."""
@@ -194,7 +166,7 @@ class TrainingLoop:
         reason = why_not(self.model, self.recipe)
         if reason is not None:
             self.progress.say(reason)
-        self._wrap()
+        self._gradients.wrap()
         if self.batches_done == 0:
             self.optimization.average_anew()  # of several processes, all have the first one's parameters now
         self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self._steps_done())
@@ -210,7 +182,7 @@ class TrainingLoop:
     def _train(self, folder: RunFolder) -> None:
         # closed at once when training ends early: a loader process that is waited for at exit must have been told to end.
         # While features are computed, Ctrl-C still stops at once
-        with contextlib.closing(self._batches()) as batches, graceful_interrupt() as interrupt:
+        with contextlib.closing(self._left()) as batches, graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
             self._begin_epoch()
             for batch in batches:
@@ -235,34 +207,9 @@ class TrainingLoop:
             return interrupt.number if interrupt.is_set() else 0
         return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
 
-    def _batches(self) -> Generator[AnyBatch]:
-        """Return the batches that are left: pictures, or what a frozen trunk makes of them."""
-        reading = self.reading
-        pooled = self._features(self.dataset, self.precision)
-        if pooled is not None:
-            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
-            _ = self._validation_features  # not in the middle of the first epoch
-            return pooled.training(self.plan, self.batches_done)
-        loader = training_loader(
-            self.dataset,
-            self.preprocess,
-            self.plan,
-            pick_workers(self.recipe.workers, len(self.dataset) * self.plan.epochs),
-            reading.on_error,
-            self.augment,
-            self.batches_done,
-            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, self.preprocess), reading.max_pixels),
-        )
-        return iter(loader)
-
-    def _features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
-        """Return a data set's features, where the head can learn from features that are computed once."""
-        if not learns_from_features(self.model, self.recipe):
-            return None
-        preprocess, reading = self.model.preprocess, self.reading
-        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
-        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
-        return pooled_data(cache, dataset, self.processes)
+    def _left(self) -> Generator[AnyBatch]:
+        """Return the batches that are left."""
+        return self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
 
     def _begin_epoch(self) -> None:
         epoch = self.batches_done // self.plan.batches_per_epoch
@@ -281,7 +228,7 @@ class TrainingLoop:
             unfreeze(self.model, stages)
         if self.model.config.freeze != before:
             self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
-            self._wrap()
+            self._gradients.wrap()
 
     def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
         self.batches_done += 1
@@ -294,65 +241,16 @@ class TrainingLoop:
             for fault in self.processes.joined(batch.skipped):
                 self._leave_out(fault)
         if able == self.processes.count:  # a batch is taken by every process or by none
-            self._forward_backward(batch, len(batch.keys) / pictures)
+            losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self._at_step())
+            if losses is None:
+                self._record.not_finite += 1
+            else:
+                self._record.add(losses)
         if self._at_step():
-            self._share_gradients()
-            self.optimization.step(self._steps_done() - 1)
+            self._gradients.step(self._steps_done() - 1)
             if self._record.curve:
                 self._tracking.step(self._steps_done(), self._record.curve[-1], self.optimization.lr)
         self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
-
-    def _forward_backward(self, batch: AnyBatch, share: float) -> None:
-        """Add a batch to the gradients and to the record.
-
-        Args:
-            batch: it has pictures.
-            share: which part of the pictures of all processes it has: its mean loss counts for as much of the mean over all.
-        """
-        assert batch.images is not None
-        targets = move(self.task.collate_targets(batch.targets), self.device)
-        images: AnyImages = batch.images.to(self.device)
-        if isinstance(images, PooledBatch):
-            targets = self.task.soften(self.recipe, targets, len(self.model.classes))
-        else:
-            images, targets = self.task.mix(self.recipe, images, targets, len(self.model.classes))
-        several = self.processes.count > 1
-        # gradients travel once a step: with its last batch
-        alone = self.processes.accelerator.no_sync(self.wrapped) if several and not self._at_step() else contextlib.nullcontext()
-        with alone:
-            with autocast(self.precision, self.device):
-                losses: dict[str, Tensor] = self.wrapped(images, targets)
-            total = torch.stack(list(losses.values())).sum()
-            own = {name: float(value.detach()) for name, value in losses.items()}
-            finite, *means = self.processes.sums(bool(torch.isfinite(total)), *(value * share for value in own.values()))
-            if finite < self.processes.count:
-                self._not_finite(float(total.detach()), batch.keys)
-                return
-            # the mean over processes, which gradients are, of what weighs as much as its pictures
-            self.optimization.backward(total * (share * self.processes.count) / self.recipe.grad_accumulation)
-        self._shared = not several or self._at_step()
-        self._record.add(dict(zip(own, means, strict=True)))
-
-    def _share_gradients(self) -> None:
-        """Bring together gradients whose last batch, which should have done it, was left out."""
-        if not self._shared:
-            self.processes.average(self.model.parameters())
-            self._shared = True
-
-    def _not_finite(self, loss: float, keys: tuple[str, ...]) -> None:
-        """Stop, or leave the batch out and count it.
-
-        Raises:
-            ZooError: naming the batch's samples.
-        """
-        told = self.processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {self.batches_done} ({', '.join(keys)})"])
-        what = f"the loss became {' and '.join(told)}"
-        if self.recipe.on_nan == "stop":
-            raise self.processes.once(
-                ZooError(f"{what}; look at these pictures, lower --lr, set --clip-grad, use --precision fp32, or go on with --on-nan skip")
-            )
-        self._record.not_finite += 1
-        self.progress.say(f"left out: {what}")
 
     def _at_step(self) -> bool:
         """Tell whether the last batch completes an optimiser step."""
@@ -410,31 +308,13 @@ class TrainingLoop:
         if self.validation is None:
             return
         model = self.optimization.averaged
-        scores = self._score(model, self.validation)
+        scores = self.data.score(model)
         entry["val"] = dict(scores)
         value = scores[self.task.primary_score]
         self._shown.scored(value)
         if value is not None and value >= self._best:  # of epochs as good as each other the last one has learned more
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
-
-    @functools.cached_property
-    def _validation_features(self) -> PooledData | None:
-        """In the precision of an evaluation."""
-        return None if self.validation is None else self._features(self.validation, pick_inference_precision("auto"))
-
-    def _score(self, model: Model, data: Dataset) -> Scores:
-        return evaluate(
-            model,
-            data,
-            device=str(self.device),
-            on_error=self.reading.on_error,
-            exact=self.reading.exact,
-            max_pixels=self.reading.max_pixels,
-            replicates=0,
-            progress=self.progress,
-            pooled=self._validation_features,
-        )
 
     def _finish(self, folder: RunFolder) -> None:
         self.processes.wait()  # until the first has written its best
@@ -443,7 +323,7 @@ class TrainingLoop:
             raise InputError(f"{folder.path / BEST}: is missing, and it held the best epoch's weights; start the run anew")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
         if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
-            self.scores = self._score(self.model, self.validation)
+            self.scores = self.data.score(self.model)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -480,14 +360,3 @@ class TrainingLoop:
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.model.load_state_dict(state["model"])
         self.optimization.load_state_dict(state)
-
-
-def move(targets: Any, device: torch.device) -> Any:
-    """Move tensors inside lists and dicts to a device."""
-    if isinstance(targets, torch.Tensor):
-        return targets.to(device)
-    if isinstance(targets, dict):
-        return {name: move(value, device) for name, value in targets.items()}
-    if isinstance(targets, list | tuple):
-        return [move(value, device) for value in targets]
-    return targets

@@ -88,7 +88,7 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, mon
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return Scores({"top1": [0.5, 0.9, None, 0.2][len(seen) - 1]}, 12, 12)
 
-    monkeypatch.setattr("zoo.training_loop.evaluate", scored)
+    monkeypatch.setattr("zoo.run_data.evaluate", scored)
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=4), tmp_path / "run")
     assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, None, 0.2]
     assert run.scores is not None
@@ -104,7 +104,7 @@ def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkey
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return Scores({"top1": [0.9, 0.5, 0.9][len(seen) - 1]}, 12, 12)
 
-    monkeypatch.setattr("zoo.training_loop.evaluate", scored)
+    monkeypatch.setattr("zoo.run_data.evaluate", scored)
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=3), tmp_path / "run")
     assert same(run.model.state_dict(), seen[2])
     assert not same(seen[0], seen[2])
@@ -292,7 +292,7 @@ def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -
 
 def test_training_ends_when_the_score_has_not_risen_for_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.8, 0.9, 0.95])
-    monkeypatch.setattr("zoo.training_loop.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
+    monkeypatch.setattr("zoo.run_data.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
     said = Listening()
     recipe = replace(RECIPE, epochs=9, early_stop=2)
     run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=said)

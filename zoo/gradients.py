@@ -1,0 +1,136 @@
+"""From batches to gradients: forward, backward, and what the processes of a job have to agree on in between."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zoo.errors import ZooError
+from zoo.hardware import autocast
+from zoo.model import Model
+from zoo.optimization import Optimization
+from zoo.pooled_data import AnyBatch
+from zoo.pooling import AnyImages, PooledBatch
+from zoo.processes import Processes
+from zoo.progress import Progress
+from zoo.recipe import Precision, Recipe
+from zoo.task import Task
+
+
+def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
+    """Let batch-norm count the pictures of all processes, where there are several and the device can; say so where it can't."""
+    learns = any(isinstance(module, _BatchNorm) and module.weight.requires_grad for module in model.modules())
+    if processes.count == 1 or not learns:
+        return
+    if processes.device.type == "cuda":
+        convert_sync_batchnorm(model)
+    else:
+        progress.say("batch-norm counts each process's own pictures: SyncBatchNorm needs a GPU (--freeze norm does without)")
+
+
+class Gradients:
+    """Those of one run: batches are added up, and a step uses them up."""
+
+    def __init__(
+        self, model: Model, task: Task, recipe: Recipe, processes: Processes, precision: Precision, optimization: Optimization,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        """Set up; `wrap` comes before the first batch.
+
+        Args:
+            model: on its device.
+            task: the model's.
+            recipe: the settings.
+            processes: this one and the others.
+            precision: of the forward pass.
+            optimization: of the same model.
+            progress: told of batches that are left out.
+        """
+        self._model, self._task, self._recipe, self._processes = model, task, recipe, processes
+        self._precision, self._optimization, self._progress = precision, optimization, progress
+        self._shared = True  # whether the gradients in hand are the mean over the processes
+
+    def wrap(self) -> None:
+        """Let the processes share what learns now; to be called again when that changes."""
+        self._wrapped = self._processes.accelerator.prepare_model(self._model, device_placement=False)
+
+    def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
+        """Add a batch, which every process has a part of.
+
+        Args:
+            batch: this process's part; it has pictures.
+            share: which part of the pictures of all processes it has: its mean loss counts for as much of the mean over all.
+            number: of the batch in the run, for messages.
+            last: whether a step follows.
+
+        Returns:
+            The named losses, means over the pictures of all processes; None where they are no numbers and the recipe leaves the batch out.
+
+        Raises:
+            ZooError: they are not numbers.
+        """
+        assert batch.images is not None
+        targets = move(self._task.collate_targets(batch.targets), self._processes.device)
+        images: AnyImages = batch.images.to(self._processes.device)
+        if isinstance(images, PooledBatch):
+            targets = self._task.soften(self._recipe, targets, len(self._model.classes))
+        else:
+            images, targets = self._task.mix(self._recipe, images, targets, len(self._model.classes))
+        count = self._processes.count
+        # gradients travel once a step: with its last batch
+        alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
+        with alone:
+            with autocast(self._precision, self._processes.device):
+                losses: dict[str, Tensor] = self._wrapped(images, targets)
+            total = torch.stack(list(losses.values())).sum()
+            own = {name: float(value.detach()) for name, value in losses.items()}
+            finite, *means = self._processes.sums(bool(torch.isfinite(total)), *(value * share for value in own.values()))
+            if finite < count:
+                self._not_finite(float(total.detach()), batch.keys, number)
+                return None
+            # the mean over processes, which gradients are, of what weighs as much as its pictures
+            self._optimization.backward(total * (share * count) / self._recipe.grad_accumulation)
+        self._shared = count == 1 or last
+        return dict(zip(own, means, strict=True))
+
+    def step(self, done: int) -> None:
+        """Move the parameters, and forget the gradients.
+
+        Args:
+            done: optimiser steps before this one.
+        """
+        if not self._shared:  # the last batch, which should have done it, was left out
+            self._processes.average(self._model.parameters())
+            self._shared = True
+        self._optimization.step(done)
+
+    def _not_finite(self, loss: float, keys: tuple[str, ...], number: int) -> None:
+        """Stop, or leave the batch out.
+
+        Raises:
+            ZooError: naming the batch's samples.
+        """
+        told = self._processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {number} ({', '.join(keys)})"])
+        what = f"the loss became {' and '.join(told)}"
+        if self._recipe.on_nan == "stop":
+            raise self._processes.once(
+                ZooError(f"{what}; look at these pictures, lower --lr, set --clip-grad, use --precision fp32, or go on with --on-nan skip")
+            )
+        self._progress.say(f"left out: {what}")
+
+
+def move(targets: Any, device: torch.device) -> Any:
+    """Move tensors inside lists and dicts to a device."""
+    if isinstance(targets, torch.Tensor):
+        return targets.to(device)
+    if isinstance(targets, dict):
+        return {name: move(value, device) for name, value in targets.items()}
+    if isinstance(targets, list | tuple):
+        return [move(value, device) for value in targets]
+    return targets

@@ -1,0 +1,122 @@
+"""What a run reads: batches to learn from, pictures or what a frozen trunk makes of them, and the data that it is scored on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from zoo.data import Dataset, OnError, Sample
+from zoo.evaluation import evaluate
+from zoo.feature_cache import FeatureCache
+from zoo.frozen_trunk import learns_from_features, pooled_data
+from zoo.hardware import pick_inference_precision, pick_workers
+from zoo.images import Decoding
+from zoo.loader import TrainingPlan, training_loader
+from zoo.model import Model
+from zoo.pooled_data import AnyBatch, PooledData
+from zoo.preprocess import Preprocess
+from zoo.processes import Processes
+from zoo.progress import Progress
+from zoo.recipe import Precision, Recipe
+from zoo.scores import Scores
+from zoo.task import Task
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
+
+    Attributes:
+        on_error: "skip" leaves out what can't be read, and says so.
+        exact: decode every picture whole.
+        max_pixels: larger pictures are refused before they are decoded.
+    """
+
+    on_error: OnError
+    exact: bool
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of one run.
+
+    Attributes:
+        model: the one that is trained.
+        task: the model's.
+        dataset: what to train on, relabelled.
+        validation: what to score on, relabelled; None for nothing.
+        recipe: the settings.
+        processes: this one and the others.
+        reading: how pictures are read.
+        progress: where bars and lines are drawn.
+    """
+
+    model: Model
+    task: Task
+    dataset: Dataset
+    validation: Dataset | None
+    recipe: Recipe
+    processes: Processes
+    reading: Reading
+    progress: Progress
+
+    def batches(
+        self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
+    ) -> Generator[AnyBatch]:
+        """Return the batches to learn from, pictures or what a frozen trunk makes of them.
+
+        Args:
+            plan: which samples make which batch.
+            start: number of the first batch.
+            preprocess: of training pictures.
+            augment: of training pictures; not of a frozen trunk's features.
+            precision: of those features.
+        """
+        reading = self.reading
+        pooled = self.features(self.dataset, precision)
+        if pooled is not None:
+            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
+            _ = self._validation_features  # not in the middle of the first epoch
+            return pooled.training(plan, start)
+        loader = training_loader(
+            self.dataset,
+            preprocess,
+            plan,
+            pick_workers(self.recipe.workers, len(self.dataset) * plan.epochs),
+            reading.on_error,
+            augment,
+            start,
+            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, preprocess), reading.max_pixels),
+        )
+        return iter(loader)
+
+    def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
+        """Return a data set's features, where the head can learn from features that are computed once."""
+        if not learns_from_features(self.model, self.recipe):
+            return None
+        preprocess, reading = self.model.preprocess, self.reading
+        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
+        return pooled_data(cache, dataset, self.processes)
+
+    @functools.cached_property
+    def _validation_features(self) -> PooledData | None:
+        """In the precision of an evaluation."""
+        return None if self.validation is None else self.features(self.validation, pick_inference_precision("auto"))
+
+    def score(self, model: Model) -> Scores:
+        """Score a model, the trained one or its average, on the validation data, which there must be."""
+        assert self.validation is not None
+        return evaluate(
+            model,
+            self.validation,
+            device=str(self.processes.device),
+            on_error=self.reading.on_error,
+            exact=self.reading.exact,
+            max_pixels=self.reading.max_pixels,
+            replicates=0,
+            progress=self.progress,
+            pooled=self._validation_features,
+        )
