@@ -25,7 +25,7 @@ def print_json(content: Any) -> None:
 
 def task_of(words: list[str]) -> Task:
     """Return the task that the flags are for: from --task, else from the saved model, else classification."""
-    from zoo.model import model_folder, read_description
+    from zoo.model_config import model_folder, read_description
     from zoo.task import get_task
 
     name = value_of("--task", words)

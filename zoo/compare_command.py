@@ -63,7 +63,7 @@ def _named(side: str) -> list[Path]:
 
 
 def _task_name(path: Path, given: str | None) -> str:
-    from zoo.model import model_folder, read_description
+    from zoo.model_config import model_folder, read_description
 
     if path.is_dir():
         return read_description(model_folder(path))[0].task

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.backbones import BACKBONES
 from zoo.errors import InputError, UnknownNameError
-from zoo.model import load, model_folder
+from zoo.model import load
+from zoo.model_config import model_folder
 from zoo.task import TASKS, get_task
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,14 @@ from zoo.backbones import BACKBONES, Backbone
 from zoo.errors import InputError, WeightsError
 from zoo.files import draft_folder, write_text
 from zoo.freezing import apply_freeze
+from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
-from zoo.preprocess import ImageBatch, Picture, Preprocess, as_float
+from zoo.preprocess import ImageBatch, Picture, as_float
 from zoo.storage import save_tensors
-from zoo.task import TASKS, Features, Head, HeadSpec, Task, get_task
+from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
 from zoo.weights.files import is_path, load_file_weights, read_state
 from zoo.weights.fit import fit_weights
-
-CONTRACT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Enough to rebuild a model.
-
-    Attributes:
-        backbone: the trunk's name.
-        task: the task's name.
-        classes: names by index.
-        options: the task's options, all of them.
-        preprocess: how pictures are prepared.
-        norm_eps: the trunk's batch-norm epsilon where weights demand another than its own.
-        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
-        weights: where the parameters came from before any training here.
-    """
-
-    backbone: str
-    task: str
-    classes: tuple[str, ...]
-    options: dict[str, Any]
-    preprocess: Preprocess
-    norm_eps: float | None = None
-    freeze: str = "none"
-    weights: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the config as it stands in model.json."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Read the config back from model.json."""
-        known = dict(values)
-        known["classes"] = tuple(known["classes"])
-        known["preprocess"] = Preprocess.from_dict(known["preprocess"])
-        return cls(**known)
 
 
 class Model(nn.Module):
@@ -371,37 +333,3 @@ def load(folder: str | Path, **options: Any) -> Model:
         raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
     model.metadata = metadata
     return model.eval()
-
-
-def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read the model.json of a saved model's folder: how to rebuild the model, and its metadata.
-
-    Raises:
-        InputError: it is damaged, or of another contract version.
-    """
-    path = folder / "model.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.pop("contract")
-        metadata = dict(content.pop("metadata"))
-        if version != CONTRACT_VERSION:
-            raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
-        config = ModelConfig.from_dict(content)
-        retired = TASKS[config.task].retired_options if config.task in TASKS else ()
-        return replace(config, options={name: value for name, value in config.options.items() if name not in retired}), metadata
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
-
-
-def model_folder(folder: str | Path) -> Path:
-    """Return the folder of a saved model, given it or the run that holds it.
-
-    Raises:
-        InputError: there is none.
-    """
-    folder = Path(folder).expanduser()
-    for candidate in (folder, folder / "model"):
-        if (candidate / "model.json").is_file():
-            return candidate
-    hint = " The run has not finished: continue it with --resume." if (folder / "recipe.toml").is_file() else ""
-    raise InputError(f"{folder}: no saved model there (no model.json in it or in its folder model/).{hint}")

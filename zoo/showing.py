@@ -194,7 +194,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 def _model(flags: Any, task_of: Any) -> tuple[Task, Preprocess | None, str]:
     """Return the task, the preprocessing of a saved model, and what it is called."""
-    from zoo.model import model_folder, read_description
+    from zoo.model_config import model_folder, read_description
 
     if flags.model is None:
         return get_task(flags.task or task_of(DataRef.parse(flags.data))), None, flags.backbone

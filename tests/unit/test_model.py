@@ -16,7 +16,8 @@ import zoo
 from tests.foreign import randomise
 from tests.pictures import picture
 from zoo.errors import InputError, UnknownNameError, WeightsError
-from zoo.model import Model, build, load, model_folder, save
+from zoo.model import Model, build, load, save
+from zoo.model_config import model_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
