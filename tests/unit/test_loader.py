@@ -16,7 +16,7 @@ from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
 from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
 from zoo.preprocess import Preprocess
-from zoo.sampling import Shuffled
+from zoo.sampling import Balanced, Shuffled
 from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
@@ -80,6 +80,14 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
     for other in (stream(workers=2), stream(workers=0, batch_size=5)):
         assert other.keys() == expected.keys()
         assert all(torch.equal(other[name], pixels) for name, pixels in expected.items())
+
+
+def test_a_sample_that_is_drawn_twice_in_an_epoch_is_augmented_anew() -> None:
+    plan = TrainingPlan(Balanced([(0,)] * 9 + [(1,)], 5, 2), 1, seed=3)
+    loader = training_loader(samples(10), PREPROCESS, plan, 0, "raise", noisy)
+    rare = [pixels for batch in loader if batch.images for key, pixels in zip(batch.keys, batch.images.pixels, strict=True) if key == "s9"]
+    assert len(rare) > 1
+    assert not any(torch.equal(rare[0], other) for other in rare[1:])
 
 
 def test_a_stream_goes_on_from_any_batch() -> None:

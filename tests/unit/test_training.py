@@ -356,6 +356,17 @@ def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
     assert 70 < seen.count(1) < 130  # half of the draws, within four standard deviations
 
 
+def test_two_batches_to_a_step_are_one_of_twice_the_size(tmp_path: Path) -> None:
+    """With batch-norm that doesn't look at the batch, and an optimiser that scales with the gradient."""
+    plain = replace(RECIPE, optimizer="momentum", lr=0.01, weight_decay=0.0, freeze="norm", crop_scale=1.0, flip=0.0)
+    one = train(fresh(), coloured(16), None, replace(plain, batch_size=8), tmp_path / "one")
+    two = train(fresh(), coloured(16), None, replace(plain, batch_size=4, grad_accumulation=2), tmp_path / "two")
+    assert [entry["step"] for entry in one.history] == [entry["step"] for entry in two.history] == [2, 4]
+    assert two.history[-1]["loss"] == pytest.approx(one.history[-1]["loss"], abs=1e-5)
+    for name, value in two.model.state_dict().items():
+        torch.testing.assert_close(value, one.model.state_dict()[name], atol=1e-5, rtol=1e-4)
+
+
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
