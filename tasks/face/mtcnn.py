@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
@@ -129,9 +130,9 @@ def _prepared(image: Image, enlarge: int, border: int) -> Image:
     return image
 
 
-def _normalised(pixels: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
-    """Return pixels [B, h, w, 3] as the networks take them: [B, 3, h, w] in about −1 to 1, channels last."""
-    return torch.from_numpy(pixels).sub_(127.5).mul_(1 / 128).permute(0, 3, 1, 2)
+def _normalised(pixels: NDArray[np.float32]) -> Tensor:
+    """Return pixels as the networks take them, in about −1 to 1; the array's own memory is used."""
+    return torch.from_numpy(pixels).sub_(127.5).mul_(1 / 128)
 
 
 def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: float) -> Tensor:
@@ -147,12 +148,11 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
     bands = [(first * _STEP, size_hw[0] if first + _BAND >= height else (first + _BAND) * _STEP + 10) for first in starts]
     limit, found = math.log(threshold / (1 - threshold)), []
     for first, band in zip(starts, sums.shrunk(size_hw, bands), strict=True):
-        answers = networks().first(_normalised(band[None]))[0]
-        odds = answers[1] - answers[0]
+        odds, features = networks().first(_normalised(band[None]))
         row, column = torch.nonzero(odds >= limit, as_tuple=True)
         place = torch.stack([column, row + first], 1).float() * _STEP
         corners = torch.cat([(place + 1) / scale, (place + _CELL) / scale], 1).floor()
-        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], answers[2:, row, column].T], 1))
+        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().first.move(features[row, column])], 1))
     return torch.cat(found)
 
 
