@@ -28,8 +28,8 @@ from zoo.tasks.face.mtcnn_networks import networks
 
 _CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how far it moves on
 _FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
-_BAND = 32  # rows of answers that are made at once
-_CANDIDATES = 512  # that are looked at at once
+_BAND = 32_768  # answers of the first network that are made at once, and
+_CANDIDATES = 64  # boxes that the others look at at once: what they make of more leaves the cache
 _SMALL, _ENLARGE, _BORDER = 160, 3, 30
 
 
@@ -144,8 +144,9 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
     height, width = (math.ceil((side - 2) / 2) - 4 for side in size_hw)
     if min(height, width) < 1:
         return torch.empty(0, 9)
-    starts = range(0, height, _BAND)
-    bands = [(first * _STEP, size_hw[0] if first + _BAND >= height else (first + _BAND) * _STEP + 10) for first in starts]
+    rows = max(8, _BAND // width)
+    starts = range(0, height, rows)
+    bands = [(first * _STEP, size_hw[0] if first + rows >= height else (first + rows) * _STEP + 10) for first in starts]
     limit, found = math.log(threshold / (1 - threshold)), []
     for first, band in zip(starts, sums.shrunk(size_hw, bands), strict=True):
         odds, features = networks().first(_normalised(band[None]))
@@ -168,14 +169,16 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
     whole[:, 2:] = torch.minimum(whole[:, 2:], torch.tensor([width, height]))
     inside = (whole[:, 2:] > whole[:, :2]).all(1)  # the others, moved out of the picture, have no pixel in it
     boxes, kept = boxes[inside], [(torch.empty(0, 5), torch.empty(0, 4), torch.empty(0, 10))]
-    for several, corners in zip(boxes.split(_CANDIDATES), whole[inside].split(_CANDIDATES), strict=True):
-        moves, *points, chances = network(_normalised(sums.crops(corners.numpy(), side)))
+    corners = whole[inside].numpy()
+    for first in range(0, len(boxes), _CANDIDATES):
+        several = boxes[first : first + _CANDIDATES]
+        moves, *points, chances = network(_normalised(sums.crops(corners[first : first + _CANDIDATES], side)))
         scores = chances[:, 1]
         faces = scores > threshold
         marks = points[0] if points else torch.zeros(len(scores), 10)
         kept.append((torch.cat([several[faces, :4], scores[faces, None]], 1), moves[faces], marks[faces]))
-    first, second, third = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    return first, second, third
+    found, moved, said = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return found, moved, said
 
 
 def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
