@@ -30,7 +30,7 @@ def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]
     if list(features) != [level.name for level in backbone.levels]:
         faults.append(f"names {list(features)}")
     for level, feature in zip(backbone.levels, features.values(), strict=False):
-        side = -(-size // level.stride)
+        side = level.places(size)
         if feature.shape[1:] != (level.channels, side, side):
             faults.append(f"{level.name} is {tuple(feature.shape[1:])}, declared {level.channels} channels at stride {level.stride}")
     strides = [level.stride for level in backbone.levels]
