@@ -82,7 +82,7 @@ def evaluate(
     ensemble = Ensemble.of(model, vote, tta)
     task = ensemble.task
     _check_destination(save_predictions, task)
-    options = task.parse_scoring(metric_options or {})
+    options = task.parse_scoring(metric_options or {}, [model.metadata for model in ensemble.models])
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     dataset, classes = match_classes(task, opened, ensemble.classes)

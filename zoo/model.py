@@ -90,8 +90,17 @@ class Model(nn.Module):
         return self._mean.device
 
     def features(self, batch: ImageBatch) -> Features:
-        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}."""
-        pixels = as_float(batch.pixels)
+        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}.
+
+        Raises:
+            InputError: pictures too small for it.
+        """
+        pixels, least = as_float(batch.pixels), self.backbone.levels[-1].field
+        if min(pixels.shape[-2:]) < least:
+            raise InputError(
+                f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels are too small for the backbone {self.backbone_name}, "
+                f"which needs {least} each way; give a larger image_size"
+            )
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
@@ -190,10 +199,15 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    definition_task.parse_options(options)  # a mistake here is told before anything is fetched
+    options = {name: value for name, value in options.items() if value is not None}
+    own = definition.options.get(task, {})
+    definition_task.parse_options({**own, **options})  # a mistake here is told before anything is fetched
     weights = _one_of(weights, checkpoint_path, pretrained)
     loaded = None if weights is None else find_weights(weights, backbone, task)
-    parsed = definition_task.parse_options({**(loaded.options if loaded is not None and loaded.task == task else {}), **options})
+    made_with = {**own, **(loaded.options if loaded is not None and loaded.task == task else {})}
+    parsed = definition_task.parse_options({**made_with, **options})
+    if loaded is not None and loaded.task == task:
+        definition_task.check_weights(loaded.origin, made_with, parsed)
     names = class_names(classes, num_classes, loaded, definition_task)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
@@ -209,6 +223,8 @@ def build(
     model = Model(config)
     if loaded is not None:
         fit_weights(model, loaded, say)
+        if loaded.task == task and definition_task.metadata(parsed) == definition_task.metadata(definition_task.parse_options(made_with)):
+            model.metadata.update(loaded.metadata)
     return model.eval()
 
 
@@ -241,7 +257,8 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
-    config, _ = read_description(folder)
+    config, metadata = read_description(folder)
+    known = get_task(config.task).metadata(get_task(config.task).parse_options(config.options))
     weights = load_file_weights(folder / "weights.safetensors", backbone)
     preprocess = config.preprocess
     if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
@@ -253,6 +270,7 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
         preprocess=preprocess,
         norm_eps=config.norm_eps,
         options=config.options,
+        metadata={name: metadata[name] for name in known if name in metadata},
     )
 
 
@@ -322,8 +340,10 @@ def load(folder: str | Path, **options: Any) -> Model:
     config, metadata = read_description(folder)
     if options:
         task = get_task(config.task)
-        parsed = task.parse_options({**config.options, **options})
+        before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
+        if task.metadata(parsed) != task.metadata(before):  # the answers are others now
+            metadata |= task.metadata(parsed)
     model = Model(config)
     state = read_state(folder / "weights.safetensors")
     try:

@@ -138,8 +138,24 @@ class Task(ABC):
         """
         return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
 
-    def parse_scoring(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check_weights(self, origin: str, made_with: Mapping[str, Any], options: Any) -> None:
+        """Refuse options that contradict the weights of this task which the model is to have.
+
+        Args:
+            origin: of the weights, for messages.
+            made_with: the options that they were made with.
+            options: the model's, settled.
+
+        Raises:
+            InputError: naming the option.
+        """
+
+    def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """Return every choice about the scores, the given ones and the others' defaults.
+
+        Args:
+            values: the given ones.
+            metadata: of the models that answer, which a default may depend on; none for answers out of a file.
 
         Raises:
             UnknownNameError: a choice that the task's scores don't have, or a value that it doesn't take.
@@ -275,8 +291,11 @@ class Task(ABC):
         """
         raise InputError(f"the task {self.name} writes no prediction files")
 
-    def combination(self) -> Combination:
+    def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return how several answers for one picture are brought together.
+
+        Args:
+            metadata: of the models that answer.
 
         Raises:
             InputError: the task has no way to.

@@ -115,6 +115,7 @@ def train(
             loop = kind(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress, track=track)
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
         loop.run(folder)
+        model.metadata |= task.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
         model.metadata["training"] = loop.summary()
         model.eval()
         skipped = (*dataset.skipped, *loop.skipped.values())

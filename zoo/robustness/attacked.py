@@ -96,7 +96,7 @@ def attack_evaluate(
     """
     task = get_task(model.task)
     _check(task, attack, eps, steps, pairs, batch_size)
-    options = task.parse_scoring(metric_options or {})
+    options = task.parse_scoring(metric_options or {}, [model.metadata])
     plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
