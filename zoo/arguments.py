@@ -145,6 +145,10 @@ class PredictFlags:
     """Pictures at once; by default what suits their size."""
     precision: Precision = "auto"
     """Of the matrix work; auto is fp32."""
+    detector: str | None = None
+    """What finds the faces that are aligned and embedded (face): mtcnn, a detection model's folder, or none for whole pictures."""
+    faces: Literal["all", "largest", "central"] = "all"
+    """Which of the faces found: all, or the main one of each picture."""
 
 
 @dataclass(frozen=True)

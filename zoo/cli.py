@@ -148,6 +148,8 @@ def _predict(words: list[str]) -> int:
             on_error="skip" if flags.run.skip_bad else "raise",
             exact=flags.run.exact,
             max_pixels=flags.run.max_pixels,
+            detector=flags.main.detector,
+            faces=flags.main.faces,
             skipped=skipped,
             progress=progress,
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.model import Model
+    from zoo.parts import PartsFinder
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
 
@@ -330,6 +331,21 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+    def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
+        """Return what finds the parts of a picture that the model answers for; None where it answers for pictures as they are.
+
+        Args:
+            model: of this task.
+            detector: what finds them: None for what suits the model, "none" for nothing.
+            faces: which of those found: "all", or the main one ("largest", "central").
+
+        Raises:
+            InputError: the task or the model has no use for such a detector.
+        """
+        if detector is not None:
+            raise InputError(f"detector: the task {self.name} answers for whole pictures; it goes without")
+        return None
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return the samples that answers are wanted for, so that `examples` can show `count` of them; always the same ones."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
 
 
@@ -69,7 +71,9 @@ class FaceTask(Task):
             bound.append("alignment")
         for name in bound:
             if name in made_with and made_with[name] != (asked := getattr(options, name)):
-                raise InputError(f"face: {name} is {asked!r}, but the weights {origin} were trained with {made_with[name]!r}; leave {name} out")
+                raise InputError(
+                    f"face: {name} is {asked!r}, but the weights {origin} were trained with {made_with[name]!r}; leave {name} out"
+                )
 
     def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """Return how embeddings are compared: as asked for, else as the one model's are; by cosine where several answer, or a file."""
@@ -188,6 +192,20 @@ class FaceTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
+        """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
+        preprocess = model.preprocess
+        detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
+        if detector == "none":
+            return None
+        from zoo.tasks.face.finders import find_finder
+        from zoo.tasks.face.finding import Wanted
+        from zoo.tasks.face.looking import BOX, Looking
+
+        wanted, size = Wanted(cast(Any, faces)), self.parse_options(model.config.options).embedding_size
+        assert size is not None, "parse_options has settled it"
+        return Looking(find_finder(detector), wanted, preprocess.alignment or BOX, preprocess.size_hw, size)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return enough pictures to look for the most similar among."""
