@@ -104,6 +104,7 @@ def _train(words: list[str]) -> int:
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
             exact=flags.run.exact, max_pixels=flags.run.max_pixels,
             checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
+            align=flags.main.align,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    from zoo.aligned import Aligned, Aligning
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.model import Model
@@ -346,6 +347,21 @@ class Task(ABC):
         if detector is not None:
             raise InputError(f"detector: the task {self.name} answers for whole pictures; it goes without")
         return None
+
+    def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+        """Cut out and align what models answer for, in every picture of a data set.
+
+        Args:
+            dataset: the (relabelled) data.
+            models: of this task, all of which will see the same crops.
+            aligning: how.
+
+        Raises:
+            InputError: the task or a model has no use for it.
+            ImageError: a picture can't be read and isn't to be skipped.
+            DataError: there is nothing in any picture.
+        """
+        raise InputError(f"align: the task {self.name} takes pictures as they are; it goes without")
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return the samples that answers are wanted for, so that `examples` can show `count` of them; always the same ones."""

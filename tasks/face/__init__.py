@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
+    from zoo.aligned import Aligned, Aligning
     from zoo.model import Model
     from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
@@ -199,13 +200,15 @@ class FaceTask(Task):
         detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
         if detector == "none":
             return None
-        from zoo.tasks.face.finders import find_finder
-        from zoo.tasks.face.finding import Wanted
-        from zoo.tasks.face.looking import BOX, Looking
+        from zoo.tasks.face.looking import looking
 
-        wanted, size = Wanted(cast(Any, faces)), self.parse_options(model.config.options).embedding_size
-        assert size is not None, "parse_options has settled it"
-        return Looking(find_finder(detector), wanted, preprocess.alignment or BOX, preprocess.size_hw, size)
+        return looking(model, detector, faces)
+
+    def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+        """Find and align the main face of every picture."""
+        from zoo.tasks.face.aligned_data import align_data
+
+        return align_data(dataset, models, aligning)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return enough pictures to look for the most similar among."""

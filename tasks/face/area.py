@@ -72,7 +72,8 @@ class AreaSums:
         upper, lower = (edge[:, None, :, None] * (planes * width) + plane for edge in (y0, y1))
         left, right = x0[:, None, None], x1[:, None, None]
         total = flat.take(lower + right) - flat.take(lower + left) - flat.take(upper + right) + flat.take(upper + left)
-        return np.divide(total, ((y1 - y0)[:, :, None] * (x1 - x0)[:, None])[:, None], dtype=np.float32)
+        areas = (y1 - y0)[:, None, :, None] * (x1 - x0)[:, None, None]
+        return np.asarray(total / areas, np.float32)
 
 
 def _edges(first: Ints, end: Ints, parts: int) -> tuple[Ints, Ints]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
+from zoo.model import Model
 from zoo.tasks.face.alignment import align, template_points
-from zoo.tasks.face.finders import ModelFinder
+from zoo.tasks.face.finders import ModelFinder, find_finder
 from zoo.tasks.face.finding import Finder, Found, Image, Wanted
 from zoo.tasks.face.predictions import Faces
 
@@ -78,3 +79,18 @@ class Looking:
         found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
         crops = [align(image, points, box, self.template, self.size_hw) for points, box in zip(found.landmarks, found.boxes, strict=True)]
         return FoundFaces(key, image, found, crops, self.embedding_size)
+
+
+def looking(model: Model, detector: object, faces: str) -> Looking:
+    """Return how a model looks at pictures; one whose faces aren't aligned gets the box and a margin.
+
+    Args:
+        model: for faces.
+        detector: as in `find_finder`.
+        faces: as in `Wanted`.
+
+    Raises:
+        InputError: the detector, the choice of faces, or that the two don't suit the model.
+    """
+    size, preprocess = model.config.options["embedding_size"], model.preprocess
+    return Looking(find_finder(detector), Wanted(cast(Any, faces)), preprocess.alignment or BOX, preprocess.size_hw, size)
