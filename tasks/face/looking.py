@@ -52,14 +52,14 @@ class Looking:
         wanted: which of them.
         template: what they are aligned to; one of `alignment.TEMPLATES`.
         size_hw: of a crop.
-        embedding_size: of the model.
+        embedding_size: of the model; 0 where none is to answer.
     """
 
     finder: Finder
     wanted: Wanted
     template: str
     size_hw: tuple[int, int]
-    embedding_size: int
+    embedding_size: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a finder that can't serve the template, before any picture is read.
