@@ -87,7 +87,8 @@ class FaceTask(Task):
 
     def metadata(self, options: FaceOptions) -> dict[str, Any]:
         """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
-        return {"distance": options.distance, "unit_length": options.distance == "cosine", "threshold": None}
+        distance = options.settled().distance
+        return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""

@@ -208,7 +208,7 @@ def test_a_published_iresnet_is_a_trunk_for_other_tasks(tmp_path: Path) -> None:
 def test_half_an_iresnets_end(tmp_path: Path) -> None:
     state = published(18, side=4)
     torch.save({key: value for key, value in state.items() if not key.startswith("features")}, tmp_path / "backbone.pth")
-    with pytest.raises(WeightsError, match="of an IResNet's last layers bn2, fc and features only a part is there"):
+    with pytest.raises(WeightsError, match="of the layers bn2, fc and features that end an IResNet only a part is there"):
         zoo.build("iresnet18", task="face", weights=tmp_path / "backbone.pth")
 
 
