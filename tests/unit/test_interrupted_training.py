@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -97,3 +98,27 @@ def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> N
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after 2400 of 2400 batches" in resumed.stderr
     assert load(out).task == "classification"
+
+
+@pytest.mark.slow
+def test_a_loader_process_that_is_killed_ends_in_a_message(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=8)
+    out = tmp_path / "run"
+    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 2 --batch-size 4"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "4000"], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        readers = [child for child in psutil.Process(process.pid).children(recursive=True) if not child.children()]
+        assert readers, "no loader process"
+        for reader in readers:
+            if "resource_tracker" not in " ".join(reader.cmdline()):
+                reader.kill()
+        _, said = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "zoo: a process that reads pictures was ended from outside" in said
