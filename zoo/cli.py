@@ -68,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         return 1
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        print(
+            f"zoo: a process that reads pictures was ended from outside, mostly since memory ran out ({str(error).splitlines()[0]}). "
+            "Give a smaller --workers (0 for none); a training goes on with the same command and --resume",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:  # no permission, no room: names the file
         print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)
         return 2

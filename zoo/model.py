@@ -18,6 +18,7 @@ from zoo.freezing import apply_freeze
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
+from zoo.settling import settle
 from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -199,23 +200,18 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    options = {name: value for name, value in options.items() if value is not None}
-    own = definition.options.get(task, {})
-    definition_task.parse_options({**own, **options})  # a mistake here is told before anything is fetched
+    settle(definition_task, definition, None, options)  # a mistake here is told before anything is fetched
     weights = _one_of(weights, checkpoint_path, pretrained)
     loaded = None if weights is None else find_weights(weights, backbone, task)
-    made_with = {**own, **(loaded.options if loaded is not None and loaded.task == task else {})}
-    parsed = definition_task.parse_options({**made_with, **options})
-    if loaded is not None and loaded.task == task:
-        definition_task.check_weights(loaded.origin, made_with, parsed)
+    settled = settle(definition_task, definition, loaded, options)
     names = class_names(classes, num_classes, loaded, definition_task)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
         backbone=backbone,
         task=task,
         classes=names,
-        options=asdict(parsed),
-        preprocess=definition_task.preprocess(native, parsed),
+        options=asdict(settled.options),
+        preprocess=definition_task.preprocess(native, settled.options),
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze=freeze,
         weights=loaded.origin if loaded is not None else None,
@@ -223,8 +219,7 @@ def build(
     model = Model(config)
     if loaded is not None:
         fit_weights(model, loaded, say)
-        if loaded.task == task and definition_task.metadata(parsed) == definition_task.metadata(definition_task.parse_options(made_with)):
-            model.metadata.update(loaded.metadata)
+    model.metadata.update(settled.metadata)
     return model.eval()
 
 

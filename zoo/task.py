@@ -140,17 +140,9 @@ class Task(ABC):
         """
         return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
 
-    def check_weights(self, origin: str, made_with: Mapping[str, Any], options: Any) -> None:
-        """Refuse options that contradict the weights of this task which the model is to have.
-
-        Args:
-            origin: of the weights, for messages.
-            made_with: the options that they were made with.
-            options: the model's, settled.
-
-        Raises:
-            InputError: naming the option.
-        """
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return the options that weights of this task can't be used without, given those that they were made with."""
+        return ()
 
     def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """Return every choice about the scores, the given ones and the others' defaults.

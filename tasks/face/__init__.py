@@ -65,16 +65,10 @@ class FaceTask(Task):
         options: FaceOptions = super().parse_options(values)
         return options.settled()
 
-    def check_weights(self, origin: str, made_with: Mapping[str, Any], options: FaceOptions) -> None:
-        """Refuse another neck or size of embeddings than the weights have, and faces aligned in another way than they have learned from."""
-        bound = ["neck", "embedding_size", *(["image_size"] if options.neck == "flat" else [])]
-        if made_with.get("alignment", "none") != "none":
-            bound.append("alignment")
-        for name in bound:
-            if name in made_with and made_with[name] != (asked := getattr(options, name)):
-                raise InputError(
-                    f"face: {name} is {asked!r}, but the weights {origin} were trained with {made_with[name]!r}; leave {name} out"
-                )
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return neck and size of embeddings, and how faces are aligned where the weights have learned from aligned ones."""
+        names = ["neck", "embedding_size", *(["image_size"] if made_with.get("neck") == "flat" else [])]
+        return [name for name in names if name in made_with] + (["alignment"] if made_with.get("alignment", "none") != "none" else [])
 
     def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """Return how embeddings are compared: as asked for, else as the one model's are; by cosine where several answer, or a file."""
@@ -96,7 +90,8 @@ class FaceTask(Task):
 
     def metadata(self, options: FaceOptions) -> dict[str, Any]:
         """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
-        return {"distance": options.distance, "unit_length": options.distance == "cosine", "threshold": None}
+        distance = options.settled().distance
+        return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""

@@ -39,7 +39,7 @@ class EmbeddingCombination(Combination):
     def views(self, answers: Sequence[Embedding]) -> Embedding:
         """Return the mean of the embeddings [D], of unit length unless they are compared by their raw distance."""
         if not self._unit_length:
-            return np.mean(answers, axis=0, dtype=np.float64).astype(np.float32)
+            return np.asarray(np.mean(answers, axis=0, dtype=np.float64), np.float32)
         return _unit(np.mean([_unit(answer) for answer in answers], axis=0)).astype(np.float32)
 
     def models(self, answers: Sequence[Embedding], vote: str, weights: Sequence[float]) -> Embedding:

@@ -77,7 +77,7 @@ def test_another_size_keeps_dlibs_distance(dlib_model: zoo.Model) -> None:
 
 
 def test_raw_vectors_are_not_trained_by_angles() -> None:
-    with pytest.raises(InputError, match="compared by their raw distance, and the loss arcface learns angles.*distance='cosine'"):
+    with pytest.raises(InputError, match=r"compared by their raw distance, and the loss arcface learns angles.*distance='cosine'"):
         zoo.build("resnet20", task="face", distance="euclidean", num_classes=3)
 
 
@@ -176,7 +176,10 @@ def test_an_iresnet_for_other_pictures_and_sizes_says_so_itself(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"embedding_size": 128}, r"face: embedding_size is 128, but the weights .*backbone\.pth were trained with 256; leave embedding_size out"),
+        (
+            {"embedding_size": 128},
+            r"face: embedding_size is 128, but the weights .*backbone\.pth were trained with 256; leave it out",
+        ),
         ({"image_size": 112}, "image_size is 112, but the weights .* were trained with 64"),
         ({"neck": "mean"}, "neck is 'mean', but the weights .* were trained with 'flat'"),
         ({"alignment": "dlib"}, "alignment is 'dlib', but the weights .* were trained with 'arcface'"),

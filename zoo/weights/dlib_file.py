@@ -98,7 +98,7 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
         path: the file.
 
     Returns:
-        In the order of the network, counted from 1: "conv1.weight" [out, in, rows, columns] and "conv1.bias" [out] of the convolutions,
+        In the order of the network, counted from 1: "con1.weight" [out, in, rows, columns] and "con1.bias" [out] of the convolutions,
         "affine1.weight" and "affine1.bias" [C] of the affine layers, and "fc.weight" [out, in]. "mean" [3] (RGB, 0–255) and "size_hw"
         [2] (pixels) are those of the input layer, "threshold" [] is the loss's: pictures of one person are nearer than that.
 
@@ -193,7 +193,7 @@ def _without_parameters(numbers: int) -> _Reader:
 _Reader = Callable[[_Cursor, int], Iterator[tuple[str, Tensor]]]
 # what of the state dict a layer is, and how the rest of its record is read
 _RECORDS: dict[str, tuple[str, _Reader]] = {
-    "con_4": ("conv", _convolution),
+    "con_4": ("con", _convolution),
     "affine_": ("affine", _affine),
     "fc_2": ("fc", _linear),
     "relu_": ("", _without_parameters(0)),

@@ -13,7 +13,7 @@ from zoo.preprocess import Preprocess
 from zoo.weights import LAYOUTS, Layout, State, Weights
 
 _FAMILY = "dlib face ResNet"
-_LAYER = re.compile(r"(conv|affine)(\d+)\.(weight|bias)")
+_LAYER = re.compile(r"(con|affine)(\d+)\.(weight|bias)")
 
 
 def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
@@ -23,13 +23,13 @@ def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
 def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     with torch.device("meta"):
         modules = [name for name, _ in BACKBONES[backbone].create().named_modules()]
-    # the file counts the layers of a kind in their order, which is the trunk's
-    names = {kind: [name for name in modules if name.rpartition(".")[2].startswith(kind)] for kind in ("conv", "affine")}
+    # the file counts the layers of a kind in their order, which is the trunk's; "con" is dlib's word for a convolution
+    names = {kind: [name for name in modules if name.rpartition(".")[2].startswith(kind)] for kind in ("con", "affine")}
     trunk: State = {}
     for key, value in state.items():
         if (layer := _LAYER.fullmatch(key)) is not None:
-            own = names[layer[1]][int(layer[2]) - 1 : int(layer[2])]
-            trunk[f"{own[0]}.{layer[3]}" if own else key] = value
+            same, number = names[layer[1]], int(layer[2])
+            trunk[f"{same[number - 1]}.{layer[3]}" if number <= len(same) else key] = value
     height, width = state["size_hw"].tolist()
     red, green, blue = (state["mean"].double() / 255).tolist()
     return Weights(

@@ -1,4 +1,4 @@
-"""The key layout of facenet-pytorch's InceptionResnetV1: the trunk's names, `last_linear`, `last_bn`, and `logits` of the people it learned."""
+"""The key layout of facenet-pytorch's InceptionResnetV1: the trunk's names, `last_linear`, `last_bn`, and `logits` of its people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from zoo.backbones import BACKBONES
-from zoo.weights import LAYOUTS, Layout, Weights, split_prefix
+from zoo.weights import LAYOUTS, Layout, State, Weights, split_prefix
 
 _FAMILY = "facenet-pytorch"
 _HEAD = {"last_linear": "fc", "last_bn": "norm"}  # of the network; of the zoo's head
@@ -19,7 +19,7 @@ def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
 
 def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     logits, trunk = split_prefix(state, "logits.")
-    head = {}
+    head: State = {}
     for theirs, ours in _HEAD.items():
         inside, trunk = split_prefix(trunk, f"{theirs}.")
         head |= {f"{ours}.{key}": value for key, value in inside.items()}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
-from zoo.weights import LAYOUTS, Layout, Weights, split_prefix
+from zoo.weights import LAYOUTS, Layout, State, Weights, split_prefix
 
 _FAMILY = "InsightFace IResNet"
 _HEAD = {"bn2": "bn", "fc": "fc", "features": "norm"}  # of the network; of the zoo's head
@@ -21,14 +21,17 @@ def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
 
 
 def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    head, trunk = {}, dict(state)
+    head: State = {}
+    trunk = dict(state)
     for theirs, ours in _HEAD.items():
         inside, trunk = split_prefix(trunk, f"{theirs}.")
         head |= {f"{ours}.{key}": value for key, value in inside.items()}
     if not head:
         return Weights(origin, trunk)
     if not {"fc.weight", "norm.weight", "bn.weight"} <= set(head):
-        raise WeightsError(f"weights {origin}: of the layers bn2, fc and features that end an IResNet only a part is there: {', '.join(head)}")
+        raise WeightsError(
+            f"weights {origin}: of the layers bn2, fc and features that end an IResNet only a part is there: {', '.join(head)}"
+        )
     size, inputs = head["fc.weight"].shape
     side = math.isqrt(inputs // len(head["bn.weight"]))
     return Weights(
