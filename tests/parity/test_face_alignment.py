@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.tasks.face.alignment import align, similarity, template_points, warp
 from zoo.tasks.face.finding import Wanted
 from zoo.tasks.face.mtcnn import MTCNN
+from zoo.tasks.face.predictions import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # where dlib's own five points (corners of the eyes, and the nose) are in its chip, as parts of the face box (get_face_chip_details)
@@ -52,7 +54,7 @@ def test_faces_aligned_by_mtcnn_are_dlib_s_faces(shared_data: Path) -> None:
     """Other points, which nearly the same chip comes from: each face is nearer to its own of dlib's descriptors than to anybody's else."""
     people = golden(shared_data)
     model = zoo.build("dlib_resnet29", task="face", weights="default")
-    found = [prediction.embeddings for prediction in zoo.predict(model, [image for _, image, *_ in people], faces="largest")]
+    found = [cast(Faces, prediction).embeddings for prediction in zoo.predict(model, [image for _, image, *_ in people], faces="largest")]
     rows = np.concatenate(found)
     own = np.linalg.norm(rows - np.stack([descriptor for *_, descriptor in people]), axis=1)
     assert own.max() < 0.4
@@ -97,7 +99,9 @@ def test_the_templates() -> None:
     arcface = template_points("arcface", (112, 112))
     assert arcface is not None
     np.testing.assert_allclose(arcface[0], (38.2946, 51.6963))
-    np.testing.assert_allclose(template_points("arcface", (224, 224)), arcface * 2)
+    double = template_points("arcface", (224, 224))
+    assert double is not None
+    np.testing.assert_allclose(double, arcface * 2)
     dlib = template_points("dlib", (150, 150))
     assert dlib is not None
     np.testing.assert_allclose(dlib[2], ((0.490127 + 0.25) / 1.5 * 150 - 0.5, (0.515625 + 0.25) / 1.5 * 150 - 0.5))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from tests.finders import BrightFinder, bright_quarter
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import RECIPE, fresh, people
-from zoo import cache_folder
+from zoo import cache_folder, images
 from zoo.aligned import Aligning
 from zoo.data import Dataset, Record
 from zoo.errors import DataError, ImageError, InputError
@@ -86,7 +85,7 @@ def test_the_model_sees_the_aligned_faces(tmp_path: Path) -> None:
             Record(file.relative_to(folder).as_posix(), align(image, found.landmarks[0], found.boxes[0], "arcface", (32, 32)), person)
             for person in range(6)
             for file in sorted((folder / f"p{person}").iterdir())
-            for image in [np.ascontiguousarray(cv2.imread(str(file))[:, :, ::-1])]
+            for image in [images.read(file)]
             for found in [finder(image)]
         ),
         tuple(f"p{person}" for person in range(6)),

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ import zoo
 from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import fresh
+from zoo import images
 from zoo.cli import main
 from zoo.errors import InputError
 from zoo.tasks.face.align_folder import align_folder
@@ -64,7 +64,7 @@ def test_a_folder_is_aligned_with_its_folders(tmp_path: Path, capsys: pytest.Cap
     ]  # fmt: skip
     found = BrightFinder()(photo)
     expected = align(photo, found.landmarks[0], found.boxes[0], "arcface", (48, 48))
-    np.testing.assert_array_equal(cv2.imread(str(out / "ann" / "1.png"))[:, :, ::-1], expected)
+    np.testing.assert_array_equal(images.read(out / "ann" / "1.png"), expected)
     report = json.loads((out / "aligned.json").read_text())
     assert report["settings"]["template"] == "arcface"
     assert report["faces"][0] == {
@@ -85,7 +85,7 @@ def test_all_faces_as_json_and_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {face["file"]: face["key"] for face in done["faces"]} == {
         "a-2.png": "a-2.png", "a.png": "a.png", "a-3.png": "a.png", "a-4.png": "a.png",
     }  # fmt: skip
-    assert cv2.imread(str(out / "a.png")).shape == (150, 150, 3)
+    assert images.read(out / "a.png").shape == (150, 150, 3)
 
 
 def test_pictures_of_one_name_keep_their_endings(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_template_and_size_of_a_model(tmp_path: Path, model_folder: Path, ca
     write_picture(tmp_path / "photos" / "a.png", bright_quarter(0))
     status, *_ = printed(capsys, "faces", "align", tmp_path / "photos", tmp_path / "faces", "--model", model_folder)
     assert status == 0
-    assert cv2.imread(str(tmp_path / "faces" / "a.png")).shape == (32, 32, 3)
+    assert images.read(tmp_path / "faces" / "a.png").shape == (32, 32, 3)
     assert json.loads((tmp_path / "faces" / "aligned.json").read_text())["settings"]["template"] == "arcface"
 
 
