@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# a slow draw says that the machine is busy with something else, not that the code is
+hypothesis.settings.register_profile("busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy machines")
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
