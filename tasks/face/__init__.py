@@ -39,6 +39,9 @@ from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
+    from zoo.aligned import Aligned, Aligning
+    from zoo.model import Model
+    from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
 
 
@@ -185,6 +188,22 @@ class FaceTask(Task):
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
+        """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
+        preprocess = model.preprocess
+        detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
+        if detector == "none":
+            return None
+        from zoo.tasks.face.looking import looking
+
+        return looking(model, detector, faces)
+
+    def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+        """Find and align the main face of every picture."""
+        from zoo.tasks.face.aligned_data import align_data
+
+        return align_data(dataset, models, aligning)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return enough pictures to look for the most similar among."""

@@ -157,7 +157,9 @@ def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
     return answer
 
 
-def _attacked(answer: Callable[[Tensor], Tensor], batch: Batch, protocol: AttackProtocol, plan: _Plan, device: torch.device) -> Tensor:
+def _attacked(
+    answer: Callable[[Tensor], Tensor], batch: Batch[ImageBatch], protocol: AttackProtocol, plan: _Plan, device: torch.device
+) -> Tensor:
     assert batch.images is not None  # what can't be read was left out when the pictures were answered clean
     clean = as_float(batch.images.to(device).pixels)
     if plan.attack == "autoattack":
