@@ -156,6 +156,13 @@ def test_dropout_is_of_training_alone(neck: Any) -> None:
     assert torch.equal(none(pictures), none(pictures))
 
 
+def test_a_neck_for_one_size_has_no_views_of_other_sizes() -> None:
+    model = built(neck="flat", distance="cosine", image_size=128)
+    assert zoo.evaluate(model, DATA, tta=["flip"]).n == 18
+    with pytest.raises(InputError, match="embeds pictures of 128×128 pixels alone"):
+        zoo.evaluate(model, DATA, tta=["scales"])
+
+
 def test_one_picture_is_no_batch_for_the_flat_neck_either() -> None:
     model = built(neck="flat", distance="cosine").train()
     model.backbone.eval()
