@@ -84,6 +84,11 @@ class Session:
                 self._connection.close()
             self._connection = None
 
+    def __del__(self) -> None:
+        """Let go of the connection of a gallery that nobody has closed."""
+        if hasattr(self, "_lock"):  # not where the beginning has failed
+            self.close()
+
     @contextlib.contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         import psycopg

@@ -23,7 +23,7 @@ WAIT_SECONDS = 30.0
 _PAGE_BYTES = 16384  # of 4096 bytes, a row of 512 numbers would fill one alone and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
-    "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL)",
+    "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL, checksum INTEGER NOT NULL)",
     "CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, checksum INTEGER NOT NULL)",
     "CREATE TABLE faces (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, "
     "embedding BLOB NOT NULL, checksum INTEGER NOT NULL, photo TEXT NOT NULL, quality TEXT NOT NULL, enrolled TEXT NOT NULL)",
@@ -127,8 +127,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _make(path: Path) -> None:
     """Make an empty file that its owner alone can read: faces are nobody else's business."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 

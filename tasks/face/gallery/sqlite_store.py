@@ -50,15 +50,14 @@ class SqliteStore:
             for name, faces in people.items():
                 person = self._person(connection, name)
                 if person is None:
-                    values = (name, _checksum(name.encode()))
-                    person = connection.execute("INSERT INTO people (name, checksum) VALUES (?, ?)", values).lastrowid
+                    person = _insert_person(connection, name)
                 elif not more:
                     raise NameTakenError(
                         f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
                     )
                 connection.executemany(
                     "INSERT INTO faces (person, embedding, checksum, photo, quality, enrolled) VALUES (?, ?, ?, ?, ?, ?)",
-                    [(person, *_values(face)) for face in faces],
+                    [(person, *_values(face, person)) for face in faces],
                 )
 
     def remove(self, name: str) -> int:
@@ -87,26 +86,26 @@ class SqliteStore:
     def people(self) -> list[Person]:
         """Return everybody, in the order of their names."""
         command = (
-            "SELECT people.name, people.checksum, count(*), min(faces.enrolled) FROM people JOIN faces ON faces.person = people.id "
-            "GROUP BY people.id ORDER BY people.name"
+            "SELECT people.name, people.id, people.checksum, count(*), min(faces.enrolled) FROM people JOIN faces "
+            "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
         )
         with reading(self.path) as connection:
             rows = [] if connection is None else connection.execute(command).fetchall()
-            return [Person(self._name(name, checksum), count, enrolled) for name, checksum, count, enrolled in rows]
+            return [Person(self._name(*person), count, str(enrolled)) for *person, count, enrolled in rows]
 
     def faces(self, name: str) -> list[EnrolledFace]:
         """Return a person's faces in the order they came."""
         command = (
-            "SELECT faces.id, photo, quality, enrolled, embedding, faces.checksum FROM faces JOIN people ON faces.person = people.id "
-            "WHERE people.name = ? ORDER BY faces.id"
+            "SELECT photo, quality, enrolled, faces.id, embedding, faces.checksum, person FROM faces JOIN people "
+            "ON faces.person = people.id WHERE people.name = ? ORDER BY faces.id"
         )
         with reading(self.path) as connection:
             if connection is None:
                 return []
             size = self._described(connection).size
             return [
-                EnrolledFace(number, name, photo, self._quality(quality), enrolled, self._embeddings([(number, row, checksum)], size)[0])
-                for number, photo, quality, enrolled, row, checksum in connection.execute(command, (name,))
+                EnrolledFace(row[0], name, str(photo), self._quality(quality), str(enrolled), self._embeddings([row], size)[0])
+                for photo, quality, enrolled, *row in connection.execute(command, (name,))
             ]
 
     def count(self) -> int:
@@ -131,19 +130,19 @@ class SqliteStore:
         """Make the gallery one of this model where it is new, else check that it is."""
         if not connection.execute("SELECT count(*) FROM gallery").fetchone()[0]:
             model = about.embedder
+            values = (model.fingerprint, model.name, model.distance, model.threshold, about.size)
             connection.execute(
-                "INSERT INTO gallery (one, fingerprint, model, distance, threshold, size, epoch) VALUES (1, ?, ?, ?, ?, ?, ?)",
-                (model.fingerprint, model.name, model.distance, model.threshold, about.size, secrets.token_hex(8)),
+                "INSERT INTO gallery (one, fingerprint, model, distance, threshold, size, epoch, checksum) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, secrets.token_hex(8), _checksum(repr(values).encode())),
             )
         stored = self._described(connection)
         check_same(self.place, stored.embedder, about.embedder, stored.size, about.size)
 
     def _described(self, connection: sqlite3.Connection) -> Described:
-        row = connection.execute("SELECT fingerprint, model, distance, threshold, size FROM gallery").fetchone()
-        try:
-            return Described(Embedder(*row[:4]), int(row[4]))
-        except (TypeError, ValueError) as error:  # InputError is a ValueError
-            raise GalleryError(f"{self.place}: {damaged(f'it does not say whose embeddings it holds: {error}')}") from error
+        row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
+        if row is None or _checksum(repr(row[:5]).encode()) != row[5]:
+            raise GalleryError(f"{self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
+        return Described(Embedder(*row[:4]), row[4])
 
     def _person(self, connection: sqlite3.Connection, name: str) -> int | None:
         row = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
@@ -160,30 +159,33 @@ class SqliteStore:
         matrix.reserve(new)
         rows = connection.execute("SELECT id, embedding, checksum, person FROM faces WHERE id > ? ORDER BY id", (matrix.last_face,))
         while part := rows.fetchmany(_FETCHED):
+            embeddings = self._embeddings(part, about.size)
             numbers = np.array([(row[0], row[3]) for row in part], np.int64)
-            matrix.append(self._embeddings([row[:3] for row in part], about.size), numbers[:, 0], numbers[:, 1])
+            matrix.append(embeddings, numbers[:, 0], numbers[:, 1])
         return matrix
 
     def _match(self, connection: sqlite3.Connection, near: Near) -> Match:
-        command = "SELECT people.name, people.checksum, photo FROM faces JOIN people ON people.id = faces.person WHERE faces.id = ?"
+        command = (
+            "SELECT people.name, people.id, people.checksum, photo FROM faces JOIN people ON people.id = faces.person WHERE faces.id = ?"
+        )
         row = connection.execute(command, (near.face,)).fetchone()
         if row is None:
             raise GalleryError(f"{self.place}: {damaged(f'face {near.face} is nobody')}")
-        return Match(self._name(row[0], row[1]), near.distance, str(row[2]), near.face)
+        return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
-    def _embeddings(self, rows: Sequence[tuple[int, bytes, int]], size: int) -> Vectors:
-        """Return embeddings [N, D] of rows of number, bytes and checksum.
+    def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
+        """Return embeddings [N, D] of rows of number, bytes, checksum and person.
 
         Raises:
             GalleryError: bytes that are not what was written.
         """
-        for number, content, checksum in rows:
-            if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content) != checksum:
+        for number, content, checksum, person in rows:
+            if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
                 raise GalleryError(f"{self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
         return np.frombuffer(b"".join(row[1] for row in rows), _STORED).reshape(-1, size).astype(np.float32, copy=False)
 
-    def _name(self, name: Any, checksum: int) -> str:
-        if not isinstance(name, str) or _checksum(name.encode()) != checksum:
+    def _name(self, name: Any, person: int, checksum: int) -> str:
+        if not isinstance(name, str) or _checksum(name.encode(), person) != checksum:
             raise GalleryError(f"{self.place}: {damaged(f'the name {name!r} is not what was written')}")
         return name
 
@@ -194,11 +196,19 @@ class SqliteStore:
             raise GalleryError(f"{self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
 
 
-def _values(face: NewFace) -> tuple[bytes, int, str, str, str]:
+def _insert_person(connection: sqlite3.Connection, name: str) -> int:
+    number = connection.execute("INSERT INTO people (name, checksum) VALUES (?, 0)", (name,)).lastrowid
+    assert number is not None
+    connection.execute("UPDATE people SET checksum = ? WHERE id = ?", (_checksum(name.encode(), number), number))
+    return number
+
+
+def _values(face: NewFace, person: int) -> tuple[bytes, int, str, str, str]:
     content = np.ascontiguousarray(face.embedding, _STORED).tobytes()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return content, _checksum(content), face.photo, json.dumps(dict(face.quality)), now
+    return content, _checksum(content, person), face.photo, json.dumps(dict(face.quality)), now
 
 
-def _checksum(content: bytes) -> int:
-    return zlib.crc32(content)
+def _checksum(content: bytes, person: Any = 0) -> int:
+    """Return a checksum of bytes and of the person that they belong to; SQLite has none of its own."""
+    return zlib.crc32(content, person & 0xFFFFFFFF if isinstance(person, int) else 0)
