@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.images import read_image
+from zoo import images
 from zoo.tasks.face.quality import Limits, Quality, measure
 
 UPRIGHT = np.array([(80, 80), (120, 80), (100, 100), (85, 120), (115, 120)], np.float32)
@@ -124,7 +124,7 @@ def found_in_orl(shared_data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.
     for name, points in zip(golden["names"], golden["landmarks"], strict=True):
         if str(name).startswith("orl "):
             (path,) = (shared_data / "orl").glob(f"*/{str(name).removeprefix('orl ')}.pgm")
-            found.append((read_image(path), (points / 3).astype(np.float32)))
+            found.append((images.read(path), (points / 3).astype(np.float32)))
     return found
 
 
