@@ -57,6 +57,8 @@ class TrainFlags:
     """The run's folder; by default runs/TASK-BACKBONE."""
     val: str | None = None
     """What to score on after every epoch."""
+    align: str | None = None
+    """Find the main face of each picture first, and align it to --alignment (face): mtcnn, or a detection model's folder."""
     recipe: str = "standard"
     """quick, standard, thorough, or a TOML file (a run's recipe.toml); single flags go before it."""
     resume: bool = False
@@ -85,6 +87,8 @@ class EvalFlags:
     predictions: Path | None = None
     """Score this file instead of a model: COCO results (detection), a table or JSON lines of logits, probabilities or labels, or .npz,
     a table or JSON lines of embeddings (face)."""
+    align: str | None = None
+    """Find the main face of each picture first, and align it as the model learned (face): mtcnn, or a detection model's folder."""
     save_predictions: Path | None = None
     """Write the model's answers into a file that --predictions reads."""
     report: Path | None = None
@@ -145,6 +149,10 @@ class PredictFlags:
     """Pictures at once; by default what suits their size."""
     precision: Precision = "auto"
     """Of the matrix work; auto is fp32."""
+    detector: str | None = None
+    """What finds the faces that are aligned and embedded (face): mtcnn, a detection model's folder, or none for whole pictures."""
+    faces: Literal["all", "largest", "central"] = "all"
+    """Which of the faces found: all, or the main one of each picture."""
 
 
 @dataclass(frozen=True)

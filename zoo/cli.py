@@ -28,6 +28,7 @@ commands:
   runs       training runs side by side: zoo runs --sort top1
   bench      measure accuracy, speed and memory: zoo bench quick
   data       look after data: check, convert, split, show
+  faces      align faces in photos, and tell people apart: zoo faces verify A.jpg B.jpg
   list       the backbones and tasks: zoo list "resnet*"
   info       a backbone, task or saved model: zoo info resnet50
 
@@ -67,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         return 1
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        print(
+            f"zoo: a process that reads pictures was ended from outside, mostly since memory ran out ({str(error).splitlines()[0]}). "
+            "Give a smaller --workers (0 for none); a training goes on with the same command and --resume",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:  # no permission, no room: names the file
         print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)
         return 2
@@ -104,6 +114,7 @@ def _train(words: list[str]) -> int:
             resume=flags.main.resume, device=flags.run.device, on_error=on_error,
             exact=flags.run.exact, max_pixels=flags.run.max_pixels,
             checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
+            align=flags.main.align,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),
@@ -148,6 +159,8 @@ def _predict(words: list[str]) -> int:
             on_error="skip" if flags.run.skip_bad else "raise",
             exact=flags.run.exact,
             max_pixels=flags.run.max_pixels,
+            detector=flags.main.detector,
+            faces=flags.main.faces,
             skipped=skipped,
             progress=progress,
         )
@@ -190,13 +203,22 @@ def _compare(words: list[str]) -> int:
 
 
 def _data(words: list[str]) -> int:
+    return _group("data", words, _DATA_HELP, _DATA_COMMANDS)
+
+
+def _faces(words: list[str]) -> int:
+    return _group("faces", words, _FACES_HELP, _FACES_COMMANDS)
+
+
+def _group(name: str, words: list[str], text: str, commands: dict[str, tuple[str, str]]) -> int:
+    """Run one command of a group."""
     if not words or words[0] in ("-h", "--help"):
-        print(_DATA_HELP)
+        print(text)
         return 0 if words else 2
-    if words[0] not in _DATA_COMMANDS:
-        raise InputError(f"zoo data: unknown command {words[0]!r}; expected one of: {', '.join(_DATA_COMMANDS)}. See: zoo data --help")
-    module, name = _DATA_COMMANDS[words[0]]
-    command: Callable[[list[str]], int] = getattr(import_module(module), name)
+    if words[0] not in commands:
+        raise InputError(f"zoo {name}: unknown command {words[0]!r}; expected one of: {', '.join(commands)}. See: zoo {name} --help")
+    module, function = commands[words[0]]
+    command: Callable[[list[str]], int] = getattr(import_module(module), function)
     return command(words[1:])
 
 
@@ -250,6 +272,19 @@ _DATA_COMMANDS = {
     "show": ("zoo.showing", "show"),
 }
 
+_FACES_HELP = """usage: zoo faces COMMAND […]
+
+commands:
+  align      find the faces in a folder of photos, and write them aligned: zoo faces align photos faces
+  verify     say whether two photos show the same person: zoo faces verify A.jpg B.jpg
+
+zoo faces COMMAND --help shows its flags."""
+
+_FACES_COMMANDS = {
+    "align": ("zoo.tasks.face.commands.align", "align"),
+    "verify": ("zoo.tasks.face.commands.verify", "verify"),
+}
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
@@ -258,6 +293,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "runs": _runs,
     "bench": _bench,
     "data": _data,
+    "faces": _faces,
     "list": _list,
     "info": _info,
 }

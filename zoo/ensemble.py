@@ -144,7 +144,7 @@ class Ensemble:
             raise InputError(f"ensemble: the models are of several tasks: {', '.join(tasks)}; expected one")
         task = get_task(tasks[0])
         several = len(chosen) > 1 or augmented
-        combination = task.combination() if several or vote != "soft" else None
+        combination = task.combination([model.metadata for model in chosen]) if several or vote != "soft" else None
         if combination is not None and vote not in combination.votes:
             raise UnknownNameError(f"vote of the task {task.name}:", vote, combination.votes)
         classes = chosen[0].classes if task.open_set else common_classes([model.classes for model in chosen])

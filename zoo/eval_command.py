@@ -56,6 +56,8 @@ def _robustness(flags: Any) -> int:
         raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
     if len(flags.main.models) > 1 or _combines(flags):
         raise InputError("--corruptions and --attack are of one model as it is: they go without further models, --vote, --val and --tta")
+    if flags.main.align is not None:
+        raise InputError("--corruptions and --attack take pictures as they are: they go without --align; align them with zoo faces align")
     special = _corruption_settings(flags.main) if flags.main.corruptions else _attack_settings(flags.main)
     shared: dict[str, Any] = {
         "batch_size": flags.main.batch_size,
@@ -154,6 +156,8 @@ def _models(flags: Any, progress: Progress) -> list[Model]:
         return [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]]
     if flags.main.models or flags.build.backbone is not None:
         raise InputError("both a model and --predictions are given; give one of them")
+    if flags.main.align is not None:
+        raise InputError("--predictions are answers already: they go without --align")
     if _combines(flags):
         raise InputError("--predictions are scored as they are: they go without --vote, --val and --tta")
     return []
@@ -191,4 +195,5 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
         metric_options=asdict(flags.scoring),
         save_predictions=flags.main.save_predictions,
         progress=progress,
+        align=flags.main.align,
     )

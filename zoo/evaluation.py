@@ -11,13 +11,14 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from zoo.aligned import Aligning
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
 from zoo.ensemble import Ensemble, Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
 from zoo.hardware import pick_device, pick_inference_precision
-from zoo.images import MAX_PIXELS
+from zoo.images import MAX_PIXELS, Decoding
 from zoo.metric import MetricResult
 from zoo.model import Model
 from zoo.pooled_data import PooledData
@@ -49,6 +50,7 @@ def evaluate(
     save_predictions: Path | None = None,
     progress: Progress | None = None,
     pooled: PooledData | None = None,
+    align: object = None,
 ) -> Scores:
     """Score a model, or several models that answer together, on data.
 
@@ -72,6 +74,8 @@ def evaluate(
         save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
         progress: where the bar is drawn; None for nowhere.
         pooled: features of the data under the trunk of the one model, which answers from them; no picture is read then.
+        align: of face models, what finds the face of each picture (the main one), which is aligned as the models learned; as `detector`
+            of `zoo.predict`. Pictures without a face are skipped, counted and listed. None for data that is aligned, or has no need.
 
     Raises:
         InputError: the models, the data or an option are wrong, or the data's classes aren't the models'.
@@ -82,21 +86,26 @@ def evaluate(
     ensemble = Ensemble.of(model, vote, tta)
     task = ensemble.task
     _check_destination(save_predictions, task)
-    options = task.parse_scoring(metric_options or {})
+    options = task.parse_scoring(metric_options or {}, [model.metadata for model in ensemble.models])
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     dataset, classes = match_classes(task, opened, ensemble.classes)
     place = pick_device(device)
     chosen, state = pick_inference_precision(precision), PartialState(cpu=place.type == "cpu")
     ensemble.place(place)
-    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, state.process_index, state.num_processes, progress, pooled)
+    rank, count = state.process_index, state.num_processes
+    aligned = None
+    if align is not None:
+        decoding = Decoding(max_pixels=max_pixels)
+        aligned = task.align(dataset, ensemble.models, Aligning(align, decoding, on_error == "skip", progress, rank, count))
+    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, rank, count, progress, pooled)
     metric = task.metric(dataset, classes, **options)
     start = time.perf_counter()
     voting = Voting.of(ensemble, vote, val, opened, reading)
     skipped: list[Fault] = []
     kept: dict[str, Any] = {}
     keys: list[str] = []
-    for batch in ensemble.answer(dataset, reading):
+    for batch in ensemble.answer(dataset if aligned is None else aligned.dataset, reading):
         skipped += batch.skipped
         answers = [voting.answer(several) for several in batch.answers]
         if batch.keys:
@@ -109,6 +118,8 @@ def evaluate(
         skipped = sorted(gather_object(skipped), key=lambda fault: fault.key)
         keys = gather_object(keys)
         kept = {key: answer for part in gather_object([kept]) for key, answer in part.items()}
+    if aligned is not None:
+        skipped += aligned.left_out
     if len(skipped) == len(dataset):
         raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
     if save_predictions is not None and state.is_main_process:
@@ -116,7 +127,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     result = metric.compute(replicates)
     return summarise(
-        replace(result, details={**result.details, **voting.details()}),
+        replace(result, details={**result.details, **voting.details(), **({} if aligned is None else {"alignment": aligned.details})}),
         opened,
         keys,
         skipped,

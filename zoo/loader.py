@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -23,20 +23,21 @@ from zoo.seeding import derived_seed, seed_torch
 
 Index = tuple[int, int, int]  # epoch, number of the draw in it, position in the manifest
 _WHOLE = Decoding()
+Images = TypeVar("Images", covariant=True)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a loop gets.
+class Batch(Generic[Images]):
+    """What a loop gets: of prepared pictures (`ImageBatch`), or of what a frozen trunk has made of them (`PooledBatch`).
 
     Attributes:
-        images: prepared pictures; None where every one of the batch was skipped.
+        images: the pictures; None where every one of the batch was skipped.
         targets: one per picture, as the data set has them (after augmentation).
         keys: one per picture.
         skipped: pictures that could not be read and were left out on the caller's word.
     """
 
-    images: ImageBatch | None
+    images: Images | None
     targets: tuple[Any, ...]
     keys: tuple[str, ...]
     skipped: tuple[Fault, ...]
@@ -94,7 +95,7 @@ class Batches:
         """Return the number of batches."""
         return len(self._loader)
 
-    def __iter__(self) -> Generator[Batch]:
+    def __iter__(self) -> Generator[Batch[ImageBatch]]:
         """Iterate over the batches; closing the iterator ends the loader processes.
 
         Raises:
@@ -110,7 +111,7 @@ class Batches:
 class _Collate:
     preprocess: Preprocess
 
-    def __call__(self, items: Sequence[_Prepared | Fault]) -> Batch:
+    def __call__(self, items: Sequence[_Prepared | Fault]) -> Batch[ImageBatch]:
         good = [item for item in items if isinstance(item, _Prepared)]
         images = self.preprocess.collate([item.pixels for item in good], [item.original_hw for item in good]) if good else None
         skipped = tuple(item for item in items if isinstance(item, Fault))

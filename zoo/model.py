@@ -18,6 +18,7 @@ from zoo.freezing import apply_freeze
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
+from zoo.settling import settle
 from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -90,8 +91,17 @@ class Model(nn.Module):
         return self._mean.device
 
     def features(self, batch: ImageBatch) -> Features:
-        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}."""
-        pixels = as_float(batch.pixels)
+        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}.
+
+        Raises:
+            InputError: pictures too small for it.
+        """
+        pixels, least = as_float(batch.pixels), self.backbone.levels[-1].field
+        if min(pixels.shape[-2:]) < least:
+            raise InputError(
+                f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels are too small for the backbone {self.backbone_name}, "
+                f"which needs {least} each way; give a larger image_size"
+            )
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
@@ -190,18 +200,18 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    definition_task.parse_options(options)  # a mistake here is told before anything is fetched
+    settle(definition_task, definition, None, options)  # a mistake here is told before anything is fetched
     weights = _one_of(weights, checkpoint_path, pretrained)
     loaded = None if weights is None else find_weights(weights, backbone, task)
-    parsed = definition_task.parse_options({**(loaded.options if loaded is not None and loaded.task == task else {}), **options})
+    settled = settle(definition_task, definition, loaded, options)
     names = class_names(classes, num_classes, loaded, definition_task)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
         backbone=backbone,
         task=task,
         classes=names,
-        options=asdict(parsed),
-        preprocess=definition_task.preprocess(native, parsed),
+        options=asdict(settled.options),
+        preprocess=definition_task.preprocess(native, settled.options),
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze=freeze,
         weights=loaded.origin if loaded is not None else None,
@@ -209,6 +219,7 @@ def build(
     model = Model(config)
     if loaded is not None:
         fit_weights(model, loaded, say)
+    model.metadata.update(settled.metadata)
     return model.eval()
 
 
@@ -241,7 +252,8 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
-    config, _ = read_description(folder)
+    config, metadata = read_description(folder)
+    known = get_task(config.task).metadata(get_task(config.task).parse_options(config.options))
     weights = load_file_weights(folder / "weights.safetensors", backbone)
     preprocess = config.preprocess
     if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
@@ -253,6 +265,7 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
         preprocess=preprocess,
         norm_eps=config.norm_eps,
         options=config.options,
+        metadata={name: metadata[name] for name in known if name in metadata},
     )
 
 
@@ -322,8 +335,10 @@ def load(folder: str | Path, **options: Any) -> Model:
     config, metadata = read_description(folder)
     if options:
         task = get_task(config.task)
-        parsed = task.parse_options({**config.options, **options})
+        before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
+        if task.metadata(parsed) != task.metadata(before):  # the answers are others now
+            metadata |= task.metadata(parsed)
     model = Model(config)
     state = read_state(folder / "weights.safetensors")
     try:

@@ -10,31 +10,13 @@ from typing import Any
 import torch
 
 from zoo.data import Dataset
-from zoo.errors import Fault
 from zoo.feature_file import FeatureRows
 from zoo.fingerprint import data_fingerprint
 from zoo.loader import Batch, TrainingPlan
 from zoo.pooling import PooledBatch
+from zoo.preprocess import ImageBatch
 
-
-@dataclass(frozen=True)
-class PooledSamples:
-    """What a loop gets in the place of a `Batch`; the attributes are the same.
-
-    Attributes:
-        images: pooled pictures; None where every one of the batch was skipped.
-        targets: one per picture, as the data set has them.
-        keys: one per picture.
-        skipped: pictures that could not be read and were left out on the caller's word.
-    """
-
-    images: PooledBatch | None
-    targets: tuple[Any, ...]
-    keys: tuple[str, ...]
-    skipped: tuple[Fault, ...]
-
-
-AnyBatch = Batch | PooledSamples
+AnyBatch = Batch[ImageBatch] | Batch[PooledBatch]
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class PooledData:
         """Keys and targets: looking into records sample by sample would take longer than a step of a head."""
         return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
 
-    def training(self, plan: TrainingPlan, start: int) -> Generator[PooledSamples]:
+    def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
         """Yield the batches that `training_loader` yields, from batch number `start` on, pooled and never augmented."""
         return (self.batch(share.positions) for share in plan.shares_from(start))
 
@@ -68,14 +50,14 @@ class PooledData:
         own = range(rank, len(self.dataset), processes)
         return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
 
-    def batch(self, positions: Sequence[int]) -> PooledSamples:
+    def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
         """Return the samples at these positions."""
         keys, targets = self._columns
         faults = self.features.faults
         good = [position for position in positions if position not in faults] if faults else positions
         skipped = tuple(faults[position] for position in positions if position in faults) if faults else ()
         pooled = PooledBatch(self.features.rows[torch.tensor(good)]) if good else None
-        return PooledSamples(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped)
+        return Batch(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped)
 
 
 @dataclass(frozen=True)
@@ -94,6 +76,6 @@ class PooledBatches:
         """Return the number of batches."""
         return len(self.positions)
 
-    def __iter__(self) -> Iterator[PooledSamples]:
+    def __iter__(self) -> Iterator[Batch[PooledBatch]]:
         """Iterate over the batches."""
         return (self.data.batch(positions) for positions in self.positions)

@@ -21,6 +21,7 @@ from zoo.hardware import autocast, pick_device, pick_inference_precision, place
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.loader import pick_batch_size
 from zoo.model import Model
+from zoo.parts import PartsFinder
 from zoo.picture_folders import picture_files
 from zoo.progress import Progress
 from zoo.recipe import Precision
@@ -48,6 +49,8 @@ def predict(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    detector: object = None,
+    faces: str = "all",
     skipped: list[Fault] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
@@ -64,6 +67,9 @@ def predict(
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale, by tasks
             whose answers have no places in the picture.
         max_pixels: larger pictures are refused before they are decoded.
+        detector: of face models, what finds the faces that are then aligned and embedded: "mtcnn", a detection model with a class "face"
+            or its folder, or "none" to take every picture as one face; None for "mtcnn" where the model's faces are aligned, else "none".
+        faces: which of those found: "all", or the main one ("largest", or "central": large and near the middle).
         skipped: receives what was left out.
         progress: where the bar is drawn; None for nowhere.
 
@@ -79,24 +85,63 @@ def predict(
     whole = exact or get_task(model.task).localises
     decoding = Decoding(None if whole else model.preprocess.min_size_hw, max_pixels)
     frames, total = _frames(source, decoding, on_error, skipped if skipped is not None else [])
-    size = pick_batch_size(batch_size, model.preprocess)
-    return _run(model, frames, total, size, pick_inference_precision(precision), device, progress or Progress(enabled=False))
+    find = get_task(model.task).parts(model, detector, faces)
+    answer = Answering(model, pick_batch_size(batch_size, model.preprocess), pick_inference_precision(precision))
+    return _run(answer, frames, total, find, device, progress or Progress(enabled=False))
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A model that answers for pictures in batches.
+
+    Attributes:
+        model: in evaluation mode.
+        batch_size: pictures at once.
+        precision: of the matrix work.
+    """
+
+    model: Model
+    batch_size: int
+    precision: Precision
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Return an answer for each."""
+        answers: list[Any] = []
+        task, preprocess = get_task(self.model.task), self.model.preprocess
+        for first in range(0, len(pictures), self.batch_size):
+            several = pictures[first : first + self.batch_size]
+            batch = preprocess.collate([preprocess(picture) for picture in several], [picture.shape[:2] for picture in several])
+            with torch.inference_mode(), autocast(self.precision, self.model.device):
+                answers += task.split(self.model(batch))
+        return answers
 
 
 def _run(
-    model: Model, frames: Iterator[Frame], total: int, batch_size: int, precision: Precision, device: str, progress: Progress
+    answer: Answering, frames: Iterator[Frame], total: int, find: PartsFinder | None, device: str, progress: Progress
 ) -> Iterator[Prediction]:
+    model = answer.model
     place(model, pick_device(device))
     model.eval()
-    task, preprocess = get_task(model.task), model.preprocess
     progress.begin("predicting", total)
-    while chunk := list(islice(frames, batch_size)):
-        batch = preprocess.collate([preprocess(frame.image) for frame in chunk], [frame.image.shape[:2] for frame in chunk])
-        with torch.inference_mode(), autocast(precision, model.device):
-            answers = task.split(model(batch))
-        for answer, frame in zip(answers, chunk, strict=True):
+    while chunk := list(islice(frames, answer.batch_size)):
+        for prediction in _whole(answer, chunk) if find is None else _found(answer, chunk, find):
             progress.advance()
-            yield task.prediction(answer, frame.image, frame.key, model.classes)
+            yield prediction
+
+
+def _whole(answer: Answering, frames: Sequence[Frame]) -> Iterator[Prediction]:
+    """Answer for pictures as they are."""
+    task = get_task(answer.model.task)
+    for found, frame in zip(answer([frame.image for frame in frames]), frames, strict=True):
+        yield task.prediction(found, frame.image, frame.key, answer.model.classes)
+
+
+def _found(answer: Answering, frames: Sequence[Frame], find: PartsFinder) -> Iterator[Prediction]:
+    """Answer for what is found in pictures, of all of them together."""
+    parts = [find(frame.image, frame.key) for frame in frames]
+    answers = iter(answer([crop for part in parts for crop in part.crops]))
+    for part in parts:
+        yield part.prediction(list(islice(answers, len(part.crops))))
 
 
 def _frames(source: Source, decoding: Decoding, on_error: OnError, skipped: list[Fault]) -> tuple[Iterator[Frame], int]:

@@ -58,6 +58,8 @@ class Preprocess:
         antialias: low-pass before shrinking, as PIL does. torchvision's detectors were trained without.
         mean: of RGB in 0–1, subtracted inside the model.
         std: of RGB in 0–1, divided by inside the model.
+        alignment: what faces in the pictures are aligned to before anything else, by the name of its five-point template ("arcface",
+            "dlib", "facenet"); None for pictures as they are. Nothing here aligns: it says what the network has learned from.
     """
 
     policy: Literal["crop", "squash", "fit"] = "crop"
@@ -67,6 +69,7 @@ class Preprocess:
     antialias: bool = True
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    alignment: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.

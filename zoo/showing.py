@@ -21,7 +21,7 @@ from zoo.data_ref import DataRef
 from zoo.errors import Fault, InputError
 from zoo.files import write_atomic, write_text
 from zoo.loader import Batch, Batches, TrainingPlan, evaluation_loader, training_loader
-from zoo.preprocess import Preprocess, as_float
+from zoo.preprocess import ImageBatch, Preprocess, as_float
 from zoo.recipe import Recipe, find_recipe
 from zoo.sampling import Shuffled
 from zoo.schemes import open_data
@@ -75,7 +75,7 @@ def _batches(
     return training_loader(part, prepare, plan, 0, on_error, task.augment(recipe, prepare, part))
 
 
-def _pictures(batch: Batch, classes: Sequence[str]) -> Iterator[Seen]:
+def _pictures(batch: Batch[ImageBatch], classes: Sequence[str]) -> Iterator[Seen]:
     if batch.images is None:
         return
     pixels = (as_float(batch.images.pixels).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    from zoo.aligned import Aligned, Aligning
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.model import Model
+    from zoo.parts import PartsFinder
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
 
@@ -138,8 +140,16 @@ class Task(ABC):
         """
         return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
 
-    def parse_scoring(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return the options that weights of this task can't be used without, given those that they were made with."""
+        return ()
+
+    def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """Return every choice about the scores, the given ones and the others' defaults.
+
+        Args:
+            values: the given ones.
+            metadata: of the models that answer, which a default may depend on; none for answers out of a file.
 
         Raises:
             UnknownNameError: a choice that the task's scores don't have, or a value that it doesn't take.
@@ -275,8 +285,11 @@ class Task(ABC):
         """
         raise InputError(f"the task {self.name} writes no prediction files")
 
-    def combination(self) -> Combination:
+    def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return how several answers for one picture are brought together.
+
+        Args:
+            metadata: of the models that answer.
 
         Raises:
             InputError: the task has no way to.
@@ -311,6 +324,36 @@ class Task(ABC):
     @abstractmethod
     def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
         """Turn one answer of `split` into what people get from `zoo.predict`."""
+
+    def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
+        """Return what finds the parts of a picture that the model answers for; None where it answers for pictures as they are.
+
+        Args:
+            model: of this task.
+            detector: what finds them: None for what suits the model, "none" for nothing.
+            faces: which of those found: "all", or the main one ("largest", "central").
+
+        Raises:
+            InputError: the task or the model has no use for such a detector.
+        """
+        if detector is not None:
+            raise InputError(f"detector: the task {self.name} answers for whole pictures; it goes without")
+        return None
+
+    def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+        """Cut out and align what models answer for, in every picture of a data set.
+
+        Args:
+            dataset: the (relabelled) data.
+            models: of this task, all of which will see the same crops.
+            aligning: how.
+
+        Raises:
+            InputError: the task or a model has no use for it.
+            ImageError: a picture can't be read and isn't to be skipped.
+            DataError: there is nothing in any picture.
+        """
+        raise InputError(f"align: the task {self.name} takes pictures as they are; it goes without")
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return the samples that answers are wanted for, so that `examples` can show `count` of them; always the same ones."""

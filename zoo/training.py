@@ -23,6 +23,7 @@ from zoo.progress import Progress
 from zoo.recipe import Recipe
 from zoo.remembering import Remembering
 from zoo.report.training import Trained, write_training_report
+from zoo.run_alignment import Alignment
 from zoo.run_data import Reading
 from zoo.schemes import open_data
 from zoo.scores import Scores
@@ -70,6 +71,7 @@ def train(
     checkpoint_minutes: float = 10.0,
     track: Sequence[str] = (),
     progress: Progress | None = None,
+    align: object = None,
 ) -> Run:
     """Fine-tune a model, in place.
 
@@ -87,6 +89,9 @@ def train(
         checkpoint_minutes: between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step.
         track: trackers that are told how it goes, by Accelerate's names: "tensorboard" (its files stand in `out`/tensorboard), "wandb", …
         progress: where bars and lines are drawn (by the first of several processes); None for nowhere.
+        align: of face models, what finds the face of each picture (the main one), which is aligned to the model's `alignment`; as
+            `detector` of `zoo.predict`. A training picture without a face is an error, or with `on_error="skip"` left out and listed;
+            validation skips and counts it. None for data that is aligned, or has no need.
 
     Returns:
         The run; its model is saved in `out`/model, and its report is `out`/report.html.
@@ -109,12 +114,19 @@ def train(
         with processes.together():
             dataset = _open(task, data, model, on_error, progress)
             validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
+            reading = Reading(on_error, exact, max_pixels)
+            alignment = None
+            if align is not None:
+                alignment = Alignment(model, task, align, reading, processes, progress)
+                dataset, validation = alignment.training(dataset), alignment.validation(validation)
             _say_rare(task, dataset, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
             kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
-            loop = kind(model, task, dataset, validation, recipe, processes, Reading(on_error, exact, max_pixels), progress, track=track)
+            how = None if alignment is None else alignment.details
+            loop = kind(model, task, dataset, validation, recipe, processes, reading, progress, track=track, alignment=how)
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
         loop.run(folder)
+        model.metadata |= task.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
         model.metadata["training"] = loop.summary()
         model.eval()
         skipped = (*dataset.skipped, *loop.skipped.values())

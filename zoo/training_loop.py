@@ -59,6 +59,7 @@ class TrainingLoop:
         scores: of the best epoch of this call.
         batches_done: of this process, in all epochs.
         track: the trackers that are told how it goes, of `zoo.tracking.check_trackers`.
+        alignment: how pictures were aligned before, and in which of them nothing was found; None where they were not.
         seconds: wall-clock time, that of interrupted calls up to their last checkpoint included.
     """
 
@@ -76,6 +77,7 @@ class TrainingLoop:
     batches_done: int = 0
     track: tuple[str, ...] = ()
     seconds: float = 0.0
+    alignment: Mapping[str, Any] | None = None
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
     _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
@@ -124,6 +126,7 @@ class TrainingLoop:
             "val": self.validation.name if self.validation is not None else None,
             "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
             "exact": self.reading.exact,
+            "alignment": self.alignment,
             "processes": self.processes.count,
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
@@ -136,6 +139,7 @@ class TrainingLoop:
             "samples": len(self.dataset),
             "recipe": asdict(self.recipe),
             "precision": self.precision,
+            **({} if self.alignment is None else {"alignment": self.alignment}),
             "seconds": round(self.seconds, 3),
             **last,
         }

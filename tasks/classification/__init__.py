@@ -153,7 +153,7 @@ class ClassificationTask(Task):
 
         write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
 
-    def combination(self) -> Combination:
+    def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return votes over probabilities."""
         from zoo.tasks.classification.combination import ProbabilityCombination
 

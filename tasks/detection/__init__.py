@@ -114,7 +114,7 @@ class DetectionTask(Task):
         """Return boxes, scores and labels per picture."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
 
-    def combination(self) -> Combination:
+    def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return weighted boxes fusion."""
         from zoo.tasks.detection.combination import BoxCombination
 

@@ -26,7 +26,6 @@ from zoo.task import Features, Head, HeadSpec, Level, Losses
 from zoo.tasks.detection.options import DetectionOptions
 from zoo.tasks.detection.roi_align import PyramidRoIAlign
 
-_ANCHOR_PER_STRIDE = 8  # anchors of 32 pixels at stride 4 up to 512 at 64 (Lin et al. 2017, arXiv 1612.03144, section 4.1)
 _RATIOS = (0.5, 1.0, 2.0)  # height to width
 _LARGEST_ANCHOR = 512
 _ROI_CELLS = 7
@@ -76,7 +75,7 @@ class FasterRCNNHead(Head):
         assert options.fpn_channels is not None, "the task has settled the options"
         levels = pyramid_levels(spec.levels)
         self._names = [level.name for level in levels]
-        self._pools = _extra_pools(levels[-1].stride, min(spec.preprocess.size_hw))
+        self._pools = _extra_pools(options.anchor_scale * levels[-1].stride, min(spec.preprocess.size_hw))
         strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
         self._num_classes = spec.num_classes
         self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
@@ -220,17 +219,17 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
     return chosen
 
 
-def _extra_pools(stride: int, image_size: int) -> int:
-    """Return how many maps are added on top: at least one, until the largest anchor spans half of the picture's shorter side."""
+def _extra_pools(largest_anchor: int, image_size: int) -> int:
+    """Return how many maps, of twice the anchor each, are added on top: at least one, until it spans half of the picture's shorter side."""
     enough = min(_LARGEST_ANCHOR, image_size / 2)
-    return max(1, math.ceil(math.log2(enough / (_ANCHOR_PER_STRIDE * stride))))
+    return max(1, math.ceil(math.log2(enough / largest_anchor)))
 
 
 def _proposal_network(strides: Sequence[int], options: DetectionOptions) -> RegionProposalNetwork:
     assert options.fpn_channels is not None
     assert options.pre_nms_proposals is not None
     assert options.proposals is not None
-    anchors = AnchorGenerator(tuple((_ANCHOR_PER_STRIDE * stride,) for stride in strides), (_RATIOS,) * len(strides))
+    anchors = AnchorGenerator(tuple((options.anchor_scale * stride,) for stride in strides), (_RATIOS,) * len(strides))
     return RegionProposalNetwork(
         anchors,
         RPNHead(options.fpn_channels, len(_RATIOS)),

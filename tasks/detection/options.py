@@ -47,6 +47,8 @@ class DetectionOptions:
         pre_nms_proposals: proposals per level before non-maximum suppression; twice as many in training mode.
         proposals: proposals per picture after it; twice as many in training mode.
         roi_batch: proposals per picture that the box head is trained on.
+        anchor_scale: side of a square anchor as a multiple of its level's stride (mmdetection's `scales`): with 8, anchors of 32 pixels
+            at stride 4, as Lin et al. have them for pictures of 800; less for objects that are smaller in the scaled picture.
     """
 
     score_threshold: float = 0.05
@@ -59,6 +61,7 @@ class DetectionOptions:
     pre_nms_proposals: int | None = None
     proposals: int | None = None
     roi_batch: int | None = None
+    anchor_scale: int = 8
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.

@@ -27,7 +27,7 @@ from zoo.schemes import Scheme
 from zoo.task import TASKS, Head, HeadSpec, Task
 from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.head import EmbeddingHead
+from zoo.tasks.face.head import make_head
 from zoo.tasks.face.identity_batches import TRIPLET_PICTURES, identity_batches
 from zoo.tasks.face.metrics import VerificationMetric
 from zoo.tasks.face.options import FaceOptions
@@ -39,6 +39,9 @@ from zoo.tasks.face.scoring import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
+    from zoo.aligned import Aligned, Aligning
+    from zoo.model import Model
+    from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
 
 
@@ -57,17 +60,38 @@ class FaceTask(Task):
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
 
+    def parse_options(self, values: Mapping[str, Any]) -> FaceOptions:
+        """Build the options from keywords, none of them left open."""
+        options: FaceOptions = super().parse_options(values)
+        return options.settled()
+
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return neck and size of embeddings, and how faces are aligned where the weights have learned from aligned ones."""
+        names = ["neck", "embedding_size", *(["image_size"] if made_with.get("neck") == "flat" else [])]
+        return [name for name in names if name in made_with] + (["alignment"] if made_with.get("alignment", "none") != "none" else [])
+
+    def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """Return how embeddings are compared: as asked for, else as the one model's are; by cosine where several answer, or a file."""
+        chosen = super().parse_scoring(values, metadata)
+        if chosen["score"] is None and len(metadata) == 1:
+            chosen["score"] = metadata[0].get("distance")
+        return {**chosen, "score": chosen["score"] or "cosine"}
+
     def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
         """Scale both sides to the image size (a face crop is all that counts), with the trunk's own mean and deviation."""
-        return replace(native, policy="squash", size_hw=(options.image_size, options.image_size), antialias=True)
+        assert options.image_size is not None, "parse_options has settled it"
+        size_hw = options.image_size, options.image_size
+        alignment = None if options.alignment == "none" else options.alignment
+        return replace(native, policy="squash", size_hw=size_hw, antialias=True, alignment=alignment)
 
     def head(self, spec: HeadSpec) -> Head:
         """Build the embedding, with ArcFace's centres for the identities there are."""
-        return EmbeddingHead(spec.levels[-1].channels, spec.num_classes, spec.options)
+        return make_head(spec)
 
     def metadata(self, options: FaceOptions) -> dict[str, Any]:
         """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
-        return {"distance": "cosine", "unit_length": True, "threshold": None}
+        distance = options.settled().distance
+        return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""
@@ -142,15 +166,15 @@ class FaceTask(Task):
 
         write(path, {key: answers.get(key) for key in dataset.keys})
 
-    def combination(self) -> Combination:
-        """Return means of embeddings over views, and of cosines over models."""
+    def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
+        """Return means of embeddings over views, at the length that the one model's are compared at, and of cosines over models."""
         from zoo.tasks.face.combination import EmbeddingCombination
 
-        return EmbeddingCombination()
+        return EmbeddingCombination(unit_length=len(metadata) != 1 or bool(metadata[0].get("unit_length", True)))
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification protocol over the data's own pairs, or over its people; the model's classes have no part in it."""
-        score = FaceScoring(**options).score
+        score = FaceScoring(**options).score or "cosine"
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
@@ -159,11 +183,27 @@ class FaceTask(Task):
         """Attack the first picture of each pair: of the data's own pairs, or of pairs drawn among its people."""
         from zoo.tasks.face.attacked import PairAttack  # rarely needed
 
-        return PairAttack(dataset, pairs, seed, options.get("score", "cosine"))
+        return PairAttack(dataset, pairs, seed, FaceScoring(**options).score or "cosine")
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
         """Return the picture as one face: there is no detector here, so its box is the whole picture and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
+        """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
+        preprocess = model.preprocess
+        detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
+        if detector == "none":
+            return None
+        from zoo.tasks.face.looking import looking
+
+        return looking(model, detector, faces)
+
+    def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+        """Find and align the main face of every picture."""
+        from zoo.tasks.face.aligned_data import align_data
+
+        return align_data(dataset, models, aligning)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return enough pictures to look for the most similar among."""

@@ -20,7 +20,13 @@ class EmbeddingCombination(Combination):
     its own: a mean over models would add numbers that have nothing to do with each other, and could not be taken where lengths
     differ. Side by side, divided by √M, the embeddings of M models are one vector of unit length, and the cosine of two such vectors
     is the mean of the models' cosines: the models' scores are averaged.
+
+    Embeddings of one model that are compared by their raw distance keep their length: their mean over views is taken as it is.
     """
+
+    def __init__(self, unit_length: bool = True) -> None:
+        """Say whether embeddings over views are brought to unit length."""
+        self._unit_length = unit_length
 
     def recounted(self, answer: Embedding, new_index: Sequence[int]) -> Embedding:
         """Return the embedding: it doesn't depend on classes."""
@@ -31,7 +37,9 @@ class EmbeddingCombination(Combination):
         return answer
 
     def views(self, answers: Sequence[Embedding]) -> Embedding:
-        """Return the mean of the embeddings [D], of unit length."""
+        """Return the mean of the embeddings [D], of unit length unless they are compared by their raw distance."""
+        if not self._unit_length:
+            return np.asarray(np.mean(answers, axis=0, dtype=np.float64), np.float32)
         return _unit(np.mean([_unit(answer) for answer in answers], axis=0)).astype(np.float32)
 
     def models(self, answers: Sequence[Embedding], vote: str, weights: Sequence[float]) -> Embedding:

@@ -42,7 +42,8 @@ def make_loss(num_identities: int, options: FaceOptions) -> nn.Module:
     """
     if options.loss == "triplet":
         return HardTriplets(options.used_margin)
-    size, sampled = options.embedding_size, options.sample_rate < 1
+    size, sampled = options.settled().embedding_size, options.sample_rate < 1
+    assert size is not None
     if options.loss == "cosface":
         settings = {"margin": options.used_margin, "scale": options.scale}
         return (

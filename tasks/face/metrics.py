@@ -113,7 +113,7 @@ class VerificationMetric:
             scores,
             details=details,
             replicates=drawn,
-            mistakes=worst_pairs(compared, keys, threshold),
+            mistakes=worst_pairs(compared, keys, threshold, self._score),
             curves=face_curves(similar[compared.genuine], similar[~compared.genuine], identified),
         )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, UnknownNameError, check_positive
 
 LossName = Literal["arcface", "cosface", "triplet"]
+NeckName = Literal["mean", "flat", "facenet", "dlib"]
+AlignmentName = Literal["none", "arcface", "dlib", "facenet"]
+DistanceName = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,35 @@ MARGINS: dict[LossName, MarginKind] = {
 }
 
 
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "loss": get_args(LossName),
+    "neck": get_args(NeckName),
+    "alignment": get_args(AlignmentName),
+    "distance": get_args(DistanceName),
+}
+_DEFAULTS: Mapping[str, Any] = {
+    "embedding_size": 128, "image_size": 112, "neck": "mean", "dropout": 0.0, "alignment": "none", "distance": "cosine",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FaceOptions:
     """Options of `zoo.build(…, task="face")`.
 
+    What is None is settled by the weights or by the trunk, where it is a face network; else as said.
+
     Attributes:
         embedding_size: numbers per face. 128 (as FaceNet and dlib) is enough for thousands of people; InsightFace's models have 512.
-        image_size: height and width of the input in pixels; pictures are scaled to this square (112 as in ArcFace).
+            None for 128.
+        image_size: height and width of the input in pixels; pictures are scaled to this square. None for 112, as in ArcFace.
+        neck: how the trunk's deepest features become an embedding. "mean": the mean over all places, a linear layer and batch-norm;
+            "flat" (Deng et al. 2019, section 3.1 and its reference implementation): batch-norm, a linear layer over all places side by
+            side and batch-norm, for pictures of one size only; "facenet" and "dlib": those networks' own. None for "mean".
+        dropout: part of the features that training leaves out before the linear layer. None for 0.
+        alignment: what the faces in the pictures are aligned to, by the name of the five-point template: "arcface", "dlib", "facenet",
+            or "none" for pictures as they are. It travels with the model. None for "none".
+        distance: "cosine" for embeddings of unit length, "euclidean" for raw ones, whose distance some weights were trained by; such
+            embeddings can't be trained further. None for "cosine".
         loss: "arcface" (Deng et al. 2019, arXiv 1801.07698), "cosface" (Wang et al. 2018, arXiv 1801.09414), both of which learn a
             centre for every identity, or "triplet" (Schroff et al. 2015, arXiv 1503.03832; the hardest triplets of a batch as in
             Hermans et al. 2017, arXiv 1703.07737), which has none and compares the pictures of a batch with each other.
@@ -55,8 +81,12 @@ class FaceOptions:
             FC, An et al. 2021, arXiv 2010.05222): for so many identities that all of them take too much time and memory.
     """
 
-    embedding_size: int = 128
-    image_size: int = 112
+    embedding_size: int | None = None
+    image_size: int | None = None
+    neck: NeckName | None = None
+    dropout: float | None = None
+    alignment: AlignmentName | None = None
+    distance: DistanceName | None = None
     loss: LossName = "arcface"
     margin: float | None = None
     scale: float = 16.0
@@ -67,14 +97,19 @@ class FaceOptions:
 
         Raises:
             InputError: a size or the scale not above 0, an embedding of one number, a margin that the loss can't have, or a sample rate
-                that is no part, or for a loss that has no centres to draw.
-            UnknownNameError: another loss.
+                that is no part, or for a loss that has no centres to draw; a dropout outside 0–1, or where the neck has none.
+            UnknownNameError: another loss, neck, alignment or distance.
         """
-        check_positive("face", image_size=self.image_size, scale=self.scale)
-        if self.embedding_size < 2:
+        check_positive("face", scale=self.scale, **({} if self.image_size is None else {"image_size": self.image_size}))
+        if self.embedding_size is not None and self.embedding_size < 2:
             raise InputError(f"face: embedding_size is {self.embedding_size}; expected 2 or more (128 and 512 are usual)")
-        if self.loss not in get_args(LossName):
-            raise UnknownNameError("loss of face:", str(self.loss), get_args(LossName))
+        for name, known in _NAMES.items():
+            if (value := getattr(self, name)) not in (*known, *([] if name == "loss" else [None])):
+                raise UnknownNameError(f"{name} of face:", str(value), known)
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"face: dropout is {self.dropout}; expected a part from 0 to below 1")
+        if self.dropout and self.neck == "dlib":
+            raise InputError(f"face: dropout is {self.dropout}; dlib's neck has none")
         kind = MARGINS[self.loss]
         if not 0 <= self.used_margin < kind.below:
             raise InputError(
@@ -84,6 +119,10 @@ class FaceOptions:
             raise InputError(f"face: sample_rate is {self.sample_rate}; expected a part of the identities, above 0 and at most 1")
         if self.loss == "triplet" and self.sample_rate != 1:
             raise InputError("face: sample_rate is for the losses arcface and cosface; triplet has no centres of identities to draw from")
+
+    def settled(self) -> FaceOptions:
+        """Return the options with a value for everything that neither weights nor trunk have settled."""
+        return replace(self, **{name: value for name, value in _DEFAULTS.items() if getattr(self, name) is None})
 
     @property
     def used_margin(self) -> float:

@@ -87,7 +87,7 @@ class PairsMetric(VerificationMetric):
             scores,
             details=details,
             replicates=drawn,
-            mistakes=worst_pairs(compared, keys, folds["threshold"]),
+            mistakes=worst_pairs(compared, keys, folds["threshold"], self._score),
             curves=face_curves(similar[same], similar[~same], identified),
         )
 

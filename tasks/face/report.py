@@ -10,32 +10,34 @@ from zoo.metric import Curve, Mistake
 from zoo.tasks.face.identification import Identified
 from zoo.tasks.face.replicates import Pairs
 from zoo.tasks.face.roc import Roc
-from zoo.tasks.face.verification import Floats
+from zoo.tasks.face.verification import Floats, Score
 
 _SHOWN = 8  # of each kind
 _POINTS = 400  # of a curve
 _BINS = 40
 
 
-def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None) -> tuple[Mistake, ...]:
+def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, score: Score = "cosine") -> tuple[Mistake, ...]:
     """Return the impostors that are most alike and the genuine pairs that are least alike, worst first, of those decided wrongly.
 
     Args:
         compared: pairs with their similarity, by positions in `keys`.
         keys: of the pictures.
         threshold: from which on a pair is taken as genuine; None for no mistakes, as nothing is decided.
+        score: what the similarities are: cosines, or Euclidean distances with a minus.
     """
     if threshold is None:
         return ()
     similar = np.asarray(compared.values, np.float64)
     excess = np.where(compared.genuine, threshold - similar, similar - threshold)
+    name, sign = ("similarity", 1) if score == "cosine" else ("distance", -1)
     mistakes = []
     for genuine in (False, True):
         places = np.flatnonzero((compared.genuine == genuine) & (excess > 0))
         for place in places[np.argsort(-excess[places], kind="stable")[:_SHOWN]]:
             words = "one person, taken for two" if genuine else "two people, taken for one"
             pair = (keys[compared.first[place]], keys[compared.second[place]])
-            text = f"{words}: similarity {similar[place]:.3f}, threshold {threshold:.3f}"
+            text = f"{words}: {name} {sign * similar[place]:.3f}, threshold {sign * threshold:.3f}"
             mistakes.append(Mistake(pair, text, float(excess[place])))
     return tuple(sorted(mistakes, key=lambda mistake: -mistake.badness))
 

@@ -14,10 +14,11 @@ class FaceScoring:
     """How embeddings are compared.
 
     Attributes:
-        score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
+        score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them; None for what the model was trained by
+            (for several models, or embeddings out of a file, that is taken to be "cosine").
     """
 
-    score: Score = "cosine"
+    score: Score | None = None
 
     def __post_init__(self) -> None:
         """Refuse another score.
@@ -25,5 +26,5 @@ class FaceScoring:
         Raises:
             UnknownNameError: naming those there are.
         """
-        if self.score not in get_args(Score):
+        if self.score is not None and self.score not in get_args(Score):
             raise UnknownNameError("score of face's scores:", str(self.score), get_args(Score))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.backbones import BACKBONES, Backbone, Features, list_backbones
+from zoo.backbones import BACKBONES, Backbone, Features, Level, list_backbones
 from zoo.errors import UnknownNameError
 
 # one small trunk of every source, for what needs real numbers
@@ -21,7 +21,7 @@ SMALL = [
     "resnext26ts",
     "nf_resnet26",
 ]
-SMALL += ["res2net50_48w_2s"]
+SMALL += ["res2net50_48w_2s", "iresnet18", "inception_resnet_v1", "dlib_resnet29"]
 
 
 def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]:
@@ -30,7 +30,7 @@ def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]
     if list(features) != [level.name for level in backbone.levels]:
         faults.append(f"names {list(features)}")
     for level, feature in zip(backbone.levels, features.values(), strict=False):
-        side = -(-size // level.stride)
+        side = level.places(size)
         if feature.shape[1:] != (level.channels, side, side):
             faults.append(f"{level.name} is {tuple(feature.shape[1:])}, declared {level.channels} channels at stride {level.stride}")
     strides = [level.stride for level in backbone.levels]
@@ -69,9 +69,10 @@ def test_every_backbone_keeps_the_contract(name: str) -> None:
 def test_small_backbones_run_for_real(name: str) -> None:
     torch.manual_seed(0)
     backbone = BACKBONES[name].create().eval()
+    size = max(64, backbone.levels[-1].field)
     with torch.no_grad():
-        features = backbone(torch.randn(1, 3, 64, 64))
-    assert check_levels(backbone, features, 64) == []
+        features = backbone(torch.randn(1, 3, size, size))
+    assert check_levels(backbone, features, size) == []
     assert all(bool(feature.isfinite().all()) for feature in features.values())
 
 
@@ -82,6 +83,21 @@ def test_the_check_sees_a_wrong_declaration() -> None:
     assert check_levels(backbone, features, 32) == ["c4 is (32, 16, 16), declared 64 channels at stride 4"]
 
 
+@pytest.mark.parametrize("name", ["inception_resnet_v1", "dlib_resnet29"])
+def test_a_trunk_that_does_not_pad_says_what_it_needs(name: str) -> None:
+    """Its declared field is the least picture, and the levels' sizes are exact whatever the picture's size."""
+    backbone = BACKBONES[name].create().eval().to("meta")
+    least = backbone.levels[-1].field
+    for size in range(least, least + 70):
+        assert check_levels(backbone, backbone(torch.empty(1, 3, size, size, device="meta")), size) == []
+    with pytest.raises(RuntimeError):
+        backbone(torch.empty(1, 3, least - 1, least - 1, device="meta"))
+
+
+def test_a_padded_trunk_covers_the_picture() -> None:
+    assert [Level("c5", 8, 32).places(side) for side in (1, 32, 33, 224)] == [1, 1, 2, 7]
+
+
 def test_the_families_are_there() -> None:
     names = list_backbones()
     assert len(names) > 120
@@ -89,6 +105,7 @@ def test_the_families_are_there() -> None:
         assert name in names
     assert list_backbones("resnet5[06]") == ["resnet50", "resnet56"]
     assert {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "res2net50_26w_4s"} <= set(names)
+    assert {"iresnet18", "iresnet34", "iresnet50", "iresnet100", "inception_resnet_v1", "dlib_resnet29"} <= set(names)
 
 
 def test_an_unknown_backbone_names_the_nearest() -> None:

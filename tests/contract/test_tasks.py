@@ -19,12 +19,13 @@ from zoo.task import TASKS, get_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BACKBONES_OF_EVERY_SOURCE = ["resnet20", "test_resnet", "resnet10t"]
+BACKBONES_OF_EVERY_SOURCE = ["resnet20", "test_resnet", "resnet10t", "iresnet18", "inception_resnet_v1", "dlib_resnet29"]
 SMALL: dict[str, dict[str, Any]] = {
     "classification": {"image_size": 64},
     "detection": {"image_size": 64, "max_image_size": 96, "score_threshold": 0.0},
     "face": {"image_size": 64, "embedding_size": 16},
 }
+LARGER = {"inception_resnet_v1": {"image_size": 96}, "dlib_resnet29": {"image_size": 96}}  # their convolutions don't pad
 _BOXES = np.array([[8, 8, 40, 40], [30, 20, 60, 56]], np.float32)
 TARGETS: dict[str, list[Any]] = {
     "classification": [0, 2, 1, 0],
@@ -38,7 +39,7 @@ def made(task: str, backbone: str) -> Model:
     if task not in SMALL or task not in TARGETS:
         pytest.fail(f"the task {task} has no options or targets in {Path(__file__).name}: add small ones, so that it is tested too")
     torch.manual_seed(0)
-    return build(backbone, task, num_classes=3, **SMALL[task])
+    return build(backbone, task, num_classes=3, **{**SMALL[task], **LARGER.get(backbone, {})})
 
 
 def images(count: int = 4) -> list[Tensor]:

@@ -134,9 +134,10 @@ def test_wrong_targets_are_refused(targets: list[dict[str, Any]], message: str) 
         small_model()(pictures(), targets)
 
 
-def head_on(strides: tuple[int, ...], size: int = 800, num_classes: int = 2) -> FasterRCNNHead:
+def head_on(strides: tuple[int, ...], size: int = 800, num_classes: int = 2, anchor_scale: int = 8) -> FasterRCNNHead:
     levels = tuple(Level(f"c{index}", 8, stride) for index, stride in enumerate(strides, start=2))
-    return FasterRCNNHead(HeadSpec(levels, num_classes, DetectionOptions(image_size=64).settled(), Preprocess("fit", (size, size))))
+    options = DetectionOptions(image_size=64, anchor_scale=anchor_scale).settled()
+    return FasterRCNNHead(HeadSpec(levels, num_classes, options, Preprocess("fit", (size, size))))
 
 
 def test_a_head_without_classes_is_refused() -> None:
@@ -156,14 +157,16 @@ def test_a_map_at_full_resolution_is_left_out_where_it_can_be() -> None:
     assert [level.stride for level in pyramid_levels(levels[:2])] == [1, 2]
 
 
-@pytest.mark.parametrize(("strides", "size", "anchors"), [
-    ((4, 8, 16, 32), 800, [32, 64, 128, 256, 512]),  # torchvision's
-    ((4, 8, 16, 32), 128, [32, 64, 128, 256, 512]),
-    ((1, 2, 4), 64, [16, 32, 64]),
-    ((1, 2, 4), 320, [16, 32, 64, 128, 256]),
+@pytest.mark.parametrize(("strides", "size", "scale", "anchors"), [
+    ((4, 8, 16, 32), 800, 8, [32, 64, 128, 256, 512]),  # torchvision's
+    ((4, 8, 16, 32), 128, 8, [32, 64, 128, 256, 512]),
+    ((4, 8, 16, 32), 320, 4, [16, 32, 64, 128, 256]),
+    ((1, 2, 4), 64, 8, [16, 32, 64]),
+    ((1, 2, 4), 320, 8, [16, 32, 64, 128, 256]),
+    ((1, 2, 4), 320, 2, [4, 8, 16, 32, 64, 128, 256]),
 ])  # fmt: skip
-def test_anchors_follow_the_strides(strides: tuple[int, ...], size: int, anchors: list[int]) -> None:
-    head = head_on(strides, size)
+def test_anchors_follow_the_strides(strides: tuple[int, ...], size: int, scale: int, anchors: list[int]) -> None:
+    head = head_on(strides, size, anchor_scale=scale)
     assert [side for (side,) in head.rpn.anchor_generator.sizes] == anchors
 
 

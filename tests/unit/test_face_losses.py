@@ -149,12 +149,15 @@ def test_models_of_every_loss_are_saved_and_embed_again(loss: str, sample_rate: 
 
 
 def test_models_saved_before_there_was_a_choice_load(tmp_path: Path) -> None:
-    """Their model.json has a margin and a scale, and no loss."""
+    """Their model.json has a margin and a scale, and no loss; nor does it know of other necks, aligned faces or raw embeddings."""
     model = built(margin=0.25)
     folder = zoo.save(model, tmp_path / "m")
     content = json.loads((folder / "model.json").read_text())
     assert content["options"].pop("loss") == "arcface"
     assert content["options"].pop("sample_rate") == 1
+    later = {name: content["options"].pop(name) for name in ("neck", "dropout", "alignment", "distance")}
+    assert later == {"neck": "mean", "dropout": 0.0, "alignment": "none", "distance": "cosine"}
+    assert content["preprocess"].pop("alignment") is None
     assert content["options"] == {"embedding_size": 8, "image_size": 32, "margin": 0.25, "scale": 16.0}
     (folder / "model.json").write_text(json.dumps(content))
     again = zoo.load(folder)

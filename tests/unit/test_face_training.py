@@ -12,7 +12,7 @@ import torch
 
 import zoo
 from tests.listening import Listening
-from tests.unit.test_training import StopAt, same
+from tests.small_training import StopAt, same
 from zoo.data import Dataset, Record
 from zoo.errors import InputError
 from zoo.interruption import Interrupted

@@ -18,7 +18,7 @@ import torch
 
 from tests.listening import Listening
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
-from tests.unit.test_training import coloured, fresh
+from tests.small_training import coloured, fresh
 from zoo.cache_folder import cache_folder, shrink
 from zoo.data import Dataset, Record
 from zoo.errors import Fault, ImageError

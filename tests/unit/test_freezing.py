@@ -12,7 +12,7 @@ from torch import nn
 
 import zoo
 from tests.listening import Listening
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.training import train

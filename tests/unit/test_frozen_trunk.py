@@ -16,7 +16,7 @@ import torch
 from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.processes import in_processes
-from tests.unit.test_training import RECIPE, StopAt, coloured, fresh, same
+from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.cli import main
 from zoo.errors import ImageError, InputError
 from zoo.evaluation import evaluate

@@ -15,7 +15,7 @@ from tests.pictures import cut_short, picture, write_class_folders
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
 from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
-from zoo.preprocess import Preprocess
+from zoo.preprocess import ImageBatch, Preprocess
 from zoo.sampling import Balanced, Shuffled
 from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
@@ -126,7 +126,7 @@ def test_unreadable_pictures(tmp_path: Path) -> None:
     for name in ("blue/0.jpg", "blue/1.jpg", "red/1.jpg"):
         cut_short(tmp_path / name)
     data = open_data(f"folder:{tmp_path}", SCHEMES, "classification")
-    batches: list[Batch] = list(evaluation_loader(data, PREPROCESS, 2, 0, "skip"))
+    batches: list[Batch[ImageBatch]] = list(evaluation_loader(data, PREPROCESS, 2, 0, "skip"))
     assert batches[0].images is None
     assert [fault.key for fault in batches[0].skipped] == ["blue/0.jpg", "blue/1.jpg"]
     assert [batch.keys for batch in batches] == [(), ("green/0.jpg", "green/1.jpg"), ("red/0.jpg",)]

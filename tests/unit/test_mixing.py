@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.tasks.classification.augment import Augment, mix
 from zoo.tasks.classification.recipe import ClassificationRecipe

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.pictures import cut_short, write_class_folders
 from tests.processes import in_processes
-from tests.unit.test_training import RECIPE, coloured, fresh, same
+from tests.small_training import RECIPE, coloured, fresh, same
 from zoo.cli import main
 from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation import evaluate

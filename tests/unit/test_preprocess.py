@@ -132,10 +132,17 @@ def test_read_only_and_mirrored_arrays() -> None:
     size_hw=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
     crop_pct=st.floats(0.01, 1),
     antialias=st.booleans(),
+    alignment=st.sampled_from([None, "arcface", "dlib"]),
 )
 def test_it_comes_back_from_its_dict(**values: Any) -> None:
     preprocess = Preprocess(**values)
     assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
+
+
+def test_a_dict_of_before_there_was_alignment_says_that_there_is_none() -> None:
+    values = Preprocess(alignment="arcface").to_dict()
+    assert values.pop("alignment") == "arcface"
+    assert Preprocess.from_dict(json.loads(json.dumps(values))) == Preprocess(alignment=None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.errors import InputError, ZooError
 from zoo.loader import _leave_signals
 from zoo.processes import Processes, bound

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.progress import Part, Progress
 from zoo.training import train
 from zoo.training_progress import TrainingProgress

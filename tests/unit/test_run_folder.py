@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from tests.pictures import COLOURS, cut_short
-from tests.unit.test_training import RECIPE, StopAt, coloured, fresh, same
+from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
 from zoo.cli import main
 from zoo.errors import InputError

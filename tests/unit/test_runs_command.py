@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.cli import main
 from zoo.errors import InputError, UnknownNameError
 from zoo.runs_command import differing, find_runs, read_run, sort_runs

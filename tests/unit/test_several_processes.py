@@ -178,7 +178,7 @@ from pathlib import Path
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from tests.unit.test_training import COLOURS, RECIPE, coloured, fresh, poisoned_loss
+from tests.small_training import COLOURS, RECIPE, coloured, fresh, poisoned_loss
 from zoo.data import Record
 from zoo.errors import ImageError
 from zoo.training import train
@@ -235,7 +235,7 @@ import json, os, sys
 from dataclasses import replace
 import torch
 torch.set_num_threads(1)
-from tests.unit.test_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh
 from zoo.training import train
 
 processes = int(os.environ["WORLD_SIZE"])

@@ -12,7 +12,7 @@ from accelerate import tracking as accelerate_tracking
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import LoggerType
 
-from tests.unit.test_training import RECIPE, StopAt, coloured, fresh
+from tests.small_training import RECIPE, StopAt, coloured, fresh
 from zoo.cli import main
 from zoo.errors import InputError, UnknownNameError
 from zoo.interruption import Interrupted

@@ -15,8 +15,8 @@ import torch
 
 from tests.listening import Listening
 from tests.pictures import COLOURS, picture
+from tests.small_training import RECIPE, StopAt, coloured, fresh
 from tests.unit.test_report import shown
-from tests.unit.test_training import RECIPE, StopAt, coloured, fresh
 from zoo.checkpoint import CHECKPOINT
 from zoo.data import Dataset, Record
 from zoo.errors import Fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,14 +22,20 @@ class Level:
     """One output of a trunk.
 
     Attributes:
-        name: "c2" … "c5": the ResNet stage it comes from (conv2_x … conv5_x of He et al. 2015).
+        name: "c2" … "c5": the ResNet stage it comes from (conv2_x … conv5_x of He et al. 2015); "c6" of a trunk with one more.
         channels: its channels.
         stride: pixels of the input per step, in both directions.
+        field: pixels of the input that its first place takes; 1 where every convolution pads, as in ResNet.
     """
 
     name: str
     channels: int
     stride: int
+    field: int = 1
+
+    def places(self, side: int) -> int:
+        """Return how many places a side of the input gives: ceil(side / stride) where every convolution pads."""
+        return (side - self.field) // self.stride + 1
 
 
 class Backbone(nn.Module, ABC):
@@ -61,6 +67,8 @@ class BackboneDefinition:
         preprocess: how its own (classification) weights want their pictures.
         weights: names of the weights that are known for it, the default first.
         load_weights: fetches named weights: state dict in the family's own key layout, and their preprocessing.
+        options: by task, the options that a model on this trunk has unless its weights or the caller say otherwise: of a face network
+            the size and alignment of its pictures, and how its features become an embedding.
     """
 
     name: str
@@ -69,6 +77,7 @@ class BackboneDefinition:
     preprocess: Callable[[], Preprocess]
     weights: Callable[[], tuple[str, ...]] = lambda: ()
     load_weights: Callable[[str], tuple[Mapping[str, Any], Preprocess]] | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:

@@ -96,7 +96,7 @@ def attack_evaluate(
     """
     task = get_task(model.task)
     _check(task, attack, eps, steps, pairs, batch_size)
-    options = task.parse_scoring(metric_options or {})
+    options = task.parse_scoring(metric_options or {}, [model.metadata])
     plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
@@ -157,7 +157,9 @@ def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
     return answer
 
 
-def _attacked(answer: Callable[[Tensor], Tensor], batch: Batch, protocol: AttackProtocol, plan: _Plan, device: torch.device) -> Tensor:
+def _attacked(
+    answer: Callable[[Tensor], Tensor], batch: Batch[ImageBatch], protocol: AttackProtocol, plan: _Plan, device: torch.device
+) -> Tensor:
     assert batch.images is not None  # what can't be read was left out when the pictures were answered clean
     clean = as_float(batch.images.to(device).pixels)
     if plan.attack == "autoattack":

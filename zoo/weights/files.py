@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import WeightsError
-from zoo.weights import LAYOUTS, Weights
+from zoo.weights import LAYOUTS, Weights, dlib_file
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt"}
 # where training scripts put the weights inside a checkpoint; averaged ones first, as timm does
@@ -24,7 +24,7 @@ def is_path(weights: str | Path) -> bool:
     """Tell whether `weights=` means a file or folder, and not a name."""
     if isinstance(weights, Path) or "/" in weights or "\\" in weights:
         return True
-    return Path(weights).suffix in {".safetensors", *_PICKLES} or Path(weights).exists()
+    return Path(weights).suffix in {".safetensors", dlib_file.SUFFIX, *_PICKLES} or Path(weights).exists()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -40,8 +40,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"weights {path}: not a readable safetensors file ({error})") from error
+    if path.suffix == dlib_file.SUFFIX:
+        return dlib_file.read_dlib(path)
     if path.suffix not in _PICKLES:
-        known = ", ".join([".safetensors", *sorted(_PICKLES)])
+        known = ", ".join([".safetensors", *sorted(_PICKLES), dlib_file.SUFFIX])
         raise WeightsError(f"weights {path}: files ending in {path.suffix!r} are not known; expected one of {known}")
     return _unwrap(_read_pickle(path), path)
 
@@ -82,13 +84,26 @@ def load_file_weights(path: Path, backbone: str) -> Weights:
     Raises:
         WeightsError: unreadable, or of a layout that isn't known.
     """
-    state = read_state(path)
+    return convert(read_state(path), backbone, str(path))
+
+
+def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
+    """Bring a state dict from whatever known layout it has into the zoo's.
+
+    Args:
+        state: names to tensors.
+        backbone: the trunk it is meant for.
+        origin: where it comes from, for messages.
+
+    Raises:
+        WeightsError: its layout isn't known.
+    """
     for name in LAYOUTS:
         layout = LAYOUTS[name]
         if layout.recognise(state, backbone):
-            return layout.convert(state, backbone, str(path))
+            return layout.convert(state, backbone, origin)
     some = ", ".join(list(state)[:4])
     raise WeightsError(
-        f"weights {path}: its keys ({some}, …) fit no known layout for the backbone {backbone!r}. "
+        f"weights {origin}: its keys ({some}, …) fit no known layout for the backbone {backbone!r}. "
         f"Known: {', '.join(LAYOUTS[name].name for name in LAYOUTS)}. Is it the weights of another backbone?"
     )

@@ -29,6 +29,8 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
         WeightsError: naming the keys that are missing, left over or of another shape.
     """
     say = say or _LOG.warning
+    if weights.note:
+        say(f"weights {weights.origin}: {weights.note}")
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
     if not weights.head or weights.task != model.task:
         say(f"weights {weights.origin}: the trunk was loaded; the head of {model.task} starts fresh")

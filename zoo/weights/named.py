@@ -1,8 +1,9 @@
-"""Weights by name: timm tags and torchvision enums, through those libraries' own loaders."""
+"""Weights by name: timm tags, torchvision enums and what other trunks know, through those libraries' own loaders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torchvision
@@ -12,6 +13,7 @@ from zoo.backbones import BACKBONES
 from zoo.errors import UnknownNameError, WeightsError
 from zoo.preprocess import Preprocess
 from zoo.weights import LAYOUTS, Weights
+from zoo.weights.files import convert
 from zoo.weights.imagenet import imagenet_classes
 
 # torchvision's detectors by the trunk they stand on
@@ -60,6 +62,8 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
 def _fetch(origin: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
+    except WeightsError:  # says what is wrong, and what to do
+        raise
     except Exception as error:  # whatever the foreign loader's network stack raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
@@ -72,7 +76,7 @@ def _own_loader(backbone: str, name: str) -> Weights:
     assert definition.load_weights is not None, "a trunk that lists weights can load them"
     loader, origin = definition.load_weights, f"{backbone}.{name}"
     state, preprocess = _fetch(origin, lambda: loader(name))
-    return _with_names(LAYOUTS["timm"].convert(state, backbone, origin), preprocess)
+    return _with_names(convert(state, backbone, origin), preprocess)
 
 
 def _torchvision_classifier(backbone: str, name: str) -> Weights:
@@ -96,7 +100,7 @@ def preprocess_of(transforms: Any) -> Preprocess:
 
 def _with_names(weights: Weights, preprocess: Preprocess) -> Weights:
     classes = imagenet_classes() if weights.num_classes == 1000 else ()
-    return Weights(weights.origin, weights.backbone, weights.head, weights.task, weights.num_classes, classes, preprocess)
+    return replace(weights, classes=classes, preprocess=preprocess)
 
 
 def _torchvision_detector(detector: str, name: str, backbone: str) -> Weights:

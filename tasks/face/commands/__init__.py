@@ -1,0 +1,1 @@
+"""`zoo faces`: one file for each of its verbs."""

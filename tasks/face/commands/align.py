@@ -1,0 +1,59 @@
+"""`zoo faces align`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zoo.arguments import parse
+from zoo.command import print_json, progress_of
+from zoo.errors import InputError
+from zoo.tasks.face.commands.arguments import FacesAlignFlags
+
+if TYPE_CHECKING:
+    from zoo.tasks.face.looking import Looking
+
+_SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # that the networks behind the templates take
+_DEFAULT = "dlib"  # the default embedder's
+
+
+def align(words: list[str]) -> int:
+    """Run the command, and return its exit status: 1 where there is a picture without a face, or one that can't be read.
+
+    Raises:
+        InputError: the folders, the template or the model are wrong.
+    """
+    flags = parse(FacesAlignFlags, "faces align", words)
+    from zoo.tasks.face.align_folder import SHEET, align_folder  # after --help
+
+    with progress_of(flags.quiet) as progress:
+        done = align_folder(flags.folder, flags.out, _looking(flags), skip=flags.skip_bad, progress=progress)
+    if flags.json:
+        print_json(done.to_dict())
+    else:
+        for fault in (*done.not_found, *done.unreadable):
+            print(f"left out: {fault}", file=sys.stderr)
+        print(f"{len(done.faces)} faces of {done.pictures} pictures are in {done.out}; {len(done.not_found)} have none")
+        print(f"look at them: {flags.out / SHEET}")
+    return 1 if done.not_found or done.unreadable else 0
+
+
+def _looking(flags: Any) -> Looking:
+    """Return how the pictures are looked at."""
+    from zoo.model_config import model_folder, read_description
+    from zoo.tasks.face.finders import find_finder
+    from zoo.tasks.face.finding import Wanted
+    from zoo.tasks.face.looking import Looking
+
+    if flags.size is not None and not 16 <= flags.size <= 4096:
+        raise InputError(f"--size is {flags.size}; expected 16 to 4096 pixels")
+    template = flags.template or _DEFAULT
+    size_hw = (flags.size or _SIZES[template],) * 2
+    if flags.model is not None:
+        if flags.template is not None or flags.size is not None:
+            raise InputError("--model has a template and a size of its own; give it, or --template and --size")
+        preprocess = read_description(model_folder(flags.model))[0].preprocess
+        if preprocess.alignment is None:
+            raise InputError(f"{flags.model}: the model's faces aren't aligned; give --template and --size")
+        template, size_hw = preprocess.alignment, preprocess.size_hw
+    return Looking(find_finder(flags.detector), Wanted(flags.faces), template, size_hw)

@@ -1,0 +1,55 @@
+"""The flags of `zoo faces`: typed dataclasses that tyro turns into a command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class FacesAlignFlags:
+    """Find the face in every picture of a folder, and write it aligned, as PNG, under its old name into the same folders of a new one."""
+
+    folder: tyro.conf.Positional[Path]
+    """Searched whole."""
+    out: tyro.conf.Positional[Path]
+    """New, empty, or written by this command before: the faces, aligned.json (what was found where) and sheet.html (to look at)."""
+    model: Path | None = None
+    """A run's or saved model's folder: its template and size. By default those of the default embedder."""
+    template: Literal["arcface", "dlib", "facenet"] | None = None
+    """What the faces are aligned to, instead of a model's."""
+    size: int | None = None
+    """Height and width in pixels; by default the template's own: 112, 150, 160."""
+    detector: str = "mtcnn"
+    """mtcnn, or the folder of a detection model with a class face (for the template facenet)."""
+    faces: Literal["central", "largest", "all"] = "central"
+    """Which of several faces: large and near the middle, the largest, or all of them (NAME-2.png and so on)."""
+    skip_bad: bool = False
+    """Leave out pictures that can't be read, say which, and go on."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class FacesVerifyFlags:
+    """Say whether two photos show the same person. Exit status 0 whatever the answer is."""
+
+    a: tyro.conf.Positional[Path]
+    """A photo with one face."""
+    b: tyro.conf.Positional[Path]
+    """Another."""
+    model: Path | None = None
+    """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces])."""
+    threshold: float | None = None
+    """The largest distance of one person, instead of the model's own."""
+    detector: str | None = None
+    """mtcnn, a detection model's folder, or none for photos that are nothing but a face; by default what suits the model."""
+    faces: Literal["one", "central", "largest"] = "one"
+    """What to do with several faces in a photo: refuse it, or take the main one."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""

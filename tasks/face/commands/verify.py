@@ -1,0 +1,27 @@
+"""`zoo faces verify`."""
+
+from __future__ import annotations
+
+from zoo.arguments import parse
+from zoo.command import print_json
+from zoo.tasks.face.commands.arguments import FacesVerifyFlags
+
+
+def verify(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: a photo without a face or with several, or a model that says no threshold.
+    """
+    flags = parse(FacesVerifyFlags, "faces verify", words)
+    from zoo.tasks.face.commands.embedder import embedder  # after --help
+    from zoo.tasks.face.verdict import verify as compare
+
+    found = compare(embedder(flags.model), flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)
+    if flags.json:
+        print_json(found.to_dict())
+        return 0
+    low, high = found.undecided
+    print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} from {found.threshold_from}")
+    print(f"below {low:.3g} is the same person, above {high:.3g} another, between them undecided")
+    return 0

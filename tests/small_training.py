@@ -1,0 +1,48 @@
+"""A training of seconds: a dozen coloured pictures, a tiny trunk, two epochs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.pictures import COLOURS, picture
+from zoo.data import Dataset, Record
+from zoo.model import Model, build
+from zoo.progress import Progress
+from zoo.tasks.classification.recipe import ClassificationRecipe
+
+RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)
+
+
+def coloured(count: int = 12) -> Dataset:
+    names = sorted(COLOURS)
+    records = [Record(f"s{index:02d}", picture(COLOURS[names[index % 3]], index, (16, 16)), index % 3) for index in range(count)]
+    return Dataset("coloured", tuple(records), tuple(names))
+
+
+def fresh(seed: int = 5, **options: Any) -> Model:
+    torch.manual_seed(seed)
+    return build("test_resnet", **{"classes": sorted(COLOURS), "image_size": 32, **options})
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+class StopAt(Progress):
+    """Stands in for a user who types Ctrl-C during the n-th batch, or for a system that sends SIGTERM."""
+
+    def __init__(self, batch: int, number: int = signal.SIGINT) -> None:
+        super().__init__(enabled=False)
+        self.left, self.number = batch, number
+
+    def advance(self, note: str = "", steps: float = 1) -> None:
+        if note:  # the training's own bar, not the validation's
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)

@@ -1,0 +1,124 @@
+"""A run that is stopped goes on as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from tests.pictures import write_class_folders
+from tests.small_training import RECIPE, StopAt, coloured, fresh, same
+from zoo.checkpoint import CHECKPOINT
+from zoo.interruption import Interrupted
+from zoo.model import load
+from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+THOROUGH = replace(RECIPE, epochs=3, grad_accumulation=2, ema=0.9, clip_grad=1.0)
+
+
+@pytest.fixture(scope="module")
+def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted: four batches an epoch, two a step; dropout draws random numbers."""
+    return train(fresh(dropout=0.5), coloured(14), coloured(6), THOROUGH, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+@pytest.mark.parametrize(("batch", "after", "workers"), [(1, 2, 0), (4, 4, 2), (6, 6, 0), (9, 10, 0), (12, 12, 0)])
+def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
+    tmp_path: Path, whole: Path, batch: int, after: int, workers: int
+) -> None:
+    """A step is always finished first: two batches here."""
+    recipe, out = replace(THOROUGH, workers=workers), tmp_path / "run"
+    with pytest.raises(Interrupted, match=f"interrupted after {after} batches; continue with the same command and --resume"):
+        train(fresh(dropout=0.5), coloured(14), coloured(6), recipe, out, progress=StopAt(batch))
+    assert not (out / "model").exists()
+    run = train(fresh(99, dropout=0.5), coloured(14), coloured(6), recipe, out, resume=True)
+    assert same(load(out).state_dict(), load(whole).state_dict())
+    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert run.scores is not None  # also where the best epoch was before the interruption
+    assert run.history[-1]["step"] == 6
+
+
+def test_sigterm_stops_like_ctrl_c(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after 1 batches; continue with the same command and --resume") as caught:
+        train(fresh(), coloured(), None, RECIPE, tmp_path / "run", progress=StopAt(1, signal.SIGTERM))
+    assert caught.value.exit_status == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (tmp_path / "run" / CHECKPOINT).is_file()
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
+    first = train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
+    again = train(fresh(), coloured(), None, RECIPE, tmp_path / "run", resume=True)
+    assert same(first.model.state_dict(), again.model.state_dict())
+    assert again.history == first.history
+
+
+PROGRAM = """
+import sys, torch
+torch.set_num_threads(1)
+from zoo.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=8)
+    out = tmp_path / "run"
+    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 1 --batch-size 4"
+    command = [sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "400"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader's processes too
+        _, said = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "continue with the same command and --resume" in said.splitlines()[-1]
+    state = torch.load(out / CHECKPOINT, weights_only=True)
+    assert state["batches_done"] > 0
+    torch.save({**state, "batches_done": 400 * 6}, out / CHECKPOINT)  # as if it had nearly ended: going on takes no time
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after 2400 of 2400 batches" in resumed.stderr
+    assert load(out).task == "classification"
+
+
+@pytest.mark.slow
+def test_a_loader_process_that_is_killed_ends_in_a_message(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=8)
+    out = tmp_path / "run"
+    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 2 --batch-size 4"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "4000"], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        readers = [child for child in psutil.Process(process.pid).children(recursive=True) if not child.children()]
+        assert readers, "no loader process"
+        for reader in readers:
+            if "resource_tracker" not in " ".join(reader.cmdline()):
+                reader.kill()
+        _, said = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "zoo: a process that reads pictures was ended from outside" in said

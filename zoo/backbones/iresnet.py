@@ -1,0 +1,95 @@
+"""The IResNets 18/34/50/100 that ArcFace's weights are published for (Deng et al. 2019, arXiv 1801.07698), as InsightFace builds them.
+
+A 3×3 stem at full resolution, and residual blocks of batch-norm, convolution, batch-norm, PReLU, convolution, batch-norm (the "improved
+residual unit" of that paper's section 3.2.1, after Han et al. 2017); the second convolution has the stride, and nothing follows the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.preprocess import Preprocess
+
+FAMILY = "InsightFace IResNet"
+_WIDTHS = (64, 128, 256, 512)
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+
+
+class ImprovedBlock(nn.Module):
+    """Two 3×3 convolutions between three batch-norms; the shortcut is a 1×1 convolution where its shape must change."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        """Build a block; `stride` belongs to the second convolution and the shortcut."""
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.prelu = nn.PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, in_channels, H, W] to [B, channels, H / stride, W / stride]."""
+        out = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        total: Tensor = self.bn3(self.conv2(out)) + self.downsample(x)
+        return total
+
+
+class IResNet(Backbone):
+    """A stem at full resolution and four stages, each of which begins by halving the map."""
+
+    levels = tuple(Level(f"c{index}", width, 2 ** (index - 1)) for index, width in enumerate(_WIDTHS, start=2))
+
+    def __init__(self, depth: int) -> None:
+        """Build the network of one of the published depths."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
+        self.prelu = nn.PReLU(_WIDTHS[0])
+        before = _WIDTHS[0]
+        for number, (width, blocks) in enumerate(zip(_WIDTHS, _BLOCKS[depth], strict=True), start=1):
+            rest = [ImprovedBlock(width, width, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(ImprovedBlock(before, width, 2), *rest))
+            before = width
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, 0.1)  # as arcface_torch does: every block begins with a batch-norm
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the four stages' outputs, at strides 2 to 16."""
+        x = self.prelu(self.bn1(self.conv1(images)))
+        features = {}
+        for level, stage in zip(self.levels, self._stages(), strict=True):
+            features[level.name] = x = stage(x)
+        return features
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the stem's modules, then each stage."""
+        return [[self.conv1, self.bn1, self.prelu], *([stage] for stage in self._stages())]
+
+    def _stages(self) -> list[nn.Module]:
+        return [self.get_submodule(f"layer{number}") for number in range(1, len(_WIDTHS) + 1)]
+
+
+def _preprocess() -> Preprocess:
+    return Preprocess(policy="squash", size_hw=(112, 112), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+for _depth in _BLOCKS:
+    BACKBONES.add(
+        f"iresnet{_depth}",
+        BackboneDefinition(
+            name=f"iresnet{_depth}",
+            family=FAMILY,
+            create=partial(IResNet, _depth),
+            preprocess=_preprocess,
+            options={"face": {"neck": "flat", "embedding_size": 512, "image_size": 112, "alignment": "arcface"}},
+        ),
+    )
