@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.errors import InputError
 from zoo import images
+from zoo.errors import InputError
 from zoo.tasks.face.quality import Limits, Quality, measure
 
 UPRIGHT = np.array([(80, 80), (120, 80), (100, 100), (85, 120), (115, 120)], np.float32)

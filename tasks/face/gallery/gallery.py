@@ -240,7 +240,7 @@ class Gallery:
         return found
 
     def cluster(self, faces: Sequence[Faces], *, threshold: float | None = None) -> Groups:
-        """Group the faces that nobody enrolled has: which of them are one person.
+        """Group the faces that nobody enrolled has: which of them are one person. Without a gallery those are all.
 
         Args:
             faces: what `zoo.predict` yields, of any photos.
@@ -252,13 +252,17 @@ class Gallery:
         Raises:
             InputError: as `identify`.
         """
+        check_threshold(threshold, "cluster")
         places = [(photo, face) for photo, found in enumerate(faces) for face in range(len(found))]
         rows = embeddings_of(faces)
-        answers = self.identify(faces, top=1, threshold=threshold)
-        unknown = [place for place, answer in enumerate(answers) if answer.decision != "known"]
-        about = self._described().embedder
-        limit = about.threshold if threshold is None else threshold
-        return group(rows[unknown], about.distance, limit).of([places[place] for place in unknown])
+        embedder = self._known_embedder()
+        unknown = list(range(len(rows)))
+        if self._store.described() is not None:
+            answers = self.identify(rows, top=1, threshold=threshold) if len(rows) else []
+            unknown = [place for place in unknown if answers[place].decision != "known"]
+            embedder = self.model
+        limit = embedder.threshold if threshold is None else threshold
+        return group(rows[unknown], embedder.distance, limit).of([places[place] for place in unknown])
 
     def close(self) -> None:
         """Let go of what is held; a later call takes it up again."""
