@@ -81,7 +81,7 @@ def test_every_face_of_the_portraits_and_no_other(shared_data: Path, name: str) 
 
 
 def test_a_small_picture_is_enlarged_and_answered_in_its_own_pixels(shared_data: Path) -> None:
-    """The same places as in the large photo, scaled: within two of its own pixels, and the box, which is taken less exactly, within five."""
+    """The same places as in the large photo, scaled: within two of its own pixels, and the box, which is taken less exactly, in five."""
     large = images.read(shared_data / "portraits" / "paul_rudd.jpg")[:2040, :1630]
     truth = MTCNN(min_size=200)(large)
     scale = 13
