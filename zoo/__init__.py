@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from zoo.report.document import write_report
     from zoo.scores import Scores
     from zoo.task import list_tasks
+    from zoo.tasks.face.gallery import Gallery
     from zoo.training import Run, train
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Gallery": "zoo.tasks.face.gallery",
     "Model": "zoo.model",
     "Run": "zoo.training",
     "Scores": "zoo.scores",
@@ -47,6 +49,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Gallery",
     "Model",
     "Run",
     "Scores",

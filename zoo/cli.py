@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"zoo {__version__}")
         return 0
+    return _answered(words)
+
+
+def _answered(words: list[str]) -> int:
+    """Run a command, and turn what goes wrong on purpose into a message and an exit status."""
     try:
         if words[0] not in _COMMANDS:
             raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(_COMMANDS)}")
@@ -277,12 +282,22 @@ _FACES_HELP = """usage: zoo faces COMMAND […]
 commands:
   align      find the faces in a folder of photos, and write them aligned: zoo faces align photos faces
   verify     say whether two photos show the same person: zoo faces verify A.jpg B.jpg
+  enroll     somebody in a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg
+  identify   say who is to be seen, of those enrolled: zoo faces identify party.jpg
+  list       who is enrolled
+  forget     delete somebody with every face: zoo faces forget "Ann Lee"
+  cluster    group unknown faces by person: zoo faces cluster photos --out groups.html
 
 zoo faces COMMAND --help shows its flags."""
 
 _FACES_COMMANDS = {
     "align": ("zoo.tasks.face.commands.align", "align"),
     "verify": ("zoo.tasks.face.commands.verify", "verify"),
+    "enroll": ("zoo.tasks.face.commands.enroll", "enroll"),
+    "identify": ("zoo.tasks.face.commands.identify", "identify"),
+    "list": ("zoo.tasks.face.commands.listing", "list_people"),
+    "forget": ("zoo.tasks.face.commands.forget", "forget"),
+    "cluster": ("zoo.tasks.face.commands.cluster", "cluster"),
 }
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {

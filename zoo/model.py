@@ -18,7 +18,7 @@ from zoo.freezing import apply_freeze
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
-from zoo.settling import settle
+from zoo.settling import refuse_others, settle
 from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
@@ -289,7 +289,7 @@ def load(folder: str | Path, **options: Any) -> Model:
         **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`.
 
     Raises:
-        InputError: no saved model there, or one of another contract version.
+        InputError: no saved model there, one of another contract version, or an option that its weights can't be used with.
         UnknownNameError: an option that the task doesn't have.
         WeightsError: the weights don't belong to the description, or don't fit the options.
     """
@@ -297,6 +297,7 @@ def load(folder: str | Path, **options: Any) -> Model:
     config, metadata = read_description(folder)
     if options:
         task = get_task(config.task)
+        refuse_others(task, f"the weights of {folder}", config.options, options)
         before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
         if task.metadata(parsed) != task.metadata(before):  # the answers are others now

@@ -53,3 +53,93 @@ class FacesVerifyFlags:
     """What to do with several faces in a photo: refuse it, or take the main one."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class GalleryFlags:
+    """Which gallery, and how faces are found and embedded."""
+
+    gallery: str | None = None
+    """A file, or postgresql://user@host/database (extra [postgres]); by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    model: Path | None = None
+    """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
+    detector: str | None = None
+    """mtcnn, a detection model's folder, or none for photos that are nothing but a face; by default what suits the model."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class FacesEnrollFlags:
+    """Enrol a person from photos that show nobody else: all of them, or none."""
+
+    name: tyro.conf.Positional[str]
+    """Who it is."""
+    photos: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures, or folders of them."""
+    faces: Literal["one", "central", "largest"] = "one"
+    """What to do with several faces in a photo: refuse it, or take the main one."""
+    add: bool = False
+    """Add photos to somebody who is enrolled."""
+    force: bool = False
+    """Take photos that are too small, blurred, dark, turned away or cut off."""
+    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
+    """Which gallery."""
+
+
+@dataclass(frozen=True)
+class FacesIdentifyFlags:
+    """Say who is to be seen, of those enrolled."""
+
+    sources: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures, folders of them, or videos."""
+    out: Path | None = None
+    """A new folder for the pictures with names drawn, and predictions.jsonl."""
+    top: int = 3
+    """How many people to name for each face, the nearest first."""
+    threshold: float | None = None
+    """The largest distance of one person, instead of the gallery's own."""
+    skip_bad: bool = False
+    """Leave out pictures that can't be read, say which, and go on."""
+    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
+    """Which gallery."""
+
+
+@dataclass(frozen=True)
+class FacesClusterFlags:
+    """Group the unknown faces of photos by person; people who are enrolled are left out."""
+
+    sources: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders, pictures or videos."""
+    out: Path | None = None
+    """A new HTML page that shows the groups."""
+    threshold: float | None = None
+    """The largest distance of one person, instead of the gallery's or model's own."""
+    skip_bad: bool = False
+    """Leave out pictures that can't be read, say which, and go on."""
+    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
+    """Which gallery."""
+
+
+@dataclass(frozen=True)
+class FacesForgetFlags:
+    """Delete a person with every face, for good."""
+
+    name: tyro.conf.Positional[str]
+    """Who it is."""
+    gallery: str | None = None
+    """A file, or postgresql://user@host/database; by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclass(frozen=True)
+class FacesListFlags:
+    """List who is enrolled."""
+
+    gallery: str | None = None
+    """A file, or postgresql://user@host/database; by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""

@@ -1,0 +1,94 @@
+"""`zoo faces cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.arguments import parse
+from zoo.command import print_json, progress_of
+from zoo.contact_sheet import Seen, page
+from zoo.errors import Fault, InputError
+from zoo.files import write_text
+from zoo.tasks.face.commands.arguments import FacesClusterFlags
+
+if TYPE_CHECKING:
+    from zoo.tasks.face.gallery.grouping import Groups, Place
+    from zoo.tasks.face.predictions import Faces
+
+
+def cluster(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: no source, a page that exists, a gallery of another model, or a picture that can't be read.
+    """
+    flags = parse(FacesClusterFlags, "faces cluster", words)
+    if not flags.sources:
+        raise InputError("no source: zoo faces cluster FOLDER")
+    if flags.out is not None and flags.out.exists():
+        raise InputError(f"{flags.out} exists; choose another name for the page, it will not be overwritten")
+    from zoo.tasks.face.commands.looks import look, open_gallery, say_skipped  # after --help
+
+    skipped: list[Fault] | None = [] if flags.skip_bad else None
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        photos = list(look(model, flags.sources, flags.at.detector, "all", skipped, progress))
+    with gallery:
+        groups = gallery.cluster(photos, threshold=flags.threshold)
+    say_skipped(skipped)
+    total = sum(map(len, photos))
+    known = total - len(groups.alone) - sum(map(len, groups.groups))
+    if flags.out is not None:
+        write_text(flags.out, contact_sheet(photos, groups))
+    if flags.at.json:
+        print_json(
+            {
+                "groups": [[_face(photos, place) for place in places] for places in groups.groups],
+                "alone": [_face(photos, place) for place in groups.alone],
+                "known": known,
+                "faces": total,
+                "pictures": len(photos),
+                "skipped": [fault.to_dict() for fault in skipped or ()],
+            }
+        )
+        return 0
+    for number, places in enumerate(groups.groups, 1):
+        print(f"group {number}: {len(places)} faces: {', '.join(_named(photos, place) for place in places)}")
+    for place in groups.alone:
+        print(f"alone: {_named(photos, place)}")
+    print(f"{total} faces of {len(photos)} pictures: {len(groups.groups)} groups, {len(groups.alone)} alone, {known} of people enrolled")
+    return 0
+
+
+def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
+    """Return a page with a row of faces for each group, and the ones that stand alone after them."""
+    rows = [
+        [Seen(photos[photo].key, _crop(photos[photo], face), (f"group {number}: {len(places)} faces",)) for photo, face in places]
+        for number, places in enumerate(groups.groups, 1)
+    ]
+    rows += [[Seen(photos[photo].key, _crop(photos[photo], face), ("alone",))] for photo, face in groups.alone]
+    return page(rows, f"{len(groups.groups)} groups, {len(groups.alone)} faces alone", ())
+
+
+def _crop(photo: Faces, face: int) -> Any:
+    """Return a face with a quarter of its box all round, as far as the picture goes."""
+    height, width = photo.image.shape[:2]
+    left, top, right, bottom = (float(side) for side in photo.boxes[face])
+    x, y = (right - left) / 4, (bottom - top) / 4
+    columns = np.clip([int(left - x), int(right + x)], 0, width)
+    rows = np.clip([int(top - y), int(bottom + y)], 0, height)
+    part = photo.image[rows[0] : rows[1], columns[0] : columns[1]]
+    return part if part.size else photo.image
+
+
+def _named(photos: Sequence[Faces], place: Place) -> str:
+    photo, face = place
+    return photos[photo].key if len(photos[photo]) == 1 else f"{photos[photo].key} (face {face + 1})"
+
+
+def _face(photos: Sequence[Faces], place: Place) -> dict[str, Any]:
+    photo, face = place
+    return {"key": photos[photo].key, "face": face, "box": photos[photo].boxes[face].tolist()}

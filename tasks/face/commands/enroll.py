@@ -1,0 +1,37 @@
+"""`zoo faces enroll`."""
+
+from __future__ import annotations
+
+from zoo.arguments import parse
+from zoo.command import print_json, progress_of
+from zoo.errors import InputError
+from zoo.tasks.face.commands.arguments import FacesEnrollFlags
+
+
+def enroll(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: no photos, a name or photos that can't be enrolled, or a gallery that can't be written; nobody is enrolled then.
+    """
+    flags = parse(FacesEnrollFlags, "faces enroll", words)
+    if not flags.photos:
+        raise InputError("no photo: zoo faces enroll NAME PHOTO […]")
+    from zoo.tasks.face.commands.looks import look, open_gallery  # after --help
+    from zoo.tasks.face.gallery.gallery import LIMITS
+    from zoo.tasks.face.gallery.names import check_name
+
+    name = check_name(flags.name)  # before the photos are looked at
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
+    with gallery:
+        count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
+        summary = {"gallery": gallery.place.removeprefix("gallery "), "name": name, "enrolled": count, "faces": len(gallery)}
+        if flags.at.json:
+            print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
+        else:
+            print(
+                f"{name}: {count} {'photo' if count == 1 else 'photos'} enrolled in {gallery.place}, which holds {len(gallery)} faces now"
+            )
+    return 0

@@ -1,0 +1,29 @@
+"""`zoo faces forget`."""
+
+from __future__ import annotations
+
+from zoo.arguments import parse
+from zoo.command import print_json
+from zoo.tasks.face.commands.arguments import FacesForgetFlags
+
+
+def forget(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: no gallery, nobody of that name, or a gallery that can't be written.
+    """
+    flags = parse(FacesForgetFlags, "faces forget", words)
+    from zoo.tasks.face.gallery import Gallery  # after --help
+    from zoo.tasks.face.gallery.places import default_place
+
+    with Gallery(flags.gallery or default_place()) as gallery:
+        count = gallery.forget(flags.name)
+        if flags.json:
+            place = gallery.place.removeprefix("gallery ")
+            print_json({"gallery": place, "name": flags.name, "forgotten": count, "faces": len(gallery)})
+        else:
+            print(
+                f"{flags.name}: {count} {'face' if count == 1 else 'faces'} deleted from {gallery.place}; copies of it are yours to delete"
+            )
+    return 0

@@ -1,0 +1,104 @@
+"""`zoo faces identify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoo.arguments import parse
+from zoo.command import print_json, progress_of
+from zoo.errors import Fault, InputError
+from zoo.tasks.face.commands.arguments import FacesIdentifyFlags
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zoo.tasks.face.gallery import Gallery, Identification
+    from zoo.tasks.face.predictions import Faces
+
+
+@dataclass(frozen=True, eq=False)
+class NamedFaces:
+    """The faces of a picture, and whose they are.
+
+    Attributes:
+        faces: as found.
+        answers: one for each.
+    """
+
+    faces: Faces
+    answers: Sequence[Identification]
+
+    @property
+    def key(self) -> str:
+        """The picture's."""
+        return self.faces.key
+
+    def plot(self) -> Image.Image:
+        """Return the picture with boxes and names drawn."""
+        from PIL import ImageDraw
+
+        from zoo.drawing import font
+
+        picture = self.faces.plot()
+        draw = ImageDraw.Draw(picture)
+        # the plot enlarges small pictures
+        scale = max(1, -(-256 // max(self.faces.image.shape[:2])))
+        size = max(11, picture.width // 45)
+        for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
+            place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
+            said = answer.name or answer.decision
+            draw.rectangle(draw.textbbox(place, said, font=font(size)), fill=(24, 24, 32))
+            draw.text(place, said, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font(size))
+        return picture
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return keys, boxes and answers, JSON-ready; embeddings stay where they are."""
+        boxes = zip(self.faces.boxes, self.faces.scores, self.answers, strict=True)
+        return {
+            "key": self.key,
+            "faces": [{"box": box.tolist(), "score": float(score), **answer.to_dict()} for box, score, answer in boxes],
+        }
+
+
+def named(gallery: Gallery, photos: Iterator[Faces], top: int, threshold: float | None) -> Iterator[NamedFaces]:
+    """Yield pictures with the names of their faces."""
+    for photo in photos:
+        yield NamedFaces(photo, gallery.identify(photo, top=top, threshold=threshold))
+
+
+def identify(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: no source, no gallery, one of another model, or a picture that can't be read.
+    """
+    flags = parse(FacesIdentifyFlags, "faces identify", words)
+    if not flags.sources:
+        raise InputError("no source: zoo faces identify PHOTO, a folder or a video")
+    from zoo.output import write_predictions  # after --help
+    from zoo.tasks.face.commands.looks import look, open_gallery, say_skipped
+
+    skipped: list[Fault] | None = [] if flags.skip_bad else None
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        with gallery:
+            about = gallery.model  # a missing gallery is said before the pictures are looked at
+            photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
+            show = None if flags.at.json else _show
+            answers = write_predictions(named(gallery, photos, flags.top, flags.threshold), flags.out, show, keep=flags.at.json)
+            place = gallery.place.removeprefix("gallery ")
+    say_skipped(skipped)
+    if flags.at.json:
+        left_out = [fault.to_dict() for fault in skipped or ()]
+        print_json({"gallery": place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
+    return 0
+
+
+def _show(answer: dict[str, Any]) -> None:
+    if not answer["faces"]:
+        print(f"{answer['key']}: no face was found")
+    for face in answer["faces"]:
+        near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
+        print(f"{answer['key']}: {face['name'] or face['decision']} (nearest: {near or 'nobody is enrolled'})")

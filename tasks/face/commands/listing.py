@@ -1,0 +1,32 @@
+"""`zoo faces list`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from zoo.arguments import parse
+from zoo.command import print_json
+from zoo.tasks.face.commands.arguments import FacesListFlags
+
+
+def list_people(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: no gallery, or one that can't be read.
+    """
+    flags = parse(FacesListFlags, "faces list", words)
+    from zoo.tasks.face.gallery import Gallery  # after --help
+    from zoo.tasks.face.gallery.places import default_place
+
+    with Gallery(flags.gallery or default_place()) as gallery:
+        people, model = gallery.people(), gallery.model
+        if flags.json:
+            place = gallery.place.removeprefix("gallery ")
+            print_json({"gallery": place, "model": asdict(model), "people": [asdict(person) for person in people]})
+            return 0
+        for person in people:
+            print(f"{person.name}\t{person.faces} {'face' if person.faces == 1 else 'faces'}\tsince {person.enrolled}")
+        threshold = "no threshold" if model.threshold is None else f"threshold {model.threshold:g}"
+        print(f"{len(people)} people in {gallery.place}; model {model}, {model.distance} distance, {threshold}")
+    return 0

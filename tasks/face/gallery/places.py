@@ -1,0 +1,50 @@
+"""Where a gallery is: a file, or a database's address."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from zoo.errors import InputError
+from zoo.tasks.face.gallery.rows import Store
+from zoo.tasks.face.gallery.sqlite_store import SqliteStore
+
+_SERVERS = ("postgresql://", "postgres://")
+
+
+def default_place() -> str:
+    """Return the gallery of the command line: `$ZOO_GALLERY`, else `resnet-zoo/faces.gallery` where the platform keeps a user's data.
+
+    That is `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`. It is no cache: faces that are
+    deleted there must be enrolled anew.
+    """
+    if os.environ.get("ZOO_GALLERY"):
+        return os.environ["ZOO_GALLERY"]
+    if os.environ.get("XDG_DATA_HOME"):
+        base = Path(os.environ["XDG_DATA_HOME"])
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path.home() / ".local" / "share"
+    return str(base / "resnet-zoo" / "faces.gallery")
+
+
+def open_store(place: str | Path) -> Store:
+    """Return the store at a path or `postgresql://` address.
+
+    Raises:
+        InputError: another kind of address, or a folder.
+    """
+    if isinstance(place, str) and place.startswith(_SERVERS):
+        from zoo.tasks.face.gallery.postgres_store import PostgresStore
+
+        return PostgresStore(place)
+    if isinstance(place, str) and "://" in place:
+        raise InputError(f"gallery {place.split('://')[0]}://…: expected a file, or an address that begins with {_SERVERS[0]}")
+    path = Path(place).expanduser()
+    if not str(place) or path.is_dir():
+        raise InputError(f"gallery {str(place)!r}: expected a file, such as faces.gallery; this is a folder")
+    return SqliteStore(path)

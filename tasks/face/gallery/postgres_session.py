@@ -1,0 +1,157 @@
+"""A PostgreSQL database with pgvector: one connection, and everything that can be wrong with it said by name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from zoo.errors import InputError
+from zoo.tasks.face.gallery.errors import GalleryError
+
+if TYPE_CHECKING:
+    import psycopg
+
+WAIT_SECONDS = 30
+_CONNECT_SECONDS = 10
+_LOCK = 0x7A6F6F66616365  # "zooface": the writers of one database wait for each other
+
+
+class Session:
+    """A connection that is made when it is needed, and anew after a loss or a fork."""
+
+    def __init__(self, address: str) -> None:
+        """Take the address; nothing is connected yet.
+
+        Raises:
+            InputError: psycopg or pgvector is not installed, or the address can't be read.
+        """
+        try:
+            import pgvector.psycopg  # noqa: F401
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise InputError(f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); pip install 'resnet-zoo[postgres]'") from error
+        self._address, self.place = address, f"gallery {_without_password(address)}"
+        self._connection: psycopg.Connection[Any] | None = None
+        self._process = 0
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[psycopg.Cursor[Any] | None]:
+        """Yield a cursor that sees one state of the gallery; None where there is none yet.
+
+        Raises:
+            GalleryError: see `said`.
+        """
+        with self._lock, self.said(), self._connected() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            exists = connection.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
+            if exists and exists[0]:
+                with self._cursor(connection) as cursor:
+                    yield cursor
+            else:
+                yield None
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[psycopg.Cursor[Any]]:
+        """Yield a cursor in a transaction that is committed at the end, or undone where something goes wrong.
+
+        Raises:
+            GalleryError: see `said`.
+        """
+        with self._lock, self.said(), self._connected() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            with self._cursor(connection) as cursor:
+                yield cursor
+
+    def run(self, command: str) -> None:
+        """Run a command outside a transaction.
+
+        Raises:
+            GalleryError: see `said`.
+        """
+        with self._lock, self.said(), self._connected() as connection:
+            connection.execute(command)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def __del__(self) -> None:
+        """Let go of the connection of a gallery that nobody has closed."""
+        if hasattr(self, "_lock"):  # not where the beginning has failed
+            self.close()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        import psycopg
+
+        if self._connection is None or self._connection.closed or self._process != os.getpid():
+            self._connection = psycopg.connect(self._address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
+            self._process = os.getpid()
+            self._connection.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
+            self._connection.execute("SET jit = off")  # compiling takes longer than the search
+            self._connection.execute("SET client_min_messages = warning")
+        yield self._connection
+
+    def _cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+        """Return a cursor that knows the server's type of vectors."""
+        from pgvector.psycopg import register_vector
+        from psycopg.types import TypeInfo
+
+        # the number of the type is another one where the extension was made anew
+        vector = TypeInfo.fetch(connection, "vector")
+        if vector is not None and connection.adapters.types.get(vector.oid) is None:
+            register_vector(connection)
+        return connection.cursor(binary=True)
+
+    @contextlib.contextmanager
+    def said(self) -> Iterator[None]:
+        """Say what the server says in the words of a gallery.
+
+        Raises:
+            GalleryError: the server is down or has gone, refuses, is full, lacks pgvector, or holds something else.
+        """
+        import psycopg
+
+        try:
+            yield
+        except (psycopg.Error, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise GalleryError(
+                f"{self.place}: {_cause(error)} ({reason}). Enrolling and forgetting are done whole or not at all"
+            ) from error
+
+
+def _cause(error: Exception) -> str:
+    from psycopg import errors
+
+    if isinstance(error, errors.LockNotAvailable):
+        return f"another process has been writing it for {WAIT_SECONDS} seconds; try again when it is done"
+    if isinstance(error, errors.DiskFull):
+        return "there is no room on the server's disk; make room, then do it again"
+    if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
+        return "this user may not write there; ask for the right to create tables and the extension vector"
+    if isinstance(error, errors.FeatureNotSupported | errors.UndefinedFile):
+        return "the server has no pgvector; install its package, such as postgresql-17-pgvector"
+    if isinstance(error, errors.OperationalError | errors.InterfaceError | OSError):
+        return "the database can't be reached, or went away; check that it runs and the address, then do it again"
+    return "the database's tables are not a gallery's, or are damaged"
+
+
+def _without_password(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        where = f"{parts.username}@{host}" if parts.username else host
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise InputError("the gallery's address can't be read; expected postgresql://user@host:port/database") from error
+    return f"postgresql://{where}{port}{parts.path}"

@@ -1,0 +1,179 @@
+"""A gallery in PostgreSQL, searched there by pgvector: exactly, for there is no approximate index.
+
+pgvector compares in float32. The server answers with everybody who could be among the nearest, with room for all that float32 can be
+wrong by, and float64 decides here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.tasks.face.gallery.embedder import Embedder, check_same
+from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
+from zoo.tasks.face.gallery.exact import distances, first_people, slack
+from zoo.tasks.face.gallery.postgres_session import Session
+from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+LAYOUT = 1
+_OPERATORS = {"cosine": "<=>", "euclidean": "<->"}
+_TABLES = (
+    "CREATE TABLE zoo_gallery (one int PRIMARY KEY CHECK (one = 1), layout int NOT NULL, fingerprint text NOT NULL, "
+    "model text NOT NULL, distance text NOT NULL, threshold float8, size int NOT NULL)",
+    "CREATE TABLE zoo_people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)",
+    "CREATE TABLE zoo_faces (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint NOT NULL REFERENCES zoo_people, "
+    "embedding vector({size}) NOT NULL, photo text NOT NULL, quality jsonb NOT NULL, enrolled timestamptz NOT NULL DEFAULT now())",
+    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",  # else 512 numbers are put in a table of their own, slow to search
+    "CREATE INDEX zoo_faces_of_person ON zoo_faces (person)",
+)
+
+
+class PostgresStore:
+    """Rows in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery for each."""
+
+    def __init__(self, address: str) -> None:
+        """Take the database's address.
+
+        Raises:
+            InputError: psycopg or pgvector is not installed, or the address can't be read.
+        """
+        self._session = Session(address)
+        self.place = self._session.place
+
+    def described(self) -> Described | None:
+        """Return what the gallery says of itself."""
+        with self._session.reading() as cursor:
+            return None if cursor is None else self._described(cursor)
+
+    def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
+        """Enrol people, all or none."""
+        with self._session.writing() as cursor:
+            self._join(cursor, about)
+            for name, faces in people.items():
+                person = self._person(cursor, name)
+                if person is None:
+                    person = cursor.execute("INSERT INTO zoo_people (name) VALUES (%s) RETURNING id", (name,)).fetchone()[0]  # type: ignore[index]
+                elif not more:
+                    raise NameTakenError(
+                        f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
+                    )
+                self._insert(cursor, person, faces)
+
+    def remove(self, name: str) -> int:
+        """Delete a person, and write the tables anew without the rows."""
+        if self.described() is None:
+            return 0
+        with self._session.writing() as cursor:
+            person = self._person(cursor, name)
+            if person is None:
+                return 0
+            count = cursor.execute("DELETE FROM zoo_faces WHERE person = %s", (person,)).rowcount
+            cursor.execute("DELETE FROM zoo_people WHERE id = %s", (person,))
+        self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        return count
+
+    def people(self) -> list[Person]:
+        """Return everybody, in the order of their names."""
+        command = (
+            "SELECT name, count(*), min(enrolled) FROM zoo_people JOIN zoo_faces ON person = zoo_people.id "
+            'GROUP BY zoo_people.id, name ORDER BY name COLLATE "C"'
+        )
+        with self._session.reading() as cursor:
+            rows = [] if cursor is None else cursor.execute(command).fetchall()
+            return [Person(name, count, _time(first)) for name, count, first in rows]
+
+    def faces(self, name: str) -> list[EnrolledFace]:
+        """Return a person's faces in the order they came."""
+        command = (
+            "SELECT zoo_faces.id, photo, quality, enrolled, embedding FROM zoo_faces JOIN zoo_people ON person = zoo_people.id "
+            "WHERE name = %s ORDER BY zoo_faces.id"
+        )
+        with self._session.reading() as cursor:
+            rows = [] if cursor is None else cursor.execute(command, (name,)).fetchall()
+            return [
+                EnrolledFace(number, name, photo, dict(quality), _time(enrolled), embedding.to_numpy())
+                for number, photo, quality, enrolled, embedding in rows
+            ]
+
+    def count(self) -> int:
+        """Return how many faces are enrolled."""
+        with self._session.reading() as cursor:
+            return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
+
+    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
+        """Return the nearest people."""
+        with self._session.reading() as cursor:
+            if cursor is None:
+                return [[] for _ in queries]
+            about = self._described(cursor)
+            return [self._nearest(cursor, about, query, top) for query in queries]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
+
+    def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
+        distance = about.embedder.distance
+        # a sum of squares has no cancellation: its error is a part of itself, and that of its root half of the part
+        part = slack(about.size, 0.0, 1.0, distance)
+        command = (
+            f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
+            "near AS (SELECT min(far) AS far FROM far GROUP BY person ORDER BY 1 LIMIT %(top)s) "
+            "SELECT far.id, far.person, name, photo, embedding FROM far JOIN zoo_faces USING (id) JOIN zoo_people ON zoo_people.id = "
+            "far.person WHERE far.far <= (SELECT max(far) FROM near) * %(times)s + %(room)s"
+        )
+        room = {"times": 1.0, "room": 2 * part} if distance == "cosine" else {"times": 1 + 2 * part, "room": 0.0}
+        rows = cursor.execute(command, {"query": query, "top": top, **room}).fetchall()
+        if not rows:
+            return []
+        far = distances(query, np.stack([row[4].to_numpy() for row in rows]), distance)
+        people, numbers = (np.array([row[column] for row in rows], np.int64) for column in (1, 0))
+        chosen = first_people(far, people, numbers, top)
+        return [Match(rows[place][2], float(far[place]), rows[place][3], rows[place][0]) for place in chosen]
+
+    def _join(self, cursor: Cursor[Any], about: Described) -> None:
+        """Make the gallery where there is none, one of this model where it is new, else check that it is."""
+        exists = cursor.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
+        if not (exists and exists[0]):
+            for command in _TABLES:
+                cursor.execute(command.format(size=about.size))
+            model = about.embedder
+            cursor.execute(
+                "INSERT INTO zoo_gallery VALUES (1, %s, %s, %s, %s, %s, %s)",
+                (LAYOUT, model.fingerprint, model.name, model.distance, model.threshold, about.size),
+            )
+        stored = self._described(cursor)
+        check_same(self.place, stored.embedder, about.embedder, stored.size, about.size)
+
+    def _described(self, cursor: Cursor[Any]) -> Described:
+        row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
+        if row is None:
+            raise GalleryError(f"{self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…")
+        if row[0] != LAYOUT:
+            raise GalleryError(
+                f"{self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; install the version of resnet-zoo that wrote it"
+            )
+        return Described(Embedder(*row[1:5]), row[5])
+
+    def _person(self, cursor: Cursor[Any], name: str) -> int | None:
+        row = cursor.execute("SELECT id FROM zoo_people WHERE name = %s", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _insert(self, cursor: Cursor[Any], person: int, faces: Sequence[NewFace]) -> None:
+        from psycopg.types.json import Jsonb
+
+        cursor.executemany(
+            "INSERT INTO zoo_faces (person, embedding, photo, quality) VALUES (%s, %b, %s, %s)",
+            [(person, face.embedding, face.photo, Jsonb(dict(face.quality))) for face in faces],
+        )
+
+
+def _time(moment: Any) -> str:
+    from datetime import UTC
+
+    return str(moment.astimezone(UTC).isoformat(timespec="seconds"))

@@ -1,0 +1,152 @@
+"""One SQLite file: opened for one transaction, with everything that can be wrong said by name.
+
+A connection lives for one transaction, so a gallery may be used from several threads, and after a fork. Writers wait for each other
+(`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's own rollback journal and not the write-ahead log: it leaves one file
+that can be copied, works on network disks and read-only ones, and has no second file in which deleted faces would live on; what
+the log is good at – readers beside a long writer – is not needed where a search reads nothing but what is new. A process that is
+killed leaves its journal, by which the next one that opens the file undoes the unfinished transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.tasks.face.gallery.errors import GalleryError
+
+APPLICATION_ID = 0x7A666163  # "zfac"
+SCHEMA = 1
+WAIT_SECONDS = 30.0
+_PAGE_BYTES = 16384  # of 4096 bytes, a row of 512 numbers would fill one alone and waste the other half
+_TABLES = (
+    "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
+    "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL, checksum INTEGER NOT NULL)",
+    "CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, checksum INTEGER NOT NULL)",
+    "CREATE TABLE faces (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, "
+    "embedding BLOB NOT NULL, checksum INTEGER NOT NULL, photo TEXT NOT NULL, quality TEXT NOT NULL, enrolled TEXT NOT NULL)",
+    "CREATE INDEX faces_of_person ON faces (person)",
+)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Yield a connection that sees one state of a gallery's file; None where there is no gallery yet.
+
+    Raises:
+        GalleryError: see `said`.
+    """
+    if not path.exists():
+        yield None
+        return
+    with said(path), contextlib.closing(_connect(path)) as connection:
+        connection.execute("BEGIN")
+        yield connection if _check(connection, path) else None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection in a transaction that is committed at the end, or undone where something goes wrong; makes the file.
+
+    Raises:
+        GalleryError: see `said`.
+    """
+    with said(path):
+        _make(path)
+        with contextlib.closing(_connect(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not _check(connection, path):
+                    for command in (*_TABLES, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}"):
+                        connection.execute(command)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+
+def compact(path: Path) -> None:
+    """Write a gallery's file anew, without anything that was deleted.
+
+    Raises:
+        GalleryError: see `said`.
+    """
+    with said(path), contextlib.closing(_connect(path)) as connection:
+        connection.execute("VACUUM")
+
+
+@contextlib.contextmanager
+def said(path: Path) -> Iterator[None]:
+    """Say what SQLite says in the words of a gallery.
+
+    Raises:
+        GalleryError: the file is locked, full, read-only, damaged or something else.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "") or ""
+        raise GalleryError(f"gallery {path}: {_reason(code, error)}") from error
+    except OSError as error:
+        raise GalleryError(f"gallery {path}: can't be written ({error.strerror or error}); check the folder and its permissions") from error
+
+
+def _reason(code: str, error: sqlite3.Error) -> str:
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"another process has been writing it for {WAIT_SECONDS:g} seconds; try again when it is done"
+    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
+        return f"there is no room on its disk ({error}); nothing was changed. Make room, then do it again"
+    if code.startswith("SQLITE_READONLY"):
+        return f"it can't be written to ({error}); nothing was changed. Check the permissions of the file and of its folder"
+    if code.startswith("SQLITE_NOTADB"):
+        return "this is no gallery, or its beginning is damaged; choose another file, it will not be overwritten"
+    if code.startswith("SQLITE_CANTOPEN"):
+        return f"it can't be opened ({error}); check the permissions of the file and of its folder"
+    if code.startswith("SQLITE_IOERR"):
+        return f"its disk can't be read or written ({error})"
+    return damaged(str(error))
+
+
+def damaged(reason: str) -> str:
+    """Return what is said of a file that SQLite or a checksum finds damaged."""
+    return f"the file is damaged ({reason}); put back a copy, or delete it and enrol anew"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # rw reads a file that can't be written too; ro could not undo what a killed process has left unfinished
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
+    connection.execute("PRAGMA temp_store = MEMORY")  # no copy of faces in the folder for temporary files
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that its owner alone can read: faces are nobody else's business."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether the file holds a gallery that this zoo can read; an empty one holds none yet.
+
+    Raises:
+        GalleryError: it holds something else, or a newer gallery.
+    """
+    (identity,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not identity:
+        return False
+    if identity != APPLICATION_ID:
+        raise GalleryError(f"gallery {path}: this is an SQLite file of something else; choose another file, it will not be changed")
+    if version != SCHEMA:
+        raise GalleryError(
+            f"gallery {path}: its layout is number {version}, and this zoo reads {SCHEMA}; install the version of resnet-zoo that wrote it"
+        )
+    return True

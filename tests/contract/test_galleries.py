@@ -1,0 +1,306 @@
+"""What every gallery promises, wherever it is kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.postgres import Server
+from zoo.errors import InputError
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError
+from zoo.tasks.face.gallery.exact import distances
+from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.verification import all_similarities, comparable
+
+DLIB = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
+OTHER = Embedder("fedcba9876543210", "iresnet50", "cosine", 0.4)
+PLACES = ("file", "postgres")
+_NUMBERS = itertools.count()
+Open = Callable[..., Gallery]
+
+
+@pytest.fixture(params=PLACES)
+def opened(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Open]:
+    """Return what opens one gallery, as often as it is called."""
+    if request.param == "file":
+        place = str(tmp_path / "faces.gallery")
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        place = server.make(f"contract{next(_NUMBERS)}")
+    galleries = []
+
+    def open_one(model: Embedder | None = DLIB) -> Gallery:
+        galleries.append(zoo.Gallery(place, model))
+        return galleries[-1]
+
+    yield open_one
+    for gallery in galleries:
+        gallery.close()
+
+
+def vectors(count: int, size: int = 8, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+
+
+def photo(key: str, count: int = 1, score: float = 0.99) -> Faces:
+    """Return a picture of noise, with faces that have all that is asked of one."""
+    image = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    points = np.array([(80, 80), (120, 80), (100, 100), (85, 120), (115, 120)], np.float32)
+    return Faces(
+        key,
+        image,
+        np.tile(np.array([[60, 50, 140, 150]], np.float32), (count, 1)),
+        np.full(count, score, np.float32),
+        np.tile(points[None], (count, 1, 1)),
+        vectors(count, seed=len(key)),
+    )
+
+
+def test_who_is_enrolled_is_identified(opened: Open) -> None:
+    faces = vectors(4)
+    with opened() as gallery:
+        assert len(gallery) == 0
+        assert gallery.enroll("Ann", faces[:2], photos=["a.jpg", "b.jpg"]) == 2
+        assert gallery.enroll("Zoë 李", faces[2], photos="z.jpg") == 1
+        assert len(gallery) == 3
+        near, far = gallery.identify(np.stack([faces[1] + 0.01, faces[3] + 9]))
+        assert (near.name, near.decision, near.threshold) == ("Ann", "known", 0.6)
+        assert [match.name for match in near.matches] == ["Ann", "Zoë 李"]
+        assert near.matches[0].photo == "b.jpg"
+        assert near.matches[0].distance == pytest.approx(0.01 * np.sqrt(8), rel=1e-5)
+        assert (far.name, far.decision) == (None, "unknown")
+        assert near.to_dict()["matches"][1] == {"name": "Zoë 李", "distance": near.matches[1].distance, "photo": "z.jpg"}
+
+
+def test_what_is_asked_for_decides_how_many_and_how_near(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll_all({"Ann": np.eye(3)[:1], "Bob": np.eye(3)[1], "Cem": np.eye(3)[2]})
+    (answer,) = gallery.identify(np.array([1.0, 0.4, 0.3]), top=2, threshold=0.49)
+    assert [match.name for match in answer.matches] == ["Ann", "Bob"]
+    assert answer.name is None
+    assert gallery.identify(np.array([1.0, 0.4, 0.3]), threshold=0.51)[0].name == "Ann"
+    with pytest.raises(InputError, match="top is 0; expected 1 or more"):
+        gallery.identify(np.eye(3), top=0)
+    with pytest.raises(InputError, match=r"identify: the threshold is -1; expected a distance, 0 or more"):
+        gallery.identify(np.eye(3), threshold=-1)
+
+
+def test_a_model_without_a_threshold_decides_nothing(opened: Open) -> None:
+    gallery = opened(Embedder("aa", "own", "cosine", None))
+    gallery.enroll("Ann", np.array([1.0, 0]))
+    (answer,) = gallery.identify(np.array([2.0, 0]))
+    assert answer.matches[0].distance == pytest.approx(0)
+    assert (answer.name, answer.decision) == (None, "undecided")
+    assert gallery.identify(np.array([2.0, 0]), threshold=0.5)[0].name == "Ann"
+
+
+@pytest.mark.parametrize("model", [DLIB, OTHER])
+def test_the_search_is_exact(opened: Open, model: Embedder) -> None:
+    rows, probes = vectors(300, 32), vectors(40, 32, seed=1)
+    rows[200:250] = rows[:50]  # equal ones: the first enrolled comes first
+    rows[250:] = np.nextafter(rows[50:100], np.float32(9))  # as near as float32 goes
+    gallery = opened(model)
+    gallery.enroll_all({f"p{index:03}": row for index, row in enumerate(rows)})
+    queries = np.concatenate([probes, rows[:60]])
+    alike = all_similarities(comparable(queries, model.distance), comparable(rows, model.distance), model.distance)  # type: ignore[arg-type]
+    for query, answer, row in zip(queries, gallery.identify(queries, top=7), alike, strict=True):
+        exact = distances(query, rows, model.distance)
+        best = np.lexsort((np.arange(300), exact))[:7]
+        assert [match.name for match in answer.matches] == [f"p{index:03}" for index in best]
+        assert [match.distance for match in answer.matches] == exact[best].tolist()
+        np.testing.assert_allclose(exact, 1 - row if model is OTHER else -row, atol=1e-6)  # evaluation has it so too
+
+
+def test_people_with_many_photos_are_named_once(opened: Open) -> None:
+    rows = vectors(60, 16)
+    gallery = opened(OTHER)
+    gallery.enroll_all({f"p{person}": rows[person::6] for person in range(6)})
+    for query, answer in zip(vectors(20, 16, seed=2), gallery.identify(vectors(20, 16, seed=2), top=3), strict=True):
+        exact = distances(query, rows, "cosine").reshape(10, 6).min(0)
+        assert [match.name for match in answer.matches] == [f"p{person}" for person in np.argsort(exact)[:3]]
+
+
+def test_a_claim_is_checked_against_that_person_alone(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll_all({"Ann": np.array([[0.0, 0], [0, 0.5]]) + 1, "Bob": np.array([1.0, 2.0])})
+    close, far = gallery.verify("Ann", np.array([[1.0, 1.9], [5.0, 5.0]]))
+    assert close.decision == "known"
+    assert close.matches[0].distance == pytest.approx(0.4)
+    assert far.decision == "unknown"
+    assert gallery.verify("Ann", np.array([1.0, 1.9]), threshold=0.3)[0].decision == "unknown"
+    with pytest.raises(UnknownPersonError, match="nobody of the name 'Eve' is enrolled"):
+        gallery.verify("Eve", np.array([1.0, 1.0]))
+    with pytest.raises(InputError, match=r"verify: the threshold is nan"):
+        gallery.verify("Ann", np.array([1.0, 1.0]), threshold=float("nan"))
+    with pytest.raises(ModelMismatchError, match=r"embeddings of 2 numbers, by dlib_resnet29 .*; these have 3"):
+        gallery.verify("Ann", np.ones(3))
+    assert gallery.verify("Ann", np.empty((0, 2))) == []
+
+
+def test_who_is_forgotten_is_gone(opened: Open) -> None:
+    gallery, reader = opened(), opened()
+    gallery.enroll_all({"Ann": np.eye(3)[:2], "Bob": np.eye(3)[2]})
+    assert reader.identify(np.eye(3))[0].name == "Ann"
+    assert gallery.forget("Ann") == 2
+    assert [answer.name for answer in reader.identify(np.eye(3))] == [None, None, "Bob"]  # what another one knew is forgotten too
+    with pytest.raises(UnknownPersonError, match=r"nobody of the name 'Ann' is enrolled; see who is with people\(\)"):
+        gallery.forget("Ann")
+    gallery.enroll("Ann", np.eye(3)[0])
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1), ("Bob", 1)]
+    assert gallery.faces("Ann")[0].number > 3  # no number is given twice
+    for name in ("Ann", "Bob"):
+        gallery.forget(name)
+    assert gallery.people() == []
+    assert gallery.identify(np.eye(3))[0].matches == ()
+
+
+def test_a_name_that_exists_is_refused_unless_photos_are_added(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", np.eye(3)[0])
+    with pytest.raises(NameTakenError, match=r"'Ann' is enrolled already; choose another name, or add .* add=True \(--add\)"):
+        gallery.enroll("Ann", np.eye(3)[1])
+    with pytest.raises(NameTakenError, match="'Ann' is enrolled already"):
+        gallery.enroll_all({"Bob": np.eye(3)[1], "Ann": np.eye(3)[1]})
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1)]
+    assert gallery.enroll("Ann", np.eye(3)[1], add=True) == 1
+    assert [face.embedding.tolist() for face in gallery.faces("Ann")] == np.eye(3)[:2].tolist()
+
+
+def test_another_model_is_refused_and_both_are_named(opened: Open) -> None:
+    opened().enroll("Ann", vectors(1))
+    stranger = opened(OTHER)
+    both = r"belongs to the model dlib_resnet29 \(0123456789abcdef\), and these embeddings come from iresnet50 \(fedcba9876543210\)"
+    with pytest.raises(ModelMismatchError, match=both):
+        stranger.enroll("Bob", vectors(1))
+    with pytest.raises(ModelMismatchError, match=both):
+        stranger.identify(vectors(1))
+    with pytest.raises(ModelMismatchError, match=both):
+        stranger.verify("Ann", vectors(1))
+    with pytest.raises(ModelMismatchError, match=r"made with the distance euclidean, and the same model .* now says cosine"):
+        opened(Embedder(DLIB.fingerprint, DLIB.name, "cosine", 0.6)).enroll("Bob", vectors(1))
+    with pytest.raises(ModelMismatchError, match="holds embeddings of 8 numbers"):
+        opened().enroll("Bob", vectors(1, 9))
+    assert opened(None).model == DLIB
+    assert len(opened(None)) == 1
+
+
+def test_embeddings_of_nobody_knows_which_model_are_refused(opened: Open) -> None:
+    with pytest.raises(GalleryError, match=r"whose embeddings are these\? Open it with the model"):
+        opened(None).enroll("Ann", vectors(1))
+    opened().enroll("Ann", vectors(1))
+    with pytest.raises(GalleryError, match=r"whose embeddings are these\?"):
+        opened(None).identify(vectors(1))
+
+
+@pytest.mark.parametrize("call", ["people", "model", "identify", "faces", "forget"])
+def test_a_gallery_that_is_not_there_is_not_taken_for_an_empty_one(opened: Open, call: str) -> None:
+    calls: dict[str, Callable[[Gallery], Any]] = {
+        "people": Gallery.people,
+        "model": lambda gallery: gallery.model,
+        "identify": lambda gallery: gallery.identify(vectors(1)),
+        "faces": lambda gallery: gallery.faces("Ann"),
+        "forget": lambda gallery: gallery.forget("Ann"),
+    }
+    with pytest.raises(GalleryError, match="there is no gallery yet; enrol somebody first, or check the place"):
+        calls[call](opened())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "'; DROP TABLE people; --",
+        '"; DROP TABLE zoo_people; --',
+        "../../etc/passwd",
+        "C:\\con",
+        "%s %(x)s {0}",
+        "O'Brien",
+        "null",
+        "李小龍",
+        "👩‍🚀",
+        "a" * 200,
+    ],
+)
+def test_hostile_names_are_names(opened: Open, name: str) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", np.eye(3)[0])
+    gallery.enroll(name, np.eye(3)[1], photos=name)
+    assert {person.name for person in gallery.people()} == {"Ann", name}
+    assert gallery.identify(np.eye(3)[1])[0].name == name
+    assert gallery.faces(name)[0].photo == name
+    assert gallery.forget(name) == 1
+    assert [person.name for person in gallery.people()] == ["Ann"]
+
+
+def test_keys_of_photos_may_be_any_files_name(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", np.eye(2), photos=["caf\udce9.jpg", "a\0b"])
+    assert [face.photo for face in gallery.faces("Ann")] == ["caf\\udce9.jpg", "a\\x00b"]
+
+
+def test_photos_are_enrolled_with_their_quality(opened: Open) -> None:
+    gallery = opened()
+    assert gallery.enroll("Ann", [photo("a.jpg"), photo("bb.jpg")]) == 2
+    first, second = gallery.faces("Ann")
+    assert (first.photo, second.photo) == ("a.jpg", "bb.jpg")
+    assert first.quality["eye_distance"] == 40
+    assert first.to_dict()["quality"]["confidence"] == pytest.approx(0.99)
+    assert gallery.identify(photo("a.jpg"))[0].matches[0].photo == "a.jpg"
+
+
+def test_bad_photos_are_refused_with_every_reason_and_nobody_is_half_enrolled(opened: Open) -> None:
+    gallery = opened()
+    bad = photo("bad.jpg", score=0.5)
+    with pytest.raises(QualityError, match=r"(?s)'Ann' is not enrolled.*bad.jpg: it is not sure that this is a face .*: 0.5, expected 0.9"):
+        gallery.enroll("Ann", [photo("a.jpg"), bad])
+    assert len(gallery) == 0
+    assert gallery.enroll("Ann", [photo("a.jpg"), bad], quality=None) == 2
+    assert gallery.faces("Ann")[1].quality["confidence"] == 0.5
+
+
+def test_unknown_faces_are_grouped(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", photo("a"))
+    near = Faces.whole_picture("x", photo("x").image, photo("bb").embeddings[0] + np.float32(0.01))
+    groups = gallery.cluster([photo("a"), photo("bb"), photo("none", 0), near, photo("dddd", 1)])
+    assert groups.groups == (((1, 0), (3, 0)),)
+    assert groups.alone == ((4, 0),)
+
+
+def test_nothing_is_asked_of_no_face(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", vectors(1))
+    assert gallery.identify(photo("none", 0)) == []
+    assert gallery.identify([]) == []
+
+
+def test_several_writers_at_once_lose_nothing(opened: Open) -> None:
+    galleries = [opened() for _ in range(4)]
+
+    def enroll(number: int) -> int:
+        return sum(galleries[number].enroll(f"p{number}-{index}", vectors(2, seed=number * 10 + index)) for index in range(5))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(enroll, range(4))) == [10] * 4
+    assert len(galleries[0]) == 40
+    assert len(galleries[0].people()) == 20
+    for number in range(4):
+        assert galleries[3 - number].identify(vectors(2, seed=number * 10))[0].name == f"p{number}-0"
+
+
+def test_one_name_from_two_writers_is_taken_once(opened: Open) -> None:
+    def enroll(gallery: Gallery) -> str:
+        try:
+            gallery.enroll("Ann", vectors(1))
+        except NameTakenError:
+            return "taken"
+        return "enrolled"
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(enroll, [opened() for _ in range(4)]))
+    assert sorted(said) == ["enrolled", "taken", "taken", "taken"]

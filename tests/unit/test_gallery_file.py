@@ -1,0 +1,431 @@
+"""A gallery in a file: killed, full, locked, read-only, damaged, deleted from – and nothing is lost or left."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.errors import InputError
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, NameTakenError, sqlite_file, sqlite_store
+from zoo.tasks.face.gallery.exact import Ints
+from zoo.tasks.face.gallery.matrix import Matrix
+from zoo.tasks.face.gallery.rows import Vectors
+
+MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
+
+
+def vectors(count: int, size: int = 128, seed: int = 0) -> Vectors:
+    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+
+
+def enroll(place: Path, prefix: str, photos: int, people: int, said: Connection) -> None:
+    """Enrol people one by one, and say so after each."""
+    gallery = Gallery(place, MODEL)
+    for number in range(people):
+        gallery.enroll(f"{prefix}{number}", vectors(photos, seed=number))
+        said.send(number)
+
+
+def enrolling(place: Path, prefix: str, photos: int, people: int) -> tuple[SpawnProcess, Connection]:
+    """Start a process that enrols."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=enroll, args=(place, prefix, photos, people, there))
+    process.start()
+    there.close()
+    return process, here
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    place = tmp_path / "new folder" / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert [path.name for path in place.parent.iterdir()] == ["faces.gallery"]  # one file: no journal stays
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_leaves_nobody_half_enrolled(tmp_path: Path) -> None:
+    place, photos = tmp_path / "faces.gallery", 40
+    rng = np.random.default_rng(0)
+    journals = 0
+    for turn in range(4):
+        process, said = enrolling(place, f"turn{turn}-", photos, 1000)
+        finished = [said.recv() for _ in range(3)]
+        time.sleep(rng.uniform(0, 0.05))
+        process.kill()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                finished.append(said.recv())
+        process.join()
+        journals += (tmp_path / "faces.gallery-journal").exists()
+        with Gallery(place, MODEL) as gallery:
+            people = [person for person in gallery.people() if person.name.startswith(f"turn{turn}-")]
+            assert {person.faces for person in people} == {photos}
+            assert len(finished) <= len(people) <= len(finished) + 1  # what was said to be enrolled is, and at most one more
+            assert gallery.identify(vectors(1))[0].name is not None
+            gallery.enroll(f"after{turn}", vectors(1))
+    assert journals, "no process was killed within a transaction: the test shows nothing"
+
+
+def test_a_transaction_that_is_cut_short_is_undone_by_whoever_comes_next(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    program = f"""
+import os, signal, sqlite3
+connection = sqlite3.connect({str(place)!r}, isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM faces")
+connection.execute("INSERT INTO people (name, checksum) VALUES ('half', 0)")
+connection.executemany("INSERT INTO people (name, checksum) VALUES (?, 0)", [(str(i) * 100,) for i in range(2000)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert (tmp_path / "faces.gallery-journal").exists()
+    assert [person.name for person in Gallery(place).people()] == ["Ann"]
+    assert Gallery(place, MODEL).identify(vectors(1))[0].name == "Ann"
+
+
+@pytest.mark.slow
+def test_processes_that_enrol_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    started = [enrolling(place, f"p{number}-", 3, 15) for number in range(3)]
+    gallery = Gallery(place, MODEL)
+    while any(process.is_alive() for process, _ in started):
+        if len(gallery):
+            gallery.identify(vectors(1))  # a reader in between disturbs nobody
+    assert [process.exitcode for process, _ in started] == [0] * 3
+    assert len(gallery) == 3 * 15 * 3
+    assert len(gallery.people()) == 45
+
+
+def test_several_threads_may_ask_one_gallery(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    gallery = Gallery(tmp_path / "g", MODEL)
+    gallery.enroll_all({f"p{index}": row for index, row in enumerate(vectors(50))})
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda row: gallery.identify(row)[0].name, vectors(50)))
+    assert answers == [f"p{index}" for index in range(50)]
+
+
+def test_a_search_reads_what_is_new_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "g"
+    read: list[int] = []
+
+    class Watched(Matrix):
+        def append(self, rows: Vectors, faces: Ints, people: Ints) -> None:
+            read.append(len(rows))
+            super().append(rows, faces, people)
+
+    monkeypatch.setattr(sqlite_store, "Matrix", Watched)
+    monkeypatch.setattr(sqlite_store, "_FETCHED", 4)
+    gallery, other = Gallery(place, MODEL), Gallery(place, MODEL)
+    other.enroll_all({f"p{index}": row for index, row in enumerate(vectors(10))})
+    for expected in ([4, 4, 2], []):
+        gallery.identify(vectors(1))
+        assert read == expected
+        read.clear()
+    other.enroll("new", vectors(1, seed=5))
+    assert gallery.identify(vectors(1, seed=5))[0].name == "new"
+    assert read == [1]
+    other.forget("p3")
+    read.clear()
+    assert gallery.identify(vectors(4)[3])[0].name is None
+    assert sum(read) == 10
+    gallery.close()
+    read.clear()
+    gallery.identify(vectors(1))
+    assert sum(read) == 10
+
+
+def test_another_file_in_the_place_of_the_first_is_noticed(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Ann", vectors(1))
+    assert gallery.identify(vectors(1))[0].name == "Ann"
+    Gallery(tmp_path / "h", MODEL).enroll("Bob", vectors(1))
+    (tmp_path / "h").replace(place)
+    assert gallery.identify(vectors(1))[0].name == "Bob"
+
+
+@pytest.mark.parametrize("size", [128, 512])
+def test_who_is_forgotten_is_in_no_byte_of_the_file(tmp_path: Path, size: int) -> None:
+    place = tmp_path / "faces.gallery"
+    gallery = Gallery(place, MODEL)
+    rows = vectors(300, size)
+    gallery.enroll_all(
+        {f"person-{index:03}-name": rows[index : index + 1] for index in range(300)},
+        photos={f"person-{index:03}-name": [f"photo-of-{index:03}.jpg"] for index in range(300)},
+    )
+    before = place.stat().st_size
+    for index in (0, 150, 299):
+        traces = [
+            f"person-{index:03}-name".encode(),
+            f"photo-of-{index:03}".encode(),
+            *(rows[index, part : part + 4].tobytes() for part in (0, 60, 120)),
+        ]
+        content = place.read_bytes()
+        assert all(trace in content for trace in traces)
+        gallery.forget(f"person-{index:03}-name")
+        content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert not any(trace in content for trace in traces)
+    assert gallery.faces("person-007-name")[0].embedding.tolist() == rows[7].tolist()
+    before = place.stat().st_size
+    gallery.enroll("many", vectors(200, size))
+    gallery.forget("many")
+    assert place.stat().st_size <= before  # the room is given back
+
+
+def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "faces.gallery"
+    rows = vectors(200)
+    gallery = Gallery(place, MODEL)
+    for index in range(0, 200, 20):  # in several turns, so that pages are split and merged
+        gallery.enroll_all({f"person-{number:03}-name": rows[number] for number in range(index, index + 20)})
+
+    def no_room(path: Path) -> None:
+        raise GalleryError("no room")
+
+    monkeypatch.setattr(sqlite_store, "compact", no_room)
+    for index in range(0, 200, 9):
+        with pytest.raises(
+            GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be written anew .*: no room"
+        ):
+            gallery.forget(f"person-{index:03}-name")
+        content = place.read_bytes()
+        assert f"person-{index:03}-name".encode() not in content
+        assert not any(rows[index, part : part + 4].tobytes() in content for part in range(0, 128, 4))
+    assert len(gallery) == 200 - len(range(0, 200, 9))
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Ann", vectors(2))
+    with (
+        files_up_to(place.stat().st_size + 20_000),
+        pytest.raises(GalleryError, match=r"there is no room on its disk .*nothing was changed"),
+    ):
+        gallery.enroll("Bob", vectors(500, seed=1))
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]
+    assert gallery.identify(vectors(1))[0].name == "Ann"
+    assert gallery.enroll("Bob", vectors(500, seed=1)) == 500
+
+
+@pytest.mark.slow
+def test_a_file_that_can_not_be_written_can_be_read(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    place.chmod(0o444)
+    tmp_path.chmod(0o755)
+    program = f"""
+import numpy as np, os
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError
+gallery = Gallery({str(place)!r}, Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6))
+if os.geteuid() == 0:
+    for folder in ({str(tmp_path.parent)!r}, {str(tmp_path.parent.parent)!r}):
+        os.chmod(folder, 0o755)
+    os.seteuid(65534)  # root may write everything
+print(gallery.people()[0].name, gallery.identify(np.random.default_rng(0).standard_normal((1, 128)).astype("f"))[0].name)
+for change in (lambda: gallery.enroll("Bob", np.ones(128)), lambda: gallery.forget("Ann")):
+    try:
+        change()
+    except GalleryError as error:
+        print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[0] == "Ann Ann", result.stderr
+    said = "it can't be written to (attempt to write a readonly database); nothing was changed. Check the permissions"
+    assert [said in line for line in result.stdout.splitlines()[1:]] == [True, True]
+    assert [person.name for person in Gallery(place).people()] == ["Ann"]
+
+
+def test_a_place_where_no_file_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GalleryError, match=r"can't be written \(.*\); check the folder and its permissions"):
+        Gallery(tmp_path / "file" / "g", MODEL).enroll("Ann", vectors(1))
+
+
+def test_a_file_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "faces.gallery"
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Ann", vectors(1))
+    monkeypatch.setattr(sqlite_file, "WAIT_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert len(gallery) == 1  # reading goes on
+        with pytest.raises(GalleryError, match=r"another process has been writing it for 0\.1 seconds; try again"):
+            gallery.enroll("Bob", vectors(1))
+    assert gallery.enroll("Bob", vectors(1)) == 1
+
+
+def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("These are notes, and nothing else. " * 100)
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    reasons = {text: "this is no gallery, or its beginning is damaged", tmp_path / "other.db": "an SQLite file of something else"}
+    for place, reason in reasons.items():
+        before = place.read_bytes()
+        with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):
+            Gallery(place).people()
+        with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):
+            Gallery(place, MODEL).enroll("Ann", vectors(1))
+        assert place.read_bytes() == before
+
+
+def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    with contextlib.closing(sqlite3.connect(place)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(GalleryError, match="its layout is number 2, and this zoo reads 1; install the version of resnet-zoo that wrote it"):
+        Gallery(place, MODEL).people()
+
+
+def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    place.touch()  # what a process leaves that was killed before its first transaction
+    assert len(Gallery(place)) == 0
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    assert len(Gallery(place)) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "call", "reason"),
+    [
+        ("UPDATE faces SET embedding = zeroblob(512)", "identify", "the embedding of face 1 is not what was written"),
+        ("UPDATE faces SET embedding = 'text'", "identify", "the embedding of face 1 is not what was written"),
+        ("UPDATE faces SET embedding = zeroblob(4)", "faces", "the embedding of face 1 is not what was written"),
+        ("UPDATE people SET name = 'Bob'", "people", "the name 'Bob' is not what was written"),
+        ("UPDATE people SET name = x'00ff'", "identify", r"the name b'\\x00\\xff' is not what was written"),
+        ("UPDATE faces SET quality = 'good'", "faces", "a photo has the quality 'good'"),
+        ("UPDATE faces SET quality = '3'", "faces", "a photo has the quality '3'"),
+        ("DELETE FROM people", "identify", "face 1 is nobody"),
+        ("DELETE FROM gallery", "people", "whose embeddings it holds is not what was written: None"),
+        ("UPDATE gallery SET distance = 'miles'", "people", "whose embeddings it holds is not what was written: .*miles"),
+        ("UPDATE gallery SET threshold = 6.0", "people", "whose embeddings it holds is not what was written: .*6.0"),
+        ("UPDATE faces SET person = 2", "identify", "the embedding of face 1 is not what was written"),
+        ("DROP TABLE faces", "people", "no such table: faces"),
+    ],
+)
+def test_what_is_not_what_was_written_is_said(tmp_path: Path, command: str, call: str, reason: str) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    with contextlib.closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute(command)
+    gallery = Gallery(place, MODEL)
+    calls: dict[str, Callable[[], object]] = {
+        "identify": lambda: gallery.identify(vectors(1)),
+        "faces": lambda: gallery.faces("Ann"),
+        "people": gallery.people,
+    }
+    with pytest.raises(GalleryError, match=f"the file is damaged \\(.*{reason}.*put back a copy, or delete it and enrol anew"):
+        calls[call]()
+
+
+def test_a_damaged_file_never_gives_a_wrong_answer_or_a_bare_error(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    rows = vectors(60)
+    names = [f"p{index}" for index in range(60)]
+    Gallery(whole, MODEL).enroll_all(dict(zip(names, rows, strict=True)))
+    content, rng, caught = whole.read_bytes(), np.random.default_rng(0), 0
+    place = tmp_path / "damaged"
+    for turn in range(150):
+        damaged = bytearray(content)
+        if turn % 5 == 0:
+            del damaged[rng.integers(len(damaged)) :]
+        else:
+            for at in rng.integers(len(damaged), size=1 + turn % 7):
+                damaged[at] ^= int(rng.integers(1, 256))
+        place.write_bytes(damaged)
+        gallery = Gallery(place, MODEL)
+        try:
+            answers = [answer.name for answer in gallery.identify(rows)]
+            people = [person.name for person in gallery.people()]
+            number = gallery.forget("p7")
+        except InputError:
+            caught += 1
+            continue
+        assert (answers, sorted(people), number) == (names, sorted(names), 1)
+    assert caught > 60
+
+
+def test_what_sqlite_says_of_a_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "faces.gallery"
+    for code, reason in (
+        ("SQLITE_CANTOPEN", "it can't be opened"),
+        ("SQLITE_IOERR_READ", "its disk can't be read or written"),
+        ("SQLITE_CORRUPT", "the file is damaged"),
+    ):
+        error = sqlite3.OperationalError("as SQLite says it")
+        error.sqlite_errorname = code
+        with pytest.raises(GalleryError, match=rf"{reason} \(as SQLite says it\)"), sqlite_file.said(place):
+            raise error
+
+
+def enroll_beside_a_child(place: Path, said: Connection) -> None:
+    """Enrol in this process, and in its copy, through one gallery."""
+    gallery = Gallery(place, MODEL)
+    gallery.identify(vectors(1))
+    child = os.fork()
+    gallery.enroll("parent" if child else "child", vectors(1, seed=bool(child) + 1))
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    said.send(sorted(match.name for match in gallery.identify(vectors(1))[0].matches))
+
+
+@pytest.mark.slow
+def test_a_child_process_may_use_what_its_parent_has_opened(tmp_path: Path) -> None:
+    Gallery(tmp_path / "g", MODEL).enroll("Ann", vectors(1))
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=enroll_beside_a_child, args=(tmp_path / "g", there))
+    process.start()
+    there.close()
+    assert here.recv() == ["Ann", "child", "parent"]
+    process.join()
+
+
+def test_a_name_taken_in_the_meantime_undoes_the_whole_call(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Zed", vectors(1))
+    size = place.stat().st_size
+    with pytest.raises(NameTakenError):
+        gallery.enroll_all({**{f"p{index}": row for index, row in enumerate(vectors(50))}, "Zed": vectors(1)})
+    assert [person.name for person in gallery.people()] == ["Zed"]
+    assert place.stat().st_size == size
+    assert os.listdir(tmp_path) == ["g"]

@@ -1,0 +1,171 @@
+"""A gallery in PostgreSQL: down, going down, refusing, of something else – and nothing is half-enrolled."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from tests.postgres import Server, server
+from zoo.errors import InputError
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, postgres_session
+from zoo.tasks.face.gallery.postgres_store import PostgresStore
+from zoo.tasks.face.gallery.rows import Vectors
+
+MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
+_NUMBERS = itertools.count()
+_GONE = "the database can't be reached, or went away; check that it runs and the address, then do it again"
+
+
+def vectors(count: int, size: int = 128, seed: int = 0) -> Vectors:
+    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+
+
+@pytest.fixture
+def address(postgres: Server) -> str:
+    return postgres.make(f"unit{next(_NUMBERS)}")
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that a test may stop."""
+    with server() as started:
+        if started is None:
+            pytest.skip("needs PostgreSQL with pgvector")
+        yield started
+
+
+def test_a_server_that_is_down_at_the_start(tmp_path: Any) -> None:
+    pytest.importorskip("psycopg")
+    gallery = Gallery(f"postgresql://ann:secret@/faces?host={tmp_path}", MODEL)
+    for call in (gallery.people, lambda: gallery.enroll("Ann", vectors(1)), lambda: gallery.identify(vectors(1)), lambda: len(gallery)):
+        with pytest.raises(GalleryError, match=f"gallery postgresql://ann@/faces: {_GONE}") as caught:
+            call()
+        assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_goes_down_in_the_middle_has_nobody_half_enrolled(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = Gallery(own_server.make("faces"), MODEL)
+    gallery.enroll("Ann", vectors(2))
+    insert = PostgresStore._insert
+
+    def stop_before_the_last(self: PostgresStore, cursor: Any, person: int, faces: Any) -> None:
+        if len(faces) > 1:
+            insert(self, cursor, person, faces[:-1])
+            own_server.stop("immediate")  # as if it were killed, with rows of this transaction written
+            faces = faces[-1:]
+        insert(self, cursor, person, faces)
+
+    monkeypatch.setattr(PostgresStore, "_insert", stop_before_the_last)
+    with pytest.raises(GalleryError, match=rf"{_GONE} .*Enrolling and forgetting are done whole or not at all"):
+        gallery.enroll_all({"Bob": vectors(1), "Cem": vectors(3)})
+    monkeypatch.undo()
+    with pytest.raises(GalleryError, match=_GONE):
+        gallery.identify(vectors(1))
+    own_server.start()
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]  # the same object goes on
+    assert gallery.identify(vectors(1))[0].name == "Ann"
+    assert gallery.enroll("Bob", vectors(1, seed=2)) == 1
+
+
+def test_a_client_that_is_cut_off_has_nobody_half_enrolled(address: str) -> None:
+    gallery = Gallery(address, MODEL)
+    gallery.enroll("Ann", vectors(1))
+    with gallery._store._session._connected() as connection:  # type: ignore[attr-defined]
+        number = connection.info.backend_pid
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", (number,))
+    with pytest.raises(GalleryError, match=_GONE):
+        gallery.enroll("Bob", vectors(3))
+    assert [person.name for person in gallery.people()] == ["Ann"]
+
+
+def test_who_is_forgotten_is_in_no_file_of_the_tables(postgres: Server, address: str) -> None:
+    gallery = Gallery(address, MODEL)
+    rows = vectors(100)
+    gallery.enroll_all({f"person-{index:03}-name": row for index, row in enumerate(rows)})
+
+    def traces() -> bool:
+        with psycopg.connect(address, autocommit=True) as other:
+            other.execute("CHECKPOINT")
+            (path,) = other.execute("SELECT pg_relation_filepath('zoo_faces')").fetchone() or ("",)
+        folder = (postgres.folder / "data" / path).parent
+        content = b"".join(path.read_bytes() for path in folder.iterdir())
+        return b"person-050-name" in content or rows[50].tobytes() in content
+
+    assert traces()
+    gallery.forget("person-050-name")
+    assert not traces()
+    assert len(gallery) == 99
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("UPDATE zoo_gallery SET layout = 2", "its layout is number 2, this zoo reads 1; install the version"),
+        ("DELETE FROM zoo_gallery", "it does not say whose embeddings it holds"),
+        ("ALTER TABLE zoo_gallery DROP COLUMN distance", "the database's tables are not a gallery's, or are damaged"),
+        ("REVOKE ALL ON zoo_gallery FROM guest", "this user may not write there"),
+    ],
+)
+def test_tables_that_are_not_a_gallerys(address: str, command: str, reason: str) -> None:
+    Gallery(address, MODEL).enroll("Ann", vectors(1))
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute("DROP ROLE IF EXISTS guest")
+        other.execute("CREATE ROLE guest LOGIN")
+        other.execute(command)
+    user = "guest" if "guest" in command else "zoo"
+    with pytest.raises(GalleryError, match=reason):
+        Gallery(address.replace("zoo@", f"{user}@"), MODEL).people()
+
+
+def test_a_table_that_another_process_keeps_locked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = Gallery(address, MODEL)
+    gallery.enroll("Ann", vectors(1))
+    monkeypatch.setattr(postgres_session, "WAIT_SECONDS", 1)
+    waiting = Gallery(address, MODEL)
+    with psycopg.connect(address) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (postgres_session._LOCK,))
+        with pytest.raises(GalleryError, match="another process has been writing it for 1 seconds"):
+            waiting.enroll("Bob", vectors(1))
+    assert waiting.enroll("Bob", vectors(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (psycopg.errors.DiskFull("no"), "there is no room on the server's disk; make room, then do it again"),
+        (psycopg.errors.UndefinedFile("no"), "the server has no pgvector; install its package, such as postgresql-17-pgvector"),
+        (psycopg.errors.FeatureNotSupported("no"), "the server has no pgvector"),
+        (psycopg.errors.ReadOnlySqlTransaction("no"), "this user may not write there"),
+    ],
+)
+def test_what_the_server_says_is_said(error: Exception, reason: str) -> None:
+    session = postgres_session.Session("postgresql://ann@there:5433/faces")
+    with pytest.raises(GalleryError, match=rf"gallery postgresql://ann@there:5433/faces: {reason}.* \(no\)"), session.said():
+        raise error
+
+
+def test_addresses_that_can_not_be_read() -> None:
+    with pytest.raises(InputError, match="the gallery's address can't be read; expected postgresql://user@host:port"):
+        Gallery("postgresql://ann@there:port/faces")
+
+
+def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any) -> Any:
+        if name.startswith("pgvector"):
+            raise ImportError("No module named 'pgvector'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(
+        InputError, match=r"needs psycopg and pgvector \(No module named 'pgvector'\); pip install 'resnet-zoo\[postgres\]'"
+    ):
+        Gallery("postgresql://ann@there/faces")
