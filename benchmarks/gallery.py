@@ -161,7 +161,7 @@ def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
         start = time.perf_counter()
         answers.append(keeper.nearest(probe, _TOP))
         times.append(time.perf_counter() - start)
-    right = sum(answer == exact(probe, rows, _TOP) for answer, probe in zip(answers, probes, strict=True))
+    right = sum(answer == expected for answer, expected in zip(answers, exact(probes, rows, _TOP), strict=True))
     return times[0] * 1000, statistics.median(times[1 : _TIMED + 1] or times) * 1000, right
 
 
