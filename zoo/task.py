@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zoo.parts import PartsFinder
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
+    from zoo.scores import Scores
 
 Losses = dict[str, Tensor]
 
@@ -132,6 +133,10 @@ class Task(ABC):
 
     def metadata(self, options: Any) -> dict[str, Any]:
         """Return what users of the outputs must know (for faces: distance and threshold)."""
+        return {}
+
+    def found_by(self, scores: Scores) -> dict[str, Any]:
+        """Return what a trained model's scores on validation data add to its metadata (for faces: the threshold that was best)."""
         return {}
 
     def parse_options(self, values: Mapping[str, Any]) -> Any:

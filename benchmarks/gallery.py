@@ -1,0 +1,326 @@
+"""What keeps a gallery of faces: speed, size, exactness, and what `kill -9` leaves: `python -m zoo.benchmarks.gallery`.
+
+Compared are `zoo.Gallery` in a file, sqlite-vec and LanceDB (which are left out where they aren't installed), and with `--postgres`
+an empty database with pgvector. Each is measured in a process of its own. "exact" are the probes whose five nearest are those that
+float64 finds by comparing all. Kills: a process that adds ten rows at a time is killed at random; what a transaction has said to have
+kept must be there, whole, and nothing by halves. Writers: several processes add at once.
+
+FIGURES
+
+So the embedded default is SQLite with the vectors in one NumPy matrix: SQLite keeps the promises about processes and crashes, and
+the search is the quickest. It adds no package, where apsw + sqlite-vec are 3.7 + 0.2 MB of wheels (apsw's licence: any approved by the OSI; MIT or Apache
+2.0) and LanceDB 75 MB (187 MB installed; Apache 2.0) with pyarrow and pydantic; and the sqlite3 of many Pythons, pyenv's among them, is built without
+loadable extensions, so that sqlite-vec can't be the default without a second SQLite. The price is memory, 4 bytes a number, and the
+first search, which reads the file; a search after that reads what is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
+from zoo.errors import InputError, check_positive
+
+PROMISED_MS = 20.0  # of a search among 100,000 vectors of 128 numbers, beyond the embedding
+PROMISED_ROWS, PROMISED_SIZE = 100_000, 128
+_TOP, _TIMED, _BATCH = 5, 30, 10
+_CHUNK = 100_000  # rows of a transaction
+_APART = 1_000_000  # numbers between two writers' first rows
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        rows: vectors that are kept.
+        size: numbers of each.
+        probes: searches that are compared with float64.
+        kills: processes that are killed while they write.
+        writers: processes that write at once.
+        seed: of the vectors.
+    """
+
+    rows: int
+    size: int
+    probes: int
+    kills: int
+    writers: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be measured.
+
+        Raises:
+            InputError: no rows, numbers or searches, or a negative number of processes.
+        """
+        check_positive("gallery", rows=self.rows, size=self.size, probes=self.probes)
+        if self.kills < 0 or self.writers < 0:
+            raise InputError(f"gallery: kills is {self.kills} and writers is {self.writers}; expected 0 or more")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What keeping and searching costs.
+
+    Attributes:
+        name: what keeps.
+        size: numbers per vector.
+        add_rate: rows per second, in transactions of 100,000.
+        single_rate: transactions of one row per second.
+        megabytes: on the disk, with nothing but the vectors and their numbers; None for a server.
+        first_ms: opening and the first search, in a process that hasn't seen the file.
+        warm_ms: the median of the searches after it.
+        exact: searches that agree with float64, of those made.
+    """
+
+    name: str
+    size: int
+    add_rate: float
+    single_rate: float
+    megabytes: float | None
+    first_ms: float
+    warm_ms: float
+    exact: int
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What is left after processes were killed, or wrote at once.
+
+    Attributes:
+        name: what keeps.
+        lost: transactions that were said to be done and weren't there.
+        halves: times that a transaction was there in part.
+        unreadable: times that it could not be opened or added to afterwards.
+        writers_lost: rows that were missing after several wrote at once; rows of writers that failed among them.
+    """
+
+    name: str
+    lost: int
+    halves: int
+    unreadable: int
+    writers_lost: int
+
+    @property
+    def safe(self) -> bool:
+        """Whether nothing was lost, half or unreadable."""
+        return not (self.lost or self.halves or self.unreadable or self.writers_lost)
+
+
+def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
+    """Return rows and probes of length about 1, half of the probes near a row."""
+    rng = np.random.default_rng(setting.seed)
+    rows = rng.standard_normal((setting.rows, setting.size), np.float32) / np.float32(setting.size**0.5)
+    probes = rng.standard_normal((setting.probes, setting.size), np.float32) / np.float32(setting.size**0.5)
+    near = rng.integers(setting.rows, size=setting.probes // 2)
+    probes[: len(near)] = rows[near] + probes[: len(near)] * np.float32(0.3)
+    return rows, probes
+
+
+def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
+    """Keep the vectors, and return how many rows, and how many transactions of one row, a second took."""
+    rows, _ = vectors(setting)
+    keeper = load(name)(place, setting.size)
+    last = min(_BATCH, setting.rows - 1)
+    start = time.perf_counter()
+    for first in range(0, setting.rows - last, _CHUNK):
+        keeper.add(first, rows[first : min(first + _CHUNK, setting.rows - last)])
+    middle = time.perf_counter()
+    for number in range(setting.rows - last, setting.rows):
+        keeper.add(number, rows[number : number + 1])
+    return (setting.rows - last) / (middle - start), last / (time.perf_counter() - middle)
+
+
+def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
+    """Search, and return the milliseconds of the first search and of the others, and how many were exact."""
+    rows, probes = vectors(setting)
+    opened = load(name)
+    start = time.perf_counter()
+    keeper = opened(place, setting.size)
+    answers = [keeper.nearest(probes[0], _TOP)]
+    times = [time.perf_counter() - start]
+    for probe in probes[1:]:
+        start = time.perf_counter()
+        answers.append(keeper.nearest(probe, _TOP))
+        times.append(time.perf_counter() - start)
+    right = sum(answer == expected for answer, expected in zip(answers, exact(probes, rows, _TOP), strict=True))
+    return times[0] * 1000, statistics.median(times[1 : _TIMED + 1] or times) * 1000, right
+
+
+def measure(name: str, place: str, setting: Setting) -> Cost:
+    """Measure one keeper, filling and searching each in a new process."""
+    add_rate, single_rate = _in_new_process(fill, name, place, setting)
+    megabytes = None if "://" in place else bytes_in(Path(place)) / 1e6
+    first_ms, warm_ms, right = _in_new_process(search, name, place, setting)
+    return Cost(name, setting.size, add_rate, single_rate, megabytes, first_ms, warm_ms, round(right))
+
+
+def _in_new_process(call: Callable[[str, str, Setting], tuple[float, ...]], name: str, place: str, setting: Setting) -> tuple[float, ...]:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, name, place, setting).result()
+
+
+def write(name: str, place: str, size: int, first: int, batches: int, said: Connection) -> None:
+    """Add ten rows at a time, and say so after each transaction."""
+    keeper = KEEPERS[name](place, size)
+    for batch in range(batches):
+        keeper.add(first + batch * _BATCH, np.ones((_BATCH, size), np.float32))
+        said.send(batch)
+
+
+def torment(name: str, place: str, setting: Setting) -> Safety:
+    """Kill processes that write, then let several write at once."""
+    rng = np.random.default_rng(setting.seed)
+    lost = halves = unreadable = kept = 0
+    for turn in range(setting.kills):
+        done = _child(name, place, setting.size, turn, float(rng.uniform(0, 0.05)))
+        try:
+            count = KEEPERS[name](place, setting.size).count()
+        except Exception:  # whatever a library raises: it is what is counted
+            unreadable += 1
+            continue
+        halves += count % _BATCH != 0
+        lost += max(0, len(done) - (count - kept) // _BATCH)
+        kept = count
+    if not setting.writers:
+        return Safety(name, lost, halves, unreadable, 0)
+    _write_all(name, place, setting)
+    expected = kept + setting.writers * _BATCH * _BATCH
+    return Safety(name, lost, halves, unreadable, expected - KEEPERS[name](place, setting.size).count())
+
+
+def _child(name: str, place: str, size: int, turn: int, seconds: float) -> list[int]:
+    """Kill a process that writes, some time after its third transaction, and return which ones it has said to be done."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=write, args=(name, place, size, turn * _APART, _APART // _BATCH, there))
+    child.start()
+    there.close()
+    done = [here.recv() for _ in range(3)]
+    time.sleep(seconds)
+    child.kill()
+    child.join()
+    return done + drain(here)
+
+
+def _write_all(name: str, place: str, setting: Setting) -> None:
+    """Let several processes write at once, ten transactions each."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for number in range(setting.writers):
+        here, there = context.Pipe(duplex=False)
+        first = (1000 + number) * _APART
+        process = context.Process(target=write, args=(name, place, setting.size, first, _BATCH, there))
+        process.start()
+        there.close()
+        started.append((process, here))
+    for process, here in started:
+        drain(here)
+        process.join()
+
+
+def drain(said: Connection) -> list[int]:
+    """Return what a process that has ended had still said."""
+    found = []
+    with contextlib.suppress(EOFError, OSError):  # the last word may have been cut off
+        while True:
+            found.append(said.recv())
+    return found
+
+
+def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> bool:
+    """Tell whether the zoo's own gallery is exact, safe, and as quick as is promised of 100,000 vectors of 128 numbers."""
+    own = [cost for cost in costs if cost.name == "zoo"]
+    quick = all(cost.warm_ms <= PROMISED_MS for cost in own if cost.size <= PROMISED_SIZE and setting.rows <= PROMISED_ROWS)
+    return quick and all(cost.exact == setting.probes for cost in own) and all(one.safe for one in safeties if one.name == "zoo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line.
+
+    Returns:
+        0 where the zoo's gallery is what is promised, 1 where it isn't, 2 where the flags can't be meant.
+    """
+    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.gallery", description=__doc__)
+    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="vectors that are kept")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="numbers of a vector")
+    parser.add_argument("--probes", type=int, default=1000, help="searches that are compared with float64")
+    parser.add_argument("--kills", type=int, default=5, help="processes that are killed while they write")
+    parser.add_argument("--writers", type=int, default=4, help="processes that write at once")
+    parser.add_argument("--keepers", nargs="+", choices=[name for name in KEEPERS if name != "postgres"], help="by default all installed")
+    parser.add_argument("--postgres", metavar="ADDRESS", nargs="+", default=[], help="empty databases with pgvector, one for each size")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    flags = parser.parse_args(argv)
+    try:
+        settings = [Setting(flags.rows, size, flags.probes, flags.kills, flags.writers) for size in flags.sizes]
+        if flags.postgres and len(flags.postgres) != len(settings):
+            raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one for each")
+    except InputError as error:
+        print(f"gallery: {error}", file=sys.stderr)
+        return error.exit_status
+    names = flags.keepers or [name for name in KEEPERS if name != "postgres" and installed(name)]
+    costs, safeties = [], []
+    for number, setting in enumerate(settings):
+        for name in names:
+            with tempfile.TemporaryDirectory() as place:
+                costs.append(measure(name, place, setting))
+        if flags.postgres:
+            costs.append(measure("postgres", flags.postgres[number], setting))
+    for name in names if flags.kills or flags.writers else ():
+        with tempfile.TemporaryDirectory() as place:
+            safeties.append(torment(name, place, settings[0]))
+    good = met(costs, safeties, settings[0])
+    if flags.json:
+        content = {
+            "costs": [asdict(cost) for cost in costs],
+            "safety": [{**asdict(one), "safe": one.safe} for one in safeties],
+            "met": good,
+        }
+        print(json.dumps({**content, "setting": {**asdict(settings[0]), "size": flags.sizes}, "load": os.getloadavg()[0]}))
+    else:
+        _print(costs, safeties, settings[0], good)
+    return 0 if good else 1
+
+
+def _print(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, good: bool) -> None:
+    table = Table(
+        "keeper", "numbers", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}",
+        title=f"{setting.rows} vectors, the {_TOP} nearest, Euclidean; warm: median of {_TIMED}", title_justify="left",
+    )  # fmt: skip
+    for cost in costs:
+        disk = "–" if cost.megabytes is None else f"{cost.megabytes:.0f} MB"
+        rates = f"{cost.add_rate:.0f}", f"{cost.single_rate:.0f}"
+        table.add_row(cost.name, str(cost.size), *rates, disk, f"{cost.first_ms:.0f} ms", f"{cost.warm_ms:.1f} ms", str(cost.exact))
+    console = Console(highlight=False, width=120)
+    console.print(table)
+    for one in safeties:
+        console.print(
+            f"{one.name}: {setting.kills} kills -9: {one.lost} transactions lost, {one.halves} half there, {one.unreadable} unreadable; "
+            f"{setting.writers} writers at once: {one.writers_lost} rows missing"
+        )
+    console.print(
+        f"promised of zoo: exact, safe, {PROMISED_MS:g} ms among {PROMISED_ROWS} of {PROMISED_SIZE}: {'met' if good else 'not met'}"
+    )
+    console.print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

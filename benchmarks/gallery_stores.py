@@ -1,0 +1,151 @@
+"""What could keep a gallery of faces, behind one small interface, so that all are measured alike."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+_BLOCK, _MORE = 32, 40  # probes at once; rows looked at again beyond the nearest
+
+
+class Keeper(Protocol):
+    """Embeddings that are kept in a folder or a database, and searched by Euclidean distance."""
+
+    def add(self, first: int, rows: Vectors) -> None:
+        """Keep rows [N, D] under the numbers from `first` on, in one transaction."""
+
+    def nearest(self, query: Vectors, top: int) -> list[int]:
+        """Return the numbers of the nearest rows, nearest first."""
+
+    def count(self) -> int:
+        """Return how many rows are kept."""
+
+
+class Zoo:
+    """`zoo.Gallery`: SQLite rows, searched in one NumPy matrix; or PostgreSQL with pgvector, where the place is an address."""
+
+    def __init__(self, place: str, size: int) -> None:
+        """Open the gallery."""
+        from zoo.tasks.face.gallery import Embedder, Gallery
+
+        self._gallery = Gallery(place if "://" in place else f"{place}/faces.gallery", Embedder("0" * 16, "random", "euclidean", None))
+
+    def add(self, first: int, rows: Vectors) -> None:
+        """Enrol everybody with one face."""
+        self._gallery.enroll_all({str(first + number): row for number, row in enumerate(rows)})
+
+    def nearest(self, query: Vectors, top: int) -> list[int]:
+        """Identify."""
+        return [int(match.name) for match in self._gallery.identify(query, top=top)[0].matches]
+
+    def count(self) -> int:
+        """Return how many faces are enrolled."""
+        return len(self._gallery)
+
+
+class SqliteVec:
+    """sqlite-vec's table of vectors, through apsw: the sqlite3 of many Pythons (pyenv's, macOS's) can load no extension."""
+
+    def __init__(self, place: str, size: int) -> None:
+        """Open the file."""
+        import apsw
+        import sqlite_vec
+
+        self._connection = apsw.Connection(f"{place}/vectors.db")
+        self._connection.set_busy_timeout(30_000)
+        self._connection.enable_load_extension(True)
+        self._connection.load_extension(sqlite_vec.loadable_path())
+        self._connection.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS faces USING vec0(embedding float[{size}] distance_metric=L2)")
+
+    def add(self, first: int, rows: Vectors) -> None:
+        """Insert rows."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        values = ((first + number, row.tobytes()) for number, row in enumerate(rows))
+        self._connection.executemany("INSERT INTO faces (rowid, embedding) VALUES (?, ?)", values)
+        self._connection.execute("COMMIT")
+
+    def nearest(self, query: Vectors, top: int) -> list[int]:
+        """Search."""
+        found = self._connection.execute("SELECT rowid FROM faces WHERE embedding MATCH ? AND k = ?", (query.tobytes(), top))
+        return [int(row[0]) for row in found]
+
+    def count(self) -> int:
+        """Count rows."""
+        return int(next(self._connection.execute("SELECT count(*) FROM faces"))[0])
+
+
+class Lance:
+    """LanceDB's table, without an index: exact."""
+
+    def __init__(self, place: str, size: int) -> None:
+        """Open the folder."""
+        import lancedb
+        import pyarrow as pa
+
+        kind = pa.schema([("id", pa.int64()), ("vector", pa.list_(pa.float32(), size))])
+        self._table = lancedb.connect(place).create_table("faces", schema=kind, exist_ok=True)
+        self._size = size
+
+    def add(self, first: int, rows: Vectors) -> None:
+        """Append rows: a version of the table."""
+        import pyarrow as pa
+
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self._size)
+        self._table.add(pa.table({"id": np.arange(first, first + len(rows)), "vector": vectors}))
+
+    def nearest(self, query: Vectors, top: int) -> list[int]:
+        """Search."""
+        return list(self._table.search(query).distance_type("l2").limit(top).to_arrow()["id"].to_pylist())
+
+    def count(self) -> int:
+        """Count rows of the newest version."""
+        self._table.checkout_latest()
+        return int(self._table.count_rows())
+
+
+KEEPERS: dict[str, Callable[[str, int], Keeper]] = {"zoo": Zoo, "sqlite-vec": SqliteVec, "lancedb": Lance, "postgres": Zoo}
+# imported before anything is timed; what isn't installed is left out
+NEEDS = {
+    "zoo": ("zoo.tasks.face.gallery",),
+    "sqlite-vec": ("apsw", "sqlite_vec"),
+    "lancedb": ("lancedb", "pyarrow"),
+    "postgres": ("zoo.tasks.face.gallery", "psycopg", "pgvector.psycopg"),
+}
+
+
+def installed(name: str) -> bool:
+    """Tell whether what a keeper needs is installed."""
+    return all(importlib.util.find_spec(module.split(".")[0]) is not None for module in NEEDS[name])
+
+
+def load(name: str) -> Callable[[str, int], Keeper]:
+    """Import what a keeper needs, and return it."""
+    for module in NEEDS[name]:
+        importlib.import_module(module)
+    return KEEPERS[name]
+
+
+def bytes_in(folder: Path) -> int:
+    """Return what the files of a folder take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def exact(probes: Vectors, rows: Vectors, top: int) -> list[list[int]]:
+    """Return the nearest rows of each probe [P, D] in float64, nearest first: a product finds a few dozen, differences decide."""
+    many, found = rows.astype(np.float64), []
+    squares = (many**2).sum(1)
+    for start in range(0, len(probes), _BLOCK):
+        part = probes[start : start + _BLOCK].astype(np.float64)
+        rough = squares - 2 * (part @ many.T)
+        nearest = np.sort(np.argpartition(rough, min(top + _MORE, len(rows)) - 1, axis=1)[:, : top + _MORE], axis=1)
+        for probe, places in zip(part, nearest, strict=True):
+            far = np.linalg.norm(many[places] - probe, axis=1)
+            found.append([int(place) for place in places[np.argsort(far, kind="stable")[:top]]])
+    return found

