@@ -290,6 +290,14 @@ def test_a_file_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: p
     assert gallery.enroll("Bob", vectors(1)) == 1
 
 
+def test_a_writer_has_the_file_to_itself_from_the_beginning(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    # two that have read, and then want to write, could only give up
+    with contextlib.closing(sqlite3.connect(place, timeout=0, isolation_level=None)) as other, sqlite_file.writing(place):
+        pytest.raises(sqlite3.OperationalError, other.execute, "BEGIN IMMEDIATE").match("database is locked")
+
+
 def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("These are notes, and nothing else. " * 100)
