@@ -44,14 +44,15 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_PLAIN = DetectionRecipe(workers=0, epochs=1, scale_min=1.0, jitter_min=1.0, ema=0.0)
-_SMALL = {"anchor_scale": 4}
+_PLAIN = DetectionRecipe(workers=0, epochs=1, batch_size=4, scale_min=1.0, jitter_min=1.0, ema=0.0)
+_PAIRS = replace(_PLAIN, batch_size=2)
+_LARGE, _SMALL = {"anchor_scale": 8}, {"anchor_scale": 4}
 ROWS: Mapping[str, Row] = {
-    "plain": Row(_PLAIN),
+    "plain": Row(_PLAIN, _LARGE),
     "small anchors": Row(_PLAIN, _SMALL),
-    "batches of 2": Row(replace(_PLAIN, batch_size=2)),
-    "small anchors, batches of 2": Row(replace(_PLAIN, batch_size=2), _SMALL),
-    "the same, EMA": Row(replace(_PLAIN, batch_size=2, ema=0.99), _SMALL),
+    "batches of 2": Row(_PAIRS, _LARGE),
+    "small anchors, batches of 2": Row(_PAIRS, _SMALL),
+    "the same, EMA": Row(replace(_PAIRS, ema=0.99), _SMALL),
 }
 _CLASSES = ("Platelets", "RBC", "WBC")
 _SHORT, _LONG = 4, 24  # pictures of the two runs whose difference tells the time per picture

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.postgres import Server, server
+
+# a slow draw says that the machine is busy with something else, not that the code is
+hypothesis.settings.register_profile("busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy machines")
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

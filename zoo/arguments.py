@@ -24,7 +24,7 @@ class BuildFlags:
     backbone: str | None = None
     """The trunk; see: zoo list "*" """
     weights: str | None = None
-    """default, a timm tag, a torchvision weights name, or a file or folder."""
+    """default, a name that zoo info BACKBONE shows, or a file or folder."""
     classes: str | None = None
     """Class names, separated by commas; without it those of the weights or the data."""
 

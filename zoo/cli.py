@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"zoo {__version__}")
         return 0
+    return _answered(words)
+
+
+def _answered(words: list[str]) -> int:
+    """Run a command, and turn what goes wrong on purpose into a message and an exit status."""
     try:
         if words[0] not in _COMMANDS:
             raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(_COMMANDS)}")

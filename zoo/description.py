@@ -53,6 +53,7 @@ def _backbone(name: str) -> dict[str, Any]:
         "tasks": [task for task in TASKS if len(definition.levels) >= TASKS[task].min_levels],
         "weights": weights_by_task(name),
         "preprocess": preprocess.to_dict(),
+        "options": {task: dict(options) for task, options in definition.options.items()},
     }
 
 

@@ -178,6 +178,10 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
             metric_options=asdict(flags.scoring),
             progress=progress,
         )
+    templates = {model.preprocess.alignment for model in models} - {None}
+    if templates and flags.main.align is None:
+        said = " and ".join(sorted(map(str, templates)))
+        progress.say(f"data {flags.main.data}: its faces are taken as aligned to {said} already; --align mtcnn finds and aligns them first")
     return evaluate(
         models,
         flags.main.data,

@@ -18,11 +18,12 @@ from zoo.freezing import apply_freeze
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
-from zoo.settling import settle
+from zoo.settling import refuse_others, settle
 from zoo.storage import save_tensors
 from zoo.task import Features, Head, HeadSpec, Task, get_task
 from zoo.weights import Weights
-from zoo.weights.files import is_path, load_file_weights, read_state
+from zoo.weights.files import read_state
+from zoo.weights.find import find_weights
 from zoo.weights.fit import fit_weights
 
 
@@ -178,7 +179,7 @@ def build(
         task: a name of `zoo.list_tasks()`.
         classes: the user's class names, counted from 0, without background.
         num_classes: their number, where names don't matter. Without either, the weights' own classes are kept.
-        weights: None (random), "default", a timm tag, a torchvision weights name, or a file or folder.
+        weights: None (random), "default", a timm tag, a torchvision or facenet-pytorch weights name, or a file or folder.
         freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
         pretrained: timm's way to say `weights="default"`.
         checkpoint_path: timm's way to say `weights=path`.
@@ -228,45 +229,6 @@ def _one_of(weights: str | Path | None, checkpoint_path: str | Path | None, pret
     if len(given) > 1:
         raise InputError("weights, checkpoint_path and pretrained say the same thing; give one of them")
     return given[0] if given else None
-
-
-def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
-    """Load weights by file, folder or name.
-
-    Raises:
-        WeightsError: they can't be found, read or converted.
-        InputError: a folder that holds no saved model.
-        UnknownNameError: no weights of this name.
-    """
-    if is_path(weights):
-        path = Path(weights).expanduser()
-        if path.is_dir():
-            return _saved_weights(model_folder(path), backbone, task)
-        if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
-            return _saved_weights(path.parent, backbone, task)
-        return load_file_weights(path, backbone)
-    from zoo.weights.named import load_named_weights  # brings torchvision's and timm's tables
-
-    return load_named_weights(str(weights), backbone, task)
-
-
-def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
-    """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
-    config, metadata = read_description(folder)
-    known = get_task(config.task).metadata(get_task(config.task).parse_options(config.options))
-    weights = load_file_weights(folder / "weights.safetensors", backbone)
-    preprocess = config.preprocess
-    if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
-        preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
-    return replace(
-        weights,
-        num_classes=len(config.classes),
-        classes=config.classes,
-        preprocess=preprocess,
-        norm_eps=config.norm_eps,
-        options=config.options,
-        metadata={name: metadata[name] for name in known if name in metadata},
-    )
 
 
 def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
@@ -327,7 +289,7 @@ def load(folder: str | Path, **options: Any) -> Model:
         **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`.
 
     Raises:
-        InputError: no saved model there, or one of another contract version.
+        InputError: no saved model there, one of another contract version, or an option that its weights can't be used with.
         UnknownNameError: an option that the task doesn't have.
         WeightsError: the weights don't belong to the description, or don't fit the options.
     """
@@ -335,6 +297,7 @@ def load(folder: str | Path, **options: Any) -> Model:
     config, metadata = read_description(folder)
     if options:
         task = get_task(config.task)
+        refuse_others(task, f"the weights of {folder}", config.options, options)
         before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
         if task.metadata(parsed) != task.metadata(before):  # the answers are others now

@@ -66,8 +66,11 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
         if version != CONTRACT_VERSION:
             raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
         config = ModelConfig.from_dict(content)
-        retired = TASKS[config.task].retired_options if config.task in TASKS else ()
-        return replace(config, options={name: value for name, value in config.options.items() if name not in retired}), metadata
+        if config.task not in TASKS:
+            return config, metadata
+        task = TASKS[config.task]
+        options = {name: value for name, value in config.options.items() if name not in task.retired_options}
+        return replace(config, options={**task.former_options, **options}), metadata
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

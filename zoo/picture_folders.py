@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import replace
 from pathlib import Path
 
 from zoo import images
@@ -44,3 +45,17 @@ def split_folder(ref: DataRef, root: Path) -> Path:
     if names and len(splits) == len(names):
         raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; say which with ?split={splits[0]}")
     return root
+
+
+def split_folders(ref: DataRef, root: Path) -> list[Path]:
+    """Return the folders of the splits that were asked for, one or several: `split=train,test`.
+
+    Raises:
+        InputError: as `split_folder`, or a split that is named twice.
+    """
+    if ref.split is None or "," not in ref.split:
+        return [split_folder(ref, root)]
+    names = [name.strip() for name in ref.split.split(",")]
+    if len(set(names)) < len(names):
+        raise InputError(f"data {ref.text!r}: split names one twice; expected different ones, as in split=train,test")
+    return [split_folder(replace(ref, split=name), root) for name in names]

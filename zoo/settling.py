@@ -43,12 +43,24 @@ def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, 
     if weights is None or weights.task != task.name:
         return Settled(task.parse_options({**own, **given}), {})
     made_with = {**own, **weights.options}
-    for name in task.bound_options(made_with):
-        if name in given and given[name] != made_with[name]:
-            raise InputError(
-                f"{task.name}: {name} is {given[name]!r}, but the weights {weights.origin} were trained with {made_with[name]!r}; "
-                "leave it out"
-            )
+    refuse_others(task, f"the weights {weights.origin}", made_with, given)
     options = task.parse_options({**made_with, **given})
     same = task.metadata(options) == task.metadata(task.parse_options(made_with))
     return Settled(options, weights.metadata if same else {})
+
+
+def refuse_others(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse other options than weights can be used with.
+
+    Args:
+        task: what the model is for.
+        weights: what they are, for the message.
+        made_with: the options that they were trained with.
+        asked: the caller's options.
+
+    Raises:
+        InputError: naming the option, and both values.
+    """
+    for name in task.bound_options(made_with):
+        if name in asked and asked[name] != made_with[name]:
+            raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; leave it out")

@@ -27,6 +27,11 @@ def print_scores(scores: Scores) -> None:
         console.print(_per_class(scores.per_class))
     how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
     console.print(f"{scores.n} of {scores.expected} pictures scored{how}")
+    alignment = scores.details.get("alignment")
+    if alignment is not None:
+        found = alignment["found"]
+        total = found + len(alignment["not_found"])
+        console.print(f"a face was found in {found} of {total} pictures ({alignment['detector']}), and aligned to {alignment['template']}")
     for fault in scores.skipped:
         console.print(f"left out: {fault}")
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zoo.parts import PartsFinder
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
+    from zoo.scores import Scores
 
 Losses = dict[str, Tensor]
 
@@ -91,6 +92,7 @@ class Task(ABC):
         localises: whether answers have places in the picture; if not, `zoo.predict` may hand out large pictures at a reduced scale.
         primary_score: the score by which checkpoints are compared (higher is better).
         options: frozen dataclass of the head's build options, with defaults.
+        former_options: what options were always, in models saved before they were options.
         retired_options: those of models saved by earlier versions that say nothing of the model any more.
         recipe: frozen dataclass of training settings, with tested defaults.
         recipes: its presets by name: "quick", "standard" (the defaults) and "thorough".
@@ -106,6 +108,7 @@ class Task(ABC):
     localises: ClassVar[bool] = True
     primary_score: ClassVar[str]
     options: ClassVar[type[Any]]
+    former_options: ClassVar[Mapping[str, Any]] = {}
     retired_options: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[type[Recipe]]
     recipes: ClassVar[Mapping[str, Recipe]]
@@ -130,6 +133,10 @@ class Task(ABC):
 
     def metadata(self, options: Any) -> dict[str, Any]:
         """Return what users of the outputs must know (for faces: distance and threshold)."""
+        return {}
+
+    def found_by(self, scores: Scores) -> dict[str, Any]:
+        """Return what a trained model's scores on validation data add to its metadata (for faces: the threshold that was best)."""
         return {}
 
     def parse_options(self, values: Mapping[str, Any]) -> Any:

@@ -127,6 +127,7 @@ def train(
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
         loop.run(folder)
         model.metadata |= task.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
+        model.metadata |= {} if loop.scores is None else task.found_by(loop.scores)
         model.metadata["training"] = loop.summary()
         model.eval()
         skipped = (*dataset.skipped, *loop.skipped.values())

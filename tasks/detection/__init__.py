@@ -45,6 +45,7 @@ class DetectionTask(Task):
     min_levels = 2
     primary_score = "AP"
     options = DetectionOptions
+    former_options: ClassVar[Mapping[str, Any]] = {"anchor_scale": 8}
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -55,6 +56,10 @@ class DetectionTask(Task):
         """Build the options, and settle what they leave open, so that a saved model names every number it was built from."""
         options: DetectionOptions = super().parse_options(values)
         return options.settled()
+
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return the size of anchors: boxes were learned as offsets from them."""
+        return ["anchor_scale"] if "anchor_scale" in made_with else []
 
     def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
         """Scale by torchvision's rule for detectors, keeping the aspect ratio; with the trunk's own mean and deviation.

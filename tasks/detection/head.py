@@ -73,6 +73,7 @@ class FasterRCNNHead(Head):
             raise InputError(f"detection needs at least one class, got {spec.num_classes}; give classes= or num_classes=")
         options: DetectionOptions = spec.options
         assert options.fpn_channels is not None, "the task has settled the options"
+        assert options.anchor_scale is not None
         levels = pyramid_levels(spec.levels)
         self._names = [level.name for level in levels]
         self._pools = _extra_pools(options.anchor_scale * levels[-1].stride, min(spec.preprocess.size_hw))
@@ -229,6 +230,7 @@ def _proposal_network(strides: Sequence[int], options: DetectionOptions) -> Regi
     assert options.fpn_channels is not None
     assert options.pre_nms_proposals is not None
     assert options.proposals is not None
+    assert options.anchor_scale is not None
     anchors = AnchorGenerator(tuple((options.anchor_scale * stride,) for stride in strides), (_RATIOS,) * len(strides))
     return RegionProposalNetwork(
         anchors,

@@ -14,6 +14,7 @@ FULL: Mapping[str, int] = {
     "pre_nms_proposals": 1000,
     "proposals": 1000,
     "roi_batch": 512,
+    "anchor_scale": 8,
 }
 LIGHT: Mapping[str, int] = {
     "fpn_channels": 128,
@@ -21,6 +22,7 @@ LIGHT: Mapping[str, int] = {
     "pre_nms_proposals": 300,
     "proposals": 200,
     "roi_batch": 128,
+    "anchor_scale": 4,
 }
 _SIZE = 320
 _LONGEST = 1333 / 800  # torchvision's limit of the longer side, as a part of the shorter one
@@ -31,9 +33,9 @@ class DetectionOptions:
     """Options of `zoo.build(…, task="detection")`.
 
     What is None is settled by the image size. At more than 400 pixels the head is that of torchvision's `fasterrcnn_resnet50_fpn`
-    (`FULL`: 256 channels, 1024 in the box head, 1000 proposals of 1000 per level, 512 of them per picture trained on), at 400 or less
-    a light one (`LIGHT`: 128 channels, 256, 200 proposals of 300 per level, 128), which is several times quicker and finds as
-    much in so few pixels.
+    (`FULL`: 256 channels, 1024 in the box head, 1000 proposals of 1000 per level, 512 of them per picture trained on, anchors of 8
+    strides), at 400 or less a light one (`LIGHT`: 128 channels, 256, 200 proposals of 300 per level, 128, 4 strides), which is several
+    times quicker and finds as much in so few pixels.
 
     Attributes:
         score_threshold: answers that are less sure are left out.
@@ -61,7 +63,7 @@ class DetectionOptions:
     pre_nms_proposals: int | None = None
     proposals: int | None = None
     roi_batch: int | None = None
-    anchor_scale: int = 8
+    anchor_scale: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.

@@ -15,7 +15,7 @@ _RANGES = ("scale", "jitter")
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
-    """AdamW, one cosine; mirror images and changes of light.
+    """AdamW, one cosine; mirror images and changes of light; two pictures to a batch: twice the steps for a processor's time.
 
     Attributes:
         flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
@@ -43,8 +43,8 @@ class DetectionRecipe(Recipe):
         )
     }
 
-    steps: int = 580
-    batch_size: int = 4
+    steps: int = 1160
+    batch_size: int = 2
     lr: float = 5e-4
     weight_decay: float = 0.05
     clip_grad: float = 5.0
@@ -73,7 +73,7 @@ class DetectionRecipe(Recipe):
 
 
 RECIPES: Mapping[str, DetectionRecipe] = {
-    "quick": DetectionRecipe(steps=200, max_epochs=20),
+    "quick": DetectionRecipe(steps=400, max_epochs=20),
     "standard": DetectionRecipe(),
-    "thorough": DetectionRecipe(steps=3000, max_epochs=300, ema=0.999, jitter_min=0.5, jitter_max=2.0),
+    "thorough": DetectionRecipe(steps=3000, batch_size=4, max_epochs=300, ema=0.999, jitter_min=0.5, jitter_max=2.0),
 }

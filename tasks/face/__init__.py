@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
+    from zoo.scores import Scores
 
 
 @TASKS.register("face")
@@ -92,6 +93,11 @@ class FaceTask(Task):
         """Return how embeddings are compared; the threshold is known once the model has been evaluated."""
         distance = options.settled().distance
         return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
+
+    def found_by(self, scores: Scores) -> dict[str, Any]:
+        """Return the threshold that decided most pairs of people rightly, as a distance; nothing where there were no pairs."""
+        similarity = scores.details.get("threshold")  # a cosine: what is trained here embeds in unit length
+        return {} if similarity is None or similarity >= 1 else {"threshold": 1 - similarity}
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return mirror images, small movements and changes of light."""

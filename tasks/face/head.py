@@ -42,7 +42,8 @@ class IdentityHead(Head):
         if num_identities and not self.unit_length:
             raise InputError(
                 f"face: these embeddings are compared by their raw distance, and the loss {options.loss} learns angles. To train, build "
-                "the model with distance='cosine' (a threshold that came with the weights doesn't hold then); to embed, without identities"
+                "the model with distance='cosine' (--distance cosine; a threshold that came with the weights doesn't hold then); to embed, "
+                "build it without identities"
             )
         if num_identities:
             from zoo.tasks.face.losses import make_loss  # takes a second to import

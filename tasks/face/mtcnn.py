@@ -28,7 +28,7 @@ from zoo.tasks.face.mtcnn_networks import networks
 
 _CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how far it moves on
 _FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
-_BAND = 32_768  # answers of the first network that are made at once, and
+_BAND = 32_768  # answers of the first network that each thread makes at once
 _CANDIDATES = 64  # boxes that the others look at at once: what they make of more leaves the cache
 _SMALL, _ENLARGE, _BORDER = 160, 3, 30
 
@@ -145,7 +145,7 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
     height, width = (math.ceil((side - 2) / 2) - 4 for side in size_hw)
     if min(height, width) < 1:
         return torch.empty(0, 9)
-    rows = max(8, _BAND // width)
+    rows = max(8, _BAND * torch.get_num_threads() // width)
     starts = range(0, height, rows)
     bands = [(first * _STEP, size_hw[0] if first + rows >= height else (first + rows) * _STEP + 10) for first in starts]
     limit, found = math.log(threshold / (1 - threshold)), []

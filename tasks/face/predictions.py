@@ -77,8 +77,9 @@ class Faces:
         for box, points in zip(self.boxes, self.landmarks, strict=True):
             left, top, right, bottom = (float(side) for side in box)
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
+            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # of a small face in a large picture something is to be seen too
             for x, y in points[np.isfinite(points).all(1)]:
-                draw.circle((float(x), float(y)), 2 * line, fill=_DOT)
+                draw.circle((float(x), float(y)), dot, fill=_DOT)
         count = f"{len(self)} face" + ("" if len(self) == 1 else "s")
         return caption(np.asarray(picture), [f"{count}, embedded as {self.embeddings.shape[1]} numbers"])
 

@@ -100,10 +100,11 @@ def _threshold(model: Model, given: float | None) -> tuple[float, str]:
     own = model.metadata.get("threshold")
     if own is None:
         raise InputError(
-            "the model says no threshold of its own; give one (--threshold), a distance. zoo eval --json finds one as details.threshold, a "
-            "similarity: the cosine, whose distance is 1 less it, or the Euclidean distance with a minus"
+            "the model says no threshold of its own; give one (--threshold), a distance, or train the model with --val. zoo eval --json "
+            "finds one as details.threshold, a similarity: the cosine, whose distance is 1 less it, or the Euclidean distance with a minus"
         )
-    return float(own), f"the model ({model.config.weights or model.backbone_name})"
+    whence = "its validation data" if "training" in model.metadata else model.config.weights or model.backbone_name
+    return float(own), f"the model ({whence})"
 
 
 def _one(model: Model, source: Source, detector: object, faces: str, device: str) -> Faces:

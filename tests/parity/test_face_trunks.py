@@ -223,7 +223,9 @@ def facenet(people: int | None = None) -> nn.Module:
     norm = model.last_bn
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.running_mean is not None
+    assert norm.running_var is not None
     norm.running_mean.normal_(0, 0.1)
+    norm.running_var.uniform_(0.5, 1.5)
     return model
 
 

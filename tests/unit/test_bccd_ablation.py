@@ -37,7 +37,7 @@ def test_there_are_five_rows_and_the_first_one_is_plain() -> None:
     plain, *others = ROWS.values()
     recipe = plain.recipe
     assert (recipe.flip, recipe.light, recipe.scale_min, recipe.jitter_max, recipe.ema, recipe.copy_paste) == (0.5, 0.2, 1.0, 1.0, 0.0, 0.0)
-    assert not plain.options
+    assert (recipe.batch_size, plain.options) == (4, {"anchor_scale": 8})
     assert len({repr(row) for row in (plain, *others)}) == 5
     assert all((row.recipe.epochs, row.recipe.workers) == (1, 0) for row in ROWS.values())
 

@@ -75,7 +75,7 @@ def test_what_is_random_depends_on_key_and_seed(name: str) -> None:
     assert not np.array_equal(base, corrupt(clean, name, 3, seed=0, key="b"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
     severity=st.sampled_from(SEVERITIES),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,3 +210,25 @@ def test_a_saved_detector_answers_the_same(tmp_path: Any) -> None:
     again = zoo.load(tmp_path / "model")
     for one, other in zip(model(pictures()), again(pictures()), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_detector_saved_before_anchors_could_be_chosen_has_those_of_then(tmp_path: Path) -> None:
+    old = small_model(anchor_scale=8)
+    folder = zoo.save(old, tmp_path / "model")
+    described = json.loads((folder / "model.json").read_text())
+    del described["options"]["anchor_scale"]
+    (folder / "model.json").write_text(json.dumps(described))
+    again = zoo.load(folder)
+    assert again.config.options["anchor_scale"] == 8
+    for one, other in zip(old(pictures()), again(pictures()), strict=True):
+        assert torch.equal(one["boxes"], other["boxes"])
+
+
+def test_weights_keep_the_anchors_that_they_were_trained_with(tmp_path: Path) -> None:
+    folder = zoo.save(small_model(), tmp_path / "model")
+    assert zoo.build("test_resnet", "detection", weights=folder, image_size=800, max_image_size=1333).config.options["anchor_scale"] == 4
+    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights .* were trained with 4; leave it out"):
+        zoo.build("test_resnet", "detection", weights=folder, anchor_scale=8)
+    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights of .* were trained with 4; leave it out"):
+        zoo.load(folder, anchor_scale=8)
+    assert zoo.load(folder, anchor_scale=4).config.options["anchor_scale"] == 4

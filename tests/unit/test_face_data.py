@@ -56,6 +56,20 @@ def test_splits_are_folders(tmp_path: Path) -> None:
         opened(f"identities:{tmp_path}?split=val")
 
 
+def test_splits_can_be_read_as_one_set(tmp_path: Path) -> None:
+    people(tmp_path / "train", s10=1, s2=2)
+    people(tmp_path / "test", s2=1, s3=1)
+    dataset = opened(f"identities:{tmp_path}?split=train,test")
+    assert dataset.classes == ("s2", "s3", "s10")
+    assert [(key.split("/")[0], record.target) for key, record in zip(dataset.keys, dataset.records, strict=True)] == [
+        ("test", 0), ("train", 0), ("train", 0), ("test", 1), ("train", 2),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="names one twice"):
+        opened(f"identities:{tmp_path}?split=test, test")
+    with pytest.raises(InputError, match="no split 'val'"):
+        opened(f"identities:{tmp_path}?split=train,val")
+
+
 def test_people_can_be_chosen(tmp_path: Path) -> None:
     dataset = opened(f"identities:{people(tmp_path, a=1, b=2, c=1)}?classes=c,b&limit=2")
     assert dataset.classes == ("c", "b")

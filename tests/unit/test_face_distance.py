@@ -16,7 +16,9 @@ import zoo
 from tests.unit.test_face_training import RECIPE, people
 from zoo.cli import main
 from zoo.data import Dataset
+from zoo.ensemble import Ensemble
 from zoo.errors import InputError, UnknownNameError
+from zoo.robustness.attacked import attack_evaluate
 from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.tasks.face.combination import EmbeddingCombination
@@ -87,6 +89,12 @@ def test_the_attack_is_on_the_models_distance() -> None:
     assert losses.abs().min() > 0.5
 
 
+def test_an_attacked_model_is_scored_by_its_distance() -> None:
+    pytest.importorskip("captum", reason="needs captum, the extra robustness")
+    found = attack_evaluate(built(), DATA, steps=1, pairs=6, replicates=0, workers=0)
+    assert found["clean"]["details"]["score"] == found["robust"]["details"]["score"] == "euclidean"
+
+
 def test_mistakes_are_told_as_distances() -> None:
     mistakes = zoo.evaluate(built(), DATA).mistakes
     assert mistakes
@@ -105,6 +113,10 @@ def test_views_of_raw_embeddings_are_averaged_as_they_are() -> None:
     several = TASK.combination([RAW, RAW])
     assert isinstance(several, EmbeddingCombination)
     assert several.views(views) == pytest.approx([0.5**0.5] * 2), "of several models directions count"
+    for model, expected in ((built(), raw), (built(distance="cosine"), unit)):
+        combination = Ensemble.of(model, tta=["flip"]).combination
+        assert combination is not None
+        assert combination.views(views).tolist() == expected.views(views).tolist()
     scores = zoo.evaluate(built(), DATA, tta=["flip"])
     assert (scores.details["flip"], scores.details["score"]) == (True, "euclidean")
 
@@ -154,6 +166,13 @@ def test_dropout_is_of_training_alone(neck: Any) -> None:
     none = built(neck=neck, distance="cosine").train()
     none.backbone.eval()
     assert torch.equal(none(pictures), none(pictures))
+
+
+def test_a_neck_for_one_size_has_no_views_of_other_sizes() -> None:
+    model = built(neck="flat", distance="cosine", image_size=128)
+    assert zoo.evaluate(model, DATA, tta=["flip"]).n == 18
+    with pytest.raises(InputError, match="embeds pictures of 128×128 pixels alone"):
+        zoo.evaluate(model, DATA, tta=["scales"])
 
 
 def test_one_picture_is_no_batch_for_the_flat_neck_either() -> None:

@@ -143,3 +143,15 @@ def test_an_identity_with_one_picture_is_learned_from_and_said(tmp_path: Path) -
 def test_the_presets_train_longer_and_longer() -> None:
     assert RECIPES["standard"] == FaceRecipe()
     assert RECIPES["quick"].steps < RECIPES["standard"].steps < RECIPES["thorough"].steps
+
+
+def test_a_trained_embedder_knows_from_its_validation_how_far_one_person_reaches(tmp_path: Path) -> None:
+    model = fresh()
+    model.metadata["threshold"] = 0.1
+    run = zoo.train(model, people(), people((3, 3, 3, 3, 3, 3)), replace(RECIPE, epochs=1), tmp_path / "run")
+    assert run.scores is not None
+    similarity = run.scores.details["threshold"]
+    saved = zoo.load(run.folder).metadata
+    assert saved["threshold"] == 1 - similarity
+    again = zoo.train(zoo.load(run.folder), people(), None, replace(RECIPE, epochs=1), tmp_path / "again")
+    assert again.model.metadata["threshold"] is None

@@ -30,7 +30,6 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
         net,
         head,
         "face" if head else "",
-        preprocess=BACKBONES[backbone].preprocess(),
         options={
             "neck": "facenet",
             "embedding_size": len(head["fc.weight"]),

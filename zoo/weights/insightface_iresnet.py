@@ -39,7 +39,6 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
         trunk,
         head,
         "face",
-        preprocess=BACKBONES[backbone].preprocess(),
         options={
             "neck": "flat",
             "embedding_size": size,

@@ -84,6 +84,7 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
             "pre_nms_proposals": 1000,
             "proposals": 1000,
             "roi_batch": 512,
+            "anchor_scale": 8,
         },
     )
 

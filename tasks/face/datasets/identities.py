@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo.data import Dataset, OnError, Record
 from zoo.data_ref import DataRef
 from zoo.errors import DataError, Fault, Flaw
-from zoo.picture_folders import is_picture_name, picture_files, split_folder, subfolders
+from zoo.picture_folders import is_picture_name, picture_files, split_folders, subfolders
 from zoo.registry import natural_key
 from zoo.schemes import Scheme, finish
 from zoo.tasks.face.datasets import SCHEMES
@@ -16,32 +16,40 @@ from zoo.tasks.face.datasets import SCHEMES
 def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
     """Read person folders; classes are the folder names in natural order (s2 before s10); pictures may lie deeper.
 
-    A person without pictures and a picture outside every person's folder are faults; files that aren't pictures are no samples.
+    Several splits (`split=train,test`) are one set, in which a folder of the same name is the same person. A person without pictures
+    and a picture outside every person's folder are faults; files that aren't pictures are no samples.
 
     Raises:
         DataError: no person folders, faults, or a path that is no folder.
         InputError: a split that isn't there, or splits without `split=`.
     """
     root = ref.folder()
-    base = split_folder(ref, root)
-    folders = sorted(subfolders(base), key=lambda folder: natural_key(folder.name))
+    bases = split_folders(ref, root)
+    folders: dict[str, list[Path]] = {}
+    for folder in sorted((folder for base in bases for folder in subfolders(base)), key=lambda folder: natural_key(folder.name)):
+        folders.setdefault(folder.name, []).append(folder)
     if not folders:
-        raise DataError(f"data {ref.text!r}: {base} has no person folders; expected one folder of pictures per person")
+        searched = " and ".join(map(str, bases))
+        raise DataError(f"data {ref.text!r}: {searched} has no person folders; expected one folder of pictures per person")
     misplaced = Flaw("a picture outside every person's folder; expected person/picture", "no-annotation")
     faults = [
         misplaced.at(file.relative_to(root).as_posix(), whole=True)
+        for base in bases
         for file in sorted(base.iterdir())
         if file.is_file() and is_picture_name(file.name)
     ]
     records: list[Record] = []
     people: list[str] = []
-    for folder in folders:
-        files = sorted(picture_files(folder), key=lambda file: natural_key(file.relative_to(root).as_posix()))
+    for name, theirs in folders.items():
+        files = sorted(
+            (file for folder in theirs for file in picture_files(folder)),
+            key=lambda file: natural_key(file.relative_to(root).as_posix()),
+        )
         if not files:
-            faults.append(Fault(str(folder), "a person folder without pictures", kind="empty-class"))
+            faults.append(Fault(str(theirs[0]), "a person folder without pictures", kind="empty-class"))
             continue
         records += [Record(file.relative_to(root).as_posix(), file, len(people)) for file in files]
-        people.append(folder.name)
+        people.append(name)
     return finish(ref, records, people, faults, on_error)
 
 

@@ -1,0 +1,110 @@
+"""MTCNN beside facenet-pytorch's own, on real photos."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from zoo import images
+from zoo.tasks.face.finding import Wanted
+from zoo.tasks.face.mtcnn import MTCNN
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PIXEL = 0.01  # a hundredth of what the issue allows
+FACES = {"angelina_jolie": 1, "kate_siegel": 1, "multiface": 6, "paul_rudd": 1, "shea_whigham": 1}
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Any:
+    from facenet_pytorch import MTCNN as Theirs
+
+    return Theirs(keep_all=True)
+
+
+def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about its ragged arrays
+        boxes, scores, points = theirs.detect(image, landmarks=True)
+    order = np.argsort(-scores.astype(np.float64), kind="stable")
+    boxes, scores, points = (np.asarray(part[order], np.float64) for part in (boxes, scores, points))
+    return boxes, scores, points
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_the_same_boxes_points_and_scores(shared_data: Path, theirs: Any, name: str) -> None:
+    image = images.read(shared_data / "portraits" / f"{name}.jpg")
+    if name not in ("kate_siegel", "multiface"):  # two at their full size are enough for a quick test
+        image = np.asarray(cv2.resize(image, None, fx=0.45, fy=0.45, interpolation=cv2.INTER_AREA), np.uint8)
+    boxes, scores, points = sorted_answer(theirs, image)
+    ours = MTCNN(threshold=0.7)(image)
+    assert len(ours) == len(boxes)
+    np.testing.assert_allclose(ours.boxes, boxes, atol=PIXEL)
+    np.testing.assert_allclose(ours.landmarks, points, atol=PIXEL)
+    np.testing.assert_allclose(ours.scores, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "settings"), [((171, 243), {}), ((200, 161), {"min_size": 31.0}), ((333, 250), {"factor": 0.6, "candidates": (0.5, 0.5)})]
+)
+def test_odd_sizes_and_other_settings(shared_data: Path, size_hw: tuple[int, int], settings: dict[str, Any]) -> None:
+    from facenet_pytorch import MTCNN as Theirs
+
+    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    small = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    first, second = settings.get("candidates", (0.6, 0.7))
+    theirs = Theirs(
+        keep_all=True, min_face_size=settings.get("min_size", 20), thresholds=[first, second, 0.3], factor=settings.get("factor", 0.709)
+    )
+    boxes, scores, points = sorted_answer(theirs, small)
+    ours = MTCNN(threshold=0.3, **settings)(small)
+    assert len(ours) == len(boxes) > 0
+    np.testing.assert_allclose(ours.boxes, boxes, atol=PIXEL)
+    np.testing.assert_allclose(ours.landmarks, points, atol=PIXEL)
+    np.testing.assert_allclose(ours.scores, scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_every_face_of_the_portraits_and_no_other(shared_data: Path, name: str) -> None:
+    image = images.read(shared_data / "portraits" / f"{name}.jpg")
+    found = MTCNN(min_size=60)(image)
+    assert len(found) == FACES[name]
+    assert found.scores.min() > 0.99
+    left, right, nose, *mouth = (found.landmarks[:, point] for point in range(5))
+    assert (left[:, 0] < right[:, 0]).all()
+    assert (nose[:, 1] < np.minimum(mouth[0][:, 1], mouth[1][:, 1])).all()
+    assert (mouth[0][:, 0] < mouth[1][:, 0]).all()
+
+
+def test_a_small_picture_is_enlarged_and_answered_in_its_own_pixels(shared_data: Path) -> None:
+    """The same places as in the large photo, scaled: within two of its own pixels, and the box, which is taken less exactly, in five."""
+    large = images.read(shared_data / "portraits" / "paul_rudd.jpg")[:2040, :1630]
+    truth = MTCNN(min_size=200)(large)
+    scale = 13
+    small = np.asarray(cv2.resize(large, (large.shape[1] // scale, large.shape[0] // scale), interpolation=cv2.INTER_AREA), np.uint8)
+    found = MTCNN()(small)
+    assert len(found) == len(truth) == 1
+    assert max(small.shape[:2]) < 160
+    assert np.abs(found.landmarks * scale + (scale - 1) / 2 - truth.landmarks).max() < 2 * scale
+    assert np.abs(found.boxes * scale - truth.boxes).max() < 5 * scale
+    by_hand = cv2.resize(small, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    by_hand = cv2.copyMakeBorder(by_hand, 30, 30, 30, 30, cv2.BORDER_REPLICATE)
+    prepared = MTCNN(min_size=60, enlarge=1, border=0)(np.asarray(by_hand, np.uint8))
+    np.testing.assert_allclose(found.boxes * 3 + 30, prepared.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.landmarks * 3 + 1 + 30, prepared.landmarks, atol=1e-3)  # pixel 0 becomes pixels 0, 1 and 2
+
+
+@pytest.mark.slow
+def test_every_face_of_orl(shared_data: Path) -> None:
+    files = sorted((shared_data / "orl").glob("*/*/*.pgm"))
+    assert len(files) == 400
+    finder = MTCNN()
+    for file in files:
+        image = images.read(file)
+        found = Wanted("largest").of(finder(image), (image.shape[0], image.shape[1]))
+        assert len(found) == 1, file
+        assert found.boxes[0, 2] - found.boxes[0, 0] > 35, file

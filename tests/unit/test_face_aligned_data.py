@@ -1,0 +1,233 @@
+"""Evaluation and training on faces that are found and aligned first: what is kept, and what was not found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import zoo
+from tests.finders import BrightFinder, bright_quarter
+from tests.listening import Listening
+from tests.pictures import cut_short, write_picture
+from tests.unit.test_face_training import RECIPE, fresh, people
+from zoo import cache_folder, images
+from zoo.aligned import Aligning
+from zoo.data import Dataset, Record
+from zoo.errors import DataError, ImageError, InputError
+from zoo.images import Decoding
+from zoo.progress import Progress
+from zoo.task import get_task
+from zoo.tasks.face.alignment import align
+from zoo.tasks.face.finding import Found
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "aligned"
+
+
+@dataclass(frozen=True)
+class Counting(BrightFinder):
+    """The same finder; it notes how often it looked."""
+
+    looks: list[int] = field(default_factory=list)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Found:
+        self.looks.append(1)
+        return super().__call__(image)
+
+
+def photos(folder: Path, people_count: int = 6, pictures: int = 3, without: tuple[str, ...] = ()) -> Path:
+    """Write a folder per person: noise of a person's colour in a quarter of each photo; some photos show nothing."""
+    rng = np.random.default_rng(0)
+    for person in range(people_count):
+        colour = rng.integers(150, 250, 3)
+        for number in range(pictures):
+            image = bright_quarter()
+            if f"p{person}/{number}.png" not in without:
+                image[:32, 32:] = np.clip(colour + rng.integers(-20, 20, (32, 32, 3)), 0, 255)
+            write_picture(folder / f"p{person}" / f"{number}.png", image)
+    return folder
+
+
+def test_what_is_not_found_is_counted_and_named(tmp_path: Path) -> None:
+    lost = ("p0/1.png", "p4/2.png")
+    folder = photos(tmp_path / "data", without=lost)
+    scores = zoo.evaluate(fresh(alignment="arcface"), f"identities:{folder}", align=BrightFinder(), replicates=0)
+    assert (scores.n, scores.expected) == (16, 18)
+    assert {fault.key: (fault.kind, fault.whole) for fault in scores.skipped} == dict.fromkeys(lost, ("no-face", True))
+    assert not set(lost) & set(scores.sample_keys)
+    alignment = scores.details["alignment"]
+    assert (alignment["found"], alignment["not_found"]) == (16, list(lost))
+    assert (alignment["template"], alignment["size_hw"], alignment["detector"]) == ("arcface", [32, 32], "bright")
+    accuracy, everything = scores["accuracy"], scores["accuracy_all"]
+    assert accuracy is not None
+    assert everything is not None
+    assert everything < accuracy, "pairs with a picture that has no face count as errors there"
+    assert scores.to_dict()["details"]["alignment"] == alignment
+
+
+def test_the_model_sees_the_aligned_faces(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "data")
+    model, finder = fresh(alignment="arcface"), BrightFinder()
+    aligned = Dataset(
+        "by hand",
+        tuple(
+            Record(file.relative_to(folder).as_posix(), align(image, found.landmarks[0], found.boxes[0], "arcface", (32, 32)), person)
+            for person in range(6)
+            for file in sorted((folder / f"p{person}").iterdir())
+            for image in [images.read(file)]
+            for found in [finder(image)]
+        ),
+        tuple(f"p{person}" for person in range(6)),
+    )
+    expected = zoo.evaluate(model, aligned, replicates=0)
+    found = zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0)
+    assert dict(found) == dict(expected)
+    assert dict(found) != dict(zoo.evaluate(model, f"identities:{folder}", replicates=0))
+
+
+def test_faces_are_kept_and_found_again(tmp_path: Path, cache: Path) -> None:
+    folder, finder, model = photos(tmp_path / "data", without=("p1/1.png",)), Counting(), fresh(alignment="arcface")
+    listening = Listening()
+    first = zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0, progress=listening)
+    # the empty picture is one and the same wherever it stands: what is known of it is known by its bytes
+    assert len(finder.looks) == 18 == len(list(cache.iterdir()))
+    again = zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0)
+    assert len(finder.looks) == 18
+    assert dict(again) == dict(first)
+    assert again.details["alignment"] == first.details["alignment"]
+    copied = photos(tmp_path / "elsewhere", without=("p1/1.png",))
+    zoo.evaluate(model, f"identities:{copied}", align=finder, replicates=0)
+    assert len(finder.looks) == 18, "the same pictures at another place"
+    write_picture(folder / "p0" / "0.png", bright_quarter(2))
+    zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0)
+    assert len(finder.looks) == 19, "a picture that was changed"
+    zoo.evaluate(model, f"identities:{folder}", align=replace(finder, level=90), replicates=0)
+    assert len(finder.looks) == 37, "another setting of the finder"
+    zoo.evaluate(fresh(alignment="dlib"), f"identities:{folder}", align=finder, replicates=0)
+    assert len(finder.looks) == 55, "another template"
+
+
+def test_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, model = photos(tmp_path / "data", without=("p1/1.png",)), fresh(alignment="arcface")
+    expected = zoo.evaluate(model, f"identities:{folder}", align=BrightFinder(), replicates=0)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    found = zoo.evaluate(model, f"identities:{folder}", align=BrightFinder(), replicates=0)
+    assert dict(found) == dict(expected)
+    assert found.n == 17
+
+
+def test_the_cache_is_kept_within_its_limit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.tasks.face.aligned_data.LIMIT_BYTES", 1)
+    model = fresh(alignment="arcface")
+    zoo.evaluate(model, f"identities:{photos(tmp_path / 'old')}", align=BrightFinder(), replicates=0)
+    before = set(cache.iterdir())
+    assert len(before) == 18, "of this data nothing goes, whatever it takes"
+    for path in before:
+        os.utime(path, (1, 1))
+    zoo.evaluate(model, f"identities:{photos(tmp_path / 'new', 7, 2)}", align=BrightFinder(), replicates=0)
+    assert len(before & set(cache.iterdir())) < 18
+    assert cache_folder.cache_folder("aligned") == cache
+
+
+def test_pictures_in_memory(tmp_path: Path) -> None:
+    finder = Counting()
+    records = tuple(
+        Record(f"{person}/{number}", bright_quarter(1, level=150 + 9 * person + number), person) for person in range(5) for number in (0, 1)
+    )
+    data = Dataset("memory", records, tuple("abcde"))
+    for _ in range(2):
+        assert zoo.evaluate(fresh(alignment="arcface"), data, align=finder, replicates=0).n == 10
+    assert len(finder.looks) == 10
+
+
+def test_what_cant_be_read(tmp_path: Path) -> None:
+    folder, model = photos(tmp_path / "data"), fresh(alignment="arcface")
+    cut_short(folder / "p2" / "0.png")
+    with pytest.raises(ImageError, match=r"p2/0.png: is (damaged|cut short)"):
+        zoo.evaluate(model, f"identities:{folder}", align=BrightFinder())
+    scores = zoo.evaluate(model, f"identities:{folder}", align=BrightFinder(), on_error="skip", replicates=0)
+    assert [fault.key for fault in scores.skipped] == ["p2/0.png"]
+    assert scores.details["alignment"]["not_found"] == []
+
+
+def test_what_cant_be_aligned(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "data", 4, 2)
+    with pytest.raises(DataError, match="in none of its 8 pictures a face was found"):
+        zoo.evaluate(fresh(alignment="arcface"), f"identities:{folder}", align=BrightFinder(level=254))
+    with pytest.raises(InputError, match=r"aligned in different ways \(arcface at 32×32 and dlib at 32×32\)"):
+        zoo.evaluate([fresh(alignment="arcface"), fresh(alignment="dlib")], f"identities:{folder}", align=BrightFinder())
+    with pytest.raises(InputError, match="the task classification takes pictures as they are; it goes without"):
+        zoo.evaluate(zoo.build("resnet20", classes=["p0", "p1", "p2", "p3"]), f"folder:{folder}", align="mtcnn")
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def test_training_on_aligned_faces(tmp_path: Path) -> None:
+    folder, val = photos(tmp_path / "data", 5, 3), photos(tmp_path / "val", 5, 2, without=("p0/0.png",))
+    run = zoo.train(
+        fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", RECIPE, tmp_path / "run", align=BrightFinder()
+    )  # fmt: skip
+    assert len(run.history) == 2
+    assert run.scores is not None
+    assert (run.scores.n, run.scores.expected) == (9, 10)
+    assert [fault.key for fault in run.scores.skipped] == ["p0/0.png"]
+    summary = run.model.metadata["training"]["alignment"]
+    assert summary["data"]["found"] == 15
+    assert summary["val"]["not_found"] == ["p0/0.png"]
+    assert zoo.load(tmp_path / "run").preprocess.alignment == "arcface"
+    again: Any = {"recipe": RECIPE, "out": tmp_path / "run", "resume": True}
+    with pytest.raises(InputError, match=r"started otherwise.*level was 100, is 90"):
+        zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", align=BrightFinder(90), **again)
+
+
+def test_training_pictures_without_a_face(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "data", 5, 3, without=("p3/1.png",))
+    with pytest.raises(DataError, match=r"nothing to align was found in 1 of its 15 pictures:\n  p3/1.png: no face(.|\n)*--skip-bad"):
+        zoo.train(fresh(alignment="arcface"), f"identities:{folder}", None, RECIPE, tmp_path / "run", align=BrightFinder())
+    listening = Listening()
+    run = zoo.train(
+        fresh(alignment="arcface"), f"identities:{folder}", None, RECIPE, tmp_path / "run", align=BrightFinder(), on_error="skip",
+        progress=listening,
+    )  # fmt: skip
+    assert [fault.key for fault in run.skipped] == ["p3/1.png"]
+    assert any("left out: p3/1.png: no face was found" in line for line in listening.lines)
+
+
+def test_a_model_that_learns_from_no_template(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"for the task face, has no template to align to; .*alignment="):
+        zoo.train(fresh(), people(), None, RECIPE, tmp_path / "run", align=BrightFinder())
+
+
+@pytest.mark.parametrize(("rank", "processes"), [(0, 1), (1, 2), (2, 3)])
+def test_each_process_begins_elsewhere_and_answers_alike(tmp_path: Path, rank: int, processes: int) -> None:
+    order: list[str] = []
+
+    @dataclass(frozen=True)
+    class Noting(BrightFinder):
+        def __call__(self, image: NDArray[np.uint8]) -> Found:
+            order.append(str(int(image[0, 40, 0])))
+            return super().__call__(image)
+
+    records = tuple(
+        Record(str(level), bright_quarter(1, level=level) if level != 180 else bright_quarter(), 0) for level in range(150, 210, 10)
+    )
+    data = Dataset("memory", records, ("a",))
+    aligning = Aligning(Noting(), Decoding(), False, Progress(enabled=False), rank, processes)
+    aligned = get_task("face").align(data, [fresh(alignment="arcface")], aligning)
+    assert aligned.dataset.keys == ("150", "160", "170", "190", "200")
+    assert [fault.key for fault in aligned.left_out] == ["180"]
+    assert order[0] == {0: "150", 1: "0", 2: "190"}[rank]  # the one without a face is black
+    assert len(order) == 6

@@ -1,0 +1,92 @@
+"""What finders answer, which faces are wanted, and MTCNN on pictures without a face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zoo.errors import InputError, UnknownNameError
+from zoo.tasks.face.finding import Found, Wanted
+from zoo.tasks.face.mtcnn import MTCNN
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def found(*boxes: tuple[float, float, float, float], scores: list[float] | None = None) -> Found:
+    given = scores or list(np.linspace(0.99, 0.9, len(boxes)))
+    return Found(np.array(boxes, np.float32).reshape(-1, 4), np.array(given, np.float32), np.zeros((len(boxes), 5, 2), np.float32))
+
+
+def test_found_is_checked_and_read_only() -> None:
+    two = found((0, 0, 9, 9), (5, 5, 9, 9))
+    assert len(two) == 2
+    assert len(Found.none()) == 0
+    with pytest.raises(ValueError, match="read-only"):
+        two.boxes[0, 0] = 1
+    with pytest.raises(ValueError, match=r"landmarks has the shape \(2, 4, 2\); expected \(2, 5, 2\)"):
+        Found(two.boxes, two.scores, np.zeros((2, 4, 2), np.float32))
+    with pytest.raises(ValueError, match="not in descending order"):
+        found((0, 0, 9, 9), (5, 5, 9, 9), scores=[0.5, 0.6])
+    with pytest.raises(ValueError, match="not finite"):
+        found((0, 0, np.nan, 9))
+
+
+def test_the_wanted_faces() -> None:
+    # a large one at the edge, a speck in the very middle, and one in between that the picture is of
+    three = found((0, 0, 40, 40), (98, 98, 102, 102), (75, 80, 108, 113))
+    assert Wanted().of(three, (200, 200)).boxes.tolist() == three.boxes.tolist()
+    assert Wanted("largest").of(three, (200, 200)).boxes.tolist() == [[0, 0, 40, 40]]
+    assert Wanted("central").of(three, (200, 200)).boxes.tolist() == [[75, 80, 108, 113]]
+    assert len(Wanted("largest").of(Found.none(), (200, 200))) == 0
+
+
+def test_size_threshold_and_what_lies_outside() -> None:
+    several = found((0, 0, 40, 40), (0, 0, 50, 19), (60, 0, 99, 99), (-50, 0, 0.5, 40), (100, 0, 140, 40))
+    kept = Wanted(min_size=20, threshold=0.95).of(several, (100, 100))
+    assert kept.boxes.tolist() == [[0, 0, 40, 40]]
+    # the fourth has half a pixel of the picture, the fifth none
+    assert len(Wanted().of(several, (100, 100))) == 3
+    with pytest.raises(UnknownNameError, match=r"choice of faces 'bigest'.*Nearest: largest"):
+        Wanted("bigest")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="min_size is 0"):
+        Wanted(min_size=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (11, 12), (40, 500), (200, 200)])
+@pytest.mark.parametrize("level", [0, 127, 255])
+def test_pictures_without_a_face(shape: tuple[int, int], level: int) -> None:
+    """facenet-pytorch fails in most of these: `torch.cat` of nothing."""
+    assert len(MTCNN()(np.full((*shape, 3), level, np.uint8))) == 0
+    assert len(MTCNN(enlarge=1, border=0)(np.full((*shape, 3), level, np.uint8))) == 0
+
+
+def test_noise_and_stripes() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (170, 190, 3)).astype(np.uint8)
+    stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 8), 20)[None, :, None].repeat(200, 0).repeat(3, 2)
+    for image in (noise, np.ascontiguousarray(stripes)):
+        result = MTCNN(threshold=0.999, candidates=(0.1, 0.1))(image)  # many candidates on the way, nothing at the end
+        assert result.boxes.shape == (len(result), 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"min_size": 0}, "mtcnn: min_size is 0"),
+        ({"threshold": 1}, "mtcnn: threshold is 1; expected a score between 0 and 1"),
+        ({"candidates": (0.6, 0.0)}, "mtcnn: candidates is 0.0"),
+        ({"factor": 1.0}, "mtcnn: factor is 1.0; expected 0.1 to 0.95"),
+        ({"enlarge": 0}, "mtcnn: enlarge is 0; expected 1 to 16"),
+        ({"border": -1}, "mtcnn: border is -1; expected 0 to 1000"),
+    ],
+)
+def test_settings_that_cant_be_meant(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MTCNN(**setting)
+
+
+def test_settings_know_everything() -> None:
+    assert MTCNN().settings != MTCNN(border=3).settings
+    assert MTCNN().settings["detector"] == "mtcnn"

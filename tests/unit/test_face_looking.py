@@ -1,0 +1,154 @@
+"""`zoo.predict` on photos: the faces that a detector finds, aligned and embedded; and which detectors there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from tests.finders import BrightFinder, bright_quarter
+from tests.pictures import write_picture
+from tests.unit.test_face_training import fresh
+from zoo.errors import InputError, UnknownNameError
+from zoo.tasks.face.alignment import align
+from zoo.tasks.face.finders import ModelFinder, find_finder
+from zoo.tasks.face.mtcnn import MTCNN
+from zoo.tasks.face.predictions import Faces
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> zoo.Model:
+    return fresh(alignment="arcface")
+
+
+@pytest.fixture(scope="module")
+def detection_model() -> zoo.Model:
+    torch.manual_seed(0)
+    # from random weights everything is a little of a face
+    return zoo.build("test_resnet", "detection", classes=["face"], fpn_channels=16, score_threshold=0.0, image_size=64, max_image_size=64)
+
+
+def found(model: zoo.Model, source: Any, **options: Any) -> list[Faces]:
+    answers = list(zoo.predict(model, source, **options))
+    assert all(isinstance(one, Faces) for one in answers)
+    return answers  # type: ignore[return-value]
+
+
+def test_every_face_with_the_embedding_of_its_own_crop(model: zoo.Model) -> None:
+    images = [bright_quarter(2, 0), bright_quarter(), bright_quarter(1, 2, 3)]
+    answers = found(model, images, detector=BrightFinder())
+    assert [len(one) for one in answers] == [2, 0, 3]
+    assert answers[1].embeddings.shape == (0, 8)
+    assert answers[0].boxes.tolist() == [[0, 32, 32, 64], [0, 0, 32, 32]]
+    for image, answer in zip(images, answers, strict=True):
+        assert answer.image is image
+        for box, points, embedding in zip(answer.boxes, answer.landmarks, answer.embeddings, strict=True):
+            crop = align(image, points, box, "arcface", (32, 32))
+            with torch.inference_mode():
+                np.testing.assert_allclose(embedding, model([crop])[0].numpy(), rtol=1e-4, atol=1e-5)
+    for answer in answers:
+        assert len(answer.to_dict()["faces"]) == len(answer)
+        answer.plot()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_batches_have_no_part_in_it(model: zoo.Model, batch_size: int) -> None:
+    images = [bright_quarter(2, 0), bright_quarter(), bright_quarter(0, 1, 2, 3)] * 2
+    expected = found(model, images, detector=BrightFinder(), batch_size=3)
+    for one, other in zip(found(model, images, detector=BrightFinder(), batch_size=batch_size), expected, strict=True):
+        np.testing.assert_allclose(one.embeddings, other.embeddings, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+
+
+def test_the_main_face_alone(model: zoo.Model) -> None:
+    (answer,) = found(model, bright_quarter(3, 1, 0), detector=BrightFinder(), faces="largest")
+    assert answer.boxes.tolist() == [[32, 32, 64, 64]]
+    with pytest.raises(UnknownNameError, match="choice of faces 'one'"):
+        found(model, bright_quarter(3), detector=BrightFinder(), faces="one")
+
+
+def test_models_with_a_template_look_for_faces_by_themselves(model: zoo.Model) -> None:
+    black = np.zeros((50, 60, 3), np.uint8)
+    assert len(found(model, black)[0]) == 0
+    (whole,) = found(model, black, detector="none")
+    assert whole.boxes.tolist() == [[0, 0, 60, 50]]
+    plain = fresh()
+    assert found(plain, black)[0].boxes.tolist() == [[0, 0, 60, 50]]  # as ever
+    assert len(found(plain, black, detector="mtcnn")[0]) == 0
+
+
+def test_a_model_without_a_template_gets_the_box_and_a_margin() -> None:
+    plain, image = fresh(), bright_quarter(1, size=90)
+    (answer,) = found(plain, image, detector=BrightFinder())
+    crop = align(image, answer.landmarks[0], answer.boxes[0], "facenet", (32, 32))
+    with torch.inference_mode():
+        np.testing.assert_allclose(answer.embeddings[0], plain([crop])[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_detection_model_in_mtcnn_s_place(detection_model: zoo.Model, model: zoo.Model, tmp_path: Path) -> None:
+    folder = zoo.save(detection_model, tmp_path / "detector")
+    image = bright_quarter(0, 3, size=96)
+    by_box = fresh(alignment="facenet")
+    (expected,) = zoo.predict(detection_model, image)
+    for detector in (detection_model, folder, str(folder)):
+        (answer,) = found(by_box, image, detector=detector)
+        assert len(answer) > 0
+        assert np.isnan(answer.landmarks).all()
+        assert {tuple(box) for box in answer.boxes.tolist()} <= {tuple(box) for box in expected.boxes.tolist()}  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="aligned to the template arcface by five points, and a detection model finds boxes alone"):
+        found(model, image, detector=detection_model)
+    assert find_finder(detection_model).settings["fingerprint"]
+
+
+def test_only_the_class_face_counts() -> None:
+    torch.manual_seed(0)
+    several = zoo.build(
+        "test_resnet", "detection", classes=["dog", "face"], fpn_channels=16, score_threshold=0.0, image_size=64, max_image_size=64
+    )
+    image = bright_quarter(0, 3, size=96)
+    (everything,) = zoo.predict(several, image)
+    names = everything.names  # type: ignore[attr-defined]
+    assert len(ModelFinder(several)(image)) == list(names).count("face") < len(names)
+
+
+def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
+    assert find_finder("mtcnn") == MTCNN()
+    with pytest.raises(InputError, match="detector is 'mtcn'; expected mtcnn, or the folder"):
+        find_finder("mtcn")
+    with pytest.raises(InputError, match="detector is a float; expected mtcnn"):
+        find_finder(0.5)
+    with pytest.raises(InputError, match="the model is for the task face; expected one for detection"):
+        find_finder(model)
+    with pytest.raises(InputError, match="no saved model there"):
+        find_finder(tmp_path)
+    with pytest.raises(InputError, match="none of the model's 2 classes is 'face': dog, cat"):
+        ModelFinder(zoo.build("test_resnet", "detection", classes=["dog", "cat"], fpn_channels=16))
+    with pytest.raises(InputError, match="the task classification answers for whole pictures"):
+        found(zoo.build("resnet20", classes=["a"]), bright_quarter(0), detector="mtcnn")
+
+
+def test_grey_transparent_and_16_bit_pictures(model: zoo.Model, tmp_path: Path) -> None:
+    import cv2
+
+    image = bright_quarter(2)
+    write_picture(tmp_path / "rgb.png", image)
+    cv2.imwrite(str(tmp_path / "grey.png"), image[:, :, 0])
+    cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([image, np.full((64, 64), 255, np.uint8)]))
+    answers = found(model, tmp_path, detector=BrightFinder())
+    assert [one.boxes.tolist() for one in answers] == [[[0, 32, 32, 64]]] * 4
+
+
+def test_dots_are_no_larger_than_the_face() -> None:
+    image = np.zeros((900, 900, 3), np.uint8)
+    points = np.array([[[10, 10], [20, 10], [15, 15], [10, 20], [20, 20]]], np.float32)
+    small = Faces("a", image, np.array([[5, 5, 25, 25]], np.float32), np.ones(1, np.float32), points, np.ones((1, 3), np.float32))
+    drawn = np.asarray(small.plot())[:900]
+    dots = (drawn == (255, 96, 64)).all(2)
+    assert 5 <= dots.sum() < 60
