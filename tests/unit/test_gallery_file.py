@@ -294,8 +294,10 @@ def test_a_writer_has_the_file_to_itself_from_the_beginning(tmp_path: Path) -> N
     place = tmp_path / "faces.gallery"
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     # two that have read, and then want to write, could only give up
-    with contextlib.closing(sqlite3.connect(place, timeout=0, isolation_level=None)) as other, sqlite_file.writing(place):
-        pytest.raises(sqlite3.OperationalError, other.execute, "BEGIN IMMEDIATE").match("database is locked")
+    other = sqlite3.connect(place, timeout=0, isolation_level=None)
+    said = pytest.raises(sqlite3.OperationalError, match="database is locked")
+    with contextlib.closing(other), sqlite_file.writing(place), said:
+        other.execute("BEGIN IMMEDIATE")
 
 
 def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
