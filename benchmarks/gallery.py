@@ -29,7 +29,6 @@ is new.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import multiprocessing
 import os
@@ -40,21 +39,20 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from zoo.benchmarks.gallery_safety import Safety, torment
 from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
 from zoo.errors import InputError, check_positive
 
 PROMISED_MS = 20.0  # of a search among 100,000 vectors of 128 numbers, beyond the embedding
 PROMISED_ROWS, PROMISED_SIZE = 100_000, 128
-_TOP, _TIMED, _BATCH = 5, 30, 10
+_TOP, _TIMED, _SINGLE = 5, 30, 10
 _CHUNK = 100_000  # rows of a transaction
-_APART = 1_000_000  # numbers between two writers' first rows
 
 
 @dataclass(frozen=True)
@@ -113,30 +111,6 @@ class Cost:
     exact: int
 
 
-@dataclass(frozen=True)
-class Safety:
-    """What is left after processes were killed, or wrote at once.
-
-    Attributes:
-        name: what keeps.
-        lost: transactions that were said to be done and weren't there.
-        halves: times that a transaction was there in part.
-        unreadable: times that it could not be opened or added to afterwards.
-        writers_lost: rows that were missing after several wrote at once; rows of writers that failed among them.
-    """
-
-    name: str
-    lost: int
-    halves: int
-    unreadable: int
-    writers_lost: int
-
-    @property
-    def safe(self) -> bool:
-        """Whether nothing was lost, half or unreadable."""
-        return not (self.lost or self.halves or self.unreadable or self.writers_lost)
-
-
 def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
     """Return rows and probes of length about 1, half of the probes near a row."""
     rng = np.random.default_rng(setting.seed)
@@ -151,7 +125,7 @@ def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
     """Keep the vectors, and return how many rows, and how many transactions of one row, a second took."""
     rows, _ = vectors(setting)
     keeper = load(name)(place, setting.size)
-    last = min(_BATCH, setting.rows - 1)
+    last = min(_SINGLE, setting.rows - 1)
     start = time.perf_counter()
     for first in range(0, setting.rows - last, _CHUNK):
         keeper.add(first, rows[first : min(first + _CHUNK, setting.rows - last)])
@@ -188,74 +162,6 @@ def measure(name: str, place: str, setting: Setting) -> Cost:
 def _in_new_process(call: Callable[[str, str, Setting], tuple[float, ...]], name: str, place: str, setting: Setting) -> tuple[float, ...]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(call, name, place, setting).result()
-
-
-def write(name: str, place: str, size: int, first: int, batches: int, said: Connection) -> None:
-    """Add ten rows at a time, and say so after each transaction."""
-    keeper = KEEPERS[name](place, size)
-    for batch in range(batches):
-        keeper.add(first + batch * _BATCH, np.ones((_BATCH, size), np.float32))
-        said.send(batch)
-
-
-def torment(name: str, place: str, setting: Setting) -> Safety:
-    """Kill processes that write, then let several write at once."""
-    rng = np.random.default_rng(setting.seed)
-    lost = halves = unreadable = kept = 0
-    for turn in range(setting.kills):
-        done = _child(name, place, setting.size, turn, float(rng.uniform(0, 0.05)))
-        try:
-            count = KEEPERS[name](place, setting.size).count()
-        except Exception:  # whatever a library raises: it is what is counted
-            unreadable += 1
-            continue
-        halves += count % _BATCH != 0
-        lost += max(0, len(done) - (count - kept) // _BATCH)
-        kept = count
-    if not setting.writers:
-        return Safety(name, lost, halves, unreadable, 0)
-    _write_all(name, place, setting)
-    expected = kept + setting.writers * _BATCH * _BATCH
-    return Safety(name, lost, halves, unreadable, expected - KEEPERS[name](place, setting.size).count())
-
-
-def _child(name: str, place: str, size: int, turn: int, seconds: float) -> list[int]:
-    """Kill a process that writes, some time after its third transaction, and return which ones it has said to be done."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=write, args=(name, place, size, turn * _APART, _APART // _BATCH, there))
-    child.start()
-    there.close()
-    done = [here.recv() for _ in range(3)]
-    time.sleep(seconds)
-    child.kill()
-    child.join()
-    return done + drain(here)
-
-
-def _write_all(name: str, place: str, setting: Setting) -> None:
-    """Let several processes write at once, ten transactions each."""
-    context = multiprocessing.get_context("spawn")
-    started = []
-    for number in range(setting.writers):
-        here, there = context.Pipe(duplex=False)
-        first = (1000 + number) * _APART
-        process = context.Process(target=write, args=(name, place, setting.size, first, _BATCH, there))
-        process.start()
-        there.close()
-        started.append((process, here))
-    for process, here in started:
-        drain(here)
-        process.join()
-
-
-def drain(said: Connection) -> list[int]:
-    """Return what a process that has ended had still said."""
-    found = []
-    with contextlib.suppress(EOFError, OSError):  # the last word may have been cut off
-        while True:
-            found.append(said.recv())
-    return found
 
 
 def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> bool:
@@ -298,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             costs.append(measure("postgres", flags.postgres[number], setting))
     for name in names if flags.kills or flags.writers else ():
         with tempfile.TemporaryDirectory() as place:
-            safeties.append(torment(name, place, settings[0]))
+            safeties.append(torment(name, place, settings[0].size, flags.kills, flags.writers, settings[0].seed))
     good = met(costs, safeties, settings[0])
     if flags.json:
         content = {
