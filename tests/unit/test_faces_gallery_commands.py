@@ -63,7 +63,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_from_a_photo_to_a_name_and_back(run: Run, photos: Path, tmp_path: Path) -> None:
     status, out, _ = run("enroll", "Ann Lee", photos / "ann.png")
-    assert (status, out) == (0, f"Ann Lee: 1 photo enrolled in gallery {tmp_path}/default.gallery, which holds 1 faces now\n")
+    assert (status, out) == (0, f"Ann Lee: 1 photo enrolled in gallery {tmp_path}/default.gallery, which holds 1 face now\n")
     assert run("enroll", "Bob", photos / "bob.png")[0] == 0
     status, out, _ = run("identify", photos, "--out", tmp_path / "out")
     assert status == 0

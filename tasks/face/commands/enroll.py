@@ -31,7 +31,6 @@ def enroll(words: list[str]) -> int:
         if flags.at.json:
             print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
         else:
-            print(
-                f"{name}: {count} {'photo' if count == 1 else 'photos'} enrolled in {gallery.place}, which holds {len(gallery)} faces now"
-            )
+            photo, face = ("photo" if count == 1 else "photos"), ("face" if len(gallery) == 1 else "faces")
+            print(f"{name}: {count} {photo} enrolled in {gallery.place}, which holds {len(gallery)} {face} now")
     return 0
