@@ -85,6 +85,7 @@ def test_what_is_asked_for_decides_how_many_and_how_near(opened: Open) -> None:
     assert [match.name for match in answer.matches] == ["Ann", "Bob"]
     assert answer.name is None
     assert gallery.identify(np.array([1.0, 0.4, 0.3]), threshold=0.51)[0].name == "Ann"
+    assert gallery.identify(np.array([1.0, 0.5, 0]), threshold=0.5)[0].name == "Ann"  # the threshold itself is within
     with pytest.raises(InputError, match="top is 0; expected 1 or more"):
         gallery.identify(np.eye(3), top=0)
     with pytest.raises(InputError, match=r"identify: the threshold is -1; expected a distance, 0 or more"):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.postgres import Server
-from zoo.benchmarks import gallery, gallery_stores
-from zoo.benchmarks.gallery import Cost, Safety, Setting, drain, fill, main, met, search, torment, vectors, write
+from zoo.benchmarks import gallery, gallery_safety, gallery_stores
+from zoo.benchmarks.gallery import Cost, Setting, fill, main, met, search, vectors
+from zoo.benchmarks.gallery_safety import Safety, drain, torment, write
 from zoo.benchmarks.gallery_stores import KEEPERS, NEEDS, bytes_in, exact, installed, load
 
 SETTING = Setting(rows=200, size=16, probes=20, kills=0, writers=0)
@@ -56,7 +57,7 @@ def test_half_of_the_probes_are_near_a_row() -> None:
 
 @pytest.mark.slow
 def test_what_processes_leave_that_are_killed_or_write_at_once(tmp_path: Path) -> None:
-    assert torment("zoo", str(tmp_path), replace(SETTING, kills=2, writers=2)) == SAFE
+    assert torment("zoo", str(tmp_path), 16, kills=2, writers=2, seed=0) == SAFE
 
 
 def test_losses_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +76,9 @@ def test_losses_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return count
 
     monkeypatch.setitem(KEEPERS, "zoo", Leaky)
-    monkeypatch.setattr(gallery, "_child", lambda *_: [0, 1, 2])
-    monkeypatch.setattr(gallery, "_write_all", lambda *_: None)
-    found = torment("zoo", str(tmp_path), replace(SETTING, kills=3, writers=2))
+    monkeypatch.setattr(gallery_safety, "_child", lambda *_: [0, 1, 2])
+    monkeypatch.setattr(gallery_safety, "_write_all", lambda *_: None)
+    found = torment("zoo", str(tmp_path), 16, kills=3, writers=2, seed=0)
     assert found == Safety("zoo", lost=3 + 3, halves=2, unreadable=1, writers_lost=50)
     assert not found.safe
 
@@ -114,7 +115,7 @@ def test_the_result_decides_the_exit_status(monkeypatch: pytest.MonkeyPatch, cap
         return replace(COST, name=name, size=setting.size, megabytes=None if "://" in place else 60.0)
 
     monkeypatch.setattr(gallery, "measure", measure)
-    monkeypatch.setattr(gallery, "torment", lambda name, place, setting: replace(SAFE, name=name))
+    monkeypatch.setattr(gallery, "torment", lambda name, *_: replace(SAFE, name=name))
     words = ["--rows", "100000", "--probes", "20", "--keepers", "zoo", "sqlite-vec"]
     assert main([*words, "--json", "--postgres", "postgresql://a", "postgresql://b"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -122,7 +123,7 @@ def test_the_result_decides_the_exit_status(monkeypatch: pytest.MonkeyPatch, cap
     assert content["met"]
     assert content["setting"]["size"] == [128, 512]
     assert [one["safe"] for one in content["safety"]] == [True, True]
-    monkeypatch.setattr(gallery, "torment", lambda name, place, setting: replace(SAFE, name=name, lost=2))
+    monkeypatch.setattr(gallery, "torment", lambda name, *_: replace(SAFE, name=name, lost=2))
     assert main(words) == 1
     said = capsys.readouterr().out
     assert "zoo: 5 kills -9: 2 transactions lost" in said

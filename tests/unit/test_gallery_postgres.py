@@ -14,6 +14,7 @@ import pytest
 from tests.postgres import Server, server
 from zoo.errors import InputError
 from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, postgres_session
+from zoo.tasks.face.gallery.exact import distances
 from zoo.tasks.face.gallery.postgres_store import PostgresStore
 from zoo.tasks.face.gallery.rows import Vectors
 
@@ -122,6 +123,17 @@ def test_tables_that_are_not_a_gallerys(address: str, command: str, reason: str)
     user = "guest" if "guest" in command else "zoo"
     with pytest.raises(GalleryError, match=reason):
         Gallery(address.replace("zoo@", f"{user}@"), MODEL).people()
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_what_the_server_has_in_float32_is_decided_in_float64(address: str, distance: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((1, 512)) + rng.standard_normal((400, 512)) * 1e-6).astype(np.float32)
+    gallery = Gallery(address, Embedder("aa", "own", distance, None))
+    gallery.enroll_all({str(number): row for number, row in enumerate(rows)})
+    queries = vectors(20, 512, seed=1)
+    exact = [str(distances(query, rows, distance).argmin()) for query in queries]
+    assert [answer.matches[0].name for answer in gallery.identify(queries, top=1)] == exact
 
 
 def test_a_table_that_another_process_keeps_locked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -71,6 +71,9 @@ class GalleryFlags:
     """Print one JSON object on standard output, and nothing else there."""
 
 
+_Gallery = Annotated[tyro.conf.OmitArgPrefixes[GalleryFlags], tyro.conf.arg(name="gallery")]
+
+
 @dataclass(frozen=True)
 class FacesEnrollFlags:
     """Enrol a person from photos that show nobody else: all of them, or none."""
@@ -85,8 +88,8 @@ class FacesEnrollFlags:
     """Add photos to somebody who is enrolled."""
     force: bool = False
     """Take photos that are too small, blurred, dark, turned away or cut off."""
-    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
-    """Which gallery."""
+    at: _Gallery = GalleryFlags()
+    """Which gallery, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ class FacesIdentifyFlags:
     """The largest distance of one person, instead of the gallery's own."""
     skip_bad: bool = False
     """Leave out pictures that can't be read, say which, and go on."""
-    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
-    """Which gallery."""
+    at: _Gallery = GalleryFlags()
+    """Which gallery, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ class FacesClusterFlags:
     """The largest distance of one person, instead of the gallery's or model's own."""
     skip_bad: bool = False
     """Leave out pictures that can't be read, say which, and go on."""
-    at: tyro.conf.OmitArgPrefixes[GalleryFlags] = GalleryFlags()
-    """Which gallery."""
+    at: _Gallery = GalleryFlags()
+    """Which gallery, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
