@@ -52,6 +52,7 @@ class Model(nn.Module):
             raise InputError(
                 f"the task {task.name} needs a backbone with at least {task.min_levels} levels; {config.backbone} has {len(levels)}"
             )
+        self._least_side = levels[-1].field
         options = task.parse_options(config.options)
         head = task.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
         self.heads = nn.ModuleDict({config.task: head})
@@ -97,7 +98,7 @@ class Model(nn.Module):
         Raises:
             InputError: pictures too small for it.
         """
-        pixels, least = as_float(batch.pixels), self.backbone.levels[-1].field
+        pixels, least = as_float(batch.pixels), self._least_side
         if min(pixels.shape[-2:]) < least:
             raise InputError(
                 f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels are too small for the backbone {self.backbone_name}, "
