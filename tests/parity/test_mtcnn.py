@@ -9,10 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from zoo import images
+from zoo.tasks.face.area import AreaSums
 from zoo.tasks.face.finding import Wanted
-from zoo.tasks.face.mtcnn import MTCNN
+from zoo.tasks.face.mtcnn import MTCNN, _distinct
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXEL = 0.01  # a hundredth of what the issue allows
@@ -66,6 +68,41 @@ def test_odd_sizes_and_other_settings(shared_data: Path, size_hw: tuple[int, int
     np.testing.assert_allclose(ours.boxes, boxes, atol=PIXEL)
     np.testing.assert_allclose(ours.landmarks, points, atol=PIXEL)
     np.testing.assert_allclose(ours.scores, scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.709, 0.9])  # with the second, boxes of two sizes are of one face
+def test_as_many_candidates_on_the_way(shared_data: Path, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the second and the third network get to see: nothing is lost, or looked at twice, that the answer doesn't show."""
+    from facenet_pytorch import MTCNN as Theirs
+    from facenet_pytorch.models.utils import detect_face
+
+    seen: dict[str, list[int]] = {"theirs": [], "ours": []}
+    process, crops = detect_face.fixed_batch_process, AreaSums.crops
+
+    def processed(pixels: torch.Tensor, network: Any) -> Any:
+        seen["theirs"] += [pixels.shape[-1]] * len(pixels)
+        return process(pixels, network)
+
+    def cropped(self: AreaSums, boxes: np.ndarray, side: int) -> np.ndarray:
+        seen["ours"] += [side] * len(boxes)
+        return crops(self, boxes, side)
+
+    monkeypatch.setattr(detect_face, "fixed_batch_process", processed)
+    monkeypatch.setattr(AreaSums, "crops", cropped)
+    monkeypatch.setattr("zoo.tasks.face.mtcnn._BAND", 1)  # bands of eight rows, of which no row may be lost
+    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    small = np.asarray(cv2.resize(image, (601, 317), interpolation=cv2.INTER_AREA), np.uint8)
+    sorted_answer(Theirs(keep_all=True, factor=factor), small)
+    MTCNN(threshold=0.7, factor=factor)(small)
+    assert seen["ours"] == seen["theirs"]
+    assert {24, 48} == set(seen["ours"])
+
+
+def test_a_box_within_a_better_one_is_the_same_face() -> None:
+    boxes = torch.tensor([[10, 10, 20, 20, 0.9], [0, 0, 100, 100, 0.99], [90, 90, 130, 130, 0.8], [300, 300, 340, 340, 0.95]])
+    # the first lies in the second, though it is a hundredth of it; the third shares a sixteenth of its own
+    assert _distinct(boxes).tolist() == [1, 3, 2]
+    assert _distinct(torch.empty(0, 5)).tolist() == []
 
 
 @pytest.mark.parametrize("name", FACES)

@@ -71,7 +71,9 @@ def test_a_folder_is_aligned_with_its_folders(tmp_path: Path, capsys: pytest.Cap
         "file": "ann/1.png", "key": "ann/1.png", "box": [0, 32, 32, 64], "score": 200 / 256, "landmarks": found.landmarks[0].tolist(),
     }  # fmt: skip
     assert [fault["key"] for fault in report["not_found"]] == ["nobody.png"]
-    assert "ann/1.png" in (out / "sheet.html").read_text()
+    sheet = (out / "sheet.html").read_text()
+    assert "ann/1.png" in sheet
+    assert "ben/old/x.y.png" in sheet
 
 
 def test_all_faces_as_json_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
