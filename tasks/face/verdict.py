@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.prediction import Source, predict
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.predictions import Faces
 
 Answer = Literal["same", "different", "undecided"]
@@ -51,14 +49,6 @@ class Verdict:
         return asdict(self)
 
 
-def distance(a: NDArray[np.floating], b: NDArray[np.floating], metric: str) -> float:
-    """Return how far two embeddings [D] are apart: 1 less their cosine, or the length of their difference."""
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if metric == "euclidean":
-        return float(np.linalg.norm(first - second))
-    return 1 - float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
-
-
 def decide(apart: float, threshold: float) -> tuple[Answer, tuple[float, float]]:
     """Return the answer for a distance, and the band in which there is none."""
     low, high = threshold * (1 - BAND), threshold * (1 + BAND)
@@ -86,7 +76,7 @@ def verify(
     limit, said = _threshold(model, threshold)
     metric = str(model.metadata.get("distance", "cosine"))
     first, second = (_one(model, source, detector, faces, device) for source in (a, b))
-    apart = distance(first.embeddings[0], second.embeddings[0], metric)
+    apart = float(distances(first.embeddings[0], second.embeddings, metric)[0])
     answer, band = decide(apart, limit)
     return Verdict(answer, apart, metric, limit, said, band, _about(first), _about(second))
 

@@ -13,8 +13,8 @@ import pytest
 import zoo
 from tests.postgres import Server
 from zoo.errors import InputError
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError
-from zoo.tasks.face.gallery.exact import distances
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.verification import all_similarities, comparable
 

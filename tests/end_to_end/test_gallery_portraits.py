@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.pictures import write_picture
@@ -25,6 +27,19 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
     assert main(["faces", *map(str, words), "--json", "--quiet"]) == 0
     content: dict[str, Any] = json.loads(capsys.readouterr().out)
     return content
+
+
+def video(path: Path, photos: Sequence[Path]) -> Path:
+    """Write a film of photos, a frame each, in the upper left of a black frame."""
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 640))
+    assert film.isOpened()
+    for photo in photos:
+        image = images.read(photo)[:640, :640]
+        frame = np.zeros((640, 640, 3), np.uint8)
+        frame[: image.shape[0], : image.shape[1]] = image[:, :, ::-1]
+        film.write(frame)
+    film.release()
+    return path
 
 
 def test_every_portrait_is_identified_among_the_others(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +60,13 @@ def test_every_portrait_is_identified_among_the_others(shared_data: Path, tmp_pa
     assert len(found["pictures"]) == 4
     (group,) = run(capsys, "identify", portraits / "multiface.jpg", "--gallery", gallery)["pictures"]
     assert [face["decision"] for face in group["faces"]] == ["unknown"] * 6
+    assert main(["faces", "identify", str(portraits / "multiface.jpg"), "--gallery", str(gallery), "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(", face ")[1].split(" at ")[0] for line in lines] == ["1", "2", "3", "4", "5", "6"]
+    film = video(tmp_path / "film.avi", [tmp_path / "mirrored" / f"{name}.jpg" for name in PEOPLE])
+    frames = run(capsys, "identify", film, "--gallery", gallery)["pictures"]
+    assert [frame["key"] for frame in frames] == [f"{film}#{number}" for number in range(4)]
+    assert [name in {face["name"] for face in frame["faces"]} for name, frame in zip(PEOPLE, frames, strict=True)] == [True] * 4
     groups = run(capsys, "cluster", portraits, tmp_path / "mirrored", "--gallery", gallery)
     assert groups["groups"] == []
     assert len(groups["alone"]) == 6

@@ -18,9 +18,10 @@ from zoo.cli import main
 from zoo.errors import InputError
 from zoo.tasks.face.align_folder import align_folder
 from zoo.tasks.face.alignment import align
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.finding import Wanted
 from zoo.tasks.face.looking import Looking
-from zoo.tasks.face.verdict import BAND, decide, distance, verify
+from zoo.tasks.face.verdict import BAND, decide, verify
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -170,10 +171,10 @@ def test_the_band_around_the_threshold() -> None:
 
 def test_distances() -> None:
     a, b = np.array([3.0, 0, 0]), np.array([0.0, 4, 0])
-    assert distance(a, b, "euclidean") == 5
-    assert distance(a, b, "cosine") == 1
-    assert distance(a, 2 * a, "cosine") == pytest.approx(0)
-    assert distance(a, -b, "euclidean") == 5
+    assert distances(a, np.stack([b]), "euclidean")[0] == 5
+    assert distances(a, np.stack([b]), "cosine")[0] == 1
+    assert distances(a, np.stack([2 * a]), "cosine")[0] == pytest.approx(0)
+    assert distances(a, np.stack([-b]), "euclidean")[0] == 5
 
 
 def test_two_photos(tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,8 @@ def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monke
 
     monkeypatch.setattr(looks, "look", found)
     assert run("identify", "none.png")[1] == "a.png: no face was found\n"
-    assert [line.split(" (")[0] for line in run("identify", "two.png")[1].splitlines()] == ["a.png: unknown"] * 2
+    said = [line.split(" (")[0] for line in run("identify", "two.png")[1].splitlines()]
+    assert said == ["a.png, face 1 at 15,32: unknown", "a.png, face 2 at -70,-70: unknown"]
     out = run("cluster", "two.png")[1]
     assert out.splitlines()[:2] == ["alone: a.png (face 1)", "alone: a.png (face 2)"]
     (both,) = found("", ["two"])

@@ -13,8 +13,8 @@ import pytest
 
 from tests.postgres import Server, server
 from zoo.errors import InputError
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, postgres_session
-from zoo.tasks.face.gallery.exact import distances
 from zoo.tasks.face.gallery.postgres_store import PostgresStore
 from zoo.tasks.face.gallery.rows import Vectors
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import zoo
 from zoo.errors import InputError
 from zoo.fingerprint import model_fingerprint
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, QualityError
-from zoo.tasks.face.gallery.exact import distances, first_people, slack
+from zoo.tasks.face.gallery.exact import first_people, slack
 from zoo.tasks.face.gallery.matrix import Matrix
 from zoo.tasks.face.gallery.names import check_name
 from zoo.tasks.face.gallery.places import default_place, open_store

@@ -99,6 +99,8 @@ def identify(words: list[str]) -> int:
 def _show(answer: dict[str, Any]) -> None:
     if not answer["faces"]:
         print(f"{answer['key']}: no face was found")
-    for face in answer["faces"]:
+    for number, face in enumerate(answer["faces"], start=1):
+        left, top, right, bottom = face["box"]
+        which = f", face {number} at {(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" if len(answer["faces"]) > 1 else ""
         near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
-        print(f"{answer['key']}: {face['name'] or face['decision']} (nearest: {near or 'nobody is enrolled'})")
+        print(f"{answer['key']}{which}: {face['name'] or face['decision']} (nearest: {near or 'nobody is enrolled'})")

@@ -1,24 +1,12 @@
-"""Distances in float64, and who is nearest by them: what every store's answer is, however it has narrowed the search."""
+"""Who is nearest, and how wrong float32 can be about it: what every store's answer is, however it has narrowed the search."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.tasks.face.gallery.rows import Vectors
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def distances(query: Vectors, rows: Vectors, distance: str) -> Floats:
-    """Return how far rows [N, D] are from a query [D], as [N]: 1 − cosine, or the Euclidean distance."""
-    one, many = query.astype(np.float64), rows.astype(np.float64)
-    if distance == "euclidean":
-        return np.asarray(np.linalg.norm(many - one, axis=1))
-    lengths = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
-    # summed row by row: a matrix product's last digits depend on how many rows there are
-    return np.asarray(1 - (many * one).sum(1) / lengths)
 
 
 def slack(size: int, longest: float, query: float, distance: str) -> float:

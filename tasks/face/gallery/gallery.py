@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery.candidates import Given, embeddings_of, new_faces
 from zoo.tasks.face.gallery.embedder import Embedder, check_same, check_threshold
 from zoo.tasks.face.gallery.errors import GalleryError, UnknownPersonError
-from zoo.tasks.face.gallery.exact import distances
 from zoo.tasks.face.gallery.grouping import Groups, group
 from zoo.tasks.face.gallery.identification import Identification
 from zoo.tasks.face.gallery.names import check_name

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoo.tasks.face.gallery.exact import Floats, Ints, distances, first_people, slack
+from zoo.tasks.face.distances import distances
+from zoo.tasks.face.gallery.exact import Floats, Ints, first_people, slack
 from zoo.tasks.face.gallery.rows import Vectors
 
 _BLOCK_BYTES = 256 * 2**20  # of float32 distances that are held at once

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery.embedder import Embedder, check_same
 from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
-from zoo.tasks.face.gallery.exact import distances, first_people, slack
+from zoo.tasks.face.gallery.exact import first_people, slack
 from zoo.tasks.face.gallery.postgres_session import Session
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
 
