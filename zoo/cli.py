@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
 from zoo.command import class_list, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
+from zoo.command_group import DATA, FACES
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
@@ -207,26 +207,6 @@ def _compare(words: list[str]) -> int:
     return run(words)
 
 
-def _data(words: list[str]) -> int:
-    return _group("data", words, _DATA_HELP, _DATA_COMMANDS)
-
-
-def _faces(words: list[str]) -> int:
-    return _group("faces", words, _FACES_HELP, _FACES_COMMANDS)
-
-
-def _group(name: str, words: list[str], text: str, commands: dict[str, tuple[str, str]]) -> int:
-    """Run one command of a group."""
-    if not words or words[0] in ("-h", "--help"):
-        print(text)
-        return 0 if words else 2
-    if words[0] not in commands:
-        raise InputError(f"zoo {name}: unknown command {words[0]!r}; expected one of: {', '.join(commands)}. See: zoo {name} --help")
-    module, function = commands[words[0]]
-    command: Callable[[list[str]], int] = getattr(import_module(module), function)
-    return command(words[1:])
-
-
 def _list(words: list[str]) -> int:
     from zoo.arguments import ListFlags, parse
     from zoo.backbones import BACKBONES
@@ -260,46 +240,6 @@ def _info(words: list[str]) -> int:
     return 0
 
 
-_DATA_HELP = """usage: zoo data COMMAND […]
-
-commands:
-  check      read a data set whole and report what is wrong with it
-  convert    from one format to another: zoo data convert voc:cells coco:cells-coco
-  split      into parts that share no group and no person: zoo data split folder:birds parts
-  show       a contact sheet of samples as the model will see them
-
-zoo data COMMAND --help shows its flags."""
-
-_DATA_COMMANDS = {
-    "check": ("zoo.doctor.command", "check"),
-    "convert": ("zoo.conversion.command", "convert"),
-    "split": ("zoo.splitting.command", "split"),
-    "show": ("zoo.showing", "show"),
-}
-
-_FACES_HELP = """usage: zoo faces COMMAND […]
-
-commands:
-  align      find the faces in a folder of photos, and write them aligned: zoo faces align photos faces
-  verify     say whether two photos show the same person: zoo faces verify A.jpg B.jpg
-  enroll     somebody in a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg
-  identify   say who is to be seen, of those enrolled: zoo faces identify party.jpg
-  list       who is enrolled
-  forget     delete somebody with every face: zoo faces forget "Ann Lee"
-  cluster    group unknown faces by person: zoo faces cluster photos --out groups.html
-
-zoo faces COMMAND --help shows its flags."""
-
-_FACES_COMMANDS = {
-    "align": ("zoo.tasks.face.commands.align", "align"),
-    "verify": ("zoo.tasks.face.commands.verify", "verify"),
-    "enroll": ("zoo.tasks.face.commands.enroll", "enroll"),
-    "identify": ("zoo.tasks.face.commands.identify", "identify"),
-    "list": ("zoo.tasks.face.commands.listing", "list_people"),
-    "forget": ("zoo.tasks.face.commands.forget", "forget"),
-    "cluster": ("zoo.tasks.face.commands.cluster", "cluster"),
-}
-
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
@@ -307,8 +247,8 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "predict": _predict,
     "runs": _runs,
     "bench": _bench,
-    "data": _data,
-    "faces": _faces,
+    "data": DATA,
+    "faces": FACES,
     "list": _list,
     "info": _info,
 }
