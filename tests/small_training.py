@@ -34,6 +34,17 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def poisoned_loss(model: Model) -> None:
+    """Let every batch that holds a sample of the class 3 have a loss that is no number."""
+    original = model.head.loss
+
+    def loss(features: Any, batch: Any, targets: Any) -> dict[str, Tensor]:
+        losses = original(features, batch, targets)
+        return {name: value * float("inf") if (targets == 3).any() else value for name, value in losses.items()}
+
+    model.head.loss = loss  # type: ignore[method-assign]
+
+
 class StopAt(Progress):
     """Stands in for a user who types Ctrl-C during the n-th batch, or for a system that sends SIGTERM."""
 

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
-from tests.small_training import RECIPE, coloured, fresh
+from tests.small_training import RECIPE, coloured, fresh, poisoned_loss
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
-from zoo.model import Model
 from zoo.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,17 +66,6 @@ def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamv'\. Nearest: .*adamw"):
         train(fresh(), coloured(), None, replace(RECIPE, optimizer="adamv"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def poisoned_loss(model: Model) -> None:
-    """Let every batch that holds a sample of the class 3 have a loss that is no number."""
-    original = model.head.loss
-
-    def loss(features: Any, batch: Any, targets: Any) -> dict[str, Tensor]:
-        losses = original(features, batch, targets)
-        return {name: value * float("inf") if (targets == 3).any() else value for name, value in losses.items()}
-
-    model.head.loss = loss  # type: ignore[method-assign]
 
 
 def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -> None:
