@@ -1,9 +1,11 @@
 """Which ingredients of a detector's training find more blood cells in the same time: `python -m zoo.benchmarks.bccd_ablation`.
 
 Every row trains the same ResNet-18 detector from the same random weights on BCCD's `train` for the same time, and is scored on `val`
-and on `test`. These rows were picked after shorter trials in which both scores were in view: the README names what fell behind. The time is that of one processor core, which on an idle machine is the clock's: others at work
-on the machine take nothing from any row. How many pictures fit into it is measured for all rows in turns before the first one trains, so
-that every learning rate ends at nought just in time.
+and on `test`. These rows were picked after shorter trials in which both scores were in view: the README names what fell behind.
+
+The time is that of one processor core, which on an idle machine is the clock's: others at work on the machine take nothing from any
+row. How many pictures fit into it is measured for all rows in turns before the first one trains, so that every learning rate ends at
+nought just in time.
 """
 
 from __future__ import annotations
