@@ -123,7 +123,7 @@ def evaluate(
     if len(skipped) == len(dataset):
         raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
     if save_predictions is not None and state.is_main_process:
-        task.write_predictions(save_predictions, kept, dataset, classes)
+        task.answer_files().write(save_predictions, kept, dataset, classes)
     seconds = time.perf_counter() - start
     result = metric.compute(replicates)
     return summarise(
@@ -140,10 +140,8 @@ def evaluate(
 
 def _check_destination(save_predictions: Path | None, task: Task) -> None:
     """Refuse a file that answers can't be written into before an hour is spent on them."""
-    if save_predictions is None or save_predictions.suffix.lower() in task.prediction_suffixes():
-        return
-    known = ", ".join(task.prediction_suffixes())
-    raise InputError(f"{save_predictions}: the task {task.name} writes answers into {f'files ending in {known}' if known else 'no files'}")
+    if save_predictions is not None and save_predictions.suffix.lower() not in (suffixes := task.answer_files().suffixes):
+        raise InputError(f"{save_predictions}: the task {task.name} writes answers into files ending in {', '.join(suffixes)}")
 
 
 def evaluate_predictions(
@@ -180,7 +178,7 @@ def evaluate_predictions(
     opened = open_data(data, task.schemes, task.name, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
     start = time.perf_counter()
-    read = task.read_predictions(predictions, dataset, names)
+    read = task.answer_files().read(predictions, dataset, names)
     answers = {key: answer for key, answer in read.items() if answer is not None}
     if not answers:
         raise DataError(f"{predictions}: has an answer for none of the {len(dataset)} pictures of data {dataset.name!r}")

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import BACKBONES, Backbone
+from zoo.backbones import BACKBONES, Backbone, Features
 from zoo.errors import InputError, WeightsError
 from zoo.files import draft_folder, write_text
 from zoo.freezing import apply_freeze
+from zoo.head import Head, HeadSpec
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
 from zoo.settling import refuse_others, settle
 from zoo.storage import save_tensors
-from zoo.task import Features, Head, HeadSpec, Task, get_task
+from zoo.task import Task, get_task
 from zoo.weights import Weights
 from zoo.weights.files import read_state
 from zoo.weights.find import find_weights

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.backbones import Features
+from zoo.head import Head, Losses
 from zoo.preprocess import ImageBatch
-from zoo.task import Features, Head, Losses
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from torch import Tensor, nn
 
-from zoo.backbones import Features as Features
-from zoo.backbones import Level as Level
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import InputError, UnknownNameError
 from zoo.example import Example, drawn
+from zoo.head import Head, HeadSpec
 from zoo.metric import Metric, Mistake, NoScoring
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
@@ -22,12 +20,11 @@ from zoo.sampling import Balanced, Sampling, Shuffled
 from zoo.schemes import Scheme
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
     from zoo.aligned import Aligned, Aligning
+    from zoo.answer_files import AnswerFiles
     from zoo.combination import Combination
     from zoo.conversion.content import Writer
     from zoo.model import Model
@@ -35,37 +32,6 @@ if TYPE_CHECKING:
     from zoo.recipe import Recipe
     from zoo.robustness.protocol import AttackProtocol
     from zoo.scores import Scores
-
-Losses = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """What a head is built from.
-
-    Attributes:
-        levels: the trunk's levels, deepest last.
-        num_classes: the user's classes (no background); 0 where the task works without.
-        options: the task's options.
-        preprocess: the model's preprocessing (a head may need sizes; it never applies it).
-    """
-
-    levels: tuple[Level, ...]
-    num_classes: int
-    options: Any
-    preprocess: Preprocess
-
-
-class Head(nn.Module, ABC):
-    """From features to the task's answer, and from features and targets to losses."""
-
-    @abstractmethod
-    def forward(self, features: Features, batch: ImageBatch) -> Any:
-        """Answer in the task's own convention (logits, list of boxes, embeddings); coordinates are the original picture's."""
-
-    @abstractmethod
-    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return named scalar losses, in training and evaluation mode alike; targets are in original coordinates."""
 
 
 class Prediction(Protocol):
@@ -259,38 +225,13 @@ class Task(ABC):
     def split(self, answers: Any) -> list[Any]:
         """Cut a batch's answer into one per picture: float32 NumPy arrays (or dicts of arrays) on the CPU."""
 
-    def prediction_suffixes(self) -> tuple[str, ...]:
-        """Return how the names of the files end that `write_predictions` writes; none where it writes none."""
-        return ()
-
-    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Read answers from a file that `write_predictions`, or a foreign tool, has written.
-
-        Args:
-            path: the file.
-            dataset: the (relabelled) data that it answers for.
-            classes: the names of the labels, in their order.
-
-        Returns:
-            Key of the sample to its answer as `split` gives it, or None where the file says that there is none (a picture without a
-            face); every sample of the data is there.
+    def answer_files(self) -> AnswerFiles:
+        """Return how answers stand in files.
 
         Raises:
-            InputError: an answer for an unknown sample, a sample without an answer, numbers that are not finite, boxes upside down,
-                labels outside the classes; with the file and the line or entry.
+            InputError: the task has no such files.
         """
-        raise InputError(f"the task {self.name} reads no prediction files")
-
-    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-        """Write answers into a file that `read_predictions` reads back without loss.
-
-        Args:
-            path: the file; replaced whole.
-            answers: key of the sample to its answer as `split` gives it.
-            dataset: the (relabelled) data.
-            classes: the names of the labels, in their order.
-        """
-        raise InputError(f"the task {self.name} writes no prediction files")
+        raise InputError(f"the task {self.name} reads and writes no prediction files")
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return how several answers for one picture are brought together.

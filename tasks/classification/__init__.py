@@ -17,12 +17,13 @@ from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.errors import UnknownNameError, check_positive
 from zoo.example import Example
+from zoo.head import Head, HeadSpec
 from zoo.metric import Metric, Mistake
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Task
+from zoo.task import TASKS, Task
 from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -32,8 +33,7 @@ from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from zoo.answer_files import AnswerFiles
     from zoo.model import Model
     from zoo.robustness.protocol import AttackProtocol
 
@@ -135,23 +135,11 @@ class ClassificationTask(Task):
         """Return one row of logits per picture."""
         return list(answers.float().cpu().numpy())
 
-    def prediction_suffixes(self) -> tuple[str, ...]:
-        """Return those of tables and JSON lines."""
-        from zoo.tasks.classification.prediction_files import SUFFIXES
+    def answer_files(self) -> AnswerFiles:
+        """Return tables and JSON lines of logits, probabilities or labels; see `prediction_files`."""
+        from zoo.tasks.classification.prediction_files import FILES
 
-        return SUFFIXES
-
-    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Read logits, probabilities or labels from a table or JSON lines; see `prediction_files`."""
-        from zoo.tasks.classification.prediction_files import read
-
-        return read(path, dataset.keys, classes)
-
-    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-        """Write logits, in the order of the data."""
-        from zoo.tasks.classification.prediction_files import write
-
-        write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)
+        return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return votes over probabilities."""

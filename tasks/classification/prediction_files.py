@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import prediction_rows, tabular
+from zoo.answer_files import AnswerFiles
+from zoo.data import Dataset
 from zoo.errors import DataError, Fault, Flaw
 from zoo.files import write_text
 from zoo.tasks.classification.counts import log_probabilities
@@ -202,3 +204,14 @@ def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
         for key, row in answers.items()
     )
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
+
+
+def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str, Any]:
+    return read(path, dataset.keys, classes)
+
+
+def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)  # in the order of the data
+
+
+FILES = AnswerFiles(SUFFIXES, _read, _write)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,17 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.answer_files import AnswerFiles
 from zoo.combination import Combination
 from zoo.conversion.content import Writer
 from zoo.data import Dataset, Sample
 from zoo.example import Example
+from zoo.head import Head, HeadSpec
 from zoo.metric import Metric
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.sampling import Sampling
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Task
+from zoo.task import TASKS, Task
 from zoo.tasks.detection.augment import Augment
 from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.grouping import AspectGrouped, are_tall
@@ -125,23 +126,11 @@ class DetectionTask(Task):
 
         return BoxCombination()
 
-    def prediction_suffixes(self) -> tuple[str, ...]:
-        """Return those of COCO results."""
-        from zoo.tasks.detection.prediction_files import SUFFIXES
+    def answer_files(self) -> AnswerFiles:
+        """Return COCO results; see `prediction_files`."""
+        from zoo.tasks.detection.prediction_files import FILES
 
-        return SUFFIXES
-
-    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Read a COCO results file; see `prediction_files`."""
-        from zoo.tasks.detection.prediction_files import read
-
-        return read(path, dataset, classes)
-
-    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-        """Write a COCO results file, in the order of the data."""
-        from zoo.tasks.detection.prediction_files import write
-
-        write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)
+        return FILES
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers, and what the errors cost."""

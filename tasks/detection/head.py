@@ -20,9 +20,10 @@ from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.poolers import initLevelMapper
 
+from zoo.backbones import Features, Level
 from zoo.errors import InputError
+from zoo.head import Head, HeadSpec, Losses
 from zoo.preprocess import ImageBatch
-from zoo.task import Features, Head, HeadSpec, Level, Losses
 from zoo.tasks.detection.options import DetectionOptions
 from zoo.tasks.detection.roi_align import PyramidRoIAlign
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.answer_files import AnswerFiles
 from zoo.data import Dataset
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.files import write_text
@@ -174,3 +175,10 @@ def _entries(path: Path) -> Sequence[Any]:
 def _answer(rows: Sequence[tuple[float, ...]]) -> Answer:
     columns = np.array(rows, np.float64).reshape(-1, 6)
     return {"boxes": columns[:, :4], "scores": columns[:, 4], "labels": columns[:, 5].astype(np.int64)}
+
+
+def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)  # in the order of the data
+
+
+FILES = AnswerFiles(SUFFIXES, read, _write)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,13 +17,14 @@ from zoo.conversion.content import Writer
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import InputError
 from zoo.example import Example
+from zoo.head import Head, HeadSpec
 from zoo.metric import Metric
 from zoo.preprocess import Preprocess
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.sampling import Sampling
 from zoo.schemes import Scheme
-from zoo.task import TASKS, Head, HeadSpec, Task
+from zoo.task import TASKS, Task
 from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.head import make_head
@@ -40,6 +40,7 @@ from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
     from zoo.aligned import Aligned, Aligning
+    from zoo.answer_files import AnswerFiles
     from zoo.model import Model
     from zoo.parts import PartsFinder
     from zoo.robustness.protocol import AttackProtocol
@@ -154,23 +155,11 @@ class FaceTask(Task):
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
 
-    def prediction_suffixes(self) -> tuple[str, ...]:
-        """Return those of arrays, tables and JSON lines."""
-        from zoo.tasks.face.prediction_files import SUFFIXES
+    def answer_files(self) -> AnswerFiles:
+        """Return arrays, tables and JSON lines of embeddings; see `prediction_files`."""
+        from zoo.tasks.face.prediction_files import FILES
 
-        return SUFFIXES
-
-    def read_predictions(self, path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Read embeddings from `.npz`, a table or JSON lines; see `prediction_files`."""
-        from zoo.tasks.face.prediction_files import read
-
-        return read(path, dataset.keys)
-
-    def write_predictions(self, path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-        """Write embeddings, in the order of the data; pictures without one are written as not found."""
-        from zoo.tasks.face.prediction_files import write
-
-        write(path, {key: answers.get(key) for key in dataset.keys})
+        return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return means of embeddings over views, at the length that the one model's are compared at, and of cosines over models."""

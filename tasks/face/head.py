@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.backbones import Features
 from zoo.errors import InputError
+from zoo.head import Head, HeadSpec, Losses
 from zoo.pooling import PooledHead
 from zoo.preprocess import ImageBatch
-from zoo.task import Features, Head, HeadSpec, Losses
 from zoo.tasks.face.options import FaceOptions, LossName
 
 _FACENET_EPSILON = 1e-3  # of facenet-pytorch's batch-norms, which were TensorFlow's

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import prediction_rows, tabular
+from zoo.answer_files import AnswerFiles
+from zoo.data import Dataset
 from zoo.errors import DataError, Fault, Flaw
 from zoo.files import write_atomic, write_text
 from zoo.tasks.face.embeddings import check_embedding, check_length
@@ -240,3 +242,14 @@ def _json_lines(embeddings: Mapping[str, Embedding | None]) -> str:
     # a float32 is exactly some float64, whose text JSON keeps
     entries = ({"key": key, "embedding": None if row is None else np.asarray(row, np.float32).tolist()} for key, row in embeddings.items())
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
+
+
+def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str, Any]:
+    return read(path, dataset.keys)
+
+
+def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    write(path, {key: answers.get(key) for key in dataset.keys})  # in the order of the data; pictures without one as not found
+
+
+FILES = AnswerFiles(SUFFIXES, _read, _write)

@@ -12,8 +12,9 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 
 from tests.foreign import randomise
 from zoo import images
+from zoo.backbones import Level
+from zoo.head import HeadSpec
 from zoo.preprocess import ImageBatch, Preprocess
-from zoo.task import HeadSpec, Level
 from zoo.tasks.detection.head import FasterRCNNHead
 from zoo.tasks.detection.options import FULL, DetectionOptions
 from zoo.weights.torchvision_detection import split_keys

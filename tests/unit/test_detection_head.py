@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import zoo
+from zoo.backbones import Level
 from zoo.errors import InputError
+from zoo.head import HeadSpec
 from zoo.model import Model
 from zoo.preprocess import Preprocess
-from zoo.task import HeadSpec, Level
 from zoo.tasks.detection.head import FasterRCNNHead, pyramid_levels
 from zoo.tasks.detection.options import FULL, LIGHT, DetectionOptions
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.backbones import Level
 from zoo.errors import InputError, UnknownNameError
+from zoo.head import HeadSpec
 from zoo.preprocess import ImageBatch, Preprocess
-from zoo.task import HeadSpec, Level, get_task
+from zoo.task import get_task
 from zoo.tasks.face.head import EmbeddingHead
 from zoo.tasks.face.options import FaceOptions
 
