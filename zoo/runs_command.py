@@ -13,7 +13,7 @@ from typing import Any
 from zoo.arguments import RunsFlags, parse
 from zoo.command import print_json
 from zoo.errors import InputError, UnknownNameError, ZooError
-from zoo.report.learning import best_epoch
+from zoo.history import best_epoch
 from zoo.task import get_task
 
 _SHOWN = 8  # settings of a run in the table; all are in --json

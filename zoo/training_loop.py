@@ -23,6 +23,7 @@ from zoo.freezing import freeze, unfreeze
 from zoo.frozen_trunk import why_not
 from zoo.gradients import Gradients, share_norm
 from zoo.hardware import pick_training_precision, place
+from zoo.history import epochs_without_better, score_of
 from zoo.interruption import SIGNALS, Interrupted, Stop, graceful_interrupt
 from zoo.loader import TrainingPlan
 from zoo.loss_record import LossRecord
@@ -35,6 +36,7 @@ from zoo.recipe import Recipe
 from zoo.run_data import Reading, RunData
 from zoo.scores import Scores
 from zoo.seeding import derived_seed, seed_torch
+from zoo.steps import Steps
 from zoo.storage import tensor_bytes
 from zoo.task import Task
 from zoo.tracking import Tracking
@@ -104,8 +106,8 @@ class TrainingLoop:
         self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
         self.preprocess = self.task.training_preprocess(recipe, self.model.preprocess)
         self.augment = self.task.augment(recipe, self.preprocess, self.dataset)
-        steps = self._steps_per_epoch * self.plan.epochs
-        self.optimization = Optimization(self.model, recipe, steps, self.precision, self.device)
+        self.steps = Steps(self.plan.batches_per_epoch, recipe.grad_accumulation)
+        self.optimization = Optimization(self.model, recipe, self.steps.per_epoch * self.plan.epochs, self.precision, self.device)
         self._gradients = Gradients(self.model, self.task, recipe, self.processes, self.precision, self.optimization, self.progress)
         self._first_freeze = self.model.config.freeze
         self._since = time.perf_counter()
@@ -173,7 +175,7 @@ class TrainingLoop:
         self._gradients.wrap()
         if self.batches_done == 0:
             self.optimization.average_anew()  # of several processes, all have the first one's parameters now
-        self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self._steps_done())
+        self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self.steps.done(self.batches_done))
         self._since = time.perf_counter()
         try:
             if not self._stopped_early():
@@ -196,7 +198,7 @@ class TrainingLoop:
                     if self._stopped_early():
                         return
                     self._begin_epoch()
-                if self._at_step():  # not between two steps: a checkpoint holds no half-accumulated gradients
+                if self.steps.complete(self.batches_done):  # not between two steps: a checkpoint holds no half-accumulated gradients
                     number = self._signal(interrupt)
                     if number or folder.due():
                         folder.save(self._state(), self.history)
@@ -245,29 +247,16 @@ class TrainingLoop:
             for fault in self.processes.joined(batch.skipped):
                 self._leave_out(fault)
         if able == self.processes.count:  # a batch is taken by every process or by none
-            losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self._at_step())
+            losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self.steps.complete(self.batches_done))
             if losses is None:
                 self._record.not_finite += 1
             else:
                 self._record.add(losses)
-        if self._at_step():
-            self._gradients.step(self._steps_done() - 1)
+        if self.steps.complete(self.batches_done):
+            self._gradients.step(self.steps.done(self.batches_done) - 1)
             if self._record.curve:
-                self._tracking.step(self._steps_done(), self._record.curve[-1], self.optimization.lr)
+                self._tracking.step(self.steps.done(self.batches_done), self._record.curve[-1], self.optimization.lr)
         self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
-
-    def _at_step(self) -> bool:
-        """Tell whether the last batch completes an optimiser step."""
-        in_epoch = self.batches_done % self.plan.batches_per_epoch
-        return in_epoch % self.recipe.grad_accumulation == 0
-
-    @property
-    def _steps_per_epoch(self) -> int:
-        return math.ceil(self.plan.batches_per_epoch / self.recipe.grad_accumulation)
-
-    def _steps_done(self) -> int:
-        epochs, rest = divmod(self.batches_done, self.plan.batches_per_epoch)
-        return epochs * self._steps_per_epoch + math.ceil(rest / self.recipe.grad_accumulation)
 
     def _leave_out(self, fault: Fault) -> None:
         if fault.key not in self.skipped:
@@ -279,7 +268,7 @@ class TrainingLoop:
     def _end_epoch(self, folder: RunFolder) -> None:
         entry: dict[str, Any] = {
             "epoch": self.batches_done // self.plan.batches_per_epoch,
-            "step": self._steps_done(),
+            "step": self.steps.done(self.batches_done),
             "lr": self.optimization.lr,
             **self._record.entry(self.batches_done),
             "skipped": len(self.skipped),
@@ -289,24 +278,22 @@ class TrainingLoop:
         self.history.append(entry)
         self._tracking.epoch(entry)
         folder.save(self._state(), self.history)
-        score = f"  {self.task.primary_score} {entry['val'][self.task.primary_score]:.4f}" if self._has_score(entry) else ""
+        value = score_of(entry, self.task.primary_score)
+        score = "" if value is None else f"  {self.task.primary_score} {value:.4f}"
         seconds = time.perf_counter() - self._epoch_start
         self.progress.say(
             f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s"
         )
 
-    def _has_score(self, entry: Mapping[str, Any]) -> bool:
-        return entry.get("val", {}).get(self.task.primary_score) is not None
-
     def _stopped_early(self) -> bool:
         """Tell whether the best score is as many epochs old as the recipe has patience for."""
-        if not self.recipe.early_stop or not self.history or len(self.history) == self.plan.epochs:
+        if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
             return False
-        values = [entry["val"][self.task.primary_score] if self._has_score(entry) else -math.inf for entry in self.history]
-        waited = len(values) - 1 - values.index(max(values))
-        if waited >= self.recipe.early_stop:
-            self.progress.say(f"no better {self.task.primary_score} for {waited} epochs: stopped early, after epoch {len(values)}")
-        return waited >= self.recipe.early_stop
+        waited = epochs_without_better(self.history, self.task.primary_score)
+        if waited < self.recipe.early_stop:
+            return False
+        self.progress.say(f"no better {self.task.primary_score} for {waited} epochs: stopped early, after epoch {len(self.history)}")
+        return True
 
     def _validate(self, folder: RunFolder, entry: dict[str, Any]) -> None:
         if self.validation is None:

@@ -15,10 +15,10 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.small_training import RECIPE, coloured, fresh, same
 from zoo.data import Sample
+from zoo.history import best_epoch
 from zoo.model import Model, load, save
 from zoo.progress import Progress
 from zoo.recipe import read_toml
-from zoo.report.learning import best_epoch
 from zoo.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training import settle, train

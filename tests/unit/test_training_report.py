@@ -20,12 +20,13 @@ from tests.unit.test_report import shown
 from zoo.checkpoint import CHECKPOINT
 from zoo.data import Dataset, Record
 from zoo.errors import Fault
+from zoo.history import best_epoch
 from zoo.interruption import Interrupted
 from zoo.model import build
 from zoo.progress import Progress
 from zoo.recipe import replace_settings
 from zoo.report.examples import answered
-from zoo.report.learning import best_epoch, curves
+from zoo.report.learning import curves
 from zoo.report.training import Trained, html, write_training_report
 from zoo.task import get_task
 from zoo.training import train

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zoo.history import History
 from zoo.metric import Curve
 
 _X = "epoch"
-History = Sequence[Mapping[str, Any]]
 Line = tuple[Sequence[float], Sequence[float]]
-
-
-def best_epoch(history: History, score: str) -> Mapping[str, Any] | None:
-    """Return the epoch with the highest score, of several the last, which is the one that is kept; None where there is no score."""
-    scored = [entry for entry in history if entry.get("val", {}).get(score) is not None]
-    return max(reversed(scored), key=lambda entry: float(entry["val"][score]), default=None)
 
 
 def curves(history: History, score: str) -> Iterator[Curve]:

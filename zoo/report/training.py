@@ -11,6 +11,7 @@ from typing import Any
 from zoo.data import Dataset
 from zoo.errors import Fault
 from zoo.files import write_text
+from zoo.history import best_epoch
 from zoo.metric import Table
 from zoo.model import Model
 from zoo.pages import table, text
@@ -19,7 +20,7 @@ from zoo.recipe import Recipe
 from zoo.recipe_groups import explained, grouped
 from zoo.report import charts, document, examples, summary, tables
 from zoo.report.document import Section
-from zoo.report.learning import best_epoch, curves
+from zoo.report.learning import curves
 from zoo.scores import Scores
 from zoo.task import Task, get_task
 
