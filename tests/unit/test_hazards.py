@@ -52,7 +52,7 @@ PROOF = {
         "unit/test_detection_metrics.py::test_more_than_a_hundred_answers_leave_the_scores_defined",
         "unit/test_detection_metrics.py::test_more_answers_may_count",
     ),
-    5: ("unit/test_detection_data.py::test_coco_is_read", "contract/test_datasets.py::test_every_detection_format_reads_the_same_boxes"),
+    5: ("unit/test_scheme_coco.py::test_coco_is_read", "contract/test_datasets.py::test_every_detection_format_reads_the_same_boxes"),
     6: (
         "unit/test_detection_metrics.py::test_crowds_and_difficult_objects_count_neither_way",
         "unit/test_detection_metrics.py::test_the_area_is_the_annotations",

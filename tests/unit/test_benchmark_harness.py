@@ -1,0 +1,71 @@
+"""One process per case: what comes back, and what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark_reports import CASE, FAILED, GOOD, MEASUREMENT, write_suite
+from zoo.benchmarks import harness
+from zoo.benchmarks.harness import bench, run_in_child
+from zoo.benchmarks.report import Report
+from zoo.benchmarks.suite import Case
+
+ONE = Case("digits", "classification", "resnet20", "demo:digits", expect={"top1": 0.97})
+
+
+def child(code: str) -> list[str]:
+    return [sys.executable, "-c", f"import json, os, sys; job = json.load(open(sys.argv[1])); {code}"]
+
+
+def test_a_case_is_handed_over_and_its_figures_come_back() -> None:
+    outcome = json.dumps({"measurement": MEASUREMENT.to_dict()})
+    code = f"assert job['case'] == {asdict(ONE)!r}; open(sys.argv[2], 'w').write({outcome!r})"
+    report = run_in_child(ONE, child(code))
+    assert (report.status, report.error, report.measurement) == ("ok", None, MEASUREMENT)
+    assert report.seconds > 0
+
+
+def test_a_case_that_reports_an_error_has_failed() -> None:
+    report = run_in_child(ONE, child("open(sys.argv[2], 'w').write(json.dumps({'error': 'no such folder'}))"))
+    assert (report.status, report.error, report.measurement) == ("failed", "no such folder", None)
+
+
+def test_a_process_that_dies_is_reported_with_its_last_words() -> None:
+    report = run_in_child(ONE, child("sys.exit('the disk is full')"))
+    assert report.status == "failed"
+    assert report.error == "the disk is full\nthe case's process ended with exit status 1 and without a result"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_process_that_is_killed_is_reported_with_the_signal() -> None:
+    report = run_in_child(ONE, child("os.kill(os.getpid(), 9)"))
+    assert report.error == "the case's process ended with signal SIGKILL (out of memory?) and without a result"
+
+
+def test_the_real_child_reports_data_that_is_not_there() -> None:
+    report = run_in_child(replace(ONE, test="folder:absent"))
+    assert report.status == "failed"
+    assert report.error is not None
+    assert "data 'folder:absent': the folder absent does not exist" in report.error
+
+
+def test_a_failed_case_does_not_stop_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_suite(tmp_path, CASE + CASE.replace('"a"', '"b"'))
+    reports = {"a": replace(FAILED, name="a", error="broken"), "b": replace(GOOD, name="b")}
+    monkeypatch.setattr(harness, "run_in_child", lambda case: reports[case.name])
+    report = bench(path, out=tmp_path / "out")
+    assert [case.status for case in report.cases] == ["failed", "ok"]
+    assert not report.ok
+    assert Report.read(tmp_path / "out" / "report.json").cases == report.cases
+    printed = capsys.readouterr()
+    assert "1/2 a: failed in 1 s: broken" in printed.err
+    assert "2/2 b: ok in 20 s" in printed.err
+    assert "0.9875" in printed.out
+    bench(path, out=tmp_path / "out", quiet=True, cases=["b"])
+    assert capsys.readouterr() == ("", "")

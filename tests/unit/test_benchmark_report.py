@@ -1,0 +1,103 @@
+"""Reports: written, read back, and shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.benchmark_reports import FAILED, GOOD, MEASUREMENT, REPORT
+from zoo.benchmarks.report import Report
+from zoo.benchmarks.suite import list_suites
+from zoo.errors import InputError
+
+
+def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    REPORT.write(tmp_path / "new" / "folder")
+    assert Report.read(tmp_path / "new" / "folder" / "report.json") == REPORT
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["report.csv", "report.json"]
+
+
+def test_the_json_has_the_promised_keys() -> None:
+    good, failed = REPORT.to_dict()["cases"]
+    assert good["status"] == "ok"
+    assert good["latency_ms"] == {"median": 3.5, "p95": 4.25, "runs": 100}
+    assert good["throughput"] == {"batch_size": 16, "images_per_second": 900.0}
+    assert (good["parameters"], good["peak_memory_mib"], good["eval_images_per_second"]) == (272474, 612.5, 720.0)
+    assert (failed["status"], failed["error"]) == ("failed", FAILED.error)
+
+
+def test_the_csv_has_a_row_per_case_and_a_column_per_figure() -> None:
+    rows = list(csv.DictReader(io.StringIO(REPORT.to_csv())))
+    assert [(row["name"], row["status"], row["scores.top1"], row["latency_ms.p95"]) for row in rows] == [
+        ("digits", "ok", "0.9875", "4.25"),
+        ("faces", "failed", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expect", "shortfalls"),
+    [
+        ({"top1": 0.9875}, []),
+        ({"top1": 0.99}, ["top1 is 0.9875, expected at least 0.99"]),
+        ({"f1": 0.5}, ["f1 is absent, expected at least 0.5"]),
+        ({"AP50": 0.5}, ["AP50 is absent, expected at least 0.5"]),
+    ],
+)
+def test_a_score_below_the_expected_one_is_a_regression(expect: dict[str, float], shortfalls: list[str]) -> None:
+    case = replace(GOOD, expect=expect)
+    assert case.shortfalls == shortfalls
+    assert case.status == ("regression" if shortfalls else "ok")
+    assert replace(REPORT, cases=(case,)).ok == (not shortfalls)
+
+
+def test_a_score_that_is_no_number_is_a_regression_and_null_in_the_file(tmp_path: Path) -> None:
+    case = replace(GOOD, measurement=replace(MEASUREMENT, scores={"top1": float("nan")}))
+    assert case.status == "regression"
+    replace(REPORT, cases=(case,)).write(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"][0]["scores"] == {"top1": None}
+
+
+def test_the_table_shows_figures_and_reasons() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(REPORT.table())
+    text = console.export_text()
+    for expected in (
+        "quick: a processor, 2 cores, 42 s",
+        "top1 0.9875",
+        "f1 –",
+        "3.5",
+        "4.2",
+        "900",
+        "by 16",
+        "0.27",
+        "[Errno 2] no such file",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"report\.json: not a report \(JSONDecodeError"),
+        ("[]", r"report\.json: not a report \(TypeError"),
+        ('{"version": 1}', r"report\.json: not a report \(KeyError: 'cases'"),
+        (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: report version 99; this zoo reads 1"),
+        (None, r"report\.json: can't be read \(No such file"),
+    ],
+)
+def test_a_file_that_is_no_report(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "report.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        Report.read(path)
+
+
+def test_the_packaged_suites_are_listed() -> None:
+    assert "quick" in list_suites()

@@ -1,0 +1,100 @@
+"""Suites: what is read, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark_reports import CASE, write_suite
+from zoo.benchmarks import harness
+from zoo.benchmarks.harness import bench
+from zoo.benchmarks.suite import Case, read_suite
+from zoo.errors import InputError, UnknownNameError
+
+
+def test_the_quick_suite_covers_the_three_tasks() -> None:
+    suite = read_suite("quick")
+    assert [(case.name, case.task) for case in suite.cases] == [("digits", "classification"), ("scenes", "detection"), ("faces", "face")]
+    assert suite.cases[0].expect == {"top1": 0.97}
+    assert suite.cases[1].expect == {"AP50": 0.80}
+
+
+def test_a_suite_of_ones_own_is_read(tmp_path: Path) -> None:
+    path = write_suite(tmp_path, 'description = "mine"\n' + CASE + 'train = "demo:digits"\nrecipe = { steps = 5 }\nexpect = { top1 = 1 }\n')
+    suite = read_suite(str(path))
+    assert (suite.name, suite.description) == ("own", "mine")
+    assert suite.cases == (
+        Case("a", "classification", "resnet20", "demo:digits", train="demo:digits", recipe={"steps": 5}, expect={"top1": 1}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CASE + 'backbon = "x"', r"unknown key in suite .*own\.toml: case 1 \(a\): 'backbon'\. Nearest: backbone"),
+        ("cases = 1\n" + CASE, r"unknown key in the suite .*own\.toml: 'cases'\. Nearest: case"),
+        ('[[case]]\nname = "a"', r"case 1 \(a\): task, backbone, test are missing"),
+        ('[[case]]\nname = "a"\ntask = "face"\nbackbone = "b"', r"case 1 \(a\): test is missing"),
+        (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a text"),
+        ('[[case]]\nname = ""', r"case 1 \(\): name is ''; expected a text"),
+        (CASE + "batch_size = 0", r"case 1 \(a\): batch_size is 0; expected a whole number above 0"),
+        (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
+        (CASE + 'options = "image_size=3"', r"options is 'image_size=3'; expected a table"),
+        (CASE + 'expect = { top1 = "high" }', r"expect\.top1 is 'high'; expected a number"),
+        (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is given but train is missing"),
+        (CASE + CASE, r"several cases are named a; names must be unique"),
+        ("description = 3\n" + CASE, r"description is 3; expected a text"),
+        ('description = "nothing"', r"own\.toml: expected one \[\[case\]\] table or more"),
+        ("case = 3", r"expected one \[\[case\]\] table or more"),
+        ("name = = 3", r"own\.toml: not a TOML file .*line 1"),
+    ],
+)
+def test_a_faulty_suite_is_named_with_its_case_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_suite(write_suite(tmp_path, text))
+
+
+def test_a_suite_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown suite 'quik'\. Nearest: quick\. Known: .*quick.*; or give a \.toml file"):
+        read_suite("quik")
+    with pytest.raises(InputError, match=r"absent\.toml: can't be read \(No such file"):
+        read_suite(str(tmp_path / "absent.toml"))
+
+
+def test_cases_are_picked_in_the_order_of_the_file() -> None:
+    suite = read_suite("quick")
+    assert [case.name for case in suite.pick(["faces", "digits"]).cases] == ["digits", "faces"]
+    assert suite.pick(None) == suite
+    with pytest.raises(UnknownNameError, match=r"unknown case of the suite quick: 'digit'\. Nearest: digits"):
+        suite.pick(["digit"])
+    with pytest.raises(InputError, match="no case was chosen; choose from: digits, scenes, faces"):
+        suite.pick([])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CASE.replace("classification", "clasification"), r"case a: unknown task 'clasification'\. Nearest: classification"),
+        (CASE.replace("resnet20", "resnet19"), r"case a: unknown backbone 'resnet19'"),
+        (CASE + "options = { colour = 1 }", r"case a: unknown option of the task classification: 'colour'"),
+        (
+            CASE + 'train = "demo:digits"\nrecipe = { step = 3 }',
+            r"unknown recipe setting of the task classification: 'step'\. Nearest: steps",
+        ),
+        (CASE + 'train = "demo:digits"\nrecipe = { lr = 0 }', r"case a: the task classification: lr is 0; expected a number above 0"),
+    ],
+)
+def test_what_a_case_asks_for_is_checked_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setattr(harness, "run_in_child", lambda case: pytest.fail("a case was run"))
+    with pytest.raises(InputError, match=message):
+        bench(write_suite(tmp_path, text), out=tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_cannot_go_into_a_file(tmp_path: Path) -> None:
+    path = write_suite(tmp_path, CASE)
+    with pytest.raises(InputError, match=r"out: .*own\.toml is a file; expected a folder"):
+        bench(path, out=path, quiet=True)

@@ -1,0 +1,76 @@
+"""Timing, and the machine that it is taken on."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+import pytest
+
+from zoo.benchmarks import machine
+from zoo.benchmarks.timing import Timing, measure, percentile
+from zoo.errors import InputError
+
+
+class FakeClock:
+    """A clock that only moves when work is done."""
+
+    def __init__(self, durations_ms: list[float]) -> None:
+        self.now, self.durations_ms, self.calls = 0.0, durations_ms, list[int]()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, number: int) -> None:
+        self.calls.append(number)
+        self.now += self.durations_ms[number % len(self.durations_ms)] / 1000
+
+
+def test_warm_up_is_made_and_not_counted() -> None:
+    clock = FakeClock([1000, 1000, *[10.0] * 98])  # two slow calls at first
+    timing = measure(clock.work, budget_s=0.2, warmup=2, clock=clock)
+    assert timing.median_ms == pytest.approx(10)
+    assert timing.p95_ms == pytest.approx(10)
+    assert timing.runs in (20, 21)  # 0.2 s of 10 ms calls; the sum of floats may fall just short
+    assert clock.calls == list(range(2 + timing.runs))
+
+
+def test_one_interruption_moves_neither_median_nor_p95() -> None:
+    clock = FakeClock([*[1.0] * 50, 500.0, *[3.0] * 50])
+    timing = measure(clock.work, budget_s=0.699, warmup=0, clock=clock)
+    assert timing.runs == 101
+    assert timing.median_ms == pytest.approx(3)
+    assert timing.p95_ms == pytest.approx(3)
+
+
+def test_slow_calls_are_made_the_least_number_of_times() -> None:
+    clock = FakeClock([5000.0])
+    assert measure(clock.work, budget_s=1, warmup=1, min_runs=4, clock=clock) == Timing(5000, 5000, 4)
+    assert len(clock.calls) == 5
+
+
+@pytest.mark.parametrize(("budget_s", "min_runs", "name"), [(0, 1, "budget_s"), (1, 0, "min_runs")])
+def test_timing_refuses_an_empty_budget(budget_s: float, min_runs: int, name: str) -> None:
+    with pytest.raises(InputError, match=f"timing: {name} is 0; expected a number above 0"):
+        measure(lambda number: None, budget_s=budget_s, min_runs=min_runs)
+
+
+def test_percentiles_are_numpys() -> None:
+    values = np.random.default_rng(0).random(37).tolist()
+    for percent in (0, 5, 50, 95, 100):
+        assert percentile(values, percent) == pytest.approx(np.percentile(values, percent), abs=1e-12)
+    assert percentile([7.0], 95) == 7
+
+
+def test_the_machine_is_described() -> None:
+    found = machine.describe_machine()
+    assert found.cores == len(psutil.Process().cpu_affinity())
+    assert found.memory_mib == psutil.virtual_memory().total // 2**20
+    assert found.cpu
+    assert found.packages["resnet-zoo"]
+
+
+def test_peak_memory_stays_after_the_memory_is_freed() -> None:
+    before = machine.peak_memory_mib()
+    block = np.ones(200 * 2**20 + int(before * 2**20 - psutil.Process().memory_info().rss), dtype=np.uint8)
+    del block
+    assert machine.peak_memory_mib() == pytest.approx(before + 200, abs=20)

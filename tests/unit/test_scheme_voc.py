@@ -1,0 +1,104 @@
+"""`voc:`: what it reads, and every fault it finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.detection_data import annotation, opened, thing, write_voc
+from zoo.errors import DataError, InputError
+
+
+def test_voc_is_read(tmp_path: Path) -> None:
+    data = opened(f"voc:{write_voc(tmp_path)}")
+    assert (data.classes, data.keys) == (("cat", "dog"), ("JPEGImages/a.png", "JPEGImages/b.png"))
+    first, second = (record.target for record in data.records)
+    assert first["boxes"].tolist() == [[1, 2, 11, 22]] * 2  # as written: no pixel is taken off
+    assert first["labels"].tolist() == [1, 0]
+    assert first["difficult"].tolist() == [False, True]
+    assert first["area"].tolist() == [200.0, 200.0]
+    assert second["boxes"].shape == (0, 4)
+    assert data[0].image.shape == (30, 40, 3)
+
+
+def test_splits_of_voc_count_classes_alike(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    data = opened(f"voc:{tmp_path}?split=test")
+    assert (data.keys, data.classes) == (("JPEGImages/b.png",), ("cat", "dog"))
+    assert len(opened(f"voc:{tmp_path}?split=dog_train")) == 2
+    with pytest.raises(InputError, match=r"no split 'val'; the lists in .* are: dog_train, test"):
+        opened(f"voc:{tmp_path}?split=val")
+
+
+def test_names_without_an_ending_or_none_at_all(tmp_path: Path) -> None:
+    write_voc(tmp_path, a=annotation("a"), b=annotation(None, size=""))
+    assert opened(f"voc:{tmp_path}").keys == ("JPEGImages/a.png", "JPEGImages/b.png")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (annotation(objects=thing(box=(5, 5, 5, 9))), r"a.xml: object 1 \(cat\): the box \[5, 5, 5, 9\] \(xyxy\) has no area"),
+    (annotation(objects=thing(box=(5, 5, 9, "x"))), r"bndbox is xmin='5', ymin='5', xmax='9', ymax='x'; expected four numbers"),
+    (annotation(objects=thing(box=(5, 5, "nan", 9))), r"not four finite numbers"),
+    (annotation(objects=thing(box=(5, 5, 42, 9))), r"outside the picture of 40×30"),
+    (annotation(objects=thing(box=(5, 5, 42, 9)), size="<width>0</width>"), r"outside the picture of 40×30"),
+    (annotation(objects=thing(name="")), r"object 1 \(\?\): it has no name"),
+    (annotation(objects="<object><name>cat</name></object>"), r"xmin='', ymin=''"),
+])  # fmt: skip
+def test_faulty_boxes_of_voc(tmp_path: Path, content: str, message: str) -> None:
+    write_voc(tmp_path, a=content)
+    with pytest.raises(DataError, match=message):
+        opened(f"voc:{tmp_path}")
+    data = opened(f"voc:{tmp_path}", "skip")
+    assert (len(data), len(data.skipped), data.skipped[0].whole) == (2, 1, False)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("<annotation>", r"Annotations/a.xml: can't be read as XML"),
+    ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', r"can't be read as XML \(EntitiesForbidden"),
+    ('<?xml version="1.0" encoding="nonsense"?><a/>', r"can't be read as XML"),
+    (annotation("c.png"), r"its picture JPEGImages/c.png is missing"),
+    (annotation("../JPEGImages/a.png"), r"filename is '../JPEGImages/a.png'; expected a name inside JPEGImages"),
+    (annotation("/etc/passwd"), r"expected a name inside JPEGImages"),
+    (annotation("b.png"), r"names the picture JPEGImages/b.png, which another annotation has"),
+])  # fmt: skip
+def test_faulty_files_of_voc(tmp_path: Path, content: str, message: str) -> None:
+    write_voc(tmp_path, a=content)
+    with pytest.raises(DataError, match=message):
+        opened(f"voc:{tmp_path}")
+    data = opened(f"voc:{tmp_path}", "skip")
+    assert (data.keys, len(data.skipped), data.skipped[0].whole) == (("JPEGImages/b.png",), 1, True)
+
+
+def test_a_picture_whose_size_can_not_be_read(tmp_path: Path) -> None:
+    write_voc(tmp_path, a=annotation(size=""))
+    (tmp_path / "JPEGImages" / "a.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"Annotations/a.xml: its picture a.png "):
+        opened(f"voc:{tmp_path}")
+
+
+def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
+    (write_voc(tmp_path) / "ImageSets" / "Main" / "test.txt").write_text("b\n../a\n")
+    with pytest.raises(DataError, match=r"Annotations/\.\./a.xml: is named by the split, and missing from Annotations"):
+        opened(f"voc:{tmp_path}?split=test")
+
+
+def test_lists_and_folders_that_can_not_be_read(tmp_path: Path) -> None:
+    (write_voc(tmp_path) / "ImageSets" / "Main" / "test.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(DataError, match=r"test.txt can't be read"):
+        opened(f"voc:{tmp_path}?split=test")
+    with pytest.raises(DataError, match=r"has no folder Annotations"):
+        opened(f"voc:{tmp_path / 'JPEGImages'}")
+
+
+def test_blood_cells(shared_data: Path) -> None:
+    cells = f"voc:{shared_data / 'bccd'}"
+    with pytest.raises(DataError, match=r"2 faults") as caught:
+        opened(cells)
+    assert [fault.key for fault in caught.value.faults] == ["Annotations/BloodImage_00338.xml", "Annotations/BloodImage_00343.xml"]
+    data = opened(cells, "skip")
+    assert (len(data), data.classes) == (364, ("Platelets", "RBC", "WBC"))
+    assert sum(len(record.target["boxes"]) for record in data.records) == 4886
+    assert {split: len(opened(f"{cells}?split={split}", "skip")) for split in ("train", "val", "trainval", "test")} == {
+        "train": 205, "val": 87, "trainval": 292, "test": 72,
+    }  # fmt: skip
