@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -13,6 +15,9 @@ from tests.postgres import Server, server
 # a slow draw says that the machine is busy with something else, not that the code is
 hypothesis.settings.register_profile("busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy machines")
+
+if TYPE_CHECKING:
+    from zoo.model import Model
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -51,3 +56,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def dlib_model() -> Model:
+    """Dlib's network with its trained weights; a test that needs it is skipped where the extra [faces] is not installed."""
+    if importlib.util.find_spec("face_recognition_models") is None:
+        pytest.skip("needs the trained weights of the extra [faces], which is not installed")
+    import zoo
+
+    return zoo.build("dlib_resnet29", task="face", weights="default")

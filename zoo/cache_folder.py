@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
+
+from zoo.user_folders import user_folder
 
 LIMIT_BYTES = 8 * 2**30  # of a kind of content: what hasn't been used for longest goes first
 _DRAFT_SECONDS = 24 * 3600  # a draft this old belongs to a process that was killed
@@ -20,15 +21,7 @@ def cache_folder(kind: str) -> Path:
     """Return the folder for a kind of content; it need not exist."""
     if os.environ.get("ZOO_CACHE"):
         return Path(os.environ["ZOO_CACHE"]).expanduser() / kind
-    if os.environ.get("XDG_CACHE_HOME"):
-        base = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "resnet-zoo" / kind
+    return user_folder("CACHE", mac="Caches", other=".cache") / kind
 
 
 def mark_used(path: Path) -> None:

@@ -50,11 +50,12 @@ def test_the_warp_gives_dlib_s_own_chips(shared_data: Path) -> None:
         assert np.abs(shifted.astype(float) - chip).mean() > 2.5, name
 
 
-def test_faces_aligned_by_mtcnn_are_dlib_s_faces(shared_data: Path) -> None:
+def test_faces_aligned_by_mtcnn_are_dlib_s_faces(dlib_model: zoo.Model, shared_data: Path) -> None:
     """Other points, which nearly the same chip comes from: each face is nearer to its own of dlib's descriptors than to anybody's else."""
     people = golden(shared_data)
-    model = zoo.build("dlib_resnet29", task="face", weights="default")
-    found = [cast(Faces, prediction).embeddings for prediction in zoo.predict(model, [image for _, image, *_ in people], faces="largest")]
+    found = [
+        cast(Faces, prediction).embeddings for prediction in zoo.predict(dlib_model, [image for _, image, *_ in people], faces="largest")
+    ]
     rows = np.concatenate(found)
     own = np.linalg.norm(rows - np.stack([descriptor for *_, descriptor in people]), axis=1)
     assert own.max() < 0.25

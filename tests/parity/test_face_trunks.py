@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,6 @@ def embedded(model: zoo.Model, images: Tensor) -> Tensor:
 
 
 # -- dlib --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def dlib_model() -> zoo.Model:
-    if importlib.util.find_spec("face_recognition_models") is None:
-        pytest.skip("the extra [faces] is not installed")
-    return zoo.build("dlib_resnet29", task="face", weights="default")
 
 
 def test_dlibs_own_descriptors(dlib_model: zoo.Model, shared_data: Path) -> None:

@@ -296,7 +296,7 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HOME", "/home/zoe")
     expected = {"linux": "/home/zoe/.cache", "darwin": "/home/zoe/Library/Caches", "win32": "/local"}
     for platform, place in expected.items():
-        monkeypatch.setattr("zoo.cache_folder.sys.platform", platform)
+        monkeypatch.setattr("sys.platform", platform)
         assert cache_folder("features") == Path(place) / "resnet-zoo" / "features"
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
     assert again.history == first.history
 
 
+Trains = Callable[..., tuple["subprocess.Popen[str]", list[str]]]
 PROGRAM = """
 import sys, torch
 torch.set_num_threads(1)
@@ -72,22 +74,35 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
-def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+@pytest.fixture
+def trains(tmp_path: Path) -> Iterator[Trains]:
+    """Return what starts `zoo train` in a process of its own, and comes back with it and its command once there is a checkpoint."""
     write_class_folders(tmp_path / "data", per_class=8)
-    out = tmp_path / "run"
-    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 1 --batch-size 4"
-    command = [sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "400"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(epochs: int, workers: int) -> tuple[subprocess.Popen[str], list[str]]:
+        out = tmp_path / "run"
+        words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --batch-size 4"
+        command = [sys.executable, "-c", PROGRAM, *words.split(), "--workers", f"{workers}", "--epochs", f"{epochs}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        started.append(process)
         deadline = time.monotonic() + 300
         while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader's processes too
-        _, said = process.communicate(timeout=300)
-    finally:
+        return process, command
+
+    yield start
+    for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path, trains: Trains) -> None:
+    out = tmp_path / "run"
+    process, command = trains(epochs=400, workers=1)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader's processes too
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "continue with the same command and --resume" in said.splitlines()[-1]
@@ -101,24 +116,14 @@ def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_loader_process_that_is_killed_ends_in_a_message(tmp_path: Path) -> None:
-    write_class_folders(tmp_path / "data", per_class=8)
-    out = tmp_path / "run"
-    words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --workers 2 --batch-size 4"
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words.split(), "--epochs", "4000"], stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 300
-        while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        readers = [child for child in psutil.Process(process.pid).children(recursive=True) if not child.children()]
-        assert readers, "no loader process"
-        for reader in readers:
-            if "resource_tracker" not in " ".join(reader.cmdline()):
-                reader.kill()
-        _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
-        process.wait()
+def test_a_loader_process_that_is_killed_ends_in_a_message(trains: Trains) -> None:
+    process, _ = trains(epochs=4000, workers=2)
+    readers = [child for child in psutil.Process(process.pid).children(recursive=True) if not child.children()]
+    assert readers, "no loader process"
+    for reader in readers:
+        if "resource_tracker" not in " ".join(reader.cmdline()):
+            reader.kill()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1, said
     assert "Traceback" not in said
     assert "zoo: a process that reads pictures was ended from outside" in said

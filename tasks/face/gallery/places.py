@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from zoo.errors import InputError
 from zoo.tasks.face.gallery.rows import Store
 from zoo.tasks.face.gallery.sqlite_store import SqliteStore
+from zoo.user_folders import user_folder
 
 _SERVERS = ("postgresql://", "postgres://")
 
@@ -21,15 +21,7 @@ def default_place() -> str:
     """
     if os.environ.get("ZOO_GALLERY"):
         return os.environ["ZOO_GALLERY"]
-    if os.environ.get("XDG_DATA_HOME"):
-        base = Path(os.environ["XDG_DATA_HOME"])
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path.home() / ".local" / "share"
-    return str(base / "resnet-zoo" / "faces.gallery")
+    return str(user_folder("DATA", mac="Application Support", other=".local/share") / "faces.gallery")
 
 
 def open_store(place: str | Path) -> Store:
