@@ -6,10 +6,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import numpy as np
 
-from zoo.errors import InputError
+from zoo.errors import InputError, UnknownNameError
 from zoo.fingerprint import model_fingerprint
 from zoo.model import Model, load
 from zoo.tasks.face.finding import Finder, Found, Image
@@ -59,17 +60,17 @@ def find_finder(detector: object) -> Finder:
     """Return a finder.
 
     Args:
-        detector: "mtcnn", the folder of a saved detection model or of the run that made it, such a model, or a finder.
+        detector: "mtcnn", also with settings of `MTCNN` ("mtcnn?min_size=40&threshold=0.8"), the folder of a saved detection model or of
+            the run that made it, such a model, or a finder.
 
     Raises:
-        InputError: none of these, or a model that doesn't detect faces.
+        InputError: none of these, a model that doesn't detect faces, or a setting that can't be meant.
+        UnknownNameError: a setting that MTCNN doesn't have.
     """
     if isinstance(detector, Model):
         return ModelFinder(detector)
-    if detector == "mtcnn":
-        from zoo.tasks.face.mtcnn import MTCNN
-
-        return MTCNN()
+    if isinstance(detector, str) and detector.partition("?")[0] == "mtcnn":
+        return _mtcnn(detector)
     if isinstance(detector, str | Path):
         if not Path(detector).expanduser().exists():
             raise InputError(f"detector is {str(detector)!r}; expected mtcnn, or the folder of a detection model with a class {FACE!r}")
@@ -77,3 +78,18 @@ def find_finder(detector: object) -> Finder:
     if callable(detector) and hasattr(detector, "settings"):
         return cast(Finder, detector)
     raise InputError(f"detector is a {type(detector).__name__}; expected mtcnn, a folder, a detection model or a finder")
+
+
+def _mtcnn(text: str) -> Finder:
+    from zoo.tasks.face.mtcnn import MTCNN  # brings its networks
+
+    kinds: dict[str, type[int] | type[float]] = {"min_size": float, "threshold": float, "factor": float, "enlarge": int, "border": int}
+    settings: dict[str, Any] = {}
+    for name, value in parse_qsl(text.partition("?")[2], keep_blank_values=True):
+        if name not in kinds:
+            raise UnknownNameError("setting of mtcnn:", name, kinds)
+        try:
+            settings[name] = kinds[name](value)
+        except ValueError as error:
+            raise InputError(f"detector {text!r}: {name} is {value!r}; expected a number, as in mtcnn?min_size=40&threshold=0.8") from error
+    return MTCNN(**settings)

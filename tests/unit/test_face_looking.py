@@ -119,6 +119,13 @@ def test_only_the_class_face_counts() -> None:
 
 def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
     assert find_finder("mtcnn") == MTCNN()
+    assert find_finder("mtcnn?min_size=40&threshold=0.8&enlarge=2&border=5") == MTCNN(min_size=40, threshold=0.8, enlarge=2, border=5)
+    with pytest.raises(UnknownNameError, match=r"unknown setting of mtcnn: 'min_siz'\. Nearest: min_size"):
+        find_finder("mtcnn?min_siz=40")
+    with pytest.raises(InputError, match=r"enlarge is '1\.5'; expected a number, as in mtcnn"):
+        find_finder("mtcnn?enlarge=1.5")
+    with pytest.raises(InputError, match=r"mtcnn: threshold is 8\.0; expected a score between 0 and 1"):
+        find_finder("mtcnn?threshold=8")
     with pytest.raises(InputError, match="detector is 'mtcn'; expected mtcnn, or the folder"):
         find_finder("mtcn")
     with pytest.raises(InputError, match="detector is a float; expected mtcnn"):

@@ -24,7 +24,7 @@ class FacesAlignFlags:
     size: int | None = None
     """Height and width in pixels; by default the template's own: 112, 150, 160."""
     detector: str = "mtcnn"
-    """mtcnn, or the folder of a detection model with a class face (for the template facenet)."""
+    """mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (for the template facenet)."""
     faces: Literal["central", "largest", "all"] = "central"
     """Which of several faces: large and near the middle, the largest, or all of them (NAME-2.png and so on)."""
     skip_bad: bool = False
@@ -48,7 +48,7 @@ class FacesVerifyFlags:
     threshold: float | None = None
     """The largest distance of one person, instead of the model's own."""
     detector: str | None = None
-    """mtcnn, a detection model's folder, or none for photos that are nothing but a face; by default what suits the model."""
+    """mtcnn (with settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
     faces: Literal["one", "central", "largest"] = "one"
     """What to do with several faces in a photo: refuse it, or take the main one."""
     json: bool = False
@@ -64,7 +64,7 @@ class GalleryFlags:
     model: Path | None = None
     """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
     detector: str | None = None
-    """mtcnn, a detection model's folder, or none for photos that are nothing but a face; by default what suits the model."""
+    """mtcnn (with settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
