@@ -48,7 +48,7 @@ class FacesVerifyFlags:
     threshold: float | None = None
     """The largest distance of one person, instead of the model's own."""
     detector: str | None = None
-    """mtcnn (with settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
     faces: Literal["one", "central", "largest"] = "one"
     """What to do with several faces in a photo: refuse it, or take the main one."""
     json: bool = False
@@ -64,7 +64,7 @@ class GalleryFlags:
     model: Path | None = None
     """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
     detector: str | None = None
-    """mtcnn (with settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
