@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from zoo.hardware import cpu_name
+
 _MIB = 2**20
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
@@ -43,7 +45,7 @@ class Machine:
 def describe_machine() -> Machine:
     """Look at the machine this process runs on."""
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=_cores(),
         memory_mib=psutil.virtual_memory().total // _MIB,
         accelerator=_accelerator(),
@@ -69,16 +71,6 @@ def peak_memory_mib() -> float:
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB  # bytes on macOS
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _cores() -> int:

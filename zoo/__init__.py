@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.backbones import list_backbones
     from zoo.benchmarks.harness import bench
+    from zoo.compiled import Compiled
+    from zoo.compiling import compile
     from zoo.description import info
+    from zoo.engines import list_engines
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
+    from zoo.export import export
     from zoo.freezing import freeze, unfreeze
     from zoo.model import Model, build, load, save
     from zoo.model import build as create_model
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Compiled": "zoo.compiled",
     "Gallery": "zoo.tasks.face.gallery",
     "Model": "zoo.model",
     "Run": "zoo.training",
@@ -34,11 +39,14 @@ _HOME = {
     "ZooError": "zoo.errors",
     "bench": "zoo.benchmarks.harness",
     "build": "zoo.model",
+    "compile": "zoo.compiling",
     "create_model": "zoo.model",
     "evaluate": "zoo.evaluation",
+    "export": "zoo.export",
     "freeze": "zoo.freezing",
     "info": "zoo.description",
     "list_backbones": "zoo.backbones",
+    "list_engines": "zoo.engines",
     "list_tasks": "zoo.task",
     "load": "zoo.model",
     "predict": "zoo.prediction",
@@ -49,6 +57,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Compiled",
     "Gallery",
     "Model",
     "Run",
@@ -56,11 +65,14 @@ __all__ = [
     "ZooError",
     "bench",
     "build",
+    "compile",
     "create_model",
     "evaluate",
+    "export",
     "freeze",
     "info",
     "list_backbones",
+    "list_engines",
     "list_tasks",
     "load",
     "predict",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from zoo.images import MAX_PIXELS
-from zoo.recipe import Precision, Recipe
+from zoo.recipe import Recipe
 from zoo.recipe_groups import GROUPS, explained, grouped
 from zoo.uncertainty import REPLICATES
 
@@ -27,6 +27,21 @@ class BuildFlags:
     """default, a name that zoo info BACKBONE shows, or a file or folder."""
     classes: str | None = None
     """Class names, separated by commas; without it those of the weights or the data."""
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """What computes the model."""
+
+    engine: str = "eager"
+    """eager, inductor, openvino or onnxruntime, or auto for the quickest of those installed, measured here once (on the CPU)."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Of the matrix work. auto is fp32 where the engine is eager, so that scores do not depend on the machine; elsewhere bf16 where the
+    processor has it. int8 needs --calibration."""
+    calibration: str | None = None
+    """Pictures that a compiled model is compared, and int8 calibrated, on: scheme:path[?…], or a folder; by default a few built-in ones."""
+    tune_seconds: float = 20.0
+    """How long --engine auto may measure."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +128,6 @@ class EvalFlags:
     """Pictures at once; by default what suits their size."""
     workers: int | None = None
     """Loader processes; by default what suits the machine."""
-    precision: Precision = "auto"
-    """Of the matrix work; auto is fp32, so that scores do not depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +160,26 @@ class PredictFlags:
     """Write the drawn pictures and predictions.jsonl into this folder."""
     batch_size: int | None = None
     """Pictures at once; by default what suits their size."""
-    precision: Precision = "auto"
-    """Of the matrix work; auto is fp32."""
     detector: str | None = None
     """What finds the faces that are aligned and embedded (face): mtcnn, a detection model's folder, or none for whole pictures."""
     faces: Literal["all", "largest", "central"] = "all"
     """Which of the faces found: all, or the main one of each picture."""
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """Write a model as a folder with graphs that other programs run, its classes and its preprocessing; zoo.load and zoo eval read it."""
+
+    model: tyro.conf.Positional[Path | None] = None
+    """A run's or saved model's folder; without it --backbone and --weights."""
+    format: Literal["openvino", "onnx", "torch"] = "openvino"
+    """OpenVINO's .xml and .bin (extra [openvino]), .onnx (extra [onnx]), or torch.export's .pt2."""
+    out: Path | None = None
+    """The folder; by default the model's name and the format, here."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Of the matrix work; auto is bf16 where this processor has it and the format's engine too, else fp32. int8 needs --calibration."""
+    calibration: str | None = None
+    """Pictures that the graph is compared, and int8 calibrated, on: scheme:path[?…], or a folder; by default a few built-in ones."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +238,18 @@ def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
     return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
 
 
-def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | None = None, scoring: type[Any] | None = None) -> type[Any]:
+def combine(
+    name: str,
+    main: type[Any],
+    options: type[Any],
+    recipe: Recipe | None = None,
+    scoring: type[Any] | None = None,
+    answers: bool = False,
+) -> type[Any]:
     """Return one dataclass with the flags of a command, of building, of running, of the task's options and of its recipe.
 
     Its attributes are `main`, `build`, `run`, `options` and, where they are given, `recipe`, with that recipe's values as defaults, and
-    `scoring`.
+    `scoring`; where the command is about a model's `answers`, also `engine`.
     """
     flat = tyro.conf.OmitArgPrefixes
     parts: list[Any] = [
@@ -224,6 +258,8 @@ def combine(name: str, main: type[Any], options: type[Any], recipe: Recipe | Non
         ("run", flat[RunFlags], field(default_factory=RunFlags)),
         ("options", Annotated[flat[options], tyro.conf.arg(name="model", help="")], field(default_factory=options)),
     ]
+    if answers:
+        parts.insert(3, ("engine", flat[EngineFlags], field(default_factory=EngineFlags)))
     kind: Any = type(recipe)
     groups = {} if recipe is None else grouped(kind)
     if recipe is not None:

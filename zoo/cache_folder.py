@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -47,5 +48,5 @@ def shrink(folder: Path, limit: int, keep: Path) -> None:
         abandoned = path.name.startswith(".") and time.time() - used > _DRAFT_SECONDS
         if path != keep and (abandoned or (total > limit and not path.name.startswith("."))):
             with contextlib.suppress(OSError):  # in use, on Windows
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             total -= size

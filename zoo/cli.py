@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | runs | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | export | runs | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
-from zoo.command import class_list, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
+from zoo.command import class_list, compiled, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
 from zoo.command_group import DATA, FACES
 from zoo.errors import InputError, ZooError
 
@@ -25,6 +25,7 @@ commands:
   eval       score a trained model, weights without a run, or a file of predictions
   compare    two models, or two files of predictions, on the same samples
   predict    answer for pictures, folders, videos or a camera
+  export     write a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx
   runs       training runs side by side: zoo runs --sort top1
   bench      measure accuracy, speed and memory: zoo bench quick
   data       look after data: check, convert, split, show
@@ -146,20 +147,21 @@ def _predict(words: list[str]) -> int:
     from zoo.output import write_predictions
     from zoo.prediction import predict
 
-    flags = parse(combine("Predict", PredictFlags, task_of(words).options), "predict", words)
+    flags = parse(combine("Predict", PredictFlags, task_of(words).options, answers=True), "predict", words)
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
         raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is a picture, a folder, a video or a camera's number")
     skipped: list[Any] = []
     with progress_of(flags.run.quiet) as progress:
-        model = saved_or_built(folder, flags, progress)
+        built = saved_or_built(folder, flags, progress)
+        model, precision = compiled(built, flags.engine, flags.run.device, flags.main.batch_size, progress)
         sources: list[Any] = [int(source) if source.isdecimal() and not Path(source).exists() else source for source in inputs]
         predictions = predict(
             model,
             sources[0] if len(sources) == 1 else sources,
             batch_size=flags.main.batch_size,
-            precision=flags.main.precision,
+            precision=precision,
             device=flags.run.device,
             on_error="skip" if flags.run.skip_bad else "raise",
             exact=flags.run.exact,
@@ -197,6 +199,12 @@ def _eval(words: list[str]) -> int:
 
 def _runs(words: list[str]) -> int:
     from zoo.runs_command import run
+
+    return run(words)
+
+
+def _export(words: list[str]) -> int:
+    from zoo.export_command import run
 
     return run(words)
 
@@ -245,6 +253,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "compare": _compare,
     "predict": _predict,
+    "export": _export,
     "runs": _runs,
     "bench": _bench,
     "data": DATA,

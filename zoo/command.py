@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
+    from zoo.arguments import EngineFlags
     from zoo.model import Model
     from zoo.progress import Progress
+    from zoo.recipe import Precision
     from zoo.task import Task
 
 
@@ -108,6 +110,34 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
         say=progress.say,
         **given(flags.options),
     )
+
+
+def compiled(model: Model, flags: EngineFlags, device: str, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
+    """Return the model as --engine and --precision want it, and the precision that is left to the caller.
+
+    Raises:
+        InputError: flags that don't go together, or an engine that isn't there or can't take the model.
+    """
+    if flags.engine == "eager" and flags.precision != "int8":
+        if flags.calibration is not None:
+            raise InputError("--calibration goes with --engine, which is not given")
+        return model, flags.precision
+    if flags.precision == "fp16":
+        raise InputError("--precision fp16 is for GPUs, and --engine for processors: give one of them")
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--engine {flags.engine} computes on the CPU: it goes without --device {device}")
+    from zoo.compiled import Compiled
+    from zoo.compiling import compile
+
+    if isinstance(model, Compiled):
+        raise InputError(
+            f"the model is an exported one already (engine {model.making.engine}, {model.precision}): it goes without --engine"
+        )
+    fast = compile(
+        model, flags.engine, flags.precision,
+        data=flags.calibration, batch_size=batch_size, tune_seconds=flags.tune_seconds, say=progress.say, progress=progress,
+    )  # fmt: skip
+    return fast, "auto"
 
 
 def given(options: Any) -> dict[str, Any]:

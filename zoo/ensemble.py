@@ -10,10 +10,11 @@ import torch
 
 from zoo.class_matching import common_classes, new_index
 from zoo.combination import Combination, check_tta
+from zoo.compiled import Compiled
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError, UnknownNameError
 from zoo.fingerprint import model_fingerprint
-from zoo.hardware import autocast, pick_workers, place
+from zoo.hardware import autocast, pick_inference_precision, pick_workers, place
 from zoo.images import Decoding
 from zoo.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.model import Model
@@ -168,6 +169,24 @@ class Ensemble:
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of every model, by name."""
         return self.by_name([model_fingerprint(model) for model in self.models])
+
+    def precision(self, asked: Precision) -> Precision:
+        """Return the precision to compute those models in that aren't compiled.
+
+        Raises:
+            InputError: a model is compiled for another one than is asked for.
+        """
+        chosen, *_ = [pick_inference_precision(asked, model.precision) for model in self.models]
+        return chosen
+
+    def computed_in(self, precision: Precision) -> str:
+        """Return what results say of the precision, where `precision` is that of models that aren't compiled."""
+        return ", ".join(dict.fromkeys(model.precision or precision for model in self.models))
+
+    def engines(self) -> dict[str, Any]:
+        """Return what results say of the engines: nothing where no model is compiled."""
+        engines = [model.making.to_dict() if isinstance(model, Compiled) else None for model in self.models]
+        return {"engine": engines[0] if len(engines) == 1 else self.by_name(engines)} if any(engines) else {}
 
     def place(self, device: torch.device) -> None:
         """Move the models to a device."""

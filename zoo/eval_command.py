@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import EvalFlags, combine, parse
-from zoo.command import class_list, print_json, progress_of, saved_or_built, task_of
+from zoo.arguments import EngineFlags, EvalFlags, combine, parse
+from zoo.command import class_list, compiled, print_json, progress_of, saved_or_built, task_of
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run(words: list[str]) -> int:
         InputError: a flag, the model, the data or the predictions are wrong.
     """
     task = task_of(words)
-    flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring), "eval", words)
+    flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring, answers=True), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     _check_robustness(flags.main)
@@ -68,16 +68,19 @@ def _robustness(flags: Any) -> int:
         "metric_options": asdict(flags.scoring),
     }
     with progress_of(flags.run.quiet) as progress:
-        model = saved_or_built(next(iter(flags.main.models), None), flags, progress)
+        built = saved_or_built(next(iter(flags.main.models), None), flags, progress)
         if flags.main.corruptions:
             from zoo.robustness.sweep import evaluate_corruptions
 
-            shared |= {"precision": flags.main.precision, "exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
+            shared |= {"exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
+            model, shared["precision"] = compiled(built, flags.engine, flags.run.device, flags.main.batch_size, progress)
             found = evaluate_corruptions(model, flags.main.data, progress=progress, **special, **shared)
         else:
             from zoo.robustness.attacked import attack_evaluate
 
-            found = attack_evaluate(model, flags.main.data, flags.main.attack, progress=progress, **special, **shared)
+            if flags.engine != EngineFlags():
+                raise InputError("--attack needs gradients, in float32: it goes without --engine and --precision")
+            found = attack_evaluate(built, flags.main.data, flags.main.attack, progress=progress, **special, **shared)
     if flags.run.json:
         print_json(found)
     elif flags.main.corruptions:
@@ -182,15 +185,16 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     if templates and flags.main.align is None:
         said = " and ".join(sorted(map(str, templates)))
         progress.say(f"data {flags.main.data}: its faces are taken as aligned to {said} already; --align mtcnn finds and aligns them first")
+    ready = [compiled(model, flags.engine, flags.run.device, flags.main.batch_size, progress) for model in models]
     return evaluate(
-        models,
+        [model for model, _ in ready],
         flags.main.data,
         vote=flags.main.vote,
         val=flags.main.val,
         tta=[name.strip() for names in flags.main.tta for name in names.split(",")],
         batch_size=flags.main.batch_size,
         workers=flags.main.workers,
-        precision=flags.main.precision,
+        precision=ready[0][1],
         device=flags.run.device,
         on_error=on_error,
         exact=flags.run.exact,

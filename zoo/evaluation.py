@@ -17,7 +17,7 @@ from zoo.data import Dataset, OnError
 from zoo.ensemble import Ensemble, Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.fingerprint import data_fingerprint, file_fingerprint, versions
-from zoo.hardware import pick_device, pick_inference_precision
+from zoo.hardware import pick_device
 from zoo.images import MAX_PIXELS, Decoding
 from zoo.metric import MetricResult
 from zoo.model import Model
@@ -90,8 +90,8 @@ def evaluate(
     progress = progress or Progress(enabled=False)
     opened = open_data(data, task.schemes, task.name, on_error, progress.say)
     dataset, classes = match_classes(task, opened, ensemble.classes)
-    place = pick_device(device)
-    chosen, state = pick_inference_precision(precision), PartialState(cpu=place.type == "cpu")
+    place = pick_device(device, any(model.compiled for model in ensemble.models))
+    chosen, state = ensemble.precision(precision), PartialState(cpu=place.type == "cpu")
     ensemble.place(place)
     rank, count = state.process_index, state.num_processes
     aligned = None
@@ -126,13 +126,14 @@ def evaluate(
         task.answer_files().write(save_predictions, kept, dataset, classes)
     seconds = time.perf_counter() - start
     result = metric.compute(replicates)
+    alignment = {} if aligned is None else {"alignment": aligned.details}
     return summarise(
-        replace(result, details={**result.details, **voting.details(), **({} if aligned is None else {"alignment": aligned.details})}),
+        replace(result, details={**result.details, **voting.details(), **ensemble.engines(), **alignment}),
         opened,
         keys,
         skipped,
         preprocess=ensemble.preprocess(),
-        precision=chosen,
+        precision=ensemble.computed_in(chosen),
         seconds=seconds,
         fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **ensemble.fingerprints()},
     )

@@ -70,7 +70,12 @@ def _target(target: Any) -> str:
 
 
 def model_fingerprint(model: Model) -> str:
-    """Return a fingerprint of a model's configuration and of every number in it, wherever they came from."""
+    """Return a fingerprint of a model's configuration and of every number in it, wherever they came from.
+
+    A compiled model has that of the model it was made from: it has been seen to answer as that does.
+    """
+    if model.fingerprint is not None:
+        return model.fingerprint
     config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
     return _fingerprint(config, model)
 

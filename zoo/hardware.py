@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,15 +17,18 @@ from zoo.recipe import Precision
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
     """Return the device to work on.
 
     Args:
         name: "auto" for the best there is, or a torch device ("cpu", "cuda:1", "mps").
+        compiled: whether an engine computes the model: that is done on the CPU.
 
     Raises:
         InputError: the device isn't there.
     """
+    if name == "auto" and compiled:
+        return torch.device("cpu")
     if name == "auto":
         current = torch.accelerator.current_accelerator(check_available=True)
         return current if current is not None else torch.device("cpu")
@@ -33,6 +38,17 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not available here ({str(error).splitlines()[0]}); try 'auto' or 'cpu'") from error
     return device
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def cpu_has_bf16() -> bool:
@@ -49,13 +65,23 @@ def pick_training_precision(precision: Precision, device: torch.device) -> Preci
     return "bf16" if gains else "fp32"
 
 
-def pick_inference_precision(precision: Precision) -> Precision:
-    """Resolve "auto" for inference: fp32, so that a score does not depend on the machine it was measured on."""
+def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
+    """Resolve "auto" for inference: fp32, so that a score does not depend on the machine it was measured on.
+
+    Args:
+        precision: asked for.
+        compiled: that of a compiled model, which keeps to it whatever is resolved here; None of any other.
+
+    Raises:
+        InputError: another precision than that of a compiled model is asked for.
+    """
+    if compiled is not None and precision not in ("auto", compiled):
+        raise InputError(f"precision is {precision!r}, and the model is compiled for {compiled}; compile it again, or leave it at 'auto'")
     return "fp32" if precision == "auto" else precision
 
 
 @contextlib.contextmanager
-def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
     """Run matrix work in the given precision."""
     dtype = _DTYPES.get(precision)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):

@@ -38,6 +38,9 @@ class Model(nn.Module):
         config: enough to rebuild the model.
         preprocess: the only preprocessing; the model has applied it to everything but a plain batch.
         metadata: what travels with the model: distance and threshold of embeddings, training summary, scores.
+        compiled: whether an engine computes it (`zoo.compile`).
+        precision: of the engine's matrix work; None where the caller decides.
+        fingerprint: of the model that a compiled one was made from; None where it is to be taken of the numbers in it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -65,6 +68,9 @@ class Model(nn.Module):
         if config.norm_eps is not None:
             _set_norm_eps(self.backbone, config.norm_eps)
         self._frozen = apply_freeze(self.backbone, config.freeze)
+        self.compiled = False
+        self.precision: str | None = None
+        self.fingerprint: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,18 +99,31 @@ class Model(nn.Module):
         """Where the parameters are."""
         return self._mean.device
 
+    def check(self, batch: ImageBatch) -> None:
+        """Refuse pictures that the trunk or the head can't take.
+
+        Raises:
+            InputError: too small for the one, or of another size than the other's own.
+        """
+        (height, width), least = batch.pixels.shape[-2:], self._least_side
+        if min(height, width) < least:
+            raise InputError(
+                f"pictures of {height}×{width} pixels are too small for the backbone {self.backbone_name}, "
+                f"which needs {least} each way; give a larger image_size"
+            )
+        self.head.check(batch)
+
     def features(self, batch: ImageBatch) -> Features:
         """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}.
 
         Raises:
-            InputError: pictures too small for it.
+            InputError: pictures that the model can't take.
         """
-        pixels, least = as_float(batch.pixels), self._least_side
-        if min(pixels.shape[-2:]) < least:
-            raise InputError(
-                f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels are too small for the backbone {self.backbone_name}, "
-                f"which needs {least} each way; give a larger image_size"
-            )
+        self.check(batch)
+        return self.levels(as_float(batch.pixels))
+
+    def levels(self, pixels: Tensor) -> Features:
+        """Normalise and run the trunk on [B, 3, H, W], float 0–1."""
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
@@ -146,6 +165,16 @@ class Model(nn.Module):
             return next((number for prefix, number in prefixes.items() if name.startswith(prefix)), outside)
 
         return layer
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write what the model computes with into a folder, and return what model.json says of that beside config and metadata.
+
+        Raises:
+            OSError: no room, no permission.
+        """
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        save_tensors(tensors, folder / "weights.safetensors")
+        return {}
 
     def train(self, mode: bool = True) -> Model:
         """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics do not move."""
@@ -261,7 +290,7 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def save(model: Model, folder: str | Path) -> Path:
-    """Write `weights.safetensors` and `model.json` into a folder, which appears whole or not at all.
+    """Write `weights.safetensors`, or a compiled model's networks, and `model.json` into a folder, which appears whole or not at all.
 
     Args:
         model: what to save.
@@ -276,9 +305,7 @@ def save(model: Model, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     with draft_folder(folder, "model.json") as draft:
-        tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        save_tensors(tensors, draft / "weights.safetensors")
-        content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), "metadata": model.metadata}
+        content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), **model.write(draft), "metadata": model.metadata}
         write_text(draft / "model.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     return folder
 
@@ -296,7 +323,13 @@ def load(folder: str | Path, **options: Any) -> Model:
         WeightsError: the weights don't belong to the description, or don't fit the options.
     """
     folder = model_folder(folder)
-    config, metadata = read_description(folder)
+    config, metadata, compiled = read_description(folder)
+    if compiled is not None:
+        if options:
+            raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export it with others")
+        from zoo.compiled import load_compiled
+
+        return load_compiled(folder, config, metadata, compiled)
     if options:
         task = get_task(config.task)
         refuse_others(task, f"the weights of {folder}", config.options, options)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo.errors import InputError
 from zoo.preprocess import Preprocess
@@ -52,8 +52,22 @@ class ModelConfig:
         return cls(**known)
 
 
-def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read the model.json of a saved model's folder: how to rebuild the model, and its metadata.
+class Description(NamedTuple):
+    """What a model.json says.
+
+    Attributes:
+        config: how to rebuild the model.
+        metadata: what travels with it.
+        compiled: of an exported model, its engine, networks and fingerprint; None of any other.
+    """
+
+    config: ModelConfig
+    metadata: dict[str, Any]
+    compiled: dict[str, Any] | None
+
+
+def read_description(folder: Path) -> Description:
+    """Read the model.json of a saved model's folder.
 
     Raises:
         InputError: it is damaged, or of another contract version.
@@ -62,15 +76,15 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("contract")
-        metadata = dict(content.pop("metadata"))
+        metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:
             raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
         config = ModelConfig.from_dict(content)
         if config.task not in TASKS:
-            return config, metadata
+            return Description(config, metadata, compiled)
         task = TASKS[config.task]
         options = {name: value for name, value in config.options.items() if name not in task.retired_options}
-        return replace(config, options={**task.former_options, **options}), metadata
+        return Description(replace(config, options={**task.former_options, **options}), metadata, compiled)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

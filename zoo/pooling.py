@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.backbones import Features
-from zoo.head import Head, Losses
+from zoo.head import Head, Losses, Tensors
 from zoo.preprocess import ImageBatch
 
 
@@ -54,9 +54,13 @@ class PooledHead(Head):
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return named scalar losses, from pooled features [B, C]."""
 
-    def forward(self, features: Features, batch: ImageBatch) -> Any:
-        """Answer in the task's own convention."""
-        return self.answer(self.pool(features))
+    def tensors(self, features: Features) -> Tensors:
+        """Return the answer: it is one tensor."""
+        return (self.answer(self.pool(features)),)
+
+    def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
+        """Return the answer in the task's own convention."""
+        return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return named scalar losses."""

@@ -86,7 +86,7 @@ def predict(
     decoding = Decoding(None if whole else model.preprocess.min_size_hw, max_pixels)
     frames, total = _frames(source, decoding, on_error, skipped if skipped is not None else [])
     find = get_task(model.task).parts(model, detector, faces)
-    answer = Answering(model, pick_batch_size(batch_size, model.preprocess), pick_inference_precision(precision))
+    answer = Answering(model, pick_batch_size(batch_size, model.preprocess), pick_inference_precision(precision, model.precision))
     return _run(answer, frames, total, find, device, progress or Progress(enabled=False))
 
 
@@ -120,7 +120,7 @@ def _run(
     answer: Answering, frames: Iterator[Frame], total: int, find: PartsFinder | None, device: str, progress: Progress
 ) -> Iterator[Prediction]:
     model = answer.model
-    place(model, pick_device(device))
+    place(model, pick_device(device, model.compiled))
     model.eval()
     progress.begin("predicting", total)
     while chunk := list(islice(frames, answer.batch_size)):

@@ -65,6 +65,8 @@ class Task(ABC):
         schemes: the data formats.
         writers: the data formats that can be written; None for none.
         scoring: frozen dataclass of what may be chosen about its scores, with defaults; see `NoScoring`.
+        sample_data: built-in data, whose pictures compiled models are tried on.
+        score_tolerance: by precision, how far the primary score of a compiled model may be from the model's.
         attacks: those of `zoo.robustness.attacks.Attack` that `attack_protocol` is for; empty for none.
     """
 
@@ -81,6 +83,8 @@ class Task(ABC):
     schemes: ClassVar[Registry[Scheme]]
     writers: ClassVar[Registry[Writer] | None] = None
     scoring: ClassVar[type[Any]] = NoScoring
+    sample_data: ClassVar[str]
+    score_tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.003, "bf16": 0.003, "int8": 0.005}
     attacks: ClassVar[tuple[str, ...]] = ()
 
     # -- building ------------------------------------------------------------------------------------------------------
@@ -224,6 +228,10 @@ class Task(ABC):
     @abstractmethod
     def split(self, answers: Any) -> list[Any]:
         """Cut a batch's answer into one per picture: float32 NumPy arrays (or dicts of arrays) on the CPU."""
+
+    @abstractmethod
+    def agreement(self, wanted: Any, got: Any) -> tuple[float, float]:
+        """Return how much of two answers of `split` for one picture is the same, and of how much: in classes, boxes or embeddings."""
 
     def answer_files(self) -> AnswerFiles:
         """Return how answers stand in files.

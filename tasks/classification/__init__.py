@@ -77,6 +77,7 @@ class ClassificationTask(Task):
     localises = False
     primary_score = "top1"
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
+    sample_data = "demo:digits"
     options = ClassificationOptions
     retired_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)  # a setting of training: it stands in the recipe
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
@@ -134,6 +135,10 @@ class ClassificationTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one row of logits per picture."""
         return list(answers.float().cpu().numpy())
+
+    def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
+        """Return whether the first class is the same."""
+        return float(wanted.argmax() == got.argmax()), 1.0
 
     def answer_files(self) -> AnswerFiles:
         """Return tables and JSON lines of logits, probabilities or labels; see `prediction_files`."""

@@ -45,6 +45,7 @@ class DetectionTask(Task):
     name = "detection"
     min_levels = 2
     primary_score = "AP"
+    sample_data = "demo:scenes"
     options = DetectionOptions
     former_options: ClassVar[Mapping[str, Any]] = {"anchor_scale": 8}
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
@@ -119,6 +120,12 @@ class DetectionTask(Task):
     def split(self, answers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, NDArray[Any]]]:
         """Return boxes, scores and labels per picture."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
+
+    def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+        """Return how many of the boxes that both are sure of are the same."""
+        from zoo.tasks.detection.agreement import agreement
+
+        return agreement(wanted, got)
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return weighted boxes fusion."""

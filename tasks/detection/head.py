@@ -22,7 +22,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from zoo.backbones import Features, Level
 from zoo.errors import InputError
-from zoo.head import Head, HeadSpec, Losses
+from zoo.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
 from zoo.preprocess import ImageBatch
 from zoo.tasks.detection.options import DetectionOptions
 from zoo.tasks.detection.roi_align import PyramidRoIAlign
@@ -80,22 +80,33 @@ class FasterRCNNHead(Head):
         self._pools = _extra_pools(options.anchor_scale * levels[-1].stride, min(spec.preprocess.size_hw))
         strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
         self._num_classes = spec.num_classes
+        self._channels = options.fpn_channels
         self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
         self.rpn = _proposal_network(strides, options)
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
 
-    def forward(self, features: Features, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def tensors(self, features: Features) -> Tensors:
+        """Return the pyramid's levels [B, C, H, W], then objectness [B, A, H, W] of each, then deltas [B, 4 A, H, W] of each."""
+        pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
+        maps = list(pyramid.values())
+        for _ in range(self._pools):
+            # every other pixel: how Lin et al. make P6, and torchvision's LastLevelMaxPool
+            maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
+        objectness, deltas = self.rpn.head(maps)
+        return *maps, *objectness, *deltas
+
+    def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
         """Find objects.
 
         Args:
-            features: the trunk's levels.
+            tensors: of `tensors`.
             batch: what they were computed from.
 
         Returns:
             Per picture, in training and evaluation mode alike: `boxes` [N, 4] float32 xyxy in pixels of the original picture,
             `labels` [N] int64 from 0, `scores` [N] float32, descending.
         """
-        found = self._propose(features, batch)
+        found = self._propose(tensors, batch)
         logits, deltas = self._classify(found.pyramid, found.boxes, batch)
         with _full_precision(logits):
             all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, found.boxes, list(batch.sizes_hw))
@@ -119,7 +130,7 @@ class FasterRCNNHead(Head):
             InputError: another number of targets than of pictures, or boxes and labels that don't fit.
         """
         inside = self._targets(targets, batch)
-        found = self._propose(features, batch)
+        found = self._propose(self.tensors(features), batch)
         with _full_precision(found.objectness):
             objectness, rpn_box_reg = self._rpn_losses(found, inside)
             boxes, _, labels, box_targets = self.roi_heads.select_training_samples(found.boxes, inside)
@@ -135,21 +146,17 @@ class FasterRCNNHead(Head):
 
     # -- the two stages ------------------------------------------------------------------------------------------------
 
-    def _pyramid(self, features: Features) -> dict[str, Tensor]:
-        pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
-        for step in range(self._pools):
-            # every other pixel: how Lin et al. make P6, and torchvision's LastLevelMaxPool
-            pyramid[f"pool{step}"] = F.max_pool2d(next(reversed(pyramid.values())), kernel_size=1, stride=2)
-        return pyramid
+    def networks(self) -> dict[str, HeadNetwork]:
+        """Return the second stage."""
+        return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
 
-    def _propose(self, features: Features, batch: ImageBatch) -> _Proposed:
-        pyramid = self._pyramid(features)
-        maps = list(pyramid.values())
-        objectness_maps, delta_maps = self.rpn.head(maps)
+    def _propose(self, tensors: Tensors, batch: ImageBatch) -> _Proposed:
+        count = len(tensors) // 3
+        maps, objectness_maps, delta_maps = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
         with _full_precision(maps[0]):
             # boxes of hundreds of pixels need more than the 8 bits of bf16
-            pyramid = {name: level.float() for name, level in pyramid.items()}
-            anchors = self.rpn.anchor_generator(ImageList(batch.pixels, list(batch.sizes_hw)), list(pyramid.values()))
+            levels = [level.float() for level in maps]
+            anchors = self.rpn.anchor_generator(ImageList(batch.pixels, list(batch.sizes_hw)), levels)
             per_level = [level[0].numel() for level in objectness_maps]
             objectness, deltas = concat_box_prediction_layers(
                 [level.float() for level in objectness_maps], [level.float() for level in delta_maps]
@@ -157,7 +164,7 @@ class FasterRCNNHead(Head):
             # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
             boxes = self.rpn.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
             proposals, _ = self.rpn.filter_proposals(boxes, objectness, list(batch.sizes_hw), per_level)
-        return _Proposed(pyramid, proposals, anchors, objectness, deltas)
+        return _Proposed(dict(zip(self._names, levels, strict=False)), proposals, anchors, objectness, deltas)  # no box is pooled higher up
 
     def _rpn_losses(self, found: _Proposed, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
         labels, matched = self.rpn.assign_targets_to_anchors(found.anchors, targets)
@@ -170,7 +177,7 @@ class FasterRCNNHead(Head):
         heads = self.roi_heads
         with _full_precision(boxes[0]):
             pooled = heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
-        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        logits, deltas = self.call("boxes", pooled)
         return logits.float(), deltas.float()
 
     def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
@@ -198,6 +205,18 @@ class FasterRCNNHead(Head):
             if name in target:
                 keep &= ~torch.as_tensor(target[name], dtype=torch.bool, device=device)
         return {"boxes": resize_boxes(boxes[keep], original_hw, size_hw), "labels": labels[keep] + 1}
+
+
+class _SecondStage(HeadNetwork):
+    """The layers of the box head: what was pooled for each proposal [P, C, 7, 7] to class logits [P, K + 1] and deltas [P, 4 (K + 1)]."""
+
+    def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.box_head, self.box_predictor, self.row_shape = heads.box_head, heads.box_predictor, row_shape
+
+    def forward(self, pooled: Tensor) -> Tensors:
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        return logits, deltas
 
 
 def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:

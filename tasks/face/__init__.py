@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from zoo.robustness.protocol import AttackProtocol
     from zoo.scores import Scores
 
+_SAME = 0.05  # of their length: two embeddings of one picture
+
 
 @TASKS.register("face")
 class FaceTask(Task):
@@ -56,6 +58,8 @@ class FaceTask(Task):
     primary_score = "accuracy"
     scoring = FaceScoring
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
+    sample_data = "demo:faces"
+    score_tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "int8": 0.002}
     options = FaceOptions
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
@@ -154,6 +158,10 @@ class FaceTask(Task):
     def split(self, answers: Tensor) -> list[NDArray[np.float32]]:
         """Return one embedding [D] per picture."""
         return list(answers.float().cpu().numpy())
+
+    def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
+        """Return whether the embeddings are as good as one: a twentieth of their length apart at most, where faces are half of it apart."""
+        return float(np.linalg.norm(wanted - got) <= _SAME * np.linalg.norm(wanted)), 1.0
 
     def answer_files(self) -> AnswerFiles:
         """Return arrays, tables and JSON lines of embeddings; see `prediction_files`."""

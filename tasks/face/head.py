@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import Features
 from zoo.errors import InputError
-from zoo.head import Head, HeadSpec, Losses
+from zoo.head import Head, HeadSpec, Losses, Tensors
 from zoo.pooling import PooledHead
 from zoo.preprocess import ImageBatch
 from zoo.tasks.face.options import FaceOptions, LossName
@@ -127,29 +127,42 @@ class FlatEmbeddingHead(IdentityHead):
         super().__init__(spec.num_classes, options)
         assert options.embedding_size is not None
         assert options.dropout is not None
-        level, self.image_hw = spec.levels[-1], spec.preprocess.size_hw
-        self.places_hw = level.places(self.image_hw[0]), level.places(self.image_hw[1])
+        level, height, width = spec.levels[-1], *spec.preprocess.size_hw
+        self.fixed_hw = height, width
+        places = level.places(height) * level.places(width)
         self.bn = nn.BatchNorm2d(level.channels)
         self.dropout = nn.Dropout(options.dropout)
-        self.fc = nn.Linear(level.channels * self.places_hw[0] * self.places_hw[1], options.embedding_size)
+        self.fc = nn.Linear(level.channels * places, options.embedding_size)
         self.norm = nn.BatchNorm1d(options.embedding_size)
         self.norm.weight.requires_grad_(False)
 
-    def forward(self, features: Features, batch: ImageBatch) -> Tensor:
+    def check(self, batch: ImageBatch) -> None:
+        """Refuse pictures of another size.
+
+        Raises:
+            InputError: naming both.
+        """
+        assert self.fixed_hw is not None
+        if batch.pixels.shape[2:] != self.fixed_hw:
+            raise InputError(
+                f"face: this model embeds pictures of {self.fixed_hw[0]}×{self.fixed_hw[1]} pixels alone (its neck is 'flat'), "
+                f"not of {batch.pixels.shape[2]}×{batch.pixels.shape[3]}"
+            )
+
+    def tensors(self, features: Features) -> Tensors:
         """Return embeddings [B, D], float32 whatever the precision of the trunk.
 
         Raises:
-            InputError: pictures of another size, or a single one in training mode.
+            InputError: a single picture in training mode.
         """
         deepest = features[next(reversed(features))].float()
-        if deepest.shape[2:] != self.places_hw:
-            raise InputError(
-                f"face: this model embeds pictures of {self.image_hw[0]}×{self.image_hw[1]} pixels alone (its neck is 'flat'), "
-                f"not of {batch.pixels.shape[2]}×{batch.pixels.shape[3]}"
-            )
         _check_batch(self.norm, len(deepest))
         with torch.autocast(deepest.device.type, enabled=False):
-            return self.finished(self.norm(self.fc(self.dropout(self.bn(deepest)).flatten(1))))
+            return (self.finished(self.norm(self.fc(self.dropout(self.bn(deepest)).flatten(1)))),)
+
+    def answered(self, tensors: Tensors, batch: ImageBatch) -> Tensor:
+        """Return the embeddings."""
+        return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return the loss with identities [B] int64.

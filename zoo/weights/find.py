@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.backbones import BACKBONES
+from zoo.errors import WeightsError
 from zoo.model_config import model_folder, read_description
 from zoo.task import get_task
 from zoo.weights import Weights
@@ -36,7 +37,11 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
-    config, metadata = read_description(folder)
+    config, metadata, compiled = read_description(folder)
+    if compiled is not None:
+        raise WeightsError(
+            f"{folder}: an exported model holds the graphs of one engine and no weights; give the model that it was made from"
+        )
     known: Mapping[str, Any] = {}
     weights = load_file_weights(folder / "weights.safetensors", backbone)
     preprocess = config.preprocess

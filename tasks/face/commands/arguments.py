@@ -49,6 +49,8 @@ class FacesVerifyFlags:
     """The largest distance of one person, instead of the model's own."""
     detector: str | None = None
     """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    engine: str = "eager"
+    """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
     faces: Literal["one", "central", "largest"] = "one"
     """What to do with several faces in a photo: refuse it, or take the main one."""
     json: bool = False
@@ -65,6 +67,8 @@ class GalleryFlags:
     """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
     detector: str | None = None
     """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    engine: str = "eager"
+    """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from zoo.compiling import compile
 from zoo.errors import InputError
 from zoo.model import Model, build, load
 
 DEFAULT = "dlib_resnet29"
 
 
-def embedder(folder: Path | None, say: Callable[[str], None] | None = None) -> Model:
+def embedder(folder: Path | None, engine: str = "eager", say: Callable[[str], None] | None = None) -> Model:
     """Return a saved face model, or the default one: dlib's ResNet-29 with its own weights.
 
     Args:
         folder: a run's or saved model's; None for the default.
+        engine: what computes it; "eager" for the model as it is.
         say: told what building says.
 
     Raises:
-        InputError: no saved model there, or one for another task.
+        InputError: no saved model there, or one for another task; an engine that isn't there.
         WeightsError: the default weights aren't installed; with the extra to install.
     """
     if folder is None:
-        return build(DEFAULT, "face", weights="default", say=say)
-    model = load(folder)
+        model = build(DEFAULT, "face", weights="default", say=say)
+    else:
+        model = load(folder)
     if model.task != "face":
         raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs one for face")
-    return model
+    return model if engine == "eager" else compile(model, engine, say=say)

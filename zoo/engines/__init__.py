@@ -1,0 +1,149 @@
+"""The registry of engines: what computes the networks of a model, and what there is of a network."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.registry import Registry
+
+EnginePrecision = Literal["fp32", "bf16", "int8"]
+Tensors = tuple[Tensor, ...]
+Runner = Callable[..., Tensors]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A part of a model that goes from tensors to tensors.
+
+    Attributes:
+        name: "pictures" for trunk and head, which take float32 0–1 [B, 3, H, W]; others as `Head.networks` has them.
+        module: float32, on the CPU, in evaluation mode; answers a tuple of tensors.
+        example: an input of each kind, at least two long along every free axis.
+        free: of each input, the axes whose length may differ from the example's.
+    """
+
+    name: str
+    module: nn.Module
+    example: Tensors
+    free: tuple[tuple[int, ...], ...]
+
+    def exported(self) -> torch.export.ExportedProgram:
+        """Return the graph, as torch.export sees it.
+
+        Raises:
+            InputError: there is an operation that it can't see through.
+        """
+        free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
+        try:
+            with torch.no_grad():
+                return torch.export.export(self.module, self.example, dynamic_shapes=free)
+        except Exception as error:  # whatever it runs into: a defect of the network, seen from here
+            first = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"the network {self.name!r} can't be exported ({type(error).__name__}: {first}); use engine='eager'"
+            ) from error
+
+
+class Engine(ABC):
+    """Something that computes networks.
+
+    Attributes:
+        name: as in `zoo.compile(…, engine=name)`.
+        package: what it is imported from.
+        extra: of resnet-zoo, with which it is installed.
+        distributions: whose versions decide what a converted network looks like, beside torch.
+        converts: whether its own form of a network is worth keeping; others have it at once.
+        seconds: that a network the size of ResNet-50's takes to convert, about, on two cores.
+        suffix: of the files that it keeps networks in.
+        precisions: those that it has, on hardware that has them.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str] = "torch"
+    extra: ClassVar[str] = ""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    converts: ClassVar[bool] = True
+    seconds: ClassVar[float] = 10.0
+    suffix: ClassVar[str]
+    precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Say what is not installed, and how to install it; None where it is."""
+        if importlib.util.find_spec(cls.package) is not None:
+            return None
+        return f"the engine {cls.name} needs the package {cls.package}, which is not installed: pip install 'resnet-zoo[{cls.extra}]'"
+
+    @abstractmethod
+    def convert(self, network: Network) -> Any:
+        """Bring a network into the engine's own form.
+
+        Raises:
+            InputError: it can't be.
+        """
+
+    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
+        """Return a network with weights and activations of 8 bits where that is quicker, calibrated on inputs.
+
+        Raises:
+            InputError: the engine has no such networks.
+        """
+        having = [name for name in ENGINES if "int8" in ENGINES[name].precisions]
+        raise InputError(f"the engine {self.name} has no int8; use one of: {', '.join(having)}")
+
+    @abstractmethod
+    def write(self, converted: Any, path: Path) -> None:
+        """Keep a network in a file, whose name ends in `suffix`, and in files beside it that begin with its stem."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read a network back; whatever goes wrong is raised as it comes."""
+
+    @abstractmethod
+    def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
+        """Return what computes a network, on CPU tensors.
+
+        What it returns is good until it is called again; it is called by one thread at a time.
+        """
+
+
+ENGINES: Registry[type[Engine]] = Registry("engine", package="zoo.engines")
+
+
+def list_engines() -> list[str]:
+    """Return the names of the engines, installed or not.
+
+    Example:
+        >>> list_engines()
+        ['eager', 'inductor', 'onnxruntime', 'openvino']
+    """
+    return ENGINES.names()
+
+
+@contextmanager
+def one_reason(engine: str, network: Network) -> Iterator[None]:
+    """Tell what an engine's converter ran into as a fault of the request.
+
+    Raises:
+        InputError: with its first line.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # converters raise anything, from their own classes to RuntimeError
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise InputError(
+            f"the engine {engine} can't take over the network {network.name!r} ({type(error).__name__}: {first}); use another engine, "
+            "or 'auto'"
+        ) from error

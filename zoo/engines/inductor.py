@@ -1,0 +1,62 @@
+"""torch.compile, with the weights frozen into the code."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors
+from zoo.hardware import autocast
+
+_LAST: Any = torch.channels_last
+
+
+@ENGINES.register("inductor")
+class Inductor(Engine):
+    """TorchInductor; it makes C++ of a network, and needs a compiler for that."""
+
+    name = "inductor"
+    converts = False
+    seconds = 60.0
+    suffix = ".pt2"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Say that there is no compiler."""
+        if any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl")):
+            return None
+        return "the engine inductor needs a C++ compiler, and there is none: install g++ (Debian: apt install g++)"
+
+    def convert(self, network: Network) -> Network:
+        """Take the network as it is: it is compiled when it is first called."""
+        return network
+
+    def write(self, converted: Network, path: Path) -> None:
+        """Export the graph."""
+        torch.export.save(converted.exported(), path)
+
+    def read(self, path: Path) -> nn.Module:
+        """Read the graph."""
+        return torch.export.load(path).module()
+
+    def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
+        """Compile; lengths that change are compiled for once more, and then for any."""
+        module = converted.module if isinstance(converted, Network) else converted
+        free = converted.free if isinstance(converted, Network) else ()
+        compiled: Any = torch.compile(module, options={"freezing": True})
+
+        def run(*inputs: Tensor) -> Tensors:
+            with torch.no_grad(), autocast(precision, torch.device("cpu")):
+                laid_out = tuple(each.contiguous(memory_format=_LAST) if each.ndim == 4 else each for each in inputs)
+                for tensor, axes in zip(laid_out, free, strict=False):
+                    for axis in axes:
+                        if tensor.shape[axis] > 1:
+                            torch._dynamo.maybe_mark_dynamic(tensor, axis)
+                found: Tensors = compiled(*laid_out)
+                return tuple(each.float() for each in found)
+
+        return run

@@ -1,0 +1,100 @@
+"""ONNX Runtime: the graph as ONNX, which runs nearly everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors, one_reason
+
+
+@ENGINES.register("onnxruntime")
+class OnnxRuntime(Engine):
+    """ONNX Runtime on the CPU; quantisation by NNCF."""
+
+    name = "onnxruntime"
+    package = "onnxruntime"
+    extra = "onnx"
+    distributions = ("onnx", "nncf")
+    suffix = ".onnx"
+    precisions = ("fp32", "int8")
+
+    def convert(self, network: Network) -> Any:
+        """Convert the exported graph, and have it checked."""
+        import onnx
+
+        with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.onnx"
+            with _quiet():
+                program = torch.onnx.export(
+                    network.exported(), dynamo=True, input_names=_names("input", len(network.example)), verbose=False
+                )
+                assert program is not None
+                program.save(path)
+            onnx.checker.check_model(path, full_check=True)
+            return onnx.load(path)
+
+    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
+        """Quantise after training."""
+        import nncf
+
+        names = [each.name for each in converted.graph.input]
+        dataset = nncf.Dataset([dict(zip(names, (each.numpy() for each in inputs), strict=True)) for inputs in samples])
+        return nncf.quantize(converted, dataset, subset_size=len(samples))
+
+    def write(self, converted: Any, path: Path) -> None:
+        """Write one file."""
+        import onnx
+
+        onnx.save(converted, path)
+
+    def read(self, path: Path) -> Any:
+        """Read it."""
+        import onnx
+
+        return onnx.load(path)
+
+    def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
+        """Make a session."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+        session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+
+        def run(*inputs: Tensor) -> Tensors:
+            feed = {name: np.ascontiguousarray(each.detach().numpy()) for name, each in zip(names, inputs, strict=True)}
+            return tuple(torch.from_numpy(found) for found in session.run(None, feed))
+
+        return run
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [f"{kind}{place}" for place in range(count)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks to itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

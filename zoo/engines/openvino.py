@@ -1,0 +1,114 @@
+"""OpenVINO: Intel's runtime for processors, whose bf16 and int8 kernels are the quickest there are for convolutions."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors, one_reason
+
+_SHAPES = 4  # that have a graph of their own at once: each holds the weights once more, laid out for it
+_OFTEN = 3  # calls after which a shape gets one
+
+
+@ENGINES.register("openvino")
+class OpenVINO(Engine):
+    """OpenVINO on the CPU; quantisation by NNCF."""
+
+    name = "openvino"
+    package = "openvino"
+    extra = "openvino"
+    distributions = ("openvino", "nncf")
+    suffix = ".xml"
+    precisions = ("fp32", "bf16", "int8")
+
+    def convert(self, network: Network) -> Any:
+        """Convert the exported graph."""
+        import openvino
+
+        with one_reason(self.name, network):
+            model = openvino.convert_model(network.exported())
+            _name(model, network.name)
+            return model
+
+    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
+        """Quantise after training."""
+        import nncf
+
+        dataset = nncf.Dataset([[each.numpy() for each in inputs] for inputs in samples])
+        return nncf.quantize(converted, dataset, subset_size=len(samples))
+
+    def write(self, converted: Any, path: Path) -> None:
+        """Write OpenVINO's two files; weights stay float32."""
+        import openvino
+
+        openvino.save_model(converted, path, compress_to_fp16=False)
+
+    def read(self, path: Path) -> Any:
+        """Read them."""
+        import openvino
+
+        return openvino.Core().read_model(path)
+
+    def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
+        """Compile for any shape, and once more for each that comes often."""
+        from zoo.hardware import cpu_has_bf16
+
+        # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
+        other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
+        return _Shapes(converted, settings)
+
+
+class _Shapes:
+    """A network that is compiled for any shape, and for some in particular, which is quicker."""
+
+    def __init__(self, model: Any, settings: dict[str, Any]) -> None:
+        import openvino
+
+        self._core, self._model, self._settings = openvino.Core(), model, settings
+        self._any = self._compiled(model)
+        self._static = all(each.partial_shape.is_static for each in model.inputs)
+        self._own: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._calls: Counter[tuple[tuple[int, ...], ...]] = Counter()
+
+    def __call__(self, *inputs: Tensor) -> Tensors:
+        """Compute."""
+        arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
+        request = self._request(tuple(array.shape for array in arrays))
+        found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
+        return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
+
+    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        if self._static:
+            return self._any
+        if shapes in self._own:
+            self._own.move_to_end(shapes)
+            return self._own[shapes]
+        self._calls[shapes] += 1
+        if self._calls[shapes] < _OFTEN:
+            return self._any
+        model = self._model.clone()
+        model.reshape(dict(enumerate(map(list, shapes))))
+        self._own[shapes] = self._compiled(model)
+        del self._calls[shapes]
+        if len(self._own) > _SHAPES:
+            self._own.popitem(last=False)
+        return self._own[shapes]
+
+    def _compiled(self, model: Any) -> Any:
+        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+def _name(model: Any, name: str) -> None:
+    """Give inputs and outputs names that don't change."""
+    model.set_friendly_name(name)
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        for place, port in enumerate(ports):
+            port.get_tensor().set_names({f"{kind}{place}"})
