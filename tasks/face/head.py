@@ -100,7 +100,7 @@ class EmbeddingHead(IdentityHead, PooledHead):
         Raises:
             InputError: a single picture in training mode, which batch-norm has no statistics for.
         """
-        _check_batch(self.norm, len(pooled))
+        _check_batch(self.norm, pooled)
         # bf16 has 8 bits of precision: too few for lengths of 1 and for the small angles that tell faces apart
         with torch.autocast(pooled.device.type, enabled=False):
             return self.finished(self.norm(self.fc(F.dropout(pooled, self.dropout or 0.0, self.training))))
@@ -156,7 +156,7 @@ class FlatEmbeddingHead(IdentityHead):
             InputError: a single picture in training mode.
         """
         deepest = features[next(reversed(features))].float()
-        _check_batch(self.norm, len(deepest))
+        _check_batch(self.norm, deepest)
         with torch.autocast(deepest.device.type, enabled=False):
             return (self.finished(self.norm(self.fc(self.dropout(self.bn(deepest)).flatten(1)))),)
 
@@ -180,6 +180,6 @@ def make_head(spec: HeadSpec) -> IdentityHead:
     return EmbeddingHead(spec.levels[-1].channels, spec.num_classes, spec.options)
 
 
-def _check_batch(norm: nn.Module, pictures: int) -> None:
-    if norm.training and pictures < 2 and isinstance(norm, nn.BatchNorm1d):
+def _check_batch(norm: nn.Module, rows: Tensor) -> None:
+    if norm.training and isinstance(norm, nn.BatchNorm1d) and len(rows) < 2:
         raise InputError("face: a batch of one picture can't be trained on (batch-norm); give 2 or more, or call model.eval() first")

@@ -24,10 +24,7 @@ def embedder(folder: Path | None, engine: str = "eager", say: Callable[[str], No
         InputError: no saved model there, or one for another task; an engine that isn't there.
         WeightsError: the default weights aren't installed; with the extra to install.
     """
-    if folder is None:
-        model = build(DEFAULT, "face", weights="default", say=say)
-    else:
-        model = load(folder)
+    model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
         raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs one for face")
     return model if engine == "eager" else compile(model, engine, say=say)
