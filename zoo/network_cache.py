@@ -22,7 +22,7 @@ from zoo.fingerprint import file_fingerprint
 _LENGTH = 24
 
 
-def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors]) -> str:
+def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
     """Return what a converted network is known by.
 
     Args:
@@ -30,9 +30,10 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
         network: of it.
         engine: that converts it.
         samples: that it is quantised with; none for a network that isn't.
+        judged: whether layers were left as they were, for the sake of the score.
     """
     digest = hashlib.blake2b()
-    content: list[Any] = [fingerprint, network.name, [list(each.shape[2:]) for each in network.example], network.free, engine.name]
+    content: list[Any] = [fingerprint, network.name, [list(each.shape[2:]) for each in network.example], network.free, engine.name, judged]
     for package in ("resnet-zoo", "torch", *engine.distributions):
         with contextlib.suppress(PackageNotFoundError):
             content.append(version(package))

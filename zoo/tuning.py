@@ -24,7 +24,8 @@ from zoo.loader import pick_batch_size
 from zoo.preprocess import ImageBatch
 
 if TYPE_CHECKING:
-    from zoo.compiling import AskedPrecision, Source
+    from zoo.compile_source import Source
+    from zoo.compiling import AskedPrecision
 
 _ORDER = ("openvino", "onnxruntime", "inductor")  # from what is mostly the quickest, and is converted soonest, on
 _GAIN = 1.05  # times as quick as eager: less is the noise of a clock, and not worth another engine's ways
@@ -34,9 +35,7 @@ _LIMIT = 2**20
 Choice = tuple[str, EnginePrecision]
 
 
-def quickest(
-    source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float, say: Callable[[str], None]
-) -> Compiled:
+def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
     """Return the model, computed by the quickest engine that answers as it does; eager where none is quicker.
 
     Args:
@@ -44,12 +43,11 @@ def quickest(
         precision: asked for; "auto" for fp32 and, where the processor has it, bf16.
         batch_size: to measure with; None for what suits the size of the pictures.
         tune_seconds: after which no further engine is tried.
-        say: told what was measured.
 
     Raises:
         InputError: a precision that nothing installed has, or a batch size below 1.
     """
-    size = pick_batch_size(batch_size, source.model.preprocess)
+    say, size = source.say, pick_batch_size(batch_size, source.model.preprocess)
     candidates = list(_candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, candidates)}.json"
     kept = _kept(path)
@@ -58,7 +56,7 @@ def quickest(
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
             say(f"engine {kept[0]}, {kept[1]} (found quickest here before): {compiled.making.agreement}")
             return compiled
-    best, figures = _race(source, candidates, size, tune_seconds, say)
+    best, figures = _race(source, candidates, size, tune_seconds)
     with contextlib.suppress(OSError):  # no room, or no right to write: it is measured again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
@@ -88,11 +86,9 @@ def _candidates(precision: AskedPrecision, say: Callable[[str], None]) -> Iterat
         raise InputError(f"no engine that is installed has {precision}; install one: pip install 'resnet-zoo[openvino]'")
 
 
-def _race(
-    source: Source, candidates: list[Choice], size: int, tune_seconds: float, say: Callable[[str], None]
-) -> tuple[Compiled, dict[str, float]]:
+def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: float) -> tuple[Compiled, dict[str, float]]:
     """Measure one after the other, each in turn with eager, until the time is over."""
-    start = time.perf_counter()
+    start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
     batch = _batch(source, size)
     best, figures, gain = eager, dict[str, float](), 1.0

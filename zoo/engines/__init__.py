@@ -54,6 +54,21 @@ class Network:
             ) from error
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Scores a network that takes the place of one of a model's, on pictures that are known to it by number.
+
+    Attributes:
+        pictures: how many there are.
+        drop: of the score, that is still allowed.
+        score: of what computes the network, on the pictures with these numbers.
+    """
+
+    pictures: int
+    drop: float
+    score: Callable[[Runner, Sequence[int]], float]
+
+
 class Engine(ABC):
     """Something that computes networks.
 
@@ -92,8 +107,13 @@ class Engine(ABC):
             InputError: it can't be.
         """
 
-    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
-        """Return a network with weights and activations of 8 bits where that is quicker, calibrated on inputs.
+    def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
+        """Return a network with weights and activations of 8 bits where that is quicker.
+
+        Args:
+            converted: the network.
+            samples: inputs that it is calibrated on.
+            judge: leave as many layers as they were as the score needs; None to quantise all.
 
         Raises:
             InputError: the engine has no such networks.

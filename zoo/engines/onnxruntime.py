@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
 
 
 @ENGINES.register("onnxruntime")
@@ -44,13 +45,12 @@ class OnnxRuntime(Engine):
             onnx.checker.check_model(path, full_check=True)
             return onnx.load(path)
 
-    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
+    def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise after training."""
-        import nncf
+        from zoo.quantising import quantise
 
         names = [each.name for each in converted.graph.input]
-        dataset = nncf.Dataset([dict(zip(names, (each.numpy() for each in inputs), strict=True)) for inputs in samples])
-        return nncf.quantize(converted, dataset, subset_size=len(samples))
+        return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, _runner)
 
     def write(self, converted: Any, path: Path) -> None:
         """Write one file."""
@@ -71,13 +71,21 @@ class OnnxRuntime(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        names = [each.name for each in session.get_inputs()]
+        return _runner(session)
 
-        def run(*inputs: Tensor) -> Tensors:
-            feed = {name: np.ascontiguousarray(each.detach().numpy()) for name, each in zip(names, inputs, strict=True)}
-            return tuple(torch.from_numpy(found) for found in session.run(None, feed))
 
-        return run
+def _runner(session: Any) -> Runner:
+    """Return what calls a session; its answers are its own."""
+    names = [each.name for each in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> Tensors:
+        return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs)))
+
+    return run
+
+
+def _feed(names: Sequence[str], inputs: Tensors) -> dict[str, NDArray[np.float32]]:
+    return {name: np.ascontiguousarray(each.detach().numpy()) for name, each in zip(names, inputs, strict=True)}
 
 
 def _names(kind: str, count: int) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
 
 _SHAPES = 4  # that have a graph of their own at once: each holds the weights once more, laid out for it
 _OFTEN = 3  # calls after which a shape gets one
@@ -37,12 +37,11 @@ class OpenVINO(Engine):
             _name(model, network.name)
             return model
 
-    def quantise(self, converted: Any, samples: Sequence[Tensors]) -> Any:
+    def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise after training."""
-        import nncf
+        from zoo.quantising import quantise
 
-        dataset = nncf.Dataset([[each.numpy() for each in inputs] for inputs in samples])
-        return nncf.quantize(converted, dataset, subset_size=len(samples))
+        return quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner)
 
     def write(self, converted: Any, path: Path) -> None:
         """Write OpenVINO's two files; weights stay float32."""
@@ -64,6 +63,16 @@ class OpenVINO(Engine):
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         return _Shapes(converted, settings)
+
+
+def _runner(compiled: Any) -> Runner:
+    """Return what calls a compiled model; its answers are its own."""
+
+    def run(*inputs: Tensor) -> Tensors:
+        found = compiled([each.numpy() for each in inputs])
+        return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
+
+    return run
 
 
 class _Shapes:

@@ -1,0 +1,75 @@
+"""Whether a compiled model answers as its model does in eager float32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.compiled import Agreement, Compiled, Making
+from zoo.errors import ZooError
+from zoo.preprocess import as_float
+from zoo.task import Task
+
+if TYPE_CHECKING:
+    from zoo.compile_source import Source
+
+SAME = 0.995  # the part of the answers that must be the same
+_ERRORS = {"fp32": 1e-3, "bf16": 0.2}  # of the first network's numbers, as a part of the largest
+
+
+class DisagreementError(ZooError):
+    """A compiled model answers otherwise than eager float32 does."""
+
+
+def compare(source: Source, compiled: Compiled) -> Agreement:
+    """Let both answer for the source's pictures, and score both where the pictures come with truth.
+
+    Args:
+        source: the model and the pictures.
+        compiled: made of it.
+    """
+    model, task = source.model, source.task
+    error, same, answers = 0.0, 0.0, 0.0
+    with torch.no_grad():
+        for batch in source.compared():
+            pixels = as_float(batch.pixels)
+            wanted, got = model.head.tensors(model.levels(pixels)), compiled.tensors(pixels)
+            error = max(error, *(_relative(*pair) for pair in zip(wanted, got, strict=True)))
+            both = (task.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
+            for pair in zip(*both, strict=True):
+                part, whole = task.agreement(*pair)
+                same, answers = same + part, answers + whole
+    agreement = None if answers == 0 else same / answers
+    name = task.primary_score if source.has_truth else None
+    before, after = (None, None) if name is None else (source.score(model), source.score(compiled))
+    return Agreement(source.compared_count, error, agreement, name, before, after)
+
+
+def check(agreement: Agreement, making: Making, task: Task) -> None:
+    """Refuse a model that answers otherwise.
+
+    Raises:
+        DisagreementError: saying by how much, and what to do.
+    """
+    faults = []
+    if making.precision != "int8":  # of int8 only the score is promised
+        if agreement.relative_error > _ERRORS[making.precision]:
+            faults.append(f"numbers are off by {agreement.relative_error:.2g} of the largest (at most {_ERRORS[making.precision]:g})")
+        if agreement.agreement is not None and agreement.agreement < SAME:
+            faults.append(f"{100 * agreement.agreement:.2f} % of the answers are the same (at least {100 * SAME:g} %)")
+    if agreement.eager is not None and agreement.compiled is not None:
+        lost, allowed = agreement.eager - agreement.compiled, task.score_tolerance[making.precision]
+        if (lost if making.precision == "int8" else abs(lost)) > allowed:
+            faults.append(f"{agreement.score} is {agreement.compiled:.4f} instead of {agreement.eager:.4f} (at most {allowed:g} apart)")
+    if faults:
+        raise DisagreementError(
+            f"the model compiled with engine {making.engine}, {making.precision}, doesn't answer as it does in eager float32, on "
+            f"{agreement.pictures} pictures: {'; '.join(faults)}. Use another precision (fp32), or engine='eager'"
+        )
+
+
+def _relative(wanted: Tensor, got: Tensor) -> float:
+    """Return the largest difference as a part of the largest number."""
+    return float((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12))
