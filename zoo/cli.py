@@ -58,6 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answered(words: list[str]) -> int:
+    """Run a command, and turn a killed loader into a message: torch's signal handler raises it anywhere, in handlers of errors too."""
+    try:
+        return _told(words)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        print(
+            f"zoo: a process that reads pictures was ended from outside, mostly since memory ran out ({str(error).splitlines()[0]}). "
+            "Give a smaller --workers (0 for none); a training goes on with the same command and --resume",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _told(words: list[str]) -> int:
     """Run a command, and turn what goes wrong on purpose into a message and an exit status."""
     try:
         if words[0] not in _COMMANDS:
@@ -73,15 +88,6 @@ def _answered(words: list[str]) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
-        return 1
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
-            raise
-        print(
-            f"zoo: a process that reads pictures was ended from outside, mostly since memory ran out ({str(error).splitlines()[0]}). "
-            "Give a smaller --workers (0 for none); a training goes on with the same command and --resume",
-            file=sys.stderr,
-        )
         return 1
     except OSError as error:  # no permission, no room: names the file
         print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)

@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.backbones import BACKBONES
+from zoo.compiled import Compiled
 from zoo.errors import InputError, UnknownNameError
 from zoo.model import load
 from zoo.model_config import model_folder
@@ -102,5 +103,6 @@ def _saved(path: Path) -> dict[str, Any]:
         "model": str(folder),
         **model.config.to_dict(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **({"compiled": model.making.to_dict()} if isinstance(model, Compiled) else {}),
         "metadata": model.metadata,
     }

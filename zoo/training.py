@@ -100,6 +100,8 @@ def train(
         InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
+    if model.compiled:
+        raise InputError("a compiled model can't be trained: train the model it was made from, and compile it again")
     with bound():
         processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -43,10 +44,11 @@ class Network:
         Raises:
             InputError: there is an operation that it can't see through.
         """
+        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # other layouts aren't saved as they are
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
             with torch.no_grad():
-                return torch.export.export(self.module, self.example, dynamic_shapes=free)
+                return torch.export.export(module, self.example, dynamic_shapes=free)
         except Exception as error:  # whatever it runs into: a defect of the network, seen from here
             first = str(error).strip().splitlines()[0]
             raise InputError(
@@ -135,6 +137,25 @@ class Engine(ABC):
 
         What it returns is good until it is called again; it is called by one thread at a time.
         """
+
+
+class TorchEngine(Engine):
+    """An engine of torch's own, which takes modules as they are, and keeps them as torch.export's graphs."""
+
+    converts = False
+    suffix = ".pt2"
+
+    def convert(self, network: Network) -> Network:
+        """Take the network as it is."""
+        return network
+
+    def write(self, converted: Network, path: Path) -> None:
+        """Export the graph."""
+        torch.export.save(converted.exported(), path)
+
+    def read(self, path: Path) -> nn.Module:
+        """Read the graph."""
+        return torch.export.load(path).module()
 
 
 ENGINES: Registry[type[Engine]] = Registry("engine", package="zoo.engines")

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.engines import ENGINES, Engine, EnginePrecision, Network, Runner, Tensors
+from zoo.engines import ENGINES, EnginePrecision, Network, Runner, Tensors, TorchEngine
 from zoo.hardware import autocast
 
 _LAST: Any = torch.channels_last
 
 
 @ENGINES.register("inductor")
-class Inductor(Engine):
+class Inductor(TorchEngine):
     """TorchInductor; it makes C++ of a network, and needs a compiler for that."""
 
     name = "inductor"
-    converts = False
     seconds = 60.0
-    suffix = ".pt2"
 
     @classmethod
     def missing(cls) -> str | None:
@@ -30,18 +27,6 @@ class Inductor(Engine):
         if any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl")):
             return None
         return "the engine inductor needs a C++ compiler, and there is none: install g++ (Debian: apt install g++)"
-
-    def convert(self, network: Network) -> Network:
-        """Take the network as it is: it is compiled when it is first called."""
-        return network
-
-    def write(self, converted: Network, path: Path) -> None:
-        """Export the graph."""
-        torch.export.save(converted.exported(), path)
-
-    def read(self, path: Path) -> nn.Module:
-        """Read the graph."""
-        return torch.export.load(path).module()
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
         """Compile; lengths that change are compiled for once more, and then for any."""

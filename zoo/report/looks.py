@@ -43,6 +43,8 @@ class Looks:
         return found
 
     def _found(self, model: Model, image: Image, mistake: Mistake) -> Iterator[Drawn]:
+        if model.compiled:
+            raise InputError("a compiled model has no layers to look into; report on the one it was made from")
         was_training = model.training
         model.eval()
         try:

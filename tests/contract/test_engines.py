@@ -1,0 +1,125 @@
+"""One contract for every engine in the registry and every task: it answers as the model does, whatever the size of the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from tests.engines import INSTALLED, small_model
+from zoo.compiled import Compiled
+from zoo.errors import InputError
+from zoo.task import get_task
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+
+_TASKS = ("classification", "detection", "face")
+_COMPILED: dict[tuple[str, str], Compiled] = {}
+
+
+def compiled(task: str, engine: str) -> Compiled:
+    if (task, engine) not in _COMPILED:
+        _COMPILED[task, engine] = zoo.compile(small_model(task), engine=engine, precision="fp32")
+    return _COMPILED[task, engine]
+
+
+def pictures(count: int) -> list[Any]:
+    generator = np.random.default_rng(count)
+    sizes = [(48, 64), (64, 48), (40, 40), (90, 61), (33, 70)]
+    return [generator.integers(0, 256, (*sizes[place % 5], 3), dtype=np.uint8) for place in range(count)]
+
+
+def answers(model: Any, batch: Any, task: str) -> list[Any]:
+    with torch.inference_mode():
+        return get_task(task).split(model(batch))
+
+
+def check_same(wanted: list[Any], got: list[Any]) -> None:
+    assert len(wanted) == len(got)
+    for want, have in zip(wanted, got, strict=True):
+        if isinstance(want, dict):
+            assert want["labels"].tolist() == have["labels"].tolist()
+            np.testing.assert_allclose(have["boxes"], want["boxes"], atol=0.01)
+            np.testing.assert_allclose(have["scores"], want["scores"], atol=1e-4)
+        else:
+            np.testing.assert_allclose(have, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("task", _TASKS)
+def test_every_engine_answers_as_the_model_does(task: str, engine: str) -> None:
+    model, fast = small_model(task), compiled(task, engine)
+    for count in (2, 1, 5, 5, 5, 5, 3):  # several times the same: an engine may make a graph for it
+        check_same(answers(model, pictures(count), task), answers(fast, pictures(count), task))
+    assert fast.making.agreement.relative_error < 1e-4
+    assert fast.classes == model.classes
+    assert fast.metadata == model.metadata
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_answers_are_the_callers_own(engine: str) -> None:
+    fast = compiled("classification", engine)
+    first = fast(pictures(2))
+    kept = first.clone()
+    fast(pictures(3)[1:])
+    assert torch.equal(first, kept), "the second call has written into the answer of the first"
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_floats_are_taken_as_the_model_takes_them(engine: str) -> None:
+    batch = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    check_same(answers(small_model("face"), batch, "face"), answers(compiled("face", engine), batch, "face"))
+    whole = (batch * 255).round().to(torch.uint8)
+    check_same(answers(small_model("face"), whole, "face"), answers(compiled("face", engine), whole, "face"))
+
+
+@pytest.mark.parametrize("engine", [*INSTALLED, "eager"])
+@pytest.mark.parametrize("task", _TASKS)
+def test_what_is_saved_is_loaded_again(task: str, engine: str, tmp_path: Path) -> None:
+    fast = compiled(task, engine)
+    folder = zoo.save(fast, tmp_path / "fast")
+    again = zoo.load(folder)
+    assert isinstance(again, Compiled)
+    assert again.making.engine == engine
+    assert (folder / "labels.txt").read_text(encoding="utf-8").split() == list(fast.classes)
+    check_same(answers(fast, pictures(3), task), answers(again, pictures(3), task))
+    copied = zoo.load(zoo.save(again, tmp_path / "copy"))  # from its files, not from the model
+    check_same(answers(fast, pictures(2), task), answers(copied, pictures(2), task))
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_detector_that_proposes_nothing_answers_nothing(engine: str) -> None:
+    fast = compiled("detection", engine)
+    found = fast.head.call("boxes", torch.zeros(0, 16, 7, 7))
+    assert [tuple(each.shape) for each in found] == [(0, 4), (0, 16)]
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_scores_are_those_of_the_model(engine: str) -> None:
+    data = "demo:digits?split=test&limit=40"
+    torch.manual_seed(0)
+    model = zoo.build("resnet20", classes=[str(digit) for digit in range(10)])
+    fast = zoo.compile(model, engine=engine, precision="fp32", data=data)
+    plain, scores = zoo.evaluate(model, data, replicates=0), zoo.evaluate(fast, data, replicates=0)
+    assert scores.scores == pytest.approx(plain.scores, abs=1e-4)
+    assert scores.details["engine"]["engine"] == engine
+    assert scores.fingerprints == plain.fingerprints
+    assert fast.making.agreement.score == "top1"
+
+
+def test_a_compiled_model_has_no_losses_and_no_training() -> None:
+    fast = zoo.compile(small_model("classification"), engine="eager")
+    with pytest.raises(InputError, match="a compiled model answers for pictures alone"):
+        fast(pictures(1), torch.tensor([0]))
+    with pytest.raises(InputError, match="a compiled model can't be trained"):
+        fast.train()
+    with pytest.raises(InputError, match="a compiled model can't be trained"):
+        zoo.train(fast, "demo:digits")
+    with pytest.raises(InputError, match=r"answers on the CPU, not on meta; use device='cpu'"):
+        fast.to("meta")
+    assert fast.eval() is fast
+    assert fast.to("cpu") is fast

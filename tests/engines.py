@@ -1,0 +1,74 @@
+"""Engines that tests compute with, and models that are small enough for all of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+import zoo
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
+from zoo.model import Model
+
+INSTALLED = [
+    pytest.param(name, marks=pytest.mark.skipif(ENGINES[name].missing() is not None, reason=str(ENGINES[name].missing())))
+    for name in ENGINES
+    if name != "eager"
+]
+
+
+@cache
+def small_model(task: str, seed: int = 0) -> Model:
+    """A network of 0.3 million parameters, the same one whenever it is asked for: it must not be changed."""
+    torch.manual_seed(seed)
+    options: dict[str, Any] = {"detection": {"image_size": 64, "max_image_size": 96, "fpn_channels": 16, "proposals": 40}}.get(task, {})
+    if task == "face":
+        options = {"image_size": 32, "embedding_size": 16}
+    classes = None if task == "face" else ["cat", "dog", "eel"]
+    model = zoo.build("resnet20", task=task, classes=classes, **options)
+    for module in model.modules():  # statistics that a trained network would have: numbers neither vanish nor explode
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    return model.eval()
+
+
+class Fake(Engine):
+    """The eager module, spoilt as a test wants it; what it does is counted."""
+
+    name = "fake"
+    suffix = ".fake"
+    seconds = 0.0
+    precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16", "int8")
+    offset: ClassVar[float] = 0.0
+    reverses: ClassVar[bool] = False
+    converted: ClassVar[list[str]] = []
+
+    def convert(self, network: Network) -> Any:
+        self.converted.append(network.name)
+        return network.module
+
+    def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
+        return converted
+
+    def write(self, converted: Any, path: Path) -> None:
+        torch.save(converted, path)
+
+    def read(self, path: Path) -> Any:
+        return torch.load(path, weights_only=False)
+
+    def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
+        def run(*inputs: torch.Tensor) -> Tensors:
+            found: Tensors = converted(*inputs)
+            return tuple((each.flip(1) if self.reverses else each) + self.offset for each in found)
+
+        return run
+
+
+def has_compiler() -> bool:
+    return shutil.which("g++") is not None
