@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,11 +15,13 @@ import zoo
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
 from zoo.model import Model
 
-INSTALLED = [
-    pytest.param(name, marks=pytest.mark.skipif(ENGINES[name].missing() is not None, reason=str(ENGINES[name].missing())))
-    for name in ENGINES
-    if name != "eager"
-]
+
+def _where_installed(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.skipif(ENGINES[name].missing() is not None, reason=str(ENGINES[name].missing())))
+
+
+INSTALLED = [_where_installed(name) for name in ENGINES if name != "eager"]
+KEEPING = [_where_installed(name) for name in ("openvino", "onnxruntime")]  # in a form of their own; the others keep torch's
 
 
 @cache
@@ -38,16 +40,35 @@ def small_model(task: str, seed: int = 0) -> Model:
     return model.eval()
 
 
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    """An engine of the registry that a test may spoil."""
+
+    class Own(Fake):
+        """Its settings are the test's."""
+
+        converted: ClassVar[list[str]] = []
+
+    monkeypatch.setitem(ENGINES._definitions, "fake", Own)
+    return Own
+
+
 class Fake(Engine):
-    """The eager module, spoilt as a test wants it; what it does is counted."""
+    """The eager module, spoilt as a test wants it; what it converts is noted."""
 
     name = "fake"
     suffix = ".fake"
     seconds = 0.0
     precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16", "int8")
     offset: ClassVar[float] = 0.0
+    delay: ClassVar[float] = 0.0
+    pip: ClassVar[str | None] = None
     reverses: ClassVar[bool] = False
     converted: ClassVar[list[str]] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return cls.pip
 
     def convert(self, network: Network) -> Any:
         self.converted.append(network.name)
@@ -64,11 +85,8 @@ class Fake(Engine):
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         def run(*inputs: torch.Tensor) -> Tensors:
+            time.sleep(self.delay)
             found: Tensors = converted(*inputs)
             return tuple((each.flip(1) if self.reverses else each) + self.offset for each in found)
 
         return run
-
-
-def has_compiler() -> bool:
-    return shutil.which("g++") is not None

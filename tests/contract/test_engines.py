@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from tests.engines import INSTALLED, small_model
+from tests.engines import INSTALLED, KEEPING, small_model
 from zoo.compiled import Compiled
 from zoo.errors import InputError
 from zoo.task import get_task
@@ -77,8 +77,7 @@ def test_floats_are_taken_as_the_model_takes_them(engine: str) -> None:
     check_same(answers(small_model("face"), whole, "face"), answers(compiled("face", engine), whole, "face"))
 
 
-@pytest.mark.parametrize("engine", [*INSTALLED, "eager"])
-@pytest.mark.parametrize("task", _TASKS)
+@pytest.mark.parametrize(("task", "engine"), [*((task, "eager") for task in _TASKS), *(("detection", name) for name in KEEPING)])
 def test_what_is_saved_is_loaded_again(task: str, engine: str, tmp_path: Path) -> None:
     fast = compiled(task, engine)
     folder = zoo.save(fast, tmp_path / "fast")
@@ -98,7 +97,7 @@ def test_a_detector_that_proposes_nothing_answers_nothing(engine: str) -> None:
     assert [tuple(each.shape) for each in found] == [(0, 4), (0, 16)]
 
 
-@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("engine", KEEPING[:1])
 def test_scores_are_those_of_the_model(engine: str) -> None:
     data = "demo:digits?split=test&limit=40"
     torch.manual_seed(0)

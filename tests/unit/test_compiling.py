@@ -1,0 +1,229 @@
+"""What `zoo.compile` refuses, compares and keeps, with an engine that can be spoilt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from tests.engines import Fake, fake, small_model
+from tests.pictures import write_picture
+from zoo.agreeing import DisagreementError
+from zoo.cache_folder import cache_folder
+from zoo.engines import ENGINES, Network
+from zoo.errors import InputError, UnknownNameError, WeightsError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+_DIGITS = "demo:digits?split=test&limit=30"
+__all__ = ["fake"]
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "eager", "precision": "fp8"}, "precision is 'fp8'; expected auto, fp32, bf16 or int8"),
+        ({"engine": "fake", "precision": "int8"}, "int8 is calibrated on pictures, and there are none"),
+        ({"engine": "eager", "precision": "int8", "data": _DIGITS}, "the engine eager has no int8; it has fp32, bf16"),
+    ],
+)
+def test_what_cannot_be_compiled(settings: dict[str, Any], message: str, fake: type[Fake]) -> None:
+    with pytest.raises(InputError, match=message):
+        zoo.compile(small_model("classification"), **settings)
+
+
+def test_an_unknown_engine_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown engine 'openvin'\. Nearest: openvino"):
+        zoo.compile(small_model("classification"), engine="openvin")
+
+
+def test_an_engine_that_is_not_installed_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENGINES["openvino"], "package", "no_such_package")
+    with pytest.raises(
+        InputError, match=r"needs the package no_such_package, which is not installed: pip install 'resnet-zoo\[openvino\]'"
+    ):
+        zoo.compile(small_model("classification"), engine="openvino")
+
+
+def test_inductor_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"the engine inductor needs a C\+\+ compiler"):
+        zoo.compile(small_model("classification"), engine="inductor")
+
+
+def test_a_compiled_model_is_not_compiled_again() -> None:
+    fast = zoo.compile(small_model("classification"), engine="eager")
+    with pytest.raises(InputError, match=r"compiled already \(engine eager, fp32\)"):
+        zoo.compile(fast)
+
+
+def test_the_model_stays_as_it_is(fake: type[Fake]) -> None:
+    model = small_model("classification")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast = zoo.compile(model, engine="fake")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with torch.no_grad():
+        model.head.fc.weight.add_(1)  # type: ignore[union-attr, operator]
+    batch = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    try:
+        assert not torch.allclose(fast(batch), model(batch)), "the compiled model has followed the model that it was made from"
+    finally:
+        model.load_state_dict(before)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "face"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_numbers_that_are_off_are_refused(task: str, precision: Any, fake: type[Fake]) -> None:
+    fake.offset = 1e3
+    with pytest.raises(DisagreementError, match=rf"compiled with engine fake, {precision}, doesn't answer .* numbers are off by"):
+        zoo.compile(small_model(task), engine="fake", precision=precision)
+
+
+def test_other_classes_are_refused(fake: type[Fake]) -> None:
+    fake.reverses = True
+    with pytest.raises(DisagreementError, match=r"% of the answers are the same \(at least 99.5 %\)"):
+        zoo.compile(small_model("classification"), engine="fake", precision="bf16")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_score_that_is_lost_is_refused(precision: Any, fake: type[Fake], tmp_path: Path) -> None:
+    fake.reverses = True
+    data = _right_answers(tmp_path)
+    with pytest.raises(DisagreementError, match=r"top1 is 0\.\d+ instead of 1\.0000 \(at most 0\.00\d apart\)"):
+        zoo.compile(small_model("classification"), engine="fake", precision=precision, data=data)
+    fake.reverses = False
+    agreement = zoo.compile(small_model("classification"), engine="fake", precision=precision, data=data).making.agreement
+    assert (agreement.score, agreement.eager, agreement.compiled, agreement.pictures) == ("top1", 1.0, 1.0, 12)
+    assert str(agreement).endswith("top1 1.0000, 1.0000 before")
+
+
+def _right_answers(folder: Path) -> str:
+    """Class folders in which the small model is always right."""
+    model, generator = small_model("classification"), np.random.default_rng(0)
+    for number in range(12):
+        image = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        label = model.classes[int(model([image]).argmax())]
+        (folder / "data" / label).mkdir(parents=True, exist_ok=True)
+        write_picture(folder / "data" / label / f"{number}.png", image)
+    return f"folder:{folder / 'data'}"
+
+
+def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
+    agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path).making.agreement
+    assert (agreement.pictures, agreement.score) == (3, None)
+
+
+def test_networks_are_converted_once(fake: type[Fake]) -> None:
+    model = small_model("detection")
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures", "boxes"]
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures", "boxes"], "the cache has not been looked at"
+    zoo.compile(small_model("detection", seed=1), engine="fake")
+    assert fake.converted == ["pictures", "boxes"] * 2, "another model has got the networks of the first"
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "gone", "list damaged"])
+def test_a_damaged_cache_is_made_anew(damage: str, fake: type[Fake]) -> None:
+    model = small_model("classification")
+    zoo.compile(model, engine="fake")
+    (file,) = cache_folder("networks").glob("*.fake")
+    content = file.read_bytes()
+    if damage == "cut short":
+        file.write_bytes(content[:100])
+    elif damage == "changed":
+        file.write_bytes(content[:-200] + bytes([content[-200] ^ 1]) + content[-199:])
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.with_suffix(".json").write_text("{")
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures"] * 2
+    assert file.read_bytes() == content
+    assert [path.name for path in cache_folder("networks").iterdir() if path.name.startswith(".")] == []
+
+
+def test_without_room_for_the_cache_it_works(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))  # no folder can be made in it
+    zoo.compile(small_model("classification"), engine="fake")
+    zoo.compile(small_model("classification"), engine="fake")
+    assert fake.converted == ["pictures"] * 2
+
+
+def test_what_an_engine_runs_into_is_told() -> None:
+    class Stubborn(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (pixels + float(pixels.sum()),)
+
+    network = Network("pictures", Stubborn(), (torch.zeros(2, 3, 8, 8),), ((0,),))
+    with pytest.raises(InputError, match=r"the network 'pictures' can't be exported \(.*\); use engine='eager'"):
+        network.exported()
+
+
+def test_a_precision_other_than_its_own_is_not_asked_of_it(fake: type[Fake], tmp_path: Path) -> None:
+    fast = zoo.compile(small_model("classification"), engine="fake", precision="fp32")
+    with pytest.raises(InputError, match="precision is 'bf16', and the model is compiled for fp32"):
+        zoo.evaluate(fast, _right_answers(tmp_path), precision="bf16")
+    with pytest.raises(InputError, match="precision is 'bf16', and the model is compiled for fp32"):
+        zoo.predict(fast, np.zeros((32, 32, 3), np.uint8), precision="bf16")
+
+
+# -- saved ------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_exported_says_what_it_is(tmp_path: Path) -> None:
+    made = zoo.export(small_model("classification"), tmp_path / "out", "torch")
+    content = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.txt", "model.json", "pictures.pt2"]
+    assert content["compiled"]["networks"] == [{"name": "pictures", "file": "pictures.pt2", "size_hw": None}]
+    assert content["classes"] == ["cat", "dog", "eel"]
+    assert content["preprocess"]["size_hw"] == [32, 32]
+    assert made.making.engine == "eager"
+    assert zoo.info(str(tmp_path / "out"))["compiled"]["engine"] == "eager"
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown format to export to 'tensorrt'\. .*onnx"):
+        zoo.export(small_model("classification"), tmp_path / "out", "tensorrt")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="own"):
+        zoo.export(small_model("classification"), tmp_path / "own", "torch")
+    assert (tmp_path / "own" / "letter.txt").read_text() == "dear"
+
+
+def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    zoo.export(small_model("classification"), folder, "torch")
+    with pytest.raises(InputError, match=r"options of an exported model are fixed \(image_size\)"):
+        zoo.load(folder, image_size=64)
+    with pytest.raises(WeightsError, match="an exported model holds the graphs of one engine and no weights"):
+        zoo.build("resnet20", weights=folder)
+    (folder / "pictures.pt2").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"pictures\.pt2: can't be read .*; export the model again"):
+        zoo.load(folder)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    monkeypatch.setattr(ENGINES["eager"], "package", "no_such_package")
+    with pytest.raises(InputError, match="the engine eager needs the package no_such_package"):
+        zoo.load(folder)
+
+
+def test_a_network_of_one_size_says_so(dlib_model: Any, tmp_path: Path) -> None:
+    fast = zoo.compile(dlib_model, engine="eager")
+    assert fast(torch.zeros(1, 3, 120, 120, dtype=torch.uint8)).shape == (1, 128)  # from the model, a network for this size is made too
+    loaded = zoo.load(zoo.save(fast, tmp_path / "out"))
+    assert loaded(torch.zeros(1, 3, 150, 150, dtype=torch.uint8)).shape == (1, 128)
+    with pytest.raises(InputError, match="takes pictures of 150×150 pixels, not of 120×120; export it at that size"):
+        loaded(torch.zeros(1, 3, 120, 120, dtype=torch.uint8))

@@ -1,0 +1,110 @@
+"""`engine="auto"`, with engines whose speed a test decides."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+import zoo.tuning
+from tests.engines import Fake, fake, small_model
+from zoo.cache_folder import cache_folder
+from zoo.engines import ENGINES
+from zoo.engines.eager import Eager
+from zoo.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+__all__ = ["fake"]
+
+
+class Slow(Eager):
+    """Eager, ten milliseconds later."""
+
+    def start(self, converted: Any, precision: Any, threads: int) -> Any:
+        plain = super().start(converted, precision, threads)
+
+        def run(*inputs: Any) -> Any:
+            time.sleep(0.03)
+            return plain(*inputs)
+
+        return run
+
+
+@pytest.fixture(autouse=True)
+def only_fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(zoo.tuning, "cpu_has_bf16", lambda: False)
+    for name in ("inductor", "onnxruntime", "openvino"):
+        monkeypatch.delitem(ENGINES._definitions, name)
+    monkeypatch.setattr(zoo.tuning, "_ORDER", ())
+    monkeypatch.setitem(ENGINES._definitions, "eager", Slow)
+
+
+def tuned(**settings: Any) -> tuple[zoo.Compiled, list[str]]:
+    said: list[str] = []
+    return zoo.compile(small_model("classification"), batch_size=2, say=said.append, **settings), said
+
+
+def test_the_quicker_engine_is_taken_and_remembered(fake: type[Fake]) -> None:
+    chosen, said = tuned()
+    assert chosen.making.engine == "fake"
+    assert said[-1].startswith("engine auto: fake, fp32, ")
+    (kept,) = cache_folder("engines").iterdir()
+    assert json.loads(kept.read_text())["engine"] == "fake"
+    fake.delay = 1.0  # would not win a second time
+    chosen, said = tuned()
+    assert chosen.making.engine == "fake"
+    assert said == [f"engine fake, fp32 (found quickest here before): {chosen.making.agreement}"]
+
+
+def test_another_batch_size_is_measured_anew(fake: type[Fake]) -> None:
+    tuned()
+    zoo.compile(small_model("classification"), batch_size=3)
+    assert len(list(cache_folder("engines").iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", ["{", '{"engine": "gone", "precision": "fp32"}', "[]"])
+def test_a_choice_that_makes_no_sense_is_made_anew(content: str) -> None:
+    tuned()
+    (kept,) = cache_folder("engines").iterdir()
+    kept.write_text(content)
+    assert tuned()[0].making.engine == "fake"
+    assert json.loads(kept.read_text())["engine"] == "fake"
+
+
+def test_where_nothing_is_quicker_it_is_eager(fake: type[Fake]) -> None:
+    fake.delay = 0.2
+    chosen, said = tuned()
+    assert chosen.making.engine == "eager"
+    assert said[-1] == "engine auto: nothing that was tried is quicker than eager"
+
+
+def test_a_wrong_engine_is_not_taken(fake: type[Fake]) -> None:
+    fake.offset = 1e3
+    chosen, said = tuned()
+    assert chosen.making.engine == "eager"
+    assert any("engine fake, fp32: the model compiled with engine fake" in line for line in said)
+
+
+def test_an_engine_for_which_there_is_no_time_is_named(fake: type[Fake]) -> None:
+    fake.seconds = 100.0
+    chosen, said = tuned(tune_seconds=5)
+    assert chosen.making.engine == "eager"
+    assert any(line.startswith("engine fake, fp32: not tried, of 5 seconds ") and "--tune-seconds" in line for line in said)
+
+
+def test_what_is_not_installed_is_named(fake: type[Fake]) -> None:
+    fake.pip = "the engine fake needs the package fake: pip install fake"
+    chosen, said = tuned()
+    assert chosen.making.engine == "eager"
+    assert said[0] == fake.pip
+
+
+def test_a_precision_that_nothing_has_is_an_error(fake: type[Fake]) -> None:
+    fake.pip = "not installed"
+    with pytest.raises(InputError, match=r"no engine that is installed has int8; install one: pip install 'resnet-zoo\[openvino\]'"):
+        tuned(precision="int8", data="demo:digits?limit=4")
