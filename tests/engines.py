@@ -13,6 +13,7 @@ import torch
 
 import zoo
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
+from zoo.errors import InputError
 from zoo.model import Model
 
 
@@ -62,6 +63,7 @@ class Fake(Engine):
     precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16", "int8")
     offset: ClassVar[float] = 0.0
     delay: ClassVar[float] = 0.0
+    refuses: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str | None] = None
     reverses: ClassVar[bool] = False
     converted: ClassVar[list[str]] = []
@@ -71,6 +73,8 @@ class Fake(Engine):
         return cls.pip
 
     def convert(self, network: Network) -> Any:
+        if network.name in self.refuses:
+            raise InputError(f"the engine fake can't take over the network {network.name!r}")
         self.converted.append(network.name)
         return network.module
 

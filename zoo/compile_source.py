@@ -123,7 +123,7 @@ class Source:
 
     def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
         samples = self._samples() if precision == "int8" else {}
-        return Conversion(self.model, self.fingerprint, engine, precision, torch.get_num_threads(), samples, judge)
+        return Conversion(self.model, self.fingerprint, engine, precision, torch.get_num_threads(), samples, judge, self.say)
 
     def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:
         making = Making(conversion.engine.name, conversion.precision, conversion.threads, agreement)
@@ -132,6 +132,7 @@ class Source:
     def _checked(self, conversion: Conversion) -> Compiled:
         compiled = self._made(conversion, Agreement(0, 0.0, None))
         agreement = compare(self, compiled)
+        conversion.check()
         check(agreement, compiled.making, self.task)
         compiled.making = replace(compiled.making, agreement=agreement)
         return compiled

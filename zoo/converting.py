@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo.compiled import PICTURES, sizes_free
-from zoo.engines import Engine, EnginePrecision, Judge, Network, Runner, Tensors
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
+from zoo.errors import InputError
 from zoo.model import Model
 from zoo.network_cache import converted, network_key
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Networks that are converted when they are first asked for.
+    """Networks that are converted when they are first asked for; one that the engine can't take is left to eager, and that is said.
 
     Attributes:
         model: in evaluation mode, on the CPU.
@@ -28,6 +29,8 @@ class Conversion:
         threads: to compute with.
         samples: by network, inputs to quantise with; empty for networks that are not quantised.
         judge: by network, says how good a quantised one is; None to quantise every layer.
+        say: told what is left to eager.
+        refused: why, by network.
     """
 
     model: Model
@@ -37,10 +40,26 @@ class Conversion:
     threads: int
     samples: dict[str, list[Tensors]] = field(default_factory=dict)
     judge: Callable[[str], Judge] | None = None
+    say: Callable[[str], None] = lambda text: None
+    refused: dict[str, InputError] = field(default_factory=dict)
 
     def runner(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
         """Convert a network and start it."""
-        return self.engine.start(self._converted(name, size_hw), self.precision, self.threads)
+        try:
+            return self.engine.start(self._converted(name, size_hw), self.precision, self.threads)
+        except InputError as error:
+            self.refused[name] = error
+            self.say(f"{error}. That part is left to eager")
+            return ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
+
+    def check(self) -> None:
+        """Refuse an engine that has taken nothing.
+
+        Raises:
+            InputError: why it hasn't.
+        """
+        if len(self.refused) == 1 + len(self.model.head.networks()):
+            raise self.refused[PICTURES]
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Write the networks, those of one size for the size that the model's pictures are prepared to."""

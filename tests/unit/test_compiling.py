@@ -173,6 +173,24 @@ def test_what_an_engine_runs_into_is_told() -> None:
         network.exported()
 
 
+@pytest.mark.parametrize("part", ["pictures", "boxes"])
+def test_a_part_that_an_engine_cannot_take_is_left_to_eager(part: str, fake: type[Fake], tmp_path: Path) -> None:
+    said: list[str] = []
+    fake.refuses = (part,)
+    fast = zoo.compile(small_model("detection"), engine="fake", say=said.append)
+    assert said[0] == f"the engine fake can't take over the network {part!r}. That part is left to eager"
+    assert fast.making.engine == "fake"
+    with pytest.raises(InputError, match=f"can't take over the network {part!r}"):
+        zoo.save(fast, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_can_take_nothing_is_refused(fake: type[Fake]) -> None:
+    fake.refuses = ("pictures", "boxes")
+    with pytest.raises(InputError, match="can't take over the network 'pictures'"):
+        zoo.compile(small_model("detection"), engine="fake")
+
+
 def test_a_precision_other_than_its_own_is_not_asked_of_it(fake: type[Fake], tmp_path: Path) -> None:
     fast = zoo.compile(small_model("classification"), engine="fake", precision="fp32")
     with pytest.raises(InputError, match="precision is 'bf16', and the model is compiled for fp32"):
