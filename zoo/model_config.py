@@ -68,9 +68,7 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
         config = ModelConfig.from_dict(content)
         if config.task not in TASKS:
             return config, metadata
-        task = TASKS[config.task]
-        options = {name: value for name, value in config.options.items() if name not in task.retired_options}
-        return replace(config, options={**task.former_options, **options}), metadata
+        return replace(config, options=TASKS[config.task].stored_options(config.options)), metadata
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

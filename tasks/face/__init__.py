@@ -57,6 +57,7 @@ class FaceTask(Task):
     scoring = FaceScoring
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
     options = FaceOptions
+    former_options: ClassVar[Mapping[str, Any]] = {"neck": "mean", "dropout": 0.0, "alignment": "none", "distance": "cosine"}
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
