@@ -288,7 +288,7 @@ def load(folder: str | Path, **options: Any) -> Model:
 
     Args:
         folder: what `zoo.save` wrote, or a finished run that holds one as `model/`.
-        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`.
+        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`; what is None is as saved.
 
     Raises:
         InputError: no saved model there, one of another contract version, or an option that its weights can't be used with.
@@ -297,6 +297,7 @@ def load(folder: str | Path, **options: Any) -> Model:
     """
     folder = model_folder(folder)
     config, metadata = read_description(folder)
+    options = {name: value for name, value in options.items() if value is not None}
     if options:
         task = get_task(config.task)
         refuse_others(task, f"the weights of {folder}", config.options, options)

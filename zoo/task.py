@@ -287,10 +287,12 @@ class Task(ABC):
             faces: which of those found: "all", or the main one ("largest", "central").
 
         Raises:
-            InputError: the task or the model has no use for such a detector.
+            InputError: the task or the model has no use for such a detector, or for a choice of faces.
         """
         if detector is not None:
             raise InputError(f"detector: the task {self.name} answers for whole pictures; it goes without")
+        if faces != "all":
+            raise InputError(f"faces: the task {self.name} answers for whole pictures; it goes without")
         return None
 
     def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:

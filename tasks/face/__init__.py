@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -187,12 +187,14 @@ class FaceTask(Task):
 
     def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
         """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
+        from zoo.tasks.face.finding import Wanted
+        from zoo.tasks.face.looking import looking
+
+        Wanted(cast(Any, faces))  # refuses an unknown one, where every picture is a face too
         preprocess = model.preprocess
         detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
         if detector == "none":
             return None
-        from zoo.tasks.face.looking import looking
-
         return looking(model, detector, faces)
 
     def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:

@@ -78,10 +78,10 @@ class Looking:
         """Find and align.
 
         Raises:
-            ImageError: a face that was found can't be aligned: its points are unknown, or all in one place.
+            ImageError: the finder's answer can't be meant, or a face can't be aligned: its points are unknown, or all in one place.
         """
-        found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
         try:
+            found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
             crops = [
                 align(image, points, box, self.template, self.size_hw) for points, box in zip(found.landmarks, found.boxes, strict=True)
             ]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import WeightsError
+from zoo.weights.dlib_file import read_dlib
 from zoo.weights.files import is_path, read_state
 
 # -- a writer ----------------------------------------------------------------------------------------------------------
@@ -207,3 +208,9 @@ def test_the_trunk_lists_its_weights() -> None:
     assert known["weights"]["face"] == ["dlib_face_recognition_resnet_model_v1"]
     assert zoo.info("inception_resnet_v1")["weights"]["face"] == ["vggface2", "casia-webface"]
     assert zoo.info("iresnet50")["weights"]["face"] == []
+
+
+def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing.dat"):
+        with pytest.raises(WeightsError, match=rf"weights {place}: can't be read \((Is a directory|No such file or directory)\)"):
+            read_dlib(place)
