@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import zoo
-from tests.finders import BrightFinder, OnePlace, bright_quarter, green_quarter
+from tests.finders import POINTS, BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import RECIPE, fresh, people
@@ -78,6 +78,34 @@ def test_what_is_not_found_is_counted_and_named(tmp_path: Path) -> None:
     assert everything is not None
     assert everything < accuracy, "pairs with a picture that has no face count as errors there"
     assert scores.to_dict()["details"]["alignment"] == alignment
+
+
+def test_pairs_of_which_a_face_was_not_found_count_as_errors(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "lfw", 4, 3, without=("p0/0.png",))
+    for person in range(4):
+        for number in range(3):
+            (folder / f"p{person}" / f"{number}.png").rename(folder / f"p{person}" / f"p{person}_{number + 1:04d}.png")
+    same, other = "p{0}\t1\t2\np{1}\t2\t3\n", "p{0}\t1\tp{1}\t1\np{0}\t2\tp{1}\t3\n"
+    (folder / "pairs.txt").write_text("2\t2\n" + (same + other).format(0, 1) + (same + other).format(2, 3))
+    scores = zoo.evaluate(fresh(alignment="arcface"), f"lfw:{folder}", align=BrightFinder(), replicates=0)
+    assert scores.details["pairs"] == {"genuine": 3, "impostor": 3, "missing": 2}, "of the first fold each one"
+    first, second = (fold["accuracy"] for fold in scores.details["per_fold"])
+    assert first + second > 0
+    assert scores["accuracy"] == pytest.approx((first + second) / 2)
+    assert scores["accuracy_all"] == pytest.approx((first * 2 / 4 + second) / 2)
+
+
+def test_the_face_that_a_picture_is_of_is_the_central_one() -> None:
+    class Two(BrightFinder):
+        def __call__(self, image: NDArray[np.uint8]) -> Found:
+            boxes = np.array([(0, 0, 30, 30), (20, 20, 44, 44)], np.float32)  # the larger one stands at the edge
+            points = boxes[:, None, :2] + POINTS * (boxes[:, 2:] - boxes[:, :2])[:, None]
+            return Found(boxes, np.array([0.9, 0.8], np.float32), points.astype(np.float32))
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    aligning, found = Aligning(Two(), Decoding(), False, Progress(enabled=False)), Two()(image)
+    aligned = get_task("face").align(Dataset("one", (Record("a", image, 0),), ("a",)), [fresh(alignment="arcface")], aligning)
+    np.testing.assert_array_equal(aligned.dataset[0].image, align(image, found.landmarks[1], found.boxes[1], "arcface", (32, 32)))
 
 
 def test_the_model_sees_the_aligned_faces(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,12 @@ def test_a_trained_embedder_knows_from_its_validation_how_far_one_person_reaches
     assert saved["threshold"] == 1 - similarity
     again = zoo.train(zoo.load(run.folder), people(), None, replace(RECIPE, epochs=1), tmp_path / "again")
     assert again.model.metadata["threshold"] is None
+
+
+@pytest.mark.parametrize(("similarity", "expected"), [(0.75, {"threshold": 0.25}), (1.0, {}), (1.5, {}), (None, {})])
+def test_a_threshold_is_a_distance_above_0_or_none(similarity: float | None, expected: dict[str, float]) -> None:
+    scores: Any = SimpleNamespace(details={"threshold": similarity})  # above every pair's cosine, where all pairs are impostors
+    assert get_task("face").found_by(scores) == expected
 
 
 def test_a_run_of_before_the_options_goes_on(tmp_path: Path) -> None:

@@ -224,6 +224,8 @@ def test_the_model_s_own_threshold() -> None:
     found = verify(model, photo, photo, detector=BrightFinder())
     assert (found.answer, found.threshold, found.threshold_from) == ("same", 0.4, "the model (test_resnet)")
     assert found.distance == pytest.approx(0, abs=1e-6)
+    model.metadata["training"] = {}  # as after zoo.train, which has found the threshold on --val
+    assert verify(model, photo, photo, detector=BrightFinder()).threshold_from == "the model (its validation data)"
     model.metadata["distance"] = "euclidean"
     assert verify(model, photo, bright_quarter(1), detector=BrightFinder()).metric == "euclidean"
     with pytest.raises(InputError, match="threshold is -1; expected a distance above 0"):
