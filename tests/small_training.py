@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +45,16 @@ def poisoned_loss(model: Model) -> None:
         return {name: value * float("inf") if (targets == 3).any() else value for name, value in losses.items()}
 
     model.head.loss = loss  # type: ignore[method-assign]
+
+
+def forget_options(run: Path, *names: str) -> None:
+    """Let a run have been begun by a version that didn't have these options of the model."""
+    described = json.loads((run / "run.json").read_text())
+    for name in names:
+        del described["model"]["options"][name]
+    described["model"]["preprocess"].pop("alignment")
+    described.pop("alignment")
+    (run / "run.json").write_text(json.dumps(described))
 
 
 class StopAt(Progress):

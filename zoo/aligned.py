@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from zoo.data import Dataset
@@ -23,6 +24,7 @@ class Aligning:
         progress: where the bar is drawn.
         rank: which of the processes this one is: each begins with another part of the data, and finds those of the others done.
         processes: how many there are.
+        kept: files of the cache that this run reads, filled by what aligns: of one data set they outlast the tidying after the next.
     """
 
     detector: object
@@ -31,6 +33,7 @@ class Aligning:
     progress: Progress
     rank: int = 0
     processes: int = 1
+    kept: set[Path] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.pt"
 BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
+MODEL = "model"
 
 
 class RunFolder:
@@ -72,18 +73,20 @@ class RunFolder:
             checkpoint: about what a checkpoint takes, in bytes.
 
         Raises:
-            InputError: there is a run already and `resume` is false; it is another run, or none that could be continued; or another
-                process works there.
+            InputError: there is a run with a checkpoint already and `resume` is false; it is another run, or none that could be
+                continued; or another process works there.
             StorageError: the folder can't be written to, or there is no room for two checkpoints.
         """
         if not self._writes:
             return
-        started = (self.path / RUN).is_file()
-        if not started and self.path.exists() and (not self.path.is_dir() or self._foreign()):
+        own = (self.path / RUN).is_file()
+        if not own and self.path.exists() and (not self.path.is_dir() or self._foreign()):
             raise InputError(f"{self.path} exists and is not a run of the zoo; choose another place with --out")
         with storing(self.path, remedy=ELSEWHERE):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
+        # a run that failed before its first checkpoint has left nothing to continue: the next one begins anew in its place
+        started = own and any((self.path / name).exists() for name in (CHECKPOINT, BEST, METRICS, MODEL))
         if started and not (resume or restarted(self._lock.last_job)):
             raise InputError(f"{self.path} holds a run already; continue it with --resume, or choose another place with --out")
         if started:

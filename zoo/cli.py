@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import __version__
 from zoo.command import class_list, compiled, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
 from zoo.command_group import DATA, FACES
-from zoo.errors import InputError, ZooError
+from zoo.errors import ImageError, InputError, ZooError
 
 if TYPE_CHECKING:
     from zoo.data import OnError
@@ -81,7 +81,7 @@ def _told(words: list[str]) -> int:
             return _COMMANDS[words[0]](words[1:])
     except ZooError as error:
         if not error.said:
-            print(f"zoo: {error}", file=sys.stderr)
+            print(f"zoo: {error}{_remedy(error, words)}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
@@ -92,6 +92,16 @@ def _told(words: list[str]) -> int:
     except OSError as error:  # no permission, no room: names the file
         print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)
         return 2
+
+
+def _remedy(error: ZooError, words: list[str]) -> str:
+    """Return what helps against a picture that can't be read: the first one ends a command, and there may be more."""
+    able = words[0] in ("train", "eval", "compare", "predict") or words[:2] in (
+        ["faces", "align"],
+        ["faces", "identify"],
+        ["faces", "cluster"],
+    )
+    return "\nWith --skip-bad every such picture is left out, and all of them are listed." if able and isinstance(error, ImageError) else ""
 
 
 def _train(words: list[str]) -> int:

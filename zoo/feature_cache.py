@@ -71,7 +71,7 @@ class FeatureCache:
         try:
             _check_room(path, file_bytes(shape))
             write_atomic(path, lambda file: write_rows(file, shape, self._blocks(dataset, preprocess, faults), faults))
-            shrink(path.parent, LIMIT_BYTES, keep=path)
+            shrink(path.parent, LIMIT_BYTES, keep={path})
             with path.open("rb") as file:
                 rows = map_rows(file, shape)
             self.progress.say(f"features of {len(dataset)} pictures are kept in {path}")

@@ -56,7 +56,7 @@ def _picture(source: Any, key: str) -> str:
         except OSError:
             return "missing"
     if callable(source):  # drawn or unpacked on demand, by the zoo itself or a file that was read whole
-        return f"made of {key}"
+        return str(getattr(source, "fingerprint", f"made of {key}"))
     return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
 
 

@@ -315,7 +315,7 @@ def load(folder: str | Path, **options: Any) -> Model:
 
     Args:
         folder: what `zoo.save` wrote, or a finished run that holds one as `model/`.
-        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`.
+        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`; what is None is as saved.
 
     Raises:
         InputError: no saved model there, one of another contract version, or an option that its weights can't be used with.
@@ -324,6 +324,7 @@ def load(folder: str | Path, **options: Any) -> Model:
     """
     folder = model_folder(folder)
     config, metadata, compiled = read_description(folder)
+    options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
         if options:
             raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export it with others")

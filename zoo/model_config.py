@@ -82,9 +82,7 @@ def read_description(folder: Path) -> Description:
         config = ModelConfig.from_dict(content)
         if config.task not in TASKS:
             return Description(config, metadata, compiled)
-        task = TASKS[config.task]
-        options = {name: value for name, value in config.options.items() if name not in task.retired_options}
-        return Description(replace(config, options={**task.former_options, **options}), metadata, compiled)
+        return Description(replace(config, options=TASKS[config.task].stored_options(config.options)), metadata, compiled)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

@@ -27,4 +27,8 @@ class PartsFinder(Protocol):
     """Finds the parts of a picture."""
 
     def __call__(self, image: NDArray[np.uint8], key: str) -> Parts:
-        """Look at a picture [H, W, 3], RGB, that came from `key`."""
+        """Look at a picture [H, W, 3], RGB, that came from `key`.
+
+        Raises:
+            ImageError: naming the key; no parts can be made of it.
+        """

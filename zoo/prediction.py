@@ -63,7 +63,7 @@ def predict(
         batch_size: pictures at once; None for what suits their size (1 for a camera).
         precision: "auto" is fp32.
         device: "auto" or a torch device.
-        on_error: "skip" leaves out pictures that can't be read.
+        on_error: "skip" leaves out pictures that can't be read, and those in which what was found can't be aligned.
         exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale, by tasks
             whose answers have no places in the picture.
         max_pixels: larger pictures are refused before they are decoded.
@@ -78,16 +78,18 @@ def predict(
 
     Raises:
         InputError: a source that is none of the above; nothing there.
-        ImageError: a picture can't be read and `on_error` is "raise".
+        ImageError: a picture can't be read, or what is found in it can't be aligned, and `on_error` is "raise".
     """
     if batch_size is None and isinstance(source, int):
         batch_size = 1
     whole = exact or get_task(model.task).localises
     decoding = Decoding(None if whole else model.preprocess.min_size_hw, max_pixels)
-    frames, total = _frames(source, decoding, on_error, skipped if skipped is not None else [])
+    skipped = skipped if skipped is not None else []
+    frames, total = _frames(source, decoding, on_error, skipped)
     find = get_task(model.task).parts(model, detector, faces)
     answer = Answering(model, pick_batch_size(batch_size, model.preprocess), pick_inference_precision(precision, model.precision))
-    return _run(answer, frames, total, find, device, progress or Progress(enabled=False))
+    answers = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
+    return _run(answer, frames, total, answers, device, progress or Progress(enabled=False))
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,19 @@ class Answering:
 
 
 def _run(
-    answer: Answering, frames: Iterator[Frame], total: int, find: PartsFinder | None, device: str, progress: Progress
+    answer: Answering,
+    frames: Iterator[Frame],
+    total: int,
+    answers: Callable[[Sequence[Frame]], Iterator[Prediction]],
+    device: str,
+    progress: Progress,
 ) -> Iterator[Prediction]:
     model = answer.model
     place(model, pick_device(device, model.compiled))
     model.eval()
     progress.begin("predicting", total)
     while chunk := list(islice(frames, answer.batch_size)):
-        for prediction in _whole(answer, chunk) if find is None else _found(answer, chunk, find):
+        for prediction in answers(chunk):
             progress.advance()
             yield prediction
 
@@ -136,9 +143,16 @@ def _whole(answer: Answering, frames: Sequence[Frame]) -> Iterator[Prediction]:
         yield task.prediction(found, frame.image, frame.key, answer.model.classes)
 
 
-def _found(answer: Answering, frames: Sequence[Frame], find: PartsFinder) -> Iterator[Prediction]:
+def _found(answer: Answering, find: PartsFinder, on_error: OnError, skipped: list[Fault], frames: Sequence[Frame]) -> Iterator[Prediction]:
     """Answer for what is found in pictures, of all of them together."""
-    parts = [find(frame.image, frame.key) for frame in frames]
+    parts = []
+    for frame in frames:
+        try:
+            parts.append(find(frame.image, frame.key))
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            skipped.append(Fault(frame.key, error.reason, whole=True, kind=error.kind))
     answers = iter(answer([crop for part in parts for crop in part.crops]))
     for part in parts:
         yield part.prediction(list(islice(answers, len(part.crops))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from zoo.aligned import Aligned, Aligning
@@ -28,6 +29,7 @@ class Alignment:
         processes: this one and the others.
         progress: where the bar and a line are drawn.
         details: of what was aligned so far, by "data" and "val", JSON-ready.
+        kept: files of the cache that the run reads.
     """
 
     model: Model
@@ -37,6 +39,7 @@ class Alignment:
     processes: Processes
     progress: Progress
     details: dict[str, Any] = field(default_factory=dict)
+    kept: set[Path] = field(default_factory=set)
 
     def training(self, dataset: Dataset) -> Dataset:
         """Return the data to learn from, aligned.
@@ -77,6 +80,7 @@ class Alignment:
             self.progress,
             processes.rank,
             processes.count,
+            self.kept,
         )
         aligned = self.task.align(dataset, [self.model], how)
         self.details[name] = dict(aligned.details)

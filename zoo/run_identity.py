@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.errors import InputError
 from zoo.recipe import Recipe, to_toml
+from zoo.task import TASKS
 
 RUN, RECIPE = "run.json", "recipe.toml"
 _NOTES = ("versions",)  # of interest, but no reason not to go on
@@ -26,7 +27,7 @@ def check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> 
     Raises:
         InputError: listing every difference, or naming the file that is damaged.
     """
-    before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_read(folder / RUN, json.loads)}
+    before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_stored(_read(folder / RUN, json.loads))}
     now = {"recipe": tomllib.loads(to_toml(recipe)), **json.loads(json.dumps(description))}
     found = [line for name in {**before, **now} if name not in _NOTES for line in _differences(name, before.get(name), now.get(name))]
     if found:
@@ -44,6 +45,14 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged (it holds a {type(content).__name__}); start the run anew, in another place (--out)")
     return content
+
+
+def _stored(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a run.json that an earlier version may have written, as this one would have."""
+    model = content.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("options"), dict) or model.get("task") not in TASKS:
+        return content
+    return {**content, "model": {**model, "options": TASKS[model["task"]].stored_options(model["options"])}}
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:

@@ -58,8 +58,8 @@ class Task(ABC):
         localises: whether answers have places in the picture; if not, `zoo.predict` may hand out large pictures at a reduced scale.
         primary_score: the score by which checkpoints are compared (higher is better).
         options: frozen dataclass of the head's build options, with defaults.
-        former_options: what options were always, in models saved before they were options.
-        retired_options: those of models saved by earlier versions that say nothing of the model any more.
+        former_options: what options were always, in models and runs of versions that didn't have them.
+        retired_options: those of earlier versions that say nothing of the model any more.
         recipe: frozen dataclass of training settings, with tested defaults.
         recipes: its presets by name: "quick", "standard" (the defaults) and "thorough".
         schemes: the data formats.
@@ -116,6 +116,11 @@ class Task(ABC):
             UnknownNameError: an option that the task doesn't have.
         """
         return _filled(self.options, values, f"option of the task {self.name}:", ("freeze",))
+
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options that an earlier version may have written down, as this one would have."""
+        return {**cls.former_options, **{name: value for name, value in options.items() if name not in cls.retired_options}}
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
         """Return the options that weights of this task can't be used without, given those that they were made with."""
@@ -290,10 +295,12 @@ class Task(ABC):
             faces: which of those found: "all", or the main one ("largest", "central").
 
         Raises:
-            InputError: the task or the model has no use for such a detector.
+            InputError: the task or the model has no use for such a detector, or for a choice of faces.
         """
         if detector is not None:
             raise InputError(f"detector: the task {self.name} answers for whole pictures; it goes without")
+        if faces != "all":
+            raise InputError(f"faces: the task {self.name} answers for whole pictures; it goes without")
         return None
 
     def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class FaceTask(Task):
     sample_data = "demo:faces"
     score_tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "int8": 0.002}
     options = FaceOptions
+    former_options: ClassVar[Mapping[str, Any]] = {"neck": "mean", "dropout": 0.0, "alignment": "none", "distance": "cosine"}
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -194,12 +195,14 @@ class FaceTask(Task):
 
     def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
         """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
+        from zoo.tasks.face.finding import Wanted
+        from zoo.tasks.face.looking import looking
+
+        Wanted(cast(Any, faces))  # refuses an unknown one, where every picture is a face too
         preprocess = model.preprocess
         detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
         if detector == "none":
             return None
-        from zoo.tasks.face.looking import looking
-
         return looking(model, detector, faces)
 
     def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:

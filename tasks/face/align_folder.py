@@ -17,7 +17,7 @@ from zoo.files import draft_folder, write_text
 from zoo.images import SUFFIXES, Decoding
 from zoo.picture_folders import picture_files
 from zoo.progress import Progress
-from zoo.tasks.face.aligned_data import NO_FACE
+from zoo.tasks.face.kept_face import NO_FACE
 from zoo.tasks.face.looking import FoundFaces, Looking
 
 REPORT, SHEET = "aligned.json", "sheet.html"
@@ -57,14 +57,14 @@ def align_folder(
         folder: searched whole; its folders come out the same.
         out: appears whole or not at all; what this function has written there before is replaced.
         looking: how.
-        skip: whether pictures that can't be read are left out.
+        skip: whether pictures that can't be read, or whose faces can't be aligned, are left out.
         decoding: how pictures are read.
         progress: where the bar is drawn.
 
     Raises:
         InputError: one folder is in the other, or `out` holds something else.
         DataError: no pictures there.
-        ImageError: a picture can't be read and isn't to be skipped.
+        ImageError: a picture can't be read, or a face in it can't be aligned, and it isn't to be skipped.
     """
     files = _files(folder, out)
     faces: list[dict[str, Any]] = []
@@ -78,13 +78,12 @@ def align_folder(
         for path in progress.track(files, "finding faces", len(files)):
             key = path.relative_to(folder)
             try:
-                image = decoding.read(path)[0]
+                found = looking(decoding.read(path)[0], key.as_posix())
             except ImageError as error:
                 if not skip:
                     raise
                 unreadable.append(Fault(key.as_posix(), error.reason, whole=True, kind=error.kind))
                 continue
-            found = looking(image, key.as_posix())
             if not found.crops:
                 not_found.append(Fault(key.as_posix(), NO_FACE, whole=True, kind="no-face"))
             entries = _written(found, draft, key.with_suffix("") if whole else key)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import UnknownNameError, check_positive
+from zoo.errors import InputError, UnknownNameError
 
 Image = NDArray[np.uint8]
 Which = Literal["all", "largest", "central"]
@@ -33,18 +33,18 @@ class Found:
         """Check shapes and order, and make the arrays read-only.
 
         Raises:
-            ValueError: an array of another shape, boxes that aren't finite, or scores that don't descend.
+            InputError: an array of another shape, boxes that aren't finite, or scores that don't descend.
         """
         count = len(self.scores)
         for name, shape in (("boxes", (count, 4)), ("scores", (count,)), ("landmarks", (count, 5, 2))):
             array: NDArray[np.float32] = getattr(self, name)
             if array.shape != shape:
-                raise ValueError(f"{name} has the shape {array.shape}; expected {shape}, one row per face")
+                raise InputError(f"faces that were found: {name} has the shape {array.shape}; expected {shape}, one row per face")
             array.setflags(write=False)
         if not np.isfinite(self.boxes).all() or not np.isfinite(self.scores).all():
-            raise ValueError("boxes or scores hold values that are not finite")
+            raise InputError("faces that were found: boxes or scores hold values that are not finite")
         if (np.diff(self.scores) > 0).any():
-            raise ValueError("scores are not in descending order")
+            raise InputError("faces that were found: scores are not in descending order")
 
     def __len__(self) -> int:
         """Return the number of faces."""
@@ -79,34 +79,37 @@ class Wanted:
         which: "all"; "largest", by the area of its box; or "central": the one whose area less twice the squared distance of its middle
             from the picture's is largest, so that neither a passer-by at the edge nor a speck in the middle is taken for the person
             that the picture is of (the rule that FaceNet's LFW crops are made by).
-        min_size: pixels; a face whose box is narrower or lower is not taken.
-        threshold: a face with a lower score is not taken.
     """
 
     which: Which = "all"
-    min_size: float = 1.0
-    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
 
         Raises:
             UnknownNameError: another choice of faces.
-            InputError: a size that is not above 0, or a threshold that no score can be compared with.
         """
         if self.which not in get_args(Which):
             raise UnknownNameError("choice of faces", str(self.which), get_args(Which))
-        check_positive("faces", min_size=self.min_size)
 
     def of(self, found: Found, size_hw: tuple[int, int]) -> Found:
         """Return the wanted faces of those of a picture of this height and width; a box without a pixel of it is no face."""
         frame = np.array([size_hw[1], size_hw[0]], np.float32)
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
         seen = (np.minimum(found.boxes[:, 2:], frame) - np.maximum(found.boxes[:, :2], 0)).min(1) >= 1
-        kept = found.take(np.flatnonzero(seen & (sides.min(1) >= self.min_size) & (found.scores >= self.threshold)))
+        kept = found.take(np.flatnonzero(seen))
         if self.which == "all" or len(kept) < 2:
             return kept
         worth = np.prod(kept.boxes[:, 2:] - kept.boxes[:, :2], axis=1)
         if self.which == "central":
             worth = worth - 2 * (((kept.boxes[:, :2] + kept.boxes[:, 2:]) / 2 - frame / 2) ** 2).sum(1)
         return kept.take(np.array([np.argmax(worth)], np.int64))
+
+
+def check_score(finder: str, threshold: float) -> None:
+    """Refuse a threshold that no score can be above, or none below.
+
+    Raises:
+        InputError: naming the finder.
+    """
+    if not 0 < threshold < 1:
+        raise InputError(f"{finder}: threshold is {threshold}; expected a score between 0 and 1")

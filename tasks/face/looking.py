@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import InputError
+from zoo.errors import ImageError, InputError
 from zoo.model import Model
 from zoo.tasks.face.alignment import align, template_points
 from zoo.tasks.face.finders import ModelFinder, find_finder
@@ -75,9 +75,18 @@ class Looking:
             )
 
     def __call__(self, image: Image, key: str) -> FoundFaces:
-        """Find and align."""
-        found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
-        crops = [align(image, points, box, self.template, self.size_hw) for points, box in zip(found.landmarks, found.boxes, strict=True)]
+        """Find and align.
+
+        Raises:
+            ImageError: the finder's answer can't be meant, or a face can't be aligned: its points are unknown, or all in one place.
+        """
+        try:
+            found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
+            crops = [
+                align(image, points, box, self.template, self.size_hw) for points, box in zip(found.landmarks, found.boxes, strict=True)
+            ]
+        except InputError as error:
+            raise ImageError(key, str(error), "no-face") from error
         return FoundFaces(key, image, found, crops, self.embedding_size)
 
 

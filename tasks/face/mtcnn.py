@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from zoo.errors import InputError, check_positive
+from zoo.errors import InputError
 from zoo.tasks.face.area import AreaSums
-from zoo.tasks.face.finding import Found, Image
+from zoo.tasks.face.finding import Found, Image, check_score
 from zoo.tasks.face.mtcnn_networks import networks
 
 _CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how far it moves on
+_SURE = (0.6, 0.7)  # the scores that the first two networks pass a box on with; facenet-pytorch's
 _FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
 _BAND = 32_768  # answers of the first network that each thread makes at once
 _CANDIDATES = 64  # boxes that the others look at at once: what they make of more leaves the cache
@@ -41,7 +42,6 @@ class MTCNN:
         min_size: pixels of the picture as it is; smaller faces aren't looked for.
         threshold: the score, of the last network, that a face has at least. facenet-pytorch has 0.7: that lets in two specks on the
             sleeve of one of its own portraits (0.85 and 0.80); the lowest score of a face in those is 0.998, and in ORL 0.987.
-        candidates: likewise of the first two networks; facenet-pytorch's values.
         factor: between two sizes that are looked for.
         enlarge: how many times the picture is enlarged for finding, bicubically; None for 3 where its shorter side is below 160 pixels,
             and 1 otherwise. The networks see faces from outside: one that fills a small picture is missed without these two.
@@ -50,7 +50,6 @@ class MTCNN:
 
     min_size: float = 20.0
     threshold: float = 0.9
-    candidates: tuple[float, float] = (0.6, 0.7)
     factor: float = 0.709
     enlarge: int | None = None
     border: int | None = None
@@ -61,10 +60,9 @@ class MTCNN:
         Raises:
             InputError: naming the setting.
         """
-        check_positive("mtcnn", min_size=self.min_size)
-        for name, value in (("threshold", self.threshold), *(("candidates", value) for value in self.candidates)):
-            if not 0 < value < 1:
-                raise InputError(f"mtcnn: {name} is {value}; expected a score between 0 and 1")
+        if not 5 <= self.min_size <= 10_000:  # twice as small takes four times as long
+            raise InputError(f"mtcnn: min_size is {self.min_size}; expected 5 to 10000 pixels")
+        check_score("mtcnn", self.threshold)
         if not 0.1 <= self.factor <= 0.95:
             raise InputError(f"mtcnn: factor is {self.factor}; expected 0.1 to 0.95")
         if self.enlarge is not None and not 1 <= self.enlarge <= 16:
@@ -92,7 +90,7 @@ class MTCNN:
     def _found(self, sums: AreaSums, min_size: float) -> tuple[Tensor, Tensor]:
         """Return boxes with their scores [N, 5], descending, and points [N, 5, 2], in the picture that is looked at."""
         boxes = self._proposed(sums, min_size)
-        boxes, moves, _ = _refined(sums, boxes, networks().second, 24, self.candidates[1])
+        boxes, moves, _ = _refined(sums, boxes, networks().second, 24, _SURE[1])
         kept = nms(boxes[:, :4], boxes[:, 4], _IOU)
         boxes = _squared(_moved(boxes[kept], moves[kept], 1))
         boxes, moves, points = _refined(sums, boxes, networks().third, 48, self.threshold)
@@ -107,7 +105,7 @@ class MTCNN:
         found = [torch.empty(0, 9)]
         for scale in self._scales(min(sums.size_hw), min_size):
             size_hw = (int(sums.size_hw[0] * scale + 1), int(sums.size_hw[1] * scale + 1))
-            boxes = _cells(sums, size_hw, scale, self.candidates[0])
+            boxes = _cells(sums, size_hw, scale, _SURE[0])
             found.append(boxes[nms(boxes[:, :4], boxes[:, 4], _FIRST_IOU)])
         boxes = torch.cat(found)
         boxes = boxes[nms(boxes[:, :4], boxes[:, 4], _IOU)]

@@ -53,12 +53,16 @@ def test_the_same_boxes_points_and_scores(shared_data: Path, theirs: Any, name: 
 @pytest.mark.parametrize(
     ("size_hw", "settings"), [((171, 243), {}), ((200, 161), {"min_size": 31.0}), ((333, 250), {"factor": 0.6, "candidates": (0.5, 0.5)})]
 )
-def test_odd_sizes_and_other_settings(shared_data: Path, size_hw: tuple[int, int], settings: dict[str, Any]) -> None:
+def test_odd_sizes_and_other_settings(
+    shared_data: Path, size_hw: tuple[int, int], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from facenet_pytorch import MTCNN as Theirs
 
     image = images.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-    first, second = settings.get("candidates", (0.6, 0.7))
+    settings = dict(settings)
+    first, second = settings.pop("candidates", (0.6, 0.7))
+    monkeypatch.setattr("zoo.tasks.face.mtcnn._SURE", (first, second))
     theirs = Theirs(
         keep_all=True, min_face_size=settings.get("min_size", 20), thresholds=[first, second, 0.3], factor=settings.get("factor", 0.709)
     )

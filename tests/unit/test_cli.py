@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,20 @@ def test_the_same_command_gives_the_same_model(zoo: Any, tmp_path: Path, picture
     first, second = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("one", "two"))
     assert first == second
     refused(zoo("train", *TRAIN, "--data", f"folder:{pictures}", "--out", tmp_path / "one"), "holds a run already", "--resume")
+
+
+def test_a_run_that_failed_on_a_picture_gives_way_to_one_without_it(zoo: Any, tmp_path: Path) -> None:
+    data = write_class_folders(tmp_path / "data", per_class=4, suffix=".jpg")
+    bad = [cut_short(data / "green" / f"{number}.jpg") for number in (1, 2)]
+    words = ("train", *TRAIN, "--data", f"folder:{data}", "--out", tmp_path / "run", "--quiet")
+    for _ in range(2):
+        refused(zoo(*words), "is cut short", "With --skip-bad every such picture is left out, and all of them are listed.")
+    assert (tmp_path / "run" / "run.json").is_file()
+    status, out, said = zoo(*words, "--skip-bad", "--json")
+    assert status == 0, said
+    assert sorted(fault["key"] for fault in json.loads(out)["skipped"]) == [path.relative_to(data).as_posix() for path in bad]
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    refused(zoo(*words, "--skip-bad"), "holds a run already")  # finished, without the checkpoints that nobody needs any more
 
 
 def test_flags_go_before_the_recipe_file(zoo: Any, tmp_path: Path, pictures: Path) -> None:

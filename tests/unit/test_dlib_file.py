@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import WeightsError
+from zoo.weights import LAYOUTS
+from zoo.weights.dlib_file import read_dlib
 from zoo.weights.files import is_path, read_state
 
 # -- a writer ----------------------------------------------------------------------------------------------------------
@@ -207,3 +209,16 @@ def test_the_trunk_lists_its_weights() -> None:
     assert known["weights"]["face"] == ["dlib_face_recognition_resnet_model_v1"]
     assert zoo.info("inception_resnet_v1")["weights"]["face"] == ["vggface2", "casia-webface"]
     assert zoo.info("iresnet50")["weights"]["face"] == []
+
+
+def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing.dat"):
+        with pytest.raises(WeightsError, match=rf"weights {place}: can't be read \((Is a directory|No such file or directory)\)"):
+            read_dlib(place)
+
+
+def test_the_mean_is_read_as_red_green_blue(tmp_path: Path) -> None:
+    state = read_state(saved(tmp_path, WHOLE))
+    weights = LAYOUTS["dlib"].convert(state, "dlib_resnet29", "here")
+    assert weights.preprocess is not None
+    assert [255 * value for value in weights.preprocess.mean] == pytest.approx([122.782, 117.001, 104.298])

@@ -289,3 +289,8 @@ def test_an_ensemble_scores_the_same_over_one_and_three_processes(tmp_path: Path
         assert (together["n"], [fault["key"] for fault in together["skipped"]]) == (35, ["blue/5.jpg"])
         for name in ("scores", "per_class", "details", "intervals", "fingerprints"):
             assert together[name] == alone[name], name
+
+
+def test_a_task_without_prediction_files() -> None:
+    with pytest.raises(InputError, match="the task face reads and writes no prediction files"):
+        Task.answer_files(get_task("face"))

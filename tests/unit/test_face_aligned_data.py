@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,18 @@ import pytest
 from numpy.typing import NDArray
 
 import zoo
-from tests.finders import BrightFinder, bright_quarter
+from tests.finders import POINTS, BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import RECIPE, fresh, people
 from zoo import cache_folder, images
 from zoo.aligned import Aligning
-from zoo.data import Dataset, Record
-from zoo.errors import DataError, ImageError, InputError
+from zoo.data import Dataset, OnError, Record
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.fingerprint import data_fingerprint
 from zoo.images import Decoding
 from zoo.progress import Progress
+from zoo.schemes import open_data
 from zoo.task import get_task
 from zoo.tasks.face.alignment import align
 from zoo.tasks.face.finding import Found
@@ -46,9 +50,9 @@ class Counting(BrightFinder):
         return super().__call__(image)
 
 
-def photos(folder: Path, people_count: int = 6, pictures: int = 3, without: tuple[str, ...] = ()) -> Path:
+def photos(folder: Path, people_count: int = 6, pictures: int = 3, without: tuple[str, ...] = (), seed: int = 0) -> Path:
     """Write a folder per person: noise of a person's colour in a quarter of each photo; some photos show nothing."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for person in range(people_count):
         colour = rng.integers(150, 250, 3)
         for number in range(pictures):
@@ -74,6 +78,34 @@ def test_what_is_not_found_is_counted_and_named(tmp_path: Path) -> None:
     assert everything is not None
     assert everything < accuracy, "pairs with a picture that has no face count as errors there"
     assert scores.to_dict()["details"]["alignment"] == alignment
+
+
+def test_pairs_of_which_a_face_was_not_found_count_as_errors(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "lfw", 4, 3, without=("p0/0.png",))
+    for person in range(4):
+        for number in range(3):
+            (folder / f"p{person}" / f"{number}.png").rename(folder / f"p{person}" / f"p{person}_{number + 1:04d}.png")
+    same, other = "p{0}\t1\t2\np{1}\t2\t3\n", "p{0}\t1\tp{1}\t1\np{0}\t2\tp{1}\t3\n"
+    (folder / "pairs.txt").write_text("2\t2\n" + (same + other).format(0, 1) + (same + other).format(2, 3))
+    scores = zoo.evaluate(fresh(alignment="arcface"), f"lfw:{folder}", align=BrightFinder(), replicates=0)
+    assert scores.details["pairs"] == {"genuine": 3, "impostor": 3, "missing": 2}, "of the first fold each one"
+    first, second = (fold["accuracy"] for fold in scores.details["per_fold"])
+    assert first + second > 0
+    assert scores["accuracy"] == pytest.approx((first + second) / 2)
+    assert scores["accuracy_all"] == pytest.approx((first * 2 / 4 + second) / 2)
+
+
+def test_the_face_that_a_picture_is_of_is_the_central_one() -> None:
+    class Two(BrightFinder):
+        def __call__(self, image: NDArray[np.uint8]) -> Found:
+            boxes = np.array([(0, 0, 30, 30), (20, 20, 44, 44)], np.float32)  # the larger one stands at the edge
+            points = boxes[:, None, :2] + POINTS * (boxes[:, 2:] - boxes[:, :2])[:, None]
+            return Found(boxes, np.array([0.9, 0.8], np.float32), points.astype(np.float32))
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    aligning, found = Aligning(Two(), Decoding(), False, Progress(enabled=False)), Two()(image)
+    aligned = get_task("face").align(Dataset("one", (Record("a", image, 0),), ("a",)), [fresh(alignment="arcface")], aligning)
+    np.testing.assert_array_equal(aligned.dataset[0].image, align(image, found.landmarks[1], found.boxes[1], "arcface", (32, 32)))
 
 
 def test_the_model_sees_the_aligned_faces(tmp_path: Path) -> None:
@@ -136,8 +168,8 @@ def test_the_cache_is_kept_within_its_limit(tmp_path: Path, cache: Path, monkeyp
     assert len(before) == 18, "of this data nothing goes, whatever it takes"
     for path in before:
         os.utime(path, (1, 1))
-    zoo.evaluate(model, f"identities:{photos(tmp_path / 'new', 7, 2)}", align=BrightFinder(), replicates=0)
-    assert len(before & set(cache.iterdir())) < 18
+    zoo.evaluate(model, f"identities:{photos(tmp_path / 'new', 7, 2, seed=1)}", align=BrightFinder(), replicates=0)
+    assert not before & set(cache.iterdir()), "what isn't used goes, as much as has to"
     assert cache_folder.cache_folder("aligned") == cache
 
 
@@ -172,6 +204,74 @@ def test_what_cant_be_aligned(tmp_path: Path) -> None:
         zoo.evaluate(zoo.build("resnet20", classes=["p0", "p1", "p2", "p3"]), f"folder:{folder}", align="mtcnn")
 
 
+@dataclass(frozen=True)
+class Clearing(BrightFinder):
+    """The same finder, and a user who clears the cache meanwhile."""
+
+    folder: Path = Path()
+
+    def __call__(self, image: NDArray[np.uint8]) -> Found:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return super().__call__(image)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_the_cache_may_be_cleared_at_any_time(tmp_path: Path, cache: Path, on_error: OnError) -> None:
+    folder, model = photos(tmp_path / "data", without=("p1/1.png",)), fresh(alignment="arcface")
+    expected = zoo.evaluate(model, f"identities:{folder}", align=BrightFinder(), replicates=0)
+    found = zoo.evaluate(model, f"identities:{folder}", align=Clearing(folder=cache), on_error=on_error, replicates=0)
+    assert dict(found) == dict(expected)
+    assert len(found.skipped) == 1
+
+
+def aligned_photos(folder: Path, finder: Any) -> Dataset:
+    task, aligning = get_task("face"), Aligning(finder, Decoding(), False, Progress(enabled=False))
+    return task.align(open_data(f"identities:{folder}", task.schemes, task.name, "raise"), [fresh(alignment="arcface")], aligning).dataset
+
+
+def test_a_face_that_is_gone_or_damaged_is_made_and_kept_again(tmp_path: Path, cache: Path) -> None:
+    finder = Counting()
+    record = aligned_photos(photos(tmp_path / "data", 2, 2), finder).records[0]
+    expected = record.load().image
+    for spoil in (Path.unlink, cut_short):
+        looks = len(finder.looks)
+        spoil(record.source.place)  # type: ignore[union-attr]
+        for _ in range(2):
+            np.testing.assert_array_equal(record.load().image, expected)
+        assert len(finder.looks) == looks + 1
+    elsewhere = pickle.loads(pickle.dumps(record))  # as it gets into a loader's process
+    np.testing.assert_array_equal(elsewhere.load().image, expected)
+    assert data_fingerprint(Dataset("", (record,))) != data_fingerprint(Dataset("", (replace(record, source=expected),)))
+
+
+def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
+    folder = photos(tmp_path / "data", 2, 2)
+    first, second, *_ = aligned_photos(folder, BrightFinder()).records
+    shutil.rmtree(cache)
+    write_picture(folder / first.key, bright_quarter())
+    with pytest.raises(ImageError, match=f"{first.key}: no face was found in it, and there was one before: the picture has been changed"):
+        first.load()
+    (folder / second.key).unlink()
+    with pytest.raises(ImageError, match=rf"{second.key}: does not exist"):
+        second.load()
+
+
+def test_a_face_that_can_t_be_aligned_is_named_and_may_be_left_out(tmp_path: Path) -> None:
+    folder, model = photos(tmp_path / "data"), fresh(alignment="arcface")
+    write_picture(folder / "p2" / "0.png", green_quarter(1))
+    said = "p2/0.png: the five points of the face lie all in one place"
+    with pytest.raises(ImageError, match=said):
+        zoo.evaluate(model, f"identities:{folder}", align=OnePlace())
+    scores = zoo.evaluate(model, f"identities:{folder}", align=OnePlace(), on_error="skip", replicates=0)
+    assert [str(fault)[: len(said)] for fault in scores.skipped] == [said]
+    assert scores.n == 17
+    with pytest.raises(ImageError, match=said):
+        list(zoo.predict(model, folder, detector=OnePlace()))
+    skipped: list[Fault] = []
+    assert len(list(zoo.predict(model, folder, detector=OnePlace(), on_error="skip", skipped=skipped, batch_size=5))) == 17
+    assert [fault.key for fault in skipped] == [str(folder / "p2" / "0.png")]
+
+
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +291,15 @@ def test_training_on_aligned_faces(tmp_path: Path) -> None:
     again: Any = {"recipe": RECIPE, "out": tmp_path / "run", "resume": True}
     with pytest.raises(InputError, match=r"started otherwise.*level was 100, is 90"):
         zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", align=BrightFinder(90), **again)
+
+
+def test_what_a_run_reads_stays_whatever_the_limit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, val = photos(tmp_path / "data", 5, 3), photos(tmp_path / "val", 8, 2, seed=1)
+    monkeypatch.setattr("zoo.tasks.face.aligned_data.LIMIT_BYTES", 1)
+    zoo.evaluate(fresh(alignment="arcface"), f"identities:{photos(tmp_path / 'old', 9, 1, seed=2)}", align=BrightFinder(), replicates=0)
+    finder = Counting()
+    zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", RECIPE, tmp_path / "run", align=finder)
+    assert len(finder.looks) == 31 == len(set(cache.iterdir())), "each face was found once, and what others have left is gone"
 
 
 def test_training_pictures_without_a_face(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_a_saved_model_keeps_its_threshold_until_it_is_another_model(tmp_path: P
     folder = zoo.save(model, tmp_path / "m")
     assert zoo.load(folder).metadata == zoo.load(folder, image_size=64).metadata == {**RAW, "threshold": 0.6}
     assert zoo.load(folder, distance="cosine").metadata == UNIT
+    assert zoo.load(folder, neck=None, distance=None).metadata == {**RAW, "threshold": 0.6}, "None is what it was saved with"
     assert zoo.build("test_resnet", "face", weights=folder).metadata == {**RAW, "threshold": 0.6}
     assert zoo.build("test_resnet", "face", weights=folder, distance="cosine").metadata == UNIT
     assert zoo.build("test_resnet", "classification", weights=folder, num_classes=2, say=lambda line: None).metadata == {}
@@ -243,8 +244,11 @@ def test_alignment_travels_with_a_model_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "least"), [("inception_resnet_v1", 75), ("dlib_resnet29", 71)])
 def test_pictures_too_small_for_a_trunk(name: str, least: int) -> None:
     model = zoo.build(name, "face", image_size=64)
-    with pytest.raises(InputError, match=f"pictures of 64×64 pixels are too small for the backbone {name}, which needs {least} each way"):
-        model(torch.rand(1, 3, 64, 64))
+    for side in (64, least - 1):
+        said = f"pictures of {side}×{side} pixels are too small for the backbone {name}, which needs {least} each way"
+        with pytest.raises(InputError, match=said):
+            model(torch.rand(1, 3, side, side))
+    assert torch.isfinite(model(torch.rand(1, 3, least, least))).all()
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "inception_resnet_v1", "dlib_resnet29"])

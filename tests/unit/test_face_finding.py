@@ -33,6 +33,12 @@ def test_found_is_checked_and_read_only() -> None:
         found((0, 0, np.nan, 9))
 
 
+def test_central_takes_twice_the_squared_distance_off() -> None:
+    # the right one is 40 pixels off the middle, and 2000 square pixels larger: more than the squared distance, and less than twice it
+    two = found((90, 90, 110, 110), (116, 76, 164, 126))
+    assert Wanted("central").of(two, (200, 200)).boxes.tolist() == [[90, 90, 110, 110]]
+
+
 def test_the_wanted_faces() -> None:
     # a large one at the edge, a speck in the very middle, and one in between that the picture is of
     three = found((0, 0, 40, 40), (98, 98, 102, 102), (75, 80, 108, 113))
@@ -42,16 +48,12 @@ def test_the_wanted_faces() -> None:
     assert len(Wanted("largest").of(Found.none(), (200, 200))) == 0
 
 
-def test_size_threshold_and_what_lies_outside() -> None:
+def test_what_lies_outside() -> None:
     several = found((0, 0, 40, 40), (0, 0, 50, 19), (60, 0, 99, 99), (-50, 0, 0.5, 40), (100, 0, 140, 40))
-    kept = Wanted(min_size=20, threshold=0.95).of(several, (100, 100))
-    assert kept.boxes.tolist() == [[0, 0, 40, 40]]
     # the fourth has half a pixel of the picture, the fifth none
     assert len(Wanted().of(several, (100, 100))) == 3
     with pytest.raises(UnknownNameError, match=r"choice of faces 'bigest'.*Nearest: largest"):
         Wanted("bigest")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="min_size is 0"):
-        Wanted(min_size=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (11, 12), (40, 500), (200, 200)])
@@ -62,21 +64,22 @@ def test_pictures_without_a_face(shape: tuple[int, int], level: int) -> None:
     assert len(MTCNN(enlarge=1, border=0)(np.full((*shape, 3), level, np.uint8))) == 0
 
 
-def test_noise_and_stripes() -> None:
+def test_noise_and_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.tasks.face.mtcnn._SURE", (0.1, 0.1))
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (170, 190, 3)).astype(np.uint8)
     stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 8), 20)[None, :, None].repeat(200, 0).repeat(3, 2)
     for image in (noise, np.ascontiguousarray(stripes)):
-        result = MTCNN(threshold=0.999, candidates=(0.1, 0.1))(image)  # many candidates on the way, nothing at the end
+        result = MTCNN(threshold=0.999)(image)  # many candidates on the way, nothing at the end
         assert result.boxes.shape == (len(result), 4)
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"min_size": 0}, "mtcnn: min_size is 0"),
+        *[({"min_size": size}, f"mtcnn: min_size is {size}; expected 5 to 10000 pixels") for size in (0, 0.1, float("inf"), float("nan"))],
         ({"threshold": 1}, "mtcnn: threshold is 1; expected a score between 0 and 1"),
-        ({"candidates": (0.6, 0.0)}, "mtcnn: candidates is 0.0"),
+        ({"threshold": float("nan")}, "mtcnn: threshold is nan; expected a score between 0 and 1"),
         ({"factor": 1.0}, "mtcnn: factor is 1.0; expected 0.1 to 0.95"),
         ({"enlarge": 0}, "mtcnn: enlarge is 0; expected 1 to 16"),
         ({"border": -1}, "mtcnn: border is -1; expected 0 to 1000"),

@@ -44,6 +44,12 @@ def test_a_link_must_be_surer_than_a_single_comparison() -> None:
     assert group(rows, "euclidean", 0.6) == Grouped(((0, 1, 2),), (3, 4))
 
 
+def test_a_cosine_distance_is_no_chord() -> None:
+    angles = np.array([0, 0.4, 0.9])  # cosine distances 0.079, 0.12 and 0.38; chords 0.40, 0.49 and 0.87
+    rows = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    assert group(rows, "cosine", 0.18).groups == ((0, 1),)
+
+
 def test_without_a_threshold_density_decides() -> None:
     assert group(people([6, 6, 6]), "cosine", None).groups == (tuple(range(6)), tuple(range(6, 12)), tuple(range(12, 18)))
 

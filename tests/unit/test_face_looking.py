@@ -13,9 +13,10 @@ import zoo
 from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import write_picture
 from tests.unit.test_face_training import fresh
-from zoo.errors import InputError, UnknownNameError
+from zoo.errors import ImageError, InputError, UnknownNameError
 from zoo.tasks.face.alignment import align
 from zoo.tasks.face.finders import ModelFinder, find_finder
+from zoo.tasks.face.finding import Found
 from zoo.tasks.face.mtcnn import MTCNN
 from zoo.tasks.face.predictions import Faces
 
@@ -96,14 +97,24 @@ def test_a_detection_model_in_mtcnn_s_place(detection_model: zoo.Model, model: z
     image = bright_quarter(0, 3, size=96)
     by_box = fresh(alignment="facenet")
     (expected,) = zoo.predict(detection_model, image)
-    for detector in (detection_model, folder, str(folder)):
+    scores: np.ndarray = expected.scores  # type: ignore[attr-defined]
+    middle = float(np.median(scores))
+    assert (scores >= middle).sum() < len(scores)
+    for detector, least in (
+        *((detector, 0.5) for detector in (detection_model, folder, str(folder))),
+        (ModelFinder(detection_model, 1e-6), 0),
+        (f"{folder}?threshold={middle}", middle),
+    ):
         (answer,) = found(by_box, image, detector=detector)
-        assert len(answer) > 0
+        assert len(answer) == (scores >= least).sum() > 0
         assert np.isnan(answer.landmarks).all()
         assert {tuple(box) for box in answer.boxes.tolist()} <= {tuple(box) for box in expected.boxes.tolist()}  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="aligned to the template arcface by five points, and a detection model finds boxes alone"):
         found(model, image, detector=detection_model)
     assert find_finder(detection_model).settings["fingerprint"]
+    assert find_finder(f"{folder}?threshold=0.3").settings["threshold"] == 0.3
+    folder.rename(tmp_path / "what?threshold=0.9")
+    assert find_finder(tmp_path / "what?threshold=0.9").settings["threshold"] == 0.5, "a folder's own name"
 
 
 def test_only_the_class_face_counts() -> None:
@@ -114,7 +125,38 @@ def test_only_the_class_face_counts() -> None:
     image = bright_quarter(0, 3, size=96)
     (everything,) = zoo.predict(several, image)
     names = everything.names  # type: ignore[attr-defined]
-    assert len(ModelFinder(several)(image)) == list(names).count("face") < len(names)
+    assert len(ModelFinder(several, 1e-6)(image)) == list(names).count("face") < len(names)
+
+
+def test_settings_of_a_detection_model_that_cant_be_meant(detection_model: zoo.Model, tmp_path: Path) -> None:
+    folder = zoo.save(detection_model, tmp_path / "detector")
+    for threshold in ("0", "1", "nan"):
+        with pytest.raises(InputError, match=r"detector: threshold is \S+; expected a score between 0 and 1"):
+            find_finder(f"{folder}?threshold={threshold}")
+    with pytest.raises(UnknownNameError, match=r"unknown setting of a detection model: 'min_size'\. Known: threshold"):
+        find_finder(f"{folder}?min_size=20")
+    with pytest.raises(InputError, match=r"detector is 'nowhere\?threshold=0\.5'; expected mtcnn, or the folder"):
+        find_finder("nowhere?threshold=0.5")
+
+
+def test_a_finder_whose_boxes_are_none_is_named_with_the_picture(model: zoo.Model) -> None:
+    class Lost(BrightFinder):
+        def __call__(self, image: Any) -> Found:
+            return Found(np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+
+    with pytest.raises(ImageError, match="array: faces that were found: boxes or scores hold values that are not finite"):
+        found(model, bright_quarter(0), detector=Lost())
+
+
+def test_a_choice_of_faces_is_checked_where_none_is_looked_for(model: zoo.Model) -> None:
+    image = bright_quarter(0)
+    for one, options in ((fresh(), {}), (model, {"detector": "none"}), (model, {"detector": BrightFinder()})):
+        with pytest.raises(UnknownNameError, match="choice of faces 'nonsense'"):
+            found(one, image, faces="nonsense", **options)
+    classifier = zoo.build("resnet20", classes=["a"])
+    for faces in ("nonsense", "largest"):
+        with pytest.raises(InputError, match="faces: the task classification answers for whole pictures; it goes without"):
+            list(zoo.predict(classifier, image, faces=faces))
 
 
 def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
@@ -122,7 +164,9 @@ def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
     assert find_finder("mtcnn?min_size=40&threshold=0.8&enlarge=2&border=5") == MTCNN(min_size=40, threshold=0.8, enlarge=2, border=5)
     with pytest.raises(UnknownNameError, match=r"unknown setting of mtcnn: 'min_siz'\. Nearest: min_size"):
         find_finder("mtcnn?min_siz=40")
-    with pytest.raises(InputError, match=r"enlarge is '1\.5'; expected a number, as in mtcnn"):
+    with pytest.raises(InputError, match=r"threshold is 'high'; expected a number, as in mtcnn"):
+        find_finder("mtcnn?threshold=high")
+    with pytest.raises(InputError, match=r"enlarge is '1\.5'; expected a whole number, as in mtcnn"):
         find_finder("mtcnn?enlarge=1.5")
     with pytest.raises(InputError, match=r"mtcnn: threshold is 8\.0; expected a score between 0 and 1"):
         find_finder("mtcnn?threshold=8")

@@ -37,6 +37,13 @@ def test_what_is_measured() -> None:
     assert set(found.to_dict()) == set(Quality.__dataclass_fields__)
 
 
+def test_a_dim_photo_is_as_sharp_as_a_bright_one() -> None:
+    image = noise(0, 256)
+    bright, dim = (measure(picture, BOX, UPRIGHT, 1) for picture in (image, image // 4 + 20))
+    assert dim.contrast < 0.3 * bright.contrast
+    assert dim.sharpness == pytest.approx(bright.sharpness, rel=0.05)
+
+
 @pytest.mark.parametrize("degrees", [-170, -30, 0, 20, 90])
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_pose_is_that_of_the_face_however_it_is_turned_or_scaled(degrees: float, scale: float) -> None:

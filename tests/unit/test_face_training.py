@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 import zoo
 from tests.listening import Listening
-from tests.small_training import StopAt, same
+from tests.small_training import StopAt, forget_options, same
 from zoo.data import Dataset, Record
 from zoo.errors import InputError
 from zoo.interruption import Interrupted
@@ -155,3 +156,21 @@ def test_a_trained_embedder_knows_from_its_validation_how_far_one_person_reaches
     assert saved["threshold"] == 1 - similarity
     again = zoo.train(zoo.load(run.folder), people(), None, replace(RECIPE, epochs=1), tmp_path / "again")
     assert again.model.metadata["threshold"] is None
+
+
+@pytest.mark.parametrize(("similarity", "expected"), [(0.75, {"threshold": 0.25}), (1.0, {}), (1.5, {}), (None, {})])
+def test_a_threshold_is_a_distance_above_0_or_none(similarity: float | None, expected: dict[str, float]) -> None:
+    scores: Any = SimpleNamespace(details={"threshold": similarity})  # above every pair's cosine, where all pairs are impostors
+    assert get_task("face").found_by(scores) == expected
+
+
+def test_a_run_of_before_the_options_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        zoo.train(fresh(), people(), None, RECIPE, tmp_path / "run", progress=StopAt(1))
+    forget_options(tmp_path / "run", "neck", "dropout", "alignment", "distance")
+    for options, said in (({"neck": "flat"}, "neck was mean, is flat"), ({"dropout": 0.5}, r"dropout was 0\.0, is 0\.5")):
+        with pytest.raises(InputError, match=rf"started otherwise: model: options: {said}\. Give"):
+            zoo.train(fresh(**options), people(), None, RECIPE, tmp_path / "run", resume=True)
+    zoo.train(fresh(), people(), None, RECIPE, tmp_path / "run", resume=True)
+    expected = zoo.train(fresh(), people(), None, RECIPE, tmp_path / "whole").model
+    assert same(zoo.load(tmp_path / "run").state_dict(), expected.state_dict())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.finders import BrightFinder, bright_quarter
+from tests.finders import BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import fresh
 from zoo import images
@@ -114,6 +114,21 @@ def test_pictures_that_cant_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "1 faces of 2 pictures" in text
 
 
+def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.tasks.face.mtcnn.MTCNN", OnePlace)
+    folder, out = tmp_path / "photos", tmp_path / "faces"
+    write_picture(folder / "a.png", bright_quarter(0))
+    write_picture(folder / "b.png", green_quarter(0))
+    said = "b.png: the five points of the face lie all in one place"
+    status, _, errors = printed(capsys, "faces", "align", folder, out, "--quiet")
+    assert (status, errors[: len(said) + 5]) == (2, f"zoo: {said}")
+    status, text, errors = printed(capsys, "faces", "align", folder, out, "--quiet", "--skip-bad")
+    assert status == 1
+    assert errors.startswith(f"left out: {said}")
+    assert "1 faces of 2 pictures" in text
+    assert "; 0 have none" in text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -209,6 +224,8 @@ def test_the_model_s_own_threshold() -> None:
     found = verify(model, photo, photo, detector=BrightFinder())
     assert (found.answer, found.threshold, found.threshold_from) == ("same", 0.4, "the model (test_resnet)")
     assert found.distance == pytest.approx(0, abs=1e-6)
+    model.metadata["training"] = {}  # as after zoo.train, which has found the threshold on --val
+    assert verify(model, photo, photo, detector=BrightFinder()).threshold_from == "the model (its validation data)"
     model.metadata["distance"] = "euclidean"
     assert verify(model, photo, bright_quarter(1), detector=BrightFinder()).metric == "euclidean"
     with pytest.raises(InputError, match="threshold is -1; expected a distance above 0"):

@@ -306,7 +306,8 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(bytes(size))
         os.utime(tmp_path / name, (now - age, now - age))
     (tmp_path / ".draft").write_bytes(bytes(10))
-    shrink(tmp_path, 30, keep=tmp_path / "d")
+    shrink(tmp_path, 30, keep={tmp_path / "d"})
+    shrink(tmp_path / "cleared", 30, keep={tmp_path / "cleared" / "d"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".draft", "c", "d"]
 
 

@@ -103,9 +103,12 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
         [2] (pixels) are those of the input layer, "threshold" [] is the loss's: pictures of one person are nearer than that.
 
     Raises:
-        WeightsError: not such a file, or a damaged one; with the place.
+        WeightsError: it can't be read; not such a file, or a damaged one, with the place.
     """
-    cursor = _Cursor(path.read_bytes())
+    try:
+        cursor = _Cursor(path.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"weights {path}: can't be read ({error.strerror})") from error
     try:
         state = dict(_header(cursor))
         counts = dict.fromkeys(_RECORDS, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.arguments import parse
 from zoo.command import print_json, progress_of
@@ -38,7 +38,7 @@ def align(words: list[str]) -> int:
     return 1 if done.not_found or done.unreadable else 0
 
 
-def _looking(flags: Any) -> Looking:
+def _looking(flags: FacesAlignFlags) -> Looking:
     """Return how the pictures are looked at."""
     from zoo.model_config import model_folder, read_description
     from zoo.tasks.face.finders import find_finder
