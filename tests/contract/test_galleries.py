@@ -84,12 +84,40 @@ def test_what_is_asked_for_decides_how_many_and_how_near(opened: Open) -> None:
     (answer,) = gallery.identify(np.array([1.0, 0.4, 0.3]), top=2, threshold=0.49)
     assert [match.name for match in answer.matches] == ["Ann", "Bob"]
     assert answer.name is None
-    assert gallery.identify(np.array([1.0, 0.4, 0.3]), threshold=0.51)[0].name == "Ann"
-    assert gallery.identify(np.array([1.0, 0.5, 0]), threshold=0.5)[0].name == "Ann"  # the threshold itself is within
+    assert gallery.identify(np.array([1.0, 0.4, 0.3]), threshold=0.56)[0].name == "Ann"
     with pytest.raises(InputError, match="top is 0; expected 1 or more"):
         gallery.identify(np.eye(3), top=0)
     with pytest.raises(InputError, match=r"identify: the threshold is -1; expected a distance, 0 or more"):
         gallery.identify(np.eye(3), threshold=-1)
+
+
+def test_nobody_is_named_by_the_threshold_of_a_single_pair(opened: Open) -> None:
+    """Among many people the nearest stranger is near: only what is surely one person gets a name."""
+    gallery = opened()  # threshold 0.6, so that the band is 0.54 to 0.66
+    gallery.enroll("Ann", np.array([1.0, 0, 0]))
+    answers = gallery.identify(np.array([[1, apart, 0] for apart in (0.53, 0.55, 0.6, 0.65, 0.67)]))
+    assert [answer.decision for answer in answers] == ["known", "undecided", "undecided", "undecided", "unknown"]
+    assert [answer.name for answer in answers] == ["Ann", None, None, None, None]
+    assert [answer.enrolled for answer in answers] == [True, False, False, False, False]
+
+
+def test_only_who_is_surely_enrolled_is_left_out_of_the_groups(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll("Ann", np.zeros(8) + np.eye(8)[0])
+    image = photo("x").image
+    faces = [Faces.whole_picture("x", image, (np.eye(8)[0] + np.eye(8)[1] * apart).astype(np.float32)) for apart in (0.5, 0.57)]
+    assert gallery.cluster(faces).alone == ((1, 0),)
+
+
+def test_several_people_who_are_nearest_alike_are_said(opened: Open) -> None:
+    gallery = opened()
+    gallery.enroll_all({"Ann": np.array([1.0, 0]), "Bob": np.array([1.0, 0]), "Cem": np.array([1.1, 0])})
+    for top, seen in ((1, ["Ann"]), (3, ["Ann", "Bob", "Cem"])):
+        (answer,) = gallery.identify(np.array([1.0, 0.1]), top=top)
+        assert (answer.name, answer.decision, answer.tied, answer.enrolled) == (None, "undecided", ("Ann", "Bob"), True)
+        assert [match.name for match in answer.matches] == seen
+    assert answer.to_dict()["tied"] == ["Ann", "Bob"]
+    assert gallery.identify(np.array([1.1, 0]))[0].name == "Cem"
 
 
 def test_a_model_without_a_threshold_decides_nothing(opened: Open) -> None:

@@ -18,10 +18,11 @@ from zoo.cli import main
 from zoo.errors import InputError
 from zoo.tasks.face.align_folder import align_folder
 from zoo.tasks.face.alignment import align
+from zoo.tasks.face.band import BAND, decide
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.finding import Wanted
 from zoo.tasks.face.looking import Looking
-from zoo.tasks.face.verdict import BAND, decide, verify
+from zoo.tasks.face.verdict import verify
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

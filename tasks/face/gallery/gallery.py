@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 LIMITS = Limits()
+_ALIKE = 1e-6  # distances that differ by less, which a network's rounding may do, say nothing of who is nearer
 
 
 class Gallery:
     """People by their faces, in one file or in a PostgreSQL database; made by the first enrolment.
 
     A gallery belongs to one model: distances between embeddings of two mean nothing. Its distance and threshold are the model's.
-    Faces are biometric data, which many laws protect: nothing here leaves the machine that the gallery is on, its file can be read by
-    its owner alone, and `forget` deletes for good. Several processes may use one gallery at once.
+    Faces are biometric data, which many laws protect: nothing here is sent anywhere but to the gallery's own database, a file can be
+    read by its owner alone once somebody was enrolled, and `forget` deletes for good. Several processes may use one gallery at once.
 
     Example:
         >>> import numpy as np, tempfile, zoo
@@ -146,7 +147,8 @@ class Gallery:
         Args:
             faces: what `zoo.predict` yields, or embeddings [D] or [N, D].
             top: how many people to name for each, the nearest first.
-            threshold: the largest distance at which two faces are taken for one person; the gallery's own where not given.
+            threshold: the largest distance at which two faces are taken for one person; the gallery's own where not given. Within a
+                tenth of it on either side nobody is named.
 
         Returns:
             One answer per face, in their order.
@@ -165,7 +167,8 @@ class Gallery:
             return []
         check_same(self.place, about.embedder, self._known_embedder(), about.size, queries.shape[1])
         limit = about.embedder.threshold if threshold is None else threshold
-        return [Identification(tuple(matches), limit) for matches in self._store.nearest(queries, top)]
+        found = self._store.nearest(queries, max(top, 2))  # a second one for ties
+        return [Identification(tuple(matches[:top]), limit, _tied(matches)) for matches in found]
 
     def verify(self, name: str, faces: Given, *, threshold: float | None = None) -> list[Identification]:
         """Tell whether faces are this person's: by the nearest of the person's own, whoever else is nearer.
@@ -201,8 +204,9 @@ class Gallery:
     def forget(self, name: str) -> int:
         """Delete a person with every face and photo key, for good.
 
-        In a file, the bytes are overwritten with zeros and the file is written anew without them. A database server's tables are
-        written anew too; its write-ahead log and its backups are its administrator's to clear.
+        In a file, the bytes and its journal's are overwritten with zeros and the file is written anew without them. A database
+        server's tables are written anew too; its write-ahead log and its backups are its administrator's to clear. Where something
+        is in the way of writing anew, that is said, and forgetting the same name again does it.
 
         Returns:
             How many faces were deleted.
@@ -259,7 +263,7 @@ class Gallery:
         unknown = list(range(len(rows)))
         if self._store.described() is not None:
             answers = self.identify(rows, top=1, threshold=threshold) if len(rows) else []
-            unknown = [place for place in unknown if answers[place].decision != "known"]
+            unknown = [place for place in unknown if not answers[place].enrolled]
             embedder = self.model
         limit = embedder.threshold if threshold is None else threshold
         return group(rows[unknown], embedder.distance, limit).of([places[place] for place in unknown])
@@ -293,3 +297,9 @@ class Gallery:
 
     def _unknown(self, name: str) -> UnknownPersonError:
         return UnknownPersonError(f"{self.place}: nobody of the name {name!r} is enrolled; see who is with people() (zoo faces list)")
+
+
+def _tied(matches: Sequence[Match]) -> tuple[str, ...]:
+    """Return the names of the people who are nearest alike; nothing where one is."""
+    alike = tuple(match.name for match in matches if match.distance <= matches[0].distance + _ALIKE)
+    return alike if len(alike) > 1 else ()

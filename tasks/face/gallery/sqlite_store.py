@@ -25,6 +25,7 @@ from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace,
 from zoo.tasks.face.gallery.sqlite_file import compact, damaged, reading, writing
 
 _FETCHED = 8192  # rows at once
+_STATES = 64  # that a file remembers: who has searched since then reads what is new, others read all
 _STORED = np.dtype("<f4")  # little-endian on every machine
 
 
@@ -36,7 +37,7 @@ class SqliteStore:
         self.path, self.place = path, f"gallery {path}"
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
-        self._epoch = ""
+        self._state = ""
 
     def described(self) -> Described | None:
         """Return what the gallery says of itself."""
@@ -59,9 +60,12 @@ class SqliteStore:
                     "INSERT INTO faces (person, embedding, checksum, photo, quality, enrolled) VALUES (?, ?, ?, ?, ?, ?)",
                     [(person, *_values(face, person)) for face in faces],
                 )
+            _mark(connection, grown=True)
 
     def remove(self, name: str) -> int:
-        """Delete a person; freed bytes are overwritten with zeros, and the file is then written anew without them.
+        """Delete a person; freed bytes and the journal are overwritten with zeros, and the file is then written anew without them.
+
+        That is done too where nobody of the name is left, since a process may have been stopped before it.
 
         Raises:
             GalleryError: see `sqlite_file.said`; also where the person is deleted and the file could not be written anew.
@@ -70,11 +74,10 @@ class SqliteStore:
             return 0
         with writing(self.path) as connection:
             person = self._person(connection, name)
-            if person is None:
-                return 0
             count = connection.execute("DELETE FROM faces WHERE person = ?", (person,)).rowcount
             connection.execute("DELETE FROM people WHERE id = ?", (person,))
-            connection.execute("UPDATE gallery SET epoch = ?", (secrets.token_hex(8),))
+            if person is not None:
+                _mark(connection, grown=False)
         try:
             compact(self.path)
         except GalleryError as error:
@@ -149,12 +152,16 @@ class SqliteStore:
         return None if row is None else int(row[0])
 
     def _up_to_date(self, connection: sqlite3.Connection) -> Matrix:
-        """Return all embeddings: those of faces that are new since the last time are read, and all where some were deleted."""
+        """Return all embeddings: those of faces that are new since the last time are read, and all where it isn't only those.
+
+        Faces may have been deleted, and another file, or an older copy, may stand in the place of the first: then the state that was
+        read is none of those that this file has had.
+        """
         about = self._described(connection)
-        (epoch,) = connection.execute("SELECT epoch FROM gallery").fetchone()
-        if self._matrix is None or epoch != self._epoch:
-            self._matrix, self._epoch = Matrix(about.size, about.embedder.distance), epoch
-        matrix = self._matrix
+        (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
+        if self._matrix is None or self._state not in states.split():
+            self._matrix = Matrix(about.size, about.embedder.distance)
+        matrix, self._state = self._matrix, ""  # of no state while it is being read
         (new,) = connection.execute("SELECT count(*) FROM faces WHERE id > ?", (matrix.last_face,)).fetchone()
         matrix.reserve(new)
         rows = connection.execute("SELECT id, embedding, checksum, person FROM faces WHERE id > ? ORDER BY id", (matrix.last_face,))
@@ -162,6 +169,7 @@ class SqliteStore:
             embeddings = self._embeddings(part, about.size)
             numbers = np.array([(row[0], row[3]) for row in part], np.int64)
             matrix.append(embeddings, numbers[:, 0], numbers[:, 1])
+        self._state = states.split()[-1]
         return matrix
 
     def _match(self, connection: sqlite3.Connection, near: Near) -> Match:
@@ -194,6 +202,13 @@ class SqliteStore:
             return dict(json.loads(text))
         except (TypeError, ValueError) as error:
             raise GalleryError(f"{self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
+
+
+def _mark(connection: sqlite3.Connection, grown: bool) -> None:
+    """Name the state that a transaction leaves, after those that it has only added faces to."""
+    (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
+    before = states.split()[1 - _STATES :] if grown else []
+    connection.execute("UPDATE gallery SET epoch = ?", (" ".join([*before, secrets.token_hex(8)]),))
 
 
 def _insert_person(connection: sqlite3.Connection, name: str) -> int:
