@@ -66,16 +66,26 @@ class PostgresStore:
                 self._insert(cursor, person, faces)
 
     def remove(self, name: str) -> int:
-        """Delete a person, and write the tables anew without the rows."""
+        """Delete a person, and write the tables anew without the rows: also where nobody of the name is left, since it may have failed.
+
+        Raises:
+            GalleryError: see `Session.said`; the user may not write the tables anew, and nothing is changed; or the person is deleted
+                and the tables could not be written anew.
+        """
         if self.described() is None:
             return 0
         with self._session.writing() as cursor:
+            self._check_owner(cursor)
             person = self._person(cursor, name)
-            if person is None:
-                return 0
             count = cursor.execute("DELETE FROM zoo_faces WHERE person = %s", (person,)).rowcount
             cursor.execute("DELETE FROM zoo_people WHERE id = %s", (person,))
-        self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        try:
+            self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        except GalleryError as error:
+            raise GalleryError(
+                f"{name!r} is deleted, but the tables could not be written anew, so that the server's files still hold what is deleted; "
+                f"forget the same name again for that, which then is nobody's: {error}"
+            ) from error
         return count
 
     def people(self) -> list[Person]:
@@ -160,6 +170,24 @@ class PostgresStore:
                 f"{self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; install the version of resnet-zoo that wrote it"
             )
         return Described(Embedder(*row[1:5]), row[5])
+
+    def _check_owner(self, cursor: Cursor[Any]) -> None:
+        """Refuse users whose VACUUM the server would leave out with a warning.
+
+        Raises:
+            GalleryError: the user owns neither the tables nor the database.
+        """
+        command = (
+            "SELECT bool_and(pg_has_role(relowner, 'USAGE')) OR bool_or(pg_has_role(datdba, 'USAGE')), "
+            "min(pg_get_userbyid(relowner)::text) FROM pg_class, pg_database "
+            "WHERE pg_class.oid IN ('zoo_faces'::regclass, 'zoo_people'::regclass) AND datname = current_database()"
+        )
+        may, owner = cursor.execute(command).fetchone() or (False, "")
+        if not may:
+            raise GalleryError(
+                f"{self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…; "
+                f"forget as the user {owner}"
+            )
 
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:
         row = cursor.execute("SELECT id FROM zoo_people WHERE name = %s", (name,)).fetchone()
