@@ -321,6 +321,26 @@ def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
         Gallery(place, MODEL).people()
 
 
+@pytest.mark.parametrize("start", range(20_000, 90_000, 7_000))
+def test_a_damaged_gallery_is_not_listed_as_a_smaller_one(tmp_path: Path, start: int) -> None:
+    place = tmp_path / "g"
+    Gallery(place, MODEL).enroll_all({str(number): row for number, row in enumerate(vectors(4))})
+    content = bytearray(place.read_bytes())
+    content[start : start + 20_000] = np.random.default_rng(start).bytes(20_000)
+    place.write_bytes(content)
+    with pytest.raises(GalleryError, match="the file is damaged"):
+        Gallery(place).people()
+
+
+def test_a_person_without_a_face_is_damage(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("DELETE FROM faces")
+    with pytest.raises(GalleryError, match=r"the file is damaged \('Ann' has no face\)"):
+        Gallery(place).people()
+
+
 def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
     place = tmp_path / "faces.gallery"
     place.touch()  # what a process leaves that was killed before its first transaction

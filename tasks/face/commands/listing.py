@@ -23,7 +23,7 @@ def list_people(words: list[str]) -> int:
         people, model = gallery.people(), gallery.model
         if flags.json:
             place = gallery.place.removeprefix("gallery ")
-            print_json({"gallery": place, "model": asdict(model), "people": [asdict(person) for person in people]})
+            print_json({"gallery": place, "model": model.to_dict(), "people": [asdict(person) for person in people]})
             return 0
         for person in people:
             print(f"{person.name}\t{person.faces} {'face' if person.faces == 1 else 'faces'}\tsince {person.enrolled}")

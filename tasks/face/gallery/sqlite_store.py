@@ -87,14 +87,22 @@ class SqliteStore:
         return count
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names."""
+        """Return everybody, in the order of their names; the whole file is looked through, so that nobody is left out unnoticed."""
         command = (
-            "SELECT people.name, people.id, people.checksum, count(*), min(faces.enrolled) FROM people JOIN faces "
+            "SELECT people.name, people.id, people.checksum, count(faces.id), min(faces.enrolled) FROM people LEFT JOIN faces "
             "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
         )
         with reading(self.path) as connection:
-            rows = [] if connection is None else connection.execute(command).fetchall()
-            return [Person(self._name(*person), count, str(enrolled)) for *person, count, enrolled in rows]
+            if connection is None:
+                return []
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                raise GalleryError(f"{self.place}: {damaged(' '.join(said.split()))}")
+            found = [Person(self._name(*row[:3]), row[3], str(row[4])) for row in connection.execute(command)]
+        for person in found:
+            if not person.faces:
+                raise GalleryError(f"{self.place}: {damaged(f'{person.name!r} has no face')}")
+        return found
 
     def faces(self, name: str) -> list[EnrolledFace]:
         """Return a person's faces in the order they came."""
