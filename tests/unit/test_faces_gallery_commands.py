@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,11 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     status, out, _ = run("cluster", photos, "--out", page)  # without a gallery nobody is known
     assert status == 0
     assert out.splitlines()[0] == f"group 1: 2 faces: {photos}/again/ann2.png, {photos}/ann.png"
-    assert out.splitlines()[-1] == "4 faces of 4 pictures: 1 groups, 2 alone, 0 of people enrolled"
+    assert out.splitlines()[-1] == "4 faces of 4 pictures: 1 group, 2 alone, 0 of people enrolled"
     text = page.read_text()
-    assert "1 groups, 2 faces alone" in text
+    assert "1 group, 2 faces alone" in text
+    assert text.count("data:image/jpeg") == 4
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert text.count("<img") == 4
     assert text.count("<figure") == 3
     run("enroll", "Ann", photos / "ann.png")
@@ -135,6 +138,30 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     assert (content["groups"], len(content["alone"]), content["known"], content["faces"], content["pictures"]) == ([], 2, 2, 4, 4)
     status, _, err = run("cluster", photos, "--out", page)
     assert (status, "groups.html exists; choose another name for the page" in err) == (2, True)
+
+
+def test_a_folder_with_files_of_somebody_else_is_not_replaced(run: Run, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("enroll", "Ann", photos / "ann.png")
+    for _ in range(2):  # its own it may replace
+        assert run("identify", photos / "ann.png", "--out", out)[0] == 0
+    (out / "notes.txt").write_text("mine")
+    status, _, err = run("identify", photos / "ann.png", "--out", out)
+    assert (status, "holds notes.txt, which isn't of the zoo; choose another place, or take it out" in err) == (2, True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.jsonl").write_text("hi")
+    status, _, err = run("identify", photos / "ann.png", "--out", tmp_path / "mine")
+    assert (status, "predictions.jsonl isn't a file of predictions; choose another folder" in err) == (2, True)
+    assert (out / "notes.txt").read_text() + (tmp_path / "mine" / "predictions.jsonl").read_text() == "minehi"
+
+
+def test_who_is_nearest_alike_is_said_and_one_is_counted_as_one(run: Run, photos: Path) -> None:
+    run("enroll", "Ann", photos / "ann.png")
+    assert "\n1 person in gallery " in run("list")[1]
+    status, _, err = run("enroll", "Bob", photos / "ann.png")
+    assert (status, "enrolled as 'Ann' already (distance 0.000)" in err) == (2, True)
+    assert run("enroll", "Bob", photos / "ann.png", "--force")[0] == 0
+    assert "ann.png: undecided between Ann and Bob (nearest: Ann 0.000, Bob 0.000)" in run("identify", photos / "ann.png")[1]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +195,7 @@ def test_what_is_wrong_is_said(
 def test_a_name_that_exists_and_a_gallery_of_another_model(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("enroll", "Ann", photos / "ann.png")
     status, _, err = run("enroll", "Ann", photos / "again" / "ann2.png")
-    assert (status, "'Ann' is enrolled already; choose another name, or add these photos to it with add=True (--add)" in err) == (2, True)
+    assert (status, "'Ann' is enrolled already; choose another name, or add these photos to it (--add)" in err) == (2, True)
     assert run("enroll", "Ann", photos / "again" / "ann2.png", "--add")[0] == 0
     torch.manual_seed(1)
     other = zoo.build("resnet20", task="face", embedding_size=16)

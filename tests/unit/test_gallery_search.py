@@ -40,7 +40,10 @@ MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
         ("nnA\u202e", r"signs that turn the direction of writing \(U\+202E\)"),
         ("caf\udce9", r"half of a character \(a surrogate\) \(U\+DCE9\)"),
         ("x" * 201, r"the name 'x{20}'… has 201 characters; expected at most 200"),
-        *((f"A{sign}nn", "signs that can't be seen") for sign in "\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0f\u180b\u3164\u034f\U000e0041\U000e0100"),
+        *(
+            (f"A{sign}nn", "signs that can't be seen")
+            for sign in "\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0f\u180b\u3164\u034f\U000e0041\U000e0100"
+        ),
         ("\u00a0", "is empty"),
         ("李\u200d", r"signs that can't be seen \(U\+200D\)"),
         (None, "a person's name is None; expected text"),
@@ -204,6 +207,11 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_place() == "postgresql://ann@there/faces"
     with pytest.raises(InputError, match=r"gallery mysql://…: expected a file, or an address that begins with postgresql://"):
         open_store("mysql://ann:secret@there/faces")
+    for address in ("host=/tmp dbname=faces", Path("postgresql://ann@there/faces")):
+        with pytest.raises(InputError, match=r"gallery of an address…: expected a file, or an address that begins with postgresql://"):
+            open_store(address)
+    with pytest.raises(InputError, match=r"gallery '.{40}'…: can't be a file's name \(.*\); expected a file, such as faces.gallery"):
+        open_store(str(tmp_path / ("x" * 300)))
     for folder in (tmp_path, ""):
         with pytest.raises(InputError, match=r"expected a file, such as faces\.gallery; this is a folder"):
             open_store(folder)

@@ -6,6 +6,7 @@ from zoo.arguments import parse
 from zoo.command import print_json, progress_of
 from zoo.errors import InputError
 from zoo.tasks.face.commands.arguments import FacesEnrollFlags
+from zoo.wording import counted
 
 
 def enroll(words: list[str]) -> int:
@@ -27,10 +28,10 @@ def enroll(words: list[str]) -> int:
         photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
     with gallery:
         count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
-        summary = {"gallery": gallery.place.removeprefix("gallery "), "name": name, "enrolled": count, "faces": len(gallery)}
+        summary = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
         if flags.at.json:
             print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
         else:
-            photo, face = ("photo" if count == 1 else "photos"), ("face" if len(gallery) == 1 else "faces")
-            print(f"{name}: {count} {photo} enrolled in {gallery.place}, which holds {len(gallery)} {face} now")
+            holds = counted(len(gallery), "face")
+            print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which holds {holds} now")
     return 0

@@ -88,11 +88,10 @@ def identify(words: list[str]) -> int:
             photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
             show = None if flags.at.json else _show
             answers = write_predictions(named(gallery, photos, flags.top, flags.threshold), flags.out, show, keep=flags.at.json)
-            place = gallery.place.removeprefix("gallery ")
     say_skipped(skipped)
     if flags.at.json:
         left_out = [fault.to_dict() for fault in skipped or ()]
-        print_json({"gallery": place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
+        print_json({"gallery": gallery.place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
     return 0
 
 
@@ -103,4 +102,5 @@ def _show(answer: dict[str, Any]) -> None:
         left, top, right, bottom = face["box"]
         which = f", face {number} at {(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" if len(answer["faces"]) > 1 else ""
         near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
-        print(f"{answer['key']}{which}: {face['name'] or face['decision']} (nearest: {near or 'nobody is enrolled'})")
+        between = f" between {' and '.join(face['tied'])}" if face["tied"] and face["decision"] == "undecided" else ""
+        print(f"{answer['key']}{which}: {face['name'] or face['decision']}{between} (nearest: {near or 'nobody is enrolled'})")

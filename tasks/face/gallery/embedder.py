@@ -96,13 +96,13 @@ def check_same(place: str, stored: Embedder, given: Embedder, stored_size: int, 
     if stored.fingerprint not in (given.fingerprint, given.formerly):
         same = " (also if it is the same one: other settings, other numbers after training, or an early zoo's gallery)"
         raise ModelMismatchError(
-            f"{place} belongs to the model {stored}, and these embeddings come from {given}: distances between the two mean nothing"
+            f"gallery {place} belongs to the model {stored}, and these embeddings come from {given}: distances between the two mean nothing"
             f"{same if stored.name == given.name else ''}. Use the gallery's own model, or another gallery for this one"
         )
     if stored.distance != given.distance:
         raise ModelMismatchError(
-            f"{place} was made with the distance {stored.distance}, and the same model {given} now says {given.distance}; "
+            f"gallery {place} was made with the distance {stored.distance}, and the same model {given} now says {given.distance}; "
             "use the metadata that the model had, or another gallery"
         )
     if stored_size != given_size:
-        raise ModelMismatchError(f"{place} holds embeddings of {stored_size} numbers, by {stored}; these have {given_size}")
+        raise ModelMismatchError(f"gallery {place} holds embeddings of {stored_size} numbers, by {stored}; these have {given_size}")

@@ -34,7 +34,7 @@ class Session:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise InputError(f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); pip install 'resnet-zoo[postgres]'") from error
-        self._address, self.place = address, f"gallery {_without_password(address)}"
+        self._address, self.place = address, _without_password(address)
         self._connection: psycopg.Connection[Any] | None = None
         self._process = 0
         self._lock = threading.RLock()
@@ -126,7 +126,7 @@ class Session:
             yield
         except (psycopg.Error, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise GalleryError(f"{self.place}: {_cause(error)} ({reason}){besides}") from error
+            raise GalleryError(f"gallery {self.place}: {_cause(error)} ({reason}){besides}") from error
 
 
 def _cause(error: Exception) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery.embedder import Embedder, check_same
-from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
-from zoo.tasks.face.gallery.exact import first_people, slack
+from zoo.tasks.face.gallery.errors import GalleryError, name_taken
+from zoo.tasks.face.gallery.exact import first_people, part_of
 from zoo.tasks.face.gallery.postgres_session import Session
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
 
@@ -60,9 +60,7 @@ class PostgresStore:
                 if person is None:
                     person = cursor.execute("INSERT INTO zoo_people (name) VALUES (%s) RETURNING id", (name,)).fetchone()[0]  # type: ignore[index]
                 elif not more:
-                    raise NameTakenError(
-                        f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
-                    )
+                    raise name_taken(self.place, name)
                 self._insert(cursor, person, faces)
 
     def remove(self, name: str) -> int:
@@ -116,13 +114,14 @@ class PostgresStore:
         with self._session.reading() as cursor:
             return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
         """Return the nearest people."""
         with self._session.reading() as cursor:
             if cursor is None:
-                return [[] for _ in queries]
+                return None
             about = self._described(cursor)
-            return [self._nearest(cursor, about, query, top) for query in queries]
+            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            return about, [self._nearest(cursor, about, query, top) for query in queries]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -131,7 +130,7 @@ class PostgresStore:
     def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
         distance = about.embedder.distance
         # a sum of squares has no cancellation: its error is a part of itself, and that of its root half of the part
-        part = slack(about.size, 0.0, 1.0, distance)
+        part = part_of(about.size)
         command = (
             f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
             "near AS (SELECT min(far) AS far FROM far GROUP BY person ORDER BY 1 LIMIT %(top)s) "
@@ -164,10 +163,13 @@ class PostgresStore:
     def _described(self, cursor: Cursor[Any]) -> Described:
         row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
         if row is None:
-            raise GalleryError(f"{self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…")
+            raise GalleryError(
+                f"gallery {self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…"
+            )
         if row[0] != LAYOUT:
             raise GalleryError(
-                f"{self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; install the version of resnet-zoo that wrote it"
+                f"gallery {self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; "
+                "install the version of resnet-zoo that wrote it"
             )
         return Described(Embedder(*row[1:5]), row[5])
 
@@ -185,8 +187,8 @@ class PostgresStore:
         may, owner = cursor.execute(command).fetchone() or (False, "")
         if not may:
             raise GalleryError(
-                f"{self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…; "
-                f"forget as the user {owner}"
+                f"gallery {self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…"
+                f"; forget as the user {owner}"
             )
 
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:

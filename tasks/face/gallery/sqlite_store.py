@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from zoo.tasks.face.gallery.embedder import Embedder, check_same
-from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
+from zoo.tasks.face.gallery.errors import GalleryError, name_taken
 from zoo.tasks.face.gallery.matrix import Matrix, Near
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Quality, Vectors
 from zoo.tasks.face.gallery.sqlite_file import compact, damaged, reading, writing
@@ -34,7 +34,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         """Name the file; it is opened by what needs it, and made by the first enrolment."""
-        self.path, self.place = path, f"gallery {path}"
+        self.path, self.place = path, str(path)
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
         self._state = ""
@@ -53,9 +53,7 @@ class SqliteStore:
                 if person is None:
                     person = _insert_person(connection, name)
                 elif not more:
-                    raise NameTakenError(
-                        f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
-                    )
+                    raise name_taken(self.place, name)
                 connection.executemany(
                     "INSERT INTO faces (person, embedding, checksum, photo, quality, enrolled) VALUES (?, ?, ?, ?, ?, ?)",
                     [(person, *_values(face, person)) for face in faces],
@@ -97,11 +95,11 @@ class SqliteStore:
                 return []
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":
-                raise GalleryError(f"{self.place}: {damaged(' '.join(said.split()))}")
+                raise GalleryError(f"gallery {self.place}: {damaged(' '.join(said.split()))}")
             found = [Person(self._name(*row[:3]), row[3], str(row[4])) for row in connection.execute(command)]
         for person in found:
             if not person.faces:
-                raise GalleryError(f"{self.place}: {damaged(f'{person.name!r} has no face')}")
+                raise GalleryError(f"gallery {self.place}: {damaged(f'{person.name!r} has no face')}")
         return found
 
     def faces(self, name: str) -> list[EnrolledFace]:
@@ -124,13 +122,15 @@ class SqliteStore:
         with reading(self.path) as connection:
             return 0 if connection is None else int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
         """Return the nearest people; what other processes have enrolled or deleted until now has its part in it."""
         with self._lock, reading(self.path) as connection:
             if connection is None:
-                return [[] for _ in queries]
-            found = self._up_to_date(connection).nearest(queries, top)
-            return [[self._match(connection, near) for near in row] for row in found]
+                return None
+            about = self._described(connection)
+            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            found = self._up_to_date(connection, about).nearest(queries, top)
+            return about, [[self._match(connection, near) for near in row] for row in found]
 
     def close(self) -> None:
         """Let go of the embeddings in memory."""
@@ -152,20 +152,19 @@ class SqliteStore:
     def _described(self, connection: sqlite3.Connection) -> Described:
         row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
         if row is None or _checksum(repr(row[:5]).encode()) != row[5]:
-            raise GalleryError(f"{self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
         return Described(Embedder(*row[:4]), row[4])
 
     def _person(self, connection: sqlite3.Connection, name: str) -> int | None:
         row = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _up_to_date(self, connection: sqlite3.Connection) -> Matrix:
+    def _up_to_date(self, connection: sqlite3.Connection, about: Described) -> Matrix:
         """Return all embeddings: those of faces that are new since the last time are read, and all where it isn't only those.
 
         Faces may have been deleted, and another file, or an older copy, may stand in the place of the first: then the state that was
         read is none of those that this file has had.
         """
-        about = self._described(connection)
         (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
         if self._matrix is None or self._state not in states.split():
             self._matrix = Matrix(about.size, about.embedder.distance)
@@ -186,7 +185,7 @@ class SqliteStore:
         )
         row = connection.execute(command, (near.face,)).fetchone()
         if row is None:
-            raise GalleryError(f"{self.place}: {damaged(f'face {near.face} is nobody')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'face {near.face} is nobody')}")
         return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
@@ -197,19 +196,19 @@ class SqliteStore:
         """
         for number, content, checksum, person in rows:
             if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
-                raise GalleryError(f"{self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
+                raise GalleryError(f"gallery {self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
         return np.frombuffer(b"".join(row[1] for row in rows), _STORED).reshape(-1, size).astype(np.float32, copy=False)
 
     def _name(self, name: Any, person: int, checksum: int) -> str:
         if not isinstance(name, str) or _checksum(name.encode(), person) != checksum:
-            raise GalleryError(f"{self.place}: {damaged(f'the name {name!r} is not what was written')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'the name {name!r} is not what was written')}")
         return name
 
     def _quality(self, text: Any) -> Quality:
         try:
             return dict(json.loads(text))
         except (TypeError, ValueError) as error:
-            raise GalleryError(f"{self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
+            raise GalleryError(f"gallery {self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
 
 
 def _mark(connection: sqlite3.Connection, grown: bool) -> None:
