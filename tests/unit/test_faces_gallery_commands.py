@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,32 @@ def test_who_is_nearest_alike_is_said_and_one_is_counted_as_one(run: Run, photos
     assert (status, "enrolled as 'Ann' already (distance 0.000)" in err) == (2, True)
     assert run("enroll", "Bob", photos / "ann.png", "--force")[0] == 0
     assert "ann.png: undecided between Ann and Bob (nearest: Ann 0.000, Bob 0.000)" in run("identify", photos / "ann.png")[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("list", "--json"),
+        ("forget", "Ann"),
+        ("identify", "ann.png", "--tresh", "1"),
+        ("enroll", "", "ann.png"),
+        ("enroll", "Ann"),
+        ("identify",),
+    ],
+)
+def test_what_needs_no_network_does_not_wait_for_torch(run: Run, photos: Path, words: tuple[str, ...]) -> None:
+    run("enroll", "Ann", photos / "ann.png")
+    program = f"""
+import sys
+from zoo.cli import main
+try:
+    main({["faces", *words]!r})
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == "False", result.stderr
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ def enroll(words: list[str]) -> int:
     flags = parse(FacesEnrollFlags, "faces enroll", words)
     if not flags.photos:
         raise InputError("no photo: zoo faces enroll NAME PHOTO […]")
-    from zoo.tasks.face.commands.looks import look, open_gallery  # after --help
-    from zoo.tasks.face.gallery.gallery import LIMITS
+    from zoo.tasks.face.gallery.gallery import LIMITS  # after --help
     from zoo.tasks.face.gallery.names import check_name
 
-    name = check_name(flags.name)  # before the photos are looked at
+    name = check_name(flags.name)
+    from zoo.tasks.face.commands.looks import look, open_gallery  # brings torch, which takes seconds
+
     with progress_of(flags.at.quiet) as progress:
         gallery, model = open_gallery(flags.at, progress)
         photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
