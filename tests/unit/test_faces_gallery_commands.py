@@ -19,7 +19,9 @@ import zoo
 from tests.pictures import write_picture
 from zoo.cli import main
 from zoo.tasks.face.commands import looks
-from zoo.tasks.face.gallery import Gallery
+from zoo.tasks.face.commands.identify import NamedFaces
+from zoo.tasks.face.gallery import Gallery, Identification, Match
+from zoo.tasks.face.predictions import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_embedder")
 Run = Callable[..., tuple[int, str, str]]
@@ -142,6 +144,20 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     assert (status, "groups.html exists; choose another name for the page" in err) == (2, True)
 
 
+@pytest.mark.parametrize(("height", "width", "scale"), [(64, 64, 4), (1692, 1125, 1), (300, 2800, 1)])
+def test_drawn_names_grow_with_the_picture(height: int, width: int, scale: int) -> None:
+    image = np.full((height, width, 3), 120, np.uint8)
+    box = np.array([[width // 4, height // 2, width // 2, height - 1]], np.float32)
+    points = np.full((1, 5, 2), np.nan, np.float32)
+    faces = Faces("a", image, box, np.ones(1, np.float32), points, np.ones((1, 4), np.float32))
+    answer = Identification((Match("HHHH", 0.1, "", 1),), 0.6)
+    plain, drawn = np.asarray(faces.plot()), np.asarray(NamedFaces(faces, [answer]).plot())
+    rows, columns = np.nonzero((plain != drawn).any(2))
+    assert rows.max() - rows.min() >= max(height, width) * scale / 60
+    assert abs(int(columns.min()) - width // 4 * scale) <= 4
+    assert rows.max() <= height // 2 * scale + 2  # above the box
+
+
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(run: Run, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("enroll", "Ann", photos / "ann.png")
@@ -246,7 +262,6 @@ def test_pictures_that_can_not_be_read_are_left_out_where_asked(run: Run, photos
 
 def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from zoo.tasks.face.commands import cluster
-    from zoo.tasks.face.predictions import Faces
 
     run("enroll", "Ann", photos / "ann.png")
     image = face(1)

@@ -39,13 +39,13 @@ class NamedFaces:
         """Return the picture with boxes and names drawn."""
         from PIL import ImageDraw
 
-        from zoo.drawing import font
+        from zoo.drawing import enlargement, font, text_size
 
         picture = self.faces.plot()
         draw = ImageDraw.Draw(picture)
-        # the plot enlarges small pictures
-        scale = max(1, -(-256 // max(self.faces.image.shape[:2])))
-        size = max(11, picture.width // 45)
+        height, width = self.faces.image.shape[:2]
+        scale = enlargement((width, height))  # the plot's
+        size = text_size((width * scale, height * scale))
         for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
             place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
             said = answer.name or answer.decision

@@ -15,7 +15,7 @@ from zoo.tasks.face.gallery.consistency import copies, strangers
 from zoo.tasks.face.gallery.embedder import Embedder, check_threshold
 from zoo.tasks.face.gallery.errors import GalleryError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.grouping import Groups, group
-from zoo.tasks.face.gallery.identification import Identification
+from zoo.tasks.face.gallery.identification import Identification, tied
 from zoo.tasks.face.gallery.names import check_name
 from zoo.tasks.face.gallery.places import open_store
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 LIMITS = Limits()
-_ALIKE = 1e-6  # distances that differ by less, which a network's rounding may do, say nothing of who is nearer
 
 
 class Gallery:
@@ -175,7 +174,7 @@ class Gallery:
             return []
         about, found = self._nearest(queries, max(top, 2))  # a second one for ties
         limit = about.embedder.threshold if threshold is None else threshold
-        return [Identification(tuple(matches[:top]), limit, _tied(matches)) for matches in found]
+        return [Identification(tuple(matches[:top]), limit, tied(matches)) for matches in found]
 
     def forget(self, name: str) -> int:
         """Delete a person with every face and photo key, for good.
@@ -243,7 +242,7 @@ class Gallery:
             unknown = [place for place in unknown if not answers[place].enrolled]
             embedder = self.model
         limit = embedder.threshold if threshold is None else threshold
-        return group(rows[unknown], embedder.distance, limit).of([places[place] for place in unknown])
+        return group(rows[unknown], [places[place] for place in unknown], embedder.distance, limit)
 
     def close(self) -> None:
         """Let go of what is held; a later call takes it up again."""
@@ -302,9 +301,3 @@ class Gallery:
 
     def _unknown(self, name: str) -> UnknownPersonError:
         return UnknownPersonError(f"gallery {self.place}: nobody of the name {name!r} is enrolled; see who is with: zoo faces list")
-
-
-def _tied(matches: Sequence[Match]) -> tuple[str, ...]:
-    """Return the names of the people who are nearest alike; nothing where one is."""
-    alike = tuple(match.name for match in matches if match.distance <= matches[0].distance + _ALIKE)
-    return alike if len(alike) > 1 else ()

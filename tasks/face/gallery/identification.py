@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from zoo.tasks.face.band import decide
 from zoo.tasks.face.gallery.rows import Match
 
 Decision = Literal["known", "unknown", "undecided"]
+_ALIKE = 1e-6  # distances that differ by less, which a network's rounding may do, say nothing of who is nearer
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,9 @@ class Identification:
             "tied": list(self.tied),
             "matches": [{"name": match.name, "distance": match.distance, "photo": match.photo} for match in self.matches],
         }
+
+
+def tied(matches: Sequence[Match]) -> tuple[str, ...]:
+    """Return the names of the people who are nearest alike; nothing where one is."""
+    alike = tuple(match.name for match in matches if match.distance <= matches[0].distance + _ALIKE)
+    return alike if len(alike) > 1 else ()
