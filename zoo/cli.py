@@ -12,6 +12,7 @@ from zoo import __version__
 from zoo.command import class_list, compiled, given, one_voice, print_json, progress_of, saved_or_built, task_of, value_of
 from zoo.command_group import DATA, FACES
 from zoo.errors import ImageError, InputError, ZooError
+from zoo.wording import counted
 
 if TYPE_CHECKING:
     from zoo.data import OnError
@@ -34,7 +35,8 @@ commands:
   info       a backbone, task or saved model: zoo info resnet50
 
 zoo COMMAND --help shows its flags, zoo train --task detection --help those of a task.
-Exit status: 0 all right; 1 something was found wrong; 2 the input is wrong; 130 interrupted, 143 by SIGTERM.
+Exit status: 0 all right (also where --skip-bad has left something out, or a picture shows no face: that is said);
+1 something was found wrong; 2 the input is wrong; 130 interrupted, 143 by SIGTERM.
 Several processes: torchrun --nproc-per-node 2 -m zoo train …; the first one prints."""
 
 
@@ -151,9 +153,10 @@ def _train(words: list[str]) -> int:
     if flags.run.json:
         print_json(summary)
     else:
-        print(f"trained for {len(run.history)} epochs in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
+        print(f"trained for {counted(len(run.history), 'epoch')} in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
         if run.not_finite:
-            print(f"left out: {run.not_finite} batches whose loss was not a number (--on-nan skip); their samples are named above")
+            lost = counted(run.not_finite, "batch", "batches")
+            print(f"left out: {lost} whose loss was not a number (--on-nan skip); their samples are named above")
         print(f"score it with: zoo eval {run.folder} --data …")
     return 0
 

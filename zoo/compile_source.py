@@ -16,7 +16,7 @@ from zoo.compiled import PICTURES, Agreement, Compiled, Making
 from zoo.converting import Conversion
 from zoo.data import Dataset, Record
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
-from zoo.fingerprint import model_fingerprint
+from zoo.fingerprint import fingerprints
 from zoo.model import Model
 from zoo.picture_folders import picture_files
 from zoo.preprocess import ImageBatch, as_float
@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         model: a copy, in evaluation mode, on the CPU.
-        fingerprint: the model's.
+        fingerprints: the model's.
         pictures: the user's, or a few built-in ones.
         given: whether they are the user's.
         has_truth: whether they are, with targets that scores can be measured by.
@@ -43,7 +43,7 @@ class Source:
     """
 
     model: Model
-    fingerprint: str
+    fingerprints: dict[str, str]
     pictures: Dataset
     given: bool
     has_truth: bool
@@ -68,7 +68,7 @@ class Source:
         opened = plain or open_data(task.sample_data if data is None else data, task.schemes, task.name, say=progress.say)
         copied = copy.deepcopy(model).to(device=torch.device("cpu")).eval().requires_grad_(False)
         copied.to(memory_format=torch.channels_last)
-        return cls(copied, model_fingerprint(model), opened, data is not None, data is not None and plain is None, say, progress)
+        return cls(copied, fingerprints(model), opened, data is not None, data is not None and plain is None, say, progress)
 
     @property
     def task(self) -> Task:
@@ -123,11 +123,11 @@ class Source:
 
     def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
         samples = self._samples() if precision == "int8" else {}
-        return Conversion(self.model, self.fingerprint, engine, precision, torch.get_num_threads(), samples, judge, self.say)
+        return Conversion(self.model, self.fingerprints["model"], engine, precision, torch.get_num_threads(), samples, judge, self.say)
 
     def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:
         making = Making(conversion.engine.name, conversion.precision, conversion.threads, agreement)
-        return Compiled(self.model.config, self.model.metadata, self.fingerprint, conversion, making)
+        return Compiled(self.model.config, self.model.metadata, self.fingerprints, conversion, making)
 
     def _checked(self, conversion: Conversion) -> Compiled:
         compiled = self._made(conversion, Agreement(0, 0.0, None))
@@ -168,7 +168,7 @@ class Source:
         def score(runner: Runner, numbers: Sequence[int]) -> float:
             making = Making("eager", "fp32", eager.threads, Agreement(0, 0.0, None))
             return self.score(
-                Compiled(self.model.config, self.model.metadata, self.fingerprint, _Replaced(eager, name, runner), making), numbers
+                Compiled(self.model.config, self.model.metadata, self.fingerprints, _Replaced(eager, name, runner), making), numbers
             )
 
         return Judge(len(self.pictures), self.task.score_tolerance["int8"], score)

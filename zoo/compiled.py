@@ -103,13 +103,15 @@ class Compiled(Model):
         making: by which engine, and how well its answers agree with those of eager float32.
     """
 
-    def __init__(self, config: ModelConfig, metadata: Mapping[str, Any], fingerprint: str, supply: Supply, making: Making) -> None:
+    def __init__(
+        self, config: ModelConfig, metadata: Mapping[str, Any], fingerprints: dict[str, str], supply: Supply, making: Making
+    ) -> None:
         """Put it together; `zoo.compile` and `zoo.load` are the ways in."""
         with torch.device("meta"):  # its layers are never called, and take no memory
             super().__init__(config)
         super().train(False)
         self.metadata = dict(metadata)
-        self.fingerprint, self.making, self._supply = fingerprint, making, supply
+        self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._one_size = not sizes_free(self)
         self._runners: dict[tuple[str, tuple[int, int] | None], Runner] = {}
@@ -176,7 +178,7 @@ class Compiled(Model):
         """Write the networks and the names of the classes."""
         networks = self._supply.write(folder)
         write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.classes))
-        return {"compiled": {**self.making.to_dict(), "fingerprint": self.fingerprint, "networks": networks}}
+        return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks}}
 
 
 def sizes_free(model: Model) -> bool:
@@ -249,4 +251,4 @@ def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any]
     missing = ENGINES[making.engine].missing()
     if missing is not None:
         raise InputError(f"{folder}: {missing}")
-    return Compiled(config, metadata, compiled["fingerprint"], Stored(folder, compiled["networks"], making), making)
+    return Compiled(config, metadata, compiled["fingerprints"], Stored(folder, compiled["networks"], making), making)

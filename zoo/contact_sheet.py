@@ -67,20 +67,21 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
     return whole
 
 
-def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> str:
+def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str], quality: int | None = None) -> str:
     """Return the sheet as an HTML page, which loads nothing from anywhere.
 
     Args:
         rows: variants of each sample.
         title: what stands above.
         classes: names, whose place decides the colour.
+        quality: of JPEGs, 0–100, a tenth of the size; None for PNGs, which lose nothing.
     """
-    figures = "\n".join(_figure(variants, classes) for variants in rows)
+    figures = "\n".join(_figure(variants, classes, quality) for variants in rows)
     return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)
 
 
-def _figure(variants: Sequence[Seen], classes: Sequence[str]) -> str:
-    pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), None)}">' for one in variants)
+def _figure(variants: Sequence[Seen], classes: Sequence[str], quality: int | None) -> str:
+    pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), quality)}">' for one in variants)
     names = variants[0].labels
     if variants[0].boxes_xyxy is None or not names:
         said = pages.text(_plain_label(variants[0]))

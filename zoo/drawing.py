@@ -18,6 +18,16 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def enlargement(size: tuple[int, int]) -> int:
+    """Return how many times `caption` enlarges a picture of a width and height."""
+    return max(1, -(-_SMALLEST // max(size)))
+
+
+def text_size(size: tuple[int, int]) -> int:
+    """Return the height of text, in pixels, that is read beside a picture of a width and height when the whole of it is seen."""
+    return max(12, max(size) // 36, size[0] // 28)
+
+
 def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
     """Put lines of text below a picture.
 
@@ -29,7 +39,7 @@ def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
         A new picture, higher by the text.
     """
     picture = Image.fromarray(image)
-    enlarge = -(-_SMALLEST // max(picture.size))
+    enlarge = enlargement(picture.size)
     if enlarge > 1:
         picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
     size = max(12, picture.width // 28)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from zoo.errors import InputError
 _DRAFT = ".part"  # how the name of everything ends that is still being written
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], None], mode: int = 0o644) -> None:
     """Write a file beside its place, flush it to the disk, rename it into place, and flush the folder too.
 
     After a power cut there is the old file or the new one, and after this function has returned it is the new one.
@@ -24,6 +24,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
     Args:
         path: where the file is to appear; an older one is replaced.
         write: writes the content.
+        mode: who may read and write it.
 
     Raises:
         OSError: no room, no permission; what stood at `path` is untouched then.
@@ -35,7 +36,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):  # a disk that has become read-only: what went wrong first is what is said
@@ -71,13 +72,28 @@ def remove_drafts(folder: Path) -> list[str]:
     return [path.name for path in found]
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a UTF-8 text file that appears whole or not at all."""
-    write_atomic(path, lambda file: _write(file, text))
+    write_atomic(path, lambda file: _write(file, text), mode)
 
 
 def _write(file: BinaryIO, text: str) -> None:
     file.write(text.encode("utf-8"))
+
+
+def refuse_others(folder: Path, own: Collection[str]) -> None:
+    """Refuse to replace a folder that holds files of somebody else.
+
+    Args:
+        folder: that is to be replaced.
+        own: what was written there, relative to it.
+
+    Raises:
+        InputError: it holds another file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in own:
+            raise InputError(f"{folder} holds {path.relative_to(folder)}, which isn't of the zoo; choose another place, or take it out")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Model(nn.Module):
         metadata: what travels with the model: distance and threshold of embeddings, training summary, scores.
         compiled: whether an engine computes it (`zoo.compile`).
         precision: of the engine's matrix work; None where the caller decides.
-        fingerprint: of the model that a compiled one was made from; None where it is to be taken of the numbers in it.
+        fingerprints: of the model that a compiled one was made from; None where they are to be taken of the numbers in it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -70,7 +70,7 @@ class Model(nn.Module):
         self._frozen = apply_freeze(self.backbone, config.freeze)
         self.compiled = False
         self.precision: str | None = None
-        self.fingerprint: str | None = None
+        self.fingerprints: dict[str, str] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

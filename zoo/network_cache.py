@@ -83,4 +83,4 @@ def _write(engine: Engine, folder: Path, key: str, made: Any) -> None:
         for path in files:
             os.replace(path, folder / path.name)
     write_text(folder / f"{key}.json", json.dumps(digests))  # last: what isn't listed there is not looked at
-    shrink(folder, LIMIT_BYTES, folder / f"{key}.json")
+    shrink(folder, LIMIT_BYTES, [folder / f"{key}.json"])

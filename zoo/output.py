@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from zoo.files import draft_folder
+from zoo.errors import InputError
+from zoo.files import draft_folder, refuse_others
 from zoo.task import Prediction
 
 LINES = "predictions.jsonl"
@@ -41,6 +42,8 @@ def write_predictions(
         for prediction in predictions:
             take(prediction.to_dict())
         return kept
+    if (out / LINES).is_file():
+        refuse_others(out, {LINES, *_drawn(out / LINES)})
     with draft_folder(out, LINES) as draft, (draft / LINES).open("w", encoding="utf-8") as lines:
         names: set[str] = set()
         for prediction in predictions:
@@ -50,6 +53,18 @@ def write_predictions(
             lines.write(json.dumps(answer) + "\n")
             take(answer)
     return kept
+
+
+def _drawn(lines: Path) -> set[str]:
+    """Return the pictures that an older file of predictions names.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return {json.loads(line)["drawn"] for line in lines.read_text(encoding="utf-8").splitlines()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{lines} isn't a file of predictions; choose another folder, it will not be overwritten") from error
 
 
 def _free_name(key: str, taken: set[str]) -> str:

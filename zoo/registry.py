@@ -88,7 +88,9 @@ class Registry(Generic[T]):
             return
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            found = importlib.import_module(f"{self._package}.{module.name}")
+            register: Callable[[], None] = getattr(found, "register", lambda: None)
+            register()  # of a package whose parts are also used without its definition, which takes long to import
 
     def _load_entry_points(self) -> None:
         if self._entry_points is None:

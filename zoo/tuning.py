@@ -60,7 +60,7 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     with contextlib.suppress(OSError):  # no room, or no right to write: it is measured again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
-        shrink(path.parent, _LIMIT, path)
+        shrink(path.parent, _LIMIT, [path])
     return best
 
 
@@ -144,7 +144,7 @@ def _milliseconds(model: Compiled, batch: ImageBatch) -> float:
 def _key(source: Source, size: int, candidates: list[Choice]) -> str:
     """Return what a choice belongs to: machine, versions, model, batch, engines."""
     preprocess = asdict(source.model.preprocess)
-    content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprint, size, preprocess, candidates]
+    content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.contact_sheet import Seen, page
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.files import draft_folder, write_text
+from zoo.files import draft_folder, refuse_others, write_text
 from zoo.images import SUFFIXES, Decoding
 from zoo.picture_folders import picture_files
 from zoo.progress import Progress
@@ -55,14 +55,14 @@ def align_folder(
 
     Args:
         folder: searched whole; its folders come out the same.
-        out: appears whole or not at all; what this function has written there before is replaced.
+        out: appears whole or not at all; what this function has written there before, from the same folder, is replaced.
         looking: how.
         skip: whether pictures that can't be read, or whose faces can't be aligned, are left out.
         decoding: how pictures are read.
         progress: where the bar is drawn.
 
     Raises:
-        InputError: one folder is in the other, or `out` holds something else.
+        InputError: one folder is in the other, or `out` holds something else, or faces of another folder.
         DataError: no pictures there.
         ImageError: a picture can't be read, or a face in it can't be aligned, and it isn't to be skipped.
     """
@@ -92,7 +92,7 @@ def align_folder(
             del shown[_SHOWN:]
         done = AlignedFolder(str(out), len(files), faces, tuple(not_found), tuple(unreadable))
         how = {**looking.finder.settings, "template": looking.template, "size_hw": looking.size_hw, "faces": asdict(looking.wanted)}
-        write_text(draft / REPORT, json.dumps({"settings": how, **done.to_dict()}, indent=1) + "\n")
+        write_text(draft / REPORT, json.dumps({"source": str(folder.resolve()), "settings": how, **done.to_dict()}, indent=1) + "\n")
         title = f"{len(faces)} faces in {len(files)} pictures, {len(not_found)} without; aligned to {looking.template}"
         write_text(draft / SHEET, page([[one] for one in shown], title, ()))
     return done
@@ -105,10 +105,25 @@ def _files(folder: Path, out: Path) -> list[Path]:
     old, new = folder.resolve(), out.resolve()
     if old == new or old in new.parents or new in old.parents:
         raise InputError(f"{out} and {folder} are one in the other; choose another place, or the faces would be taken for pictures")
+    _check_old(folder, out)
     files = picture_files(folder)
     if not files:
         raise DataError(f"{folder} holds no pictures (files ending in {', '.join(SUFFIXES)})")
     return files
+
+
+def _check_old(folder: Path, out: Path) -> None:
+    """Refuse to replace what was made of another folder, or holds more than was made."""
+    if not (out / REPORT).is_file():
+        return  # `draft_folder` says what else there may be
+    try:
+        report = json.loads((out / REPORT).read_text(encoding="utf-8"))
+        source, made = report["source"], {REPORT, SHEET, *(face["file"] for face in report["faces"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{out / REPORT} doesn't say which folder {out} was made of; choose another place, or delete it") from error
+    if source != str(folder.resolve()):
+        raise InputError(f"{out} holds the faces of {source}; choose another place for those of {folder}, or delete it")
+    refuse_others(out, made)
 
 
 def _written(found: FoundFaces, draft: Path, name: Path) -> list[dict[str, Any]]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.prediction import Source, predict
+from zoo.tasks.face.band import Answer, decide
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.predictions import Faces
-
-Answer = Literal["same", "different", "undecided"]
-
-# Part of the threshold on either side of it. Measured with dlib's network over all pairs of ORL's 400 pictures, 1,800 of one person and
-# 78,000 of two: the bare threshold of 0.6 takes 2.1 % of the strangers for one person; below 0.54 it is 0.3 %, and above 0.66 there is
-# no pair of one person. 0.6 % of the pairs of one person and 9.9 % of the strangers lie between.
-BAND = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,12 +41,6 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return it JSON-ready."""
         return asdict(self)
-
-
-def decide(apart: float, threshold: float) -> tuple[Answer, tuple[float, float]]:
-    """Return the answer for a distance, and the band in which there is none."""
-    low, high = threshold * (1 - BAND), threshold * (1 + BAND)
-    return ("same" if apart < low else "different" if apart > high else "undecided"), (low, high)
 
 
 def verify(

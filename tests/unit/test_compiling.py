@@ -17,6 +17,7 @@ from zoo.agreeing import DisagreementError
 from zoo.cache_folder import cache_folder
 from zoo.engines import ENGINES, Network
 from zoo.errors import InputError, UnknownNameError, WeightsError
+from zoo.fingerprint import fingerprints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 _DIGITS = "demo:digits?split=test&limit=30"
@@ -123,6 +124,13 @@ def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:
         write_picture(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
     agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path).making.agreement
     assert (agreement.pictures, agreement.score) == (3, None)
+
+
+def test_a_gallery_takes_it_for_the_model(fake: type[Fake], tmp_path: Path) -> None:
+    model = small_model("face")
+    fast = zoo.compile(model, engine="eager")
+    for each in (fast, zoo.load(zoo.save(fast, tmp_path / "out"))):
+        assert fingerprints(each) == fingerprints(model)
 
 
 def test_networks_are_converted_once(fake: type[Fake]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,9 @@ import zoo
 from tests.pictures import write_picture
 from zoo.cli import main
 from zoo.tasks.face.commands import looks
-from zoo.tasks.face.gallery import Gallery
+from zoo.tasks.face.commands.identify import NamedFaces
+from zoo.tasks.face.gallery import Gallery, Identification, Match
+from zoo.tasks.face.predictions import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_embedder")
 Run = Callable[..., tuple[int, str, str]]
@@ -125,9 +130,11 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     status, out, _ = run("cluster", photos, "--out", page)  # without a gallery nobody is known
     assert status == 0
     assert out.splitlines()[0] == f"group 1: 2 faces: {photos}/again/ann2.png, {photos}/ann.png"
-    assert out.splitlines()[-1] == "4 faces of 4 pictures: 1 groups, 2 alone, 0 of people enrolled"
+    assert out.splitlines()[-1] == "4 faces of 4 pictures: 1 group, 2 alone, 0 of people enrolled"
     text = page.read_text()
-    assert "1 groups, 2 faces alone" in text
+    assert "1 group, 2 faces alone" in text
+    assert text.count("data:image/jpeg") == 4
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert text.count("<img") == 4
     assert text.count("<figure") == 3
     run("enroll", "Ann", photos / "ann.png")
@@ -135,6 +142,70 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     assert (content["groups"], len(content["alone"]), content["known"], content["faces"], content["pictures"]) == ([], 2, 2, 4, 4)
     status, _, err = run("cluster", photos, "--out", page)
     assert (status, "groups.html exists; choose another name for the page" in err) == (2, True)
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(64, 64, 4), (1692, 1125, 1), (300, 2800, 1)])
+def test_drawn_names_grow_with_the_picture(height: int, width: int, scale: int) -> None:
+    image = np.full((height, width, 3), 120, np.uint8)
+    box = np.array([[width // 4, height // 2, width // 2, height - 1]], np.float32)
+    points = np.full((1, 5, 2), np.nan, np.float32)
+    faces = Faces("a", image, box, np.ones(1, np.float32), points, np.ones((1, 4), np.float32))
+    answer = Identification((Match("HHHH", 0.1, "", 1),), 0.6)
+    plain, drawn = np.asarray(faces.plot()), np.asarray(NamedFaces(faces, [answer]).plot())
+    rows, columns = np.nonzero((plain != drawn).any(2))
+    assert rows.max() - rows.min() >= max(height, width) * scale / 60
+    assert abs(int(columns.min()) - width // 4 * scale) <= 4
+    assert rows.max() <= height // 2 * scale + 2  # above the box
+
+
+def test_a_folder_with_files_of_somebody_else_is_not_replaced(run: Run, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("enroll", "Ann", photos / "ann.png")
+    for _ in range(2):  # its own it may replace
+        assert run("identify", photos / "ann.png", "--out", out)[0] == 0
+    (out / "notes.txt").write_text("mine")
+    status, _, err = run("identify", photos / "ann.png", "--out", out)
+    assert (status, "holds notes.txt, which isn't of the zoo; choose another place, or take it out" in err) == (2, True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.jsonl").write_text("hi")
+    status, _, err = run("identify", photos / "ann.png", "--out", tmp_path / "mine")
+    assert (status, "predictions.jsonl isn't a file of predictions; choose another folder" in err) == (2, True)
+    assert (out / "notes.txt").read_text() + (tmp_path / "mine" / "predictions.jsonl").read_text() == "minehi"
+
+
+def test_who_is_nearest_alike_is_said_and_one_is_counted_as_one(run: Run, photos: Path) -> None:
+    run("enroll", "Ann", photos / "ann.png")
+    assert "\n1 person in gallery " in run("list")[1]
+    status, _, err = run("enroll", "Bob", photos / "ann.png")
+    assert (status, "enrolled as 'Ann' already (distance 0.000)" in err) == (2, True)
+    assert run("enroll", "Bob", photos / "ann.png", "--force")[0] == 0
+    assert "ann.png: undecided between Ann and Bob (nearest: Ann 0.000, Bob 0.000)" in run("identify", photos / "ann.png")[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("list", "--json"),
+        ("forget", "Ann"),
+        ("identify", "ann.png", "--tresh", "1"),
+        ("enroll", "", "ann.png"),
+        ("enroll", "Ann"),
+        ("identify",),
+    ],
+)
+def test_what_needs_no_network_does_not_wait_for_torch(run: Run, photos: Path, words: tuple[str, ...]) -> None:
+    run("enroll", "Ann", photos / "ann.png")
+    program = f"""
+import sys
+from zoo.cli import main
+try:
+    main({["faces", *words]!r})
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == "False", result.stderr
 
 
 @pytest.mark.parametrize(
@@ -168,7 +239,7 @@ def test_what_is_wrong_is_said(
 def test_a_name_that_exists_and_a_gallery_of_another_model(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("enroll", "Ann", photos / "ann.png")
     status, _, err = run("enroll", "Ann", photos / "again" / "ann2.png")
-    assert (status, "'Ann' is enrolled already; choose another name, or add these photos to it with add=True (--add)" in err) == (2, True)
+    assert (status, "'Ann' is enrolled already; choose another name, or add these photos to it (--add)" in err) == (2, True)
     assert run("enroll", "Ann", photos / "again" / "ann2.png", "--add")[0] == 0
     torch.manual_seed(1)
     other = zoo.build("resnet20", task="face", embedding_size=16)
@@ -191,7 +262,6 @@ def test_pictures_that_can_not_be_read_are_left_out_where_asked(run: Run, photos
 
 def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from zoo.tasks.face.commands import cluster
-    from zoo.tasks.face.predictions import Faces
 
     run("enroll", "Ann", photos / "ann.png")
     image = face(1)

@@ -55,6 +55,12 @@ def test_half_of_the_probes_are_near_a_row() -> None:
     assert exact(probes, rows, 7) == np.argsort(far, axis=1)[:, :7].tolist()
 
 
+def test_a_child_that_can_not_add_is_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert torment("zoo", str(tmp_path / "file"), 16, kills=1, writers=0, seed=0) == Safety("zoo", 0, 0, 1, 0)
+    assert "GalleryError" in capfd.readouterr().err  # the child's
+
+
 @pytest.mark.slow
 def test_what_processes_leave_that_are_killed_or_write_at_once(tmp_path: Path) -> None:
     assert torment("zoo", str(tmp_path), 16, kills=2, writers=2, seed=0) == SAFE

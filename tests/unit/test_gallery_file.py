@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
@@ -47,6 +48,13 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert [path.name for path in place.parent.iterdir()] == ["faces.gallery"]  # one file: no journal stays
+    place.chmod(0o644)  # as a copy that was put back
+    Gallery(place, MODEL).enroll("Bob", vectors(1))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    touched = tmp_path / "touched"
+    touched.touch(0o644)
+    Gallery(touched, MODEL).enroll("Ann", vectors(1))
+    assert stat.S_IMODE(touched.stat().st_mode) == 0o600
 
 
 def test_a_search_reads_what_is_new_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +95,83 @@ def test_another_file_in_the_place_of_the_first_is_noticed(tmp_path: Path) -> No
     Gallery(tmp_path / "h", MODEL).enroll("Bob", vectors(1))
     (tmp_path / "h").replace(place)
     assert gallery.identify(vectors(1))[0].name == "Bob"
+
+
+def test_an_older_copy_in_the_place_of_the_first_is_noticed(tmp_path: Path) -> None:
+    place, copy = tmp_path / "g", tmp_path / "copy"
+    rows = vectors(4)
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Ann", rows[0])
+    shutil.copy(place, copy)
+    gallery.enroll_all({"Bob": rows[1], "Eve": rows[3]})
+    assert gallery.identify(rows[1])[0].name == "Bob"
+    shutil.copy(copy, place)
+    assert gallery.identify(rows[1])[0].name is None
+    gallery.enroll_all({"Bob": rows[1], "Eve": rows[3]})
+    assert gallery.identify(rows[1])[0].name == "Bob"
+    shutil.copy(copy, place)
+    gallery.enroll_all({"Cem": rows[2], "Eve": rows[3]})  # under the numbers that Bob and Eve had
+    assert [answer.name for answer in gallery.identify(rows[1:4])] == [None, "Cem", "Eve"]
+
+
+def test_what_could_not_be_read_whole_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, copy = tmp_path / "g", tmp_path / "copy"
+    rows = vectors(3)
+    gallery = Gallery(place, MODEL)
+    gallery.enroll("Ann", rows[0])
+    assert gallery.identify(rows[0])[0].name == "Ann"
+    shutil.copy(place, copy)
+    gallery.enroll_all({"Bob": rows[1], "Cem": rows[2]})
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("UPDATE faces SET embedding = x'00' WHERE id = 3")
+    monkeypatch.setattr(sqlite_store, "_FETCHED", 1)
+    with pytest.raises(GalleryError, match="the embedding of face 3 is not what was written"):
+        gallery.identify(rows[0])
+    shutil.copy(copy, place)
+    assert [match.name for match in gallery.identify(rows[1])[0].matches] == ["Ann"]
+
+
+def test_a_state_that_the_file_has_forgotten_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_STATES", 2)
+    gallery, other = Gallery(tmp_path / "g", MODEL), Gallery(tmp_path / "g", MODEL)
+    for number, row in enumerate(vectors(5)):
+        other.enroll(str(number), row)
+        if not number:
+            gallery.identify(row)
+    assert [answer.name for answer in gallery.identify(vectors(5))] == list("01234")
+
+
+def test_the_journal_of_who_is_forgotten_is_overwritten_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "g"
+    rows = vectors(300)
+    gallery = Gallery(place, MODEL)
+    gallery.enroll_all({f"person-{index:03}": rows[index] for index in range(300)})
+    wipe = sqlite_file._wipe
+    kept: list[Path] = []
+    held: list[bytes] = []
+
+    def keep(path: Path) -> None:
+        """Hold the file under a second name, as a disk does in its free blocks."""
+        kept.append(tmp_path / f"kept{len(kept)}")
+        os.link(path, kept[-1])
+        held.append(path.read_bytes())
+        other = sqlite3.connect(place, timeout=0, isolation_level=None)
+        with contextlib.closing(other), pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            other.execute("BEGIN IMMEDIATE")
+        wipe(path)
+
+    monkeypatch.setattr(sqlite_file, "_wipe", keep)
+    gallery.forget("person-150")
+    assert any(rows[150].tobytes() in content and b"person-150" in content for content in held)
+    assert len(kept) == 2  # of the deletion, and of writing the file anew
+    assert not any(any(path.read_bytes()) for path in kept)
+    assert not (tmp_path / "g-journal").exists()
+    assert gallery.identify(rows[151])[0].name == "person-151"
+    monkeypatch.undo()
+    with pytest.raises(NameTakenError, match="'person-001' is enrolled already"):
+        gallery.enroll_all({"new": rows[150], "person-001": rows[1]})
+    gallery.enroll("new", rows[150])
+    assert len(gallery) == 300
 
 
 @pytest.mark.parametrize("size", [128, 512])
@@ -234,6 +319,26 @@ def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(GalleryError, match="its layout is number 2, and this zoo reads 1; install the version of resnet-zoo that wrote it"):
         Gallery(place, MODEL).people()
+
+
+@pytest.mark.parametrize("start", range(20_000, 90_000, 7_000))
+def test_a_damaged_gallery_is_not_listed_as_a_smaller_one(tmp_path: Path, start: int) -> None:
+    place = tmp_path / "g"
+    Gallery(place, MODEL).enroll_all({str(number): row for number, row in enumerate(vectors(4))})
+    content = bytearray(place.read_bytes())
+    content[start : start + 20_000] = np.random.default_rng(start).bytes(20_000)
+    place.write_bytes(content)
+    with pytest.raises(GalleryError, match="the file is damaged"):
+        Gallery(place).people()
+
+
+def test_a_person_without_a_face_is_damage(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("DELETE FROM faces")
+    with pytest.raises(GalleryError, match=r"the file is damaged \('Ann' has no face\)"):
+        Gallery(place).people()
 
 
 def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:

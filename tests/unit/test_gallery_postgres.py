@@ -14,7 +14,7 @@ import pytest
 from tests.postgres import Server, server
 from zoo.errors import InputError
 from zoo.tasks.face.distances import distances
-from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, postgres_session
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, UnknownPersonError, postgres_session
 from zoo.tasks.face.gallery.postgres_store import PostgresStore
 from zoo.tasks.face.gallery.rows import Vectors
 
@@ -91,18 +91,52 @@ def test_who_is_forgotten_is_in_no_file_of_the_tables(postgres: Server, address:
     rows = vectors(100)
     gallery.enroll_all({f"person-{index:03}-name": row for index, row in enumerate(rows)})
 
-    def traces() -> bool:
-        with psycopg.connect(address, autocommit=True) as other:
-            other.execute("CHECKPOINT")
-            (path,) = other.execute("SELECT pg_relation_filepath('zoo_faces')").fetchone() or ("",)
-        folder = (postgres.folder / "data" / path).parent
-        content = b"".join(path.read_bytes() for path in folder.iterdir())
-        return b"person-050-name" in content or rows[50].tobytes() in content
-
-    assert traces()
+    traces = b"person-050-name", rows[50].tobytes()
+    assert in_the_files(postgres, address, *traces)
     gallery.forget("person-050-name")
-    assert not traces()
+    assert not in_the_files(postgres, address, *traces)
     assert len(gallery) == 99
+
+
+def in_the_files(postgres: Server, address: str, *traces: bytes) -> bool:
+    """Tell whether the files of the database hold something."""
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute("CHECKPOINT")
+        (path,) = other.execute("SELECT pg_relation_filepath('zoo_faces')").fetchone() or ("",)
+    content = b"".join(file.read_bytes() for file in (postgres.folder / "data" / path).parent.iterdir())
+    return any(trace in content for trace in traces)
+
+
+def test_tables_that_another_one_reads_are_written_anew_by_forgetting_again(
+    postgres: Server, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_session, "WAIT_SECONDS", 1)
+    gallery = Gallery(address, MODEL)
+    rows = vectors(2)
+    gallery.enroll_all({"Ann": rows[0], "Bob": rows[1]})
+    with psycopg.connect(address) as reader:
+        reader.execute("SELECT count(*) FROM zoo_faces").fetchone()
+        with pytest.raises(GalleryError, match=r"'Ann' is deleted, but the tables could not be written anew.*forget the same name") as said:
+            gallery.forget("Ann")
+    assert "whole or not at all" not in str(said.value)
+    assert in_the_files(postgres, address, rows[0].tobytes())
+    with pytest.raises(UnknownPersonError, match="nobody of the name 'Ann' is enrolled"):
+        gallery.forget("Ann")
+    assert not in_the_files(postgres, address, rows[0].tobytes())
+    assert [person.name for person in gallery.people()] == ["Bob"]
+
+
+def test_who_may_not_write_the_tables_anew_deletes_nothing(postgres: Server, address: str) -> None:
+    Gallery(address, MODEL).enroll("Ann", vectors(1))
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute("DROP ROLE IF EXISTS writer")
+        other.execute("CREATE ROLE writer LOGIN")
+        other.execute("GRANT ALL ON zoo_gallery, zoo_people, zoo_faces TO writer")
+    gallery = Gallery(address.replace("zoo@", "writer@"), MODEL)
+    gallery.enroll("Bob", vectors(1, seed=1))
+    with pytest.raises(GalleryError, match="takes the owner of the tables zoo_…; forget as the user zoo"):
+        gallery.forget("Ann")
+    assert len(gallery) == 2
 
 
 @pytest.mark.parametrize(

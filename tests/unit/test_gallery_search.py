@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
+from zoo.backbones import dlib_resnet
 from zoo.errors import InputError
-from zoo.fingerprint import model_fingerprint
+from zoo.fingerprint import embedding_fingerprint, model_fingerprint
+from zoo.model import Model
 from zoo.tasks.face.distances import distances
-from zoo.tasks.face.gallery import Embedder, Gallery, QualityError
+from zoo.tasks.face.gallery import Embedder, Gallery, ModelMismatchError, QualityError
 from zoo.tasks.face.gallery.exact import first_people, slack
 from zoo.tasks.face.gallery.matrix import Matrix
 from zoo.tasks.face.gallery.names import check_name
@@ -36,6 +40,12 @@ MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
         ("nnA\u202e", r"signs that turn the direction of writing \(U\+202E\)"),
         ("caf\udce9", r"half of a character \(a surrogate\) \(U\+DCE9\)"),
         ("x" * 201, r"the name 'x{20}'… has 201 characters; expected at most 200"),
+        *(
+            (f"A{sign}nn", "signs that can't be seen")
+            for sign in "\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0f\u180b\u3164\u034f\U000e0041\U000e0100"
+        ),
+        ("\u00a0", "is empty"),
+        ("李\u200d", r"signs that can't be seen \(U\+200D\)"),
         (None, "a person's name is None; expected text"),
     ],
 )
@@ -48,7 +58,10 @@ def test_names_that_can_not_be(tmp_path: Path, name: Any, reason: str) -> None:
 
 def test_one_name_in_two_forms_is_one_person(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "g", MODEL)
-    gallery.enroll("Zoe\u0308 ", np.ones(3))
+    gallery.enroll("Zoe\u0308\u00a0", np.ones(3))
+    assert check_name("\u2003Ann\u00a0 Lee") == "Ann Lee"
+    for name in ("می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "❤\ufe0f", "葛\U000e0100"):
+        assert check_name(name) == name
     assert gallery.people()[0].name == "Zo\u00eb"
     assert gallery.forget("Zo\u00eb") == 1
     with pytest.raises(InputError, match="'Zoë' stands twice among the people to enrol"):
@@ -131,9 +144,53 @@ def test_a_model_says_who_it_is(tmp_path: Path) -> None:
     model = zoo.build("resnet20", task="face", embedding_size=16)
     gallery = Gallery(tmp_path / "g", model)
     gallery.enroll("Ann", np.ones(16))
-    assert gallery.model == Embedder(model_fingerprint(model), "resnet20", "cosine", None)
+    assert gallery.model == Embedder(embedding_fingerprint(model), "resnet20", "cosine", None)
     with pytest.raises(InputError, match=r"a gallery needs a model of the task face; resnet20 is one of classification"):
         Gallery(tmp_path / "g", zoo.build("resnet20", num_classes=2))
+
+
+def test_the_model_of_a_gallery_is_known_by_what_its_embeddings_depend_on() -> None:
+    """A fingerprint that changes refuses every gallery there is: this one must stay what it is, whatever options are added."""
+    model = zoo.build("resnet20", task="face", image_size=32, embedding_size=8)
+    with torch.no_grad():
+        for place, (_, value) in enumerate(sorted(model.state_dict().items())):
+            value.fill_(place)
+    own = embedding_fingerprint(model)
+    assert own == "c7148d402c818473"
+    state = model.state_dict()
+    indifferent: list[dict[str, Any]] = [{"scale": 32.0, "margin": 0.3}, {"loss": "cosface", "dropout": 0.5}, {"num_classes": 5}]
+    for options in indifferent:
+        other = zoo.build("resnet20", task="face", image_size=32, embedding_size=8, **options)
+        other.load_state_dict(state, strict=False)
+        assert embedding_fingerprint(other) == own
+    model.config = replace(model.config, options={**model.config.options, "added_later": True})
+    assert embedding_fingerprint(model) == own
+    telling: list[dict[str, Any]] = [{"image_size": 48}, {"alignment": "dlib"}, {"distance": "euclidean"}]
+    for options in telling:
+        other = zoo.build("resnet20", task="face", **{"image_size": 32, "embedding_size": 8, **options})
+        other.load_state_dict(state)
+        assert embedding_fingerprint(other) != own
+    with torch.no_grad():
+        model.get_parameter("heads.face.fc.weight")[0, 0] += 1
+    assert embedding_fingerprint(model) != own
+
+
+def test_dlib_s_fingerprint_is_the_same_from_its_file(dlib_model: Model) -> None:
+    assert embedding_fingerprint(dlib_model) == "fa8581843ca62f8b"
+    again = zoo.build("dlib_resnet29", task="face", weights=dlib_resnet._find_file())
+    assert embedding_fingerprint(again) == embedding_fingerprint(dlib_model)
+    assert again.preprocess == dlib_model.preprocess
+
+
+def test_a_gallery_that_knows_the_model_by_its_former_fingerprint(tmp_path: Path) -> None:
+    model = zoo.build("resnet20", task="face", embedding_size=8)
+    Gallery(tmp_path / "g", Embedder(model_fingerprint(model), "resnet20", "cosine", None)).enroll("Ann", np.ones(8))
+    gallery = Gallery(tmp_path / "g", model)
+    assert gallery.enroll("Bob", np.eye(8)[0]) == 1
+    assert gallery.identify(np.ones(8), threshold=0.5)[0].name == "Ann"
+    assert "formerly" not in gallery.model.to_dict()
+    with pytest.raises(ModelMismatchError, match=r"mean nothing \(also if it is the same one: .* early zoo's gallery\)"):
+        Gallery(tmp_path / "g", Embedder("aa", "resnet20", "cosine", None)).identify(np.ones(8))
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +207,11 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_place() == "postgresql://ann@there/faces"
     with pytest.raises(InputError, match=r"gallery mysql://…: expected a file, or an address that begins with postgresql://"):
         open_store("mysql://ann:secret@there/faces")
+    for address in ("host=/tmp dbname=faces", Path("postgresql://ann@there/faces")):
+        with pytest.raises(InputError, match=r"gallery of an address…: expected a file, or an address that begins with postgresql://"):
+            open_store(address)
+    with pytest.raises(InputError, match=r"gallery '.{40}'…: can't be a file's name \(.*\); expected a file, such as faces.gallery"):
+        open_store(str(tmp_path / ("x" * 300)))
     for folder in (tmp_path, ""):
         with pytest.raises(InputError, match=r"expected a file, such as faces\.gallery; this is a folder"):
             open_store(folder)

@@ -9,6 +9,7 @@ from zoo.arguments import parse
 from zoo.command import print_json, progress_of
 from zoo.errors import InputError
 from zoo.tasks.face.commands.arguments import FacesAlignFlags
+from zoo.wording import counted
 
 if TYPE_CHECKING:
     from zoo.tasks.face.looking import Looking
@@ -18,7 +19,7 @@ _DEFAULT = "dlib"  # the default embedder's
 
 
 def align(words: list[str]) -> int:
-    """Run the command, and return its exit status: 1 where there is a picture without a face, or one that can't be read.
+    """Run the command, and return its exit status: 0 also where pictures were left out, as asked, or show no face.
 
     Raises:
         InputError: the folders, the template or the model are wrong.
@@ -33,9 +34,11 @@ def align(words: list[str]) -> int:
     else:
         for fault in (*done.not_found, *done.unreadable):
             print(f"left out: {fault}", file=sys.stderr)
-        print(f"{len(done.faces)} faces of {done.pictures} pictures are in {done.out}; {len(done.not_found)} have none")
+        faces, none = counted(len(done.faces), "face"), "has" if len(done.not_found) == 1 else "have"
+        are = "is" if len(done.faces) == 1 else "are"
+        print(f"{faces} of {counted(done.pictures, 'picture')} {are} in {done.out}; {len(done.not_found)} {none} none")
         print(f"look at them: {flags.out / SHEET}")
-    return 1 if done.not_found or done.unreadable else 0
+    return 0
 
 
 def _looking(flags: FacesAlignFlags) -> Looking:

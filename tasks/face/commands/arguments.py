@@ -8,6 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+_PLACE = "A file, or postgresql://user@host/database (extra [postgres]); by default $ZOO_GALLERY, else faces.gallery in your data folder."
+_Place = Annotated[str | None, tyro.conf.arg(help=_PLACE)]
+_FINDS = "mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."
+_Detector = Annotated[str | None, tyro.conf.arg(help=_FINDS)]
+
 
 @dataclass(frozen=True)
 class FacesAlignFlags:
@@ -16,7 +21,7 @@ class FacesAlignFlags:
     folder: tyro.conf.Positional[Path]
     """Searched whole."""
     out: tyro.conf.Positional[Path]
-    """New, empty, or written by this command before: the faces, aligned.json (what was found where) and sheet.html (to look at)."""
+    """New, empty, or written by this command before, of this folder: faces, aligned.json (what was found), sheet.html (to look at)."""
     model: Path | None = None
     """A run's or saved model's folder: its template and size. By default those of the default embedder."""
     template: Literal["arcface", "dlib", "facenet"] | None = None
@@ -47,8 +52,7 @@ class FacesVerifyFlags:
     """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces])."""
     threshold: float | None = None
     """The largest distance of one person, instead of the model's own."""
-    detector: str | None = None
-    """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    detector: _Detector = None
     engine: str = "eager"
     """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
     faces: Literal["one", "central", "largest"] = "one"
@@ -61,12 +65,10 @@ class FacesVerifyFlags:
 class GalleryFlags:
     """Which gallery, and how faces are found and embedded."""
 
-    gallery: str | None = None
-    """A file, or postgresql://user@host/database (extra [postgres]); by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    gallery: _Place = None
     model: Path | None = None
     """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
-    detector: str | None = None
-    """mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."""
+    detector: _Detector = None
     engine: str = "eager"
     """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
     quiet: bool = False
@@ -91,7 +93,7 @@ class FacesEnrollFlags:
     add: bool = False
     """Add photos to somebody who is enrolled."""
     force: bool = False
-    """Take photos that are too small, blurred, dark, turned away or cut off."""
+    """Take photos that are too small, blurred, dark, turned away or cut off, or that seem to be of somebody else."""
     at: _Gallery = GalleryFlags()
     """Which gallery, and how faces are found and embedded."""
 
@@ -103,11 +105,11 @@ class FacesIdentifyFlags:
     sources: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures, folders of them, or videos."""
     out: Path | None = None
-    """A new folder for the pictures with names drawn, and predictions.jsonl."""
+    """A folder for the pictures with names drawn, and predictions.jsonl: new, empty, or written by this command before."""
     top: int = 3
     """How many people to name for each face, the nearest first."""
     threshold: float | None = None
-    """The largest distance of one person, instead of the gallery's own."""
+    """The largest distance of one person, instead of the gallery's own; within a tenth of it on either side nobody is named."""
     skip_bad: bool = False
     """Leave out pictures that can't be read, say which, and go on."""
     at: _Gallery = GalleryFlags()
@@ -136,8 +138,7 @@ class FacesForgetFlags:
 
     name: tyro.conf.Positional[str]
     """Who it is."""
-    gallery: str | None = None
-    """A file, or postgresql://user@host/database; by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    gallery: _Place = None
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
@@ -146,7 +147,6 @@ class FacesForgetFlags:
 class FacesListFlags:
     """List who is enrolled."""
 
-    gallery: str | None = None
-    """A file, or postgresql://user@host/database; by default $ZOO_GALLERY, else faces.gallery in your data folder."""
+    gallery: _Place = None
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""

@@ -13,10 +13,13 @@ from zoo.contact_sheet import Seen, page
 from zoo.errors import Fault, InputError
 from zoo.files import write_text
 from zoo.tasks.face.commands.arguments import FacesClusterFlags
+from zoo.wording import counted
 
 if TYPE_CHECKING:
     from zoo.tasks.face.gallery.grouping import Groups, Place
     from zoo.tasks.face.predictions import Faces
+
+_QUALITY = 80  # of the page's JPEGs
 
 
 def cluster(words: list[str]) -> int:
@@ -42,7 +45,7 @@ def cluster(words: list[str]) -> int:
     total = sum(map(len, photos))
     known = total - len(groups.alone) - sum(map(len, groups.groups))
     if flags.out is not None:
-        write_text(flags.out, contact_sheet(photos, groups))
+        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # as a gallery, its owner's alone
     if flags.at.json:
         print_json(
             {
@@ -56,10 +59,13 @@ def cluster(words: list[str]) -> int:
         )
         return 0
     for number, places in enumerate(groups.groups, 1):
-        print(f"group {number}: {len(places)} faces: {', '.join(_named(photos, place) for place in places)}")
+        print(f"group {number}: {counted(len(places), 'face')}: {', '.join(_named(photos, place) for place in places)}")
     for place in groups.alone:
         print(f"alone: {_named(photos, place)}")
-    print(f"{total} faces of {len(photos)} pictures: {len(groups.groups)} groups, {len(groups.alone)} alone, {known} of people enrolled")
+    print(
+        f"{counted(total, 'face')} of {counted(len(photos), 'picture')}: {counted(len(groups.groups), 'group')}, "
+        f"{len(groups.alone)} alone, {known} of people enrolled"
+    )
     return 0
 
 
@@ -70,7 +76,7 @@ def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
         for number, places in enumerate(groups.groups, 1)
     ]
     rows += [[Seen(photos[photo].key, _crop(photos[photo], face), ("alone",))] for photo, face in groups.alone]
-    return page(rows, f"{len(groups.groups)} groups, {len(groups.alone)} faces alone", ())
+    return page(rows, f"{counted(len(groups.groups), 'group')}, {counted(len(groups.alone), 'face')} alone", (), _QUALITY)
 
 
 def _crop(photo: Faces, face: int) -> Any:

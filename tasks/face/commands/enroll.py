@@ -6,6 +6,7 @@ from zoo.arguments import parse
 from zoo.command import print_json, progress_of
 from zoo.errors import InputError
 from zoo.tasks.face.commands.arguments import FacesEnrollFlags
+from zoo.wording import counted
 
 
 def enroll(words: list[str]) -> int:
@@ -17,20 +18,21 @@ def enroll(words: list[str]) -> int:
     flags = parse(FacesEnrollFlags, "faces enroll", words)
     if not flags.photos:
         raise InputError("no photo: zoo faces enroll NAME PHOTO […]")
-    from zoo.tasks.face.commands.looks import look, open_gallery  # after --help
-    from zoo.tasks.face.gallery.gallery import LIMITS
+    from zoo.tasks.face.gallery.gallery import LIMITS  # after --help
     from zoo.tasks.face.gallery.names import check_name
 
-    name = check_name(flags.name)  # before the photos are looked at
+    name = check_name(flags.name)
+    from zoo.tasks.face.commands.looks import look, open_gallery  # brings torch, which takes seconds
+
     with progress_of(flags.at.quiet) as progress:
         gallery, model = open_gallery(flags.at, progress)
         photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
     with gallery:
         count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
-        summary = {"gallery": gallery.place.removeprefix("gallery "), "name": name, "enrolled": count, "faces": len(gallery)}
+        summary = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
         if flags.at.json:
             print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
         else:
-            photo, face = ("photo" if count == 1 else "photos"), ("face" if len(gallery) == 1 else "faces")
-            print(f"{name}: {count} {photo} enrolled in {gallery.place}, which holds {len(gallery)} {face} now")
+            holds = counted(len(gallery), "face")
+            print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which holds {holds} now")
     return 0

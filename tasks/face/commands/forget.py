@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.arguments import parse
 from zoo.command import print_json
 from zoo.tasks.face.commands.arguments import FacesForgetFlags
+from zoo.wording import counted
 
 
 def forget(words: list[str]) -> int:
@@ -20,10 +21,8 @@ def forget(words: list[str]) -> int:
     with Gallery(flags.gallery or default_place()) as gallery:
         count = gallery.forget(flags.name)
         if flags.json:
-            place = gallery.place.removeprefix("gallery ")
-            print_json({"gallery": place, "name": flags.name, "forgotten": count, "faces": len(gallery)})
+            print_json({"gallery": gallery.place, "name": flags.name, "forgotten": count, "faces": len(gallery)})
         else:
-            print(
-                f"{flags.name}: {count} {'face' if count == 1 else 'faces'} deleted from {gallery.place}; copies of it are yours to delete"
-            )
+            deleted = counted(count, "face")
+            print(f"{flags.name}: {deleted} deleted from gallery {gallery.place}; copies of it are yours to delete")
     return 0

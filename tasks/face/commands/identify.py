@@ -39,13 +39,13 @@ class NamedFaces:
         """Return the picture with boxes and names drawn."""
         from PIL import ImageDraw
 
-        from zoo.drawing import font
+        from zoo.drawing import enlargement, font, text_size
 
         picture = self.faces.plot()
         draw = ImageDraw.Draw(picture)
-        # the plot enlarges small pictures
-        scale = max(1, -(-256 // max(self.faces.image.shape[:2])))
-        size = max(11, picture.width // 45)
+        height, width = self.faces.image.shape[:2]
+        scale = enlargement((width, height))  # the plot's
+        size = text_size((width * scale, height * scale))
         for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
             place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
             said = answer.name or answer.decision
@@ -88,11 +88,10 @@ def identify(words: list[str]) -> int:
             photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
             show = None if flags.at.json else _show
             answers = write_predictions(named(gallery, photos, flags.top, flags.threshold), flags.out, show, keep=flags.at.json)
-            place = gallery.place.removeprefix("gallery ")
     say_skipped(skipped)
     if flags.at.json:
         left_out = [fault.to_dict() for fault in skipped or ()]
-        print_json({"gallery": place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
+        print_json({"gallery": gallery.place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
     return 0
 
 
@@ -103,4 +102,5 @@ def _show(answer: dict[str, Any]) -> None:
         left, top, right, bottom = face["box"]
         which = f", face {number} at {(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" if len(answer["faces"]) > 1 else ""
         near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
-        print(f"{answer['key']}{which}: {face['name'] or face['decision']} (nearest: {near or 'nobody is enrolled'})")
+        between = f" between {' and '.join(face['tied'])}" if face["tied"] and face["decision"] == "undecided" else ""
+        print(f"{answer['key']}{which}: {face['name'] or face['decision']}{between} (nearest: {near or 'nobody is enrolled'})")

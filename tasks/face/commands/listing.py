@@ -7,6 +7,7 @@ from dataclasses import asdict
 from zoo.arguments import parse
 from zoo.command import print_json
 from zoo.tasks.face.commands.arguments import FacesListFlags
+from zoo.wording import counted
 
 
 def list_people(words: list[str]) -> int:
@@ -22,11 +23,12 @@ def list_people(words: list[str]) -> int:
     with Gallery(flags.gallery or default_place()) as gallery:
         people, model = gallery.people(), gallery.model
         if flags.json:
-            place = gallery.place.removeprefix("gallery ")
-            print_json({"gallery": place, "model": asdict(model), "people": [asdict(person) for person in people]})
+            print_json({"gallery": gallery.place, "model": model.to_dict(), "people": [asdict(person) for person in people]})
             return 0
         for person in people:
-            print(f"{person.name}\t{person.faces} {'face' if person.faces == 1 else 'faces'}\tsince {person.enrolled}")
+            print(f"{person.name}\t{counted(person.faces, 'face')}\tsince {person.enrolled}")
         threshold = "no threshold" if model.threshold is None else f"threshold {model.threshold:g}"
-        print(f"{len(people)} people in {gallery.place}; model {model}, {model.distance} distance, {threshold}")
+        print(
+            f"{counted(len(people), 'person', 'people')} in gallery {gallery.place}; model {model}, {model.distance} distance, {threshold}"
+        )
     return 0

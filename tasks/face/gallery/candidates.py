@@ -39,7 +39,7 @@ def embeddings_of(faces: Given) -> Vectors:
     return _checked(array[None] if array.ndim == 1 else array, "the embeddings")
 
 
-def new_faces(name: str, faces: Given, photos: Sequence[str], quality: Limits | None) -> list[NewFace]:
+def new_faces(name: str, faces: Given, photos: str | Sequence[str], quality: Limits | None) -> list[NewFace]:
     """Return one person's faces as rows: one of each photo.
 
     Args:
@@ -52,8 +52,12 @@ def new_faces(name: str, faces: Given, photos: Sequence[str], quality: Limits | 
         InputError: no face or several in a photo, embeddings that are none, or another number of keys.
         QualityError: photos that are too bad, with every reason.
     """
+    if isinstance(photos, str):
+        photos = [photos]
     pictures = [faces] if isinstance(faces, Faces) else faces
     if isinstance(pictures, Sequence) and all(isinstance(one, Faces) for one in pictures):
+        if photos:
+            raise InputError(f"{name!r}: faces of zoo.predict bring the keys of their photos; leave photos out")
         return _of_photos(name, [one for one in pictures if isinstance(one, Faces)], quality)
     rows = embeddings_of(faces)
     if not len(rows):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
 from zoo.tasks.face.gallery.errors import ModelMismatchError
@@ -20,17 +20,18 @@ class Embedder:
     """The maker of embeddings.
 
     Attributes:
-        fingerprint: of every number in the model and of its preprocessing, alignment included; embeddings of two fingerprints are
-            never compared.
+        fingerprint: of what embeddings depend on (see `fingerprint.embedding_fingerprint`); those of two fingerprints are never compared.
         name: what people know it by.
         distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", of the embeddings as they are.
         threshold: the largest distance at which two faces are taken for one person; None where it isn't known.
+        formerly: another fingerprint of the same model, by which galleries of earlier versions know it.
     """
 
     fingerprint: str
     name: str
     distance: str = "cosine"
     threshold: float | None = None
+    formerly: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what can't be compared by.
@@ -55,13 +56,18 @@ class Embedder:
         """
         if isinstance(model, cls):
             return model
-        from zoo.fingerprint import model_fingerprint
+        from zoo.fingerprint import embedding_fingerprint, model_fingerprint
 
         assert not isinstance(model, Embedder)
         if model.task != "face":
             raise InputError(f"a gallery needs a model of the task face; {model.backbone_name} is one of {model.task}")
         about = model.metadata
-        return cls(model_fingerprint(model), model.backbone_name, about.get("distance", "cosine"), about.get("threshold"))
+        distance, threshold = about.get("distance", "cosine"), about.get("threshold")
+        return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold, model_fingerprint(model))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a gallery keeps it, JSON-ready."""
+        return {"fingerprint": self.fingerprint, "name": self.name, "distance": self.distance, "threshold": self.threshold}
 
 
 def check_threshold(threshold: float | None, whose: str) -> None:
@@ -87,15 +93,16 @@ def check_same(place: str, stored: Embedder, given: Embedder, stored_size: int, 
     Raises:
         ModelMismatchError: naming both.
     """
-    if stored.fingerprint != given.fingerprint:
+    if stored.fingerprint not in (given.fingerprint, given.formerly):
+        same = " (also if it is the same one: other settings, other numbers after training, or an early zoo's gallery)"
         raise ModelMismatchError(
-            f"{place} belongs to the model {stored}, and these embeddings come from {given}: distances between the two mean nothing. "
-            "Use the gallery's own model, or another gallery for this one"
+            f"gallery {place} belongs to the model {stored}, and these embeddings come from {given}: distances between the two mean nothing"
+            f"{same if stored.name == given.name else ''}. Use the gallery's own model, or another gallery for this one"
         )
     if stored.distance != given.distance:
         raise ModelMismatchError(
-            f"{place} was made with the distance {stored.distance}, and the same model {given} now says {given.distance}; "
+            f"gallery {place} was made with the distance {stored.distance}, and the same model {given} now says {given.distance}; "
             "use the metadata that the model had, or another gallery"
         )
     if stored_size != given_size:
-        raise ModelMismatchError(f"{place} holds embeddings of {stored_size} numbers, by {stored}; these have {given_size}")
+        raise ModelMismatchError(f"gallery {place} holds embeddings of {stored_size} numbers, by {stored}; these have {given_size}")

@@ -19,12 +19,17 @@ class NameTakenError(GalleryError):
     """Somebody of that name is enrolled."""
 
 
+def name_taken(place: str, name: str) -> NameTakenError:
+    """Return what is said where somebody of a name is enrolled already."""
+    return NameTakenError(f"gallery {place}: {name!r} is enrolled already; choose another name, or add these photos to it (--add)")
+
+
 class UnknownPersonError(GalleryError):
     """Nobody of that name is enrolled."""
 
 
 class QualityError(InputError):
-    """Photos that are too bad to enrol; nothing was enrolled.
+    """Photos that are too bad to enrol, or show somebody else; nothing was enrolled.
 
     Attributes:
         problems: what is wrong, one line per photo and reason.
@@ -36,5 +41,5 @@ class QualityError(InputError):
         listed = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
             f"{name!r} is not enrolled, for these photos would make mistakes later:\n{listed}\n"
-            "Give better photos, or enrol them all the same with quality=None (--force)"
+            "Give better photos, or enrol them all the same (--force)"
         )

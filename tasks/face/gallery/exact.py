@@ -9,6 +9,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+def part_of(size: int) -> float:
+    """Return the part by which float32 can be wrong about a dot product, or a sum of squares, of so many numbers; see `slack`."""
+    return (size + 8) * 2.0**-23
+
+
 def slack(size: int, longest: float, query: float, distance: str) -> float:
     """Return by how much float32 can be wrong about 1 − cosine, or about a squared Euclidean distance.
 
@@ -21,7 +26,7 @@ def slack(size: int, longest: float, query: float, distance: str) -> float:
         query: length of the query.
         distance: "cosine" or "euclidean".
     """
-    part = (size + 8) * 2.0**-23
+    part = part_of(size)
     return part if distance == "cosine" else part * (longest + query) ** 2
 
 

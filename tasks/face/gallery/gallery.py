@@ -7,16 +7,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zoo.errors import InputError
-from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery.candidates import Given, embeddings_of, new_faces
-from zoo.tasks.face.gallery.embedder import Embedder, check_same, check_threshold
-from zoo.tasks.face.gallery.errors import GalleryError, UnknownPersonError
+from zoo.tasks.face.gallery.consistency import copies, strangers
+from zoo.tasks.face.gallery.embedder import Embedder, check_threshold
+from zoo.tasks.face.gallery.errors import GalleryError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.grouping import Groups, group
-from zoo.tasks.face.gallery.identification import Identification
+from zoo.tasks.face.gallery.identification import Identification, tied
 from zoo.tasks.face.gallery.names import check_name
 from zoo.tasks.face.gallery.places import open_store
-from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, Person
+from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
 from zoo.tasks.face.predictions import Faces
 from zoo.tasks.face.quality import Limits
 
@@ -30,8 +32,8 @@ class Gallery:
     """People by their faces, in one file or in a PostgreSQL database; made by the first enrolment.
 
     A gallery belongs to one model: distances between embeddings of two mean nothing. Its distance and threshold are the model's.
-    Faces are biometric data, which many laws protect: nothing here leaves the machine that the gallery is on, its file can be read by
-    its owner alone, and `forget` deletes for good. Several processes may use one gallery at once.
+    Faces are biometric data, which many laws protect: nothing here is sent anywhere but to the gallery's own database, a file can be
+    read by its owner alone once somebody was enrolled, and `forget` deletes for good. Several processes may use one gallery at once.
 
     Example:
         >>> import numpy as np, tempfile, zoo
@@ -88,7 +90,8 @@ class Gallery:
             name: who it is; see `names.check_name`.
             faces: what `zoo.predict` yields, of photos that show one face each; or embeddings [D] or [N, D], of which no quality is known.
             photos: keys of the photos, for embeddings; faces bring their own.
-            quality: what a photo must have; None to take bad ones too.
+            quality: what a photo must have; None to take bad ones too, and ones of somebody else: else a photo that is farther than the
+                threshold from the person's others, or a copy of one that another name has, is refused.
             add: add photos to somebody who is enrolled.
 
         Returns:
@@ -96,18 +99,18 @@ class Gallery:
 
         Raises:
             InputError: a name that can't be, no face or several in a photo, embeddings that are none.
-            QualityError: photos that are too bad, with every reason.
+            QualityError: photos that are too bad, or of somebody else, with every reason.
             NameTakenError: the name exists, and `add` is false.
             ModelMismatchError: the gallery belongs to another model.
             GalleryError: it can't be written.
         """
-        return self.enroll_all({name: faces}, photos={name: [photos] if isinstance(photos, str) else photos}, quality=quality, add=add)
+        return self.enroll_all({name: faces}, photos={name: photos}, quality=quality, add=add)
 
     def enroll_all(
         self,
         people: Mapping[str, Given],
         *,
-        photos: Mapping[str, Sequence[str]] | None = None,
+        photos: Mapping[str, str | Sequence[str]] | None = None,
         quality: Limits | None = LIMITS,
         add: bool = False,
     ) -> int:
@@ -127,6 +130,8 @@ class Gallery:
         """
         embedder = self._known_embedder()
         rows = {}
+        if unknown := sorted(set(photos or {}) - set(people)):
+            raise InputError(f"photos are named of {', '.join(map(repr, unknown))}, who is not among the people to enrol")
         for given, faces in people.items():
             name = check_name(given)
             if name in rows:
@@ -137,7 +142,10 @@ class Gallery:
         sizes = {len(face.embedding) for faces_of in rows.values() for face in faces_of}
         if len(sizes) > 1:
             raise InputError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} numbers; expected those of one model")
-        self._store.add(Described(embedder, sizes.pop()), rows, add)
+        about = Described(embedder, sizes.pop())
+        if quality is not None:
+            self._check_people(about, rows, add)
+        self._store.add(about, rows, add)
         return sum(map(len, rows.values()))
 
     def identify(self, faces: Given, *, top: int = 5, threshold: float | None = None) -> list[Identification]:
@@ -146,7 +154,8 @@ class Gallery:
         Args:
             faces: what `zoo.predict` yields, or embeddings [D] or [N, D].
             top: how many people to name for each, the nearest first.
-            threshold: the largest distance at which two faces are taken for one person; the gallery's own where not given.
+            threshold: the largest distance at which two faces are taken for one person; the gallery's own where not given. Within a
+                tenth of it on either side nobody is named.
 
         Returns:
             One answer per face, in their order.
@@ -160,49 +169,19 @@ class Gallery:
             raise InputError(f"identify: top is {top}; expected 1 or more")
         check_threshold(threshold, "identify")
         queries = embeddings_of(faces)
-        about = self._described()
         if not len(queries):
+            self._described()
             return []
-        check_same(self.place, about.embedder, self._known_embedder(), about.size, queries.shape[1])
+        about, found = self._nearest(queries, max(top, 2))  # a second one for ties
         limit = about.embedder.threshold if threshold is None else threshold
-        return [Identification(tuple(matches), limit) for matches in self._store.nearest(queries, top)]
-
-    def verify(self, name: str, faces: Given, *, threshold: float | None = None) -> list[Identification]:
-        """Tell whether faces are this person's: by the nearest of the person's own, whoever else is nearer.
-
-        Args:
-            name: somebody who is enrolled.
-            faces: as for `identify`.
-            threshold: as for `identify`.
-
-        Returns:
-            One answer per face: "known" is this person.
-
-        Raises:
-            UnknownPersonError: nobody of that name is enrolled.
-            InputError: as `identify`.
-        """
-        check_threshold(threshold, "verify")
-        queries = embeddings_of(faces)
-        enrolled = self.faces(name)
-        about = self._described()
-        if not len(queries):
-            return []
-        check_same(self.place, about.embedder, self._known_embedder(), about.size, queries.shape[1])
-        limit = about.embedder.threshold if threshold is None else threshold
-        answers = []
-        for query in queries:
-            far = [float(distances(query, face.embedding[None], about.embedder.distance)[0]) for face in enrolled]
-            best = min(range(len(far)), key=far.__getitem__)
-            nearest = Match(enrolled[best].name, far[best], enrolled[best].photo, enrolled[best].number)
-            answers.append(Identification((nearest,), limit))
-        return answers
+        return [Identification(tuple(matches[:top]), limit, tied(matches)) for matches in found]
 
     def forget(self, name: str) -> int:
         """Delete a person with every face and photo key, for good.
 
-        In a file, the bytes are overwritten with zeros and the file is written anew without them. A database server's tables are
-        written anew too; its write-ahead log and its backups are its administrator's to clear.
+        In a file, the bytes and its journal's are overwritten with zeros and the file is written anew without them. A database
+        server's tables are written anew too; its write-ahead log and its backups are its administrator's to clear. Where something
+        is in the way of writing anew, that is said, and forgetting the same name again does it.
 
         Returns:
             How many faces were deleted.
@@ -211,8 +190,9 @@ class Gallery:
             UnknownPersonError: nobody of that name is enrolled.
             GalleryError: it can't be written.
         """
+        kept = check_name(name)
         self._described()
-        count = self._store.remove(check_name(name))
+        count = self._store.remove(kept)
         if not count:
             raise self._unknown(name)
         return count
@@ -259,10 +239,10 @@ class Gallery:
         unknown = list(range(len(rows)))
         if self._store.described() is not None:
             answers = self.identify(rows, top=1, threshold=threshold) if len(rows) else []
-            unknown = [place for place in unknown if answers[place].decision != "known"]
+            unknown = [place for place in unknown if not answers[place].enrolled]
             embedder = self.model
         limit = embedder.threshold if threshold is None else threshold
-        return group(rows[unknown], embedder.distance, limit).of([places[place] for place in unknown])
+        return group(rows[unknown], [places[place] for place in unknown], embedder.distance, limit)
 
     def close(self) -> None:
         """Let go of what is held; a later call takes it up again."""
@@ -283,13 +263,41 @@ class Gallery:
     def _described(self) -> Described:
         about = self._store.described()
         if about is None:
-            raise GalleryError(f"{self.place}: there is no gallery yet; enrol somebody first, or check the place")
+            raise self._missing()
         return about
+
+    def _missing(self) -> GalleryError:
+        return GalleryError(f"gallery {self.place}: there is no gallery yet; enrol somebody first, or check the place")
+
+    def _nearest(self, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
+        found = self._store.nearest(self._known_embedder(), queries, top)
+        if found is None:
+            raise self._missing()
+        return found
+
+    def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
+        """Refuse photos of somebody else, as far as the faces are from photos: whose embeddings are given alone is the caller's to know.
+
+        Raises:
+            QualityError: with every reason.
+        """
+        exists = self._store.described() is not None
+        for name, faces in people.items():
+            photos = [face for face in faces if face.quality]
+            if not photos:
+                continue
+            enrolled = self._store.faces(name) if exists and add else []
+            problems = strangers(photos, enrolled, about.embedder)
+            if exists:
+                stored, nearest = self._nearest(np.stack([face.embedding for face in photos]), 2)
+                problems += copies(name, photos, nearest, stored.embedder)
+            if problems:
+                raise QualityError(name, problems)
 
     def _known_embedder(self) -> Embedder:
         if self._embedder is None:
-            raise GalleryError(f"{self.place}: whose embeddings are these? Open it with the model: zoo.Gallery(place, model)")
+            raise GalleryError(f"gallery {self.place}: whose embeddings are these? Open it with the model: zoo.Gallery(place, model)")
         return self._embedder
 
     def _unknown(self, name: str) -> UnknownPersonError:
-        return UnknownPersonError(f"{self.place}: nobody of the name {name!r} is enrolled; see who is with people() (zoo faces list)")
+        return UnknownPersonError(f"gallery {self.place}: nobody of the name {name!r} is enrolled; see who is with: zoo faces list")

@@ -18,23 +18,6 @@ _LINK = 0.75
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """Rows by person.
-
-    Attributes:
-        groups: positions of each person's rows, the largest group first.
-        alone: positions of the rows that belong to no other.
-    """
-
-    groups: tuple[tuple[int, ...], ...]
-    alone: tuple[int, ...]
-
-    def of(self, places: Sequence[Place]) -> Groups:
-        """Return the groups with what stands at the positions."""
-        return Groups(tuple(tuple(places[row] for row in rows) for rows in self.groups), tuple(places[row] for row in self.alone))
-
-
-@dataclass(frozen=True)
 class Groups:
     """Faces by person, each as the place of its photo and its own in that photo, from 0.
 
@@ -47,17 +30,18 @@ class Groups:
     alone: tuple[Place, ...]
 
 
-def group(rows: Vectors, distance: str, threshold: float | None) -> Grouped:
+def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: float | None) -> Groups:
     """Group embeddings by person.
 
     Args:
         rows: [N, D] embeddings.
+        places: [N] where each stands.
         distance: "cosine" or "euclidean".
         threshold: the largest distance at which two faces are taken for one person. None to let density decide, which can't tell one
             person, or only strangers, from several people.
     """
     if len(rows) < 2:
-        return Grouped((), tuple(range(len(rows))))
+        return Groups((), tuple(places))
     from sklearn.cluster import HDBSCAN
 
     points = rows.astype(np.float64)
@@ -68,4 +52,6 @@ def group(rows: Vectors, distance: str, threshold: float | None) -> Grouped:
     labels = tree.labels_ if threshold is None else tree.dbscan_clustering(_LINK * threshold, min_cluster_size=2)
     members = [tuple(int(row) for row in np.flatnonzero(labels == label)) for label in range(int(labels.max()) + 1)]
     groups = sorted((rows_of for rows_of in members if rows_of), key=lambda rows_of: (-len(rows_of), rows_of))
-    return Grouped(tuple(groups), tuple(int(row) for row in np.flatnonzero(labels < 0)))
+    return Groups(
+        tuple(tuple(places[row] for row in rows_of) for rows_of in groups), tuple(places[int(row)] for row in np.flatnonzero(labels < 0))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from zoo.errors import InputError
@@ -34,9 +35,17 @@ def open_store(place: str | Path) -> Store:
         from zoo.tasks.face.gallery.postgres_store import PostgresStore
 
         return PostgresStore(place)
-    if isinstance(place, str) and "://" in place:
-        raise InputError(f"gallery {place.split('://')[0]}://…: expected a file, or an address that begins with {_SERVERS[0]}")
+    text = str(place)
+    if "://" in text or text.startswith(("postgresql:/", "postgres:/")) or re.match(r"(host|dbname|user|port|service) *=", text):
+        kind = f"{text.split('://')[0]}://" if "://" in text else "of an address"
+        raise InputError(f"gallery {kind}…: expected a file, or an address that begins with {_SERVERS[0]}")
     path = Path(place).expanduser()
-    if not str(place) or path.is_dir():
-        raise InputError(f"gallery {str(place)!r}: expected a file, such as faces.gallery; this is a folder")
+    try:
+        folder = path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise InputError(
+            f"gallery {text[:40]!r}…: can't be a file's name ({error.strerror}); expected a file, such as faces.gallery"
+        ) from error
+    if not text or folder:
+        raise InputError(f"gallery {text!r}: expected a file, such as faces.gallery; this is a folder")
     return SqliteStore(path)

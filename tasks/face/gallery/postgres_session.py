@@ -34,7 +34,7 @@ class Session:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise InputError(f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); pip install 'resnet-zoo[postgres]'") from error
-        self._address, self.place = address, f"gallery {_without_password(address)}"
+        self._address, self.place = address, _without_password(address)
         self._connection: psycopg.Connection[Any] | None = None
         self._process = 0
         self._lock = threading.RLock()
@@ -62,7 +62,8 @@ class Session:
         Raises:
             GalleryError: see `said`.
         """
-        with self._lock, self.said(), self._connected() as connection, connection.transaction():
+        whole = ". Enrolling and forgetting are done whole or not at all"
+        with self._lock, self.said(whole), self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             with self._cursor(connection) as cursor:
@@ -113,8 +114,8 @@ class Session:
         return connection.cursor(binary=True)
 
     @contextlib.contextmanager
-    def said(self) -> Iterator[None]:
-        """Say what the server says in the words of a gallery.
+    def said(self, besides: str = "") -> Iterator[None]:
+        """Say what the server says in the words of a gallery, and something besides.
 
         Raises:
             GalleryError: the server is down or has gone, refuses, is full, lacks pgvector, or holds something else.
@@ -125,9 +126,7 @@ class Session:
             yield
         except (psycopg.Error, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise GalleryError(
-                f"{self.place}: {_cause(error)} ({reason}). Enrolling and forgetting are done whole or not at all"
-            ) from error
+            raise GalleryError(f"gallery {self.place}: {_cause(error)} ({reason}){besides}") from error
 
 
 def _cause(error: Exception) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery.embedder import Embedder, check_same
-from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
-from zoo.tasks.face.gallery.exact import first_people, slack
+from zoo.tasks.face.gallery.errors import GalleryError, name_taken
+from zoo.tasks.face.gallery.exact import first_people, part_of
 from zoo.tasks.face.gallery.postgres_session import Session
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
 
@@ -60,22 +60,30 @@ class PostgresStore:
                 if person is None:
                     person = cursor.execute("INSERT INTO zoo_people (name) VALUES (%s) RETURNING id", (name,)).fetchone()[0]  # type: ignore[index]
                 elif not more:
-                    raise NameTakenError(
-                        f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
-                    )
+                    raise name_taken(self.place, name)
                 self._insert(cursor, person, faces)
 
     def remove(self, name: str) -> int:
-        """Delete a person, and write the tables anew without the rows."""
+        """Delete a person, and write the tables anew without the rows: also where nobody of the name is left, since it may have failed.
+
+        Raises:
+            GalleryError: see `Session.said`; the user may not write the tables anew, and nothing is changed; or the person is deleted
+                and the tables could not be written anew.
+        """
         if self.described() is None:
             return 0
         with self._session.writing() as cursor:
+            self._check_owner(cursor)
             person = self._person(cursor, name)
-            if person is None:
-                return 0
             count = cursor.execute("DELETE FROM zoo_faces WHERE person = %s", (person,)).rowcount
             cursor.execute("DELETE FROM zoo_people WHERE id = %s", (person,))
-        self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        try:
+            self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        except GalleryError as error:
+            raise GalleryError(
+                f"{name!r} is deleted, but the tables could not be written anew, so that the server's files still hold what is deleted; "
+                f"forget the same name again for that, which then is nobody's: {error}"
+            ) from error
         return count
 
     def people(self) -> list[Person]:
@@ -106,13 +114,14 @@ class PostgresStore:
         with self._session.reading() as cursor:
             return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
         """Return the nearest people."""
         with self._session.reading() as cursor:
             if cursor is None:
-                return [[] for _ in queries]
+                return None
             about = self._described(cursor)
-            return [self._nearest(cursor, about, query, top) for query in queries]
+            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            return about, [self._nearest(cursor, about, query, top) for query in queries]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -121,7 +130,7 @@ class PostgresStore:
     def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
         distance = about.embedder.distance
         # a sum of squares has no cancellation: its error is a part of itself, and that of its root half of the part
-        part = slack(about.size, 0.0, 1.0, distance)
+        part = part_of(about.size)
         command = (
             f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
             "near AS (SELECT min(far) AS far FROM far GROUP BY person ORDER BY 1 LIMIT %(top)s) "
@@ -154,12 +163,33 @@ class PostgresStore:
     def _described(self, cursor: Cursor[Any]) -> Described:
         row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
         if row is None:
-            raise GalleryError(f"{self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…")
+            raise GalleryError(
+                f"gallery {self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…"
+            )
         if row[0] != LAYOUT:
             raise GalleryError(
-                f"{self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; install the version of resnet-zoo that wrote it"
+                f"gallery {self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; "
+                "install the version of resnet-zoo that wrote it"
             )
         return Described(Embedder(*row[1:5]), row[5])
+
+    def _check_owner(self, cursor: Cursor[Any]) -> None:
+        """Refuse users whose VACUUM the server would leave out with a warning.
+
+        Raises:
+            GalleryError: the user owns neither the tables nor the database.
+        """
+        command = (
+            "SELECT bool_and(pg_has_role(relowner, 'USAGE')) OR bool_or(pg_has_role(datdba, 'USAGE')), "
+            "min(pg_get_userbyid(relowner)::text) FROM pg_class, pg_database "
+            "WHERE pg_class.oid IN ('zoo_faces'::regclass, 'zoo_people'::regclass) AND datname = current_database()"
+        )
+        may, owner = cursor.execute(command).fetchone() or (False, "")
+        if not may:
+            raise GalleryError(
+                f"gallery {self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…"
+                f"; forget as the user {owner}"
+            )
 
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:
         row = cursor.execute("SELECT id FROM zoo_people WHERE name = %s", (name,)).fetchone()

@@ -101,7 +101,11 @@ class Described:
 
 
 class Store(Protocol):
-    """Where a gallery's rows are kept: each method is one transaction, and raises a GalleryError with nothing changed."""
+    """Where a gallery's rows are kept: each method is one transaction, and raises a GalleryError with nothing changed, but for `remove`.
+
+    Attributes:
+        place: where it is, as messages name it after the word gallery.
+    """
 
     place: str
 
@@ -122,7 +126,11 @@ class Store(Protocol):
         """
 
     def remove(self, name: str) -> int:
-        """Delete a person and every face, beyond recovery from what the store holds, and return how many faces there were; 0 for nobody."""
+        """Delete a person and every face, and overwrite them in what the store holds; return how many faces there were, 0 for nobody.
+
+        Raises:
+            GalleryError: also where they are deleted and could not be overwritten.
+        """
 
     def people(self) -> list[Person]:
         """Return everybody, in the order of their names."""
@@ -133,8 +141,19 @@ class Store(Protocol):
     def count(self) -> int:
         """Return how many faces are enrolled."""
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
-        """Return the nearest face of the nearest `top` people for queries [Q, D], nearest first; exact, as float64 has it."""
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
+        """Return what the gallery is of, and the nearest face of the nearest `top` people for queries [Q, D], nearest first.
+
+        Exact, as float64 has it. None where there is no gallery yet.
+
+        Args:
+            given: the queries' model.
+            queries: what to look for.
+            top: how many people.
+
+        Raises:
+            ModelMismatchError: the gallery is of another model.
+        """
 
     def close(self) -> None:
         """Let go of what is held."""

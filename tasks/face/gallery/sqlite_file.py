@@ -3,8 +3,9 @@
 A connection lives for one transaction, so a gallery may be used from several threads, and after a fork. Writers wait for each other
 (`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's own rollback journal and not the write-ahead log: it leaves one file
 that can be copied, works on network disks and read-only ones, and has no second file in which deleted faces would live on; what
-the log is good at – readers beside a long writer – is not needed where a search reads nothing but what is new. A process that is
-killed leaves its journal, by which the next one that opens the file undoes the unfinished transaction.
+the log is good at – readers beside a long writer – is not needed where a search reads nothing but what is new. After a transaction
+the journal is overwritten with zeros. A process that is killed leaves its journal, by which the next one that opens the file undoes the
+unfinished transaction; that one is removed as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from zoo.tasks.face.gallery.errors import GalleryError
 APPLICATION_ID = 0x7A666163  # "zfac"
 SCHEMA = 1
 WAIT_SECONDS = 30.0
+_WIPED_BYTES = 2**20  # at once
 _PAGE_BYTES = 16384  # of 4096 bytes, a row of 512 numbers would fill one alone and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
@@ -38,12 +41,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     Raises:
         GalleryError: see `said`.
     """
-    if not path.exists():
-        yield None
-        return
-    with said(path), contextlib.closing(_connect(path)) as connection:
-        connection.execute("BEGIN")
-        yield connection if _check(connection, path) else None
+    with said(path):
+        if not os.path.lexists(path):
+            yield None
+            return
+        with contextlib.closing(_connect(path)) as connection:
+            connection.execute("BEGIN")
+            yield connection if _check(connection, path) else None
 
 
 @contextlib.contextmanager
@@ -55,18 +59,13 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """
     with said(path):
         _make(path)
-        with contextlib.closing(_connect(path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                if not _check(connection, path):
-                    for command in (*_TABLES, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}"):
-                        connection.execute(command)
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with _alone(path) as (connection, exists):
+            _shut(path)
+            if not exists:
+                for command in (*_TABLES, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}"):
+                    connection.execute(command)
+            yield connection
+            connection.execute("COMMIT")
 
 
 def compact(path: Path) -> None:
@@ -75,8 +74,43 @@ def compact(path: Path) -> None:
     Raises:
         GalleryError: see `said`.
     """
-    with said(path), contextlib.closing(_connect(path)) as connection:
+    with said(path), _alone(path) as (connection, _):
+        connection.execute("COMMIT")
         connection.execute("VACUUM")
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """Yield a connection in a transaction, which nobody else writes beside until it is closed, and whether it is of a gallery.
+
+    The journal holds what stood in the file before. It is overwritten with zeros before others may write, and then removed: a file
+    that is removed alone stays readable in the disk's free blocks.
+    """
+    with contextlib.closing(_connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = PERSIST")
+        connection.execute("BEGIN IMMEDIATE")
+        exists = _check(connection, path)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock is let go with the transaction
+        try:
+            yield connection, exists
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            _wipe(path.with_name(f"{path.name}-journal"))
+
+
+def _wipe(path: Path) -> None:
+    """Overwrite a file with zeros, to the disk, and remove it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        left = path.stat().st_size
+        while left > 0:
+            left -= file.write(bytes(min(left, _WIPED_BYTES)))
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(PermissionError):  # Windows removes no file that is open; this one holds nothing any more
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -130,6 +164,12 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _shut(path: Path) -> None:
+    """Let its owner alone read a file that was made by something else, such as a copy that was put back."""
+    with contextlib.suppress(PermissionError):  # somebody else's: whether it can be written SQLite says
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:

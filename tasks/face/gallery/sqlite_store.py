@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from zoo.tasks.face.gallery.embedder import Embedder, check_same
-from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
+from zoo.tasks.face.gallery.errors import GalleryError, name_taken
 from zoo.tasks.face.gallery.matrix import Matrix, Near
 from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Quality, Vectors
 from zoo.tasks.face.gallery.sqlite_file import compact, damaged, reading, writing
 
 _FETCHED = 8192  # rows at once
+_STATES = 64  # that a file remembers: who has searched since then reads what is new, others read all
 _STORED = np.dtype("<f4")  # little-endian on every machine
 
 
@@ -33,10 +34,10 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         """Name the file; it is opened by what needs it, and made by the first enrolment."""
-        self.path, self.place = path, f"gallery {path}"
+        self.path, self.place = path, str(path)
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
-        self._epoch = ""
+        self._state = ""
 
     def described(self) -> Described | None:
         """Return what the gallery says of itself."""
@@ -52,16 +53,17 @@ class SqliteStore:
                 if person is None:
                     person = _insert_person(connection, name)
                 elif not more:
-                    raise NameTakenError(
-                        f"{self.place}: {name!r} is enrolled already; choose another name, or add these photos to it with add=True (--add)"
-                    )
+                    raise name_taken(self.place, name)
                 connection.executemany(
                     "INSERT INTO faces (person, embedding, checksum, photo, quality, enrolled) VALUES (?, ?, ?, ?, ?, ?)",
                     [(person, *_values(face, person)) for face in faces],
                 )
+            _mark(connection, grown=True)
 
     def remove(self, name: str) -> int:
-        """Delete a person; freed bytes are overwritten with zeros, and the file is then written anew without them.
+        """Delete a person; freed bytes and the journal are overwritten with zeros, and the file is then written anew without them.
+
+        That is done too where nobody of the name is left, since a process may have been stopped before it.
 
         Raises:
             GalleryError: see `sqlite_file.said`; also where the person is deleted and the file could not be written anew.
@@ -70,11 +72,10 @@ class SqliteStore:
             return 0
         with writing(self.path) as connection:
             person = self._person(connection, name)
-            if person is None:
-                return 0
             count = connection.execute("DELETE FROM faces WHERE person = ?", (person,)).rowcount
             connection.execute("DELETE FROM people WHERE id = ?", (person,))
-            connection.execute("UPDATE gallery SET epoch = ?", (secrets.token_hex(8),))
+            if person is not None:
+                _mark(connection, grown=False)
         try:
             compact(self.path)
         except GalleryError as error:
@@ -84,14 +85,22 @@ class SqliteStore:
         return count
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names."""
+        """Return everybody, in the order of their names; the whole file is looked through, so that nobody is left out unnoticed."""
         command = (
-            "SELECT people.name, people.id, people.checksum, count(*), min(faces.enrolled) FROM people JOIN faces "
+            "SELECT people.name, people.id, people.checksum, count(faces.id), min(faces.enrolled) FROM people LEFT JOIN faces "
             "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
         )
         with reading(self.path) as connection:
-            rows = [] if connection is None else connection.execute(command).fetchall()
-            return [Person(self._name(*person), count, str(enrolled)) for *person, count, enrolled in rows]
+            if connection is None:
+                return []
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                raise GalleryError(f"gallery {self.place}: {damaged(' '.join(said.split()))}")
+            found = [Person(self._name(*row[:3]), row[3], str(row[4])) for row in connection.execute(command)]
+        for person in found:
+            if not person.faces:
+                raise GalleryError(f"gallery {self.place}: {damaged(f'{person.name!r} has no face')}")
+        return found
 
     def faces(self, name: str) -> list[EnrolledFace]:
         """Return a person's faces in the order they came."""
@@ -113,13 +122,15 @@ class SqliteStore:
         with reading(self.path) as connection:
             return 0 if connection is None else int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Match]]:
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
         """Return the nearest people; what other processes have enrolled or deleted until now has its part in it."""
         with self._lock, reading(self.path) as connection:
             if connection is None:
-                return [[] for _ in queries]
-            found = self._up_to_date(connection).nearest(queries, top)
-            return [[self._match(connection, near) for near in row] for row in found]
+                return None
+            about = self._described(connection)
+            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            found = self._up_to_date(connection, about).nearest(queries, top)
+            return about, [[self._match(connection, near) for near in row] for row in found]
 
     def close(self) -> None:
         """Let go of the embeddings in memory."""
@@ -141,20 +152,23 @@ class SqliteStore:
     def _described(self, connection: sqlite3.Connection) -> Described:
         row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
         if row is None or _checksum(repr(row[:5]).encode()) != row[5]:
-            raise GalleryError(f"{self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
         return Described(Embedder(*row[:4]), row[4])
 
     def _person(self, connection: sqlite3.Connection, name: str) -> int | None:
         row = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _up_to_date(self, connection: sqlite3.Connection) -> Matrix:
-        """Return all embeddings: those of faces that are new since the last time are read, and all where some were deleted."""
-        about = self._described(connection)
-        (epoch,) = connection.execute("SELECT epoch FROM gallery").fetchone()
-        if self._matrix is None or epoch != self._epoch:
-            self._matrix, self._epoch = Matrix(about.size, about.embedder.distance), epoch
-        matrix = self._matrix
+    def _up_to_date(self, connection: sqlite3.Connection, about: Described) -> Matrix:
+        """Return all embeddings: those of faces that are new since the last time are read, and all where it isn't only those.
+
+        Faces may have been deleted, and another file, or an older copy, may stand in the place of the first: then the state that was
+        read is none of those that this file has had.
+        """
+        (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
+        if self._matrix is None or self._state not in states.split():
+            self._matrix = Matrix(about.size, about.embedder.distance)
+        matrix, self._state = self._matrix, ""  # of no state while it is being read
         (new,) = connection.execute("SELECT count(*) FROM faces WHERE id > ?", (matrix.last_face,)).fetchone()
         matrix.reserve(new)
         rows = connection.execute("SELECT id, embedding, checksum, person FROM faces WHERE id > ? ORDER BY id", (matrix.last_face,))
@@ -162,6 +176,7 @@ class SqliteStore:
             embeddings = self._embeddings(part, about.size)
             numbers = np.array([(row[0], row[3]) for row in part], np.int64)
             matrix.append(embeddings, numbers[:, 0], numbers[:, 1])
+        self._state = states.split()[-1]
         return matrix
 
     def _match(self, connection: sqlite3.Connection, near: Near) -> Match:
@@ -170,7 +185,7 @@ class SqliteStore:
         )
         row = connection.execute(command, (near.face,)).fetchone()
         if row is None:
-            raise GalleryError(f"{self.place}: {damaged(f'face {near.face} is nobody')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'face {near.face} is nobody')}")
         return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
@@ -181,19 +196,26 @@ class SqliteStore:
         """
         for number, content, checksum, person in rows:
             if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
-                raise GalleryError(f"{self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
+                raise GalleryError(f"gallery {self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
         return np.frombuffer(b"".join(row[1] for row in rows), _STORED).reshape(-1, size).astype(np.float32, copy=False)
 
     def _name(self, name: Any, person: int, checksum: int) -> str:
         if not isinstance(name, str) or _checksum(name.encode(), person) != checksum:
-            raise GalleryError(f"{self.place}: {damaged(f'the name {name!r} is not what was written')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'the name {name!r} is not what was written')}")
         return name
 
     def _quality(self, text: Any) -> Quality:
         try:
             return dict(json.loads(text))
         except (TypeError, ValueError) as error:
-            raise GalleryError(f"{self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
+            raise GalleryError(f"gallery {self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
+
+
+def _mark(connection: sqlite3.Connection, grown: bool) -> None:
+    """Name the state that a transaction leaves, after those that it has only added faces to."""
+    (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
+    before = states.split()[1 - _STATES :] if grown else []
+    connection.execute("UPDATE gallery SET epoch = ?", (" ".join([*before, secrets.token_hex(8)]),))
 
 
 def _insert_person(connection: sqlite3.Connection, name: str) -> int:
