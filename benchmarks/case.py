@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
@@ -21,8 +21,10 @@ from zoo.benchmarks.machine import describe_machine, peak_memory_mib
 from zoo.benchmarks.measurement import Measurement, Throughput
 from zoo.benchmarks.suite import Case
 from zoo.benchmarks.timing import Timing, measure
+from zoo.compiling import AskedPrecision, compile
 from zoo.data import Dataset
-from zoo.errors import UnknownNameError, ZooError
+from zoo.engines import ENGINES
+from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation import evaluate
 from zoo.files import write_text
 from zoo.model import Model, build
@@ -40,12 +42,17 @@ def check_case(case: Case) -> None:
     """Find what is wrong with a case before any case has taken its minutes.
 
     Raises:
-        InputError: an unknown task, backbone, option or recipe setting, or a value that can't be.
+        InputError: an unknown task, backbone, option, engine or recipe setting, an engine that isn't installed, or a value that can't be.
     """
     task = get_task(case.task)
     BACKBONES[case.backbone]
     task.parse_options(case.options)
     make_recipe(case)
+    missing = ENGINES[case.engine].missing() if case.engine != "auto" else None
+    if missing is not None:
+        raise InputError(missing)
+    if case.precision not in get_args(AskedPrecision):
+        raise UnknownNameError("precision", case.precision, get_args(AskedPrecision))
 
 
 def make_recipe(case: Case) -> Recipe:
@@ -78,6 +85,9 @@ def run_case(case: Case, folder: Path) -> Measurement:
         fresh = build(case.backbone, task=case.task, classes=data.classes, weights=case.weights, **case.options)
         run = train(fresh, data=data, recipe=make_recipe(case), out=folder / "run")
         model, train_seconds = run.model, run.seconds
+    if (case.engine, case.precision) != ("eager", "auto"):
+        precision = cast(AskedPrecision, case.precision)
+        model = compile(model, case.engine, precision, data=case.calibration, batch_size=case.batch_size)
     scores = evaluate(model, test)
     missing = [name for name in case.expect if name not in scores]
     if missing:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,23 @@ _CHILD = (sys.executable, "-P", "-m", "zoo.benchmarks.case")
 _LOG_LINES = 5  # of a dead process's last words that go into the report
 
 
-def bench(suite: str | Path = "quick", *, out: str | Path = "bench", cases: Sequence[str] | None = None, quiet: bool = False) -> Report:
+def bench(
+    suite: str | Path = "quick",
+    *,
+    out: str | Path = "bench",
+    cases: Sequence[str] | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    quiet: bool = False,
+) -> Report:
     """Run a suite and write `report.json` and `report.csv`.
 
     Args:
         suite: the name of a packaged suite, or a TOML file.
         out: folder of the report; a report that is there is replaced.
         cases: names of the cases to run; None for all.
+        engine: what computes every case's model, as in `zoo.compile`; None for what the suite says.
+        precision: of the engine, likewise.
         quiet: print neither progress (standard error) nor the table (standard output).
 
     Returns:
@@ -45,6 +55,8 @@ def bench(suite: str | Path = "quick", *, out: str | Path = "bench", cases: Sequ
         InputError: the suite, a case's definition or `out` is wrong; found before anything runs.
     """
     chosen, folder = read_suite(suite).pick(cases), Path(out)
+    others: dict[str, Any] = {name: value for name, value in (("engine", engine), ("precision", precision)) if value is not None}
+    chosen = replace(chosen, cases=tuple(replace(case, **others) for case in chosen.cases))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"out: {folder} is a file; expected a folder for the report")
     for case in chosen.cases:
@@ -103,6 +115,7 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
         task=case.task,
         backbone=case.backbone,
         data=case.test,
+        engine=f"{case.engine}, {case.precision}",
         seconds=time.perf_counter() - start,
         expect=case.expect,
         measurement=measurement,

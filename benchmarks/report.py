@@ -32,6 +32,7 @@ class CaseReport:
         task: its task.
         backbone: its trunk.
         data: what was scored.
+        engine: what computed it, and in what precision, as the suite has it.
         seconds: wall-clock time of the whole case.
         expect: least value of each score that the suite asks for.
         measurement: the figures; None where the case failed.
@@ -42,6 +43,7 @@ class CaseReport:
     task: str
     backbone: str
     data: str
+    engine: str
     seconds: float
     expect: Mapping[str, float] = field(default_factory=dict)
     measurement: Measurement | None = None
@@ -67,7 +69,8 @@ class CaseReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the case as it stands in report.json."""
-        own = {"name": self.name, "task": self.task, "backbone": self.backbone, "data": self.data, "status": self.status}
+        own = {"name": self.name, "task": self.task, "backbone": self.backbone, "data": self.data}
+        own |= {"engine": self.engine, "status": self.status}
         measured = self.measurement.to_dict() if self.measurement is not None else {}
         return own | {"seconds": round(self.seconds, 2), "error": self.error, "expect": dict(self.expect)} | measured
 

@@ -28,6 +28,9 @@ class Case:
         weights: as in `zoo.build`; None for random ones.
         options: the task's options, as in `zoo.build`.
         recipe: fields of the task's recipe; the others keep their defaults.
+        engine: what computes the model when it is scored and timed, as in `zoo.compile`; "eager" for the model as it is.
+        precision: of the engine.
+        calibration: the dataset string that the engine's model is compared, and int8 calibrated, on; None for built-in pictures.
         batch_size: pictures per call when throughput is measured.
         expect: score name to the least value; below it the case is a regression.
     """
@@ -40,6 +43,9 @@ class Case:
     weights: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    engine: str = "eager"
+    precision: str = "auto"
+    calibration: str | None = None
     batch_size: int = 16
     expect: Mapping[str, float] = field(default_factory=dict)
 

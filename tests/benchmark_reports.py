@@ -21,8 +21,8 @@ MEASUREMENT = Measurement(
     parameters=272474,
     peak_memory_mib=612.5,
 )
-GOOD = CaseReport("digits", "classification", "resnet20", "demo:digits", 20.5, {"top1": 0.97}, MEASUREMENT)
-FAILED = CaseReport("faces", "face", "resnet18", "demo:faces", 1.0, {}, None, "Traceback:\n[Errno 2] no such file")
+GOOD = CaseReport("digits", "classification", "resnet20", "demo:digits", "eager, auto", 20.5, {"top1": 0.97}, MEASUREMENT)
+FAILED = CaseReport("faces", "face", "resnet18", "demo:faces", "eager, auto", 1.0, {}, None, "Traceback:\n[Errno 2] no such file")
 REPORT = Report("quick", "2026-11-23T20:00:00+00:00", 42.0, {"cpu": "a processor", "cores": 2}, (GOOD, FAILED))
 
 

@@ -190,6 +190,10 @@ class BenchFlags:
     """A suite of the zoo, or a TOML file of yours."""
     out: Path = Path("bench")
     """Where the report goes."""
+    engine: str | None = None
+    """What computes every model, instead of what the suite says: eager, inductor, openvino, onnxruntime or auto."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] | None = None
+    """Of the engine; int8 needs a suite whose cases say calibration."""
     json: bool = False
     """Print the report as one JSON object on standard output, and nothing else there."""
 

@@ -204,7 +204,7 @@ def _bench(words: list[str]) -> int:
     from zoo.benchmarks.harness import bench
 
     flags = parse(BenchFlags, "bench", words)
-    report = bench(flags.suite, out=flags.out, quiet=flags.json)
+    report = bench(flags.suite, out=flags.out, engine=flags.engine, precision=flags.precision, quiet=flags.json)
     if flags.json:
         print_json(report.to_dict())
     return 0 if report.ok else 1

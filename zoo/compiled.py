@@ -182,11 +182,13 @@ class Compiled(Model):
 
 
 def sizes_free(model: Model) -> bool:
-    """Tell whether one network of a model takes pictures of any size.
+    """Tell whether one network of a model takes pictures of any size: of those that scale without cutting, to multiples of 32 pixels.
 
-    Trunks whose convolutions don't pad crop and fill by sizes that they work out on the way, so that each size has a graph of its own.
+    Everywhere else pictures have one size, and a graph for it alone is quicker, and right: what is exported for any size takes the
+    branches of the size that it was exported at (torch.export guards them, other formats don't). Trunks whose convolutions don't pad
+    have such branches.
     """
-    return model.head.fixed_hw is None and all(level.field == 1 for level in model.backbone.levels)
+    return model.preprocess.pads and model.head.fixed_hw is None and all(level.field == 1 for level in model.backbone.levels)
 
 
 class Stored:

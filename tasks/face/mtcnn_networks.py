@@ -29,8 +29,8 @@ class FirstNetwork(nn.Module):
                 filled.zero_()[: self._channels] = given
         self.rest = nn.Sequential(trained.conv2, trained.prelu2, trained.conv3, trained.prelu3)
         last = trained.conv4_1
-        self.register_buffer("_face", (last.weight[1] - last.weight[0]).flatten())
-        self.register_buffer("_face_bias", last.bias[1] - last.bias[0])
+        self.register_buffer("_face", (last.weight[1] - last.weight[0]).detach().flatten())
+        self.register_buffer("_face_bias", (last.bias[1] - last.bias[0]).detach())
         self.move = nn.Linear(last.in_channels, 4)
         self.move.load_state_dict({"weight": trained.conv4_2.weight.flatten(1), "bias": trained.conv4_2.bias})
 

@@ -9,7 +9,9 @@ import pytest
 from tests.benchmark_reports import CASE, write_suite
 from zoo.benchmarks import harness
 from zoo.benchmarks.harness import bench
+from zoo.benchmarks.report import CaseReport
 from zoo.benchmarks.suite import Case, read_suite
+from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
 
 
@@ -82,6 +84,8 @@ def test_cases_are_picked_in_the_order_of_the_file() -> None:
             CASE + 'train = "demo:digits"\nrecipe = { step = 3 }',
             r"unknown recipe setting of the task classification: 'step'\. Nearest: steps",
         ),
+        (CASE + 'engine = "opnvino"', r"case a: unknown engine 'opnvino'\. Nearest: openvino"),
+        (CASE + 'precision = "int4"', r"case a: unknown precision 'int4'\. .*int8"),
         (CASE + 'train = "demo:digits"\nrecipe = { lr = 0 }', r"case a: the task classification: lr is 0; expected a number above 0"),
     ],
 )
@@ -92,6 +96,26 @@ def test_what_a_case_asks_for_is_checked_before_anything_runs(
     with pytest.raises(InputError, match=message):
         bench(write_suite(tmp_path, text), out=tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_is_not_installed_is_found_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENGINES["openvino"], "package", "no_such_package")
+    with pytest.raises(InputError, match="case a: the engine openvino needs the package no_such_package"):
+        bench(write_suite(tmp_path, CASE), out=tmp_path / "out", engine="openvino", quiet=True)
+
+
+def test_the_engine_of_a_suite_can_be_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[tuple[str, str]] = []
+
+    def child(case: Case) -> CaseReport:
+        run.append((case.engine, case.precision))
+        return CaseReport(case.name, case.task, case.backbone, case.test, f"{case.engine}, {case.precision}", 1.0, error="not run")
+
+    monkeypatch.setattr(harness, "run_in_child", child)
+    path = write_suite(tmp_path, CASE + 'engine = "inductor"')
+    bench(path, out=tmp_path / "out", quiet=True)
+    bench(path, out=tmp_path / "out", engine="eager", precision="bf16", quiet=True)
+    assert run == [("inductor", "auto"), ("eager", "bf16")]
 
 
 def test_a_report_cannot_go_into_a_file(tmp_path: Path) -> None:

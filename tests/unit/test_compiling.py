@@ -214,7 +214,7 @@ def test_what_is_exported_says_what_it_is(tmp_path: Path) -> None:
     made = zoo.export(small_model("classification"), tmp_path / "out", "torch")
     content = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.txt", "model.json", "pictures.pt2"]
-    assert content["compiled"]["networks"] == [{"name": "pictures", "file": "pictures.pt2", "size_hw": None}]
+    assert content["compiled"]["networks"] == [{"name": "pictures", "file": "pictures.pt2", "size_hw": [32, 32]}]
     assert content["classes"] == ["cat", "dog", "eel"]
     assert content["preprocess"]["size_hw"] == [32, 32]
     assert made.making.engine == "eager"
