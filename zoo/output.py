@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from zoo.files import draft_folder
+from zoo.prefetch import Window
 from zoo.task import Prediction
 
 LINES = "predictions.jsonl"
+WAITING = 4  # predictions, each of which holds its picture
 Answer = dict[str, Any]
 
 
 def write_predictions(
-    predictions: Iterable[Prediction], out: Path | None, show: Callable[[Answer], None] | None = None, keep: bool = False
+    predictions: Iterable[Prediction],
+    out: Path | None,
+    show: Callable[[Answer], None] | None = None,
+    keep: bool = False,
+    waiting: int = WAITING,
 ) -> list[Answer]:
-    """Go through predictions, writing and showing each.
+    """Go through predictions, showing each, while a thread draws and writes those before.
 
     Args:
-        predictions: what `zoo.predict` yields.
+        predictions: what `zoo.predict` yields; closed at the end, whatever that is.
         out: a folder for the drawn pictures and `predictions.jsonl`; it appears whole or not at all. None to write nothing.
         show: called with each answer.
         keep: whether to return the answers.
+        waiting: how many may wait to be written before the next one is asked for.
 
     Raises:
         InputError: `out` holds something else.
+        OSError: no room, no permission.
     """
     kept: list[Answer] = []
 
@@ -37,19 +47,32 @@ def write_predictions(
         if keep:
             kept.append(answer)
 
-    if out is None:
-        for prediction in predictions:
-            take(prediction.to_dict())
-        return kept
-    with draft_folder(out, LINES) as draft, (draft / LINES).open("w", encoding="utf-8") as lines:
+    with ExitStack() as stack:
+        if isinstance(predictions, Generator):
+            stack.enter_context(closing(predictions))
+        if out is None:
+            for prediction in predictions:
+                take(prediction.to_dict())
+            return kept
+        draft = stack.enter_context(draft_folder(out, LINES))
+        lines = stack.enter_context((draft / LINES).open("w", encoding="utf-8"))
+        writing = stack.enter_context(Window[None](1))
         names: set[str] = set()
         for prediction in predictions:
             answer = prediction.to_dict()
             answer["drawn"] = _free_name(prediction.key, names)
-            prediction.plot().convert("RGB").save(draft / answer["drawn"], quality=92)
-            lines.write(json.dumps(answer) + "\n")
+            writing.put(partial(_write, prediction, draft / answer["drawn"], json.dumps(answer) + "\n", lines))
+            while len(writing) > waiting:
+                writing.take()
             take(answer)
+        while len(writing):
+            writing.take()
     return kept
+
+
+def _write(prediction: Prediction, drawn: Path, line: str, lines: TextIO) -> None:
+    prediction.plot().convert("RGB").save(drawn, quality=92)
+    lines.write(line)
 
 
 def _free_name(key: str, taken: set[str]) -> str:
