@@ -27,8 +27,9 @@ from rich.table import Table
 
 from zoo.compiling import compile
 from zoo.errors import DataError, InputError, ZooError, check_positive
+from zoo.loader import pick_batch_size
 from zoo.model import Model, build
-from zoo.output import WAITING, write_predictions
+from zoo.output import write_predictions
 from zoo.picture_folders import picture_files
 from zoo.prediction import predict
 
@@ -131,7 +132,9 @@ def travel(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> W
         with tempfile.TemporaryDirectory() as scratch:
             start = time.perf_counter()
             predictions = predict(model, folder, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
-            write_predictions(predictions, Path(scratch) / "out", show, waiting=WAITING if ahead else 0)
+            write_predictions(
+                predictions, Path(scratch) / "out", show, waiting=pick_batch_size(batch_size, model.preprocess) if ahead else 0
+            )
             seconds = time.perf_counter() - start
     finally:
         for hook in clock.hooks:
@@ -217,18 +220,19 @@ def _model(flags: argparse.Namespace) -> Model:
 
 def _print(comparison: Comparison, what: str) -> None:
     table = Table(
-        "", "whole way", "per second", "in the network", "its share", f"MiB at {', '.join(f'{part:.0%}' for part in _AT)}",
+        "", "whole way", "per second", "in the network", "its share",
         title=f"{what}: {comparison.pictures} pictures on {torch.get_num_threads()} threads, medians of {len(comparison.ahead)}",
         title_justify="left",
     )  # fmt: skip
     for name, ways in (("ahead", comparison.ahead), ("in turn", comparison.plain)):
         seconds, network, share = (statistics.median(getattr(way, figure) for way in ways) for figure in ("seconds", "network", "share"))
-        memory = ", ".join(f"{value:.0f}" for value in ways[0].memory_mib)
-        table.add_row(name, f"{seconds:.2f} s", f"{comparison.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}", memory)
+        table.add_row(name, f"{seconds:.2f} s", f"{comparison.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    memory = ", ".join(f"{value:.0f}" for value in comparison.ahead[0].memory_mib)
+    console.print(f"memory of the first pass ahead, at {', '.join(f'{part:.0%}' for part in _AT)}: {memory} MiB")
     console.print(
-        f"the network's share is {comparison.share:.1%} (promised: {SHARE:.0%}), the memory of the first pass stays within "
+        f"the network's share is {comparison.share:.1%} (promised: {SHARE:.0%}), that memory stays within "
         f"{comparison.growth:.1%} (promised: {GROWTH:.0%}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
     )
 

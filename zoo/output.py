@@ -15,7 +15,6 @@ from zoo.prefetch import Window
 from zoo.task import Prediction
 
 LINES = "predictions.jsonl"
-WAITING = 4  # predictions, each of which holds its picture
 Answer = dict[str, Any]
 
 
@@ -24,7 +23,7 @@ def write_predictions(
     out: Path | None,
     show: Callable[[Answer], None] | None = None,
     keep: bool = False,
-    waiting: int = WAITING,
+    waiting: int = 4,
 ) -> list[Answer]:
     """Go through predictions, showing each, while a thread draws and writes those before.
 
@@ -33,7 +32,7 @@ def write_predictions(
         out: a folder for the drawn pictures and `predictions.jsonl`; it appears whole or not at all. None to write nothing.
         show: called with each answer.
         keep: whether to return the answers.
-        waiting: how many may wait to be written before the next one is asked for.
+        waiting: how many, each with its picture, may wait to be written before the next one is asked for.
 
     Raises:
         InputError: `out` holds something else.

@@ -63,8 +63,8 @@ def predict(
         faces: which of those found: "all", or the main one ("largest", or "central": large and near the middle).
         skipped: receives what was left out.
         progress: where the bar is drawn; None for nowhere.
-        look_ahead: how many pictures are read before it is their turn, 0 for none; None for a batch of them. A camera's are read at their
-            turn, as are arrays that come out of an iterator and not a sequence: the next one may depend on the answer for this one.
+        look_ahead: how many pictures are read before it is their turn, 0 for none; None for a batch of them (of face models, whose
+            detector looks at one after the other, for two). A camera's are read at their turn, as are arrays that come out of an iterator and not a sequence: the next one may depend on the answer for this one.
 
     Yields:
         `Classification`, `Detections` or `Faces`; coordinates are pixels of the original picture.
@@ -78,9 +78,10 @@ def predict(
     task, size, threads = get_task(model.task), pick_batch_size(batch_size, model.preprocess), pick_decoding_threads()
     if look_ahead is not None and look_ahead < 0:
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
-    window = size + threads if look_ahead is None else look_ahead
     answer = Answering(model, size, pick_inference_precision(precision, model.precision))
     find = task.parts(model, detector, faces)
+    # a batch is read while the one before is answered; where parts are found picture by picture, one is read while one is looked at
+    window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
     decoding = Decoding(None if exact or task.localises else model.preprocess.min_size_hw, max_pixels)
     jobs, total = open_source(source, Reading(decoding, on_error, model.preprocess if find is None else None))
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
@@ -130,8 +131,8 @@ def _run(
     progress.begin("predicting", total)
     with closing(made):
         frames = _frames(made, skipped)
-        while chunk := list(islice(frames, answer.batch_size)):
-            for prediction in _whole(answer, chunk) if find is None else _found(answer, chunk, find):
+        while found := _whole(answer, frames) if find is None else _found(answer, frames, find):
+            for prediction in found:
                 progress.advance()
                 yield prediction
 
@@ -145,16 +146,16 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
             skipped.append(each)
 
 
-def _whole(answer: Answering, frames: Sequence[Frame]) -> Iterator[Prediction]:
-    """Answer for pictures as they are."""
-    task = get_task(answer.model.task)
-    for found, frame in zip(answer(frames), frames, strict=True):
-        yield task.prediction(found, frame.image, frame.key, answer.model.classes)
+def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction]:
+    """Answer for the next batch of pictures as they are; for none where there are none left."""
+    task, several = get_task(answer.model.task), list(islice(frames, answer.batch_size))
+    return [
+        task.prediction(found, frame.image, frame.key, answer.model.classes) for found, frame in zip(answer(several), several, strict=True)
+    ]
 
 
-def _found(answer: Answering, frames: Sequence[Frame], find: PartsFinder) -> Iterator[Prediction]:
-    """Answer for what is found in pictures, of all of them together."""
-    parts = [find(frame.image, frame.key) for frame in frames]
-    answers = iter(answer([Frame(crop, frame.key, None) for frame, part in zip(frames, parts, strict=True) for crop in part.crops]))
-    for part in parts:
-        yield part.prediction(list(islice(answers, len(part.crops))))
+def _found(answer: Answering, frames: Iterator[Frame], find: PartsFinder) -> list[Prediction]:
+    """Answer for what is found in the next pictures, of all of them together."""
+    parts = [find(frame.image, frame.key) for frame in islice(frames, answer.batch_size)]
+    answers = iter(answer([Frame(crop, "", None) for part in parts for crop in part.crops]))
+    return [part.prediction(list(islice(answers, len(part.crops)))) for part in parts]

@@ -53,7 +53,7 @@ def test_what_it_prints(photos: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main(words)
     printed = capsys.readouterr().out
     assert [line.split()[1] for line in printed.splitlines() if line.startswith("│")] == ["ahead", "in"]
-    assert "MiB at 10%, 50%, 100%" in printed
+    assert "memory of the first pass ahead, at 10%, 50%, 100%: " in printed
     assert "promised: 80%" in printed
 
 
