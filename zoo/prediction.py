@@ -64,7 +64,8 @@ def predict(
         skipped: receives what was left out.
         progress: where the bar is drawn; None for nowhere.
         look_ahead: how many pictures are read before it is their turn, 0 for none; None for a batch of them (of face models, whose
-            detector looks at one after the other, for two). A camera's are read at their turn, as are arrays that come out of an iterator and not a sequence: the next one may depend on the answer for this one.
+            detector looks at one after the other, for two). A camera's are read at their turn, as are arrays that come out of an iterator
+            and not a sequence: the next one may depend on the answer for this one.
 
     Yields:
         `Classification`, `Detections` or `Faces`; coordinates are pixels of the original picture.
