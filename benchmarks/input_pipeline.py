@@ -7,13 +7,14 @@ normalised float batches; they take turns, and medians are compared. Normalising
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -82,6 +83,21 @@ def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], b
     return Comparison(name, statistics.median(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates), bound)
 
 
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Keep to one core, with the threads that are started meanwhile, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@one_core()
 def zoo_rate(folder: Path) -> float:
     """Return the zoo's pictures per second over a folder, in this process."""
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -93,6 +109,7 @@ def zoo_rate(folder: Path) -> float:
     return len(dataset) / (time.perf_counter() - start)
 
 
+@one_core()
 def torchvision_rate(folder: Path) -> float:
     """Return the pictures per second of `ImageFolder`, PIL and the standard transforms over a folder of class folders."""
     transform = v2.Compose(

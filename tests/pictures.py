@@ -36,3 +36,12 @@ def cut_short(path: Path) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     return path
+
+
+def write_video(path: Path, colours: list[tuple[int, int, int]]) -> Path:
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (48, 32))
+    assert video.isOpened()
+    for colour in colours:
+        video.write(np.full((32, 48, 3), colour[::-1], np.uint8))
+    video.release()
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,12 +203,12 @@ class Ensemble:
             ImageError: a picture can't be read and it isn't to be skipped.
         """
         loaders = self._loaders(dataset, reading)
-        steps = zip(*loaders.values(), strict=True)
         modes = [model.training for model in self.models]
         for model in self.models:
             model.eval()
         try:
-            with torch.inference_mode(), autocast(reading.precision, self.models[0].device):
+            with ExitStack() as stack, torch.inference_mode(), autocast(reading.precision, self.models[0].device):
+                steps = zip(*(stack.enter_context(closing(iter(loader))) for loader in loaders.values()), strict=True)
                 for batches in reading.progress.track(steps, label, len(next(iter(loaders.values())))):
                     yield self._answered(dict(zip(loaders, batches, strict=True)))
         finally:

@@ -104,7 +104,18 @@ def pick_workers(workers: int | None, samples: int) -> int:
         if workers < 0:
             raise InputError(f"workers is {workers}; expected 0 or more")
         return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if samples < 500:
         return 0
-    return min(8, max(1, cores // 2))
+    return min(8, max(1, _cores() // 2))
+
+
+def pick_decoding_threads() -> int:
+    """Return the number of threads that decode and prepare pictures beside a network: one on two cores.
+
+    More than two would wait: pictures are decoded one at a time (`native_messages`), while another is prepared.
+    """
+    return min(2, max(1, _cores() // 2))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,12 @@
-"""From data sets to batches: decoding, augmentation and preprocessing in worker processes, in a reproducible order."""
+"""From data sets to batches: decoding, augmentation and preprocessing in worker processes or a thread, in a reproducible order."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from zoo.data import Dataset, OnError, Sample
 from zoo.errors import Fault, ImageError, InputError
+from zoo.hardware import pick_decoding_threads
 from zoo.images import Decoding
+from zoo.prefetch import Job, in_order
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.sampling import Sampling
 from zoo.seeding import derived_seed, seed_torch
@@ -84,10 +87,27 @@ class _PreparedDataset(TorchDataset[Any]):
         return _Prepared(self.preprocess(image), original_hw, target, record.key)
 
 
+class _BesideTheNetwork:
+    """The batches that a `DataLoader` without processes would make, made in a thread while the loop has those before."""
+
+    def __init__(self, prepared: _PreparedDataset, batches: Sequence[Sequence[Index]]) -> None:
+        self._prepared, self._batches, self._collate = prepared, batches, _Collate(prepared.preprocess)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Generator[Batch[ImageBatch]]:
+        threads = pick_decoding_threads()
+        return in_order((Job(partial(self._batch, indices)) for indices in self._batches), threads, threads)
+
+    def _batch(self, indices: Sequence[Index]) -> Batch[ImageBatch]:
+        return self._collate([self._prepared[index] for index in indices])
+
+
 class Batches:
     """The batches of a loader; with `on_error="raise"` the first picture that can't be read ends the iteration."""
 
-    def __init__(self, loader: DataLoader[Any], on_error: OnError) -> None:
+    def __init__(self, loader: DataLoader[Any] | _BesideTheNetwork, on_error: OnError) -> None:
         """Wrap a loader."""
         self._loader, self._on_error = loader, on_error
 
@@ -96,15 +116,17 @@ class Batches:
         return len(self._loader)
 
     def __iter__(self) -> Generator[Batch[ImageBatch]]:
-        """Iterate over the batches; closing the iterator ends the loader processes.
+        """Iterate over the batches; closing the iterator ends the loader's processes or thread.
 
         Raises:
             ImageError: a picture can't be read and `on_error` is "raise".
         """
-        for batch in self._loader:
-            if batch.skipped and self._on_error == "raise":
-                raise ImageError(batch.skipped[0].key, batch.skipped[0].reason, batch.skipped[0].kind)
-            yield batch
+        batches = iter(self._loader)
+        with closing(batches) if isinstance(batches, Generator) else nullcontext():
+            for batch in batches:
+                if batch.skipped and self._on_error == "raise":
+                    raise ImageError(batch.skipped[0].key, batch.skipped[0].reason, batch.skipped[0].kind)
+                yield batch
 
 
 @dataclass(frozen=True)
@@ -131,10 +153,12 @@ def evaluation_loader(
     """Return batches over the manifest in its order, every sample exactly once over all processes.
 
     Pictures are not padded up to equal shares: process r takes the samples r, r + processes, …
+    Without workers a thread makes the batches.
     """
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
-    return _loader(_PreparedDataset(dataset, preprocess, decoding, on_error), batches, workers)
+    prepared = _PreparedDataset(dataset, preprocess, decoding, on_error)
+    return _loader(prepared, batches, workers) if workers else Batches(_BesideTheNetwork(prepared, batches), on_error)
 
 
 def training_loader(

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LOCK = threading.Lock()
-_OURS = ("Corrupt JPEG", "Premature end", "Inconsistent progression", "Invalid ", "Unknown ", "Warning", "libpng", "[ WARN", "[ERROR")
+_OURS = (
+    b"Corrupt JPEG", b"Premature end", b"Inconsistent progression", b"Invalid ", b"Unknown ", b"Warning", b"libpng", b"[ WARN", b"[ERROR",
+)  # fmt: skip
 _STDERR = 2
 
 
@@ -51,8 +53,8 @@ if hasattr(os, "register_at_fork"):
 def caught() -> Iterator[list[str]]:
     """Take standard error away from native code for a moment; the lines are in the yielded list afterwards.
 
-    One thread at a time may be inside, so that a message belongs to the picture being decoded; decode in several processes
-    rather than threads. Lines that another thread wrote in the meantime are passed on.
+    One thread at a time may be inside, so that a message belongs to the picture being decoded; to decode several at a time takes
+    processes. What another thread wrote in the meantime is passed on as it was.
     """
     lines: list[str] = []
     with _LOCK:
@@ -63,10 +65,12 @@ def caught() -> Iterator[list[str]]:
             yield lines
         finally:
             os.dup2(saved, _STDERR)
-            lines += _drain(reading)
-            others = [line for line in lines if not line.startswith(_OURS)]
-            if others and threading.active_count() > 1:
-                os.write(_STDERR, ("\n".join(others) + "\n").encode())
+            written = _drain(reading)
+            lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
+            if written and threading.active_count() > 1:
+                # a bar is drawn without an end of line, and with signs that would be lost as text
+                others = [line for line in written.splitlines(keepends=True) if not line.startswith(_OURS)]
+                os.write(_STDERR, b"".join(others))
             os.close(saved)
 
 
@@ -79,11 +83,11 @@ def _duplicate_stderr() -> int:
         return null if null != _STDERR else os.dup(null)
 
 
-def _drain(reading: int) -> list[str]:
+def _drain(reading: int) -> bytes:
     chunks = []
     while True:
         try:
             chunks.append(os.read(reading, 65536))
         except BlockingIOError:
             break
-    return [line for line in b"".join(chunks).decode(errors="replace").splitlines() if line.strip()]
+    return b"".join(chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,6 +76,6 @@ class PooledBatches:
         """Return the number of batches."""
         return len(self.positions)
 
-    def __iter__(self) -> Iterator[Batch[PooledBatch]]:
+    def __iter__(self) -> Generator[Batch[PooledBatch]]:
         """Iterate over the batches."""
         return (self.data.batch(positions) for positions in self.positions)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from zoo.errors import InputError
+from zoo.frames import Source
 from zoo.model import Model
-from zoo.prediction import Source, predict
+from zoo.prediction import predict
 from zoo.tasks.face.band import Answer, decide
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.predictions import Faces

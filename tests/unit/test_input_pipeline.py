@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from tests.pictures import picture, write_picture
 from zoo.benchmarks import input_pipeline
-from zoo.benchmarks.input_pipeline import Comparison, compare, link_photos, main, write_phone_photos
+from zoo.benchmarks.input_pipeline import Comparison, compare, link_photos, main, one_core, write_phone_photos
 from zoo.errors import DataError
 
 
@@ -54,6 +55,14 @@ def test_phone_photos_have_twelve_megapixels(data: Path, tmp_path: Path) -> None
         assert (phone.format, phone.size) == ("JPEG", (3000, 4000))
         # noise of deviation 4, and what the enlarged noise of the small picture leaves
         assert 3 < np.asarray(phone)[:400, :400, 2].astype(float).std() < 25
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
+def test_one_core_is_one_core_and_the_others_come_back() -> None:
+    before = os.sched_getaffinity(0)
+    with one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
 
 
 def test_links_are_of_one_class(data: Path, tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.pictures import cut_short, picture, write_class_folders
 from zoo.data import Dataset, Record, Sample
 from zoo.errors import ImageError, InputError
+from zoo.hardware import pick_decoding_threads
 from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
 from zoo.preprocess import ImageBatch, Preprocess
 from zoo.sampling import Balanced, Shuffled
@@ -151,3 +155,31 @@ def test_the_evaluation_batch_has_about_the_same_pixels_whatever_their_size() ->
     assert pick_batch_size(7, Preprocess()) == 7
     with pytest.raises(InputError, match="batch_size is 0; expected 1 or more"):
         pick_batch_size(0, Preprocess())
+
+
+def test_a_thread_makes_the_batches_that_processes_make() -> None:
+    beside, processes = (list(evaluation_loader(samples(11), PREPROCESS, 4, workers)) for workers in (0, 1))
+    assert [batch.keys for batch in beside] == [batch.keys for batch in processes]
+    for one, other in zip(beside, processes, strict=True):
+        assert one.images is not None
+        assert other.images is not None
+        assert torch.equal(one.images.pixels, other.images.pixels)
+        assert (one.targets, one.images.original_sizes_hw) == (other.targets, other.images.original_sizes_hw)
+
+
+def test_batches_are_made_beside_the_loop_and_not_beyond_the_window() -> None:
+    drawn: list[str] = []
+
+    def draw() -> NDArray[np.uint8]:
+        drawn.append(threading.current_thread().name)
+        return picture((9, 0, 0), 0, (8, 8))
+
+    data = Dataset("made", tuple(Record(f"s{index}", draw, index) for index in range(40)))
+    loader = evaluation_loader(data, PREPROCESS, 2, 0)
+    assert len(loader) == 20
+    batches = iter(loader)
+    next(batches)
+    batches.close()
+    assert len(drawn) <= 2 * (1 + pick_decoding_threads())
+    assert all(name.startswith("zoo-ahead") for name in drawn)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("zoo-ahead")]

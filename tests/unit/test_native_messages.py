@@ -36,6 +36,17 @@ def test_other_threads_lines_are_passed_on(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == "epoch 3\n"
 
 
+def test_a_bar_that_is_drawn_meanwhile_stays_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    with native_messages.caught():
+        os.write(2, b"Corrupt JPEG data: 3 bytes\n\r\x1b[2Kpredicting 3/9")
+    done.set()
+    thread.join()
+    assert capfd.readouterr().err == "\r\x1b[2Kpredicting 3/9"
+
+
 def test_more_than_the_pipe_holds_does_not_block() -> None:
     with native_messages.caught() as lines:
         for _ in range(3000):

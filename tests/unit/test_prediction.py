@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture
+from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture, write_video
 from zoo import images
 from zoo.data import Sample
 from zoo.errors import DataError, Fault, ImageError, InputError
@@ -82,15 +81,6 @@ def test_a_dataset(model: Model) -> None:
 
     digits = open_data("demo:digits?limit=3", SCHEMES, "classification")
     assert [one.key for one in answers(model, digits)] == ["digit-0000", "digit-0001", "digit-0002"]
-
-
-def write_video(path: Path, colours: list[tuple[int, int, int]]) -> Path:
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (48, 32))
-    assert video.isOpened()
-    for colour in colours:
-        video.write(np.full((32, 48, 3), colour[::-1], np.uint8))
-    video.release()
-    return path
 
 
 def test_a_video_frame_by_frame_in_rgb(model: Model, tmp_path: Path) -> None:
