@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python", "numpy", "pycocotools", "faster-coco-eval", "torchmetrics")
+_ENGINES = ("openvino", "onnxruntime", "nncf")
 _PREPROCESS = Preprocess()
 _LENGTH = 16  # hexadecimal digits: 64 bits
 
@@ -132,7 +133,7 @@ def _fingerprint(config: Any, state: Mapping[str, Tensor]) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages behind the scores, of those that are installed."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_ENGINES):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
 
 _SHAPES = 4  # that have a graph of their own at once: each holds the weights once more, laid out for it
-_OFTEN = 3  # calls after which a shape gets one
+_IN_A_ROW = 3  # calls with one shape after which it gets one: shapes that change from call to call are left to the graph for any
 
 
 @ENGINES.register("openvino")
@@ -35,6 +35,12 @@ class OpenVINO(Engine):
         with one_reason(self.name, network):
             model = openvino.convert_model(network.exported())
             _name(model, network.name)
+            # the converter takes every axis for a free one
+            shapes = [
+                [-1 if axis in free else length for axis, length in enumerate(each.shape)]
+                for each, free in zip(network.example, network.free, strict=True)
+            ]
+            model.reshape(dict(enumerate(shapes)))
             return model
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
@@ -56,7 +62,7 @@ class OpenVINO(Engine):
         return openvino.Core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Compile for any shape, and once more for each that comes often."""
+        """Compile for any shape, and once more for one that comes again and again."""
         from zoo.hardware import cpu_has_bf16
 
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
@@ -85,7 +91,8 @@ class _Shapes:
         self._any = self._compiled(model)
         self._static = all(each.partial_shape.is_static for each in model.inputs)
         self._own: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
-        self._calls: Counter[tuple[tuple[int, ...], ...]] = Counter()
+        self._last: tuple[tuple[int, ...], ...] = ()
+        self._in_a_row = 0
 
     def __call__(self, *inputs: Tensor) -> Tensors:
         """Compute."""
@@ -100,13 +107,13 @@ class _Shapes:
         if shapes in self._own:
             self._own.move_to_end(shapes)
             return self._own[shapes]
-        self._calls[shapes] += 1
-        if self._calls[shapes] < _OFTEN:
+        self._in_a_row = self._in_a_row + 1 if shapes == self._last else 1
+        self._last = shapes
+        if self._in_a_row < _IN_A_ROW:
             return self._any
         model = self._model.clone()
         model.reshape(dict(enumerate(map(list, shapes))))
         self._own[shapes] = self._compiled(model)
-        del self._calls[shapes]
         if len(self._own) > _SHAPES:
             self._own.popitem(last=False)
         return self._own[shapes]
