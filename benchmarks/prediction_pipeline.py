@@ -2,7 +2,8 @@
 
 The photos of a folder, repeated until there are `--pictures` of them, go through what `zoo predict FOLDER --out FOLDER` does, once as it
 is and once with nothing done ahead, in turns. The network's share is the time inside the model's call over that of the whole way: the
-rest is what the network waits for. Memory is what the process holds after a tenth, half and all of the pictures.
+rest is what the network waits for. Memory is what the process holds after a tenth, half and all of the pictures; what is promised of it is
+for 10,000 of them: of a few hundred the first tenth is over before everything is allocated.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from tests.finders import BrightFinder
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_video
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.hardware import pick_decoding_threads
@@ -22,6 +24,7 @@ from zoo.model import Model, build
 from zoo.output import write_predictions
 from zoo.prediction import predict
 from zoo.tasks.classification.predictions import Classification
+from zoo.tasks.face.finding import Found
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -153,6 +156,27 @@ def test_a_list_is_read_ahead_by_the_window(model: Model, look_ahead: int | None
     assert source.taken == 2 + beyond
     found.close()
     assert ahead() == []
+
+
+def test_photos_of_faces_are_taken_as_they_are_looked_at(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = ArrayList(9)
+    taken = []
+
+    class Looking(BrightFinder):
+        def __call__(self, image: NDArray[np.uint8]) -> Found:
+            taken.append(source.taken)
+            return super().__call__(image)
+
+    found = answers(build("resnet18", "face"), source, batch_size=9, detector=Looking())
+    assert len(found) == 9
+    assert taken == [min(9, number + 1 + pick_decoding_threads()) for number in range(1, 10)]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_threads_suit_the_cores(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.hardware._cores", lambda: cores)
+    assert pick_decoding_threads() == threads
 
 
 @pytest.mark.parametrize("look_ahead", [0, None])
