@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -97,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = chosen(flags.rows)
         check_engines()
         torch.set_num_threads(flags.threads)
-        setting = Setting(flags.data, flags.threads, cpu_has_bf16())
-        reached = peaks()
-        outcomes = [_told(measure(row, setting, flags.rounds, flags.seconds)) for row in rows]
+        reached, has_bf16 = peaks(), cpu_has_bf16()
+        with tempfile.TemporaryDirectory() as scratch:
+            setting = Setting(flags.data, flags.threads, has_bf16, Path(scratch))
+            outcomes = [_told(measure(row, setting, flags.rounds, flags.seconds)) for row in rows]
     except ZooError as error:
         print(f"peers: {error}", file=sys.stderr)
         return error.exit_status
@@ -107,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(before)
     if flags.json:
         print(json.dumps({"rows": [_figures(each, reached) for each in outcomes], "peaks": reached, "threads": flags.threads,
-                          "bf16": setting.has_bf16, "load": os.getloadavg()[0]}))  # fmt: skip
+                          "bf16": has_bf16, "load": os.getloadavg()[0]}))  # fmt: skip
     else:
         show(outcomes, reached, flags.threads)
     return 0 if all(outcome.met for outcome in outcomes) else 1

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -38,17 +37,17 @@ class Setting:
         data: the folder of `photos` and `portraits`.
         threads: that everybody computes with.
         has_bf16: whether the processor has it.
+        scratch: an empty folder, for links to pictures.
         backbone: of the classifiers.
         size: of their pictures, in pixels.
-        scratch: a folder for links to pictures; it goes with the setting.
     """
 
     data: Path
     threads: int
     has_bf16: bool
+    scratch: Path
     backbone: str = "resnet50"
     size: int = 224
-    scratch: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     @property
     def half(self) -> Precision:
@@ -129,7 +128,7 @@ class Setting:
 
     def links(self, name: str, files: Sequence[Path]) -> Path:
         """Return a folder of these files."""
-        folder = Path(self.scratch.name) / name
+        folder = self.scratch / name
         if not folder.is_dir():
             folder.mkdir(parents=True)
             for path in files:
