@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _WARM = 4  # calls before the clock counts: an engine makes a graph of its own for a size at the third
+_PATIENCE = 20  # a rival whose call takes more than this part of the budget is warmed up by one
 _TURN_S = 0.3  # of a turn, at least: single calls of a few milliseconds are at the mercy of the scheduler
 
 Work = Callable[[], Any]
@@ -167,34 +169,39 @@ def run(
         clock: seconds, monotonic.
     """
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
-    answers, repeats = [], []
-    for work in works:
-        seconds = 0.0
-        for _ in range(_WARM):
-            start = clock()
-            answer = work()
-            seconds = clock() - start
-            if work is not contest.ours and seconds > budget_s / 20:  # nothing to gain but the wait
-                break
-        answers.append(answer)
-        repeats.append(max(1, round(_TURN_S / max(seconds, 1e-6))) if seconds < _TURN_S else 1)
+    warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]
+    times = _turns(works, [max(1, round(_TURN_S / max(seconds, 1e-6))) for _, seconds in warm], rounds, budget_s, clock)
+    seconds, *others = [statistics.median(each) for each in times]
+    beaten = []
+    for rival, theirs, (answer, _) in zip(contest.rivals, others, warm[1:], strict=True):
+        difference = contest.compare(answer, warm[0][0])
+        right = contest.tolerance.allows(difference)
+        beaten.append(Beaten(rival.name, theirs, round(theirs / seconds, 2), rival.promise, difference, right))
+    return Outcome(key, title, precision, judged, contest.pictures, seconds, len(times[0]), tuple(beaten), contest.operations)
+
+
+def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[Any, float]:
+    """Return the answer and the seconds of the last of some calls; of one, where that takes long: nothing is gained but the wait."""
+    for _ in range(_WARM):
+        start = clock()
+        answer = work()
+        seconds = clock() - start
+        if seconds > patience_s:
+            break
+    return answer, seconds
+
+
+def _turns(works: Sequence[Work], calls: Sequence[int], rounds: int, budget_s: float, clock: Callable[[], float]) -> list[list[float]]:
+    """Return the seconds of a call, turn by turn, of each side."""
     times: list[list[float]] = [[] for _ in works]
     begin = clock()
     for number in range(rounds):
         if number and clock() - begin > budget_s:
             break
-        order = list(range(len(works)))
-        for place in order if number % 2 else reversed(order):
+        places = range(len(works))
+        for place in places if number % 2 else reversed(places):
             start = clock()
-            for _ in range(repeats[place]):
+            for _ in range(calls[place]):
                 works[place]()
-            times[place].append((clock() - start) / repeats[place])
-    medians = [statistics.median(each) for each in times]
-    beaten = []
-    for rival, seconds, answer in zip(contest.rivals, medians[1:], answers[1:], strict=True):
-        difference = contest.compare(answer, answers[0])
-        right = contest.tolerance.allows(difference)
-        beaten.append(Beaten(rival.name, seconds, round(seconds / medians[0], 2), rival.promise, difference, right))
-    return Outcome(
-        key, title, precision, judged, contest.pictures, medians[0], len(times[0]), tuple(beaten), contest.operations
-    )  # fmt: skip
+            times[place].append((clock() - start) / calls[place])
+    return times
