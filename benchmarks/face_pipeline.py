@@ -129,7 +129,11 @@ class Theirs:
 
 
 class Ours:
-    """The zoo's."""
+    """The zoo's.
+
+    Attributes:
+        model: embeds; it may be replaced by itself compiled.
+    """
 
     def __init__(self, network: Any) -> None:
         """Build the same network.
@@ -139,12 +143,12 @@ class Ours:
         """
         with tempfile.TemporaryDirectory() as folder:
             torch.save(network.state_dict(), Path(folder) / "weights.pt")
-            self._model: Model = build("inception_resnet_v1", "face", weights=Path(folder) / "weights.pt", say=lambda text: None)
+            self.model: Model = build("inception_resnet_v1", "face", weights=Path(folder) / "weights.pt", say=lambda text: None)
         self._detector = MTCNN(threshold=_THRESHOLD)
 
     def __call__(self, image: Pixels) -> Answer:
         """Answer for one photo."""
-        (found,) = predict(self._model, image, detector=self._detector, device="cpu")
+        (found,) = predict(self.model, image, detector=self._detector, device="cpu")
         faces: Any = found
         return Answer(faces.boxes.astype(np.float64), faces.embeddings.astype(np.float64))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ import torch
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
-
-_SHAPES = 4  # that have a graph of their own at once: each holds the weights once more, laid out for it
-_IN_A_ROW = 3  # calls with one shape after which it gets one: shapes that change from call to call are left to the graph for any
 
 
 @ENGINES.register("openvino")
@@ -62,13 +58,22 @@ class OpenVINO(Engine):
         return openvino.Core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Compile for any shape, and once more for one that comes again and again."""
+        """Compile once, for every shape that is free: graphs for single shapes were no quicker."""
+        import openvino
+
         from zoo.hardware import cpu_has_bf16
 
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-        return _Shapes(converted, settings)
+        request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
+
+        def run(*inputs: Tensor) -> Tensors:
+            arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
+            found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
+            return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
+
+        return run
 
 
 def _runner(compiled: Any) -> Runner:
@@ -79,47 +84,6 @@ def _runner(compiled: Any) -> Runner:
         return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
 
     return run
-
-
-class _Shapes:
-    """A network that is compiled for any shape, and for some in particular, which is quicker."""
-
-    def __init__(self, model: Any, settings: dict[str, Any]) -> None:
-        import openvino
-
-        self._core, self._model, self._settings = openvino.Core(), model, settings
-        self._any = self._compiled(model)
-        self._static = all(each.partial_shape.is_static for each in model.inputs)
-        self._own: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
-        self._last: tuple[tuple[int, ...], ...] = ()
-        self._in_a_row = 0
-
-    def __call__(self, *inputs: Tensor) -> Tensors:
-        """Compute."""
-        arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
-        request = self._request(tuple(array.shape for array in arrays))
-        found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
-        return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
-
-    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
-        if self._static:
-            return self._any
-        if shapes in self._own:
-            self._own.move_to_end(shapes)
-            return self._own[shapes]
-        self._in_a_row = self._in_a_row + 1 if shapes == self._last else 1
-        self._last = shapes
-        if self._in_a_row < _IN_A_ROW:
-            return self._any
-        model = self._model.clone()
-        model.reshape(dict(enumerate(map(list, shapes))))
-        self._own[shapes] = self._compiled(model)
-        if len(self._own) > _SHAPES:
-            self._own.popitem(last=False)
-        return self._own[shapes]
-
-    def _compiled(self, model: Any) -> Any:
-        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
 
 def _name(model: Any, name: str) -> None:

@@ -1,0 +1,33 @@
+"""ONNX Runtime, as PyTorch's tutorial has it: export, session, run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from zoo.benchmarks.peers.race import Work
+
+
+def session(network: nn.Module, pixels: Tensor, threads: int) -> Work:
+    """Return the run of a session.
+
+    Args:
+        network: in evaluation mode.
+        pixels: [B, 3, H, W], normalised.
+        threads: that the session computes with.
+    """
+    import onnxruntime
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(network, (pixels,), dynamo=True, input_names=["pixels"], verbose=False)
+    assert program is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    runtime = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feed = {"pixels": pixels.numpy()}
+    return lambda: torch.from_numpy(runtime.run(None, feed)[0])

@@ -1,0 +1,53 @@
+"""OpenVINO used directly, as its tutorials do: `convert_model`, NNCF's `quantize` with its defaults, `compile_model`, call."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.benchmarks.peers.race import Work
+
+
+def compiled(network: nn.Module, pixels: Tensor, threads: int, precision: str, calibration: Tensor | None = None) -> Work:
+    """Return the call of a compiled model, for pictures of just this number and size.
+
+    Args:
+        network: in evaluation mode.
+        pixels: [B, 3, H, W], normalised.
+        threads: that it computes with.
+        precision: "fp32" or "bf16", the hint.
+        calibration: pictures to quantise with; None to leave it at that precision.
+    """
+    import openvino
+
+    with torch.no_grad():
+        model = openvino.convert_model(torch.export.export(network, (pixels,)))
+    if calibration is not None:
+        model = _quantised(model, calibration, len(pixels))
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    ready = openvino.Core().compile_model(model, "CPU", hints)
+    array = pixels.numpy()
+    return lambda: torch.from_numpy(ready(array)[0])
+
+
+def _quantised(model: Any, calibration: Tensor, batch: int) -> Any:
+    import nncf
+
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+            batches = [calibration[first : first + batch].numpy() for first in range(0, len(calibration) - batch + 1, batch)]
+            return nncf.quantize(model, nncf.Dataset(batches))
+    finally:
+        logger.setLevel(level)
