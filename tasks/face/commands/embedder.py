@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from zoo.compiling import compile
 from zoo.errors import InputError
 from zoo.model import Model, build, load
 
@@ -27,4 +26,8 @@ def embedder(folder: Path | None, engine: str = "eager", say: Callable[[str], No
     model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
         raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs one for face")
-    return model if engine == "eager" else compile(model, engine, say=say)
+    if engine == "eager":
+        return model
+    from zoo.compiling import compile  # brings the evaluation along
+
+    return compile(model, engine, say=say)
