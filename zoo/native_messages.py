@@ -69,7 +69,7 @@ def caught() -> Iterator[list[str]]:
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
                 # a bar is drawn without an end of line, and with signs that would be lost as text
-                others = [line for line in written.splitlines(keepends=True) if line.strip() and not line.startswith(_OURS)]
+                others = [line for line in written.splitlines(keepends=True) if line != b"\n" and not line.startswith(_OURS)]
                 os.write(_STDERR, b"".join(others))
             os.close(saved)
 
