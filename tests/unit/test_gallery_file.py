@@ -1,4 +1,4 @@
-"""A gallery in a file: killed, full, locked, read-only, damaged, deleted from – and nothing is lost or left."""
+"""A gallery in a file: killed, full, locked, read-only, deleted from – and nothing is lost or left."""
 
 from __future__ import annotations
 
@@ -11,23 +11,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from zoo.errors import InputError
-from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, NameTakenError, sqlite_file, sqlite_store
+from tests.gallery_rows import MODEL, vectors
+from zoo.tasks.face.gallery import Gallery, GalleryError, NameTakenError, sqlite_file, sqlite_store
 from zoo.tasks.face.gallery.exact import Ints
 from zoo.tasks.face.gallery.matrix import Matrix
 from zoo.tasks.face.gallery.rows import Vectors
-
-MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
-
-
-def vectors(count: int, size: int = 128, seed: int = 0) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
 
 
 @contextlib.contextmanager
@@ -295,131 +288,6 @@ def test_a_writer_has_the_file_to_itself_from_the_beginning(tmp_path: Path) -> N
     said = pytest.raises(sqlite3.OperationalError, match="database is locked")
     with contextlib.closing(other), sqlite_file.writing(place), said:
         other.execute("BEGIN IMMEDIATE")
-
-
-def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
-    text = tmp_path / "notes.txt"
-    text.write_text("These are notes, and nothing else. " * 100)
-    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        other.execute("CREATE TABLE songs (title TEXT)")
-    reasons = {text: "this is no gallery, or its beginning is damaged", tmp_path / "other.db": "an SQLite file of something else"}
-    for place, reason in reasons.items():
-        before = place.read_bytes()
-        with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):
-            Gallery(place).people()
-        with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):
-            Gallery(place, MODEL).enroll("Ann", vectors(1))
-        assert place.read_bytes() == before
-
-
-def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
-    place = tmp_path / "faces.gallery"
-    Gallery(place, MODEL).enroll("Ann", vectors(1))
-    with contextlib.closing(sqlite3.connect(place)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(GalleryError, match="its layout is number 2, and this zoo reads 1; install the version of resnet-zoo that wrote it"):
-        Gallery(place, MODEL).people()
-
-
-@pytest.mark.parametrize("start", range(20_000, 90_000, 7_000))
-def test_a_damaged_gallery_is_not_listed_as_a_smaller_one(tmp_path: Path, start: int) -> None:
-    place = tmp_path / "g"
-    Gallery(place, MODEL).enroll_all({str(number): row for number, row in enumerate(vectors(4))})
-    content = bytearray(place.read_bytes())
-    content[start : start + 20_000] = np.random.default_rng(start).bytes(20_000)
-    place.write_bytes(content)
-    with pytest.raises(GalleryError, match="the file is damaged"):
-        Gallery(place).people()
-
-
-def test_a_person_without_a_face_is_damage(tmp_path: Path) -> None:
-    place = tmp_path / "g"
-    Gallery(place, MODEL).enroll("Ann", vectors(1))
-    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
-        other.execute("DELETE FROM faces")
-    with pytest.raises(GalleryError, match=r"the file is damaged \('Ann' has no face\)"):
-        Gallery(place).people()
-
-
-def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
-    place = tmp_path / "faces.gallery"
-    place.touch()  # what a process leaves that was killed before its first transaction
-    assert len(Gallery(place)) == 0
-    Gallery(place, MODEL).enroll("Ann", vectors(1))
-    assert len(Gallery(place)) == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "call", "reason"),
-    [
-        ("UPDATE faces SET embedding = zeroblob(512)", "identify", "the embedding of face 1 is not what was written"),
-        ("UPDATE faces SET embedding = 'text'", "identify", "the embedding of face 1 is not what was written"),
-        ("UPDATE faces SET embedding = zeroblob(4)", "faces", "the embedding of face 1 is not what was written"),
-        ("UPDATE people SET name = 'Bob'", "people", "the name 'Bob' is not what was written"),
-        ("UPDATE people SET name = x'00ff'", "identify", r"the name b'\\x00\\xff' is not what was written"),
-        ("UPDATE faces SET quality = 'good'", "faces", "a photo has the quality 'good'"),
-        ("UPDATE faces SET quality = '3'", "faces", "a photo has the quality '3'"),
-        ("DELETE FROM people", "identify", "face 1 is nobody"),
-        ("DELETE FROM gallery", "people", "whose embeddings it holds is not what was written: None"),
-        ("UPDATE gallery SET distance = 'miles'", "people", "whose embeddings it holds is not what was written: .*miles"),
-        ("UPDATE gallery SET threshold = 6.0", "people", "whose embeddings it holds is not what was written: .*6.0"),
-        ("UPDATE faces SET person = 2", "identify", "the embedding of face 1 is not what was written"),
-        ("DROP TABLE faces", "people", "no such table: faces"),
-    ],
-)
-def test_what_is_not_what_was_written_is_said(tmp_path: Path, command: str, call: str, reason: str) -> None:
-    place = tmp_path / "faces.gallery"
-    Gallery(place, MODEL).enroll("Ann", vectors(1))
-    with contextlib.closing(sqlite3.connect(place)) as connection, connection:
-        connection.execute(command)
-    gallery = Gallery(place, MODEL)
-    calls: dict[str, Callable[[], object]] = {
-        "identify": lambda: gallery.identify(vectors(1)),
-        "faces": lambda: gallery.faces("Ann"),
-        "people": gallery.people,
-    }
-    with pytest.raises(GalleryError, match=f"the file is damaged \\(.*{reason}.*put back a copy, or delete it and enrol anew"):
-        calls[call]()
-
-
-def test_a_damaged_file_never_gives_a_wrong_answer_or_a_bare_error(tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    rows = vectors(60)
-    names = [f"p{index}" for index in range(60)]
-    Gallery(whole, MODEL).enroll_all(dict(zip(names, rows, strict=True)))
-    content, rng, caught = whole.read_bytes(), np.random.default_rng(0), 0
-    place = tmp_path / "damaged"
-    for turn in range(150):
-        damaged = bytearray(content)
-        if turn % 5 == 0:
-            del damaged[rng.integers(len(damaged)) :]
-        else:
-            for at in rng.integers(len(damaged), size=1 + turn % 7):
-                damaged[at] ^= int(rng.integers(1, 256))
-        place.write_bytes(damaged)
-        gallery = Gallery(place, MODEL)
-        try:
-            answers = [answer.name for answer in gallery.identify(rows)]
-            people = [person.name for person in gallery.people()]
-            number = gallery.forget("p7")
-        except InputError:
-            caught += 1
-            continue
-        assert (answers, sorted(people), number) == (names, sorted(names), 1)
-    assert caught > 60
-
-
-def test_what_sqlite_says_of_a_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "faces.gallery"
-    for code, reason in (
-        ("SQLITE_CANTOPEN", "it can't be opened"),
-        ("SQLITE_IOERR_READ", "its disk can't be read or written"),
-        ("SQLITE_CORRUPT", "the file is damaged"),
-    ):
-        error = sqlite3.OperationalError("as SQLite says it")
-        error.sqlite_errorname = code
-        with pytest.raises(GalleryError, match=rf"{reason} \(as SQLite says it\)"), sqlite_file.said(place):
-            raise error
 
 
 def test_a_name_taken_in_the_meantime_undoes_the_whole_call(tmp_path: Path) -> None:

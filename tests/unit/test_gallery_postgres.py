@@ -11,20 +11,15 @@ import numpy as np
 import psycopg
 import pytest
 
+from tests.gallery_rows import MODEL, vectors
 from tests.postgres import Server, server
 from zoo.errors import InputError
 from zoo.tasks.face.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, UnknownPersonError, postgres_session
 from zoo.tasks.face.gallery.postgres_store import PostgresStore
-from zoo.tasks.face.gallery.rows import Vectors
 
-MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 _NUMBERS = itertools.count()
 _GONE = "the database can't be reached, or went away; check that it runs and the address, then do it again"
-
-
-def vectors(count: int, size: int = 128, seed: int = 0) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
 
 
 @pytest.fixture

@@ -17,14 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.tasks.face.gallery import Embedder, Gallery
-from zoo.tasks.face.gallery.rows import Vectors
-
-MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
-
-
-def vectors(count: int, size: int = 128, seed: int = 0) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+from tests.gallery_rows import MODEL, vectors
+from zoo.tasks.face.gallery import Gallery
 
 
 def enroll(place: Path, prefix: str, photos: int, people: int, said: Connection) -> None:

@@ -7,12 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from tests.gallery_rows import MODEL
 from zoo.benchmarks import open_set
 from zoo.benchmarks.open_set import Rates, main, measure
 from zoo.errors import DataError
-from zoo.tasks.face.gallery import Embedder
 
-MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 # Ann's and Bob's first pictures are 0.5 apart, Bob's second is nearer to Ann, Cem is 0.6 from Ann's first, Dan is far
 PEOPLE = {
     "Ann": np.array([[3, 0], [3, 0.1]], np.float32),
