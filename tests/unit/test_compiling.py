@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ import torch
 import zoo
 from tests.engines import Fake, fake, small_model
 from tests.pictures import write_picture
-from zoo.agreeing import DisagreementError
+from zoo.agreeing import DisagreementError, check
 from zoo.cache_folder import cache_folder
+from zoo.compile_source import Source
+from zoo.compiled import Agreement, Making
 from zoo.engines import ENGINES, Network
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.fingerprint import fingerprints
+from zoo.network_cache import network_key
+from zoo.task import get_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 _DIGITS = "demo:digits?split=test&limit=30"
@@ -117,6 +123,86 @@ def _right_answers(folder: Path) -> str:
         (folder / "data" / label).mkdir(parents=True, exist_ok=True)
         write_picture(folder / "data" / label / f"{number}.png", image)
     return f"folder:{folder / 'data'}"
+
+
+@pytest.mark.parametrize(
+    ("precision", "compiled", "fault"),
+    [
+        ("bf16", 0.800, None),
+        ("bf16", 0.796, "top1 is 0.7960 instead of 0.8000 (at most 0.003 apart)"),
+        ("bf16", 0.804, "top1 is 0.8040 instead of 0.8000"),  # other answers, even where they are luckier
+        ("int8", 0.796, None),
+        ("int8", 0.794, "top1 is 0.7940 instead of 0.8000 (at most 0.005 apart)"),
+        ("int8", 0.820, None),
+    ],
+)
+def test_how_far_a_score_may_be_off(precision: str, compiled: float, fault: str | None) -> None:
+    making = Making("fake", precision, 1, Agreement(100, 0.0, 1.0, "top1", 0.8, compiled))
+    if fault is None:
+        check(making.agreement, making, get_task("classification"))
+        return
+    with pytest.raises(DisagreementError, match=re.escape(fault)):
+        check(making.agreement, making, get_task("classification"))
+
+
+def test_the_largest_error_of_any_batch_counts(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def start(self: Fake, converted: Any, precision: Any, threads: int) -> Any:
+        def run(pixels: torch.Tensor) -> Any:
+            calls.append(len(pixels))
+            (found,) = converted(pixels)
+            return (found + (1e3 if len(calls) == 1 else 0),)
+
+        return run
+
+    monkeypatch.setattr(fake, "start", start)
+    batches = Source.batches
+    monkeypatch.setattr(Source, "batches", lambda self, count, size: batches(self, 8, 4))
+    monkeypatch.setattr(Source, "compared_count", 8)
+    with pytest.raises(DisagreementError, match="on 8 pictures: numbers are off by"):
+        zoo.compile(small_model("classification"), engine="fake")
+    assert calls == [4, 4], "one batch alone shows nothing of this"
+
+
+def test_an_answer_is_not_written_into_by_the_next(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = torch.zeros(64, 3)
+
+    def start(self: Fake, converted: Any, precision: Any, threads: int) -> Any:
+        def run(pixels: torch.Tensor) -> Any:
+            (found,) = converted(pixels)
+            buffer[: len(found)] = found
+            return (buffer[: len(found)],)
+
+        return run
+
+    monkeypatch.setattr(fake, "start", start)
+    fast = zoo.compile(small_model("classification"), engine="fake")
+    black, white = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    first = fast(black)
+    kept = first.clone()
+    assert not torch.equal(fast(white), kept)
+    assert torch.equal(first, kept)
+
+
+def test_what_a_converted_network_is_known_by(fake: type[Fake]) -> None:
+    network = Network("pictures", torch.nn.Identity(), (torch.zeros(2, 3, 32, 32),), ((0,),))
+    sample, other = (torch.zeros(1, 3, 32, 32),), (torch.ones(1, 3, 32, 32),)
+    free = replace(network, free=((0, 2, 3),))
+    larger = replace(network, example=(torch.zeros(2, 3, 64, 64),))
+    keys = [
+        network_key("model", network, fake(), [], False),
+        network_key("another", network, fake(), [], False),
+        network_key("model", network, ENGINES["onnxruntime"](), [], False),
+        network_key("model", network, fake(), [sample], False),
+        network_key("model", network, fake(), [other], False),
+        network_key("model", network, fake(), [sample], True),
+        network_key("model", free, fake(), [], False),
+        network_key("model", larger, fake(), [], False),
+        network_key("model", replace(network, name="boxes"), fake(), [], False),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert network_key("model", network, fake(), [sample], True) == keys[5]
 
 
 def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:

@@ -108,3 +108,9 @@ def test_a_precision_that_nothing_has_is_an_error(fake: type[Fake]) -> None:
     fake.pip = "not installed"
     with pytest.raises(InputError, match=r"no engine that is installed has int8; install one: pip install 'resnet-zoo\[openvino\]'"):
         tuned(precision="int8", data="demo:digits?limit=4")
+
+
+@pytest.mark.parametrize(("eager_ms", "winner"), [(103.0, "eager"), (107.0, "fake")])
+def test_a_gain_within_the_noise_is_none(eager_ms: float, winner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo.tuning, "_in_turn", lambda eager, compiled, batch, budget_s: (eager_ms, 100.0))
+    assert tuned()[0].making.engine == winner
