@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines.signal_stack import signal_stack_kept
 
 
 @ENGINES.register("openvino")
@@ -66,7 +67,8 @@ class OpenVINO(Engine):
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-        request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
+        with signal_stack_kept():
+            request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
 
         def run(*inputs: Tensor) -> Tensors:
             arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
