@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from zoo.agreeing import DisagreementError
 from zoo.compile_source import Source
 from zoo.compiled import Compiled
 from zoo.engines import ENGINES, EnginePrecision
@@ -74,6 +75,12 @@ def compile(
     settled: EnginePrecision = ("bf16" if cpu_has_bf16() and "bf16" in chosen.precisions else "fp32") if precision == "auto" else precision
     if settled not in chosen.precisions:
         raise InputError(f"the engine {engine} has no {settled}; it has {', '.join(chosen.precisions)}")
-    compiled = source.compiled(chosen, settled)
-    say(f"engine {engine}, {settled}: {compiled.making.agreement}")
+    try:
+        compiled = source.compiled(chosen, settled)
+    except DisagreementError as error:
+        if precision != "auto" or settled == "fp32":
+            raise
+        say(f"{error}; fp32 it is")
+        compiled = source.compiled(chosen, "fp32")
+    say(f"engine {engine}, {compiled.precision}: {compiled.making.agreement}")
     return compiled

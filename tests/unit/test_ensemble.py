@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.closeness import assert_close
 from tests.ensembles import CLASSES, SMALL, answers, data, model, noise, probabilities, reading
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from tests.processes import in_processes
@@ -288,7 +289,7 @@ def test_an_ensemble_scores_the_same_over_one_and_three_processes(tmp_path: Path
     for alone, together in zip(*(in_processes(count, PROGRAM, str(tmp_path), *folders) for count in (1, 3)), strict=True):
         assert (together["n"], [fault["key"] for fault in together["skipped"]]) == (35, ["blue/5.jpg"])
         for name in ("scores", "per_class", "details", "intervals", "fingerprints"):
-            assert together[name] == alone[name], name
+            assert_close(together[name], alone[name], name)
 
 
 def test_a_task_without_prediction_files() -> None:

@@ -114,3 +114,20 @@ def test_a_precision_that_nothing_has_is_an_error(fake: type[Fake]) -> None:
 def test_a_gain_within_the_noise_is_none(eager_ms: float, winner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo.tuning, "_in_turn", lambda eager, compiled, batch, budget_s: (eager_ms, 100.0))
     assert tuned()[0].making.engine == winner
+
+
+def test_an_engine_whose_bf16_answers_otherwise_computes_in_fp32(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.compiling.cpu_has_bf16", lambda: True)
+    start = fake.start
+
+    def spoilt(self: Fake, converted: Any, precision: Any, threads: int) -> Any:
+        fake.reverses = precision == "bf16"
+        return start(self, converted, precision, threads)
+
+    monkeypatch.setattr(fake, "start", spoilt)
+    said: list[str] = []
+    chosen = zoo.compile(small_model("classification"), engine="fake", say=said.append)
+    assert (chosen.making.engine, chosen.precision) == ("fake", "fp32")
+    assert "the same (at least 99.5 %)" in said[0]
+    assert said[0].endswith("; fp32 it is")
+    assert said[1].startswith("engine fake, fp32: ")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
-from zoo.engines.signal_stack import signal_stack_kept
 
 
 @ENGINES.register("openvino")
@@ -67,8 +66,7 @@ class OpenVINO(Engine):
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-        with signal_stack_kept():
-            request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
+        request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
 
         def run(*inputs: Tensor) -> Tensors:
             arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
