@@ -138,3 +138,13 @@ def test_a_compiled_model_has_no_losses_and_no_training() -> None:
         fast.to("meta")
     assert fast.eval() is fast
     assert fast.to("cpu") is fast
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_the_network_just_converted_answers_like_the_one_in_the_cache_to_the_last_bit(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    model, batch = small_model("classification"), torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    fresh, kept = (zoo.compile(model, engine=engine, precision="fp32")(batch) for _ in range(2))
+    assert torch.equal(fresh, kept)

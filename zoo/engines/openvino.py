@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ class OpenVINO(Engine):
     precisions = ("fp32", "bf16", "int8")
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph."""
+        """Convert the exported graph, and read it as it will be read from the cache: as it comes from the converter its last bits differ."""
         import openvino
 
-        with one_reason(self.name, network):
+        with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
             model = openvino.convert_model(network.exported())
             _name(model, network.name)
             # the converter takes every axis for a free one
@@ -37,7 +38,11 @@ class OpenVINO(Engine):
                 for each, free in zip(network.example, network.free, strict=True)
             ]
             model.reshape(dict(enumerate(shapes)))
-            return model
+            path = Path(folder) / "network.xml"
+            self.write(model, path)
+            core = openvino.Core()
+            core.set_property({"ENABLE_MMAP": False})  # the file is gone in a moment
+            return core.read_model(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise after training."""
