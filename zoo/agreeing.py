@@ -36,7 +36,7 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
         for batch in source.compared():
             pixels = as_float(batch.pixels)
             wanted, got = model.head.tensors(model.levels(pixels)), compiled.tensors(pixels)
-            error = max(error, *(_relative(*pair) for pair in zip(wanted, got, strict=True)))
+            error = max(error, *(relative_error(*pair) for pair in zip(wanted, got, strict=True)))
             both = (task.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
             for pair in zip(*both, strict=True):
                 part, whole = task.agreement(*pair)
@@ -70,6 +70,6 @@ def check(agreement: Agreement, making: Making, task: Task) -> None:
         )
 
 
-def _relative(wanted: Tensor, got: Tensor) -> float:
-    """Return the largest difference as a part of the largest number."""
+def relative_error(wanted: Tensor, got: Tensor) -> float:
+    """Return the largest difference as a part of the largest number; NaN where one of them isn't a number."""
     return float((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12))

@@ -15,6 +15,9 @@ from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.network_cache import converted, network_key
+from zoo.pooling import PooledHead
+
+FEATURES = "features"  # the network of trunk and pooling, of models with a `PooledHead`
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Conversion:
 
     Attributes:
         model: in evaluation mode, on the CPU.
-        fingerprint: its.
+        fingerprint: its; for `FEATURES` that of its trunk is enough.
         engine: what converts and computes them.
         precision: of the matrix work.
         threads: to compute with.
@@ -46,11 +49,19 @@ class Conversion:
     def runner(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
         """Convert a network and start it."""
         try:
-            return self.engine.start(self._converted(name, size_hw), self.precision, self.threads)
+            return self.started(name, size_hw)
         except InputError as error:
             self.refused[name] = error
             self.say(f"{error}. That part is left to eager")
             return ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
+
+    def started(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
+        """Convert a network and start it.
+
+        Raises:
+            InputError: the engine can't take it.
+        """
+        return self.engine.start(self._converted(name, size_hw), self.precision, self.threads)
 
     def check(self) -> None:
         """Refuse an engine that has taken nothing.
@@ -85,12 +96,13 @@ class Conversion:
         return converted(self.engine, key, convert)
 
     def _network(self, name: str, size_hw: tuple[int, int] | None) -> Network:
-        if name != PICTURES:
-            module = self.model.head.networks()[name].eval()
-            return Network(name, module, (torch.zeros(2, *module.row_shape),), ((0,),))
+        if name not in (PICTURES, FEATURES):
+            network = self.model.head.networks()[name].eval()
+            return Network(name, network, (torch.zeros(2, *network.row_shape),), ((0,),))
         height, width = size_hw or _example_hw(self.model)
         free = (0,) if size_hw else (0, 2, 3)
-        return Network(name, _Pictures(self.model), (torch.zeros(2, 3, height, width),), (free,))
+        module: nn.Module = _Pictures(self.model) if name == PICTURES else _Pooled(self.model)
+        return Network(name, module, (torch.zeros(2, 3, height, width),), (free,))
 
 
 class _Pictures(nn.Module):
@@ -102,6 +114,19 @@ class _Pictures(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensors:
         return self.model.head.tensors(self.model.levels(pixels))
+
+
+class _Pooled(nn.Module):
+    """Normalisation, trunk, and the pooled features: float 0–1 [B, 3, H, W] to [B, C]."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensors:
+        head = self.model.head
+        assert isinstance(head, PooledHead), "others look at more of a trunk"
+        return (head.pool(self.model.levels(pixels)),)
 
 
 def _example_hw(model: Model) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A file of pooled features: a NumPy array, the pictures that could not be read, and a checksum of both.
+"""A file of pooled features: a NumPy array, the pictures that could not be read, what computed it, and a checksum of all.
 
 `np.load` reads the array; what stands behind it, it doesn't look at.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from zoo.errors import Fault
 
-_DIGEST, _LENGTH = 32, 8  # bytes at the end: of everything before, and of the length of the faults
+Turns = tuple[tuple[int, str], ...]  # numbers of batches, and the engine that computes from there on; eager before the first
+
+_DIGEST, _LENGTH = 32, 8  # bytes at the end: of everything before, and of the length of the notes
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class FeatureRows:
     Attributes:
         rows: [N, C] float32, one row per sample of the data, mapped into memory.
         faults: position of each sample that could not be read, whose row is NaN, to what is wrong with it.
+        turns: what has computed which batch.
     """
 
     rows: Tensor
     faults: Mapping[int, Fault]
+    turns: Turns = ()
 
 
 def file_bytes(shape: tuple[int, int]) -> int:
@@ -40,7 +44,13 @@ def file_bytes(shape: tuple[int, int]) -> int:
     return len(_header(shape)) + 4 * shape[0] * shape[1] + _LENGTH + _DIGEST
 
 
-def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[np.float32]], faults: Mapping[int, Fault]) -> None:
+def write_rows(
+    file: BinaryIO,
+    shape: tuple[int, int],
+    blocks: Iterable[NDArray[np.float32]],
+    faults: Mapping[int, Fault],
+    turns: Callable[[], Turns] = lambda: (),
+) -> None:
     """Write a file.
 
     Args:
@@ -48,6 +58,7 @@ def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[
         shape: [N, C] of all blocks together.
         blocks: the rows, in order; made while they are written.
         faults: as in `FeatureRows`; read when the blocks are through.
+        turns: gives those of `FeatureRows`; asked when the blocks are through.
 
     Raises:
         OSError: no room.
@@ -61,7 +72,8 @@ def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[
     put(_header(shape))
     for block in blocks:
         put(block.astype("<f4", copy=False).tobytes())
-    said = json.dumps({str(position): [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}).encode()
+    notes = {"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}, "turns": turns()}
+    said = json.dumps(notes).encode()
     put(said)
     put(len(said).to_bytes(_LENGTH, "little"))
     file.write(digest.digest())
@@ -96,10 +108,11 @@ def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
     file.seek(size - _DIGEST - _LENGTH)
     length = int.from_bytes(file.read(_LENGTH), "little")
     file.seek(size - _DIGEST - _LENGTH - length)
-    faults = {int(place): Fault(key, reason, True, kind) for place, (key, reason, kind) in json.loads(file.read(length)).items()}
+    notes = json.loads(file.read(length))
+    faults = {int(place): Fault(key, reason, True, kind) for place, (key, reason, kind) in notes["faults"].items()}
     # copy on write: torch shares memory that can be written to, and nobody writes
     rows = np.memmap(file, dtype="<f4", mode="c", offset=begin, shape=shape)
-    return FeatureRows(torch.from_numpy(rows), faults)
+    return FeatureRows(torch.from_numpy(rows), faults, tuple((batch, engine) for batch, engine in notes["turns"]))
 
 
 def _header(shape: tuple[int, int]) -> bytes:

@@ -21,7 +21,7 @@ from zoo.recipe import Precision
 if TYPE_CHECKING:
     from zoo.model import Model
 
-_FORMAT = 1  # of the files; another number leaves the older ones aside
+_FORMAT = 2  # of the files; another number leaves the older ones aside
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # that have a part in the numbers
 
 

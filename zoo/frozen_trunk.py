@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.data import Dataset
 from zoo.feature_cache import FeatureCache
+from zoo.feature_engine import usable_engines
+from zoo.feature_file import Turns
 from zoo.freezing import frozen_stages
 from zoo.pooled_data import PooledData
 from zoo.pooling import PooledHead
@@ -41,18 +44,30 @@ def is_whole(model: Model) -> bool:
     return frozen_stages(model.backbone, model.config.freeze)[0] == len(model.backbone.stages())
 
 
-def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
+def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes, turns: Turns | None = None) -> PooledData:
     """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
 
-    A process that finds none there (another machine's, or there is no room for a cache) computes its own. While the first computes it
-    gives a sign of life now and then: processes wait for each other for minutes, and computing may take hours.
+    A process that finds none there (another machine's, or there is no room for a cache) computes its own, by the same engines as the
+    first, which has tried those alone that all have. While the first computes it gives a sign of life now and then: processes wait for
+    each other for minutes, and computing may take hours.
+
+    Args:
+        cache: with its model.
+        dataset: the pictures.
+        processes: this one and the others.
+        turns: in which features were computed that a run began with; None at its beginning.
+
+    Raises:
+        InputError: they can't be computed so again.
     """
+    usable = usable_engines(cache.model, cache.precision)
     if processes.count == 1:
-        return PooledData(dataset, cache.rows(dataset))
+        return PooledData(dataset, replace(cache, engines=tuple(usable)).rows(dataset, turns))
+    everywhere = Counter(processes.joined(usable))
     if not processes.first:
         while not processes.sums(0)[0]:
             pass
-        return PooledData(dataset, cache.rows(dataset))
+        return PooledData(dataset, cache.rows(dataset, processes.joined(list[Turns]())[0]))
     last = time.monotonic()
 
     def alive() -> None:
@@ -61,6 +76,8 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> 
             processes.sums(0)
             last = time.monotonic()
 
-    data = PooledData(dataset, replace(cache, alive=alive).rows(dataset))
+    engines = tuple(name for name in usable if everywhere[name] == processes.count)
+    data = PooledData(dataset, replace(cache, alive=alive, engines=engines).rows(dataset, turns))
     processes.sums(1)
+    processes.joined([data.features.turns])
     return data

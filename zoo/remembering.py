@@ -48,7 +48,7 @@ class Remembering(TrainingLoop):
         start = time.perf_counter()
         head = self.model.head
         assert isinstance(head, RememberingHead)
-        data = self.data.features(self.dataset, self.precision)
+        data = self.data.features("training", self.dataset, self.precision)
         assert data is not None, "it was asked above"
         for fault in data.features.faults.values():
             self._leave_out(fault)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from zoo.data import Dataset, OnError, Sample
 from zoo.evaluation import evaluate
 from zoo.feature_cache import FeatureCache
+from zoo.feature_file import Turns
 from zoo.frozen_trunk import learns_from_features, pooled_data
 from zoo.hardware import pick_inference_precision, pick_workers
 from zoo.images import Decoding
@@ -21,6 +23,8 @@ from zoo.progress import Progress
 from zoo.recipe import Precision, Recipe
 from zoo.scores import Scores
 from zoo.task import Task
+
+Part = Literal["training", "validation"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class RunData:
         processes: this one and the others.
         reading: how pictures are read.
         progress: where bars and lines are drawn.
+        turns: of "training" and "validation", in which features were computed that the run has begun with; as they come for those that
+            aren't named. What is computed is noted here.
     """
 
     model: Model
@@ -61,6 +67,7 @@ class RunData:
     processes: Processes
     reading: Reading
     progress: Progress
+    turns: dict[str, Turns] = field(default_factory=dict)
 
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
@@ -75,7 +82,7 @@ class RunData:
             precision: of those features.
         """
         reading = self.reading
-        pooled = self.features(self.dataset, precision)
+        pooled = self.features("training", self.dataset, precision)
         if pooled is not None:
             self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
             _ = self._validation_features  # not in the middle of the first epoch
@@ -92,19 +99,22 @@ class RunData:
         )
         return iter(loader)
 
-    def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
+    def features(self, part: Part, dataset: Dataset, precision: Precision) -> PooledData | None:
         """Return a data set's features, where the head can learn from features that are computed once."""
         if not learns_from_features(self.model, self.recipe):
             return None
         preprocess, reading = self.model.preprocess, self.reading
         decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
         cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
-        return pooled_data(cache, dataset, self.processes)
+        data = pooled_data(cache, dataset, self.processes, self.turns.get(part))
+        self.turns[part] = data.features.turns
+        return data
 
     @functools.cached_property
     def _validation_features(self) -> PooledData | None:
         """In the precision of an evaluation."""
-        return None if self.validation is None else self.features(self.validation, pick_inference_precision("auto"))
+        precision = pick_inference_precision("auto")
+        return None if self.validation is None else self.features("validation", self.validation, precision)
 
     def score(self, model: Model) -> Scores:
         """Score a model, the trained one or its average, on the validation data, which there must be."""

@@ -328,6 +328,7 @@ class TrainingLoop:
             "history": self.history,
             "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
+            "turns": self.data.turns,
         }
 
     def _spent(self) -> float:
@@ -349,5 +350,6 @@ class TrainingLoop:
         self.seconds = state["seconds"]
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
+        self.data.turns.update(state.get("turns", {"training": (), "validation": ()}))  # earlier versions had eager alone
         self.model.load_state_dict(state["model"])
         self.optimization.load_state_dict(state)

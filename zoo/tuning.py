@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.compiling import AskedPrecision
 
 _ORDER = ("openvino", "onnxruntime", "inductor")  # from what is mostly the quickest, and is converted soonest, on
-_GAIN = 1.05  # times as quick as eager: less is the noise of a clock, and not worth another engine's ways
+GAIN = 1.05  # times as quick as eager: less is the noise of a clock, and not worth another engine's ways
 _RUNS = 5
 _LIMIT = 2**20
 
@@ -48,15 +48,15 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
         InputError: a precision that nothing installed has, or a batch size below 1.
     """
     say, size = source.say, pick_batch_size(batch_size, source.model.preprocess)
-    candidates = list(_candidates(precision, say))
-    path = cache_folder("engines") / f"{_key(source, size, candidates)}.json"
+    choices = list(candidates(precision, say))
+    path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = _kept(path)
-    if kept in [*candidates, ("eager", "fp32")]:
+    if kept in [*choices, ("eager", "fp32")]:
         with contextlib.suppress(ZooError):  # what agreed then doesn't on these pictures: it is measured anew
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
             say(f"engine {kept[0]}, {kept[1]} (found quickest here before): {compiled.making.agreement}")
             return compiled
-    best, figures = _race(source, candidates, size, tune_seconds)
+    best, figures = _race(source, choices, size, tune_seconds)
     with contextlib.suppress(OSError):  # no room, or no right to write: it is measured again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
@@ -64,8 +64,12 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     return best
 
 
-def _candidates(precision: AskedPrecision, say: Callable[[str], None]) -> Iterator[Choice]:
-    """Yield what could be quicker than eager.
+def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda text: None) -> Iterator[Choice]:
+    """Yield what could be quicker than eager, from what is mostly the quickest on.
+
+    Args:
+        precision: asked for.
+        say: told what is not installed.
 
     Raises:
         InputError: nothing that is installed has the precision.
@@ -107,7 +111,7 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
         before, after = _in_turn(eager, compiled, batch, tune_seconds / len(candidates) / 2)
         figures[label] = after
         say(f"engine {label}: {after:.0f} ms per batch of {size}, eager {before:.0f} ms; {compiled.making.agreement}")
-        if before / after > max(gain, _GAIN):
+        if before / after > max(gain, GAIN):
             best, gain = compiled, before / after
     if best is eager:
         say("engine auto: nothing that was tried is quicker than eager")

@@ -26,7 +26,7 @@ class OpenVINO(Engine):
     precisions = ("fp32", "bf16", "int8")
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, and read it as it will be read from the cache: as it comes from the converter its last bits differ."""
+        """Convert the exported graph, and read it as it is read from the cache: straight from the converter its last bits differ."""
         import openvino
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
