@@ -226,7 +226,6 @@ def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
     run = conversion.started(FEATURES, model.preprocess.size_hw)
 
     def compute(images: ImageBatch) -> Rows:
-        model.check(images)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             (pooled,) = run(as_float(images.pixels))
         rows: Rows = pooled.numpy().copy()  # what an engine answers is good until it is asked again
