@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,28 @@ def test_the_network_just_converted_answers_like_the_one_in_the_cache_to_the_las
     model, batch = small_model("classification"), torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     fresh, kept = (zoo.compile(model, engine=engine, precision="fp32")(batch) for _ in range(2))
     assert torch.equal(fresh, kept)
+
+
+_SIGNALLED = """
+import os, signal, sys
+import torch
+from zoo.engines import ENGINES, Network
+
+network = Network("pictures", torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), (torch.zeros(2, 3, 8, 8),), ((0,),))
+network.module.forward = lambda pixels: (pixels.mean((2, 3)),)
+engine = ENGINES[sys.argv[1]]()
+made = engine.convert(network)
+first, second = (engine.start(made, "fp32", 1) for _ in range(2))
+for run in (first, second):
+    run(torch.zeros(2, 3, 8, 8))
+del run, first
+del second
+signal.signal(signal.SIGINT, lambda number, frame: print("told", flush=True))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_ctrl_c_is_told_after_networks_were_started_and_forgotten(engine: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _SIGNALLED, engine], capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr

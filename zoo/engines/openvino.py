@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,20 +59,16 @@ class OpenVINO(Engine):
 
     def read(self, path: Path) -> Any:
         """Read them."""
-        import openvino
-
-        return openvino.Core().read_model(path)
+        return _core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Compile once, for every shape that is free: graphs for single shapes were no quicker."""
-        import openvino
-
         from zoo.hardware import cpu_has_bf16
 
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-        request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
+        request = _core().compile_model(converted, "CPU", settings).create_infer_request()
 
         def run(*inputs: Tensor) -> Tensors:
             arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
@@ -79,6 +76,18 @@ class OpenVINO(Engine):
             return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
 
         return run
+
+
+@functools.cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    A core that computes gives its thread a stack for signals, and takes it away in the end. When the first of two goes first, the second
+    one gives back the stack of the first, which is gone, and the next signal, such as Ctrl-C, is a segmentation fault (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _runner(compiled: Any) -> Runner:
