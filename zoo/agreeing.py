@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,8 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
         for batch in source.compared():
             pixels = as_float(batch.pixels)
             wanted, got = model.head.tensors(model.levels(pixels)), compiled.tensors(pixels)
-            error = max(error, *(relative_error(*pair) for pair in zip(wanted, got, strict=True)))
+            errors = [relative_error(*pair) for pair in zip(wanted, got, strict=True)]
+            error = float(np.max([error, *errors]))  # NaN where one is
             both = (task.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
             for pair in zip(*both, strict=True):
                 part, whole = task.agreement(*pair)
@@ -55,7 +57,7 @@ def check(agreement: Agreement, making: Making, task: Task) -> None:
     """
     faults = []
     if making.precision != "int8":  # of int8 only the score is promised
-        if agreement.relative_error > _ERRORS[making.precision]:
+        if not agreement.relative_error <= _ERRORS[making.precision]:  # NaN isn't either
             faults.append(f"numbers are off by {agreement.relative_error:.2g} of the largest (at most {_ERRORS[making.precision]:g})")
         if agreement.agreement is not None and agreement.agreement < SAME:
             faults.append(f"{100 * agreement.agreement:.2f} % of the answers are the same (at least {100 * SAME:g} %)")

@@ -96,6 +96,12 @@ def test_numbers_that_are_off_are_refused(task: str, precision: Any, fake: type[
         zoo.compile(small_model(task), engine="fake", precision=precision)
 
 
+def test_an_answer_that_is_no_number_is_refused(fake: type[Fake]) -> None:
+    fake.offset = float("nan")
+    with pytest.raises(DisagreementError, match="numbers are off by nan of the largest"):
+        zoo.compile(small_model("face"), engine="fake", precision="fp32")
+
+
 def test_other_classes_are_refused(fake: type[Fake]) -> None:
     fake.reverses = True
     with pytest.raises(DisagreementError, match=r"% of the answers are the same \(at least 99.5 %\)"):
