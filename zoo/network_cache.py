@@ -20,6 +20,7 @@ from zoo.files import write_text
 from zoo.fingerprint import file_fingerprint
 
 _LENGTH = 24
+_WAY = 2  # in which networks are converted and quantised here; after a change of it they are made anew
 
 
 def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
@@ -33,7 +34,8 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
         judged: whether layers were left as they were, for the sake of the score.
     """
     digest = hashlib.blake2b()
-    content: list[Any] = [fingerprint, network.name, [list(each.shape[2:]) for each in network.example], network.free, engine.name, judged]
+    shapes = [list(each.shape[2:]) for each in network.example]
+    content: list[Any] = [_WAY, fingerprint, network.name, shapes, network.free, engine.name, judged]
     for package in ("resnet-zoo", "torch", *engine.distributions):
         with contextlib.suppress(PackageNotFoundError):
             content.append(version(package))

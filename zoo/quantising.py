@@ -15,7 +15,12 @@ _LOUD = ("nncf", "torch.utils.cpp_extension")
 
 
 def quantise(
-    graph: Any, samples: Sequence[Tensors], as_input: Callable[[Tensors], Any], judge: Judge | None, as_runner: Callable[[Any], Runner]
+    graph: Any,
+    samples: Sequence[Tensors],
+    as_input: Callable[[Tensors], Any],
+    judge: Judge | None,
+    as_runner: Callable[[Any], Runner],
+    spared: Sequence[str] = (),
 ) -> Any:
     """Return a graph with weights and activations of 8 bits, activations asymmetrically.
 
@@ -25,6 +30,7 @@ def quantise(
         as_input: brings one into the form that the graph's engine takes.
         judge: layers are left as they were until it is content; None to quantise all.
         as_runner: brings what NNCF runs a graph by into the form that the judge takes.
+        spared: names of operations that are left as they are.
 
     Raises:
         InputError: NNCF isn't installed, or no set of layers makes the judge content.
@@ -35,7 +41,7 @@ def quantise(
         except ImportError as error:
             raise InputError("int8 needs the package nncf, which is not installed: pip install 'resnet-zoo[openvino]'") from error
         calibration = nncf.Dataset([as_input(inputs) for inputs in samples])
-        settings = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(samples)}
+        settings = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(samples), "ignored_scope": nncf.IgnoredScope(list(spared))}
         if judge is None:
             return nncf.quantize(graph, calibration, **settings)
 

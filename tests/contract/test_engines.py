@@ -13,8 +13,12 @@ import torch
 
 import zoo
 from tests.engines import INSTALLED, KEEPING, small_model
-from zoo.compiled import Compiled
+from tests.pictures import write_picture
+from zoo.compiled import PICTURES, Compiled
+from zoo.converting import Conversion
+from zoo.engines import ENGINES, Judge
 from zoo.errors import InputError
+from zoo.preprocess import as_float
 from zoo.task import get_task
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
@@ -175,3 +179,39 @@ os.kill(os.getpid(), signal.SIGINT)
 def test_ctrl_c_is_told_after_networks_were_started_and_forgotten(engine: str) -> None:
     done = subprocess.run([sys.executable, "-c", _SIGNALLED, engine], capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr
+
+
+def likeness(wanted: Any, got: Any) -> float:
+    """Return the smallest correlation of an output with eager's."""
+    pairs = [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(wanted, got, strict=True)]
+    return min(float(torch.corrcoef(pair)[0, 1].nan_to_num()) for pair in pairs if pair.shape[1] > 1)
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+@pytest.mark.parametrize("task", _TASKS)
+def test_every_number_of_eight_bits_resembles_that_of_eager(engine: str, task: str, tmp_path: Path) -> None:
+    model, samples = small_model(task), pictures(6)
+    for place, sample in enumerate(samples):
+        write_picture(tmp_path / f"{place}.png", sample)
+    fast = zoo.compile(model, engine=engine, precision="int8", data=tmp_path)
+    pixels = as_float(model.preprocess.batch(samples).pixels)
+    with torch.no_grad():
+        assert likeness(model.head.tensors(model.levels(pixels)), fast.tensors(pixels)) > 0.9
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_what_a_judge_of_a_detector_sees_resembles_eager(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    model, seen = small_model("detection"), list[float]()
+    pixels = as_float(model.preprocess.batch(pictures(2)).pixels)
+    with torch.no_grad():
+        wanted = model.head.tensors(model.levels(pixels))
+
+    def score(runner: Any, numbers: Any) -> float:
+        seen.append(likeness(wanted, runner(pixels)))
+        return seen[-1]
+
+    conversion = Conversion(model, "", ENGINES[engine](), "int8", 1, {PICTURES: [(pixels,)] * 4}, lambda name: Judge(2, 0.5, score))
+    conversion.started(PICTURES, None)
+    assert len(seen) > 1
+    assert min(seen) > 0.9

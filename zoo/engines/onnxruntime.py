@@ -50,7 +50,11 @@ class OnnxRuntime(Engine):
         from zoo.quantising import quantise
 
         names = [each.name for each in converted.graph.input]
-        return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, _runner)
+
+        def started(graph: Any) -> Runner:  # what NNCF hands over to be judged
+            return self.start(graph, "int8", torch.get_num_threads())
+
+        return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, started)
 
     def write(self, converted: Any, path: Path) -> None:
         """Write one file."""

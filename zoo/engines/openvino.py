@@ -49,7 +49,12 @@ class OpenVINO(Engine):
         """Quantise after training."""
         from zoo.quantising import quantise
 
-        return quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner)
+        # NNCF runs what is judged itself, before answers can be moved
+        spared = [] if judge is None else _after_answers(converted)
+        quantised = quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner, spared)
+        _move_answers(quantised)
+        _name(quantised, converted.get_friendly_name())
+        return quantised
 
     def write(self, converted: Any, path: Path) -> None:
         """Write OpenVINO's two files; weights stay float32."""
@@ -88,6 +93,39 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def _users_of_answers(model: Any) -> list[Any]:
+    """Return the inputs that take a number which is an answer too: those of a detector's first stage take the levels of the pyramid."""
+    answers = [result.input_value(0) for result in model.get_results()]
+    return [user for answer in answers for user in answer.get_target_inputs() if user.get_node().get_type_name() != "Result"]
+
+
+def _after_answers(model: Any) -> list[str]:
+    """Return the names of all operations that come after a number which is an answer too."""
+    names, left = dict[str, None](), _users_of_answers(model)
+    while left:
+        node = left.pop().get_node()
+        if node.get_friendly_name() not in names and node.get_type_name() != "Result":
+            names[node.get_friendly_name()] = None
+            left += [user for output in node.outputs() for user in output.get_target_inputs()]
+    return list(names)
+
+
+def _move_answers(model: Any) -> None:
+    """Answer what was rounded for the next layer, where an answer goes into one too.
+
+    Where one number is both, in float for the answer and rounded for a layer of 8 bits, OpenVINO (2026.4) computes that layer wrong: a
+    detector's objectness was zero everywhere.
+    """
+    for user in _users_of_answers(model):
+        rounding = user.get_node()
+        if rounding.get_type_name() == "FakeQuantize" and user.get_index() == 0:
+            answer = user.get_source_output()
+            answer.get_tensor().set_names(set())
+            for other in answer.get_target_inputs():
+                if other.get_node().get_type_name() == "Result":
+                    other.replace_source_output(rounding.output(0))
 
 
 def _runner(compiled: Any) -> Runner:
