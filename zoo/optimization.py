@@ -72,7 +72,7 @@ class Optimization:
             done: optimiser steps before this one.
         """
         self._scheduler.step_update(done)
-        if any(parameter.grad is not None for parameter in self._model.parameters()):
+        if any(parameter.grad is not None for group in self.optimizer.param_groups for parameter in group["params"]):
             if self._clip:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
