@@ -289,3 +289,20 @@ def test_the_first_of_two_processes_computes_and_both_learn_as_one(tmp_path: Pat
         assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
         assert one["val"] == pytest.approx(other["val"], abs=1e-6)
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1]) == shared[-1]
+
+
+@pytest.mark.parametrize(("small", "threads"), [(2**24, 1), (1, 2)])
+def test_a_small_head_learns_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, threads: int) -> None:
+    monkeypatch.setattr("zoo.run_data._SMALL", small)
+    torch.set_num_threads(2)  # the fixture one_thread puts it back
+    model, seen = fresh(), set[int]()
+    plain: Any = model.head.pooled_loss
+
+    def watched(pooled: torch.Tensor, targets: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return plain(pooled, targets)
+
+    monkeypatch.setattr(model.head, "pooled_loss", watched)
+    train(model, coloured(), recipe=PLAIN, out=tmp_path / "run")
+    assert seen == {threads}
+    assert torch.get_num_threads() == 2
