@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,8 @@ def test_an_attack_needs_gradients(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_exported_model_goes_without_an_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
-    assert main(["export", "--backbone", "resnet20", "--classes", "0,1", "--format", "torch", "--out", out, "--quiet"]) == 0
+    model = ["--backbone", "resnet20", "--classes", "0,1", "--precision", "fp32"]
+    assert main(["export", *model, "--format", "torch", "--out", out, "--quiet"]) == 0
     assert "exported to" in capsys.readouterr().out
     assert main(["eval", out, "--data", "demo:digits?classes=0,1", "--quiet", "--engine", "inductor"]) == 2
-    assert re.search(r"an exported one already \(engine eager, (fp32|bf16)\)", capsys.readouterr().err)
+    assert "an exported one already (engine eager, fp32)" in capsys.readouterr().err
