@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
@@ -32,6 +33,7 @@ class OpenVINO(Engine):
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
             model = openvino.convert_model(network.exported())
+            _join_prelus(model)
             _name(model, network.name)
             # the converter takes every axis for a free one
             shapes = [
@@ -93,6 +95,35 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def _join_prelus(model: Any) -> None:
+    """Put one operation in the place of the three that the converter (2026.4) makes of a PReLU: `where(x > 0, x, slopes * x)`.
+
+    Only that one is computed together with the convolution before it.
+    """
+    from openvino import opset15
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Select":
+            continue
+        values, (test, scaled) = node.input_value(1), (node.input_value(place).get_node() for place in (0, 2))
+        if test.get_type_name() != "Greater" or scaled.get_type_name() != "Multiply" or test.input_value(0) != values:
+            continue
+        limit, slopes = _constant(test.input_value(1)), [_constant(each) for each in scaled.input_values() if each != values]
+        if len(slopes) == 1 and slopes[0] is not None and _per_channel(slopes[0]) and limit is not None and not limit.any():
+            node.output(0).replace(opset15.prelu(values, opset15.constant(slopes[0].flatten())).output(0))
+
+
+def _constant(value: Any) -> NDArray[Any] | None:
+    """Return a number of a network that is always the same; None for others."""
+    node = value.get_node()
+    return np.array(node.get_data()) if node.get_type_name() == "Constant" else None
+
+
+def _per_channel(slopes: NDArray[Any]) -> bool:
+    """Tell whether there is one slope, or one for each channel: [1, C, 1, …]."""
+    return slopes.size == 1 or (slopes.ndim > 1 and slopes.shape[1] == slopes.size)
 
 
 def _users_of_answers(model: Any) -> list[Any]:

@@ -1,0 +1,62 @@
+"""What the engine openvino does with operations that OpenVINO's converter takes apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.engines import ENGINES, Network
+
+pytest.importorskip("openvino")
+
+
+class _Answer(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        return (self.layers(pixels),)
+
+
+class _Choice(nn.Module):
+    """Looks like PReLUs and is none: another limit, a slope that is computed, slopes along the rows, another value tested."""
+
+    slopes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("slopes", torch.linspace(-1, 1, 14))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pixels = torch.where(pixels > 0.5, pixels, pixels * 0.1)
+        pixels = torch.where(pixels > 0, pixels, pixels * pixels.mean())
+        pixels = torch.where(pixels > 0, pixels, pixels * self.slopes)
+        return torch.where(pixels + 1 > 0, pixels, pixels * 0.3)
+
+
+def operations(module: nn.Module) -> tuple[Counter[str], float]:
+    """Convert a network of [B, 3, 16, 16], and return its operations and how far its answer is from eager's."""
+    engine, pixels = ENGINES["openvino"](), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    module = module.eval().requires_grad_(False)
+    converted = engine.convert(Network("pictures", module, (pixels[:2],), ((0,),)))
+    (got,), (wanted,) = engine.start(converted, "fp32", 1)(pixels), module(pixels)
+    return Counter(each.get_type_name() for each in converted.get_ops()), float((got - wanted).abs().max())
+
+
+def test_a_prelu_is_one_operation_and_answers_as_in_eager() -> None:
+    many, one = nn.PReLU(8), nn.PReLU()
+    with torch.no_grad():
+        many.weight.copy_(torch.linspace(-0.5, 1.5, 8))
+    found, error = operations(_Answer(nn.Conv2d(3, 8, 3), many, nn.Conv2d(8, 4, 3), one))
+    assert (found["PRelu"], found["Select"]) == (2, 0)
+    assert error < 1e-5
+
+
+def test_what_only_looks_like_a_prelu_stays_as_it_is() -> None:
+    found, error = operations(_Answer(nn.Conv2d(3, 14, 3), _Choice()))
+    assert (found["PRelu"], found["Select"]) == (0, 4)
+    assert error < 1e-5
