@@ -26,8 +26,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.compiling import compile
-from zoo.errors import DataError, InputError, ZooError, check_positive
+from zoo.benchmarks.engine_flags import add_flags, computed, photo_files
+from zoo.errors import InputError, ZooError, check_positive
 from zoo.loader import pick_batch_size
 from zoo.model import Model, build
 from zoo.output import write_predictions
@@ -169,12 +169,7 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
 
 
 def _repeated(photos: Path, pictures: int, folder: Path) -> Path:
-    if not photos.is_dir():
-        raise InputError(f"{photos} is not a folder; give one with photos as --photos")
-    files = picture_files(photos)
-    if not files:
-        raise DataError(f"{photos} holds no pictures")
-    for index, file in enumerate(islice(cycle(files), pictures)):
+    for index, file in enumerate(islice(cycle(photo_files(photos)), pictures)):
         (folder / f"{index:06d}{file.suffix}").symlink_to(file.resolve())
     return folder
 
@@ -186,17 +181,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 where share and memory are what is promised, 1 where they aren't, 2 where the input is wrong.
     """
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.prediction_pipeline", description=__doc__)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="a folder")
-    parser.add_argument("--pictures", type=int, default=512, help="how many to make of them by repeating")
+    parser.add_argument("--pictures", type=int, default=512, help="how many to make of the photos by repeating")
     parser.add_argument("--rounds", type=int, default=3, help="passes of each way")
-    parser.add_argument("--backbone", default="resnet50", help="of a classifier of 1,000 classes with random weights")
-    parser.add_argument("--engine", default="eager", help="that computes it, see zoo.compile")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "int8"), help="that it computes in")
-    parser.add_argument("--batch-size", type=int, help="pictures at once")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    add_flags(parser)
     flags = parser.parse_args(argv)
     try:
-        model = _model(flags)
+        torch.manual_seed(0)
+        model = computed(build(flags.backbone, classes=[f"class {index}" for index in range(1000)]), flags)
         comparison = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size)
     except ZooError as error:
         print(f"prediction_pipeline: {error}", file=sys.stderr)
@@ -208,15 +199,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _print(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
     return 0 if comparison.met else 1
-
-
-def _model(flags: argparse.Namespace) -> Model:
-    torch.manual_seed(0)
-    model = build(flags.backbone, classes=[f"class {index}" for index in range(1000)])
-    if flags.engine == "eager" and flags.precision == "fp32":
-        return model
-    data = str(flags.photos) if flags.precision == "int8" else None
-    return compile(model, flags.engine, flags.precision, data=data, say=lambda text: print(text, file=sys.stderr))
 
 
 def _print(comparison: Comparison, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoo.answering import answers
 from zoo.class_matching import common_classes, new_index
 from zoo.combination import Combination, check_tta
 from zoo.compiled import Compiled
@@ -87,28 +88,28 @@ class Member:
     views: tuple[View, ...]
     new_index: list[int] | None
 
-    def answer(self, batches: dict[Preprocess, AnyBatch], keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+    def answer(self, batches: dict[Preprocess, AnyBatch], keys: Sequence[str], combination: Combination | None) -> list[Any]:
         """Return one answer per key."""
-        views = [self._view(view, batches[view.preprocess], keys, task, combination) for view in self.views]
+        views = [self._view(view, batches[view.preprocess], keys, combination) for view in self.views]
         found = [
-            answers[0] if combination is None or len(answers) == 1 else combination.views(answers) for answers in zip(*views, strict=True)
+            several[0] if combination is None or len(several) == 1 else combination.views(several) for several in zip(*views, strict=True)
         ]
         if combination is None or self.new_index is None:
             return found
         return [combination.recounted(answer, self.new_index) for answer in found]
 
-    def _view(self, view: View, batch: AnyBatch, keys: Sequence[str], task: Task, combination: Combination | None) -> list[Any]:
+    def _view(self, view: View, batch: AnyBatch, keys: Sequence[str], combination: Combination | None) -> list[Any]:
         if batch.images is None:
             return []
         images = batch.images
         if not view.mirror:
-            answers = task.split(self.model(images))
+            found = answers(self.model, images)
         else:
             assert isinstance(images, ImageBatch), "features have no mirror image"
-            answers = task.split(self.model(mirrored(images)))
             assert combination is not None, "several views are combined"
-            answers = [combination.mirrored(answer, size) for answer, size in zip(answers, images.original_sizes_hw, strict=True)]
-        by_key = dict(zip(batch.keys, answers, strict=True))
+            seen = zip(answers(self.model, mirrored(images)), images.original_sizes_hw, strict=True)
+            found = [combination.mirrored(answer, size) for answer, size in seen]
+        by_key = dict(zip(batch.keys, found, strict=True))
         return [by_key[key] for key in keys]
 
 
@@ -236,7 +237,7 @@ class Ensemble:
         kept = [place for place, key in enumerate(first.keys) if key in read]
         keys = tuple(first.keys[place] for place in kept)
         faults = {fault.key: fault for batch in batches.values() for fault in batch.skipped}
-        by_member = [member.answer(batches, keys, self.task, self.combination) for member in self.members]
+        by_member = [member.answer(batches, keys, self.combination) for member in self.members]
         return Answered(
             keys,
             tuple(first.targets[place] for place in kept),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.answering import answers
 from zoo.data import OnError
 from zoo.errors import Fault, ImageError, InputError
 from zoo.frames import Frame, Made, Reading, Source, open_source
@@ -89,8 +90,8 @@ def predict(
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
-    answers = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
-    return _run(answer.model, made, total, answers, device, skipped, progress or Progress(enabled=False))
+    next_ones = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
+    return _run(answer.model, made, total, next_ones, device, skipped, progress or Progress(enabled=False))
 
 
 @dataclass(frozen=True)
@@ -109,22 +110,22 @@ class Answering:
 
     def __call__(self, pictures: Sequence[Frame]) -> list[Any]:
         """Return an answer for each."""
-        answers: list[Any] = []
-        task, preprocess = get_task(self.model.task), self.model.preprocess
+        found: list[Any] = []
+        preprocess = self.model.preprocess
         for first in range(0, len(pictures), self.batch_size):
             several = pictures[first : first + self.batch_size]
             prepared: list[Tensor] = [preprocess(frame.image) if frame.prepared is None else frame.prepared for frame in several]
             batch = preprocess.collate(prepared, [frame.image.shape[:2] for frame in several])
             with torch.inference_mode(), autocast(self.precision, self.model.device):
-                answers += task.split(self.model(batch))
-        return answers
+                found += answers(self.model, batch)
+        return found
 
 
 def _run(
     model: Model,
     made: Generator[Made],
     total: int,
-    answers: Callable[[Iterator[Frame]], list[Prediction] | None],
+    next_ones: Callable[[Iterator[Frame]], list[Prediction] | None],
     device: str,
     skipped: list[Fault],
     progress: Progress,
@@ -134,7 +135,7 @@ def _run(
     progress.begin("predicting", total)
     with closing(made):
         frames = _frames(made, skipped)
-        while (found := answers(frames)) is not None:
+        while (found := next_ones(frames)) is not None:
             for prediction in found:
                 progress.advance()
                 yield prediction
@@ -172,5 +173,5 @@ def _found(
             if on_error == "raise":
                 raise
             skipped.append(Fault(frame.key, error.reason, whole=True, kind=error.kind))
-    answers = iter(answer([Frame(crop, "", None) for part in parts for crop in part.crops]))
-    return [part.prediction(list(islice(answers, len(part.crops)))) for part in parts] if looked else None
+    embedded = iter(answer([Frame(crop, "", None) for part in parts for crop in part.crops]))
+    return [part.prediction(list(islice(embedded, len(part.crops)))) for part in parts] if looked else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -42,6 +42,18 @@ class ImageBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
         """Return the batch with its pixels on `device`."""
         return ImageBatch(self.pixels.to(device, non_blocking=non_blocking), self.sizes_hw, self.original_sizes_hw)
+
+    def alike(self) -> Iterator[tuple[list[int], ImageBatch]]:
+        """Yield the pictures that are padded to one size together, and their places in the batch; each padded no further than alone."""
+        if len(set(self.sizes_hw)) == 1:
+            yield list(range(len(self))), self
+            return
+        places: dict[tuple[int, int], list[int]] = {}
+        for place, size in enumerate(self.sizes_hw):
+            places.setdefault(_padded_hw([size]), []).append(place)
+        for (height, width), several in places.items():
+            sizes, originals = (tuple(all_of[place] for place in several) for all_of in (self.sizes_hw, self.original_sizes_hw))
+            yield several, ImageBatch(self.pixels[several, :, :height, :width], sizes, originals)
 
 
 @dataclass(frozen=True)
@@ -172,9 +184,7 @@ class Preprocess:
         originals = tuple((size[0], size[1]) for size in original_sizes_hw)
         if len(set(sizes)) == 1 and not self.pads:
             return ImageBatch(torch.stack(list(prepared)), sizes, originals)
-        # a multiple of 32 lets every level of a feature pyramid divide evenly (torchvision's GeneralizedRCNNTransform)
-        height = math.ceil(max(size[0] for size in sizes) / 32) * 32
-        width = math.ceil(max(size[1] for size in sizes) / 32) * 32
+        height, width = _padded_hw(sizes)
         mean = torch.tensor(self.mean, dtype=torch.float32, device=prepared[0].device)
         pixels = mean.view(1, 3, 1, 1).repeat(len(prepared), 1, height, width)
         for row, image in zip(pixels, prepared, strict=True):
@@ -190,6 +200,14 @@ class Preprocess:
         """Read the policy back from model.json."""
         arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**arguments)
+
+
+def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return what pictures are padded to together.
+
+    A multiple of 32 lets every level of a feature pyramid divide evenly (torchvision's GeneralizedRCNNTransform).
+    """
+    return math.ceil(max(size[0] for size in sizes_hw) / 32) * 32, math.ceil(max(size[1] for size in sizes_hw) / 32) * 32
 
 
 def to_chw(image: Picture) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.pictures import COLOURS, picture, write_picture
-from zoo.benchmarks import prediction_pipeline
+from zoo.benchmarks import engine_flags
 from zoo.benchmarks.prediction_pipeline import Comparison, Way, compare, main
 from zoo.model import build
 
@@ -64,7 +64,7 @@ def test_an_engine_computes_it(photos: Path, monkeypatch: pytest.MonkeyPatch, ca
         asked.append((engine, precision, options["data"]))
         return model
 
-    monkeypatch.setattr(prediction_pipeline, "compile", compile)
+    monkeypatch.setattr(engine_flags, "compile", compile)
     words = ["--photos", str(photos), "--pictures", "10", "--rounds", "1", "--backbone", "resnet20", "--engine", "openvino"]
     main([*words, "--precision", "bf16"])
     main([*words, "--precision", "int8"])

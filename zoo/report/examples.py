@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from zoo.answering import answers
 from zoo.data import Dataset, Record
 from zoo.example import Example
 from zoo.loader import evaluation_loader
@@ -44,14 +45,14 @@ def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
         dataset: relabelled, if the task has labels of its own.
     """
     part = Dataset(dataset.name, tuple(task.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
-    answers, targets, keys = list[object](), list[object](), list[str]()
+    found, targets, keys = list[object](), list[object](), list[str]()
     for batch in evaluation_loader(part, model.preprocess, _BATCH, 0, "skip"):
         if batch.images is not None:
             with torch.inference_mode():
-                answers += task.split(model(batch.images.to(model.device)))
+                found += answers(model, batch.images)
             targets += batch.targets
             keys += batch.keys
-    return task.examples(answers, targets, keys, model.classes, SHOWN) if keys else []
+    return task.examples(found, targets, keys, model.classes, SHOWN) if keys else []
 
 
 def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterator[str]:

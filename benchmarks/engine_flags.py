@@ -1,0 +1,45 @@
+"""Which network benchmarks of the whole way take, and what computes it: flags that they share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from zoo.compiling import compile
+from zoo.errors import DataError, InputError
+from zoo.model import Model
+from zoo.picture_folders import picture_files
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags to a command."""
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="a folder")
+    parser.add_argument("--backbone", default="resnet50", help="of a model with random weights")
+    parser.add_argument("--engine", default="eager", help="that computes it, see zoo.compile")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "int8"), help="that it computes in")
+    parser.add_argument("--batch-size", type=int, help="pictures at once")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+
+
+def computed(model: Model, flags: argparse.Namespace) -> Model:
+    """Hand a model to the engine that the flags name; int8 is calibrated on the photos."""
+    if flags.engine == "eager" and flags.precision == "fp32":
+        return model
+    data = str(flags.photos) if flags.precision == "int8" else None
+    return compile(model, flags.engine, flags.precision, data=data, say=lambda text: print(text, file=sys.stderr))
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """Return the pictures of a folder.
+
+    Raises:
+        InputError: there is no such folder.
+        DataError: there are none in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give one with photos as --photos")
+    files = picture_files(folder)
+    if not files:
+        raise DataError(f"{folder} holds no pictures")
+    return files

@@ -1,0 +1,32 @@
+"""One answer per picture, which is the same, but for rounding, whatever pictures it is in a batch with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.model import Model
+from zoo.pooling import AnyImages
+from zoo.preprocess import ImageBatch
+from zoo.task import get_task
+
+
+def answers(model: Model, images: AnyImages) -> list[Any]:
+    """Let a model answer for a batch, pictures of one padded size at a time.
+
+    A batch of upright and lying photos is padded to squares: nearly twice the work, and what is computed near the edge of a photo would
+    depend on whether there is padding beside it.
+
+    Args:
+        model: in evaluation mode.
+        images: pictures, or features of them.
+
+    Returns:
+        One answer per picture, as `Task.split` has them, in the order of the batch.
+    """
+    task = get_task(model.task)
+    if not isinstance(images, ImageBatch):
+        return task.split(model(images))
+    found: dict[int, Any] = {}
+    for places, part in images.alike():
+        found.update(zip(places, task.split(model(part)), strict=True))
+    return [found[place] for place in range(len(images))]
