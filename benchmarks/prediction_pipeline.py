@@ -133,9 +133,8 @@ def travel(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> W
         with tempfile.TemporaryDirectory() as scratch:
             start = time.perf_counter()
             predictions = predict(model, folder, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
-            write_predictions(
-                predictions, Path(scratch) / "out", show, waiting=pick_batch_size(batch_size, model.preprocess) if ahead else 0
-            )
+            waiting = pick_batch_size(batch_size, model.preprocess, model.device) if ahead else 0
+            write_predictions(predictions, Path(scratch) / "out", show, waiting=waiting)
             seconds = time.perf_counter() - start
     finally:
         for hook in clock.hooks:

@@ -163,6 +163,7 @@ def _train(words: list[str]) -> int:
 
 def _predict(words: list[str]) -> int:
     from zoo.arguments import PredictFlags, combine, parse
+    from zoo.hardware import pick_device
     from zoo.loader import pick_batch_size
     from zoo.output import write_predictions
     from zoo.prediction import predict
@@ -193,7 +194,7 @@ def _predict(words: list[str]) -> int:
         )
         show = None if flags.run.json else lambda answer: print(json.dumps(answer))
         # as many as come at once: fewer would keep the network from the next batch
-        waiting = pick_batch_size(flags.main.batch_size, model.preprocess)
+        waiting = pick_batch_size(flags.main.batch_size, model.preprocess, pick_device(flags.run.device, model.compiled))
         answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting)
     for fault in skipped:
         print(f"left out: {fault}", file=sys.stderr)

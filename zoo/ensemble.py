@@ -219,7 +219,7 @@ class Ensemble:
     def _loaders(self, dataset: Dataset, reading: Reading) -> dict[Preprocess, Batches | PooledBatches]:
         """Return one loader for each way to prepare pictures; their batches hold the same samples."""
         ways = list(dict.fromkeys(view.preprocess for member in self.members for view in member.views))
-        size = min(pick_batch_size(reading.batch_size, way) for way in ways)
+        size = min(pick_batch_size(reading.batch_size, way, self.models[0].device) for way in ways)
         if reading.pooled is not None:
             return {ways[0]: reading.pooled.evaluation(size, reading.rank, reading.processes)}
         workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # shared out, none where there are none

@@ -110,7 +110,7 @@ class FeatureCache:
 
     def _write(self, file: BinaryIO, shape: tuple[int, int], dataset: Dataset, turns: Turns | None) -> None:
         preprocess, workers, faults = self.model.preprocess, pick_workers(self.workers, len(dataset)), dict[int, Fault]()
-        size = pick_batch_size(None, preprocess)
+        size = pick_batch_size(None, preprocess, self.model.device)
         loader = evaluation_loader(dataset, preprocess, size, workers, self.on_error, decoding=self.decoding)
         computing = self._computing(len(loader), turns)
         write_rows(file, shape, self._blocks(dataset, loader, size, computing, faults), faults, lambda: computing.turns)

@@ -283,15 +283,22 @@ class _From:
         return (share.indices() for share in self.plan.shares_from(self.start))
 
 
-def pick_batch_size(batch_size: int | None, preprocess: Preprocess) -> int:
-    """Return the evaluation batch: about as many pixels as 32 pictures of 224 × 224.
+def pick_batch_size(batch_size: int | None, preprocess: Preprocess, device: torch.device) -> int:
+    """Return the evaluation batch: about as many pixels as 32 pictures of 224 × 224, or as 8 where a processor computes.
+
+    Larger batches leave a processor's cache: ResNet-50 takes a fifth longer for a picture among 32 than among 8, engines no less long.
+
+    Args:
+        batch_size: asked for; None for what suits.
+        preprocess: whose size counts.
+        device: that computes.
 
     Raises:
         InputError: below 1.
     """
     if batch_size is None:
         height, width = preprocess.size_hw
-        return min(256, max(1, 32 * 224 * 224 // (height * width)))
+        return min(256, max(1, (8 if device.type == "cpu" else 32) * 224 * 224 // (height * width)))
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; expected 1 or more")
     return batch_size

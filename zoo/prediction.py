@@ -78,7 +78,8 @@ def predict(
     """
     if batch_size is None and isinstance(source, int):
         batch_size = 1
-    task, size, threads = get_task(model.task), pick_batch_size(batch_size, model.preprocess), pick_decoding_threads()
+    where, task, threads = pick_device(device, model.compiled), get_task(model.task), pick_decoding_threads()
+    size = pick_batch_size(batch_size, model.preprocess, where)
     if look_ahead is not None and look_ahead < 0:
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
     answer = Answering(model, size, pick_inference_precision(precision, model.precision))
@@ -91,7 +92,7 @@ def predict(
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
     next_ones = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
-    return _run(answer.model, made, total, next_ones, device, skipped, progress or Progress(enabled=False))
+    return _run(answer.model, made, total, next_ones, where, skipped, progress or Progress(enabled=False))
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,11 @@ def _run(
     made: Generator[Made],
     total: int,
     next_ones: Callable[[Iterator[Frame]], list[Prediction] | None],
-    device: str,
+    device: torch.device,
     skipped: list[Fault],
     progress: Progress,
 ) -> Generator[Prediction]:
-    place(model, pick_device(device, model.compiled))
+    place(model, device)
     model.eval()
     progress.begin("predicting", total)
     with closing(made):

@@ -47,7 +47,7 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     Raises:
         InputError: a precision that nothing installed has, or a batch size below 1.
     """
-    say, size = source.say, pick_batch_size(batch_size, source.model.preprocess)
+    say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
     choices = list(candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = _kept(path)

@@ -280,7 +280,7 @@ def test_an_engine_that_is_gone_can_not_compute_again(monkeypatch: pytest.Monkey
 
 def cache_of(monkeypatch: pytest.MonkeyPatch, model: Model) -> tuple[FeatureCache, list[str]]:
     """Return a cache that computes two pictures at a time, in eager a second for each."""
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda size, preprocess: _SIZE)
+    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: _SIZE)
     monkeypatch.setattr("zoo.feature_cache.pooled_features", slow_features)
     listening = Listening()
     return FeatureCache(model, "fp32", Decoding(), "raise", 0, listening, engines=("first",)), listening.lines

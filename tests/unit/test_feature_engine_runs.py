@@ -47,7 +47,7 @@ def taking(monkeypatch: pytest.MonkeyPatch, *engines: str) -> None:
     monkeypatch.setattr("zoo.frozen_trunk.usable_engines", lambda model, precision: list(engines))
     monkeypatch.setattr(zoo.feature_engine, "_PAYS", 0.0)
     monkeypatch.setattr(zoo.feature_engine, "GAIN", 0.0)
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda size, preprocess: 2)
+    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: 2)
 
 
 def turns(run: Path) -> dict[str, Turns]:
@@ -136,7 +136,7 @@ def test_without_room_for_a_cache_a_run_ends_bit_for_bit_the_same_too(tmp_path: 
         whole = ended(tmp_path / "whole")
         begun(tmp_path / "run")
     monkeypatch.setitem(ENGINES._definitions, "off", Off)
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda size, preprocess: 2)
+    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: 2)
     assert same(ended(tmp_path / "run", resume=True), whole)
     assert not list((cache / "features").iterdir())
 

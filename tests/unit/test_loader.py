@@ -149,12 +149,15 @@ def test_original_sizes_travel_with_the_pictures() -> None:
 
 
 def test_the_evaluation_batch_has_about_the_same_pixels_whatever_their_size() -> None:
-    assert pick_batch_size(None, Preprocess()) == 32
-    assert pick_batch_size(None, Preprocess(size_hw=(32, 32))) == 256
-    assert pick_batch_size(None, Preprocess("fit", (800, 1333))) == 1
-    assert pick_batch_size(7, Preprocess()) == 7
-    with pytest.raises(InputError, match="batch_size is 0; expected 1 or more"):
-        pick_batch_size(0, Preprocess())
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert pick_batch_size(None, Preprocess(), gpu) == 32
+    assert pick_batch_size(None, Preprocess(), cpu) == 8
+    for device in (cpu, gpu):
+        assert pick_batch_size(None, Preprocess(size_hw=(32, 32)), device) == 256
+        assert pick_batch_size(None, Preprocess("fit", (800, 1333)), device) == 1
+        assert pick_batch_size(7, Preprocess(), device) == 7
+        with pytest.raises(InputError, match="batch_size is 0; expected 1 or more"):
+            pick_batch_size(0, Preprocess(), device)
 
 
 def test_a_thread_makes_the_batches_that_processes_make() -> None:

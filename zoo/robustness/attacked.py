@@ -104,7 +104,7 @@ def attack_evaluate(
     protocol = task.attack_protocol(dataset, classes, pairs, seed, **options)
     whole = Ensemble.of(model)
     whole.place(pick_device(device))
-    size = AUTOATTACK_BATCH if attack == "autoattack" else pick_batch_size(batch_size, model.preprocess)
+    size = AUTOATTACK_BATCH if attack == "autoattack" else pick_batch_size(batch_size, model.preprocess, model.device)
     reading = Reading(size, workers, "fp32", on_error, False, MAX_PIXELS, 0, 1, progress)
     start = time.perf_counter()
     clean: dict[str, Any] = {}
