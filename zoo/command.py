@@ -39,13 +39,17 @@ def task_of(words: list[str]) -> Task:
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
-    """Return the value of a flag that must be known before the flags are parsed; None where it isn't given."""
+    """Return the value of a flag that must be known before the flags are parsed; None where it isn't given.
+
+    Of several the last one counts, as of every flag: a command in a variable can be given another one.
+    """
+    found = None
     for index, word in enumerate(words):
         if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
-        if word == flag and index + 1 < len(words):
-            return words[index + 1]
-    return None
+            found = word.removeprefix(f"{flag}=")
+        elif word == flag and index + 1 < len(words):
+            found = words[index + 1]
+    return found
 
 
 def progress_of(quiet: bool) -> Progress:

@@ -38,7 +38,7 @@ class Optimization:
 
         Raises:
             UnknownNameError: an optimiser that timm doesn't have.
-            InputError: nothing is left to train.
+            InputError: nothing is left to train, or the optimiser can't be had here.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
@@ -111,7 +111,11 @@ class Optimization:
 
 
 def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later."""
+    """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later.
+
+    Raises:
+        InputError: its library isn't installed, it needs another device, or more than gradients.
+    """
     frozen = model.config.freeze
     if recipe.unfreeze_every:
         freeze(model, "none")
@@ -123,9 +127,13 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
             weight_decay=recipe.weight_decay,
             layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )
+    except (AssertionError, ImportError) as error:  # timm lists those of CUDA's libraries everywhere
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which can't be had here ({error}); choose another, as 'adamw'") from error
     finally:
         if recipe.unfreeze_every:
             freeze(model, frozen)
+    if getattr(optimizer, "is_second_order", False):
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which needs second derivatives; training has first ones, choose another")
     return optimizer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -86,6 +87,7 @@ class Recipe:
         Raises:
             InputError: naming the setting and its value.
         """
+        _check_numbers(asdict(self), self.seed)
         check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
         check_positive("recipe", grad_accumulation=self.grad_accumulation)
         if self.batch_size < 2:
@@ -103,6 +105,19 @@ class Recipe:
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {', '.join(map(repr, get_args(kind)))}")
+
+
+def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
+    """Refuse what no range refuses, since it compares with nothing, and what torch's generators can't take.
+
+    Raises:
+        InputError: naming the setting and its value.
+    """
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"recipe: {name} is {value}; expected a finite number")
+    if not -(2**63) <= seed < 2**64:
+        raise InputError(f"recipe: seed is {seed}; expected a whole number of up to 64 bits")
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:

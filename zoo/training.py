@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint import RunFolder
+from zoo.checkpoint import CHECKPOINT, RunFolder
 from zoo.class_matching import match_classes
 from zoo.data import Dataset, OnError
 from zoo.errors import Fault, InputError
@@ -122,11 +122,14 @@ def train(
                 alignment = Alignment(model, task, align, reading, processes, progress)
                 dataset, validation = alignment.training(dataset), alignment.validation(validation)
             _say_rare(task, dataset, progress)
+            _say_unscored(task, validation, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
             kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
             how = None if alignment is None else alignment.details
             loop = kind(model, task, dataset, validation, recipe, processes, reading, progress, track=track, alignment=how)
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
+            if resume and not (folder.path / CHECKPOINT).is_file():
+                progress.say(f"{folder.path}: there is no checkpoint to continue from; the run begins anew")
         loop.run(folder)
         model.metadata |= task.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
         model.metadata |= {} if loop.scores is None else task.found_by(loop.scores)
@@ -160,10 +163,23 @@ def _say_rare(task: Task, dataset: Dataset, progress: Progress) -> None:
     """Say which classes have no sample, or one."""
     counts = Counter(label for record in dataset.records for label in set(task.labels(record.target)))
     for count, words in ((0, "no sample: it can't be learned"), (1, "one sample: little can be learned from it")):
-        rare = [name for index, name in enumerate(dataset.classes) if counts[index] == count]
-        if rare:
-            names = ", ".join(rare[:8]) + (f" and {len(rare) - 8} more" if len(rare) > 8 else "")
-            progress.say(f"data {dataset.name!r}: {names} {'have' if len(rare) > 1 else 'has'} {words}")
+        _say(dataset, [name for index, name in enumerate(dataset.classes) if counts[index] == count], words, progress)
+
+
+def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) -> None:
+    """Say which of the model's classes the validation data doesn't show; where people are compared it shows others on purpose."""
+    if validation is None or task.open_set:
+        return
+    shown = {label for record in validation.records for label in task.labels(record.target)}
+    lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
+    _say(validation, lacking, "no sample: the scores after each epoch say nothing of it", progress)
+
+
+def _say(dataset: Dataset, classes: Sequence[str], words: str, progress: Progress) -> None:
+    """Say what some classes of a data set have, if there are any."""
+    if classes:
+        names = ", ".join(classes[:8]) + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")
+        progress.say(f"data {dataset.name!r}: {names} {'have' if len(classes) > 1 else 'has'} {words}")
 
 
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:

@@ -282,6 +282,13 @@ def test_flags_go_before_the_recipe_file(zoo: Any, tmp_path: Path, pictures: Pat
     assert {"epochs = 1", "lr = 0.004", "weight_decay = 0.01"} <= set(written)
 
 
+def test_of_a_flag_that_is_given_twice_the_last_counts(zoo: Any, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "mine.toml").write_text("weight_decay = 0.01\n")
+    words = ("train", *TRAIN, "--recipe", "standard", f"--recipe={tmp_path / 'mine.toml'}", "--data", f"folder:{pictures}")
+    assert zoo(*words, "--out", tmp_path / "run", "--quiet")[0] == 0
+    assert "weight_decay = 0.01" in (tmp_path / "run" / "recipe.toml").read_text().splitlines()
+
+
 LIGHT = """
 import sys
 from zoo.cli import main

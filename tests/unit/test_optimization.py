@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.errors import UnknownNameError
+from zoo.errors import InputError, UnknownNameError
 from zoo.model import Model
 from zoo.optimization import Optimization
 from zoo.recipe import Recipe, Scheduling
@@ -100,3 +100,15 @@ def test_the_average_follows_the_weights() -> None:
         distances.append((average - own).abs().max().detach())
     assert distances[1] == 0  # the average begins with the weights of the first step
     assert distances[3] > distances[2] > 0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("fusedadam", r"optimizer is 'fusedadam', which can't be had here \((CUDA|APEX)[^)]*\); choose another, as 'adamw'"),
+        ("adahessian", "optimizer is 'adahessian', which needs second derivatives; training has first ones, choose another"),
+    ],
+)
+def test_an_optimiser_that_can_not_be_had_is_said_before_the_first_step(optimizer: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        made(replace(RECIPE, optimizer=optimizer))

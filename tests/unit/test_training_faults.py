@@ -110,3 +110,21 @@ def test_classes_with_hardly_any_samples_are_named(tmp_path: Path) -> None:
     )
     assert f"data 'coloured': {sorted(COLOURS)[1]} has one sample: little can be learned from it" in said.lines
     assert "data 'coloured': none has no sample: it can't be learned" in said.lines
+
+
+def test_classes_that_the_validation_data_lacks_are_named(tmp_path: Path) -> None:
+    data, said = coloured(4), Listening()
+    few = replace(data, records=tuple(record for record in data.records if record.target != 1))
+    train(fresh(), data, few, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
+    missing = sorted(COLOURS)[1]
+    assert f"data 'coloured': {missing} has no sample: the scores after each epoch say nothing of it" in said.lines
+
+
+def test_a_resume_with_nothing_to_continue_is_said(tmp_path: Path) -> None:
+    said, run = Listening(), tmp_path / "run"
+    train(fresh(), coloured(4), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
+    told = f"{run}: there is no checkpoint to continue from; the run begins anew"
+    assert told in said.lines
+    said.lines.clear()
+    train(fresh(), coloured(4), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
+    assert told not in said.lines
