@@ -116,7 +116,8 @@ def _finish(path: Path) -> None:
 
 
 def _journal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-journal")
+    """Return where SQLite keeps a file's journal: beside the file itself, whatever links lead to it."""
+    return Path(f"{os.path.realpath(path)}-journal")
 
 
 def _wipe(path: Path) -> None:
