@@ -141,7 +141,8 @@ def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
 def _video(source: str | int, name: str, reading: Reading) -> Iterator[Job[Made]]:
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        raise DataError(f"{name} can't be opened as a video")
+        remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, cut short, or needs converting to MP4 or AVI"
+        raise DataError(f"{name} can't be opened as a video; {remedy}")
     return _video_jobs(_Video(capture, name, reading), isinstance(source, str))
 
 
@@ -176,7 +177,7 @@ class _Video:
                 self._turn.notify_all()
         if frame is None:
             if index == 0:
-                raise DataError(f"{self._name} holds no frames that can be read")
+                raise DataError(f"{self._name} holds no frames that can be read; it is damaged, or its codec is unknown here: convert it")
             return None
         return self._reading.frame(np.ascontiguousarray(frame[:, :, ::-1]), f"{self._name}#{index}")
 

@@ -152,7 +152,8 @@ def _header(data: bytes, name: str, max_pixels: int) -> Header:
     if header.height * header.width > max_pixels:
         raise ImageError(
             name,
-            f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in all. Scale it down, or raise max_pixels",
+            f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in all. Scale it down, or raise the limit "
+            "(max_pixels=; --max-pixels, where a command has it)",
             "huge",
         )
     return header

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+def distance_of(metadata: Mapping[str, Any]) -> str:
+    """Return how a model's embeddings are compared, as its metadata says; by the cosine where it says nothing."""
+    return str(metadata.get("distance", "cosine"))
 
 
 def distances(query: NDArray[np.floating], rows: NDArray[np.floating], distance: str) -> NDArray[np.float64]:

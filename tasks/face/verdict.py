@@ -11,7 +11,7 @@ from zoo.frames import Source
 from zoo.model import Model
 from zoo.prediction import predict
 from zoo.tasks.face.band import Answer, decide
-from zoo.tasks.face.distances import distances
+from zoo.tasks.face.distances import distance_of, distances
 from zoo.tasks.face.predictions import Faces
 
 
@@ -63,7 +63,7 @@ def verify(
         ImageError: a photo can't be read.
     """
     limit, said = _threshold(model, threshold)
-    metric = str(model.metadata.get("distance", "cosine"))
+    metric = distance_of(model.metadata)
     first, second = (_one(model, source, detector, faces, device) for source in (a, b))
     apart = float(distances(first.embeddings[0], second.embeddings, metric)[0])
     answer, band = decide(apart, limit)

@@ -30,6 +30,18 @@ def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
         assert place.read_bytes() == before
 
 
+def test_a_file_of_something_else_keeps_its_write_ahead_log(tmp_path: Path) -> None:
+    place = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(place)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE songs (title TEXT)")
+    before = place.read_bytes()
+    for call in (Gallery(place).people, lambda: Gallery(place, MODEL).enroll("Ann", vectors(1), quality=None)):
+        with pytest.raises(GalleryError, match=r"other.db: this is an SQLite file of something else; choose another file, it will not be"):
+            call()
+    assert place.read_bytes() == before
+
+
 def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
     place = tmp_path / "faces.gallery"
     Gallery(place, MODEL).enroll("Ann", vectors(1))

@@ -167,6 +167,18 @@ def test_the_journal_of_who_is_forgotten_is_overwritten_before_it_is_removed(tmp
     assert len(gallery) == 300
 
 
+def test_a_gallery_behind_a_link_leaves_no_journal(tmp_path: Path) -> None:
+    place, link = tmp_path / "real" / "g", tmp_path / "links" / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    link.parent.mkdir()
+    link.symlink_to(place)
+    Gallery(link, MODEL).enroll("Bob", vectors(2)[1])
+    assert os.listdir(place.parent) == ["g"]
+    Gallery(link).forget("Ann")
+    assert (os.listdir(place.parent), os.listdir(link.parent)) == (["g"], ["faces.gallery"])
+    assert [person.name for person in Gallery(place).people()] == ["Bob"]
+
+
 @pytest.mark.parametrize("size", [128, 512])
 def test_who_is_forgotten_is_in_no_byte_of_the_file(tmp_path: Path, size: int) -> None:
     place = tmp_path / "faces.gallery"

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -41,19 +42,21 @@ def enrolling(place: Path, prefix: str, photos: int, people: int) -> tuple[Spawn
 
 @pytest.mark.slow
 def test_a_process_killed_in_the_middle_leaves_nobody_half_enrolled(tmp_path: Path) -> None:
-    place, photos = tmp_path / "faces.gallery", 40
+    place, journal, photos = tmp_path / "faces.gallery", tmp_path / "faces.gallery-journal", 40
     rng = np.random.default_rng(0)
     journals = 0
     for turn in range(4):
         process, said = enrolling(place, f"turn{turn}-", photos, 1000)
         finished = [said.recv() for _ in range(3)]
         time.sleep(rng.uniform(0, 0.05))
+        while not journal.exists():  # until it is within a transaction
+            pass
         process.kill()
         with contextlib.suppress(EOFError, OSError):
             while True:
                 finished.append(said.recv())
         process.join()
-        journals += (tmp_path / "faces.gallery-journal").exists()
+        journals += journal.exists()
         with Gallery(place, MODEL) as gallery:
             people = [person for person in gallery.people() if person.name.startswith(f"turn{turn}-")]
             assert {person.faces for person in people} == {photos}
@@ -77,9 +80,27 @@ connection.executemany("INSERT INTO people (name, checksum) VALUES (?, 0)", [(st
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
-    assert (tmp_path / "faces.gallery-journal").exists()
+    journal, held = tmp_path / "faces.gallery-journal", tmp_path / "held"
+    os.link(journal, held)  # as a disk holds in its free blocks what is removed
+    assert vectors(1).tobytes() in held.read_bytes()
     assert [person.name for person in Gallery(place).people()] == ["Ann"]
     assert Gallery(place, MODEL).identify(vectors(1))[0].name == "Ann"
+    assert not journal.exists()
+    assert not any(held.read_bytes())
+
+
+def test_the_journal_of_a_writer_is_left_to_it_by_who_reads(tmp_path: Path) -> None:
+    place = tmp_path / "faces.gallery"
+    Gallery(place, MODEL).enroll("Ann", vectors(1))
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM faces")
+        journal = (tmp_path / "faces.gallery-journal").read_bytes()
+        assert vectors(1).tobytes() in journal
+        assert Gallery(place, MODEL).identify(vectors(1))[0].name == "Ann"
+        assert (tmp_path / "faces.gallery-journal").read_bytes() == journal
+        other.execute("ROLLBACK")
+    assert len(Gallery(place)) == 1
 
 
 @pytest.mark.slow

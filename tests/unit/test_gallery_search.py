@@ -120,8 +120,11 @@ def test_a_photo_must_show_one_face(tmp_path: Path) -> None:
     nobody = Faces("none.jpg", image, *(np.empty(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2), (0, 3))))
     pair = Faces("pair.jpg", image, *(np.ones(shape, np.float32) for shape in ((2, 4), (2,), (2, 5, 2), (2, 3))))
     gallery = Gallery(tmp_path / "g", MODEL)
-    with pytest.raises(InputError, match=r"(?s)each photo must show one face.*none.jpg: no face was found\n  pair.jpg: it shows 2 faces"):
+    problems = r"none.jpg: no face was found\n  pair.jpg: it shows 2 faces"
+    with pytest.raises(InputError, match=f"(?s)each photo must show one face.*{problems}.*--faces central"):
         gallery.enroll("Ann", [nobody, pair, Faces.whole_picture("black.jpg", image, np.ones(3, np.float32))], quality=None)
+    with pytest.raises(InputError, match=r"none.jpg: no face was found\nGive other photos$"):
+        gallery.enroll("Ann", nobody)
     with pytest.raises(QualityError, match=r"(?s)black.jpg: the face is too dark .*: 0, expected 25 or more") as caught:
         gallery.enroll("Ann", Faces.whole_picture("black.jpg", image, np.ones(3, np.float32)))
     assert all(problem.startswith("black.jpg: ") for problem in caught.value.problems)

@@ -123,9 +123,9 @@ def test_places_without_pictures(model: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no pictures \(files ending in \.jpg"):
         answers(model, tmp_path)
     (tmp_path / "film.mp4").write_bytes(b"no film")
-    with pytest.raises(DataError, match=r"film\.mp4 can't be opened as a video"):
+    with pytest.raises(DataError, match=r"film\.mp4 can't be opened as a video; it is damaged, cut short"):
         answers(model, tmp_path / "film.mp4")
-    with pytest.raises(DataError, match="camera 97 can't be opened"):
+    with pytest.raises(DataError, match="camera 97 can't be opened as a video; check that it is connected"):
         answers(model, 97)
     with pytest.raises(InputError, match="batch_size is 0"):
         answers(model, picture(COLOURS["red"]), batch_size=0)

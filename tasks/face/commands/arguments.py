@@ -10,7 +10,10 @@ import tyro
 
 _PLACE = "A file, or postgresql://user@host/database (extra [postgres]); by default $ZOO_GALLERY, else faces.gallery in your data folder."
 _Place = Annotated[str | None, tyro.conf.arg(help=_PLACE)]
-_FINDS = "mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder, or none for photos that are nothing but a face."
+_FINDS = (
+    "mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder (also runs/faces?threshold=0.7), or none for photos "
+    "that are nothing but a face."
+)
 _Detector = Annotated[str | None, tyro.conf.arg(help=_FINDS)]
 
 
@@ -29,7 +32,8 @@ class FacesAlignFlags:
     size: int | None = None
     """Height and width in pixels; by default the template's own: 112, 150, 160."""
     detector: str = "mtcnn"
-    """mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (for the template facenet)."""
+    """mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (also runs/faces?threshold=0.7;
+    for the template facenet)."""
     faces: Literal["central", "largest", "all"] = "central"
     """Which of several faces: large and near the middle, the largest, or all of them (NAME-2.png and so on)."""
     skip_bad: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.arguments import parse
 from zoo.command import print_json, progress_of
 from zoo.errors import InputError
@@ -29,10 +31,10 @@ def enroll(words: list[str]) -> int:
         photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
     with gallery:
         count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
-        summary = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
+        summary: dict[str, Any] = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
         if flags.at.json:
             print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
         else:
-            holds = counted(len(gallery), "face")
+            holds = counted(summary["faces"], "face")
             print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which holds {holds} now")
     return 0

@@ -80,9 +80,9 @@ def _of_photos(name: str, photos: Sequence[Faces], quality: Limits | None) -> li
         found.append(NewFace(embeddings_of(photo)[0], _key(photo.key), measured.to_dict()))
     if any(len(photo) != 1 for photo in photos):
         listed = "\n".join(f"  {problem}" for problem in problems)
-        raise InputError(
-            f"{name!r} is not enrolled; each photo must show one face, of this person:\n{listed}\nCut the others out, or choose photos"
-        )
+        several = any(len(photo) > 1 for photo in photos)
+        remedy = "Cut the others out, or have the main one taken (--faces central, or largest)" if several else "Give other photos"
+        raise InputError(f"{name!r} is not enrolled; each photo must show one face, of this person:\n{listed}\n{remedy}")
     if problems:
         raise QualityError(name, problems)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
+from zoo.tasks.face.distances import distance_of
 from zoo.tasks.face.gallery.errors import ModelMismatchError
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Embedder:
         assert not isinstance(model, Embedder)
         if model.task != "face":
             raise InputError(f"a gallery needs a model of the task face; {model.backbone_name} is one of {model.task}")
-        about = model.metadata
-        distance, threshold = about.get("distance", "cosine"), about.get("threshold")
+        distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
         return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold, model_fingerprint(model))
 
     def to_dict(self) -> dict[str, Any]:

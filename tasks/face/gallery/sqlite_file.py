@@ -4,8 +4,8 @@ A connection lives for one transaction, so a gallery may be used from several th
 (`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's own rollback journal and not the write-ahead log: it leaves one file
 that can be copied, works on network disks and read-only ones, and has no second file in which deleted faces would live on; what
 the log is good at – readers beside a long writer – is not needed where a search reads nothing but what is new. After a transaction
-the journal is overwritten with zeros. A process that is killed leaves its journal, by which the next one that opens the file undoes the
-unfinished transaction; that one is removed as it is.
+the journal is overwritten with zeros. A process that is killed leaves its journal, by which the next one that opens the file, to read
+or to write, undoes the unfinished transaction; then that one is overwritten too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ APPLICATION_ID = 0x7A666163  # "zfac"
 SCHEMA = 1
 WAIT_SECONDS = 30.0
 _WIPED_BYTES = 2**20  # at once
+_HEADER_BYTES = 100  # of SQLite's file format: 18 and 19 say whether there is a write-ahead log, 68 to 71 whose file it is
 _PAGE_BYTES = 16384  # of 4096 bytes, a row of 512 numbers would fill one alone and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
@@ -45,7 +46,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
         if not os.path.lexists(path):
             yield None
             return
-        with contextlib.closing(_connect(path)) as connection:
+        _finish(path)
+        with _connected(path) as connection:
             connection.execute("BEGIN")
             yield connection if _check(connection, path) else None
 
@@ -80,14 +82,16 @@ def compact(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Connection, bool]]:
     """Yield a connection in a transaction, which nobody else writes beside until it is closed, and whether it is of a gallery.
 
     The journal holds what stood in the file before. It is overwritten with zeros before others may write, and then removed: a file
     that is removed alone stays readable in the disk's free blocks.
+
+    Raises:
+        GalleryError: the file holds something else, or a newer gallery.
     """
-    with contextlib.closing(_connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = PERSIST")
+    with _connected(path, wait) as connection:
         connection.execute("BEGIN IMMEDIATE")
         exists = _check(connection, path)
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock is let go with the transaction
@@ -96,7 +100,24 @@ def _alone(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            _wipe(path.with_name(f"{path.name}-journal"))
+            _wipe(_journal(path))
+
+
+def _finish(path: Path) -> None:
+    """Undo what a killed process has left unfinished, and overwrite its journal; that of one that is writing is left alone.
+
+    Raises:
+        GalleryError: as `_alone`.
+    """
+    if not _journal(path).exists():
+        return
+    with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):  # what matters to reading is said by it
+        pass
+
+
+def _journal(path: Path) -> Path:
+    """Return where SQLite keeps a file's journal: beside the file itself, whatever links lead to it."""
+    return Path(f"{os.path.realpath(path)}-journal")
 
 
 def _wipe(path: Path) -> None:
@@ -150,13 +171,25 @@ def damaged(reason: str) -> str:
     return f"the file is damaged ({reason}); put back a copy, or delete it and enrol anew"
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+@contextlib.contextmanager
+def _connected(path: Path, wait: float | None = None) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that waits for others so many seconds, `WAIT_SECONDS` where none are given.
+
+    Raises:
+        GalleryError: the file is one of something else, which would be changed by being opened so.
+    """
+    _check_log(path)
     # rw reads a file that can't be written too; ro could not undo what a killed process has left unfinished
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT_SECONDS, isolation_level=None)
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
-    connection.execute("PRAGMA temp_store = MEMORY")  # no copy of faces in the folder for temporary files
-    return connection
+    address, timeout = f"{path.absolute().as_uri()}?mode=rw", WAIT_SECONDS if wait is None else wait
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
+        connection.execute("PRAGMA temp_store = MEMORY")  # no copy of faces in the folder for temporary files
+        # SQLite removes no journal, `_wipe` does. The first to read is the second of these commands: it would remove what a killed process
+        # has left before it knows better, if it had not been told to keep the file for itself
+        for mode in ("locking_mode = EXCLUSIVE", "journal_mode = PERSIST", "locking_mode = NORMAL"):
+            connection.execute(f"PRAGMA {mode}")
+        yield connection
 
 
 def _make(path: Path) -> None:
@@ -172,6 +205,22 @@ def _shut(path: Path) -> None:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
 
 
+def _check_log(path: Path) -> None:
+    """Refuse a file of something else that keeps a write-ahead log: asking for a journal would already change it.
+
+    Raises:
+        GalleryError: it is one.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if header.startswith(b"SQLite format 3\0") and header[18:20] == b"\2\2" and header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
+        raise _of_something_else(path)
+
+
+def _of_something_else(path: Path) -> GalleryError:
+    return GalleryError(f"gallery {path}: this is an SQLite file of something else; choose another file, it will not be changed")
+
+
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
     """Tell whether the file holds a gallery that this zoo can read; an empty one holds none yet.
 
@@ -184,7 +233,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
     if not tables and not identity:
         return False
     if identity != APPLICATION_ID:
-        raise GalleryError(f"gallery {path}: this is an SQLite file of something else; choose another file, it will not be changed")
+        raise _of_something_else(path)
     if version != SCHEMA:
         raise GalleryError(
             f"gallery {path}: its layout is number {version}, and this zoo reads {SCHEMA}; install the version of resnet-zoo that wrote it"
