@@ -107,7 +107,7 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
         folders = [_scaled(files, wanted, Path(scratch) / name) for name, wanted in (("many", many), ("equal", equal))]
         for _ in predict(model, folders[1], batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
             break
-        passes = [[travel(model, folder, batch_size, True).seconds for folder in folders] for _ in range(rounds)]
+        passes = [[travel(model, folder, pictures, batch_size, True).seconds for folder in folders] for _ in range(rounds)]
     shapes = {model.preprocess.resized_hw(*size) for size in many}
     return Comparison(pictures, len(shapes), tuple(one for one, _ in passes), tuple(other for _, other in passes))
 

@@ -1,9 +1,9 @@
 """The whole way from a folder to answers, drawn and written: `python -m zoo.benchmarks.prediction_pipeline`.
 
-The photos of a folder, repeated until there are `--pictures` of them, go through what `zoo predict FOLDER --out FOLDER` does, once as it
-is and once with nothing done ahead, in turns. The network's share is the time inside the model's call over that of the whole way: the
-rest is what the network waits for. Memory is what the process holds after a tenth, half and all of the pictures; what is promised of it is
-for 10,000 of them: of a few hundred the first tenth is over before everything is allocated.
+The photos of a folder, repeated until there are `--pictures` of them, or a film made of them (`--video`), go through what `zoo predict
+FOLDER --out FOLDER` does, once as it is and once with nothing done ahead, in turns. The network's share is the time inside the model's
+call over that of the whole way: the rest is what the network waits for. Memory is what the process holds after a tenth, half and all of
+the pictures; what is promised of it is for 10,000 of them: of a few hundred the first tenth is over before everything is allocated.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from zoo import images
 from zoo.benchmarks.engine_flags import add_flags, computed, photo_files
 from zoo.errors import InputError, ZooError, check_positive
 from zoo.loader import pick_batch_size
 from zoo.model import Model, build
 from zoo.output import write_predictions
-from zoo.picture_folders import picture_files
 from zoo.prediction import predict
 
 SHARE = 0.8  # of the wall-clock that is the network's
 GROWTH = 0.05  # of the memory, from a tenth of the pictures on
 _AT = (0.1, 0.5, 1.0)
+_FILM_HW, _SCENES = (480, 640), 64
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,18 @@ class _Clock:
         self.seconds += time.perf_counter() - self._start
 
 
-def travel(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> Way:
-    """Take the pictures of a folder all the way once.
+def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
+    """Take pictures all the way once.
 
     Args:
         model: on the CPU.
-        folder: of pictures.
+        source: a folder of pictures, or a video.
+        pictures: how many there are in it.
         batch_size: as for `zoo.predict`.
         ahead: whether pictures are read ahead and written behind.
     """
-    total, process = len(picture_files(folder)), psutil.Process()
-    marks = {max(1, round(total * part)) for part in _AT}
+    process = psutil.Process()
+    marks = {max(1, round(pictures * part)) for part in _AT}
     memory, done = [], 0
 
     def show(answer: dict[str, Any]) -> None:
@@ -132,7 +135,7 @@ def travel(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> W
     try:
         with tempfile.TemporaryDirectory() as scratch:
             start = time.perf_counter()
-            predictions = predict(model, folder, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
+            predictions = predict(model, source, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
             waiting = pick_batch_size(batch_size, model.preprocess, model.device) if ahead else 0
             write_predictions(predictions, Path(scratch) / "out", show, waiting=waiting)
             seconds = time.perf_counter() - start
@@ -142,7 +145,7 @@ def travel(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> W
     return Way(seconds, clock.seconds, tuple(memory))
 
 
-def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None) -> Comparison:
+def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None, video: bool = False) -> Comparison:
     """Go both ways in turns.
 
     Args:
@@ -151,6 +154,7 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
         pictures: how many to make of it.
         rounds: passes of each way.
         batch_size: as for `zoo.predict`.
+        video: make a film of them.
 
     Raises:
         InputError: no folder, or a number below 1.
@@ -160,17 +164,27 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
     if pictures < 10:
         raise InputError(f"prediction_pipeline: pictures is {pictures}; expected 10 or more: memory is read after a tenth of them")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _repeated(photos, pictures, Path(scratch))
-        for _ in predict(model, [folder], batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
+        source = (_filmed if video else _repeated)(photo_files(photos), pictures, Path(scratch))
+        for _ in predict(model, source, batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
             break
-        ways = [(travel(model, folder, batch_size, True), travel(model, folder, batch_size, False)) for _ in range(rounds)]
+        ways = [[travel(model, source, pictures, batch_size, ahead) for ahead in (True, False)] for _ in range(rounds)]
     return Comparison(pictures, tuple(ahead for ahead, _ in ways), tuple(plain for _, plain in ways))
 
 
-def _repeated(photos: Path, pictures: int, folder: Path) -> Path:
-    for index, file in enumerate(islice(cycle(photo_files(photos)), pictures)):
+def _repeated(files: Sequence[Path], pictures: int, folder: Path) -> Path:
+    for index, file in enumerate(islice(cycle(files), pictures)):
         (folder / f"{index:06d}{file.suffix}").symlink_to(file.resolve())
     return folder
+
+
+def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
+    height, width = _FILM_HW
+    film = cv2.VideoWriter(str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (width, height))
+    frames = [cv2.cvtColor(cv2.resize(images.read(path), (width, height)), cv2.COLOR_RGB2BGR) for path in files[:_SCENES]]
+    for frame in islice(cycle(frames), pictures):
+        film.write(frame)
+    film.release()
+    return folder / "film.mp4"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,12 +196,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.prediction_pipeline", description=__doc__)
     parser.add_argument("--pictures", type=int, default=512, help="how many to make of the photos by repeating")
     parser.add_argument("--rounds", type=int, default=3, help="passes of each way")
+    parser.add_argument("--video", action="store_true", help="make a film of them, 480×640, instead of a folder")
     add_flags(parser)
     flags = parser.parse_args(argv)
     try:
         torch.manual_seed(0)
         model = computed(build(flags.backbone, classes=[f"class {index}" for index in range(1000)]), flags)
-        comparison = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size)
+        comparison = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size, flags.video)
     except ZooError as error:
         print(f"prediction_pipeline: {error}", file=sys.stderr)
         return error.exit_status

@@ -82,7 +82,7 @@ class Gradients:
             targets = self._task.soften(self._recipe, targets, len(self._model.classes))
         else:
             images, targets = self._task.mix(self._recipe, images, targets, len(self._model.classes))
-        count = self._processes.count
+        count, before = self._processes.count, self._statistics()
         # gradients travel once a step: with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
@@ -93,6 +93,7 @@ class Gradients:
             finite, *means = self._processes.sums(bool(torch.isfinite(total)), *(value * share for value in own.values()))
             if finite < count:
                 self._not_finite(float(total.detach()), batch.keys, number)
+                self._restore(before)
                 return None
             # the mean over processes, which gradients are, of what weighs as much as its pictures
             self._optimization.backward(total * (share * count) / self._recipe.grad_accumulation)
@@ -109,6 +110,30 @@ class Gradients:
             self._processes.average(self._model.parameters())
             self._shared = True
         self._optimization.step(done)
+
+    def check_weights(self) -> None:
+        """Refuse weights that are no numbers, before anything is scored with them.
+
+        Raises:
+            ZooError: naming the first of them.
+        """
+        state = self._optimization.averaged.state_dict()
+        name = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+        if name is not None:
+            raise self._processes.once(
+                ZooError(
+                    f"training has left no numbers in the model's weights (first of all in {name}); lower --lr, set --clip-grad or use "
+                    "--precision fp32. The last checkpoint is from before"
+                )
+            )
+
+    def _statistics(self) -> list[Tensor]:
+        """Return what a batch changes by passing through the model, where a batch may be left out: the statistics of batch-norm."""
+        return [buffer.clone() for buffer in self._model.buffers()] if self._recipe.on_nan == "skip" else []
+
+    def _restore(self, before: list[Tensor]) -> None:
+        for buffer, kept in zip(self._model.buffers(), before, strict=True):
+            buffer.copy_(kept)
 
     def _not_finite(self, loss: float, keys: tuple[str, ...], number: int) -> None:
         """Stop, or leave the batch out.

@@ -38,12 +38,17 @@ class Optimization:
 
         Raises:
             UnknownNameError: an optimiser that timm doesn't have.
-            InputError: nothing is left to train, or the optimiser can't be had here.
+            InputError: nothing is left to train, or to set free later, or the optimiser can't be had here.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError(f"freeze is {model.config.freeze!r}, which leaves nothing to train; freeze less")
+        if recipe.unfreeze_every and model.config.freeze == "none":
+            raise InputError(
+                f"unfreeze_every is {recipe.unfreeze_every}, but nothing is frozen that could learn later; freeze something "
+                "(--freeze trunk), or set unfreeze_every to 0"
+            )
         self._model, self._clip = model, recipe.clip_grad
         self.optimizer = _optimizer(model, recipe)
         self._scheduler = _scheduler(self.optimizer, recipe, steps)

@@ -43,8 +43,12 @@ class ImageBatch:
         """Return the batch with its pixels on `device`."""
         return ImageBatch(self.pixels.to(device, non_blocking=non_blocking), self.sizes_hw, self.original_sizes_hw)
 
-    def alike(self) -> Iterator[tuple[list[int], ImageBatch]]:
-        """Yield the pictures that are padded to one size together, and their places in the batch; each padded no further than alone."""
+    def alike(self, most: int | None = None) -> Iterator[tuple[list[int], ImageBatch]]:
+        """Yield the pictures that are padded to one size together, and their places in the batch; each padded no further than alone.
+
+        Args:
+            most: of a batch with several sizes, how many pictures stay together; None for all that can.
+        """
         if len(set(self.sizes_hw)) == 1:
             yield list(range(len(self))), self
             return
@@ -52,8 +56,10 @@ class ImageBatch:
         for place, size in enumerate(self.sizes_hw):
             places.setdefault(_padded_hw([size]), []).append(place)
         for (height, width), several in places.items():
-            sizes, originals = (tuple(all_of[place] for place in several) for all_of in (self.sizes_hw, self.original_sizes_hw))
-            yield several, ImageBatch(self.pixels[several, :, :height, :width], sizes, originals)
+            for first in range(0, len(several), most or len(several)):
+                part = several[first : first + (most or len(several))]
+                sizes, originals = (tuple(all_of[place] for place in part) for all_of in (self.sizes_hw, self.original_sizes_hw))
+                yield part, ImageBatch(self.pixels[part, :, :height, :width], sizes, originals)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from zoo.history import best_epoch
 from zoo.task import get_task
 
 _SHOWN = 8  # settings of a run in the table; all are in --json
+_SETTINGS = 24  # characters of their column at least
+_UNFOLDED = 10_000  # characters: of what goes into a file or a pipe no line is folded
 _WHOLE = ("loss", "time")  # columns that are not folded, however narrow the terminal
 
 
@@ -182,6 +185,8 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNFOLDED
     columns: dict[str, list[str]] = {"run": [run.name for run in runs]}
     same: list[str] = []
     for title in ("task", "backbone", "data"):
@@ -201,7 +206,13 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
         columns["settings"] = [_settings(run, settings) for run in runs]
     table = Table(box=SIMPLE_HEAD)
     for title in columns:
-        table.add_column(title, overflow="fold", no_wrap=title in _WHOLE, justify="right" if title in ("loss", "time") else "left")
+        table.add_column(
+            title,
+            overflow="fold",
+            no_wrap=title in _WHOLE,
+            justify="right" if title in _WHOLE else "left",
+            min_width=_SETTINGS if title == "settings" else None,
+        )
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     if same:

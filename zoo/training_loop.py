@@ -274,6 +274,7 @@ class TrainingLoop:
             "skipped": len(self.skipped),
         }
         self._record = LossRecord()
+        self._gradients.check_weights()
         self._validate(folder, entry)
         self.history.append(entry)
         self._tracking.epoch(entry)

@@ -40,6 +40,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
+def predicted(model: Any, source: Any, **options: Any) -> list[Any]:
+    found: Any = zoo.predict(model, source, **options)
+    return [{"boxes": each.boxes, "labels": each.labels, "scores": each.scores} for each in found]
+
+
 def check_same(found: list[Any], alone: list[Any]) -> None:
     assert len(found) == len(alone)
     for one, other in zip(found, alone, strict=True):
@@ -60,6 +65,7 @@ def test_pictures_of_one_padded_size_stay_together_and_none_is_padded_further_th
     assert second.pixels.shape == (2, 3, 96, 64)
     expected = preprocess.collate([torch.zeros(3, 64, 96), torch.full((3, 60, 90), 0.5)], [(10, 20)] * 2)
     assert torch.equal(first.pixels, expected.pixels)
+    assert [places for places, _ in batch.alike(most=1)] == [[0], [2], [1], [3]]
 
 
 def test_a_batch_of_one_size_passes_as_it_is() -> None:
@@ -80,15 +86,32 @@ def test_answers_come_in_the_order_of_the_batch(seen: list[tuple[int, ...]]) -> 
 
 def test_prediction_and_evaluation_answer_so(seen: list[tuple[int, ...]]) -> None:
     model, mixed = small_model("detection"), photos(LYING, UPRIGHT, LYING)
-    found = [{"boxes": each.boxes, "labels": each.labels, "scores": each.scores} for each in zoo.predict(model, mixed, batch_size=3)]
+    found = predicted(model, mixed, batch_size=3)
     assert seen == [(2, 3, 64, 96), (1, 3, 96, 64)]
-    alone = [next(iter(zoo.predict(model, photo))) for photo in mixed]
-    check_same(found, [{"boxes": each.boxes, "labels": each.labels, "scores": each.scores} for each in alone])
+    check_same(found, [predicted(model, photo)[0] for photo in mixed])
     seen.clear()
     truth = {"boxes": np.array([(1, 1, 20, 20)], np.float32), "labels": np.array([0])}
     samples = [Sample(photo, truth, str(number)) for number, photo in enumerate(mixed)]
     zoo.evaluate(model, samples, batch_size=3, workers=0, replicates=0)
     assert seen == [(2, 3, 64, 96), (1, 3, 96, 64)]
+
+
+def test_an_engine_is_given_pictures_of_several_sizes_one_by_one_so_that_it_sees_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, shapes = zoo.compile(small_model("detection"), engine="eager", precision="fp32"), list[tuple[int, ...]]()
+    forward = compiled.forward
+
+    def recorded(images: Any) -> Any:
+        shapes.append(tuple(images.pixels.shape))
+        return forward(images)
+
+    monkeypatch.setattr(compiled, "forward", recorded)
+    mixed = photos(UPRIGHT, LYING, UPRIGHT)
+    found = answers(compiled, compiled.preprocess.batch(mixed))
+    assert shapes == [(1, 3, 96, 64), (1, 3, 96, 64), (1, 3, 64, 96)]
+    check_same(found, [answers(compiled, compiled.preprocess.batch([photo]))[0] for photo in mixed])
+    shapes.clear()
+    answers(compiled, compiled.preprocess.batch(photos(LYING, LYING)))
+    assert shapes == [(2, 3, 64, 96)]
 
 
 def test_features_are_answered_as_one_batch() -> None:

@@ -42,9 +42,9 @@ def test_both_folders_are_answered_in_turns(photos: Path, monkeypatch: pytest.Mo
     seen = []
     travel = prediction_pipeline.travel
 
-    def noted(model: Model, folder: Path, batch_size: int | None, ahead: bool) -> Way:
+    def noted(model: Model, folder: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
         seen.append((folder.name, len(list(folder.iterdir()))))
-        return travel(model, folder, batch_size, ahead)
+        return travel(model, folder, pictures, batch_size, ahead)
 
     monkeypatch.setattr(photo_sizes, "travel", noted)
     comparison = compare(small_model("detection"), photos, 5, 2, batch_size=2)

@@ -34,6 +34,15 @@ def test_both_ways_are_gone_in_turns(photos: Path) -> None:
     assert len(list(photos.iterdir())) == 3
 
 
+def test_a_film_goes_the_same_way(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--photos", str(photos), "--pictures", "12", "--rounds", "1", "--backbone", "resnet20", "--video", "--json"]
+    assert main(words) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert found["pictures"] == 12
+    for way in (*found["ahead"], *found["plain"]):
+        assert len(way["memory_mib"]) == 3, "every tenth, half and all of the 12 frames came"
+
+
 def test_shares_and_growth_by_hand() -> None:
     way = Way(10.0, 9.0, (100.0, 103.0, 96.0))
     assert (way.share, way.growth) == (0.9, 0.04)

@@ -85,6 +85,22 @@ def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert " auc " in out.splitlines()[2]
 
 
+def test_in_a_pipe_no_line_is_folded_and_in_a_narrow_terminal_settings_are_readable(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("batch_size", "warmup", "weight_decay"):
+        path = runs / "first" / "recipe.toml"
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(f"{name} ")))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    second = next(line for line in printed(capsys, "runs", runs)[1].splitlines() if "deeper" in line)
+    assert "lr 0.5" in second
+    assert all(f"{name} " in second for name in ("batch_size", "weight_decay", "warmup"))
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = printed(capsys, "runs", runs)[1].splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert any("weight_decay 0" in line for line in lines)
+
+
 def test_json_and_order(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(runs / "deeper" / "second" / "metrics.jsonl", "0.125", "NaN")
     status, out, _ = printed(capsys, "runs", runs, "--json")

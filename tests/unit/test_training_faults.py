@@ -13,6 +13,7 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.small_training import RECIPE, coloured, fresh, poisoned_loss
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
+from zoo.optimization import Optimization
 from zoo.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,6 +84,42 @@ def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -
     poisoned_loss(again := fresh(classes=[*sorted(COLOURS), "odd"]))
     with pytest.raises(ZooError, match=r"the loss became inf at batch \d \(.*s11.*\); look at these pictures, .* --on-nan skip"):
         train(again, odd, None, replace(recipe, on_nan="stop"), tmp_path / "stop")
+
+
+def test_a_batch_that_is_left_out_leaves_no_trace_in_the_statistics_of_batch_norm(tmp_path: Path) -> None:
+    model = fresh()
+    norm: Any = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    calls = []
+
+    def overflow(module: Any, inputs: Any) -> Any:
+        calls.append(module.training)
+        return (inputs[0] * float("nan"),) if len(calls) == 2 else None
+
+    norm.register_forward_pre_hook(overflow)
+    run = train(model, coloured(12), None, replace(RECIPE, on_nan="skip"), tmp_path / "run")
+    assert run.history[0]["not_finite"] == 1
+    assert all(value.isfinite().all() for value in run.model.state_dict().values())
+    assert int(norm.num_batches_tracked) == sum(calls) - 1
+
+
+def test_weights_that_are_no_numbers_end_the_run_before_they_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ruined(self: Optimization, done: int) -> None:
+        head: Any = self.averaged.head
+        with torch.no_grad():
+            head.fc.bias[1] = float("inf")
+
+    monkeypatch.setattr(Optimization, "step", ruined)
+    data = coloured(4)
+    message = r"no numbers in the model's weights \(first of all in heads\.classification\.fc\.bias\); lower --lr, set --clip-grad"
+    with pytest.raises(ZooError, match=message):
+        train(fresh(), data, data, replace(RECIPE, batch_size=4, epochs=1), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_stages_can_not_be_set_free_where_nothing_is_frozen(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unfreeze_every is 2, but nothing is frozen .*\(--freeze trunk\), or set unfreeze_every to 0"):
+        train(fresh(), coloured(), None, replace(RECIPE, unfreeze_every=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_patience_needs_something_to_score_on(tmp_path: Path) -> None:
