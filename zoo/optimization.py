@@ -119,7 +119,7 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later.
 
     Raises:
-        InputError: its library isn't installed, it needs another device, or more than gradients.
+        InputError: its library isn't installed, it needs another device, more than gradients, or hours before the first step.
     """
     frozen = model.config.freeze
     if recipe.unfreeze_every:
@@ -139,6 +139,8 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
             freeze(model, frozen)
     if getattr(optimizer, "is_second_order", False):
         raise InputError(f"optimizer is {recipe.optimizer!r}, which needs second derivatives; training has first ones, choose another")
+    if type(optimizer).__name__ == "Kron":  # timm's
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every shape of weights, for hours; choose another")
     return optimizer
 
 

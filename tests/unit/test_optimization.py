@@ -106,6 +106,7 @@ def test_the_average_follows_the_weights() -> None:
     ("optimizer", "message"),
     [
         ("fusedadam", r"optimizer is 'fusedadam', which can't be had here \((CUDA|APEX)[^)]*\); choose another, as 'adamw'"),
+        ("kronw", "optimizer is 'kronw', which compiles code for every shape of weights, for hours; choose another"),
         ("adahessian", "optimizer is 'adahessian', which needs second derivatives; training has first ones, choose another"),
     ],
 )
