@@ -121,6 +121,8 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     Raises:
         InputError: its library isn't installed, it needs another device, more than gradients, or hours before the first step.
     """
+    if recipe.optimizer.startswith("kron"):
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every shape of weights, for hours; choose another")
     frozen = model.config.freeze
     if recipe.unfreeze_every:
         freeze(model, "none")
@@ -139,8 +141,6 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
             freeze(model, frozen)
     if getattr(optimizer, "is_second_order", False):
         raise InputError(f"optimizer is {recipe.optimizer!r}, which needs second derivatives; training has first ones, choose another")
-    if type(optimizer).__name__ == "Kron":  # timm's
-        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every shape of weights, for hours; choose another")
     return optimizer
 
 
