@@ -91,6 +91,7 @@ def test_an_unknown_optimiser_names_the_nearest() -> None:
 
 
 def test_the_average_follows_the_weights() -> None:
+    torch.manual_seed(0)
     model, optimization = made(replace(RECIPE, ema=0.9, lr=1e-3))
     average, own = (one.get_parameter("heads.classification.fc.weight") for one in (optimization.averaged, model))
     distances = [torch.zeros(())]
