@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 from zoo.compiling import compile
-from zoo.errors import DataError, InputError
 from zoo.model import Model
-from zoo.picture_folders import picture_files
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +26,3 @@ def computed(model: Model, flags: argparse.Namespace) -> Model:
         return model
     data = str(flags.photos) if flags.precision == "int8" else None
     return compile(model, flags.engine, flags.precision, data=data, say=lambda text: print(text, file=sys.stderr))
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """Return the pictures of a folder.
-
-    Raises:
-        InputError: there is no such folder.
-        DataError: there are none in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give one with photos as --photos")
-    files = picture_files(folder)
-    if not files:
-        raise DataError(f"{folder} holds no pictures")
-    return files

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo import images
-from zoo.errors import DataError, InputError, ZooError, check_positive
+from zoo.benchmarks.photos import photo_files
+from zoo.errors import ZooError, check_positive
 from zoo.model import Model, build
-from zoo.picture_folders import picture_files
 from zoo.prediction import predict
 from zoo.tasks.face.mtcnn import MTCNN
 
@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_positive("face_pipeline", threads=flags.threads)
         torch.set_num_threads(flags.threads)
-        comparison = compare([(path.name, images.read(path)) for path in _files(flags.photos)], flags.rounds)
+        comparison = compare([(path.name, images.read(path)) for path in photo_files(flags.photos)], flags.rounds)
     except ZooError as error:
         print(f"face_pipeline: {error}", file=sys.stderr)
         return error.exit_status
@@ -214,15 +214,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _print(comparison, flags.threads, flags.rounds)
     return 0 if comparison.met else 1
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give one with photos as --photos")
-    files = picture_files(folder)
-    if not files:
-        raise DataError(f"{folder} holds no pictures")
-    return files
 
 
 def _print(comparison: Comparison, threads: int, rounds: int) -> None:

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo import images
-from zoo.benchmarks.engine_flags import add_flags, computed, photo_files
+from zoo.benchmarks.engine_flags import add_flags, computed
+from zoo.benchmarks.photos import photo_files
 from zoo.benchmarks.prediction_pipeline import travel
 from zoo.errors import ZooError, check_positive
 from zoo.model import Model, build

@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo import images
-from zoo.benchmarks.engine_flags import add_flags, computed, photo_files
+from zoo.benchmarks.engine_flags import add_flags, computed
+from zoo.benchmarks.photos import photo_files
 from zoo.errors import InputError, ZooError, check_positive
 from zoo.loader import pick_batch_size
 from zoo.model import Model, build

@@ -38,6 +38,13 @@ def cut_short(path: Path) -> Path:
     return path
 
 
+def write_photos(folder: Path) -> Path:
+    """Write a JPEG of 60 × 80 pixels in each colour, and return the folder."""
+    for name, colour in COLOURS.items():
+        write_picture(folder / f"{name}.jpg", picture(colour, size_hw=(60, 80)))
+    return folder
+
+
 def write_video(path: Path, colours: list[tuple[int, int, int]]) -> Path:
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (48, 32))
     assert video.isOpened()

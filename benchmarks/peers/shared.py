@@ -16,11 +16,10 @@ from torch import Tensor, nn
 import zoo
 from zoo import images
 from zoo.benchmarks.peers import ours, timm, torchvision
+from zoo.benchmarks.photos import photo_files
 from zoo.data import Sample
-from zoo.errors import DataError, InputError
 from zoo.images import Image
 from zoo.model import Model
-from zoo.picture_folders import picture_files
 from zoo.preprocess import ImageBatch, Preprocess, as_float
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -61,13 +60,7 @@ class Setting:
             InputError: there is no such folder.
             DataError: it is empty.
         """
-        folder = self.data / name
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; say with --data where the folder of {name!r} is")
-        files = picture_files(folder)
-        if not files:
-            raise DataError(f"{folder} holds no pictures")
-        return files
+        return photo_files(self.data / name, f"say with --data where the folder of {name!r} is")
 
     @cached_property
     def photos(self) -> list[Image]:

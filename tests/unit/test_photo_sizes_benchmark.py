@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.engines import small_model
-from tests.pictures import COLOURS, picture, write_picture
+from tests.pictures import write_photos
 from zoo.benchmarks import photo_sizes, prediction_pipeline
 from zoo.benchmarks.photo_sizes import Comparison, compare, equal_size, main, sizes
 from zoo.benchmarks.prediction_pipeline import Way
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name, colour in COLOURS.items():
-        write_picture(tmp_path / "photos" / f"{name}.jpg", picture(colour, size_hw=(60, 80)))
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")
 
 
 def test_sizes_differ_and_the_equal_one_gives_a_model_as_many_pixels() -> None:

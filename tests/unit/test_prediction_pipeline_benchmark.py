@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.pictures import COLOURS, picture, write_picture
+from tests.pictures import write_photos
 from zoo.benchmarks import engine_flags
 from zoo.benchmarks.prediction_pipeline import Comparison, Way, compare, main
 from zoo.model import build
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name, colour in COLOURS.items():
-        write_picture(tmp_path / "photos" / f"{name}.jpg", picture(colour, size_hw=(60, 80)))
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")
 
 
 def test_both_ways_are_gone_in_turns(photos: Path) -> None:
