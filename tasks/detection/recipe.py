@@ -64,12 +64,12 @@ class DetectionRecipe(Recipe):
         Raises:
             InputError: naming the setting and its value.
         """
-        super().__post_init__()
-        check_parts("recipe", 0, 1, True, **{name: getattr(self, name) for name in _PARTS})
         for name in _RANGES:
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if not 0.05 <= least <= most <= 8:
                 raise InputError(f"recipe: {name}_min is {least} and {name}_max {most}; expected 0.05 to 8, the smaller one first")
+        super().__post_init__()
+        check_parts("recipe", 0, 1, True, **{name: getattr(self, name) for name in _PARTS})
 
 
 RECIPES: Mapping[str, DetectionRecipe] = {
