@@ -30,6 +30,7 @@ from rich.table import Table
 
 from zoo import images
 from zoo.benchmarks.photos import photo_files
+from zoo.compiling import compile
 from zoo.errors import ZooError, check_positive
 from zoo.model import Model, build
 from zoo.prediction import predict
@@ -135,15 +136,18 @@ class Ours:
         model: embeds; it may be replaced by itself compiled.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, engine: str = "eager") -> None:
         """Build the same network.
 
         Args:
             network: theirs.
+            engine: that computes it, in float32; see `zoo.compile`.
         """
         with tempfile.TemporaryDirectory() as folder:
             torch.save(network.state_dict(), Path(folder) / "weights.pt")
             self.model: Model = build("inception_resnet_v1", "face", weights=Path(folder) / "weights.pt", say=lambda text: None)
+        if engine != "eager":
+            self.model = compile(self.model, engine, "fp32")
         self._detector = MTCNN(threshold=_THRESHOLD)
 
     def __call__(self, image: Pixels) -> Answer:
@@ -153,16 +157,17 @@ class Ours:
         return Answer(faces.boxes.astype(np.float64), faces.embeddings.astype(np.float64))
 
 
-def compare(photos: Sequence[tuple[str, Pixels]], rounds: int) -> Comparison:
+def compare(photos: Sequence[tuple[str, Pixels]], rounds: int, engine: str = "eager") -> Comparison:
     """Let both sides answer for every photo, in turn, each after a warm-up.
 
     Args:
         photos: name and RGB picture of each.
         rounds: timed answers of each side per photo.
+        engine: that computes our embeddings.
     """
     check_positive("face_pipeline", rounds=rounds)
     theirs = Theirs()
-    ours = Ours(theirs.network)
+    ours = Ours(theirs.network, engine)
     return Comparison(tuple(_photo(name, image, theirs, ours, rounds) for name, image in photos))
 
 
@@ -195,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.face_pipeline", description=__doc__)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/portraits"), help="a folder")
     parser.add_argument("--rounds", type=int, default=5, help="timed answers of each side per photo")
+    parser.add_argument("--engine", default="eager", help="that computes our embeddings, in float32; see zoo.compile")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that torch computes with")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
     flags = parser.parse_args(argv)
@@ -202,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_positive("face_pipeline", threads=flags.threads)
         torch.set_num_threads(flags.threads)
-        comparison = compare([(path.name, images.read(path)) for path in photo_files(flags.photos)], flags.rounds)
+        comparison = compare([(path.name, images.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
     except ZooError as error:
         print(f"face_pipeline: {error}", file=sys.stderr)
         return error.exit_status
@@ -210,7 +216,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(before)
     if flags.json:
         about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
-        print(json.dumps({**asdict(comparison), **about, "threads": flags.threads, "rounds": flags.rounds, "load": os.getloadavg()[0]}))
+        setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}
+        print(json.dumps({**asdict(comparison), **about, **setting, "load": os.getloadavg()[0]}))
     else:
         _print(comparison, flags.threads, flags.rounds)
     return 0 if comparison.met else 1

@@ -15,6 +15,7 @@ from tests.pictures import write_picture
 from zoo import images
 from zoo.benchmarks import face_pipeline
 from zoo.benchmarks.face_pipeline import Answer, Comparison, PhotoCost, compare, main
+from zoo.engines import ENGINES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,6 +32,15 @@ def test_both_sides_answer_alike(shared_data: Path) -> None:
     assert 0 < group.embeddings < 1e-3
     assert nobody.boxes == nobody.embeddings == 0
     assert min(group.theirs_ms, group.ours_ms) > 0
+
+
+@pytest.mark.skipif(ENGINES["openvino"].missing() is not None, reason="openvino is not installed")
+def test_an_engine_embeds_the_same_faces(shared_data: Path) -> None:
+    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    (group,) = compare([("group", np.asarray(cv2.resize(image, (600, 315), interpolation=cv2.INTER_AREA), np.uint8))], 1, "openvino").photos
+    assert group.faces == 6
+    assert 0 <= group.boxes < 0.01
+    assert 0 < group.embeddings < 1e-3
 
 
 def test_the_sides_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +83,8 @@ def test_what_is_promised_decides_the_exit_status(
     write_picture(tmp_path / "a.png", np.zeros((8, 9, 3), np.uint8))
     asked: list[tuple[str, int, int]] = []
 
-    def compared(photos: list[tuple[str, np.ndarray]], rounds: int) -> Comparison:
+    def compared(photos: list[tuple[str, np.ndarray]], rounds: int, engine: str) -> Comparison:
+        assert engine == "eager"
         asked.append((photos[0][0], rounds, torch.get_num_threads()))
         return Comparison((PhotoCost("a.jpg", (40, 60), 1, theirs, 100.0, boxes, 1e-6),))
 
