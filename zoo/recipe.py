@@ -42,6 +42,8 @@ class Recipe:
         feature_cache: what a trunk that is frozen whole makes of a picture is computed once, and kept for other runs too; with
             --no-feature-cache every epoch computes it, of augmented pictures.
         balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
+        min_samples: a class with fewer training samples than this is an error, as stray or misplaced files make one; 1 for none. Data
+            with one sample of every class is meant to be so.
         early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
         on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.
         seed: of initial order, augmentation and everything random in training.
@@ -52,7 +54,7 @@ class Recipe:
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "schedule": ("epochs", "steps", "max_epochs", "scheduler", "warmup", "early_stop"),
         "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
-        "sampling": ("balance",),
+        "sampling": ("balance", "min_samples"),
         "regularisation": ("ema",),
         "freezing": ("freeze", "unfreeze_every", "feature_cache"),
         "running": ("seed", "precision", "workers", "on_nan"),
@@ -75,6 +77,7 @@ class Recipe:
     unfreeze_every: int = 0
     feature_cache: bool = True
     balance: Literal["none", "classes"] = "none"
+    min_samples: int = 1
     early_stop: int = 0
     on_nan: Literal["stop", "skip"] = "stop"
     seed: int = 0
@@ -89,7 +92,7 @@ class Recipe:
         """
         _check_numbers(asdict(self), self.seed)
         check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
-        check_positive("recipe", grad_accumulation=self.grad_accumulation)
+        check_positive("recipe", grad_accumulation=self.grad_accumulation, min_samples=self.min_samples)
         if self.batch_size < 2:
             raise InputError("recipe: batch_size is 1; expected 2 or more, batch-norm can't train on one picture")
         if self.epochs is not None and self.epochs < 1:

@@ -121,7 +121,7 @@ def train(
             if align is not None:
                 alignment = Alignment(model, task, align, reading, processes, progress)
                 dataset, validation = alignment.training(dataset), alignment.validation(validation)
-            _say_rare(task, dataset, progress)
+            _check_rare(task, dataset, recipe, progress)
             _say_unscored(task, validation, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
             kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
@@ -159,9 +159,19 @@ def _open(task: Task, data: object, model: Model, on_error: OnError, progress: P
     return match_classes(task, opened, model.classes)[0]
 
 
-def _say_rare(task: Task, dataset: Dataset, progress: Progress) -> None:
-    """Say which classes have no sample, or one."""
+def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
+    """Refuse classes that have fewer samples than the recipe asks for, and say which others have no sample, or one.
+
+    Raises:
+        InputError: naming them.
+    """
     counts = Counter(label for record in dataset.records for label in set(task.labels(record.target)))
+    few = [f"{name} ({counts[index]})" for index, name in enumerate(dataset.classes) if 0 < counts[index] < recipe.min_samples]
+    if few and max(counts.values()) > 1:
+        raise InputError(
+            f"data {dataset.name!r} has classes with fewer than {recipe.min_samples} samples: {_listed(few)}; add some, take these out "
+            "of it, or set min_samples to 1 (--min-samples 1)"
+        )
     for count, words in ((0, "no sample: it can't be learned"), (1, "one sample: little can be learned from it")):
         _say(dataset, [name for index, name in enumerate(dataset.classes) if counts[index] == count], words, progress)
 
@@ -178,8 +188,11 @@ def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) ->
 def _say(dataset: Dataset, classes: Sequence[str], words: str, progress: Progress) -> None:
     """Say what some classes of a data set have, if there are any."""
     if classes:
-        names = ", ".join(classes[:8]) + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")
-        progress.say(f"data {dataset.name!r}: {names} {'have' if len(classes) > 1 else 'has'} {words}")
+        progress.say(f"data {dataset.name!r}: {_listed(classes)} {'have' if len(classes) > 1 else 'has'} {words}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:

@@ -32,6 +32,7 @@ class ClassificationRecipe(Recipe):
     steps: int = 2000
     max_epochs: int = 60
     batch_size: int = 32
+    min_samples: int = 2
     lr: float = 1e-3
     crop_scale: float = 0.35
     flip: float = 0.5

@@ -71,6 +71,7 @@ def test_an_integer_stands_for_a_float(tmp_path: Path) -> None:
         ({"seed": 2**64}, "seed is 18446744073709551616; expected a whole number of up to 64 bits"),
         ({"seed": -(2**63) - 1}, "seed is -9223372036854775809; expected a whole number of up to 64 bits"),
         ({"grad_accumulation": 0}, "grad_accumulation is 0"),
+        ({"min_samples": 0}, "min_samples is 0"),
         ({"epochs": 0}, "epochs is 0; expected 1 or more"),
         ({"warmup": 1.0}, "warmup is 1.0; expected a part from 0 to below 1"),
         ({"ema": -0.1}, "ema is -0.1"),

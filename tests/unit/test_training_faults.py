@@ -72,7 +72,7 @@ def test_an_unknown_optimizer_names_the_nearest(tmp_path: Path) -> None:
 def test_a_batch_without_a_finite_loss_is_left_out_and_counted(tmp_path: Path) -> None:
     data = coloured(12)
     odd = replace(data, records=(*data.records[:-1], replace(data.records[-1], target=3)), classes=(*data.classes, "odd"))
-    recipe = replace(RECIPE, epochs=2, on_nan="skip")
+    recipe = replace(RECIPE, epochs=2, on_nan="skip", min_samples=1)
     model = fresh(classes=[*sorted(COLOURS), "odd"])
     poisoned_loss(model)
     said = Listening()
@@ -109,10 +109,10 @@ def test_weights_that_are_no_numbers_end_the_run_before_they_are_scored(tmp_path
             head.fc.bias[1] = float("inf")
 
     monkeypatch.setattr(Optimization, "step", ruined)
-    data = coloured(4)
+    data = coloured(6)
     message = r"no numbers in the model's weights \(first of all in heads\.classification\.fc\.bias\); lower --lr, set --clip-grad"
     with pytest.raises(ZooError, match=message):
-        train(fresh(), data, data, replace(RECIPE, batch_size=4, epochs=1), tmp_path / "run")
+        train(fresh(), data, data, replace(RECIPE, batch_size=6, epochs=1), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -134,23 +134,27 @@ def test_a_batch_larger_than_the_data_is_refused_before_the_first_step(tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_classes_with_hardly_any_samples_are_named(tmp_path: Path) -> None:
+def test_classes_with_hardly_any_samples_are_refused_or_named(tmp_path: Path) -> None:
     data, said = coloured(7), Listening()
     few = replace(data, records=tuple(record for record in data.records if record.target != 1) + data.records[1:2])
-    train(
-        fresh(classes=[*sorted(COLOURS), "none"]),
-        replace(few, classes=(*few.classes, "none")),
-        None,
-        RECIPE,
-        tmp_path / "run",
-        progress=said,
-    )
+    few, model = replace(few, classes=(*few.classes, "none")), fresh(classes=[*sorted(COLOURS), "none"])
+    message = rf"data 'coloured' has classes with fewer than 2 samples: {sorted(COLOURS)[1]} \(1\); .* \(--min-samples 1\)"
+    with pytest.raises(InputError, match=message):
+        train(model, few, None, RECIPE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(model, few, None, replace(RECIPE, min_samples=1), tmp_path / "run", progress=said)
     assert f"data 'coloured': {sorted(COLOURS)[1]} has one sample: little can be learned from it" in said.lines
     assert "data 'coloured': none has no sample: it can't be learned" in said.lines
 
 
+def test_one_sample_of_every_class_is_meant(tmp_path: Path) -> None:
+    said = Listening()
+    train(fresh(), coloured(3), None, replace(RECIPE, batch_size=3, epochs=1), tmp_path / "run", progress=said)
+    assert f"data 'coloured': {', '.join(sorted(COLOURS))} have one sample: little can be learned from it" in said.lines
+
+
 def test_classes_that_the_validation_data_lacks_are_named(tmp_path: Path) -> None:
-    data, said = coloured(4), Listening()
+    data, said = coloured(6), Listening()
     few = replace(data, records=tuple(record for record in data.records if record.target != 1))
     train(fresh(), data, few, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
     missing = sorted(COLOURS)[1]
@@ -159,9 +163,9 @@ def test_classes_that_the_validation_data_lacks_are_named(tmp_path: Path) -> Non
 
 def test_a_resume_with_nothing_to_continue_is_said(tmp_path: Path) -> None:
     said, run = Listening(), tmp_path / "run"
-    train(fresh(), coloured(4), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
+    train(fresh(), coloured(6), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
     told = f"{run}: there is no checkpoint to continue from; the run begins anew"
     assert told in said.lines
     said.lines.clear()
-    train(fresh(), coloured(4), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
+    train(fresh(), coloured(6), None, replace(RECIPE, epochs=1), run, resume=True, progress=said)
     assert told not in said.lines
