@@ -21,6 +21,8 @@ def test_both_sides_of_a_training_step_have_the_same_losses(capsys: pytest.Captu
     assert line["ours_losses"] == pytest.approx(line["theirs_losses"], abs=0.05)
     assert line["ours_losses"][2] < line["ours_losses"][0]
     assert line["ratio"] == pytest.approx(line["theirs_s"] / line["ours_s"])
+    assert 0 < line["ours_quickest_s"] <= line["ours_s"]
+    assert 0 < line["theirs_quickest_s"] <= line["theirs_s"]
 
 
 def test_a_line_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
