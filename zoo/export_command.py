@@ -29,5 +29,4 @@ def run(words: list[str]) -> int:
         print_json({"folder": str(out), "files": files, **made.to_dict()})
     else:
         print(f"exported to {out}: {', '.join(files)}")
-        print(f"engine {made.engine}, {made.precision}: {made.agreement}")
     return 0
