@@ -12,10 +12,20 @@ from zoo.model import Model
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a command."""
+    parser.add_argument("--engine", default="eager", help="that computes the model, see zoo.compile")
+    add_network_flags(parser)
+
+
+def add_network_flags(parser: argparse.ArgumentParser, precision: str = "fp32") -> None:
+    """Add those of them that say nothing of the engine.
+
+    Args:
+        parser: the command's.
+        precision: its default.
+    """
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="a folder")
     parser.add_argument("--backbone", default="resnet50", help="of a model with random weights")
-    parser.add_argument("--engine", default="eager", help="that computes it, see zoo.compile")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "int8"), help="that it computes in")
+    parser.add_argument("--precision", default=precision, choices=("fp32", "bf16", "int8"), help="that it computes in")
     parser.add_argument("--batch-size", type=int, help="pictures at once")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
 

@@ -70,19 +70,36 @@ class OpenVINO(Engine):
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Compile once, for every shape that is free: graphs for single shapes were no quicker."""
-        from zoo.hardware import cpu_has_bf16
-
-        # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
-        other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-        request = _core().compile_model(converted, "CPU", settings).create_infer_request()
+        request = compiled(converted, precision, threads).create_infer_request()
 
         def run(*inputs: Tensor) -> Tensors:
-            arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
-            found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
-            return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
+            return infer(request, inputs)
 
         return run
+
+
+def compiled(converted: Any, precision: EnginePrecision, threads: int, **settings: Any) -> Any:
+    """Return OpenVINO's compiled model.
+
+    Args:
+        converted: the network.
+        precision: that it is computed in.
+        threads: likewise.
+        **settings: more of OpenVINO's properties.
+    """
+    from zoo.hardware import cpu_has_bf16
+
+    # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
+    other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
+    return _core().compile_model(converted, "CPU", {**hints, **settings})
+
+
+def infer(request: Any, inputs: Sequence[Tensor]) -> Tensors:
+    """Return what a request answers: good until it is asked again."""
+    arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
+    found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
+    return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
 
 
 @functools.cache
