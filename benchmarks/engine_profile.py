@@ -33,7 +33,7 @@ from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.photos import photo_files
 from zoo.compile_source import Source
 from zoo.engines import EnginePrecision, Runner, Tensors
-from zoo.engines.openvino import OpenVINO, compiled, infer
+from zoo.engines.openvino import OpenVINO, Session
 from zoo.errors import InputError, ZooError, check_positive
 from zoo.model import Model, build
 from zoo.preprocess import ImageBatch
@@ -106,29 +106,27 @@ class _Counted:
 
     Attributes:
         network: its name.
-        compiled: OpenVINO's.
-        request: what computes it.
+        session: what computes it.
         runs: how often it has.
         before: of them, those that don't count.
         before_s: seconds of each layer in those, their mean.
     """
 
     network: str
-    compiled: Any
-    request: Any
+    session: Session
     runs: int = 0
     before: int = 0
     before_s: dict[str, float] = field(default_factory=dict)
 
     def means(self) -> dict[str, float]:
         """Return what OpenVINO counts: the mean seconds of every layer that is computed, over all runs."""
-        executed = [each for each in self.request.profiling_info if each.status == each.Status.EXECUTED]
+        executed = [each for each in self.session.request.profiling_info if each.status == each.Status.EXECUTED]
         return {each.node_name: each.real_time.total_seconds() for each in executed}
 
     def layers(self) -> Iterator[Layer]:
         """Yield the layers, with their means over the runs that count."""
         means, counted = self.means(), self.runs - self.before
-        for node in self.compiled.get_runtime_model().get_ordered_ops():
+        for node in self.session.compiled.get_runtime_model().get_ordered_ops():
             name = node.get_friendly_name()
             if name in means:
                 total = means[name] * self.runs - self.before_s.get(name, 0.0) * self.before
@@ -156,11 +154,10 @@ class Counting(OpenVINO):
             if (name, shapes) not in self._counted:
                 fixed = converted.clone()
                 fixed.reshape(dict(enumerate(map(list, shapes))))
-                network = compiled(fixed, precision, threads, PERF_COUNT=True)
-                self._counted[name, shapes] = _Counted(name, network, network.create_infer_request())
+                self._counted[name, shapes] = _Counted(name, Session(fixed, precision, threads, PERF_COUNT=True))
             counted = self._counted[name, shapes]
             counted.runs += 1
-            return infer(counted.request, inputs)
+            return counted.session(*inputs)
 
         return run
 

@@ -6,6 +6,7 @@ backward 0.32 s instead of 1.50 s.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,6 +14,8 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign
+
+_kept = threading.local()
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
@@ -58,7 +61,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
         [all boxes, C, cells, cells].
     """
     channels = levels[0].shape[1]
-    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])  # [all pixels, C]
+    table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
     maps = torch.tensor([level.shape[2:] for level in levels])[level_of]  # [N, 2]: height and width of each box's map
     pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
     picture = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(each) for each in boxes]))
@@ -73,6 +76,21 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     terms = (2 * ratio) ** 2
     bags = F.embedding_bag(place.reshape(-1, terms), table, mode="sum", per_sample_weights=weight.reshape(-1, terms).to(table.dtype))
     return bags.view(-1, cells, cells, channels).permute(0, 3, 1, 2)
+
+
+def _table(parts: Sequence[Tensor]) -> Tensor:
+    """Return all rows [all pixels, C]: good until the next call of this thread, where no gradient is wanted.
+
+    They are 70 MB for a photo of 800×1066. Fresh memory of that size comes from the system page by page, which took as long as filling it.
+    """
+    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        return torch.cat(list(parts))
+    rows, channels = sum(len(part) for part in parts), parts[0].shape[1]
+    kept: Tensor | None = getattr(_kept, "table", None)
+    if kept is None or kept.dtype != parts[0].dtype or len(kept) < rows * channels:
+        with torch.inference_mode(False):  # what is made in that mode can't be written to outside
+            kept = _kept.table = torch.empty(rows * channels, dtype=parts[0].dtype)
+    return torch.cat(list(parts), out=kept[: rows * channels].view(rows, channels))
 
 
 def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> tuple[Tensor, Tensor]:

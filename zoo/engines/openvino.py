@@ -70,36 +70,62 @@ class OpenVINO(Engine):
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Compile once, for every shape that is free: graphs for single shapes were no quicker."""
-        request = compiled(converted, precision, threads).create_infer_request()
-
-        def run(*inputs: Tensor) -> Tensors:
-            return infer(request, inputs)
-
-        return run
+        return Session(converted, precision, threads)
 
 
-def compiled(converted: Any, precision: EnginePrecision, threads: int, **settings: Any) -> Any:
-    """Return OpenVINO's compiled model.
+class Session:
+    """A compiled network. Maps of features go in and out channels last, as OpenVINO keeps them inside, and as they are pooled.
 
-    Args:
-        converted: the network.
-        precision: that it is computed in.
-        threads: likewise.
-        **settings: more of OpenVINO's properties.
+    Attributes:
+        compiled: OpenVINO's compiled model.
+        request: what computes it.
     """
-    from zoo.hardware import cpu_has_bf16
 
-    # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
-    other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
-    return _core().compile_model(converted, "CPU", {**hints, **settings})
+    def __init__(self, converted: Any, precision: EnginePrecision, threads: int, **settings: Any) -> None:
+        """Compile.
+
+        Args:
+            converted: the network.
+            precision: that it is computed in.
+            threads: likewise.
+            **settings: more of OpenVINO's properties.
+        """
+        from zoo.hardware import cpu_has_bf16
+
+        # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
+        other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
+        self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
+        network = _channels_last(converted, self._taken, self._given) if any(self._taken + self._given) else converted
+        self.compiled = _core().compile_model(network, "CPU", {**hints, **settings})
+        self.request = self.compiled.create_infer_request()
+
+    def __call__(self, *inputs: Tensor) -> Tensors:
+        """Compute; the answers are good until the next call."""
+        ordered = [each.detach().permute(0, 2, 3, 1) if is_map else each.detach() for each, is_map in zip(inputs, self._taken, strict=True)]
+        arrays = dict(enumerate(np.ascontiguousarray(each.numpy()) for each in ordered))
+        found = self.request.infer(arrays, share_inputs=True, share_outputs=True)
+        answers = [torch.from_numpy(found[place]) for place in range(len(found))]
+        return tuple(each.permute(0, 3, 1, 2) if is_map else each for each, is_map in zip(answers, self._given, strict=True))
 
 
-def infer(request: Any, inputs: Sequence[Tensor]) -> Tensors:
-    """Return what a request answers: good until it is asked again."""
-    arrays = [np.ascontiguousarray(each.detach().numpy()) for each in inputs]
-    found = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
-    return tuple(torch.from_numpy(found[place]) for place in range(len(found)))
+def _is_map(port: Any) -> bool:
+    """Tell whether a number of a network is [B, C, H, W] with more channels than a picture has."""
+    shape = port.get_partial_shape()
+    return shape.rank.is_static and len(shape) == 4 and shape[1].is_static and shape[1].get_length() > 4
+
+
+def _channels_last(converted: Any, taken: Sequence[bool], given: Sequence[bool]) -> Any:
+    """Return a copy of a network that takes and gives these of its numbers as [B, H, W, C]."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(converted.clone())
+    ports = [steps.input(place) for place, chosen in enumerate(taken) if chosen]
+    for port in ports + [steps.output(place) for place, chosen in enumerate(given) if chosen]:
+        port.model().set_layout(Layout("NCHW"))
+        port.tensor().set_layout(Layout("NHWC"))
+    return steps.build()
 
 
 @functools.cache
