@@ -1,9 +1,10 @@
 """Where the time goes of a model that OpenVINO computes: `python -m zoo.benchmarks.engine_profile`.
 
 Photos are answered for again and again, and OpenVINO's own counters say how long every layer took; means are shown, by network and
-kind of layer, because they add up to the mean of a call. Beside the time stand the operations that a layer needs, its rate, and the part of this processor's peak that it
-reaches, which large matrix products measured in the same run: a kind far below the peak that moves many bytes waits for memory. What the
-layers leave of a whole call (looking at the pictures, copies, and for detection choosing proposals and pooling them) is the last line.
+kind of layer, because they add up to the mean of a call. Beside the time stand the operations that a layer needs, its rate, and the
+part of this processor's peak that it reaches, which large matrix products measured in the same run: a kind far below the peak that
+moves many bytes waits for memory. What the layers leave of a whole call (looking at the pictures, copies, and for detection choosing
+proposals and pooling them) is the last line.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """How long a training step takes, beside torchvision's reference loop: `python -m zoo.benchmarks.training_step`.
 
 Both sides train the same network, from the same weights, on the same batch of drawn pictures, with SGD; they take turns, and the
-medians of single steps are compared; beside them stands the ratio of the quickest steps, which other processes disturb less. The zoo's side is `zoo.train` itself, loader and bookkeeping included, with the precision that
-it picks for this processor (bf16 where it has the instructions) and channels-last; the other side is the inner loop of torchvision's
-references (`train_one_epoch`): float32, channels first, the batch at hand. The losses of both sides are printed: they are the same
-computation, apart from rounding and from the proposals that a detector's loss draws.
+medians of single steps are compared; beside them stands the ratio of the quickest steps, which other processes disturb less. The
+zoo's side is `zoo.train` itself, loader and bookkeeping included, with the precision that it picks for this processor (bf16 where it
+has the instructions) and channels-last; the other side is the inner loop of torchvision's references (`train_one_epoch`): float32,
+channels first, the batch at hand. The losses of both sides are printed: they are the same computation, apart from rounding and from
+the proposals that a detector's loss draws.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from tests.foreign import randomise
 from zoo import images
 from zoo.backbones import Level
 from zoo.head import HeadSpec
 from zoo.preprocess import ImageBatch, Preprocess
-from zoo.tasks.detection.head import FasterRCNNHead
+from zoo.tasks.detection.head import FasterRCNNHead, _Maps
 from zoo.tasks.detection.options import FULL, DetectionOptions
 from zoo.weights.torchvision_detection import split_keys
 
@@ -67,6 +70,31 @@ def features_of(theirs: FasterRCNN, batch: ImageBatch) -> dict[str, Tensor]:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
     maps = theirs.backbone.body((batch.pixels - mean) / std)
     return {f"c{index + 2}": level for index, level in enumerate(maps.values())}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_proposals_are_those_of_all_anchors(training: bool, memory: torch.memory_format) -> None:
+    """Torchvision makes boxes of every anchor before it chooses; in the end they are the same, to the last bit."""
+    torch.manual_seed(0)
+    levels = tuple(Level(f"c{index}", 8, 2**index) for index in range(2, 5))
+    options = replace(DetectionOptions(image_size=64, max_image_size=128, **FULL), fpn_channels=8, pre_nms_proposals=150, proposals=40)
+    head = FasterRCNNHead(HeadSpec(levels, 5, options, PREPROCESS)).train(training)
+    sizes = ((64, 90), (70, 60))
+    batch = ImageBatch(torch.rand(2, 3, 96, 96), sizes, sizes)
+    tensors = head.tensors({level.name: torch.randn(2, 8, 96 // level.stride, 96 // level.stride) for level in levels})
+    tensors = tuple((10 * tensor).detach().to(memory_format=memory) for tensor in tensors)  # far apart, or they all propose the same
+    found = head._propose(_Maps.of(tensors), batch)
+    count, rpn = len(tensors) // 3, head.rpn
+    anchors = rpn.anchor_generator(ImageList(batch.pixels, list(sizes)), list(tensors[:count]))
+    per_level = [level[0].numel() for level in tensors[count : 2 * count]]
+    objectness, deltas = concat_box_prediction_layers(list(tensors[count : 2 * count]), list(tensors[2 * count :]))
+    boxes = rpn.box_coder.decode(deltas, anchors).view(2, -1, 4)
+    expected, _ = rpn.filter_proposals(boxes, objectness, list(sizes), per_level)
+    assert max(per_level) > (300 if training else 150)
+    assert all(len(each) > 20 for each in expected)
+    assert all(torch.equal(got, wanted) for got, wanted in zip(found, expected, strict=True))
+    assert not any(each.requires_grad for each in found)
 
 
 def test_detections_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictures: list[Tensor]) -> None:

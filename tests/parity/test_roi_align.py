@@ -75,6 +75,26 @@ def test_no_box_at_all_is_pooled_to_nothing() -> None:
     assert all(not level.grad.any() for level in maps.values() if level.grad is not None)
 
 
+def test_memory_that_is_kept_between_calls_makes_no_difference() -> None:
+    """Larger and smaller maps in turn, in every mode of autograd; answers of before stay what they were."""
+    theirs, ours = pyramids()
+    answers = []
+    for mode, side in (
+        (torch.inference_mode, 32),
+        (torch.no_grad, 64),
+        (torch.enable_grad, 16),
+        (torch.inference_mode, 16),
+        (torch.no_grad, 32),
+    ):
+        torch.manual_seed(side)
+        maps = {name: torch.randn(2, 6, side // scale, side // scale) for name, scale in (("a", 1), ("b", 2), ("c", 4))}
+        boxes = [random_boxes(9, 4 * side, 4 * side, seed) for seed in (0, 1)]
+        with mode():
+            answers.append((ours(maps, boxes, [(4 * side, 4 * side)] * 2), theirs(maps, boxes, [(4 * side, 4 * side)] * 2)))
+    for found, expected in answers:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line
 def test_an_exported_graph_has_torchvisions_operator() -> None:
     class Pool(torch.nn.Module):

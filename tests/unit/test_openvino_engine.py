@@ -60,3 +60,49 @@ def test_what_only_looks_like_a_prelu_stays_as_it_is() -> None:
     found, error = operations(_Answer(nn.Conv2d(3, 14, 3), _Choice()))
     assert (found["PRelu"], found["Select"]) == (0, 4)
     assert error < 1e-5
+
+
+class _Levels(nn.Module):
+    """A picture becomes a map of features and an answer of few channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 3, 1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.wide(pixels)
+        return found, self.narrow(found)
+
+
+class _Pooled(nn.Module):
+    """What was pooled becomes numbers, and their order matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8 * 7 * 7, 5)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor]:
+        return (self.fc(pooled.flatten(1)),)
+
+
+def test_maps_of_features_are_handed_over_channels_last() -> None:
+    engine, pixels = ENGINES["openvino"](), torch.randn(2, 3, 17, 19, generator=torch.Generator().manual_seed(0))
+    module = _Levels().eval().requires_grad_(False)
+    converted = engine.convert(Network("pictures", module, (pixels,), ((0, 2, 3),)))
+    for given in (pixels, pixels.contiguous(memory_format=torch.channels_last), pixels[:1, :, :9]):
+        found, wanted = engine.start(converted, "fp32", 1)(given), module(given)
+        assert [tuple(each.shape) for each in found] == [tuple(each.shape) for each in wanted]
+        assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+        assert found[1].is_contiguous()
+    kept = [each.get_partial_shape()[1] for each in converted.outputs]  # what is saved stays as it was
+    assert [axis.get_length() for axis in kept] == [8, 3]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_was_pooled_may_be_channels_last(layout: torch.memory_format) -> None:
+    engine, pooled = ENGINES["openvino"](), torch.randn(6, 8, 7, 7, generator=torch.Generator().manual_seed(0))
+    module = _Pooled().eval().requires_grad_(False)
+    converted = engine.convert(Network("boxes", module, (pooled,), ((0,),)))
+    (found,) = engine.start(converted, "fp32", 1)(pooled.contiguous(memory_format=layout))
+    assert (found - module(pooled)[0]).abs().max() < 1e-5
