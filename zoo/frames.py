@@ -179,7 +179,7 @@ class _Video:
             if index == 0:
                 raise DataError(f"{self._name} holds no frames that can be read; it is damaged, or its codec is unknown here: convert it")
             return None
-        return self._reading.frame(np.ascontiguousarray(frame[:, :, ::-1]), f"{self._name}#{index}")
+        return self._reading.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
 
     def release(self) -> None:
         """Close the video; no job reads from it any more."""
