@@ -1,8 +1,9 @@
 """A folder of photos of many sizes beside one of equal sizes: `python -m zoo.benchmarks.photo_sizes`.
 
 The photos of a folder are scaled, once to upright and lying ones with sides of 1:2 to 2:1, no two alike, and once to one size, so that
-the model sees as many pixels of both. A detector answers for both folders in turns, decoding and writing included. What the sizes
-cost shows in the first turn, in which every one of them is new to the engine, and in the others.
+the model sees as many pixels of both. A detector answers for both folders, decoding and writing included: twenty pictures of one, twenty
+of the other, in turns, since the same network may take twice as long half a minute later where a machine is shared. What the sizes cost
+shows in the first pass over all of them, in which every one is new to the engine, and in the others.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from zoo.prediction import predict
 from zoo.preprocess import Preprocess
 
 BOUND = 1.3  # times as long as pictures of equal size
+_TURN = 20  # pictures of one folder, before it is the other's turn
 _AREA = 480 * 640  # pixels of a photo
 _RATIO = 2.0  # of its sides, at most
 
@@ -106,20 +108,30 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
     equal = [equal_size(many, model.preprocess)] * pictures
     with tempfile.TemporaryDirectory() as scratch:
         folders = [_scaled(files, wanted, Path(scratch) / name) for name, wanted in (("many", many), ("equal", equal))]
-        for _ in predict(model, folders[1], batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
+        for _ in predict(model, folders[1][0], batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
             break
-        passes = [[travel(model, folder, pictures, batch_size, True).seconds for folder in folders] for _ in range(rounds)]
+        passes = [_pass(model, folders, batch_size) for _ in range(rounds)]
     shapes = {model.preprocess.resized_hw(*size) for size in many}
     return Comparison(pictures, len(shapes), tuple(one for one, _ in passes), tuple(other for _, other in passes))
 
 
-def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> Path:
-    """Write photos at these sizes."""
-    folder.mkdir()
+def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | None) -> list[float]:
+    """Answer for all pictures of both folders, and return the seconds of each."""
+    seconds = [0.0, 0.0]
+    for turn, parts in enumerate(zip(*folders, strict=True)):
+        for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            seconds[side] += travel(model, parts[side], len(list(parts[side].iterdir())), batch_size, True).seconds
+    return seconds
+
+
+def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> list[Path]:
+    """Write photos at these sizes, into a folder for each turn."""
     for index, (photo, (height, width)) in enumerate(zip(_read(files), wanted, strict=False)):
+        part = folder / f"{index // _TURN:03d}"
+        part.mkdir(parents=True, exist_ok=True)
         scaled = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(folder / f"{index:06d}.jpg"), cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR))
-    return folder
+        cv2.imwrite(str(part / f"{index:06d}.jpg"), cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR))
+    return sorted(folder.iterdir())
 
 
 def _read(files: Sequence[Path]) -> Iterator[images.Image]:

@@ -41,12 +41,14 @@ def test_both_folders_are_answered_in_turns(photos: Path, monkeypatch: pytest.Mo
     travel = prediction_pipeline.travel
 
     def noted(model: Model, folder: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
-        seen.append((folder.name, len(list(folder.iterdir()))))
+        seen.append((folder.parent.name, folder.name, len(list(folder.iterdir()))))
+        assert pictures == seen[-1][-1]
         return travel(model, folder, pictures, batch_size, ahead)
 
     monkeypatch.setattr(photo_sizes, "travel", noted)
+    monkeypatch.setattr(photo_sizes, "_TURN", 3)
     comparison = compare(small_model("detection"), photos, 5, 2, batch_size=2)
-    assert seen == [("many", 5), ("equal", 5)] * 2
+    assert seen == [("many", "000", 3), ("equal", "000", 3), ("equal", "001", 2), ("many", "001", 2)] * 2
     assert len(comparison.many_s) == len(comparison.equal_s) == 2
     assert min(comparison.many_s + comparison.equal_s) > 0
     assert 2 <= comparison.shapes <= 5
