@@ -194,7 +194,8 @@ if not unreadable:
     records[-1] = replace(records[-1], target=3)
 data = replace(data, records=tuple(records), classes=(*data.classes, "odd"))
 recipe = replace(
-    RECIPE, epochs=6, batch_size=8 // processes, grad_accumulation=2, freeze="norm", on_nan="skip", crop_scale=1.0, flip=0.0, ema=0.9
+    RECIPE, epochs=6, batch_size=8 // processes, grad_accumulation=2, freeze="norm", on_nan="skip", min_samples=1, crop_scale=1.0,
+    flip=0.0, ema=0.9,
 )
 model = fresh(5 + int(os.environ["RANK"]) * unreadable, classes=[*sorted(COLOURS), "odd"])
 poisoned_loss(model)
