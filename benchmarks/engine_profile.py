@@ -124,14 +124,18 @@ class _Counted:
         executed = [each for each in self.session.request.profiling_info if each.status == each.Status.EXECUTED]
         return {each.node_name: each.real_time.total_seconds() for each in executed}
 
+    def counted_s(self) -> dict[str, float]:
+        """Return the mean seconds of every layer over the runs that count."""
+        counted = self.runs - self.before
+        totals = {name: mean * self.runs - self.before_s.get(name, 0.0) * self.before for name, mean in self.means().items()}
+        return {name: max(0.0, total / counted) for name, total in totals.items()}
+
     def layers(self) -> Iterator[Layer]:
-        """Yield the layers, with their means over the runs that count."""
-        means, counted = self.means(), self.runs - self.before
+        """Yield the layers in their order."""
+        seconds = self.counted_s()
         for node in self.session.compiled.get_runtime_model().get_ordered_ops():
-            name = node.get_friendly_name()
-            if name in means:
-                total = means[name] * self.runs - self.before_s.get(name, 0.0) * self.before
-                yield _layer(self.network, node, max(0.0, total / counted))
+            if node.get_friendly_name() in seconds:
+                yield _layer(self.network, node, seconds[node.get_friendly_name()])
 
 
 class Counting(OpenVINO):
