@@ -19,7 +19,7 @@ backbone = "resnet20"
 train = "demo:digits?split=train&limit=256"
 test = "demo:digits?split=test&limit=100"
 options = { image_size = 16 }
-recipe = { epochs = 3, batch_size = 16 }
+recipe = { epochs = 8, batch_size = 16 }
 expect = { top1 = 0.0, f1 = 1.01 }
 
 [[case]]
@@ -40,7 +40,7 @@ def test_a_small_suite(tmp_path: Path) -> None:
     found = digits.measurement
     assert found is not None
     assert found.scores["top1"] is not None
-    assert found.scores["top1"] > 0.3  # chance is 0.1
+    assert found.scores["top1"] > 0.5  # chance is 0.1; four seeds gave 0.67 to 0.80
     assert (found.n, found.skipped, found.throughput.batch_size) == (100, 0, 16)
     assert found.parameters == 269_722  # the 0.27 M of He et al. 2015, table 6
     assert 0 < found.latency.median_ms <= found.latency.p95_ms
