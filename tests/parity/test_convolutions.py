@@ -1,0 +1,127 @@
+"""Convolutions as products of matrices, against torch's own: values, gradients, and which of them are computed so."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo.convolutions import matrix_convolutions
+from zoo.data import Sample
+from zoo.tasks.classification.recipe import ClassificationRecipe
+
+CPU = torch.device("cpu")
+
+
+def computed(convolution: nn.Module, maps: Tensor, context: Any, bf16: bool = True) -> list[Tensor]:
+    """Return the answer, and the gradients of the maps and of the parameters for a drawn direction."""
+    maps = maps.detach().requires_grad_()
+    convolution.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), context:
+        answer = convolution(maps)
+    generator = torch.Generator().manual_seed(1)
+    direction = torch.randn(answer.shape, generator=generator).to(answer.dtype).to(memory_format=torch.channels_last)
+    answer.backward(direction)
+    assert maps.grad is not None
+    return [answer.detach(), maps.grad, *(parameter.grad for parameter in convolution.parameters() if parameter.grad is not None)]
+
+
+def node(convolution: nn.Module, maps: Tensor, precision: str = "bf16", device: str = "cpu") -> str:
+    """Return the name of autograd's node of a convolution."""
+    with torch.autocast("cpu", torch.bfloat16), matrix_convolutions(precision, torch.device(device)):
+        return type(convolution(maps).grad_fn).__name__
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "answers", "size", "settings"),
+    [
+        (64, 256, (40, 33), {"kernel_size": 1}),
+        (64, 512, (41, 32), {"kernel_size": 1, "stride": 2}),
+        (256, 256, (30, 31), {"kernel_size": 1, "stride": (1, 3)}),
+        (512, 512, (7, 9), {"kernel_size": 3, "padding": 1}),
+        (256, 512, (15, 8), {"kernel_size": 3, "padding": 1, "stride": 2}),
+        (512, 512, (9, 6), {"kernel_size": (2, 4), "padding": (0, 2), "stride": (2, 1)}),
+    ],
+)
+def test_values_and_gradients_are_those_of_a_convolution(
+    channels: int, answers: int, size: tuple[int, int], settings: dict[str, Any], bias: bool
+) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(3, channels, *size).to(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(channels, answers, bias=bias, **settings).to(memory_format=torch.channels_last)
+    assert node(convolution, maps) in ("PermuteBackward0", "_WideBackward")
+    expected = computed(convolution, maps, contextlib.nullcontext(), bf16=False)
+    plain = computed(convolution, maps, contextlib.nullcontext())
+    found = computed(convolution, maps, matrix_convolutions("bf16", CPU))
+    assert len(found) == len(plain) == 3 + bias
+    for ours, theirs, exact in zip(found, plain, expected, strict=True):
+        assert (ours.dtype, ours.shape, ours.stride()) == (theirs.dtype, theirs.shape, theirs.stride())
+        assert float((ours.float() - exact).norm() / exact.norm()) < 0.005  # bf16 has 8 bits: 0.003 by itself
+        assert float((ours.float() - theirs.float()).norm() / exact.norm()) < 0.004
+
+
+def test_a_frozen_kernel_and_maps_without_gradient_are_taken_as_they_are() -> None:
+    maps = torch.randn(2, 512, 7, 7).to(memory_format=torch.channels_last)
+    wide = nn.Conv2d(512, 512, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16), matrix_convolutions("bf16", CPU):
+        wide(maps).float().sum().backward()
+    assert wide.weight.grad is not None
+    with torch.no_grad():
+        assert node(wide, maps) == "NoneType"
+    assert node(wide.requires_grad_(False), maps.requires_grad_()) == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "layout"),
+    [
+        ({"kernel_size": 1}, (3, 3), torch.channels_last),  # too little work
+        ({"kernel_size": 1, "padding": 1}, (40, 40), torch.channels_last),
+        ({"kernel_size": 1, "groups": 2}, (64, 64), torch.channels_last),
+        ({"kernel_size": 1}, (40, 40), torch.contiguous_format),
+        ({"kernel_size": 3, "padding": 2, "dilation": 2}, (7, 7), torch.channels_last),
+        ({"kernel_size": 3, "padding": "same"}, (7, 7), torch.channels_last),
+        ({"kernel_size": 3, "padding": 1}, (48, 48), torch.channels_last),  # many places
+        ({"kernel_size": 3, "padding": 1, "groups": 2}, (7, 7), torch.channels_last),
+    ],
+)
+def test_others_stay_with_torch(settings: dict[str, Any], size: tuple[int, int], layout: torch.memory_format) -> None:
+    maps = torch.randn(2, 512, *size).to(memory_format=layout)
+    assert node(nn.Conv2d(512, 512, **settings).to(memory_format=torch.channels_last), maps) == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize(("precision", "device"), [("fp32", "cpu"), ("bf16", "cuda"), ("fp16", "cuda")])
+def test_other_precisions_and_devices_stay_with_torch(precision: str, device: str) -> None:
+    maps = torch.randn(2, 512, 40, 40).to(memory_format=torch.channels_last)
+    assert node(nn.Conv2d(512, 512, 1).to(memory_format=torch.channels_last), maps, precision, device) == "ConvolutionBackward0"
+
+
+def test_without_pictures() -> None:
+    maps = torch.randn(0, 512, 7, 7).to(memory_format=torch.channels_last)
+    assert node(nn.Conv2d(512, 512, 3, padding=1).to(memory_format=torch.channels_last), maps) == "ConvolutionBackward0"
+
+
+def test_training_in_bf16_computes_so(tmp_path: Path) -> None:
+    """Every step of a run on a CPU; the wide kernels of ResNet-18's last stage among them."""
+    generator = np.random.default_rng(0)
+    samples = [Sample(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8), index % 2, str(index)) for index in range(4)]
+    kinds = []
+    model = zoo.build("resnet18", "classification", num_classes=2, image_size=64)
+
+    def note(module: nn.Module, arguments: Any, answer: Tensor) -> None:
+        if answer.grad_fn is not None:
+            kinds.append(type(answer.grad_fn).__name__)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note)
+    recipe = ClassificationRecipe(epochs=2, batch_size=2, precision="bf16")
+    zoo.train(model, samples, recipe=recipe, out=tmp_path / "run", device="cpu")
+    assert kinds.count("_WideBackward") == 2 * 2 * 4  # epochs, steps, and kernels of the last stage
+    assert kinds.count("ConvolutionBackward0") == 2 * 2 * 16
