@@ -22,6 +22,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from zoo.backbones import Features, Level
 from zoo.errors import InputError
+from zoo.hardware import single_thread
 from zoo.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
 from zoo.preprocess import ImageBatch
 from zoo.tasks.detection.options import DetectionOptions
@@ -112,7 +113,7 @@ class FasterRCNNHead(Head):
         maps = _Maps.of(tensors)
         proposals = self._propose(maps, batch)
         logits, deltas = self._classify(maps.levels, proposals, batch)
-        with _full_precision(logits):
+        with _full_precision(logits), single_thread():
             all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
         return [
             {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
@@ -163,7 +164,8 @@ class FasterRCNNHead(Head):
         """
         generator, most, boxes, logits = self.rpn.anchor_generator, self.rpn.pre_nms_top_n(), [], []
         height, width = batch.pixels.shape[-2:]
-        with torch.no_grad(), _full_precision(batch.pixels):  # boxes of hundreds of pixels need more than the 8 bits of bf16
+        # boxes of hundreds of pixels need more than the 8 bits of bf16
+        with torch.no_grad(), _full_precision(batch.pixels), single_thread():
             generator.set_cell_anchors(maps.levels[0].dtype, maps.levels[0].device)
             for anchors, objectness, deltas in zip(generator.cell_anchors, maps.objectness, maps.deltas, strict=True):
                 count, shapes, rows, columns = objectness.shape
