@@ -113,7 +113,7 @@ class FasterRCNNHead(Head):
         maps = _Maps.of(tensors)
         proposals = self._propose(maps, batch)
         logits, deltas = self._classify(maps.levels, proposals, batch)
-        with _full_precision(logits), single_thread():
+        with _full_precision(logits):
             all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
         return [
             {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
