@@ -36,8 +36,7 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
     error, same, answers = 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in source.compared():
-            pixels = as_float(batch.pixels)
-            wanted, got = model.head.tensors(model.levels(pixels)), compiled.tensors(pixels)
+            wanted, got = model.head.tensors(model.levels(as_float(batch.pixels))), compiled.tensors(batch.pixels)
             errors = [relative_error(*pair) for pair in zip(wanted, got, strict=True)]
             error = float(np.max([error, *errors]))  # NaN where one is
             both = (task.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))

@@ -113,7 +113,7 @@ class Compiled(Model):
         self.metadata = dict(metadata)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
-        self._one_size = not sizes_free(self)
+        self._one_size, self._takes_bytes = not sizes_free(self), ENGINES[making.engine].takes_bytes
         self._runners: dict[tuple[str, tuple[int, int] | None], Runner] = {}
         self._alone = threading.Lock()  # what an engine answers is good until it is asked again
         self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
@@ -135,15 +135,18 @@ class Compiled(Model):
         self.check(batch)
         size = (batch.pixels.shape[2], batch.pixels.shape[3]) if self._one_size else None
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
-            tensors = self._compute(PICTURES, size, as_float(batch.pixels))
+            tensors = self._compute(PICTURES, size, self._handed(batch.pixels))
             answer = self.head.answered(tensors, batch)
             return answer.clone() if any(answer is tensor for tensor in tensors) else answer
 
     def tensors(self, pixels: Tensor) -> Tensors:
-        """Return what trunk and head make of [B, 3, H, W], float 0–1."""
+        """Return what trunk and head make of [B, 3, H, W], float 0–1 or uint8."""
         with self._alone, torch.no_grad():
             size = (pixels.shape[2], pixels.shape[3]) if self._one_size else None
-            return tuple(tensor.clone() for tensor in self._compute(PICTURES, size, pixels))
+            return tuple(tensor.clone() for tensor in self._compute(PICTURES, size, self._handed(pixels)))
+
+    def _handed(self, pixels: Tensor) -> Tensor:
+        return pixels if self._takes_bytes else as_float(pixels)
 
     def _compute(self, name: str, size_hw: tuple[int, int] | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage, where nothing was proposed

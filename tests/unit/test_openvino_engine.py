@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import zoo
 from zoo.engines import ENGINES, Network
+from zoo.preprocess import as_float
 
 pytest.importorskip("openvino")
 
@@ -106,3 +108,27 @@ def test_what_was_pooled_may_be_channels_last(layout: torch.memory_format) -> No
     converted = engine.convert(Network("boxes", module, (pooled,), ((0,),)))
     (found,) = engine.start(converted, "fp32", 1)(pooled.contiguous(memory_format=layout))
     assert (found - module(pooled)[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pictures_of_bytes_become_floats_in_the_graph(layout: torch.memory_format) -> None:
+    engine, generator = ENGINES["openvino"](), torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 3, 17, 19), generator=generator, dtype=torch.uint8)
+    module = _Levels().eval().requires_grad_(False)
+    run = engine.start(engine.convert(Network("pictures", module, (as_float(pixels),), ((0, 2, 3),))), "fp32", 1)
+    for given in (pixels.contiguous(memory_format=layout), pixels[:1, :, :9]):
+        wanted = module(as_float(given))
+        for found in (run(given), run(as_float(given))):  # in turns: there is a graph for each
+            assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_a_compiled_model_takes_bytes_and_floats(name: str) -> None:
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model = zoo.build("resnet20", num_classes=4, say=lambda text: None).eval()
+    compiled = zoo.compile(model, engine=name, precision="fp32")
+    with torch.no_grad():
+        wanted = model(pixels)
+    for given in (pixels, as_float(pixels)):
+        assert float((compiled(given) - wanted).abs().max()) < 1e-4
+        assert float((compiled.tensors(given)[0] - wanted).abs().max()) < 1e-4

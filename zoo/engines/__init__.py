@@ -83,6 +83,7 @@ class Engine(ABC):
         seconds: that a network the size of ResNet-50's takes to convert, about, on two cores.
         suffix: of the files that it keeps networks in.
         precisions: those that it has, on hardware that has them.
+        takes_bytes: whether what computes its networks takes pictures as uint8 too, for 0–1 as in `as_float`.
     """
 
     name: ClassVar[str]
@@ -93,6 +94,7 @@ class Engine(ABC):
     seconds: ClassVar[float] = 10.0
     suffix: ClassVar[str]
     precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16")
+    takes_bytes: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:

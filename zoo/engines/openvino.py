@@ -15,6 +15,8 @@ from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
 
+Kinds = tuple[torch.dtype, ...]
+
 
 @ENGINES.register("openvino")
 class OpenVINO(Engine):
@@ -26,6 +28,7 @@ class OpenVINO(Engine):
     distributions = ("openvino", "nncf")
     suffix = ".xml"
     precisions = ("fp32", "bf16", "int8")
+    takes_bytes = True
 
     def convert(self, network: Network) -> Any:
         """Convert the exported graph, and read it as it is read from the cache: straight from the converter its last bits differ."""
@@ -69,25 +72,37 @@ class OpenVINO(Engine):
         return _core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Compile once, for every shape that is free: graphs for single shapes were no quicker."""
-        return Session(converted, precision, threads)
+        """Compile at the first call, for every shape that is free: graphs for single shapes were no quicker."""
+        sessions: dict[Kinds, Session] = {}
+
+        def run(*inputs: Tensor) -> Tensors:
+            kinds = tuple(each.dtype for each in inputs)
+            if kinds not in sessions:
+                sessions[kinds] = Session(converted, precision, threads, kinds)
+            return sessions[kinds](*inputs)
+
+        return run
 
 
 class Session:
     """A compiled network. Maps of features go in and out channels last, as OpenVINO keeps them inside, and as they are pooled.
+
+    Pictures of bytes are taken as they are, and become 0–1 in the graph, together with its normalisation: that saves two passes through
+    memory.
 
     Attributes:
         compiled: OpenVINO's compiled model.
         request: what computes it.
     """
 
-    def __init__(self, converted: Any, precision: EnginePrecision, threads: int, **settings: Any) -> None:
+    def __init__(self, converted: Any, precision: EnginePrecision, threads: int, kinds: Kinds, **settings: Any) -> None:
         """Compile.
 
         Args:
             converted: the network.
             precision: that it is computed in.
             threads: likewise.
+            kinds: of its inputs: float32, or uint8 for pictures.
             **settings: more of OpenVINO's properties.
         """
         from zoo.hardware import cpu_has_bf16
@@ -96,7 +111,7 @@ class Session:
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
-        network = _channels_last(converted, self._taken, self._given) if any(self._taken + self._given) else converted
+        network = _as_handed(converted, self._taken, self._given, [kind == torch.uint8 for kind in kinds])
         self.compiled = _core().compile_model(network, "CPU", {**hints, **settings})
         self.request = self.compiled.create_infer_request()
 
@@ -115,16 +130,21 @@ def _is_map(port: Any) -> bool:
     return shape.rank.is_static and len(shape) == 4 and shape[1].is_static and shape[1].get_length() > 4
 
 
-def _channels_last(converted: Any, taken: Sequence[bool], given: Sequence[bool]) -> Any:
-    """Return a copy of a network that takes and gives these of its numbers as [B, H, W, C]."""
-    from openvino import Layout
+def _as_handed(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
+    """Return a copy of a network that takes and gives these of its numbers as [B, H, W, C], and takes those in bytes, for 0–1."""
+    from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 
+    if not any([*taken, *given, *in_bytes]):
+        return converted
     steps = PrePostProcessor(converted.clone())
     ports = [steps.input(place) for place, chosen in enumerate(taken) if chosen]
     for port in ports + [steps.output(place) for place, chosen in enumerate(given) if chosen]:
         port.model().set_layout(Layout("NCHW"))
         port.tensor().set_layout(Layout("NHWC"))
+    for port in [steps.input(place) for place, chosen in enumerate(in_bytes) if chosen]:
+        port.tensor().set_element_type(Type.u8)
+        port.preprocess().convert_element_type(Type.f32).scale(255.0)
     return steps.build()
 
 
