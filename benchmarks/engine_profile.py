@@ -34,7 +34,7 @@ from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.photos import photo_files
 from zoo.compile_source import Source
 from zoo.engines import EnginePrecision, Runner, Tensors
-from zoo.engines.openvino import Kinds, OpenVINO, Session
+from zoo.engines.openvino import OpenVINO, Session, bytes_among
 from zoo.errors import InputError, ZooError, check_positive
 from zoo.model import Model, build
 from zoo.preprocess import ImageBatch
@@ -143,7 +143,7 @@ class Counting(OpenVINO):
 
     def __init__(self) -> None:
         """Begin to count."""
-        self._counted: dict[tuple[str, tuple[tuple[int, ...], ...], Kinds], _Counted] = {}
+        self._counted: dict[tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]], _Counted] = {}
 
     def forget(self) -> None:
         """Count from here on."""
@@ -155,12 +155,12 @@ class Counting(OpenVINO):
         name = converted.get_friendly_name()
 
         def run(*inputs: Tensor) -> Tensors:
-            shapes, kinds = tuple(tuple(each.shape) for each in inputs), tuple(each.dtype for each in inputs)
-            if (name, shapes, kinds) not in self._counted:
+            shapes, in_bytes = tuple(tuple(each.shape) for each in inputs), bytes_among(inputs)
+            if (name, shapes, in_bytes) not in self._counted:
                 fixed = converted.clone()
                 fixed.reshape(dict(enumerate(map(list, shapes))))
-                self._counted[name, shapes, kinds] = _Counted(name, Session(fixed, precision, threads, kinds, PERF_COUNT=True))
-            counted = self._counted[name, shapes, kinds]
+                self._counted[name, shapes, in_bytes] = _Counted(name, Session(fixed, precision, threads, in_bytes, PERF_COUNT=True))
+            counted = self._counted[name, shapes, in_bytes]
             counted.runs += 1
             return counted.session(*inputs)
 

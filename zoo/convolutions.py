@@ -50,31 +50,70 @@ def _convolve(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor | None:
     """Compute what conv2d would, with its arguments; None where it had better do so itself."""
-    if isinstance(padding, str) or groups != 1 or _pair(dilation) != (1, 1) or input.dim() != 4:
+    steps, border = _pair(stride), _pair(padding)
+    if steps is None or border is None or _pair(dilation) != (1, 1) or groups != 1 or not _in_bf16():
         return None
-    if not input.is_contiguous(memory_format=torch.channels_last):
+    if input.dim() != 4 or not input.is_contiguous(memory_format=torch.channels_last):
         return None
-    stride, padding = _pair(stride), _pair(padding)
     height, width = (
-        (size + 2 * border - kernel) // step + 1
-        for size, border, kernel, step in zip(input.shape[2:], padding, weight.shape[2:], stride, strict=True)
+        (size + 2 * around - kernel) // step + 1
+        for size, around, kernel, step in zip(input.shape[2:], border, weight.shape[2:], steps, strict=True)
     )
-    places = len(input) * height * width
-    if weight.shape[2:] == (1, 1) and padding == (0, 0) and places * weight.numel() >= _LEAST_PRODUCTS:
-        rows = input.permute(0, 2, 3, 1)
-        if stride != (1, 1):
-            rows = rows[:, :: stride[0], :: stride[1]]
-        return F.linear(rows, weight.permute(0, 2, 3, 1).flatten(1), bias).permute(0, 3, 1, 2)  # a gradient in the order of the weights
-    learns = weight.requires_grad and torch.is_grad_enabled()
-    if learns and weight.shape[2:] != (1, 1) and weight.numel() >= _WIDE_KERNEL and 0 < places <= _FEW_PLACES:
-        found: Tensor = _Wide.apply(input.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16(), stride, padding)
-        return found
+    places, pointwise = len(input) * height * width, weight.shape[2:] == (1, 1)
+    if pointwise:
+        pays = border == (0, 0) and places * weight.numel() >= _LEAST_PRODUCTS
+    else:
+        pays = weight.requires_grad and torch.is_grad_enabled() and weight.numel() >= _WIDE_KERNEL and 0 < places <= _FEW_PLACES
+    if not pays:
+        return None
+    rounded = (input.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16())
+    found: Tensor = _Pointwise.apply(*rounded, steps) if pointwise else _Wide.apply(*rounded, steps, border)
+    return found
+
+
+def _pair(value: Any) -> _Pair | None:
+    """Return two numbers where one stands for both; None for other ways to say it."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, tuple) and len(value) == 2:
+        return value
     return None
 
 
-def _pair(value: Any) -> _Pair:
-    first, second = (value, value) if isinstance(value, int) else value
-    return first, second
+def _in_bf16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+class _Pointwise(torch.autograd.Function):
+    """A convolution with a kernel of 1×1. It keeps for backward what conv2d keeps, so that checkpointing may compute it by that again."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.stride = stride
+        return F.linear(_seen(input, stride), weight.permute(0, 2, 3, 1).flatten(1), bias).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        maps = gradient.permute(0, 2, 3, 1)
+        rows, kernel = maps.reshape(-1, len(weight)), weight.permute(0, 2, 3, 1).flatten(1)
+        of_input = of_weight = None
+        if ctx.needs_input_grad[0]:
+            there = (rows @ kernel).view(*maps.shape[:3], -1)
+            if ctx.stride == (1, 1):
+                of_input = there.permute(0, 3, 1, 2)
+            else:
+                of_input = torch.zeros_like(input)
+                _seen(of_input, ctx.stride).copy_(there)
+        if ctx.needs_input_grad[1]:  # in the order of the weights, which optimisers and several processes count on
+            of_weight = (rows.t() @ _seen(input, ctx.stride).reshape(len(rows), -1)).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
+        return of_input, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+def _seen(input: Tensor, stride: _Pair) -> Tensor:
+    """Return the places that a kernel of 1×1 stands on: [N, H', W', C]."""
+    return input.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
 
 
 class _Wide(torch.autograd.Function):

@@ -222,13 +222,12 @@ def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
         InputError: the engine can't take them.
     """
     settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
-    chosen = ENGINES[engine]()
-    conversion = Conversion(model, trunk_fingerprint(model), chosen, settled, torch.get_num_threads())
+    conversion = Conversion(model, trunk_fingerprint(model), ENGINES[engine](), settled, torch.get_num_threads())
     run = conversion.started(FEATURES, model.preprocess.size_hw)
 
     def compute(images: ImageBatch) -> Rows:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            (pooled,) = run(images.pixels if chosen.takes_bytes else as_float(images.pixels))
+            (pooled,) = run(as_float(images.pixels))
         rows: Rows = pooled.numpy().copy()  # what an engine answers is good until it is asked again
         return rows
 

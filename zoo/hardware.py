@@ -124,22 +124,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Let torch compute on the calling thread alone.
+def in_one_thread(batches: Iterable[T]) -> Generator[T]:
+    """Hand batches on, and let what is done with them be computed by one thread until the last one, or until this is closed.
 
-    Waking a second thread takes longer than a step of a small head or a few thousand boxes, and many times as long beside another
-    program, or an engine whose own threads wait for work: then threads wait for each other.
+    A step of a small head takes less time than a second thread takes to be woken: with one it is quicker, and beside another program,
+    which makes threads wait for each other, many times as quick.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield from batches
     finally:
         torch.set_num_threads(before)
-
-
-def in_one_thread(batches: Iterable[T]) -> Generator[T]:
-    """Hand batches on, and let what is done with them be computed by one thread until the last one, or until this is closed."""
-    with single_thread():
-        yield from batches

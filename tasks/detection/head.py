@@ -22,7 +22,6 @@ from torchvision.ops.poolers import initLevelMapper
 
 from zoo.backbones import Features, Level
 from zoo.errors import InputError
-from zoo.hardware import single_thread
 from zoo.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
 from zoo.preprocess import ImageBatch
 from zoo.tasks.detection.options import DetectionOptions
@@ -164,8 +163,7 @@ class FasterRCNNHead(Head):
         """
         generator, most, boxes, logits = self.rpn.anchor_generator, self.rpn.pre_nms_top_n(), [], []
         height, width = batch.pixels.shape[-2:]
-        # boxes of hundreds of pixels need more than the 8 bits of bf16
-        with torch.no_grad(), _full_precision(batch.pixels), single_thread():
+        with torch.no_grad(), _full_precision(batch.pixels):  # boxes of hundreds of pixels need more than the 8 bits of bf16
             generator.set_cell_anchors(maps.levels[0].dtype, maps.levels[0].device)
             for anchors, objectness, deltas in zip(generator.cell_anchors, maps.objectness, maps.deltas, strict=True):
                 count, shapes, rows, columns = objectness.shape

@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign
 
-from zoo.hardware import single_thread
-
 _kept = threading.local()
 
 
@@ -45,9 +43,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
             return pooled
         assert self.scales is not None
         assert self.map_levels is not None
-        with single_thread():
-            level_of = self.map_levels(boxes)
-        return pool(levels, boxes, self.scales, level_of, self.output_size[0], self.sampling_ratio)
+        return pool(levels, boxes, self.scales, self.map_levels(boxes), self.output_size[0], self.sampling_ratio)
 
 
 def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[float], level_of: Tensor, cells: int, ratio: int) -> Tensor:

@@ -81,6 +81,12 @@ def test_floats_are_taken_as_the_model_takes_them(engine: str) -> None:
     check_same(answers(small_model("face"), batch, "face"), answers(compiled("face", engine), batch, "face"))
     whole = (batch * 255).round().to(torch.uint8)
     check_same(answers(small_model("face"), whole, "face"), answers(compiled("face", engine), whole, "face"))
+    model = small_model("face")
+    with torch.inference_mode():
+        (wanted,) = model.head.tensors(model.levels(as_float(whole)))
+    for given in (whole, as_float(whole)):
+        (found,) = compiled("face", engine).tensors(given)
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("engine", [*KEEPING, "eager"])

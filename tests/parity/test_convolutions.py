@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import zoo
+from zoo import convolutions
 from zoo.convolutions import matrix_convolutions
 from zoo.data import Sample
 from zoo.tasks.classification.recipe import ClassificationRecipe
@@ -56,7 +59,7 @@ def test_values_and_gradients_are_those_of_a_convolution(
     torch.manual_seed(0)
     maps = torch.randn(3, channels, *size).to(memory_format=torch.channels_last)
     convolution = nn.Conv2d(channels, answers, bias=bias, **settings).to(memory_format=torch.channels_last)
-    assert node(convolution, maps) in ("PermuteBackward0", "_WideBackward")
+    assert node(convolution, maps) in ("_PointwiseBackward", "_WideBackward")
     expected = computed(convolution, maps, contextlib.nullcontext(), bf16=False)
     plain = computed(convolution, maps, contextlib.nullcontext())
     found = computed(convolution, maps, matrix_convolutions("bf16", CPU))
@@ -67,15 +70,71 @@ def test_values_and_gradients_are_those_of_a_convolution(
         assert float((ours.float() - theirs.float()).norm() / exact.norm()) < 0.004
 
 
-def test_a_frozen_kernel_and_maps_without_gradient_are_taken_as_they_are() -> None:
-    maps = torch.randn(2, 512, 7, 7).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize(("kernel", "size"), [(1, 20), (3, 7)])
+@pytest.mark.parametrize(("maps_learn", "kernel_learns"), [(True, False), (False, True)])
+def test_what_is_frozen_gets_no_gradient_and_the_other_its_own(kernel: int, size: int, maps_learn: bool, kernel_learns: bool) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 512, size, size).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(512, 512, kernel, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last)
+    layer.requires_grad_(kernel_learns)
+    gradients = []
+    for context in (contextlib.nullcontext(), matrix_convolutions("bf16", CPU)):
+        given = maps.clone().requires_grad_(maps_learn)
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), context:
+            layer(given).float().square().sum().backward()
+        assert (given.grad is not None, layer.weight.grad is not None) == (maps_learn, kernel_learns)
+        (found,) = [each.clone() for each in (given.grad, layer.weight.grad) if each is not None]
+        gradients.append(found)
+    assert float((gradients[0] - gradients[1]).norm() / gradients[0].norm()) < 0.004
+    assert float(gradients[0].norm()) > 0
+
+
+def test_a_frozen_wide_kernel_and_one_without_gradient_stay_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = torch.randn(2, 512, 7, 7).to(memory_format=torch.channels_last).requires_grad_()
     wide = nn.Conv2d(512, 512, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16), matrix_convolutions("bf16", CPU):
-        wide(maps).float().sum().backward()
-    assert wide.weight.grad is not None
+    assert node(wide, maps) == "_WideBackward"
+    called = []
+    monkeypatch.setattr(convolutions._Wide, "apply", lambda *arguments: called.append(arguments))
     with torch.no_grad():
-        assert node(wide, maps) == "NoneType"
-    assert node(wide.requires_grad_(False), maps.requires_grad_()) == "ConvolutionBackward0"
+        node(wide, maps)
+    assert node(wide.requires_grad_(False), maps) == "ConvolutionBackward0"
+    assert called == []
+
+
+def test_without_autocast_torch_computes() -> None:
+    maps = torch.randn(2, 512, 40, 40).to(memory_format=torch.channels_last)
+    for layer in (nn.Conv2d(512, 512, 1), nn.Conv2d(512, 512, 3, stride=7)):
+        layer.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16), matrix_convolutions("bf16", CPU), torch.autocast("cpu", enabled=False):
+            found = layer(maps)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, layer(maps))
+
+
+def test_stride_is_said_in_any_way_that_torch_takes() -> None:
+    maps, weight = torch.randn(2, 512, 40, 40).to(memory_format=torch.channels_last), torch.randn(512, 512, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = functional.conv2d(maps, weight, None, 2)
+        with matrix_convolutions("bf16", CPU):
+            found = [functional.conv2d(maps, weight, None, stride) for stride in (2, (2,), (2, 2), [2, 2])]
+            named = functional.conv2d(input=maps, weight=weight, stride=2)
+    for each in (*found, named):
+        assert float((each.float() - wanted.float()).norm() / wanted.float().norm()) < 0.004
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(("kernel", "size"), [(1, 20), (3, 7)])
+def test_what_is_computed_again_for_backward_may_be_so_by_torch(kernel: int, size: int, reentrant: bool) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 512, size, size).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(512, 512, kernel, padding=kernel // 2).to(memory_format=torch.channels_last)
+    wanted = computed(layer, maps, matrix_convolutions("bf16", CPU))
+    again = nn.Module()
+    again.layer = layer
+    again.forward = lambda given: checkpoint(layer, given, use_reentrant=reentrant)
+    for ours, plain in zip(computed(again, maps, matrix_convolutions("bf16", CPU)), wanted, strict=True):
+        assert float((ours.float() - plain.float()).norm() / plain.float().norm()) < 0.004
 
 
 @pytest.mark.parametrize(

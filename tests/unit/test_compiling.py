@@ -274,12 +274,18 @@ def test_what_an_engine_runs_into_is_told() -> None:
 
 
 @pytest.mark.parametrize("part", ["pictures", "boxes"])
-def test_a_part_that_an_engine_cannot_take_is_left_to_eager(part: str, fake: type[Fake], tmp_path: Path) -> None:
+def test_a_part_that_an_engine_cannot_take_is_left_to_eager(
+    part: str, fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     fake.refuses = (part,)
+    monkeypatch.setattr(fake, "takes_bytes", part == "pictures")  # then eager is handed them
     fast = zoo.compile(small_model("detection"), engine="fake", say=said.append)
     assert said[0] == f"the engine fake can't take over the network {part!r}. That part is left to eager"
     assert fast.making.engine == "fake"
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    for taken, given in zip(fast.tensors(pixels), fast.tensors(pixels.float() / 255), strict=True):
+        assert torch.equal(taken, given)
     with pytest.raises(InputError, match=f"can't take over the network {part!r}"):
         zoo.save(fast, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,6 @@ from zoo.errors import InputError
 from zoo.head import HeadSpec
 from zoo.model import Model
 from zoo.preprocess import Preprocess
-from zoo.tasks.detection import roi_align
 from zoo.tasks.detection.head import FasterRCNNHead, pyramid_levels
 from zoo.tasks.detection.options import FULL, LIGHT, DetectionOptions
 
@@ -116,31 +115,6 @@ def test_boxes_are_float32_under_bf16() -> None:
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     # bf16 has three significant digits: coordinates would all be coarse steps
     assert not torch.equal(answer["boxes"], answer["boxes"].bfloat16().float())
-
-
-@pytest.mark.usefixtures("one_thread")  # which puts the number of threads back
-def test_boxes_are_made_and_sifted_by_one_thread_and_pooled_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, seen = small_model(), dict[str, set[int]]()
-    head: Any = model.head
-    torch.set_num_threads(2)
-
-    def watch(owner: Any, name: str) -> None:
-        plain = getattr(owner, name)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            seen.setdefault(name, set()).add(torch.get_num_threads())
-            return plain(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, watched)
-
-    watch(head.rpn, "filter_proposals")
-    watch(head.roi_heads.box_roi_pool, "map_levels")
-    watch(roi_align, "pool")
-    with torch.no_grad():
-        model(pictures(1))
-    model(pictures(1), [CAT])
-    assert seen == {"filter_proposals": {1}, "map_levels": {1}, "pool": {2}}
-    assert torch.get_num_threads() == 2
 
 
 def test_only_answers_above_the_threshold_are_given() -> None:

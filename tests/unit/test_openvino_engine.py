@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import zoo
 from zoo.engines import ENGINES, Network
 from zoo.preprocess import as_float
 
@@ -120,15 +119,3 @@ def test_pictures_of_bytes_become_floats_in_the_graph(layout: torch.memory_forma
         wanted = module(as_float(given))
         for found in (run(given), run(as_float(given))):  # in turns: there is a graph for each
             assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
-
-
-@pytest.mark.parametrize("name", ["eager", "openvino"])
-def test_a_compiled_model_takes_bytes_and_floats(name: str) -> None:
-    pixels = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    model = zoo.build("resnet20", num_classes=4, say=lambda text: None).eval()
-    compiled = zoo.compile(model, engine=name, precision="fp32")
-    with torch.no_grad():
-        wanted = model(pixels)
-    for given in (pixels, as_float(pixels)):
-        assert float((compiled(given) - wanted).abs().max()) < 1e-4
-        assert float((compiled.tensors(given)[0] - wanted).abs().max()) < 1e-4

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.engines import ENGINES, EnginePrecision, Network, Runner, Tensors, TorchEngine
 from zoo.hardware import autocast
+from zoo.preprocess import as_float
 
 _LAST: Any = torch.channels_last
 
@@ -19,6 +20,7 @@ class Eager(TorchEngine):
 
     name = "eager"
     seconds = 0.0
+    takes_bytes = True
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
         """Call the module; torch's own number of threads holds."""
@@ -33,4 +35,5 @@ class Eager(TorchEngine):
 
 
 def _laid_out(tensor: Tensor) -> Tensor:
+    tensor = as_float(tensor)
     return tensor.contiguous(memory_format=_LAST) if tensor.ndim == 4 else tensor

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.engines import ENGINES, EnginePrecision, Network, Runner, Tensors, TorchEngine
 from zoo.hardware import autocast
+from zoo.preprocess import as_float
 
 _LAST: Any = torch.channels_last
 
@@ -20,6 +21,7 @@ class Inductor(TorchEngine):
 
     name = "inductor"
     seconds = 60.0
+    takes_bytes = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -36,7 +38,7 @@ class Inductor(TorchEngine):
 
         def run(*inputs: Tensor) -> Tensors:
             with torch.no_grad(), autocast(precision, torch.device("cpu")):
-                laid_out = tuple(each.contiguous(memory_format=_LAST) if each.ndim == 4 else each for each in inputs)
+                laid_out = tuple(each.contiguous(memory_format=_LAST) if each.ndim == 4 else each for each in map(as_float, inputs))
                 for tensor, axes in zip(laid_out, free, strict=False):
                     for axis in axes:
                         if tensor.shape[axis] > 1:

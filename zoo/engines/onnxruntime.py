@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
+from zoo.preprocess import as_float
 
 
 @ENGINES.register("onnxruntime")
@@ -29,6 +30,7 @@ class OnnxRuntime(Engine):
     distributions = ("onnx", "nncf")
     suffix = ".onnx"
     precisions = ("fp32", "int8")
+    takes_bytes = True
 
     def convert(self, network: Network) -> Any:
         """Convert the exported graph, and have it checked."""
@@ -89,7 +91,7 @@ def _runner(session: Any) -> Runner:
 
 
 def _feed(names: Sequence[str], inputs: Tensors) -> dict[str, NDArray[np.float32]]:
-    return {name: np.ascontiguousarray(each.detach().numpy()) for name, each in zip(names, inputs, strict=True)}
+    return {name: np.ascontiguousarray(as_float(each.detach()).numpy()) for name, each in zip(names, inputs, strict=True)}
 
 
 def _names(kind: str, count: int) -> list[str]:

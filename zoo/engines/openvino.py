@@ -15,8 +15,6 @@ from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
 
-Kinds = tuple[torch.dtype, ...]
-
 
 @ENGINES.register("openvino")
 class OpenVINO(Engine):
@@ -73,13 +71,13 @@ class OpenVINO(Engine):
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Compile at the first call, for every shape that is free: graphs for single shapes were no quicker."""
-        sessions: dict[Kinds, Session] = {}
+        sessions: dict[tuple[bool, ...], Session] = {}
 
         def run(*inputs: Tensor) -> Tensors:
-            kinds = tuple(each.dtype for each in inputs)
-            if kinds not in sessions:
-                sessions[kinds] = Session(converted, precision, threads, kinds)
-            return sessions[kinds](*inputs)
+            in_bytes = bytes_among(inputs)
+            if in_bytes not in sessions:
+                sessions[in_bytes] = Session(converted, precision, threads, in_bytes)
+            return sessions[in_bytes](*inputs)
 
         return run
 
@@ -95,14 +93,14 @@ class Session:
         request: what computes it.
     """
 
-    def __init__(self, converted: Any, precision: EnginePrecision, threads: int, kinds: Kinds, **settings: Any) -> None:
+    def __init__(self, converted: Any, precision: EnginePrecision, threads: int, in_bytes: Sequence[bool], **settings: Any) -> None:
         """Compile.
 
         Args:
             converted: the network.
             precision: that it is computed in.
             threads: likewise.
-            kinds: of its inputs: float32, or uint8 for pictures.
+            in_bytes: which of its inputs are pictures in uint8; the others are float32.
             **settings: more of OpenVINO's properties.
         """
         from zoo.hardware import cpu_has_bf16
@@ -111,7 +109,7 @@ class Session:
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
-        network = _as_handed(converted, self._taken, self._given, [kind == torch.uint8 for kind in kinds])
+        network = _as_handed(converted, self._taken, self._given, in_bytes)
         self.compiled = _core().compile_model(network, "CPU", {**hints, **settings})
         self.request = self.compiled.create_infer_request()
 
@@ -122,6 +120,11 @@ class Session:
         found = self.request.infer(arrays, share_inputs=True, share_outputs=True)
         answers = [torch.from_numpy(found[place]) for place in range(len(found))]
         return tuple(each.permute(0, 3, 1, 2) if is_map else each for each, is_map in zip(answers, self._given, strict=True))
+
+
+def bytes_among(inputs: Tensors) -> tuple[bool, ...]:
+    """Tell which of these are in uint8."""
+    return tuple(each.dtype == torch.uint8 for each in inputs)
 
 
 def _is_map(port: Any) -> bool:
