@@ -31,6 +31,16 @@ def peaks(side: int = _SIDE) -> dict[str, float | None]:
     }
 
 
+def bf16_gain(side: int = _SIDE) -> float | None:
+    """Measure how many times as fast as in float32 a matrix product is in bf16; None where the processor doesn't have it."""
+    found = None
+    if cpu_has_bf16():
+        square = torch.rand(side, side)
+        half = square.bfloat16()
+        found = _rate(lambda: half @ half, side) / _rate(lambda: square @ square, side)
+    return found
+
+
 def _int8(square: torch.Tensor) -> float | None:
     engines, before = torch.backends.quantized.supported_engines, torch.backends.quantized.engine
     if "onednn" not in engines:

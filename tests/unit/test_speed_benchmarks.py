@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zoo.benchmarks import from_scratch, training_step
+from zoo.hardware import cpu_has_bf16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,6 +24,8 @@ def test_both_sides_of_a_training_step_have_the_same_losses(capsys: pytest.Captu
     assert line["ratio"] == pytest.approx(line["theirs_s"] / line["ours_s"])
     assert 0 < line["ours_quickest_s"] <= line["ours_s"]
     assert 0 < line["theirs_quickest_s"] <= line["theirs_s"]
+    assert (line["products"] is not None) == cpu_has_bf16()
+    assert line["products"] is None or line["products"] > 0
 
 
 def test_a_line_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
