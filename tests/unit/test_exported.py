@@ -1,0 +1,62 @@
+"""What `zoo.export` and `zoo.save` write of a compiled model, and what a folder of it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from tests.engines import small_model
+from zoo.engines import ENGINES
+from zoo.errors import InputError, UnknownNameError, WeightsError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_what_is_exported_says_what_it_is(tmp_path: Path) -> None:
+    made = zoo.export(small_model("classification"), tmp_path / "out", "torch")
+    content = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.txt", "model.json", "pictures.pt2"]
+    assert content["compiled"]["networks"] == [{"name": "pictures", "file": "pictures.pt2", "size_hw": [32, 32]}]
+    assert content["classes"] == ["cat", "dog", "eel"]
+    assert content["preprocess"]["size_hw"] == [32, 32]
+    assert made.making.engine == "eager"
+    assert zoo.info(str(tmp_path / "out"))["compiled"]["engine"] == "eager"
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown format to export to 'tensorrt'\. .*onnx"):
+        zoo.export(small_model("classification"), tmp_path / "out", "tensorrt")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="own"):
+        zoo.export(small_model("classification"), tmp_path / "own", "torch")
+    assert (tmp_path / "own" / "letter.txt").read_text() == "dear"
+
+
+def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    zoo.export(small_model("classification"), folder, "torch")
+    with pytest.raises(InputError, match=r"options of an exported model are fixed \(image_size\)"):
+        zoo.load(folder, image_size=64)
+    with pytest.raises(WeightsError, match="an exported model holds the graphs of one engine and no weights"):
+        zoo.build("resnet20", weights=folder)
+    (folder / "pictures.pt2").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"pictures\.pt2: can't be read .*; export the model again"):
+        zoo.load(folder)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    monkeypatch.setattr(ENGINES["eager"], "package", "no_such_package")
+    with pytest.raises(InputError, match="the engine eager needs the package no_such_package"):
+        zoo.load(folder)
+
+
+def test_a_network_of_one_size_says_so(dlib_model: Any, tmp_path: Path) -> None:
+    fast = zoo.compile(dlib_model, engine="eager")
+    assert fast(torch.zeros(1, 3, 120, 120, dtype=torch.uint8)).shape == (1, 128)  # from the model, a network for this size is made too
+    loaded = zoo.load(zoo.save(fast, tmp_path / "out"))
+    assert loaded(torch.zeros(1, 3, 150, 150, dtype=torch.uint8)).shape == (1, 128)
+    with pytest.raises(InputError, match="takes pictures of 150×150 pixels, not of 120×120; export it at that size"):
+        loaded(torch.zeros(1, 3, 120, 120, dtype=torch.uint8))
