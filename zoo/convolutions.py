@@ -9,14 +9,11 @@ are rounded. What it gains: `python -m zoo.benchmarks.training_step`.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 # measured with 16 pictures of 224: below, calling takes longer than is gained
 _LEAST_PRODUCTS = 2**24  # multiplications of a 1×1 convolution
@@ -25,31 +22,10 @@ _FEW_PLACES = 4096  # of the answer, up to which patches are quickly written out
 _Pair = tuple[int, int]
 
 
-def matrix_convolutions(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which this thread's convolutions are computed in the quickest way; elsewhere than in bf16 on a CPU, an empty one.
-
-    Args:
-        precision: that autocast is set to.
-        device: that the model is on.
-    """
-    return _MatrixConvolutions() if precision == "bf16" and device.type == "cpu" else contextlib.nullcontext()
-
-
-class _MatrixConvolutions(TorchFunctionMode):
-    """Takes the place of `torch.nn.functional.conv2d` where it pays."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        found = _convolve(*args, **kwargs) if func is F.conv2d else None
-        return func(*args, **kwargs) if found is None else found
-
-
-def _convolve(
+def convolve(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor | None:
-    """Compute what conv2d would, with its arguments; None where it had better do so itself."""
+    """Compute what `torch.nn.functional.conv2d` would, with its arguments; None where it had better do so itself."""
     steps, border = _pair(stride), _pair(padding)
     if steps is None or border is None or _pair(dilation) != (1, 1) or groups != 1 or not _in_bf16():
         return None

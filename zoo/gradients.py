@@ -11,7 +11,6 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.convolutions import matrix_convolutions
 from zoo.errors import ZooError
 from zoo.hardware import autocast
 from zoo.model import Model
@@ -22,6 +21,7 @@ from zoo.processes import Processes
 from zoo.progress import Progress
 from zoo.recipe import Precision, Recipe
 from zoo.task import Task
+from zoo.training_kernels import training_kernels
 
 
 def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
@@ -87,7 +87,7 @@ class Gradients:
         # gradients travel once a step: with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
-            with autocast(self._precision, self._processes.device), matrix_convolutions(self._precision, self._processes.device):
+            with autocast(self._precision, self._processes.device), training_kernels(self._precision, self._processes.device):
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
             total = torch.stack(list(losses.values())).sum()
             own = {name: float(value.detach()) for name, value in losses.items()}

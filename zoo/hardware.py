@@ -54,9 +54,14 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def cpu_capabilities() -> dict[str, object]:
+    """Return which instructions the processor has, by name, as torch sees them."""
+    return dict(torch.cpu.get_capabilities())
+
+
 def cpu_has_bf16() -> bool:
     """Tell whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16): only then is it quicker."""
-    capabilities = torch.cpu.get_capabilities()
+    capabilities = cpu_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
