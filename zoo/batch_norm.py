@@ -28,16 +28,19 @@ def normalise(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor | None:
-    """Compute what `torch.nn.functional.batch_norm` would, with its arguments; None where it had better do so itself."""
+    """Compute what `torch.nn.functional.batch_norm` would, with its arguments; None where it had better do so itself.
+
+    The answer can be differentiated once.
+    """
     if not training or eps <= 0 or input.dtype != torch.bfloat16 or input.dim() != 4 or input.numel() < _LEAST_NUMBERS:
         return None
-    if weight is None or bias is None or (running_mean is None) != (running_var is None) or len(input) * input[0, 0].numel() < 2:
+    if weight is None or bias is None or (running_mean is None) != (running_var is None) or input.numel() < 2 * input.shape[1]:
+        return None
+    if type(input) is not Tensor or input.device.type != "cpu" or not input.is_contiguous(memory_format=torch.channels_last):
         return None
     vectors = [each for each in (weight, bias, running_mean, running_var) if each is not None]
-    if not input.is_contiguous(memory_format=torch.channels_last) or not all(_plain(each, input.shape[1]) for each in vectors):
+    if not all(_plain(each, input.shape[1]) for each in vectors) or _watched() or library("batch_norm") is None:
         return None
-    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None or library("batch_norm") is None:
-        return None  # with checkpointing, torch compares what is kept for backward with what it would keep itself
     found: Tensor = _Norm.apply(input, weight, bias, running_mean, running_var, momentum, eps)
     return found
 
@@ -45,6 +48,13 @@ def normalise(
 def _plain(vector: Tensor, channels: int) -> bool:
     """Tell whether the kernels can read this."""
     return vector.dtype == torch.float32 and vector.shape == (channels,) and vector.is_contiguous() and vector.device.type == "cpu"
+
+
+def _watched() -> bool:
+    """Tell whether something has to see torch's own function: checkpointing, which compares what is kept for backward, or torch.func."""
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return hooks is None or transforms is None or hooks(True) is not None or transforms()
 
 
 class _Norm(torch.autograd.Function):

@@ -21,7 +21,7 @@ from zoo.processes import Processes
 from zoo.progress import Progress
 from zoo.recipe import Precision, Recipe
 from zoo.task import Task
-from zoo.training_kernels import training_kernels
+from zoo.training_kernels import has_norm_kernels, training_kernels
 
 
 def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
@@ -36,7 +36,11 @@ def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
 
 
 class Gradients:
-    """Those of one run: batches are added up, and a step uses them up."""
+    """Those of one run: batches are added up, and a step uses them up.
+
+    Attributes:
+        norm_kernels: whether batch-norm is computed by kernels of the zoo's own, whose last bits differ from torch's.
+    """
 
     def __init__(
         self, model: Model, task: Task, recipe: Recipe, processes: Processes, precision: Precision, optimization: Optimization,
@@ -55,6 +59,7 @@ class Gradients:
         """
         self._model, self._task, self._recipe, self._processes = model, task, recipe, processes
         self._precision, self._optimization, self._progress = precision, optimization, progress
+        self.norm_kernels = has_norm_kernels(precision, processes.device)
         self._shared = True  # whether the gradients in hand are the mean over the processes
 
     def wrap(self) -> None:
@@ -87,7 +92,8 @@ class Gradients:
         # gradients travel once a step: with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
-            with autocast(self._precision, self._processes.device), training_kernels(self._precision, self._processes.device):
+            place = self._precision, self._processes.device
+            with autocast(*place), training_kernels(*place, self.norm_kernels):
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
             total = torch.stack(list(losses.values())).sum()
             own = {name: float(value.detach()) for name, value in losses.items()}

@@ -1,4 +1,4 @@
-"""What is made once and kept on disk: converted networks, found again by the model, the network, the engine and its version; kernels."""
+"""Converted networks on disk, so that a model is converted once: found again by the model, the network, the engine and its version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -46,52 +46,40 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
     return digest.hexdigest()[:_LENGTH]
 
 
-class Form(Protocol):
-    """How something is kept in files: every engine has one for its networks."""
-
-    @property
-    def suffix(self) -> str:
-        """Return what the file's name ends in."""
-
-    def write(self, converted: Any, path: Path) -> None:
-        """Write it, with files beside it that begin with the same stem."""
-
-    def read(self, path: Path) -> Any:
-        """Read it back; whatever goes wrong is raised as it comes."""
-
-
-def converted(form: Form, key: str, convert: Callable[[], Any], kind: str = "networks") -> Any:
+def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
     """Return a network in an engine's form: out of the cache, where it stands there whole, or converted now and put there.
 
     Args:
-        form: how it is kept: the engine of the network.
+        engine: of the network.
         key: of `network_key`.
-        convert: makes it; what it raises is raised.
-        kind: of content, which has a folder of its own.
+        convert: makes it.
+
+    Raises:
+        InputError: it can't be converted.
     """
-    folder = cache_folder(kind)
+    folder = cache_folder("networks")
     with contextlib.suppress(Exception):  # missing, damaged, of a file system that is gone: it is made anew
-        return _read(form, folder, key)
+        return _read(engine, folder, key)
     made = convert()
     with contextlib.suppress(OSError, RuntimeError):  # no room, or no right to write: it does without
-        _write(form, folder, key, made)
+        _write(engine, folder, key, made)
     return made
 
 
-def _read(form: Form, folder: Path, key: str) -> Any:
+def _read(engine: Engine, folder: Path, key: str) -> Any:
     digests = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
     for name, digest in digests.items():
         if file_fingerprint(folder / name) != digest:
             raise ValueError(name)
         mark_used(folder / name)
     mark_used(folder / f"{key}.json")
-    return form.read(folder / f"{key}{form.suffix}")
+    return engine.read(folder / f"{key}{engine.suffix}")
 
 
-def _write(form: Form, folder: Path, key: str, made: Any) -> None:
+def _write(engine: Engine, folder: Path, key: str, made: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
-        form.write(made, Path(draft) / f"{key}{form.suffix}")
+        engine.write(made, Path(draft) / f"{key}{engine.suffix}")
         files = sorted(Path(draft).iterdir())
         digests = {path.name: file_fingerprint(path) for path in files}
         for path in files:

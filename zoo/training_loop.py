@@ -330,6 +330,7 @@ class TrainingLoop:
             "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
             "turns": self.data.turns,
+            "norm_kernels": self._gradients.norm_kernels,
         }
 
     def _spent(self) -> float:
@@ -352,5 +353,9 @@ class TrainingLoop:
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
         self.data.turns.update(state.get("turns", {"training": (), "validation": ()}))  # earlier versions had eager alone
+        had_kernels = state.get("norm_kernels", False)
+        if had_kernels and not self._gradients.norm_kernels:
+            self.progress.say("batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on")
+        self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels  # what began by torch goes on by torch
         self.model.load_state_dict(state["model"])
         self.optimization.load_state_dict(state)

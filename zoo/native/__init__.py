@@ -1,50 +1,33 @@
 """Kernels in C++, which the machine's own compiler makes for its own processor, once: where there is none, torch computes.
 
 They are plain functions on pointers, so that making them takes two seconds, and share torch's threads: OpenMP's functions are found
-among those that torch has loaded. Made ones are kept in the cache by source, compiler and processor.
+among those that torch has loaded. Made ones are kept in the cache by source, compiler, processor and their own content. They are code:
+from a folder that others may write to, none is loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
+import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from zoo.cache_folder import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.hardware import cpu_capabilities, cpu_name
-from zoo.network_cache import converted
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC", "-std=c++17")
+_WIDE = ("-mprefer-vector-width=512",)  # compilers halve vectors by themselves, for processors of long ago
 _SECONDS = 120  # that a compiler may take
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A library that is loaded, and the file that it was loaded from."""
-
-    library: ctypes.CDLL
-    content: bytes
-
-
-class _Form:
-    """How it is kept."""
-
-    suffix = ".so"
-
-    def write(self, converted: _Made, path: Path) -> None:
-        """Write the file."""
-        path.write_bytes(converted.content)
-
-    def read(self, path: Path) -> _Made:
-        """Load it."""
-        return _Made(ctypes.CDLL(str(path)), path.read_bytes())
+_LENGTH = 24
 
 
 @functools.cache
@@ -57,37 +40,75 @@ def library(name: str) -> ctypes.CDLL | None:
     compiler = shutil.which("g++") if sys.platform == "linux" else None
     if compiler is None:
         return None
-    source = files("zoo.native").joinpath(f"{name}.cpp").read_text(encoding="utf-8")
     try:
-        made = converted(_Form(), _key(source, compiler), lambda: _compile(source, compiler), "kernels")
+        source = files("zoo.native").joinpath(f"{name}.cpp").read_text(encoding="utf-8")
+        words = [compiler, *_FLAGS, *(_WIDE if platform.machine() == "x86_64" else ())]
+        made_of = (source, words, _output([compiler, "--version"]), cpu_name(), sorted(cpu_capabilities().items()))
+        with contextlib.suppress(OSError, RuntimeError):  # no home, no room, no right to write or to load from there
+            return _kept(cache_folder("kernels"), _digest(repr(made_of).encode()), source, words)
+        with tempfile.TemporaryDirectory() as folder:
+            return ctypes.CDLL(str(_compile(Path(folder), source, words)))
     except (OSError, subprocess.SubprocessError):
         return None
-    library: ctypes.CDLL = made.library
-    return library
 
 
-def _key(source: str, compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
-    digest = hashlib.blake2b(repr((source, version, _flags(), cpu_name(), sorted(cpu_capabilities().items()))).encode())
-    return digest.hexdigest()[:24]
-
-
-def _flags() -> tuple[str, ...]:
-    # it halves them by itself, for processors of long ago
-    return (*_FLAGS, "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else _FLAGS
-
-
-def _compile(source: str, compiler: str) -> _Made:
-    """Compile and load.
+def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:
+    """Load from the cache; what isn't there, or is damaged, is made first.
 
     Raises:
-        OSError: the library can't be loaded: functions of OpenMP that torch doesn't have, for one.
+        OSError: the folder can't be written to, is another user's, or what is made can't be loaded: OpenMP's functions are not
+            those that torch has, for one.
         subprocess.SubprocessError: the compiler can't make it, or not in time.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path, object_file, made = (Path(folder) / f"kernel{suffix}" for suffix in (".cpp", ".o", ".so"))
-        path.write_text(source, encoding="utf-8")
-        # linked without -fopenmp, which would bring threads of its own beside torch's
-        for words in (("-c", path, "-o", object_file, *_flags()), ("-shared", object_file, "-o", made)):
-            subprocess.run([compiler, *map(str, words)], check=True, capture_output=True, timeout=_SECONDS)
-        return _Form().read(made)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.stat()
+    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+        raise PermissionError(f"{folder} is another user's, or others may write to it")
+    for path in folder.glob(f"{key}-*.so"):
+        if path.name == f"{key}-{_digest(path.read_bytes())}.so":
+            mark_used(path)
+            return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
+        made = _compile(Path(draft), source, words)
+        found = ctypes.CDLL(str(made))
+        path = folder / f"{key}-{_digest(made.read_bytes())}.so"
+        os.replace(made, path)
+    shrink(folder, LIMIT_BYTES, [path])
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content).hexdigest()[:_LENGTH]
+
+
+def _compile(folder: Path, source: str, words: list[str]) -> Path:
+    """Compile, and return the library's file.
+
+    Raises:
+        OSError: there is no room, or no compiler any more.
+        subprocess.SubprocessError: the compiler can't make it, or not in time.
+    """
+    code, part, made = (folder / f"kernel{suffix}" for suffix in (".cpp", ".o", ".so"))
+    code.write_text(source, encoding="utf-8")
+    _output([*words, "-c", str(code), "-o", str(part)])
+    _output([words[0], "-shared", str(part), "-o", str(made)])  # without -fopenmp, which would bring threads of its own beside torch's
+    return made
+
+
+def _output(words: list[str]) -> bytes:
+    """Run a compiler in a session of its own, where no Ctrl-C reaches it: a step that is under way ends as it would have.
+
+    Raises:
+        OSError: it isn't there.
+        subprocess.SubprocessError: it fails, or takes too long.
+    """
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=_SECONDS)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return output

@@ -2,7 +2,7 @@
 //
 // A map is [rows, channels], one row for each place of each picture. Statistics are those of float32: rows are summed up in blocks that
 // stay in the nearest cache, where their deviations from the block's own mean are summed up too, and blocks are put together in double
-// precision (Chan, Golub and LeVeque 1979). Every sum has one order for a number of threads, so that a run can be repeated.
+// precision (Chan, Golub and LeVeque 1979). Sums have one order for the number of threads that OpenMP gives: a run can be repeated.
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,8 @@
 
 namespace {
 
-const int64_t BLOCK = 16384;  // numbers of a block: 32 KiB
+const int64_t BLOCK = 16384;   // numbers of a block: 32 KiB
+const int64_t HEIGHT = 256;  // rows of it at most: sums in float32 of many more would lose digits
 
 inline float widened(uint16_t value) {
   const uint32_t bits = static_cast<uint32_t>(value) << 16;
@@ -40,7 +41,7 @@ struct Sums {
       : channels(channels), first(threads * channels, 0.0), second(threads * channels, 0.0), rows(threads, 0) {}
 };
 
-inline int64_t rows_of_block(int64_t channels) { return std::max<int64_t>(8, BLOCK / channels); }
+inline int64_t rows_of_block(int64_t channels) { return std::min(HEIGHT, std::max<int64_t>(8, BLOCK / channels)); }
 
 // Add what one thread has seen, the means and the squared deviations of `count` rows, to what another has.
 inline void join(double* mean, double* squares, int64_t seen, const double* other_mean, const double* other_squares, int64_t count,
@@ -102,25 +103,24 @@ void zoo_batch_norm(const uint16_t* __restrict x, uint16_t* __restrict y, int64_
          channels);
     sums.rows[0] += sums.rows[other];
   }
-  std::vector<float> factor(channels), offset(channels);
+  std::vector<float> factor(channels);
   for (int64_t c = 0; c < channels; c++) {
     const double variance = sums.second[c] / rows;
     mean[c] = static_cast<float>(sums.first[c]);
     scale[c] = static_cast<float>(1.0 / std::sqrt(variance + epsilon));
     factor[c] = weight[c] * scale[c];
-    offset[c] = bias[c] - mean[c] * factor[c];
     if (running_mean != nullptr) {
       running_mean[c] = static_cast<float>((1 - momentum) * running_mean[c] + momentum * sums.first[c]);
       running_var[c] = static_cast<float>((1 - momentum) * running_var[c] + momentum * sums.second[c] / (rows - 1));
     }
   }
-  const float *__restrict f = factor.data(), *__restrict o = offset.data();
+  const float* __restrict f = factor.data();
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < rows; row++) {
     const uint16_t* __restrict from = x + row * channels;
     uint16_t* __restrict to = y + row * channels;
 #pragma omp simd
-    for (int64_t c = 0; c < channels; c++) to[c] = rounded(widened(from[c]) * f[c] + o[c]);
+    for (int64_t c = 0; c < channels; c++) to[c] = rounded((widened(from[c]) - mean[c]) * f[c] + bias[c]);
   }
 }
 
