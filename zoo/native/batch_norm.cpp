@@ -33,12 +33,10 @@ inline uint16_t rounded(float value) {
 
 // Two sums for each channel, by one thread each.
 struct Sums {
-  int64_t channels;
   std::vector<double> first, second;
   std::vector<int64_t> rows;
 
-  Sums(int threads, int64_t channels)
-      : channels(channels), first(threads * channels, 0.0), second(threads * channels, 0.0), rows(threads, 0) {}
+  Sums(int threads, int64_t channels) : first(threads * channels, 0.0), second(threads * channels, 0.0), rows(threads, 0) {}
 };
 
 inline int64_t rows_of_block(int64_t channels) { return std::min(HEIGHT, std::max<int64_t>(8, BLOCK / channels)); }
