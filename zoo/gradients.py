@@ -93,7 +93,7 @@ class Gradients:
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
             place = self._precision, self._processes.device
-            with autocast(*place), training_kernels(*place, self.norm_kernels):
+            with autocast(*place), training_kernels(self._model, *place, self.norm_kernels):
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
             total = torch.stack(list(losses.values())).sum()
             own = {name: float(value.detach()) for name, value in losses.items()}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from zoo.batch_norm import normalise
+from zoo.block_fusion import fused
 from zoo.convolutions import convolve
 from zoo.native import library
 
@@ -27,17 +29,25 @@ def has_norm_kernels(precision: str, device: torch.device) -> bool:
     return _applies(precision, device) and library("batch_norm") is not None
 
 
-def training_kernels(precision: str, device: torch.device, norms: bool = True) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which this thread computes layers in the quickest way; elsewhere than in bf16 on a CPU, an empty one.
+@contextlib.contextmanager
+def training_kernels(model: nn.Module, precision: str, device: torch.device, norms: bool = True) -> Iterator[None]:
+    """Compute layers in the quickest way, in this thread, for a while; elsewhere than in bf16 on a CPU this changes nothing.
 
     Args:
+        model: that is called.
         precision: that autocast is set to.
         device: that the model is on.
-        norms: batch-norm too, where there are kernels for it.
+        norms: batch-norm too, where there are kernels for it, and what follows it in blocks that are known.
     """
     if not _applies(precision, device):
-        return contextlib.nullcontext()
-    return _Kernels({F.conv2d: convolve, F.batch_norm: normalise} if norms else {F.conv2d: convolve})
+        yield
+    elif not norms or library("batch_norm") is None:
+        with _Kernels({F.conv2d: convolve}):
+            yield
+    else:
+        normaliser = _Normaliser()
+        with _Kernels({F.conv2d: convolve, F.batch_norm: normaliser}), fused(model, normaliser.activate):
+            yield
 
 
 def _applies(precision: str, device: torch.device) -> bool:
@@ -58,3 +68,27 @@ class _Kernels(TorchFunctionMode):
         instead = self._instead.get(func)
         found = None if instead is None else instead(*args, **kwargs)
         return func(*args, **kwargs) if found is None else found
+
+
+class _Normaliser:
+    """Takes the place of torch's batch-norm where it pays, with the sum and ReLU that follow where that is known beforehand."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[str, Any] = {}  # what follows the next batch-norm
+        self._joined = False  # whether the last one has computed that, too
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        """Compute what `torch.nn.functional.batch_norm` would; None where it had better do so itself."""
+        ahead, self._ahead = self._ahead, {}
+        found = normalise(*args, **{**kwargs, **ahead}) if ahead else None
+        self._joined = found is not None
+        return found if self._joined else normalise(*args, **kwargs)
+
+    def activate(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
+        """Return relu(norm(maps) + addend), see `zoo.block_fusion`."""
+        self._ahead, self._joined = {"relu": True, "addend": addend}, False
+        answer: Tensor = norm(maps)
+        joined, self._ahead, self._joined = self._joined, {}, False
+        if joined:
+            return answer
+        return F.relu(answer if addend is None else answer.add_(addend), inplace=True)

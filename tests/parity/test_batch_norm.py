@@ -60,7 +60,7 @@ def computed(norm: nn.BatchNorm2d, given: Tensor, context: Any = None) -> dict[s
 
 def own() -> Any:
     """Return the context of training."""
-    return training_kernels("bf16", CPU)
+    return training_kernels(nn.Identity(), "bf16", CPU)
 
 
 def node(norm: nn.Module, given: Tensor, context: Any = None) -> str:
@@ -184,7 +184,7 @@ def test_evaluation_other_precisions_and_devices_stay_with_torch() -> None:
     given = maps(4, 64, 16, 16).requires_grad_()
     assert node(layer(64).eval(), given) == "NativeBatchNormBackward0"
     for precision, device in (("fp32", "cpu"), ("bf16", "cuda"), ("fp16", "cuda")):
-        assert node(layer(64), given, training_kernels(precision, torch.device(device))) == "NativeBatchNormBackward0"
+        assert node(layer(64), given, training_kernels(nn.Identity(), precision, torch.device(device))) == "NativeBatchNormBackward0"
     assert node(layer(64, track_running_stats=False), given) == "_NormBackward"
 
 

@@ -37,7 +37,7 @@ def computed(convolution: nn.Module, maps: Tensor, context: Any, bf16: bool = Tr
 
 def node(convolution: nn.Module, maps: Tensor, precision: str = "bf16", device: str = "cpu") -> str:
     """Return the name of autograd's node of a convolution."""
-    with torch.autocast("cpu", torch.bfloat16), training_kernels(precision, torch.device(device)):
+    with torch.autocast("cpu", torch.bfloat16), training_kernels(nn.Identity(), precision, torch.device(device)):
         return type(convolution(maps).grad_fn).__name__
 
 
@@ -62,7 +62,7 @@ def test_values_and_gradients_are_those_of_a_convolution(
     assert node(convolution, maps) in ("_PointwiseBackward", "_WideBackward")
     expected = computed(convolution, maps, contextlib.nullcontext(), bf16=False)
     plain = computed(convolution, maps, contextlib.nullcontext())
-    found = computed(convolution, maps, training_kernels("bf16", CPU))
+    found = computed(convolution, maps, training_kernels(nn.Identity(), "bf16", CPU))
     assert len(found) == len(plain) == 3 + bias
     for ours, theirs, exact in zip(found, plain, expected, strict=True):
         assert (ours.dtype, ours.shape, ours.stride()) == (theirs.dtype, theirs.shape, theirs.stride())
@@ -78,7 +78,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_other_its_own(kernel: int, size
     layer = nn.Conv2d(512, 512, kernel, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last)
     layer.requires_grad_(kernel_learns)
     gradients = []
-    for context in (contextlib.nullcontext(), training_kernels("bf16", CPU)):
+    for context in (contextlib.nullcontext(), training_kernels(nn.Identity(), "bf16", CPU)):
         given = maps.clone().requires_grad_(maps_learn)
         layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16), context:
@@ -106,7 +106,7 @@ def test_without_autocast_torch_computes() -> None:
     maps = torch.randn(2, 512, 40, 40).to(memory_format=torch.channels_last)
     for layer in (nn.Conv2d(512, 512, 1), nn.Conv2d(512, 512, 3, stride=7)):
         layer.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16), training_kernels("bf16", CPU), torch.autocast("cpu", enabled=False):
+        with torch.autocast("cpu", torch.bfloat16), training_kernels(nn.Identity(), "bf16", CPU), torch.autocast("cpu", enabled=False):
             found = layer(maps)
         assert found.dtype == torch.float32
         assert torch.equal(found, layer(maps))
@@ -116,7 +116,7 @@ def test_stride_is_said_in_any_way_that_torch_takes() -> None:
     maps, weight = torch.randn(2, 512, 40, 40).to(memory_format=torch.channels_last), torch.randn(512, 512, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         wanted = functional.conv2d(maps, weight, None, 2)
-        with training_kernels("bf16", CPU):
+        with training_kernels(nn.Identity(), "bf16", CPU):
             found = [functional.conv2d(maps, weight, None, stride) for stride in (2, (2,), (2, 2), [2, 2])]
             named = functional.conv2d(input=maps, weight=weight, stride=2)
     for each in (*found, named):
@@ -129,11 +129,11 @@ def test_what_is_computed_again_for_backward_may_be_so_by_torch(kernel: int, siz
     torch.manual_seed(0)
     maps = torch.randn(2, 512, size, size).to(memory_format=torch.channels_last)
     layer = nn.Conv2d(512, 512, kernel, padding=kernel // 2).to(memory_format=torch.channels_last)
-    wanted = computed(layer, maps, training_kernels("bf16", CPU))
+    wanted = computed(layer, maps, training_kernels(nn.Identity(), "bf16", CPU))
     again = nn.Module()
     again.layer = layer
     again.forward = lambda given: checkpoint(layer, given, use_reentrant=reentrant)
-    for ours, plain in zip(computed(again, maps, training_kernels("bf16", CPU)), wanted, strict=True):
+    for ours, plain in zip(computed(again, maps, training_kernels(nn.Identity(), "bf16", CPU)), wanted, strict=True):
         assert float((ours.float() - plain.float()).norm() / plain.float().norm()) < 0.004
 
 

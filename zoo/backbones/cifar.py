@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.block_fusion import Activate, fusible
 from zoo.preprocess import Preprocess
 
 _WIDTHS = (16, 32, 64)
@@ -31,11 +32,19 @@ class BasicBlock(nn.Module):
         """Map [B, in_channels, H, W] to [B, channels, H / stride, W / stride]."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.new_channels:
-            # option A: every other pixel, the added channels are zeros, half of them on either side
-            side = self.new_channels // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, side, self.new_channels - side))
-        return F.relu(out + x)
+        return F.relu(out + self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Return every `stride`th pixel; added channels are zeros, half of them on either side (option A)."""
+        if not self.new_channels:
+            return x
+        side = self.new_channels // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, side, self.new_channels - side))
+
+
+@fusible(f"{__name__}.BasicBlock", {nn.BatchNorm2d: ("bn1", "bn2")})
+def _block(block: BasicBlock, x: Tensor, activate: Activate) -> Tensor:
+    return activate(block.bn2, block.conv2(activate(block.bn1, block.conv1(x))), block.shortcut(x))
 
 
 class CifarResNet(Backbone):
@@ -63,13 +72,22 @@ class CifarResNet(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """Return the three stages' outputs, at strides 1, 2 and 4."""
-        c2 = self.layer1(F.relu(self.bn1(self.conv1(images))))
+        return self.levels_of(F.relu(self.bn1(self.conv1(images))))
+
+    def levels_of(self, stem: Tensor) -> Features:
+        """Return the three stages' outputs for the stem's, [B, 16, H, W]."""
+        c2 = self.layer1(stem)
         c3 = self.layer2(c2)
         return {"c2": c2, "c3": c3, "c4": self.layer3(c3)}
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the stem's modules, then each stage."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
+
+
+@fusible(f"{__name__}.CifarResNet", {nn.BatchNorm2d: ("bn1",)})
+def _network(network: CifarResNet, images: Tensor, activate: Activate) -> Features:
+    return network.levels_of(activate(network.bn1, network.conv1(images)))
 
 
 def _preprocess() -> Preprocess:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.block_fusion import Activate, fusible
 from zoo.preprocess import Preprocess
 
 NAME = "inception_resnet_v1"
@@ -52,6 +53,11 @@ class InceptionResnetV1(Backbone):
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the stem's modules, then each stage."""
         return [[self.net.get_submodule(name) for name in names] for names in (_STEM, *_STAGES)]
+
+
+@fusible("facenet_pytorch.models.inception_resnet_v1.BasicConv2d", {nn.BatchNorm2d: ("bn",), nn.ReLU: ("relu",)})
+def _convolution(block: Any, x: Tensor, activate: Activate) -> Tensor:
+    return activate(block.bn, block.conv(x))
 
 
 def _preprocess() -> Preprocess:

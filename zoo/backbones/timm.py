@@ -12,6 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.block_fusion import Activate, fusible
 from zoo.preprocess import Preprocess
 
 # timm's source modules that hold residual networks, and the names in them that are ResNets with a plainly pooled classifier
@@ -45,6 +46,36 @@ class TimmBackbone(Backbone):
         first = self._stage_names[0].split(".")[0]
         stem = [self.net.get_submodule(name) for name in names[: names.index(first)]]
         return [stem, *([self.net.get_submodule(name)] for name in self._stage_names)]
+
+
+_ABSENT = ("drop_block", "aa", "se", "drop_path")
+
+
+@fusible("timm.models.resnet.BasicBlock", {nn.BatchNorm2d: ("bn1", "bn2"), nn.ReLU: ("act1", "act2"), nn.Identity: _ABSENT})
+def _basic_block(block: Any, x: Tensor, activate: Activate) -> Tensor:
+    answer = block.conv2(activate(block.bn1, block.conv1(x)))
+    return activate(block.bn2, answer, x if block.downsample is None else block.downsample(x))
+
+
+@fusible(
+    "timm.models.resnet.Bottleneck",
+    {nn.BatchNorm2d: ("bn1", "bn2", "bn3"), nn.ReLU: ("act1", "act2", "act3"), nn.Identity: _ABSENT},
+)
+def _bottleneck(block: Any, x: Tensor, activate: Activate) -> Tensor:
+    answer = activate(block.bn2, block.conv2(activate(block.bn1, block.conv1(x))))
+    return activate(block.bn3, block.conv3(answer), x if block.downsample is None else block.downsample(x))
+
+
+@fusible(f"{__name__}.TimmBackbone", {timm.models.ResNet: ("net",), nn.BatchNorm2d: ("net.bn1",), nn.ReLU: ("net.act1",)})
+def _resnet(backbone: TimmBackbone, images: Tensor, activate: Activate) -> Features:
+    net: Any = backbone.net
+    if net.grad_checkpointing:
+        return TimmBackbone.forward(backbone, images)
+    x = net.maxpool(activate(net.bn1, net.conv1(images)))
+    features = {}
+    for level, stage in zip(backbone.levels, (net.layer1, net.layer2, net.layer3, net.layer4), strict=True):
+        features[level.name] = x = stage(x)
+    return features
 
 
 def preprocess_of(config: Mapping[str, Any]) -> Preprocess:

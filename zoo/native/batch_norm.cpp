@@ -1,4 +1,5 @@
-// Batch-norm of maps in bf16, channels last: two passes through memory forward, and two backward.
+// Batch-norm of maps in bf16, channels last, and what follows it in a block, the sum with another map and ReLU: two passes through memory
+// forward, and two backward.
 //
 // A map is [rows, channels], one row for each place of each picture. Statistics are those of float32: rows are summed up in blocks that
 // stay in the nearest cache, where their deviations from the block's own mean are summed up too, and blocks are put together in double
@@ -10,26 +11,62 @@
 #include <cstring>
 #include <omp.h>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace {
 
-const int64_t BLOCK = 16384;   // numbers of a block: 32 KiB
-const int64_t HEIGHT = 256;  // rows of it at most: sums in float32 of many more would lose digits
+const int64_t BLOCK = 16384;  // numbers of a block: 32 KiB
+const int64_t HEIGHT = 256;   // rows of it at most: sums in float32 of many more would lose digits
+const int64_t WIDTH = 256;    // channels of it at most
+const int64_t LANES = 16;     // channels that are computed at once
+const int64_t AT_ONCE = 4;    // rows likewise
 
-inline float widened(uint16_t value) {
-  const uint32_t bits = static_cast<uint32_t>(value) << 16;
-  float found;
-  std::memcpy(&found, &bits, sizeof found);
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+
+// What follows batch-norm.
+enum After { NOTHING, RELU, SUM_AND_RELU };
+
+// Call `each(first, count)` for what is from `begin` to `end`: `step` at once, and then what is left.
+template <typename Each>
+inline __attribute__((always_inline)) void in_steps(int64_t begin, int64_t end, int64_t step, Each each) {
+  int64_t first = begin;
+  for (; first + step <= end; first += step) each(first, step);
+  if (first < end) each(first, end - first);
+}
+
+inline Floats read(const float* from, int64_t count) {
+  Floats found = {};
+  std::memcpy(&found, from, count * sizeof *from);
   return found;
 }
 
-// to the nearest, to the even one of two; what is no number stays none
-inline uint16_t rounded(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : nearest);
+inline Floats read(const uint16_t* from, int64_t count) {
+  Halves found = {};
+  std::memcpy(&found, from, count * sizeof *from);
+  return reinterpret_cast<Floats>(__builtin_convertvector(found, Words) << 16);
 }
+
+inline void write(Floats value, float* to, int64_t count) { std::memcpy(to, &value, count * sizeof *to); }
+
+// to the nearest, to the even one of two; what is no number stays none
+inline void write(Floats value, uint16_t* to, int64_t count) {
+#ifdef __AVX512BF16__
+  const __m256bh found = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(value));
+#else
+  const Words bits = reinterpret_cast<Words>(value), nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Halves found = __builtin_convertvector((bits & 0x7fffffff) > 0x7f800000 ? (bits & 0) + 0x7fc0 : nearest, Halves);
+#endif
+  std::memcpy(to, &found, count * sizeof *to);
+}
+
+inline Floats normalised(Floats value, Floats mean, Floats factor, Floats bias) { return (value - mean) * factor + bias; }
+
+// `value` where `decides` is above zero or no number, which is to be seen
+inline Floats rectified(Floats value, Floats decides) { return decides <= 0 ? Floats{} : value; }
 
 // Two sums for each channel, by one thread each.
 struct Sums {
@@ -39,11 +76,28 @@ struct Sums {
   Sums(int threads, int64_t channels) : first(threads * channels, 0.0), second(threads * channels, 0.0), rows(threads, 0) {}
 };
 
-inline int64_t rows_of_block(int64_t channels) { return std::min(HEIGHT, std::max<int64_t>(8, BLOCK / channels)); }
+// Call `each(row, end, channel, count)` for the blocks of a map that are this thread's: rows up to `end`, and `count` channels.
+template <typename Each>
+void by_blocks(int64_t rows, int64_t channels, Each each) {
+  const int64_t height = std::min(HEIGHT, BLOCK / std::min(channels, WIDTH)), blocks = (rows + height - 1) / height;
+  const int64_t own = omp_get_thread_num(), all = omp_get_num_threads();
+  for (int64_t block = blocks * own / all; block < blocks * (own + 1) / all; block++) {
+    in_steps(0, channels, WIDTH, [&](int64_t c, int64_t count) { each(block * height, std::min(rows, (block + 1) * height), c, count); });
+  }
+}
 
-// Add what one thread has seen, the means and the squared deviations of `count` rows, to what another has.
-inline void join(double* mean, double* squares, int64_t seen, const double* other_mean, const double* other_squares, int64_t count,
-                 int64_t channels) {
+// Call `each(row, high, channel, count)` for the places of a block: AT_ONCE rows, LANES channels.
+template <typename Each>
+inline __attribute__((always_inline)) void by_lanes(int64_t begin, int64_t end, int64_t width, Each each) {
+  in_steps(begin, end, AT_ONCE, [=](int64_t row, int64_t high) __attribute__((always_inline)) {
+    in_steps(0, width, LANES, [=](int64_t c, int64_t count) __attribute__((always_inline)) { each(row, high, c, count); });
+  });
+}
+
+// Add what one thread has seen of some channels, the means and the squared deviations of `count` rows, to what another has.
+template <typename Number>
+void join(double* mean, double* squares, int64_t seen, const Number* other_mean, const Number* other_squares, int64_t count,
+          int64_t channels) {
   const double part = static_cast<double>(count) / (seen + count), both = part * seen;
   for (int64_t c = 0; c < channels; c++) {
     const double apart = other_mean[c] - mean[c];
@@ -52,48 +106,33 @@ inline void join(double* mean, double* squares, int64_t seen, const double* othe
   }
 }
 
-}  // namespace
-
-extern "C" {
-
-// Normalise `x` into `y`; leave the statistics in `mean` and `scale`, one over the deviation, and follow them with the running ones, where
-// there are any.
-void zoo_batch_norm(const uint16_t* __restrict x, uint16_t* __restrict y, int64_t rows, int64_t channels, const float* __restrict weight,
-                    const float* __restrict bias, float* __restrict running_mean, float* __restrict running_var, double momentum,
-                    double epsilon, float* __restrict mean, float* __restrict scale, int threads) {
-  const int64_t height = rows_of_block(channels), blocks = (rows + height - 1) / height;
-  Sums sums(threads, channels);
+// Sum up means and squared deviations: the first pass forward.
+void observe(const uint16_t* x, int64_t rows, int64_t channels, Sums& sums, int threads) {
 #pragma omp parallel num_threads(threads)
   {
-    const int64_t own = omp_get_thread_num(), all = omp_get_num_threads();
-    double *means = &sums.first[own * channels], *squares = &sums.second[own * channels];
-    std::vector<float> sum(channels), square(channels);
-    std::vector<double> block_mean(channels), block_squares(channels);
-    float *__restrict s = sum.data(), *__restrict q = square.data();
-    for (int64_t block = blocks * own / all; block < blocks * (own + 1) / all; block++) {
-      const int64_t begin = block * height, end = std::min(rows, begin + height);
-      std::fill(sum.begin(), sum.end(), 0.0f);
-      std::fill(square.begin(), square.end(), 0.0f);
-      for (int64_t row = begin; row < end; row++) {
-        const uint16_t* __restrict from = x + row * channels;
-#pragma omp simd
-        for (int64_t c = 0; c < channels; c++) s[c] += widened(from[c]);
-      }
-      const float part = 1.0f / (end - begin);
-      for (int64_t c = 0; c < channels; c++) s[c] *= part;
-      for (int64_t row = begin; row < end; row++) {
-        const uint16_t* __restrict from = x + row * channels;
-#pragma omp simd
-        for (int64_t c = 0; c < channels; c++) {
-          const float apart = widened(from[c]) - s[c];
-          q[c] += apart * apart;
+    const int64_t own = omp_get_thread_num();
+    by_blocks(rows, channels, [&](int64_t begin, int64_t end, int64_t first, int64_t width) {
+      const uint16_t* from = x + first;
+      float mean[WIDTH] = {}, square[WIDTH] = {};
+      by_lanes(begin, end, width, [=, &mean](int64_t row, int64_t high, int64_t c, int64_t count) __attribute__((always_inline)) {
+        Floats sum = read(mean + c, count);
+        for (int64_t r = row; r < row + high; r++) sum += read(from + r * channels + c, count);
+        write(sum, mean + c, count);
+      });
+      for (int64_t c = 0; c < width; c++) mean[c] /= end - begin;
+      by_lanes(begin, end, width, [=, &mean, &square](int64_t row, int64_t high, int64_t c, int64_t count) __attribute__((always_inline)) {
+        const Floats middle = read(mean + c, count);
+        Floats sum = read(square + c, count);
+        for (int64_t r = row; r < row + high; r++) {
+          const Floats apart = read(from + r * channels + c, count) - middle;
+          sum += apart * apart;
         }
-      }
-      std::copy(sum.begin(), sum.end(), block_mean.begin());
-      std::copy(square.begin(), square.end(), block_squares.begin());
-      join(means, squares, sums.rows[own], block_mean.data(), block_squares.data(), end - begin, channels);
-      sums.rows[own] += end - begin;
-    }
+        write(sum, square + c, count);
+      });
+      const int64_t place = own * channels + first;
+      join(&sums.first[place], &sums.second[place], sums.rows[own], mean, square, end - begin, width);
+      if (first + width == channels) sums.rows[own] += end - begin;
+    });
   }
   for (int other = 1; other < threads; other++) {
     if (sums.rows[other] == 0) continue;
@@ -101,6 +140,87 @@ void zoo_batch_norm(const uint16_t* __restrict x, uint16_t* __restrict y, int64_
          channels);
     sums.rows[0] += sums.rows[other];
   }
+}
+
+// Write the answer: the second pass forward.
+template <After AFTER>
+void answer(const uint16_t* x, const uint16_t* addend, uint16_t* y, int64_t rows, int64_t channels, const float* mean, const float* factor,
+            const float* bias, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < rows; row++) {
+    const int64_t place = row * channels;
+    in_steps(0, channels, LANES, [=](int64_t c, int64_t count) __attribute__((always_inline)) {
+      Floats value = normalised(read(x + place + c, count), read(mean + c, count), read(factor + c, count), read(bias + c, count));
+      if (AFTER == SUM_AND_RELU) value += read(addend + place + c, count);
+      write(AFTER == NOTHING ? value : rectified(value, value), y + place + c, count);
+    });
+  }
+}
+
+// Sum up the gradient, and the gradient times the deviations: the first pass backward. Where a sum and ReLU have followed, the answer `y`
+// tells where ReLU let through, and what it did is left in `through`, which is the gradient of the other addend, too.
+template <After AFTER>
+void sum_up(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, uint16_t* through, int64_t rows, int64_t channels,
+            const float* mean, const float* factor, const float* bias, Sums& sums, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    const int64_t own = omp_get_thread_num();
+    by_blocks(rows, channels, [&](int64_t begin, int64_t end, int64_t first, int64_t width) {
+      float sum[WIDTH] = {}, product[WIDTH] = {};
+      by_lanes(begin, end, width, [=, &sum, &product](int64_t row, int64_t high, int64_t c, int64_t count) __attribute__((always_inline)) {
+        const Floats middle = read(mean + first + c, count);
+        const Floats scale = read(factor + first + c, count), shift = read(bias + first + c, count);
+        Floats plain = read(sum + c, count), weighted = read(product + c, count);
+        for (int64_t r = row; r < row + high; r++) {
+          const int64_t place = r * channels + first + c;
+          const Floats value = read(x + place, count);
+          Floats slope = read(gradient + place, count);
+          if (AFTER == RELU) slope = rectified(slope, normalised(value, middle, scale, shift));
+          if (AFTER == SUM_AND_RELU) {
+            slope = rectified(slope, read(y + place, count));
+            write(slope, through + place, count);
+          }
+          plain += slope;
+          weighted += slope * (value - middle);
+        }
+        write(plain, sum + c, count);
+        write(weighted, product + c, count);
+      });
+      for (int64_t c = 0; c < width; c++) {
+        sums.first[own * channels + first + c] += sum[c];
+        sums.second[own * channels + first + c] += product[c];
+      }
+    });
+  }
+}
+
+// Write the gradient of `x`: the second pass backward. `gradient` is what was let through where a sum has followed.
+template <After AFTER>
+void descend(const uint16_t* gradient, const uint16_t* x, uint16_t* of_x, int64_t rows, int64_t channels, const float* mean,
+             const float* factor, const float* bias, const float* average, const float* along, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < rows; row++) {
+    const int64_t place = row * channels;
+    in_steps(0, channels, LANES, [=](int64_t c, int64_t count) __attribute__((always_inline)) {
+      const Floats value = read(x + place + c, count), middle = read(mean + c, count), scale = read(factor + c, count);
+      Floats slope = read(gradient + place + c, count);
+      if (AFTER == RELU) slope = rectified(slope, normalised(value, middle, scale, read(bias + c, count)));
+      write((slope - read(average + c, count) - (value - middle) * read(along + c, count)) * scale, of_x + place + c, count);
+    });
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Normalise `x` into `y`, with the sum of it and `addend`, if there is one, and ReLU, if it is asked for; leave the statistics in `mean` and
+// `scale`, one over the deviation, and follow them with the running ones, where there are any.
+void zoo_batch_norm(const uint16_t* x, const uint16_t* addend, int relu, uint16_t* y, int64_t rows, int64_t channels, const float* weight,
+                    const float* bias, float* running_mean, float* running_var, double momentum, double epsilon, float* mean, float* scale,
+                    int threads) {
+  Sums sums(threads, channels);
+  observe(x, rows, channels, sums, threads);
   std::vector<float> factor(channels);
   for (int64_t c = 0; c < channels; c++) {
     const double variance = sums.second[c] / rows;
@@ -112,47 +232,20 @@ void zoo_batch_norm(const uint16_t* __restrict x, uint16_t* __restrict y, int64_
       running_var[c] = static_cast<float>((1 - momentum) * running_var[c] + momentum * sums.second[c] / (rows - 1));
     }
   }
-  const float* __restrict f = factor.data();
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; row++) {
-    const uint16_t* __restrict from = x + row * channels;
-    uint16_t* __restrict to = y + row * channels;
-#pragma omp simd
-    for (int64_t c = 0; c < channels; c++) to[c] = rounded((widened(from[c]) - mean[c]) * f[c] + bias[c]);
-  }
+  const auto second = addend != nullptr ? answer<SUM_AND_RELU> : relu ? answer<RELU> : answer<NOTHING>;
+  second(x, addend, y, rows, channels, mean, factor.data(), bias, threads);
 }
 
-// Gradients of `weight`, of the bias and, where there is room for it, of `x`, from the one of `y`.
-void zoo_batch_norm_backward(const uint16_t* __restrict gradient, const uint16_t* __restrict x, uint16_t* __restrict of_x, int64_t rows,
-                             int64_t channels, const float* __restrict weight, const float* __restrict mean, const float* __restrict scale,
-                             float* __restrict of_weight, float* __restrict of_bias, int threads) {
-  const int64_t height = rows_of_block(channels), blocks = (rows + height - 1) / height;
+// Gradients of `weight`, of the bias, of `x`, where there is room for it in `of_x`, and of the addend in `through`. `y`, the answer, and
+// `through` are there if an addend was.
+void zoo_batch_norm_backward(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, int relu, uint16_t* through, uint16_t* of_x,
+                             int64_t rows, int64_t channels, const float* weight, const float* bias, const float* mean, const float* scale,
+                             float* of_weight, float* of_bias, int threads) {
   Sums sums(threads, channels);
-#pragma omp parallel num_threads(threads)
-  {
-    const int64_t own = omp_get_thread_num(), all = omp_get_num_threads();
-    double *plain = &sums.first[own * channels], *weighted = &sums.second[own * channels];
-    std::vector<float> sum(channels), product(channels);
-    float *__restrict s = sum.data(), *__restrict p = product.data();
-    for (int64_t block = blocks * own / all; block < blocks * (own + 1) / all; block++) {
-      std::fill(sum.begin(), sum.end(), 0.0f);
-      std::fill(product.begin(), product.end(), 0.0f);
-      for (int64_t row = block * height; row < std::min(rows, (block + 1) * height); row++) {
-        const uint16_t *__restrict from = x + row * channels, *__restrict slope = gradient + row * channels;
-#pragma omp simd
-        for (int64_t c = 0; c < channels; c++) {
-          const float value = widened(slope[c]);
-          s[c] += value;
-          p[c] += value * (widened(from[c]) - mean[c]);
-        }
-      }
-      for (int64_t c = 0; c < channels; c++) {
-        plain[c] += s[c];
-        weighted[c] += p[c];
-      }
-    }
-  }
   std::vector<float> factor(channels), average(channels), along(channels);
+  for (int64_t c = 0; c < channels; c++) factor[c] = weight[c] * scale[c];
+  const auto first = y != nullptr ? sum_up<SUM_AND_RELU> : relu ? sum_up<RELU> : sum_up<NOTHING>;
+  first(gradient, x, y, through, rows, channels, mean, factor.data(), bias, sums, threads);
   for (int64_t c = 0; c < channels; c++) {
     double plain = 0, weighted = 0;
     for (int other = 0; other < threads; other++) {
@@ -161,19 +254,12 @@ void zoo_batch_norm_backward(const uint16_t* __restrict gradient, const uint16_t
     }
     of_bias[c] = static_cast<float>(plain);
     of_weight[c] = static_cast<float>(weighted * scale[c]);
-    factor[c] = weight[c] * scale[c];
     average[c] = static_cast<float>(plain / rows);
     along[c] = static_cast<float>(weighted / rows * scale[c] * scale[c]);
   }
   if (of_x == nullptr) return;
-  const float *__restrict f = factor.data(), *__restrict a = average.data(), *__restrict l = along.data();
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; row++) {
-    const uint16_t *__restrict from = x + row * channels, *__restrict slope = gradient + row * channels;
-    uint16_t* __restrict to = of_x + row * channels;
-#pragma omp simd
-    for (int64_t c = 0; c < channels; c++) to[c] = rounded((widened(slope[c]) - a[c] - (widened(from[c]) - mean[c]) * l[c]) * f[c]);
-  }
+  const auto second = y == nullptr && relu ? descend<RELU> : descend<NOTHING>;
+  second(y != nullptr ? through : gradient, x, of_x, rows, channels, mean, factor.data(), bias, average.data(), along.data(), threads);
 }
 
 }  // extern "C"
