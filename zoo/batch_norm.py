@@ -45,7 +45,7 @@ def normalise(
     if addend is not None and not (relu and _map(addend) and addend.shape == input.shape):
         return None
     vectors = [each for each in (weight, bias, running_mean, running_var) if each is not None]
-    if not all(_plain(each, input.shape[1]) for each in vectors) or _watched() or library("batch_norm") is None:
+    if not all(_plain(each, input.shape[1]) for each in vectors) or is_watched() or library("batch_norm") is None:
         return None
     found: Tensor = _Norm.apply(input, weight, bias, running_mean, running_var, momentum, eps, relu, addend)
     return found
@@ -62,7 +62,7 @@ def _plain(vector: Tensor, channels: int) -> bool:
     return vector.dtype == torch.float32 and vector.shape == (channels,) and vector.is_contiguous() and vector.device.type == "cpu"
 
 
-def _watched() -> bool:
+def is_watched() -> bool:
     """Tell whether something has to see torch's own function: checkpointing, which compares what is kept for backward, or torch.func."""
     hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     transforms = getattr(torch._C, "_are_functorch_transforms_active", None)

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
+from zoo.batch_norm import is_watched
+
 
 class Activate(Protocol):
     """What `fusible` functions normalise with."""
@@ -58,12 +60,17 @@ def fused(model: nn.Module, activate: Activate) -> Iterator[None]:
         for block in () if _all_are_watched() else model.modules():
             parts, forward = _FUSIBLE.get(f"{type(block).__module__}.{type(block).__qualname__}", ({}, None))
             if forward is not None and "forward" not in vars(block) and _holds(block, parts):
-                block.forward = partial(forward, block, activate=activate)
+                block.forward = partial(_compute, forward, block, activate)
                 changed.append(block)
         yield
     finally:
         for block in changed:
             del block.forward
+
+
+def _compute(forward: Forward, block: nn.Module, activate: Activate, *args: Any) -> Any:
+    """Compute a block by its function, or as it is where that has to be seen: the function computes the shortcut earlier."""
+    return type(block).forward(block, *args) if is_watched() else forward(block, *args, activate)
 
 
 def _all_are_watched() -> bool:

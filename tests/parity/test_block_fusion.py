@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import zoo
+import zoo.backbones.inception_resnet_v1
+import zoo.backbones.timm
 from zoo.backbones import BACKBONES, Backbone
 from zoo.backbones.cifar import BasicBlock as CifarBlock
 from zoo.batch_norm import normalise
@@ -158,7 +160,7 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "basic, strided": lambda: BasicBlock(32, 64, 2, downsample_conv(32, 64, 1, 2)),
     "bottleneck": lambda: Bottleneck(128, 32),
     "bottleneck, strided": lambda: Bottleneck(64, 32, 2, downsample_conv(64, 128, 1, 2)),
-    "bottleneck, grouped": lambda: Bottleneck(128, 64, cardinality=32, base_width=4),
+    "bottleneck, grouped": lambda: Bottleneck(128, 32, cardinality=32, base_width=8),
     "CIFAR": lambda: CifarBlock(64, 64, 1),
     "CIFAR, strided": lambda: CifarBlock(32, 64, 2),
     "convolution": lambda: BasicConv2d(64, 96, 3, 1, 1),
@@ -186,7 +188,7 @@ def built(name: str) -> tuple[nn.Module, Tensor]:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
-    return block, drawn(4, next(block.parameters()).shape[1] if "grouped" not in name else 128, 32, 32)
+    return block, drawn(4, next(block.parameters()).shape[1], 32, 32)
 
 
 def run(block: nn.Module, maps: Tensor, precision: str, known: bool) -> tuple[dict[str, Tensor], Counter[str]]:
@@ -272,6 +274,8 @@ CHANGES += [(another, "act2"), (another, "act3"), (group_norm, "bn1"), (add_part
 @pytest.mark.parametrize(("change", "name"), CHANGES)
 def test_blocks_with_anything_else_in_them_are_left_alone(change: Callable[[nn.Module, str], None], name: str) -> None:
     block, maps = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32)
+    for activation in (block.act1, block.act2, block.act3):
+        activation.inplace = False  # backward hooks ask for that
     change(block, name)
     answers = []
     for model in (nn.Identity(), block):
@@ -337,13 +341,14 @@ def test_blocks_are_as_they_were_after_an_error() -> None:
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_what_is_computed_again_for_backward(reentrant: bool) -> None:
     block, maps = built("bottleneck, strided")
-    wanted, _ = run(block, maps, "fp32", False)
+    (wanted, _), (apart, _) = run(block, maps, "fp32", False), run(block, maps, "bf16", False)
     leaf = maps.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16), training_kernels(block, "bf16", CPU):
         answer = checkpoint(block, leaf, use_reentrant=reentrant)
     answer.backward(drawn(*answer.shape, seed=5))
     assert leaf.grad is not None
-    assert float((leaf.grad.float() - wanted["input"]).norm() / wanted["input"].norm()) < 0.02
+    error, theirs = (float((each.float() - wanted["input"]).norm()) for each in (leaf.grad, apart["input"]))
+    assert error < 1.2 * theirs
 
 
 # names, how many norms are followed by an activation in known blocks and stems, and how many there are
