@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.engines import list_engines
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
-    from zoo.export import export
+    from zoo.exporting import export
     from zoo.freezing import freeze, unfreeze
     from zoo.model import Model, build, load, save
     from zoo.model import build as create_model
@@ -42,7 +42,7 @@ _HOME = {
     "compile": "zoo.compiling",
     "create_model": "zoo.model",
     "evaluate": "zoo.evaluation",
-    "export": "zoo.export",
+    "export": "zoo.exporting",
     "freeze": "zoo.freezing",
     "info": "zoo.description",
     "list_backbones": "zoo.backbones",

@@ -18,7 +18,7 @@ def run(words: list[str]) -> int:
     flags = parse(combine("Export", ExportFlags, task_of(words).options), "export", words)
     with progress_of(flags.run.quiet) as progress:
         model = saved_or_built(flags.main.model, flags, progress)
-        from zoo.export import export  # after --help
+        from zoo.exporting import export  # after --help
 
         out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
         made = export(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import zoo
+
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = ("zoo/tasks", "zoo/benchmarks")
 # their modules are found by a registry, one by one, and must not need each other
@@ -136,6 +138,11 @@ def test_the_modules_are_found_under_their_import_names() -> None:
     names = [module.name for module in modules()]
     assert {"zoo", "zoo.registry", "zoo.backbones.timm", "zoo.tasks.classification", "zoo.benchmarks.harness"} <= set(names)
     assert len(names) == len(set(names)), "a link was followed: a file counts twice"
+
+
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    """Importing `zoo.export`, if there were such a module, would set `zoo.export` to it."""
+    assert not {module.name for module in modules()} & {f"zoo.{name}" for name in zoo.__all__}
 
 
 @pytest.mark.parametrize(
