@@ -83,14 +83,15 @@ class _Norm(torch.autograd.Function):
         numbers = [ctypes.c_double(momentum), ctypes.c_double(eps)]
         _kernels().zoo_batch_norm(*maps, *vectors, *numbers, _at(mean), _at(scale), _threads())
         # through ReLU alone, gradients find their way by the input; a sum is to be seen in the answer only
-        ctx.save_for_backward(input, weight, bias, mean, scale, None if addend is None else answer)
+        through = (bias, None) if addend is None and relu else (None, answer if addend is not None else None)
+        ctx.save_for_backward(input, weight, mean, scale, *through)
         ctx.relu = relu
         return answer
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, bias, mean, scale, answer = ctx.saved_tensors
+        input, weight, mean, scale, bias, answer = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_weight, of_bias = torch.empty_like(weight), torch.empty_like(weight)

@@ -7,6 +7,7 @@ code and parameters stay as they are: a block that has anything else in it, or t
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -47,33 +48,55 @@ def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
     return add
 
 
+class _Session:
+    """One use of `fused`: it counts in its own thread, while it is open; a copy of it, in a copy of a model, is closed."""
+
+    def __init__(self, activate: Activate | None = None) -> None:
+        self.activate, self.thread = activate, threading.get_ident()
+
+    def __reduce__(self) -> tuple[type[_Session], tuple[()]]:
+        return _Session, ()
+
+    def compute(self, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Compute a block by its function; or as it is, where that has to be seen: the function computes the shortcut earlier."""
+        parts, forward = _FUSIBLE[_kind(block)]
+        mine = self.activate is not None and self.thread == threading.get_ident() and not kwargs
+        if mine and not is_watched() and not _all_are_hooked() and _holds(block, parts):
+            return forward(block, *args, self.activate)
+        return type(block).forward(block, *args, **kwargs)
+
+
 @contextlib.contextmanager
 def fused(model: nn.Module, activate: Activate) -> Iterator[None]:
-    """Let the blocks of a model compute by their fused functions; afterwards they are as they were.
+    """Let the blocks of a model compute by their fused functions, in this thread; afterwards they are as they were.
 
     Args:
         model: its modules' `forward` is replaced.
         activate: see `Activate`.
     """
-    changed = []
+    session, changed = _Session(activate), {}
     try:
-        for block in () if _all_are_watched() else model.modules():
-            parts, forward = _FUSIBLE.get(f"{type(block).__module__}.{type(block).__qualname__}", ({}, None))
-            if forward is not None and "forward" not in vars(block) and _holds(block, parts):
-                block.forward = partial(_compute, forward, block, activate)
-                changed.append(block)
+        for block in model.modules():
+            if _kind(block) in _FUSIBLE and "forward" not in vars(block) and _is_own(type(block)):
+                block.forward = changed[block] = partial(session.compute, block)
         yield
     finally:
-        for block in changed:
-            del block.forward
+        session.activate = None
+        for block, forward in changed.items():
+            if vars(block).get("forward") is forward:
+                del block.forward
 
 
-def _compute(forward: Forward, block: nn.Module, activate: Activate, *args: Any) -> Any:
-    """Compute a block by its function, or as it is where that has to be seen: the function computes the shortcut earlier."""
-    return type(block).forward(block, *args) if is_watched() else forward(block, *args, activate)
+def _kind(block: nn.Module) -> str:
+    return f"{type(block).__module__}.{type(block).__qualname__}"
 
 
-def _all_are_watched() -> bool:
+def _is_own(kind: type[nn.Module]) -> bool:
+    """Tell whether a class computes by its own function, and not by one that somebody has put in its place."""
+    return (kind.forward.__module__, kind.forward.__qualname__) == (kind.__module__, f"{kind.__qualname__}.forward")
+
+
+def _all_are_hooked() -> bool:
     """Tell whether there are hooks for every module there is."""
     hooks = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
     return any(getattr(modules, name, True) for name in hooks)
@@ -81,11 +104,14 @@ def _all_are_watched() -> bool:
 
 def _holds(block: nn.Module, parts: Parts) -> bool:
     """Tell whether a block has what its function stands for, and nobody watches that."""
-    return all(_is_plain(attrgetter(name)(block), kind) for kind, names in parts.items() for name in names)
+    try:
+        return all(_is_plain(attrgetter(name)(block), kind) for kind, names in parts.items() for name in names)
+    except AttributeError:  # an older block, or another's
+        return False
 
 
 def _is_plain(part: nn.Module | None, kind: type[nn.Module]) -> bool:
     if part is None:
         return kind is nn.Identity
-    watched = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-    return type(part) is kind and not watched and "forward" not in vars(part)
+    hooked = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+    return type(part) is kind and not hooked and "forward" not in vars(part)

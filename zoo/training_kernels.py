@@ -87,8 +87,10 @@ class _Normaliser:
     def activate(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
         """Return relu(norm(maps) + addend), see `zoo.block_fusion`."""
         self._ahead, self._joined = {"relu": True, "addend": addend}, False
-        answer: Tensor = norm(maps)
-        joined, self._ahead, self._joined = self._joined, {}, False
-        if joined:
+        try:
+            answer: Tensor = norm(maps)
+        finally:
+            self._ahead = {}
+        if self._joined:
             return answer
         return F.relu(answer if addend is None else answer.add_(addend), inplace=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 import zoo
+from tests.blocks import CPU, LAST, needs_compiler
 from zoo.data import Sample
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training_kernels import training_kernels
-
-CPU = torch.device("cpu")
-LAST = torch.channels_last
-needs_compiler = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
-)
 
 
 def layer(channels: int, **settings: Any) -> nn.BatchNorm2d:

@@ -1,11 +1,8 @@
-"""Blocks whose batch-norm, sum and ReLU are one kernel: against the same in float64, and which blocks are left as they are."""
+"""Batch-norm, the sum and ReLU in one kernel: against the same in float64, in blocks and in whole trunks."""
 
 from __future__ import annotations
 
 import copy
-import shutil
-import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from facenet_pytorch.models.inception_resnet_v1 import BasicConv2d
-from timm.models.resnet import BasicBlock, Bottleneck, downsample_conv
+from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import zoo
-import zoo.backbones.inception_resnet_v1
-import zoo.backbones.timm
+from tests.blocks import BLOCKS, CPU, LAST, NORMS, built, drawn, needs_compiler, nodes, run
 from zoo.backbones import BACKBONES, Backbone
-from zoo.backbones.cifar import BasicBlock as CifarBlock
 from zoo.batch_norm import normalise
 from zoo.block_fusion import fused
 from zoo.data import Sample
@@ -31,18 +25,7 @@ from zoo.native import library
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training_kernels import training_kernels
 
-CPU = torch.device("cpu")
-LAST = torch.channels_last
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
-)
-
-
-def drawn(*size: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    """Return maps in bf16, every channel with a mean and a deviation of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    spread, middle = torch.rand(1, size[1], 1, 1, generator=generator) + 0.2, torch.randn(1, size[1], 1, 1, generator=generator)
-    return ((torch.randn(size, generator=generator) * spread + middle) * scale).bfloat16().to(memory_format=LAST)
+pytestmark = needs_compiler
 
 
 def activated(
@@ -135,81 +118,34 @@ def test_what_is_frozen_gets_no_gradient() -> None:
 def test_other_sums_are_not_taken_along(addend: Tensor) -> None:
     maps = drawn(4, 64, 16, 16)
     assert normalise(maps, None, None, torch.ones(64), torch.zeros(64), training=True, relu=True, addend=addend) is None
-    block = Shortcut(addend)
+    block = BasicBlock(64, 64, downsample=Shortcut(addend)).to(memory_format=LAST)
     answers = []
     for model in (nn.Identity(), block):
-        torch.manual_seed(0)
         with torch.autocast("cpu", torch.bfloat16), training_kernels(model, "bf16", CPU):
             answers.append(block(maps.requires_grad_()))
     assert torch.equal(*answers)
+    assert [nodes(answer)["ReluBackward0"] for answer in answers] == [2, 1]  # the block's own; the one without a sum is taken along
 
 
-class Shortcut(CifarBlock):
-    """A block whose shortcut answers something of its own."""
+class Shortcut(nn.Module):
+    """Answers something of its own."""
 
     def __init__(self, addend: Tensor) -> None:
-        super().__init__(64, 64, 1)
+        super().__init__()
         self.addend = addend
 
-    def shortcut(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.addend
 
 
-BLOCKS: dict[str, Callable[[], nn.Module]] = {
-    "basic": lambda: BasicBlock(64, 64),
-    "basic, strided": lambda: BasicBlock(32, 64, 2, downsample_conv(32, 64, 1, 2)),
-    "bottleneck": lambda: Bottleneck(128, 32),
-    "bottleneck, strided": lambda: Bottleneck(64, 32, 2, downsample_conv(64, 128, 1, 2)),
-    "bottleneck, grouped": lambda: Bottleneck(128, 32, cardinality=32, base_width=8),
-    "CIFAR": lambda: CifarBlock(64, 64, 1),
-    "CIFAR, strided": lambda: CifarBlock(32, 64, 2),
-    "convolution": lambda: BasicConv2d(64, 96, 3, 1, 1),
-}
-NORMS = {"basic": 2, "basic, strided": 3, "bottleneck": 3, "bottleneck, strided": 4, "bottleneck, grouped": 3}
-NORMS |= {"CIFAR": 2, "CIFAR, strided": 2, "convolution": 1}
-
-
-def nodes(answer: Tensor) -> Counter[str]:
-    """Count the nodes of autograd's graph by name."""
-    seen, left = set(), [answer.grad_fn]
-    while left:
-        node = left.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            left += [following for following, _ in node.next_functions]
-    return Counter(type(node).__name__ for node in seen)
-
-
-def built(name: str) -> tuple[nn.Module, Tensor]:
-    """Return a block with drawn parameters, and maps for it."""
-    torch.manual_seed(1)
-    block = BLOCKS[name]().to(memory_format=LAST)
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    return block, drawn(4, next(block.parameters()).shape[1], 32, 32)
-
-
-def run(block: nn.Module, maps: Tensor, precision: str, known: bool) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Return what a copy of the block computes and has afterwards, by name, and autograd's nodes."""
-    block = copy.deepcopy(block)
-    leaf = (
-        maps.detach()
-        .clone(memory_format=torch.preserve_format)
-        .to(torch.bfloat16 if precision == "bf16" else torch.float32)
-        .requires_grad_()
-    )
-    kernels = training_kernels(block if known else nn.Identity(), precision, CPU)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), kernels:
-        answer = block(leaf)
-    assert not any("forward" in vars(module) for module in block.modules())
-    direction = drawn(*answer.shape, seed=5)
-    graph = nodes(answer)
-    answer.backward(direction.to(answer.dtype))
-    assert leaf.grad is not None
-    found = {"answer": answer.detach(), "input": leaf.grad} | {name: each.grad for name, each in block.named_parameters()}
-    return found | {f"{name} itself": each for name, each in block.named_buffers()}, graph
+@pytest.mark.parametrize("follows", [{}, {"relu": True, "addend": drawn(4, 64, 16, 16, seed=1)}], ids=["nothing", "a sum"])
+def test_a_bias_may_change_before_backward_where_nothing_needs_it(follows: dict[str, Any]) -> None:
+    maps, weight, bias = drawn(4, 64, 16, 16).requires_grad_(), torch.ones(64), torch.zeros(64)
+    answer = normalise(maps, None, None, weight, bias, training=True, **follows)
+    assert answer is not None
+    bias.add_(1)
+    torch.autograd.backward(answer.sum())
+    assert maps.grad is not None
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -231,89 +167,6 @@ def test_known_blocks_compute_the_same_in_one_kernel(name: str) -> None:
         assert error < max(1.2 * theirs, 1e-5), (key, error, theirs)
 
 
-def watch(block: nn.Module, name: str) -> None:
-    block.get_submodule(name).register_forward_hook(lambda *_: None)
-
-
-def watch_before(block: nn.Module, name: str) -> None:
-    block.get_submodule(name).register_forward_pre_hook(lambda *_: None)
-
-
-def watch_back(block: nn.Module, name: str) -> None:
-    block.get_submodule(name).register_full_backward_hook(lambda *_: None)
-
-
-class Swish(nn.ReLU):
-    """Another activation, which says it is a ReLU."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.silu(input)
-
-
-def override(block: nn.Module, name: str) -> None:
-    module = block.get_submodule(name)
-    module.forward = lambda given, own=module.forward: own(given) * 1.5
-
-
-def another(block: nn.Module, name: str) -> None:
-    block.set_submodule(name, Swish())
-
-
-def group_norm(block: nn.Module, name: str) -> None:
-    block.set_submodule(name, nn.GroupNorm(4, 32))
-
-
-def add_part(block: nn.Module, name: str) -> None:
-    setattr(block, name, nn.Sigmoid())
-
-
-CHANGES = [(change, name) for change in (watch, watch_before, watch_back, override) for name in ("bn1", "act3", "drop_block")]
-CHANGES += [(another, "act2"), (another, "act3"), (group_norm, "bn1"), (add_part, "se"), (add_part, "drop_path"), (add_part, "aa")]
-
-
-@pytest.mark.parametrize(("change", "name"), CHANGES)
-def test_blocks_with_anything_else_in_them_are_left_alone(change: Callable[[nn.Module, str], None], name: str) -> None:
-    block, maps = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32)
-    for activation in (block.act1, block.act2, block.act3):
-        activation.inplace = False  # backward hooks ask for that
-    change(block, name)
-    answers = []
-    for model in (nn.Identity(), block):
-        with torch.autocast("cpu", torch.bfloat16), training_kernels(model, "bf16", CPU):
-            answers.append(block(maps.clone(memory_format=torch.preserve_format).requires_grad_()))
-    assert torch.equal(*answers)
-    assert nodes(answers[1]) == nodes(answers[0])
-
-
-def test_blocks_computed_otherwise_by_somebody_stay_so() -> None:
-    block, maps = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32)
-    own = lambda given: given * 2  # noqa: E731
-    block.forward = own
-    with training_kernels(block, "bf16", CPU):
-        assert torch.equal(block(maps), maps * 2)
-    assert block.forward is own
-
-
-def test_a_hook_for_all_modules_sees_all_of_them() -> None:
-    block, maps, seen = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32), []
-    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
-    try:
-        with torch.autocast("cpu", torch.bfloat16), training_kernels(block, "bf16", CPU):
-            block(maps)
-    finally:
-        handle.remove()
-    assert block.act3 in seen
-
-
-def test_hooks_of_the_block_itself_see_it() -> None:
-    block, maps, seen = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32), []
-    block.register_forward_hook(lambda module, given, answer: seen.append(answer))
-    with torch.autocast("cpu", torch.bfloat16), training_kernels(block, "bf16", CPU):
-        answer = block(maps.requires_grad_())
-    assert seen[0] is answer
-    assert nodes(answer)["_NormBackward"] == 3
-
-
 def test_frozen_norms_compute_as_ever() -> None:
     block, maps = built("bottleneck, strided")
     (found, graph), (wanted, plain) = (run(block.eval(), maps, "bf16", known) for known in (True, False))
@@ -329,13 +182,6 @@ def test_norms_that_average_over_all_batches() -> None:
     found, wanted = run(block, maps, "bf16", True)[0], run(block, maps, "bf16", False)[0]
     for name in ("bn1.running_mean itself", "bn1.running_var itself", "bn1.num_batches_tracked itself"):
         assert torch.equal(found[name], wanted[name]), name
-
-
-def test_blocks_are_as_they_were_after_an_error() -> None:
-    block = Bottleneck(128, 32)
-    with pytest.raises(RuntimeError, match="expected input"), training_kernels(block, "bf16", CPU):
-        block(drawn(4, 64, 32, 32).float())
-    assert "forward" not in vars(block)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -357,7 +203,7 @@ TRUNKS = [("resnet18", 17, 20), ("resnet50", 49, 53), ("resnet50d", 49, 55), ("s
 
 @pytest.mark.parametrize(("name", "activations", "norms"), TRUNKS)
 def test_trunks(name: str, activations: int, norms: int) -> None:
-    trunk: Backbone = BACKBONES[name].create().to(memory_format=LAST)
+    trunk: Backbone = BACKBONES[name].create().bfloat16()
     joined: list[nn.Module] = []
 
     def activate(norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
@@ -365,7 +211,7 @@ def test_trunks(name: str, activations: int, norms: int) -> None:
         answer: Tensor = norm(maps)
         return F.relu(answer if addend is None else answer + addend)
 
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64).bfloat16()
     wanted = copy.deepcopy(trunk)(images)
     with fused(trunk, activate):
         found = trunk(images)

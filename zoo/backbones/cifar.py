@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +45,8 @@ class BasicBlock(nn.Module):
 
 @fusible(f"{__name__}.BasicBlock", {nn.BatchNorm2d: ("bn1", "bn2")})
 def _block(block: BasicBlock, x: Tensor, activate: Activate) -> Tensor:
+    if x.dtype != torch.bfloat16:
+        return BasicBlock.forward(block, x)  # a sum in float32, as it is
     return activate(block.bn2, block.conv2(activate(block.bn1, block.conv1(x))), block.shortcut(x))
 
 

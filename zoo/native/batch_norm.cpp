@@ -169,7 +169,8 @@ void sum_up(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, uint
       float sum[WIDTH] = {}, product[WIDTH] = {};
       by_lanes(begin, end, width, [=, &sum, &product](int64_t row, int64_t high, int64_t c, int64_t count) __attribute__((always_inline)) {
         const Floats middle = read(mean + first + c, count);
-        const Floats scale = read(factor + first + c, count), shift = read(bias + first + c, count);
+        const Floats scale = AFTER == RELU ? read(factor + first + c, count) : Floats{};
+        const Floats shift = AFTER == RELU ? read(bias + first + c, count) : Floats{};
         Floats plain = read(sum + c, count), weighted = read(product + c, count);
         for (int64_t r = row; r < row + high; r++) {
           const int64_t place = r * channels + first + c;
@@ -237,7 +238,7 @@ void zoo_batch_norm(const uint16_t* x, const uint16_t* addend, int relu, uint16_
 }
 
 // Gradients of `weight`, of the bias, of `x`, where there is room for it in `of_x`, and of the addend in `through`. `y`, the answer, and
-// `through` are there if an addend was.
+// `through` are there if an addend was; `bias` if ReLU followed without one.
 void zoo_batch_norm_backward(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, int relu, uint16_t* through, uint16_t* of_x,
                              int64_t rows, int64_t channels, const float* weight, const float* bias, const float* mean, const float* scale,
                              float* of_weight, float* of_bias, int threads) {
