@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.native import library
+from zoo.native import address, library, sizes, threads
 
 _LEAST_NUMBERS = 2**15  # of a map: below, waking a second thread takes longer than is gained
 
@@ -78,10 +78,10 @@ class _Norm(torch.autograd.Function):
         momentum: float, eps: float, relu: bool, addend: Tensor | None,
     ) -> Tensor:  # fmt: skip
         mean, scale, answer = torch.empty_like(weight), torch.empty_like(weight), torch.empty_like(input)
-        maps = _at(input), _at(addend), ctypes.c_int(relu), _at(answer), *_size(input)
-        vectors = [_at(each) for each in (weight, bias, running_mean, running_var)]
+        maps = address(input), address(addend), ctypes.c_int(relu), address(answer), *_size(input)
+        vectors = [address(each) for each in (weight, bias, running_mean, running_var)]
         numbers = [ctypes.c_double(momentum), ctypes.c_double(eps)]
-        _kernels().zoo_batch_norm(*maps, *vectors, *numbers, _at(mean), _at(scale), _threads())
+        _kernels().zoo_batch_norm(*maps, *vectors, *numbers, address(mean), address(scale), threads())
         # through ReLU alone, gradients find their way by the input; a sum is to be seen in the answer only
         through = (bias, None) if addend is None and relu else (None, answer if addend is not None else None)
         ctx.save_for_backward(input, weight, mean, scale, *through)
@@ -97,9 +97,17 @@ class _Norm(torch.autograd.Function):
         of_weight, of_bias = torch.empty_like(weight), torch.empty_like(weight)
         of_input = torch.empty_like(input) if wanted[0] else None
         of_addend = None if answer is None else torch.empty_like(answer)
-        maps = _at(gradient), _at(input), _at(answer), ctypes.c_int(ctx.relu), _at(of_addend), _at(of_input), *_size(input)
-        vectors = [_at(each) for each in (weight, bias, mean, scale, of_weight, of_bias)]
-        _kernels().zoo_batch_norm_backward(*maps, *vectors, _threads())
+        maps = (
+            address(gradient),
+            address(input),
+            address(answer),
+            ctypes.c_int(ctx.relu),
+            address(of_addend),
+            address(of_input),
+            *_size(input),
+        )
+        vectors = [address(each) for each in (weight, bias, mean, scale, of_weight, of_bias)]
+        _kernels().zoo_batch_norm_backward(*maps, *vectors, threads())
         of_vectors = of_weight if wanted[1] else None, of_bias if wanted[2] else None
         return of_input, *of_vectors, *[None] * 5, of_addend if wanted[8] else None
 
@@ -110,14 +118,6 @@ def _kernels() -> ctypes.CDLL:
     return found
 
 
-def _at(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-def _size(maps: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64]:
+def _size(maps: Tensor) -> tuple[ctypes.c_int64, ...]:
     """Return the rows and channels of [N, C, H, W]."""
-    return ctypes.c_int64(maps.numel() // maps.shape[1]), ctypes.c_int64(maps.shape[1])
-
-
-def _threads() -> ctypes.c_int:
-    return ctypes.c_int(torch.get_num_threads())
+    return sizes(maps.numel() // maps.shape[1], maps.shape[1])

@@ -17,7 +17,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
@@ -30,7 +29,6 @@ _CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how f
 _SURE = (0.6, 0.7)  # the scores that the first two networks pass a box on with; facenet-pytorch's
 _FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
 _BAND = 32_768  # answers of the first network that each thread makes at once
-_CANDIDATES = 64  # boxes that the others look at at once: what they make of more leaves the cache
 _SMALL, _ENLARGE, _BORDER = 160, 3, 30
 
 
@@ -129,11 +127,6 @@ def _prepared(image: Image, enlarge: int, border: int) -> Image:
     return image
 
 
-def _normalised(pixels: NDArray[np.float32]) -> Tensor:
-    """Return pixels as the networks take them, in about −1 to 1; the array's own memory is used."""
-    return torch.from_numpy(pixels).sub_(127.5).mul_(1 / 128)
-
-
 def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: float) -> Tensor:
     """Return the cells of one scale that the first network takes for a face: boxes, score and moves, [N, 9].
 
@@ -148,11 +141,11 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
     bands = [(first * _STEP, size_hw[0] if first + rows >= height else (first + rows) * _STEP + 10) for first in starts]
     limit, found = math.log(threshold / (1 - threshold)), []
     for first, band in zip(starts, sums.shrunk(size_hw, bands), strict=True):
-        odds, features = networks().first(_normalised(band[None]))
+        odds, features = networks().first(torch.from_numpy(band)[None])
         row, column = torch.nonzero(odds >= limit, as_tuple=True)
         place = torch.stack([column, row + first], 1).float() * _STEP
         corners = torch.cat([(place + 1) / scale, (place + _CELL) / scale], 1).floor()
-        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().first.move(features[row, column])], 1))
+        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().move(features[row, column])], 1))
     return torch.cat(found)
 
 
@@ -169,9 +162,9 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
     inside = (whole[:, 2:] > whole[:, :2]).all(1)  # the others, moved out of the picture, have no pixel in it
     boxes, kept = boxes[inside], [(torch.empty(0, 5), torch.empty(0, 4), torch.empty(0, 10))]
     corners = whole[inside].numpy()
-    for first in range(0, len(boxes), _CANDIDATES):
-        several = boxes[first : first + _CANDIDATES]
-        moves, *points, chances = network(_normalised(sums.crops(corners[first : first + _CANDIDATES], side)))
+    for first in range(0, len(boxes), networks().at_once):
+        several = boxes[first : first + networks().at_once]
+        moves, *points, chances = network(torch.from_numpy(sums.crops(corners[first : first + len(several)], side)))
         scores = chances[:, 1]
         faces = scores > threshold
         marks = points[0] if points else torch.zeros(len(scores), 10)

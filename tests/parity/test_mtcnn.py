@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 import torch
 
 from zoo import images
+from zoo.native import library
 from zoo.tasks.face.area import AreaSums
 from zoo.tasks.face.finding import Wanted
 from zoo.tasks.face.mtcnn import MTCNN, _distinct
+from zoo.tasks.face.mtcnn_networks import FirstKernels, networks
+from zoo.tasks.face.prelu_stack import PReLUStack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXEL = 0.01  # a hundredth of what the issue allows
@@ -26,6 +30,24 @@ def theirs() -> Any:
     from facenet_pytorch import MTCNN as Theirs
 
     return Theirs(keep_all=True)
+
+
+@pytest.fixture(params=["kernels", "torch"])
+def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What computes: kernels of our own, or torch and NumPy, as where there is no compiler."""
+    if request.param == "kernels" and library("prelu_networks") is None:
+        pytest.skip("the kernels need Linux and a C++ compiler (g++)")
+    if request.param == "torch":
+        for module in ("area", "mtcnn_networks"):
+            monkeypatch.setattr(f"zoo.tasks.face.{module}.library", lambda name: None)
+    networks.cache_clear()
+    yield request.param
+    networks.cache_clear()
+
+
+def test_the_networks_are_those_that_are_asked_for(by: str) -> None:
+    assert isinstance(networks().first, FirstKernels) == (by == "kernels")
+    assert any(isinstance(module, PReLUStack) for module in networks().third.modules()) == (by == "kernels")
 
 
 def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,7 +76,7 @@ def test_the_same_boxes_points_and_scores(shared_data: Path, theirs: Any, name: 
     ("size_hw", "settings"), [((171, 243), {}), ((200, 161), {"min_size": 31.0}), ((333, 250), {"factor": 0.6, "candidates": (0.5, 0.5)})]
 )
 def test_odd_sizes_and_other_settings(
-    shared_data: Path, size_hw: tuple[int, int], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    by: str, shared_data: Path, size_hw: tuple[int, int], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from facenet_pytorch import MTCNN as Theirs
 
@@ -75,7 +97,7 @@ def test_odd_sizes_and_other_settings(
 
 
 @pytest.mark.parametrize("factor", [0.709, 0.9])  # with the second, boxes of two sizes are of one face
-def test_as_many_candidates_on_the_way(shared_data: Path, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the second and the third network get to see: nothing is lost, or looked at twice, that the answer doesn't show."""
     from facenet_pytorch import MTCNN as Theirs
     from facenet_pytorch.models.utils import detect_face

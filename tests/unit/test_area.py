@@ -1,50 +1,88 @@
-"""Means over rectangles, beside torch's own adaptive pooling."""
+"""Means over rectangles: by torch's pooling, by NumPy and by kernels."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.nn import functional as F
+import shutil
+import sys
+from typing import Any
 
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from zoo.native import library
 from zoo.tasks.face.area import AreaSums
 
-RNG = np.random.default_rng(0)
-SIDES = st.integers(1, 40)
+needs_compiler = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
+)
+BOXES = np.array([[0, 0, 57, 83], [3, 5, 4, 6], [10, 0, 33, 83], [50, 70, 57, 83], [0, 40, 57, 41]])
 
 
-def pooled(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    chw = torch.from_numpy(image.astype(np.float64)).permute(2, 0, 1)[None]
-    found: np.ndarray = F.interpolate(chw, size=size_hw, mode="area")[0].numpy()
-    return found
+@pytest.fixture(params=["kernels", "NumPy"])
+def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How means are taken."""
+    if request.param == "NumPy":
+        monkeypatch.setattr("zoo.tasks.face.area.library", lambda name: None)
+    elif library("area") is None:
+        pytest.skip("the kernels need Linux and a C++ compiler (g++)")
+    return str(request.param)
 
 
-@settings(max_examples=60, deadline=None)
-@given(SIDES, SIDES, SIDES, SIDES, st.integers(1, 40))
-def test_bands_of_another_size_are_what_torch_pools(height: int, width: int, new_height: int, new_width: int, rows: int) -> None:
-    image = RNG.integers(0, 256, (height, width, 3)).astype(np.uint8)
-    bands = [(first, min(first + rows, new_height)) for first in range(0, new_height, rows)]
-    found = np.concatenate(list(AreaSums.of(image).shrunk((new_height, new_width), bands)), 1)
-    np.testing.assert_allclose(found, pooled(image, (new_height, new_width)), rtol=1e-5, atol=1e-4)
+def picture(height: int = 83, width: int = 57) -> NDArray[np.uint8]:
+    return np.random.default_rng(4).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 19), st.integers(1, 30), st.integers(1, 20)), max_size=5), st.integers(1, 30))
-def test_crops_are_what_torch_pools(places: list[tuple[int, int, int, int]], side: int) -> None:
-    image = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    boxes = np.array([(x, y, min(x + w, 30), min(y + h, 20)) for x, y, w, h in places], np.int64).reshape(-1, 4)
-    found = AreaSums.of(image).crops(boxes, side)
-    assert found.shape == (len(places), 3, side, side)
-    for crop, (left, top, right, bottom) in zip(found, boxes, strict=True):
-        np.testing.assert_allclose(crop, pooled(image[top:bottom, left:right], (side, side)), rtol=1e-5, atol=1e-4)
+def pooled(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    return interpolate(torch.from_numpy(image).permute(2, 0, 1)[None].double(), size_hw, mode="area")[0].float().numpy()
 
 
-def test_a_picture_whose_sums_leave_32_bits() -> None:
-    image = np.full((3000, 2900, 3), 255, np.uint8)  # 8.7 million pixels: the sum is above 2 ** 31
+@pytest.mark.parametrize("size_hw", [(40, 31), (83, 57), (1, 1), (12, 57), (83, 12), (60, 50)])
+def test_a_shrunk_picture_is_torchs(by: str, size_hw: tuple[int, int]) -> None:
+    image = picture()
+    bands = [(0, size_hw[0] // 2), (size_hw[0] // 2, size_hw[0])]
+    found = np.concatenate(list(AreaSums.of(image).shrunk(size_hw, bands)), 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, pooled(image, size_hw), rtol=3e-7)
+
+
+@pytest.mark.parametrize("side", [1, 24, 48])
+def test_crops_are_torchs(by: str, side: int) -> None:
+    image = picture()
+    found = AreaSums.of(image).crops(BOXES, side)
+    assert found.shape == (5, 3, side, side)
+    for crop, (left, top, right, bottom) in zip(found, BOXES, strict=True):
+        np.testing.assert_allclose(crop, pooled(image[top:bottom, left:right], (side, side)), rtol=1e-7)
+
+
+def test_no_crops(by: str) -> None:
+    assert AreaSums.of(picture()).crops(BOXES[:0], 24).shape == (0, 3, 24, 24)
+
+
+def test_a_picture_whose_sums_exceed_32_bits(by: str) -> None:
+    image = np.full((3500, 5001, 3), 255, np.uint8)  # 4.46e9, where there are 4.29e9 numbers
+    image[-1, -1] = 7, 8, 9
     sums = AreaSums.of(image)
-    assert sums.sums.dtype == np.float64
-    assert sums.sums[-1, 0, -1] == 3000 * 2900 * 255
-    (whole,) = sums.shrunk((2, 2), [(0, 2)])
-    np.testing.assert_allclose(whole, 255, rtol=1e-6)
-    assert AreaSums.of(image[:100]).sums.dtype == np.int32
+    (found,) = sums.shrunk((70, 100), [(0, 70)])
+    np.testing.assert_array_equal(found[:, :-1], 255)
+    np.testing.assert_allclose(found, pooled(image, (70, 100)), rtol=3e-7)
+    np.testing.assert_array_equal(
+        sums.crops(np.array([[5000, 3499, 5001, 3500]]), 2), np.array([7, 8, 9])[None, :, None, None] * np.ones((1, 3, 2, 2))
+    )
+
+
+@needs_compiler
+def test_kernels_and_numpy_agree_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_of(image: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        sums = AreaSums.of(image)
+        return [*sums.shrunk((37, 41), [(0, 5), (5, 37)]), sums.crops(BOXES, 24), sums.sums]
+
+    for image in (picture(), np.asfortranarray(picture()), picture(166, 57)[::2], picture()[:, :, ::-1]):
+        ours = all_of(image)
+        with monkeypatch.context() as patch:
+            patch.setattr("zoo.tasks.face.area.library", lambda name: None)
+            theirs = all_of(image)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -20,6 +20,12 @@ import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.cache_folder import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.hardware import cpu_capabilities, cpu_name
@@ -50,6 +56,30 @@ def library(name: str) -> ctypes.CDLL | None:
             return ctypes.CDLL(str(_compile(Path(folder), source, words)))
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+class _Address(ctypes.c_void_p):
+    """Where numbers lie, which are kept as long as it is."""
+
+    owner: Tensor | NDArray[Any] | None = None
+
+
+def address(values: Tensor | NDArray[Any] | None) -> ctypes.c_void_p:
+    """Return where the numbers of a tensor or an array begin; null for None."""
+    place = values.ctypes.data if isinstance(values, np.ndarray) else None if values is None else values.data_ptr()
+    found = _Address(place)
+    found.owner = values
+    return found
+
+
+def sizes(*values: int) -> tuple[ctypes.c_int64, ...]:
+    """Return whole numbers as kernels take them."""
+    return tuple(ctypes.c_int64(value) for value in values)
+
+
+def threads() -> ctypes.c_int:
+    """Return how many threads kernels may have: as many as torch."""
+    return ctypes.c_int(torch.get_num_threads())
 
 
 def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:

@@ -1,0 +1,103 @@
+"""Small networks by one kernel beside torch's layers, one after the other."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.tasks.face.prelu_stack import PReLUStack
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
+)
+
+
+def pool(side: int, step: int) -> nn.Module:
+    return nn.MaxPool2d(side, step, ceil_mode=True)
+
+
+def drawn(modules: list[Any]) -> list[Any]:
+    """Give slopes of either sign, one for each channel, which trained ones have."""
+    generator = torch.Generator().manual_seed(3)
+    for module in modules:
+        if isinstance(module, nn.PReLU):
+            module.weight.data = torch.rand(module.num_parameters, generator=generator) - 0.3
+    return modules
+
+
+STACKS: dict[str, Callable[[], list[Any]]] = {
+    "like MTCNN's first": lambda: [
+        nn.Conv2d(3, 10, 3), nn.PReLU(10), pool(2, 2), nn.Conv2d(10, 16, 3), nn.PReLU(16), nn.Conv2d(16, 32, 3), nn.PReLU(32),
+        nn.Conv2d(32, 5, 1),
+    ],
+    "like its second": lambda: [
+        nn.Conv2d(3, 28, 3), nn.PReLU(28), pool(3, 2), nn.Conv2d(28, 48, 3), nn.PReLU(48), pool(3, 2), nn.Conv2d(48, 64, 2), nn.PReLU(64),
+    ],
+    "like its third": lambda: [
+        nn.Conv2d(3, 32, 3), nn.PReLU(32), pool(3, 2), nn.Conv2d(32, 64, 3), nn.PReLU(64), pool(2, 2), nn.Conv2d(64, 64, 3), nn.PReLU(64),
+        nn.Conv2d(64, 128, 2), nn.PReLU(128),
+    ],
+    "other channels": lambda: [
+        nn.Conv2d(5, 21, 4), nn.PReLU(21), pool(2, 1), nn.Conv2d(21, 80, 1), nn.PReLU(80), pool(3, 3), nn.Conv2d(80, 7, 2),
+    ],
+}  # fmt: skip
+STEPS = {"like MTCNN's first": 2, "like its second": 4, "like its third": 4, "other channels": 3}  # of pixels between two answers
+SIZES = [(24, 24), (48, 48), (25, 31), (131, 260), (404, 57)]  # the last two have several tiles either way
+
+
+@pytest.mark.parametrize("size_hw", SIZES)
+@pytest.mark.parametrize("name", STACKS)
+def test_the_same_answers_as_by_layers(name: str, size_hw: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    modules = drawn(STACKS[name]())
+    pictures = torch.rand(3, modules[0].in_channels, *size_hw) * 255
+    with torch.inference_mode():
+        ours = PReLUStack(modules, 127.5, 1 / 128)(pictures)
+        theirs = nn.Sequential(*modules)((pictures - 127.5) / 128)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert theirs.abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("name", "step"), STEPS.items())
+def test_a_place_is_answered_alike_wherever_it_lies(name: str, step: int) -> None:
+    """To the bit: in another tile, beside other pictures, by another number of threads."""
+    torch.manual_seed(2)
+    modules = drawn(STACKS[name]())
+    stack, pictures = PReLUStack(modules, 0, 1), torch.rand(5, modules[0].in_channels, 200, 240)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = stack(pictures)
+        torch.set_num_threads(4)
+        assert torch.equal(stack(pictures), whole)
+    finally:
+        torch.set_num_threads(threads)
+    part = stack(pictures[1:2, :, 36:132, 60:180])[0, :, :-1, :-1]  # without the last ones, whose pooling may see the edge
+    assert torch.equal(part, whole[1, :, 36 // step :, 60 // step :][:, : part.shape[1], : part.shape[2]])
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "answers"), [((12, 12), (1, 1)), ((13, 15), (2, 3)), ((11, 40), (1, 15)), ((9, 40), (0, 15)), ((2, 40), (0, 15))]
+)
+def test_pictures_around_the_smallest(size_hw: tuple[int, int], answers: tuple[int, int]) -> None:
+    modules = drawn(STACKS["like MTCNN's first"]())
+    answer = PReLUStack(modules, 0, 1)(torch.rand(2, 3, *size_hw))
+    assert answer.shape == (2, 5, *answers)
+
+
+def test_no_pictures() -> None:
+    assert PReLUStack(STACKS["like its second"](), 0, 1)(torch.empty(0, 3, 24, 24)).shape == (0, 64, 3, 3)
+
+
+def test_pictures_as_they_lie() -> None:
+    """Channels last, every second column, and bytes are read as what they are."""
+    stack, pictures = PReLUStack(STACKS["like its second"](), 0, 1), torch.randint(0, 256, (2, 3, 24, 48), dtype=torch.uint8)
+    plain = stack(pictures[..., ::2].float().clone())
+    assert torch.equal(stack(pictures[..., ::2]), plain)
+    assert torch.equal(stack(pictures.float().to(memory_format=torch.channels_last)[..., ::2]), plain)
