@@ -117,7 +117,7 @@ class Networks:
         move: makes the moves of boxes [N, 4] from some of its features.
         second: [B, 3, 24, 24], in 0–255 as for all of them, to moves of boxes [B, 4] and probabilities of no face and of a face [B, 2].
         third: [B, 3, 48, 48] to moves [B, 4], points [B, 10] (five x, then five y) and probabilities [B, 2].
-        at_once: how many pictures the second and the third take in the shortest time: of few, what torch's layers hand on stays in the cache.
+        at_once: how many pictures the second and the third had best take: of few, what torch's layers hand on stays in the cache.
     """
 
     first: nn.Module
