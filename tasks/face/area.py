@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.native import address, library, sizes, threads
+from zoo.reused_memory import reused
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -34,7 +35,7 @@ class AreaSums:
     def of(cls, image: NDArray[np.uint8]) -> AreaSums:
         """Take the sums of a picture [H, W, 3]."""
         height, width = image.shape[:2]
-        sums = np.empty((height + 1, 3, width + 1), np.uint32)
+        sums = reused("sums", (height + 1, 3, width + 1), np.uint32)
         kernels = library("area")
         if kernels is not None:
             kernels.zoo_area_sums(address(np.ascontiguousarray(image)), *sizes(height, width), address(sums))
