@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.poolers import initLevelMapper
@@ -25,9 +24,9 @@ from zoo.errors import InputError
 from zoo.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
 from zoo.preprocess import ImageBatch
 from zoo.tasks.detection.options import DetectionOptions
+from zoo.tasks.detection.proposals import proposal_network
 from zoo.tasks.detection.roi_align import PyramidRoIAlign
 
-_RATIOS = (0.5, 1.0, 2.0)  # height to width
 _LARGEST_ANCHOR = 512
 _ROI_CELLS = 7
 
@@ -85,7 +84,7 @@ class FasterRCNNHead(Head):
         self._num_classes = spec.num_classes
         self._channels = options.fpn_channels
         self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
-        self.rpn = _proposal_network(strides, options)
+        self.rpn = proposal_network(strides, options)
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
 
     def tensors(self, features: Features) -> Tensors:
@@ -156,32 +155,10 @@ class FasterRCNNHead(Head):
         return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
 
     def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
-        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch.
-
-        The places with the highest objectness of each level are chosen before boxes are made of them, as the others never count:
-        of a photo of 800×1066 that is 4,000 boxes instead of 213,000.
-        """
-        generator, most, boxes, logits = self.rpn.anchor_generator, self.rpn.pre_nms_top_n(), [], []
-        height, width = batch.pixels.shape[-2:]
+        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch."""
+        # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
         with torch.no_grad(), _full_precision(batch.pixels):  # boxes of hundreds of pixels need more than the 8 bits of bf16
-            generator.set_cell_anchors(maps.levels[0].dtype, maps.levels[0].device)
-            for anchors, objectness, deltas in zip(generator.cell_anchors, maps.objectness, maps.deltas, strict=True):
-                count, shapes, rows, columns = objectness.shape
-                in_order = objectness.permute(0, 2, 3, 1).reshape(count, -1)
-                best, places = in_order.topk(min(most, in_order.shape[1]), dim=1)
-                moves = deltas.view(count, shapes, 4, rows, columns).permute(0, 3, 4, 1, 2).reshape(count, -1, 4)
-                chosen = moves.gather(1, places[..., None].expand(-1, -1, 4))
-                cells = places.div(shapes, rounding_mode="floor")
-                corner = torch.stack(
-                    (cells % columns * (width // columns), cells.div(columns, rounding_mode="floor") * (height // rows)), 2
-                )
-                around = corner.repeat(1, 1, 2) + anchors[places % shapes]
-                boxes.append(self.rpn.box_coder.decode_single(chosen.reshape(-1, 4), around.reshape(-1, 4)).view(count, -1, 4))
-                logits.append(best)
-            sizes, counts = list(batch.sizes_hw), [each.shape[1] for each in logits]
-            # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
-            proposals: list[Tensor] = self.rpn.filter_proposals(torch.cat(boxes, 1), torch.cat(logits, 1), sizes, counts)[0]
-        return proposals
+            return self.rpn.propose(maps.objectness, maps.deltas, batch)
 
     def _rpn_losses(self, maps: _Maps, batch: ImageBatch, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
         anchors = self.rpn.anchor_generator(ImageList(batch.pixels, list(batch.sizes_hw)), maps.levels)
@@ -263,25 +240,6 @@ def _extra_pools(largest_anchor: int, image_size: int) -> int:
     """Return how many maps, of twice the anchor each, are added on top: at least one, until it spans half of the picture's shorter side."""
     enough = min(_LARGEST_ANCHOR, image_size / 2)
     return max(1, math.ceil(math.log2(enough / largest_anchor)))
-
-
-def _proposal_network(strides: Sequence[int], options: DetectionOptions) -> RegionProposalNetwork:
-    assert options.fpn_channels is not None
-    assert options.pre_nms_proposals is not None
-    assert options.proposals is not None
-    assert options.anchor_scale is not None
-    anchors = AnchorGenerator(tuple((options.anchor_scale * stride,) for stride in strides), (_RATIOS,) * len(strides))
-    return RegionProposalNetwork(
-        anchors,
-        RPNHead(options.fpn_channels, len(_RATIOS)),
-        fg_iou_thresh=0.7,
-        bg_iou_thresh=0.3,
-        batch_size_per_image=256,
-        positive_fraction=0.5,
-        pre_nms_top_n={"training": 2 * options.pre_nms_proposals, "testing": options.pre_nms_proposals},
-        post_nms_top_n={"training": 2 * options.proposals, "testing": options.proposals},
-        nms_thresh=0.7,
-    )
 
 
 def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOptions) -> RoIHeads:

@@ -1,0 +1,97 @@
+"""Non-maximum suppression beside torchvision's: the same boxes in the same order, to the last bit of every IoU."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms as theirs
+
+from zoo.tasks.detection import suppression
+from zoo.tasks.detection.suppression import batched_nms
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many boxes the kernel has been given, each time."""
+    counts: list[int] = []
+    kept: Callable[..., Tensor] = suppression._kept
+
+    def noted(kernels: Any, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+        counts.append(len(boxes))
+        return kept(kernels, boxes, scores, threshold)
+
+    monkeypatch.setattr(suppression, "_kept", noted)
+    return counts
+
+
+def drawn(count: int, groups: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes in heaps, scores of which none is twice there, and groups."""
+    generator = torch.Generator().manual_seed(seed)
+    middles = (
+        torch.rand(max(1, count // 12), 2, generator=generator)[torch.randint(0, max(1, count // 12), (count,), generator=generator)] * 700
+    )
+    corners = middles + torch.randn(count, 2, generator=generator) * 9
+    sides = torch.exp(torch.randn(count, 2, generator=generator) * 0.4 + 4)
+    scores = torch.randperm(count, generator=generator).float() / max(1, count)
+    return torch.cat([corners, corners + sides], 1), scores, torch.randint(0, groups, (count,), generator=generator)
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 999, 1000, 1001, 4500])
+@pytest.mark.parametrize("threshold", [0.3, 0.7])
+def test_the_same_boxes_in_the_same_order(asked: list[int], count: int, threshold: float) -> None:
+    boxes, scores, groups = drawn(count, 5, count)
+    kept = batched_nms(boxes, scores, groups, threshold)
+    assert kept.tolist() == theirs(boxes, scores, groups, threshold).tolist()
+    assert sum(asked) == count
+    assert count < 17 or count / 20 < len(kept) < count
+
+
+def test_equal_scores_stay_in_order(asked: list[int]) -> None:
+    boxes, _, groups = drawn(300, 1, 3)
+    scores = torch.linspace(0, 1, 300).round(decimals=1)
+    assert batched_nms(boxes, scores, groups, 0.5).tolist() == theirs(boxes, scores, groups, 0.5).tolist()
+    assert asked == [300]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1 / 3, 0.5, 1.0])
+def test_exactly_at_the_threshold(asked: list[int], threshold: float) -> None:
+    """Two boxes whose IoU, as float32 has it, is the threshold, or the next number: to the last bit."""
+    boxes, scores, groups = drawn(900, 1, 5)
+    boxes = boxes.round()  # with many equal ratios
+    assert batched_nms(boxes, scores, groups, threshold).tolist() == theirs(boxes, scores, groups, threshold).tolist()
+    pair, two = torch.tensor([[0.0, 0, 3, 1], [1, 0, 4, 1]]), torch.tensor([0.9, 0.8])  # 2 of 4
+    for limit in (0.5, float(Fraction(1, 2) - Fraction(1, 2**40)), 0.5 + 2**-40):
+        assert (
+            batched_nms(pair, two, torch.zeros(2, dtype=torch.int64), limit).tolist() == theirs(pair, two, torch.zeros(2), limit).tolist()
+        )
+
+
+def test_boxes_of_no_area_and_no_numbers(asked: list[int]) -> None:
+    boxes, scores, groups = drawn(1200, 2, 7)
+    boxes[::3, 2:] = boxes[::3, :2]
+    boxes[5], boxes[11, 2], boxes[12, 0] = float("nan"), float("inf"), float("-inf")
+    assert batched_nms(boxes, scores, groups, 0.5).tolist() == theirs(boxes, scores, groups, 0.5).tolist()
+    assert asked
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_elsewhere_it_is_torchvisions(asked: list[int], monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    boxes, scores, groups = drawn(count, 2, 1)
+    expected = theirs(boxes, scores, groups, 0.5).tolist()
+    assert batched_nms(boxes, scores, groups, 0.5).tolist() == expected
+    asked.clear()
+    monkeypatch.setattr(suppression, "library", lambda name: None)
+    assert batched_nms(boxes, scores, groups, 0.5).tolist() == expected
+    assert batched_nms(boxes.double(), scores.double(), groups, 0.5).tolist() == expected
+    assert not asked
