@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
 import zoo
 from tests.engines import small_model
+from zoo.compiled import Compiled
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, WeightsError
 
@@ -26,6 +27,21 @@ def test_what_is_exported_says_what_it_is(tmp_path: Path) -> None:
     assert content["preprocess"]["size_hw"] == [32, 32]
     assert made.making.engine == "eager"
     assert zoo.info(str(tmp_path / "out"))["compiled"]["engine"] == "eager"
+
+
+@pytest.mark.parametrize(
+    ("task", "precision", "tolerance"),
+    [("classification", "fp32", 1e-5), ("detection", "fp32", 1e-5), ("detection", "bf16", 0.02), ("face", "bf16", 0.02)],
+)
+def test_torchs_graphs_answer_as_the_model_does(task: str, precision: Literal["fp32", "bf16"], tolerance: float, tmp_path: Path) -> None:
+    made = zoo.compile(small_model(task), "eager", precision)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    loaded = zoo.load(zoo.save(made, tmp_path / "out"))
+    assert isinstance(made, Compiled)
+    assert isinstance(loaded, Compiled)
+    assert loaded.precision == precision
+    for ours, theirs in zip(loaded.tensors(pixels), made.tensors(pixels), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
