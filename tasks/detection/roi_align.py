@@ -70,7 +70,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     down, across = _samples(top, bottom, maps[:, 0], cells, ratio), _samples(left, right, maps[:, 1], cells, ratio)
     if not torch.is_grad_enabled() or not any(level.requires_grad for level in levels):
         kernels = library("roi_align")
-        if kernels is not None and levels[0].dtype == torch.float32:
+        if kernels is not None and all(level.dtype == torch.float32 for level in levels):
             return _summed(kernels, levels, level_of, picture, down, across)
     channels = levels[0].shape[1]
     table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
@@ -94,7 +94,8 @@ def _summed(kernels: ctypes.CDLL, levels: Sequence[Tensor], level_of: Tensor, pi
     widths = torch.tensor([level.shape[3] for level in maps])[level_of]
     (count, cells, terms), channels = down[0].shape, maps[0].shape[1]
     answer = torch.from_numpy(reused("pooled", (count, cells, cells, channels), np.float32))
-    samples = [address(values.contiguous()) for values in (*down, *across)]
+    (rows, row_weights), (columns, column_weights) = ((places, weights.float()) for places, weights in (down, across))
+    samples = [address(values.contiguous()) for values in (rows, row_weights, columns, column_weights)]
     given = address(begins), address(widths), *sizes(channels), *samples, *sizes(count, cells, terms)
     kernels.zoo_roi_align(*given, address(answer), threads())
     return answer.permute(0, 3, 1, 2)

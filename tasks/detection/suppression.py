@@ -10,6 +10,7 @@ import ctypes
 
 import numpy as np
 import torch
+import torchvision
 from torch import Tensor
 from torchvision import ops
 
@@ -27,10 +28,13 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
         groups: [N] int64.
         threshold: the IoU above which two boxes are of one object.
 
+    Where a graph is exported, it is torchvision's.
+
     Returns:
         Positions of the others, by descending score.
     """
-    kernels = library("suppression") if boxes.device.type == "cpu" and boxes.dtype == torch.float32 else None
+    fits = boxes.device.type == "cpu" and boxes.dtype == torch.float32 and boxes.shape == (len(scores), 4) and scores.shape == groups.shape
+    kernels = library("suppression") if fits and not torch.compiler.is_compiling() and not torchvision._is_tracing() else None
     if kernels is None:
         found: Tensor = ops.batched_nms(boxes, scores, groups, threshold)
         return found

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.errors import InputError
 from zoo.native import address, library, sizes, threads
 from zoo.reused_memory import reused
 
@@ -33,7 +34,13 @@ class AreaSums:
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> AreaSums:
-        """Take the sums of a picture [H, W, 3]."""
+        """Take the sums of a picture [H, W, 3].
+
+        Raises:
+            InputError: it is something else.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"a picture of shape {image.shape} in {image.dtype}; expected RGB [H, W, 3] in uint8")
         height, width = image.shape[:2]
         sums = reused("sums", (height + 1, 3, width + 1), np.uint32)
         kernels = library("area")
@@ -82,7 +89,13 @@ class AreaSums:
         return means.transpose(1, 0, 2)
 
     def crops(self, boxes: Ints, side: int) -> Floats:
-        """Return rectangles [N, 4] xyxy of whole pixels, each with at least one, as squares [N, 3, side, side], 0–255."""
+        """Return rectangles [N, 4] xyxy of whole pixels, each with at least one, as squares [N, 3, side, side], 0–255.
+
+        Raises:
+            ValueError: one has no pixel, or reaches out of the picture.
+        """
+        if (boxes[:, :2] < 0).any() or (boxes[:, :2] >= boxes[:, 2:]).any() or (boxes[:, 2:] > self.size_hw[::-1]).any():
+            raise ValueError(f"crops of a picture of {self.size_hw[0]}×{self.size_hw[1]} have to lie in it")
         kernels = library("area")
         if kernels is not None:
             squares = np.empty((len(boxes), 3, side, side), np.float32)

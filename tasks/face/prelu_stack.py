@@ -1,7 +1,7 @@
 """Convolutions with PReLU and pooling by maxima, in sequence, as one kernel: pictures pass through all of them in the cache.
 
 torch passes every map through memory for every layer, PReLU and pooling included; for small networks that takes two to four times as long
-as their products do. The kernel's source is `zoo/native/prelu_networks.cpp`.
+as their products do. The kernel's source is `zoo/native/prelu_networks.cpp`. What is no number doesn't always survive its pooling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Layer(ctypes.Structure):
 
 
 class PReLUStack(nn.Module):
-    """What `nn.Sequential` of the same modules would answer, for pictures in float32 on a CPU, without gradients."""
+    """What `nn.Sequential` of the same modules would answer, for numbers in float32 on a CPU, without gradients."""
 
     def __init__(self, modules: Sequence[nn.Module], shift: float, scale: float) -> None:
         """Take over the weights.
@@ -36,43 +36,61 @@ class PReLUStack(nn.Module):
                 each channel) and then by a pooling by maxima (square windows, no padding, the last ones reaching over the edge).
             shift: what is taken of pixels.
             scale: what they are multiplied by then.
+
+        Raises:
+            ValueError: another module is among them.
         """
         super().__init__()
         self._shift, self._scale = shift, scale
-        self._numbers: list[Tensor] = []  # what the layers point at
-        self._layers: list[_Layer] = []
+        self._layers: list[tuple[list[Tensor], list[int]]] = []
         for module in modules:
-            if isinstance(module, nn.Conv2d):
-                self._layers.append(self._convolution(module))
-            elif isinstance(module, nn.PReLU):
-                self._numbers[-1][: module.num_parameters] = module.weight.detach()
+            if isinstance(module, nn.Conv2d) and _is_plain(module):
+                self._layers.append(_convolution(module))
+            elif isinstance(module, nn.PReLU) and self._layers and module.num_parameters == self._layers[-1][1][2]:
+                self._layers[-1][0][2][: module.num_parameters] = module.weight.detach()
+            elif isinstance(module, nn.MaxPool2d) and self._layers and _window(module):
+                self._layers[-1][1][3:] = _window(module)
             else:
-                pooling: Any = module
-                self._layers[-1].pool, self._layers[-1].step = pooling.kernel_size, pooling.stride
-
-    def _convolution(self, module: nn.Conv2d) -> _Layer:
-        assert module.bias is not None
-        out, wide = module.out_channels, -(-module.out_channels // _FILLED) * _FILLED
-        side = int(module.kernel_size[0])
-        weights, bias, slope = torch.zeros(side, side, module.in_channels, wide), torch.zeros(wide), torch.ones(wide)
-        weights[..., :out], bias[:out] = module.weight.detach().permute(2, 3, 1, 0), module.bias.detach()
-        self._numbers += [weights, bias, slope]
-        return _Layer(*(address(each) for each in (weights, bias, slope)), side, module.in_channels, out, 1, 1)
+                raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Answer for pictures [B, C, H, W]: [B, C', H', W'], channels last."""
+        """Answer for pictures [B, C, H, W]: [B, C', H', W'], channels last.
+
+        Raises:
+            ValueError: they have another number of channels, or are too small for a single answer.
+        """
         kernels = library("prelu_networks")
         assert kernels is not None
-        pixels = pixels.float().contiguous()
-        height, width = (self._answers(side) for side in pixels.shape[2:])
-        answer = torch.empty(len(pixels), height, width, self._layers[-1].out_channels)
+        pixels = pixels.to("cpu", torch.float32).contiguous()
+        layers = (_Layer * len(self._layers))(*(_Layer(*map(address, numbers), *counts) for numbers, counts in self._layers))
+        deep = sizes(len(layers))
+        kernels.zoo_prelu_network_answers.restype = ctypes.c_int64
+        height, width = (kernels.zoo_prelu_network_answers(*sizes(side), layers, *deep) for side in pixels.shape[2:])
+        if pixels.shape[1] != layers[0].in_channels or min(height, width) < 1:
+            raise ValueError(f"pictures of shape {tuple(pixels.shape)} can't be answered: other channels, or too small")
+        answer = torch.empty(len(pixels), height, width, layers[-1].out_channels, dtype=torch.float32, device="cpu")
         given = address(pixels), *sizes(len(pixels), *pixels.shape[2:]), ctypes.c_float(self._shift), ctypes.c_float(self._scale)
-        layers = (_Layer * len(self._layers))(*self._layers), *sizes(len(self._layers))
-        kernels.zoo_prelu_network(*given, *layers, address(answer), threads())
+        kernels.zoo_prelu_network(*given, layers, *deep, address(answer), threads())
         return answer.permute(0, 3, 1, 2)
 
-    def _answers(self, side: int) -> int:
-        for layer in self._layers:
-            side -= layer.kernel - 1
-            side = -((layer.pool - side) // layer.step) + 1 if side > 0 else 0
-        return max(side, 0)
+
+def _convolution(module: nn.Conv2d) -> tuple[list[Tensor], list[int]]:
+    """Return weights, biases and slopes, and the sizes of a layer."""
+    assert module.bias is not None
+    out, wide, side = module.out_channels, -(-module.out_channels // _FILLED) * _FILLED, int(module.kernel_size[0])
+    plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    weights, bias = torch.zeros(side, side, module.in_channels, wide, **plain), torch.zeros(wide, **plain)
+    weights[..., :out], bias[:out] = module.weight.detach().permute(2, 3, 1, 0), module.bias.detach()
+    return [weights, bias, torch.ones(wide, **plain)], [side, module.in_channels, out, 1, 1]
+
+
+def _is_plain(module: nn.Conv2d) -> bool:
+    steps = (*module.stride, *module.dilation, module.groups)
+    return module.bias is not None and module.padding == (0, 0) and len(set(module.kernel_size)) == 1 and set(steps) == {1}
+
+
+def _window(pooling: nn.MaxPool2d) -> list[int]:
+    """Return the side of its windows and their step; nothing where it is another pooling than ours."""
+    side, step = pooling.kernel_size, pooling.stride
+    whole = isinstance(side, int) and isinstance(step, int) and step <= side
+    return [side, step] if whole and pooling.ceil_mode and not pooling.padding and pooling.dilation == 1 else []  # type: ignore[list-item]

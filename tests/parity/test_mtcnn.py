@@ -60,7 +60,7 @@ def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_the_same_boxes_points_and_scores(shared_data: Path, theirs: Any, name: str) -> None:
+def test_the_same_boxes_points_and_scores(by: str, shared_data: Path, theirs: Any, name: str) -> None:
     image = images.read(shared_data / "portraits" / f"{name}.jpg")
     if name not in ("kate_siegel", "multiface"):  # two at their full size are enough for a quick test
         image = np.asarray(cv2.resize(image, None, fx=0.45, fy=0.45, interpolation=cv2.INTER_AREA), np.uint8)

@@ -8,7 +8,19 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import initLevelMapper
 
+from zoo.native import library
 from zoo.tasks.detection.roi_align import PyramidRoIAlign, pool
+
+
+@pytest.fixture(params=["kernel", "torch"])
+def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What computes where no gradient is wanted; memory is kept however little it is."""
+    monkeypatch.setattr("zoo.reused_memory._LEAST", 1)
+    if request.param == "torch":
+        monkeypatch.setattr("zoo.tasks.detection.roi_align.library", lambda name: None)
+    elif library("roi_align") is None:
+        pytest.skip("the kernels need Linux and a C++ compiler (g++)")
+    return str(request.param)
 
 
 def random_boxes(count: int, height: int, width: int, seed: int) -> Tensor:
@@ -75,7 +87,7 @@ def test_no_box_at_all_is_pooled_to_nothing() -> None:
     assert all(not level.grad.any() for level in maps.values() if level.grad is not None)
 
 
-def test_memory_that_is_kept_between_calls_makes_no_difference() -> None:
+def test_memory_that_is_kept_between_calls_makes_no_difference(by: str) -> None:
     """Larger and smaller maps in turn, in every mode of autograd; answers of before stay what they were."""
     theirs, ours = pyramids()
     answers = []
@@ -93,6 +105,31 @@ def test_memory_that_is_kept_between_calls_makes_no_difference() -> None:
             answers.append((ours(maps, boxes, [(4 * side, 4 * side)] * 2), theirs(maps, boxes, [(4 * side, 4 * side)] * 2)))
     for found, expected in answers:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [6, 64, 70])
+@pytest.mark.parametrize("types", [(torch.float32, torch.float32), (torch.float32, torch.float64), (torch.float64, torch.float32)])
+def test_without_gradients_it_is_torchvisions_too(by: str, channels: int, types: tuple[torch.dtype, torch.dtype]) -> None:
+    """For maps and boxes of these types, of which torchvision takes the same only."""
+    theirs, ours = pyramids()
+    torch.manual_seed(3)
+    maps = {name: torch.randn(2, channels, 64 // scale, 48 // scale) for name, scale in (("a", 1), ("b", 2), ("c", 4))}
+    boxes = [random_boxes(9, 256, 192, seed) for seed in (0, 1)]
+    expected = theirs(maps, boxes, [(256, 192)] * 2)
+    with torch.no_grad():
+        found = ours({name: each.to(types[0]) for name, each in maps.items()}, [each.to(types[1]) for each in boxes], [(256, 192)] * 2)
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf"), 1e30])
+def test_boxes_that_are_no_numbers_touch_no_other(by: str, wrong: float) -> None:
+    maps, boxes = torch.randn(1, 8, 20, 20), random_boxes(6, 160, 160, 0)
+    level_of, right = torch.zeros(len(boxes), dtype=torch.int64), boxes.clone()
+    boxes[2], boxes[4, 0] = wrong, wrong
+    with torch.no_grad():
+        found, expected = (pool([maps], [each], [1 / 8], level_of, 7, 2) for each in (boxes, right))
+    others = [place for place in range(len(boxes)) if place not in (2, 4)]
+    assert torch.equal(found[others], expected[others])
 
 
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line

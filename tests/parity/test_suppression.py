@@ -95,3 +95,24 @@ def test_elsewhere_it_is_torchvisions(asked: list[int], monkeypatch: pytest.Monk
     assert batched_nms(boxes, scores, groups, 0.5).tolist() == expected
     assert batched_nms(boxes.double(), scores.double(), groups, 0.5).tolist() == expected
     assert not asked
+
+
+def test_what_does_not_fit_is_refused_by_torchvision(asked: list[int]) -> None:
+    boxes, scores, groups = drawn(20, 2, 1)
+    for given in ((boxes[:, :3], scores, groups), (boxes, scores[:19], groups[:19])):
+        with pytest.raises((RuntimeError, IndexError)):
+            batched_nms(*given, 0.5)
+    assert not asked
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line
+def test_an_exported_graph_has_torchvisions_operator(asked: list[int]) -> None:
+    class Suppress(torch.nn.Module):
+        def forward(self, boxes: Tensor, scores: Tensor, groups: Tensor) -> Tensor:
+            return batched_nms(boxes, scores, groups, 0.5)
+
+    traced: Any = torch.jit.trace(Suppress(), drawn(300, 3, 1), check_trace=False)  # type: ignore[no-untyped-call]
+    assert not asked
+    others = drawn(300, 3, 2)
+    assert traced(*others).tolist() == theirs(*others, 0.5).tolist()
+    assert "nms" in str(torch.export.export(Suppress(), drawn(300, 3, 1)).graph)

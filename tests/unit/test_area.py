@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from zoo.errors import InputError
 from zoo.native import library
 from zoo.tasks.face.area import AreaSums
 
@@ -71,6 +72,20 @@ def test_a_picture_whose_sums_exceed_32_bits(by: str) -> None:
     np.testing.assert_array_equal(
         sums.crops(np.array([[5000, 3499, 5001, 3500]]), 2), np.array([7, 8, 9])[None, :, None, None] * np.ones((1, 3, 2, 2))
     )
+
+
+@pytest.mark.parametrize(
+    "image", [picture()[:, :, :1], picture()[:, :, 0], picture().astype(np.uint16), picture() / 255, np.zeros((9, 9, 4), np.uint8)]
+)
+def test_what_is_no_picture_is_refused(by: str, image: NDArray[Any]) -> None:
+    with pytest.raises(InputError, match=r"a picture of shape .*; expected RGB \[H, W, 3\] in uint8"):
+        AreaSums.of(image)
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 58, 5), (0, 80, 5, 84), (5, 5, 5, 9), (7, 5, 5, 9)])
+def test_crops_lie_in_the_picture(by: str, box: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="crops of a picture of 83×57 have to lie in it"):
+        AreaSums.of(picture()).crops(np.array([(0, 0, 5, 5), box]), 24)
 
 
 @needs_compiler

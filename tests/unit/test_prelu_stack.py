@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import sys
 from collections.abc import Callable
@@ -48,7 +49,7 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
     ],
 }  # fmt: skip
 STEPS = {"like MTCNN's first": 2, "like its second": 4, "like its third": 4, "other channels": 3}  # of pixels between two answers
-SIZES = [(24, 24), (48, 48), (25, 31), (131, 260), (404, 57)]  # the last two have several tiles either way
+SIZES = [(24, 24), (48, 48), (25, 31), (61, 801), (404, 57)]  # the last two have several tiles, beside or below each other
 
 
 @pytest.mark.parametrize("size_hw", SIZES)
@@ -82,13 +83,68 @@ def test_a_place_is_answered_alike_wherever_it_lies(name: str, step: int) -> Non
     assert torch.equal(part, whole[1, :, 36 // step :, 60 // step :][:, : part.shape[1], : part.shape[2]])
 
 
-@pytest.mark.parametrize(
-    ("size_hw", "answers"), [((12, 12), (1, 1)), ((13, 15), (2, 3)), ((11, 40), (1, 15)), ((9, 40), (0, 15)), ((2, 40), (0, 15))]
-)
-def test_pictures_around_the_smallest(size_hw: tuple[int, int], answers: tuple[int, int]) -> None:
-    modules = drawn(STACKS["like MTCNN's first"]())
-    answer = PReLUStack(modules, 0, 1)(torch.rand(2, 3, *size_hw))
-    assert answer.shape == (2, 5, *answers)
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("side", range(6, 30))
+def test_pictures_around_the_smallest(name: str, side: int) -> None:
+    modules = drawn(STACKS[name]())
+    pictures = torch.rand(2, modules[0].in_channels, side, 40)
+    try:
+        with torch.inference_mode():
+            theirs = nn.Sequential(*modules)(pictures)
+    except RuntimeError:  # nothing is left
+        with pytest.raises(ValueError, match="can't be answered: other channels, or too small"):
+            PReLUStack(modules, 0, 1)(pictures)
+    else:
+        torch.testing.assert_close(PReLUStack(modules, 0, 1)(pictures), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [3, 4, 5, 6, 7])
+def test_windows_that_reach_over_the_edge(side: int) -> None:
+    modules = [nn.Conv2d(3, 16, 3), pool(3, 2)]
+    pictures = torch.rand(50, 3, side, side)
+    if side == 3:  # of one place three are wanted: torch begins no window there, as its middle is outside
+        with pytest.raises(ValueError, match="too small"):
+            PReLUStack(modules, 0, 1)(pictures)
+    else:
+        torch.testing.assert_close(PReLUStack(modules, 0, 1)(pictures), nn.Sequential(*modules)(pictures).detach(), rtol=1e-4, atol=1e-5)
+
+
+WRONG: dict[str, Callable[[], list[Any]]] = {
+    "a step": lambda: [nn.Conv2d(3, 8, 3, stride=2)],
+    "padding": lambda: [nn.Conv2d(3, 8, 3, padding=1)],
+    "groups": lambda: [nn.Conv2d(4, 8, 3, groups=2)],
+    "no bias": lambda: [nn.Conv2d(3, 8, 3, bias=False)],
+    "oblong kernels": lambda: [nn.Conv2d(3, 8, (3, 1))],
+    "one slope": lambda: [nn.Conv2d(3, 8, 3), nn.PReLU()],
+    "whole windows": lambda: [nn.Conv2d(3, 8, 3), nn.MaxPool2d(2)],
+    "windows apart": lambda: [nn.Conv2d(3, 8, 3), nn.MaxPool2d(2, 3, ceil_mode=True)],
+    "another pooling": lambda: [nn.Conv2d(3, 8, 3), nn.AvgPool2d(2)],
+    "pooling first": lambda: [pool(2, 2)],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_other_modules_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"can't be part of this stack; use nn\.Sequential"):
+        PReLUStack(WRONG[name](), 0, 1)
+
+
+def test_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"pictures of shape \(2, 1, 24, 24\) can't be answered"):
+        PReLUStack(STACKS["like its second"](), 0, 1)(torch.rand(2, 1, 24, 24))
+
+
+def test_copies_and_other_defaults() -> None:
+    modules, pictures = drawn(STACKS["like its second"]()), torch.rand(2, 3, 24, 24)
+    plain = PReLUStack(modules, 0, 1)(pictures)
+    assert torch.equal(copy.deepcopy(PReLUStack(modules, 0, 1))(pictures), plain)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            assert torch.equal(PReLUStack(modules, 0, 1)(pictures), plain)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def test_no_pictures() -> None:

@@ -56,6 +56,25 @@ def test_what_somebody_has_stays_as_it_is(held: str) -> None:
     assert bool((kept == 7).all())
 
 
+def test_an_engine_that_has_its_last_input_gets_two_in_turn() -> None:
+    places = []
+    for _ in range(6):
+        last = reused("engine", SHAPE, np.float32)  # the one before is let go of after this
+        places.append(place(last))
+    assert len(set(places)) == 2
+
+
+def test_much_larger_memory_is_not_given_for_little() -> None:
+    large = reused("much", (9 * 512, 1024), np.float32)
+    was = place(large)
+    del large
+    little = reused("much", SHAPE, np.float32)
+    assert place(little) != was
+    assert little.base is not None
+    assert little.base.nbytes == little.nbytes
+    assert place(reused("much", (3 * 512, 1024), np.float32)) == was
+
+
 def test_purposes_and_threads_have_their_own() -> None:
     one, other = reused("one", SHAPE, np.float32), reused("other", SHAPE, np.float32)
     assert not np.shares_memory(one, other)

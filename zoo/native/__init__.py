@@ -1,8 +1,8 @@
 """Kernels in C++, which the machine's own compiler makes for its own processor, once: where there is none, torch computes.
 
-They are plain functions on pointers, so that making them takes two seconds, and share torch's threads: OpenMP's functions are found
-among those that torch has loaded. Made ones are kept in the cache by source, compiler, processor and their own content. They are code:
-from a folder that others may write to, none is loaded.
+They are plain functions on pointers, so that making one takes two to four seconds, and share torch's threads: OpenMP's functions are found
+among those that torch has loaded. (As with torch's own, a process that is forked afterwards has to do with one thread.) Made ones are kept
+in the cache by source, compiler, processor and their own content. They are code: from a folder that others may write to, none is loaded.
 """
 
 from __future__ import annotations

@@ -39,7 +39,10 @@ inline int64_t wide(const Layer& layer) { return (layer.out + FILLED - 1) / FILL
 
 // How many answers a layer has along a side of so many pixels.
 inline int64_t convolved(const Layer& layer, int64_t side) { return side - layer.kernel + 1; }
-inline int64_t pooled(const Layer& layer, int64_t side) { return std::max<int64_t>(0, (side - layer.pool + layer.step - 1) / layer.step + 1); }
+inline int64_t pooled(const Layer& layer, int64_t side) {
+  if (side < layer.pool) return layer.pool - side < layer.step ? 1 : 0;
+  return (side - layer.pool + layer.step - 1) / layer.step + 1;
+}
 inline int64_t answers(const Layer& layer, int64_t side) {
   const int64_t left = convolved(layer, side);
   return left < 1 ? 0 : pooled(layer, left);
@@ -162,14 +165,19 @@ void pass(const Layer& layer, const float* from, int64_t height, int64_t width, 
 
 extern "C" {
 
+// How many answers there are along a side of so many pixels.
+int64_t zoo_prelu_network_answers(int64_t side, const Layer* layers, int64_t depth) {
+  for (const Layer* layer = layers; layer < layers + depth; layer++) side = answers(*layer, side);
+  return side;
+}
+
 // Answer for pictures [count, 3, height, width], of whose values `shift` is taken before they are multiplied by `scale`: [count, h, w, out]
 // of the last layer.
 void zoo_prelu_network(const float* pictures, int64_t count, int64_t height, int64_t width, float shift, float scale, const Layer* layers,
                        int64_t depth, float* answer, int threads) {
-  int64_t high = height, across = width, step = 1, field = 1;
-  for (const Layer* layer = layers; layer < layers + depth; layer++) {
-    high = answers(*layer, high), across = answers(*layer, across), step *= layer->step;
-  }
+  const int64_t high = zoo_prelu_network_answers(height, layers, depth), across = zoo_prelu_network_answers(width, layers, depth);
+  int64_t step = 1, field = 1;
+  for (const Layer* layer = layers; layer < layers + depth; layer++) step *= layer->step;
   for (const Layer* layer = layers + depth - 1; layer >= layers; layer--) field = (field - 1) * layer->step + layer->pool + layer->kernel - 1;
   if (high < 1 || across < 1) return;
   const int64_t in = layers[0].in, out = layers[depth - 1].out;
