@@ -211,7 +211,9 @@ def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds:
     if missing is not None:
         raise InputError(missing)
     engine = Counting()
-    computed = Source.of(model, data, lambda text: print(text, file=sys.stderr), Progress(enabled=False)).compiled(engine, precision)
+    computed = Source.of(model, data, "raise", lambda text: print(text, file=sys.stderr), Progress(enabled=False)).compiled(
+        engine, precision
+    )
     computed(batch)
     engine.forget()
     seconds = []

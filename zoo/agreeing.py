@@ -33,9 +33,10 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
         compiled: made of it.
     """
     model, task = source.model, source.task
-    error, same, answers = 0.0, 0.0, 0.0
+    pictures, error, same, answers = 0, 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in source.compared():
+            pictures += len(batch)
             wanted, got = model.head.tensors(model.levels(as_float(batch.pixels))), compiled.tensors(batch.pixels)
             errors = [relative_error(*pair) for pair in zip(wanted, got, strict=True)]
             error = float(np.max([error, *errors]))  # NaN where one is
@@ -46,7 +47,7 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
     agreement = None if answers == 0 else same / answers
     name = task.primary_score if source.has_truth else None
     before, after = (None, None) if name is None else (source.score(model), source.score(compiled))
-    return Agreement(source.compared_count, error, agreement, name, before, after)
+    return Agreement(pictures, error, agreement, name, before, after)
 
 
 def check(agreement: Agreement, making: Making, task: Task) -> None:

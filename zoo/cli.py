@@ -176,7 +176,7 @@ def _predict(words: list[str]) -> int:
     skipped: list[Any] = []
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(folder, flags, progress)
-        model, precision = compiled(built, flags.engine, flags.run.device, flags.main.batch_size, progress)
+        model, precision = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
         sources: list[Any] = [int(source) if source.isdecimal() and not Path(source).exists() else source for source in inputs]
         predictions = predict(
             model,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
-    from zoo.arguments import EngineFlags
+    from zoo.arguments import EngineFlags, RunFlags
     from zoo.model import Model
     from zoo.progress import Progress
     from zoo.recipe import Precision
@@ -116,7 +116,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     )
 
 
-def compiled(model: Model, flags: EngineFlags, device: str, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
+def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
     """Return the model as --engine and --precision want it, and the precision that is left to the caller.
 
     Raises:
@@ -128,8 +128,8 @@ def compiled(model: Model, flags: EngineFlags, device: str, batch_size: int | No
         return model, flags.precision
     if flags.precision == "fp16":
         raise InputError("--precision fp16 is for GPUs, and --engine for processors: give one of them")
-    if device not in ("auto", "cpu"):
-        raise InputError(f"--engine {flags.engine} computes on the CPU: it goes without --device {device}")
+    if run.device not in ("auto", "cpu"):
+        raise InputError(f"--engine {flags.engine} computes on the CPU: it goes without --device {run.device}")
     from zoo.compiled import Compiled
     from zoo.compiling import compile
 
@@ -138,9 +138,16 @@ def compiled(model: Model, flags: EngineFlags, device: str, batch_size: int | No
             f"the model is an exported one already (engine {model.making.engine}, {model.precision}): it goes without --engine"
         )
     fast = compile(
-        model, flags.engine, flags.precision,
-        data=flags.calibration, batch_size=batch_size, tune_seconds=flags.tune_seconds, say=progress.say, progress=progress,
-    )  # fmt: skip
+        model,
+        flags.engine,
+        flags.precision,
+        data=flags.calibration,
+        on_error="skip" if run.skip_bad else "raise",
+        batch_size=batch_size,
+        tune_seconds=flags.tune_seconds,
+        say=progress.say,
+        progress=progress,
+    )
     return fast, "auto"
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from zoo.agreeing import DisagreementError, check, compare
 from zoo.compiled import PICTURES, Agreement, Compiled, Making
 from zoo.converting import Conversion
-from zoo.data import Dataset, Record
+from zoo.data import Dataset, OnError, Record
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
+from zoo.errors import DataError, ImageError
 from zoo.fingerprint import fingerprints
+from zoo.images import Image
 from zoo.model import Model
 from zoo.picture_folders import picture_files
 from zoo.preprocess import ImageBatch, as_float
@@ -40,6 +42,7 @@ class Source:
         has_truth: whether they are, with targets that scores can be measured by.
         say: told what is done.
         progress: where bars are drawn.
+        on_error: "raise", or "skip" to leave out pictures that can't be read.
     """
 
     model: Model
@@ -49,14 +52,16 @@ class Source:
     has_truth: bool
     say: Callable[[str], None]
     progress: Progress
+    on_error: OnError
 
     @classmethod
-    def of(cls, model: Model, data: object, say: Callable[[str], None], progress: Progress) -> Source:
+    def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
         """Copy a model and open data.
 
         Args:
             model: any; it stays as it is.
             data: as for `zoo.compile`.
+            on_error: likewise.
             say: as above.
             progress: as above.
 
@@ -65,10 +70,11 @@ class Source:
         """
         task = get_task(model.task)
         plain = _plain_pictures(data)
-        opened = plain or open_data(task.sample_data if data is None else data, task.schemes, task.name, say=progress.say)
+        opened = plain or open_data(task.sample_data if data is None else data, task.schemes, task.name, on_error, say=progress.say)
         copied = copy.deepcopy(model).to(device=torch.device("cpu")).eval().requires_grad_(False)
         copied.to(memory_format=torch.channels_last)
-        return cls(copied, fingerprints(model), opened, data is not None, data is not None and plain is None, say, progress)
+        has_truth = data is not None and plain is None
+        return cls(copied, fingerprints(model), opened, data is not None, has_truth, say, progress, on_error)
 
     @property
     def task(self) -> Task:
@@ -76,11 +82,30 @@ class Source:
         return get_task(self.model.task)
 
     def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
-        """Yield so many of the pictures, evenly spread, in batches."""
+        """Yield so many of the pictures, evenly spread, in batches.
+
+        Raises:
+            ImageError: one can't be read, and isn't left out.
+            DataError: none can be read.
+        """
         records = self.pictures.records
-        chosen = [records[place * len(records) // count] for place in range(count)]
+        chosen, read = [records[place * len(records) // count] for place in range(count)], 0
         for first in range(0, len(chosen), size):
-            yield self.model.preprocess.batch([record.load().image for record in chosen[first : first + size]])
+            pictures = list(self._readable(chosen[first : first + size]))
+            read += len(pictures)
+            if pictures:
+                yield self.model.preprocess.batch(pictures)
+        if not read:
+            raise DataError(f"data {self.pictures.name}: none of {count} pictures to compare on can be read")
+
+    def _readable(self, records: Sequence[Record]) -> Iterator[Image]:
+        for record in records:
+            try:
+                yield record.load().image
+            except ImageError as error:
+                if self.on_error == "raise":
+                    raise
+                self.say(f"left out: {error}")
 
     @property
     def compared_count(self) -> int:
@@ -101,7 +126,7 @@ class Source:
 
         records = self.pictures.records
         data = self.pictures if numbers is None else replace(self.pictures, records=tuple(records[number] for number in numbers))
-        found = evaluate(model, data, device="cpu", replicates=0, progress=self.progress)[self.task.primary_score]
+        found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[self.task.primary_score]
         return 0.0 if found is None else found  # of too little data: there both have none
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:

@@ -8,6 +8,7 @@ from typing import Literal
 from zoo.agreeing import DisagreementError
 from zoo.compile_source import Source
 from zoo.compiled import Compiled
+from zoo.data import OnError
 from zoo.engines import ENGINES, EnginePrecision
 from zoo.errors import InputError
 from zoo.hardware import cpu_has_bf16
@@ -23,6 +24,7 @@ def compile(
     precision: AskedPrecision = "auto",
     *,
     data: object = None,
+    on_error: OnError = "raise",
     batch_size: int | None = None,
     tune_seconds: float = 20.0,
     say: Callable[[str], None] | None = None,
@@ -38,6 +40,7 @@ def compile(
         precision: "fp32", "bf16", "int8" (needs `data`), or "auto": bf16 where the processor has it and it agrees, else fp32.
         data: what to compare, and for int8 to calibrate, on: a dataset string, a path or samples. With truth in it the scores of both are
             compared too. None for a few built-in pictures.
+        on_error: "raise", or "skip" to leave out annotations of it that can't be right, and pictures that can't be read.
         batch_size: that "auto" measures with; None for what suits the size of the pictures.
         tune_seconds: that "auto" may measure for.
         say: told what was compared and chosen.
@@ -63,7 +66,7 @@ def compile(
     if precision == "int8" and data is None:
         raise InputError("int8 is calibrated on pictures, and there are none: give data= (--calibration), some hundred of your own")
     say = say or (lambda text: None)
-    source = Source.of(model, data, say, progress or Progress(enabled=False))
+    source = Source.of(model, data, on_error, say, progress or Progress(enabled=False))
     if engine == "auto":
         from zoo.tuning import quickest
 

@@ -73,7 +73,7 @@ def _robustness(flags: Any) -> int:
             from zoo.robustness.sweep import evaluate_corruptions
 
             shared |= {"exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
-            model, shared["precision"] = compiled(built, flags.engine, flags.run.device, flags.main.batch_size, progress)
+            model, shared["precision"] = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
             found = evaluate_corruptions(model, flags.main.data, progress=progress, **special, **shared)
         else:
             from zoo.robustness.attacked import attack_evaluate
@@ -185,7 +185,7 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     if templates and flags.main.align is None:
         said = " and ".join(sorted(map(str, templates)))
         progress.say(f"data {flags.main.data}: its faces are taken as aligned to {said} already; --align mtcnn finds and aligns them first")
-    ready = [compiled(model, flags.engine, flags.run.device, flags.main.batch_size, progress) for model in models]
+    ready = [compiled(model, flags.engine, flags.run, flags.main.batch_size, progress) for model in models]
     return evaluate(
         [model for model, _ in ready],
         flags.main.data,

@@ -22,8 +22,9 @@ def run(words: list[str]) -> int:
 
         out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
         made = export(
-            model, out, flags.main.format, precision=flags.main.precision, data=flags.main.calibration, say=progress.say, progress=progress
-        ).making
+            model, out, flags.main.format, precision=flags.main.precision, data=flags.main.calibration,
+            on_error="skip" if flags.run.skip_bad else "raise", say=progress.say, progress=progress,
+        ).making  # fmt: skip
     files = sorted(path.name for path in out.iterdir())
     if flags.run.json:
         print_json({"folder": str(out), "files": files, **made.to_dict()})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoo.compiled import Compiled
 from zoo.compiling import AskedPrecision, compile
+from zoo.data import OnError
 from zoo.errors import UnknownNameError
 from zoo.model import Model, save
 from zoo.progress import Progress
@@ -21,6 +22,7 @@ def export(
     *,
     precision: AskedPrecision = "auto",
     data: object = None,
+    on_error: OnError = "raise",
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
@@ -36,6 +38,7 @@ def export(
         format: "openvino" (.xml and .bin), "onnx" (checked by onnx.checker) or "torch" (torch.export's .pt2).
         precision: as for `zoo.compile`.
         data: as for `zoo.compile`: what the graph is compared, and int8 calibrated, on.
+        on_error: likewise.
         say: told what was compared.
         progress: where bars are drawn.
 
@@ -49,6 +52,6 @@ def export(
     """
     if format not in FORMATS:
         raise UnknownNameError("format to export to", format, FORMATS)
-    compiled = compile(model, FORMATS[format], precision, data=data, say=say, progress=progress)
+    compiled = compile(model, FORMATS[format], precision, data=data, on_error=on_error, say=say, progress=progress)
     save(compiled, folder)
     return compiled

@@ -19,7 +19,7 @@ from zoo.cache_folder import cache_folder
 from zoo.compile_source import Source
 from zoo.compiled import Agreement, Making
 from zoo.engines import ENGINES, Network
-from zoo.errors import InputError, UnknownNameError
+from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.fingerprint import fingerprints
 from zoo.network_cache import network_key
 from zoo.task import get_task
@@ -215,6 +215,32 @@ def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:
         write_picture(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
     agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path).making.agreement
     assert (agreement.pictures, agreement.score) == (3, None)
+
+
+def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: type[Fake], tmp_path: Path) -> None:
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    model, said = small_model("face"), list[str]()
+    with pytest.raises(ImageError, match=r"1\.png"):
+        zoo.compile(model, engine="fake", data=tmp_path)
+    agreement = zoo.compile(model, engine="fake", precision="int8", data=tmp_path, on_error="skip", say=said.append).making.agreement
+    assert agreement.pictures == 2
+    assert any(text.startswith("left out: ") and "1.png" in text for text in said)
+    (tmp_path / "0.png").write_bytes(b"nor this")
+    (tmp_path / "2.png").write_bytes(b"nor that")
+    with pytest.raises(DataError, match="none of 3 pictures to compare on can be read"):
+        zoo.compile(model, engine="fake", data=tmp_path, on_error="skip")
+
+
+def test_annotations_that_cannot_be_right_are_left_out_where_that_is_wanted(fake: type[Fake], tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", np.full((64, 64, 3), 90, np.uint8))
+    table = "path,xmin,ymin,xmax,ymax,label\na.png,5,5,40,40,cat\na.png,9,9,9,30,dog\na.png,9,9,19,30,eel\n"
+    (tmp_path / "boxes.csv").write_text(table)
+    data = f"csv:{tmp_path / 'boxes.csv'}"
+    with pytest.raises(DataError, match="1 fault in the annotations"):
+        zoo.compile(small_model("detection"), engine="fake", data=data)
+    assert zoo.compile(small_model("detection"), engine="fake", data=data, on_error="skip").making.agreement.pictures == 1
 
 
 def test_a_gallery_takes_it_for_the_model(fake: type[Fake], tmp_path: Path) -> None:
