@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.native import address, library, sizes, threads
+from zoo.native import address, is_watched, library, sizes, threads
 
 _LEAST_NUMBERS = 2**15  # of a map: below, waking a second thread takes longer than is gained
 
@@ -60,13 +60,6 @@ def _map(tensor: Tensor) -> bool:
 def _plain(vector: Tensor, channels: int) -> bool:
     """Tell whether the kernels can read this, with a number for each channel."""
     return vector.dtype == torch.float32 and vector.shape == (channels,) and vector.is_contiguous() and vector.device.type == "cpu"
-
-
-def is_watched() -> bool:
-    """Tell whether something has to see torch's own function: checkpointing, which compares what is kept for backward, or torch.func."""
-    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)
-    return hooks is None or transforms is None or hooks(True) is not None or transforms()
 
 
 class _Norm(torch.autograd.Function):

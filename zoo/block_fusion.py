@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
-from zoo.batch_norm import is_watched
+from zoo.native import is_watched
 
 
 class Activate(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import initLevelMapper
 
@@ -62,14 +63,14 @@ def pyramids() -> tuple[MultiScaleRoIAlign, PyramidRoIAlign]:
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("counts", [(30, 5), (0, 8)])
-def test_a_pyramid_is_pooled_as_by_torchvision(memory: torch.memory_format, counts: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("counts", "channels"), [((30, 5), 16), ((0, 8), 16), ((7, 3), 70)])
+def test_a_pyramid_is_pooled_as_by_torchvision(by: str, memory: torch.memory_format, counts: tuple[int, int], channels: int) -> None:
     torch.manual_seed(1)
     sides = {"a": (48, 64), "b": (24, 32), "c": (12, 16), "unused": (6, 8)}
-    maps = {name: torch.randn(2, 16, *size).to(memory_format=memory).requires_grad_() for name, size in sides.items()}
+    maps = {name: torch.randn(2, channels, *size).to(memory_format=memory).requires_grad_() for name, size in sides.items()}
     boxes = [random_boxes(count, 192, 256, seed)[:count] for seed, count in enumerate(counts)]
     pooled, gradients = [], []
-    direction = torch.randn(sum(counts), 16, 7, 7)
+    direction = torch.randn(sum(counts), channels, 7, 7)
     for each in pyramids():
         pooled.append(each(maps, boxes, [(192, 256)] * 2))
         gradients.append(torch.autograd.grad(pooled[-1], [maps[name] for name in "abc"], direction))
@@ -77,6 +78,35 @@ def test_a_pyramid_is_pooled_as_by_torchvision(memory: torch.memory_format, coun
     for ours, theirs in zip(gradients[1], gradients[0], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert pooled[1].shape == direction.shape
+
+
+def test_gradients_are_the_same_for_any_number_of_threads() -> None:
+    maps = torch.randn(1, 40, 30, 30, requires_grad=True)
+    boxes = [random_boxes(60, 240, 240, 0)]
+    level_of, threads, found = torch.zeros(len(boxes[0]), dtype=torch.int64), torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            (gradient,) = torch.autograd.grad(pool([maps], boxes, [1 / 8], level_of, 7, 2).square().sum(), maps)
+            found.append(gradient)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
+def test_what_watches_functions_sees_torchs() -> None:
+    """Checkpointing compares what is kept for backward, and torch.func wants to go through."""
+    maps = torch.randn(1, 6, 20, 20, requires_grad=True)
+    boxes = [random_boxes(9, 160, 160, 0)]
+    level_of = torch.zeros(len(boxes[0]), dtype=torch.int64)
+
+    def loss(given: Tensor) -> Tensor:
+        return pool([given], boxes, [1 / 8], level_of, 7, 2).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(maps), maps)
+    torch.testing.assert_close(torch.func.grad(loss)(maps.detach()), expected, rtol=1e-4, atol=1e-4)
+    (again,) = torch.autograd.grad(checkpoint(loss, maps, use_reentrant=False), maps)
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_no_box_at_all_is_pooled_to_nothing() -> None:

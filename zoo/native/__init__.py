@@ -82,6 +82,13 @@ def threads() -> ctypes.c_int:
     return ctypes.c_int(torch.get_num_threads())
 
 
+def is_watched() -> bool:
+    """Tell whether something has to see torch's own functions: checkpointing, which compares what is kept for backward, or torch.func."""
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return hooks is None or transforms is None or hooks(True) is not None or transforms()
+
+
 def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:
     """Load from the cache; what isn't there, or is damaged, is made first.
 

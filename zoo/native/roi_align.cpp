@@ -1,6 +1,8 @@
 // RoI align: what a cell of a box holds is a weighted sum of pixels of a feature map, whose weights are products of those of its rows and
-// of its columns. Maps lie channels last, and are read where they are.
+// of its columns. Maps lie channels last, and are read where they are. Backward every thread has channels of its own, so that sums have one
+// order for any number of threads.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <omp.h>
@@ -18,40 +20,57 @@ inline Floats read(const float* from) {
   return found;
 }
 
-// A map's pixels, and the places and weights along one axis of a box's cells.
-struct Map {
-  const float* pixels;
-  int64_t width;
-};
+inline void write(Floats value, float* to) { std::memcpy(to, &value, sizeof value); }
 
+// The places and weights along one axis of a box's cells.
 struct Axis {
   const int64_t* places;
   const float* weights;
+
+  Axis at(int64_t term) const { return {places + term, weights + term}; }
 };
 
-// Sum up `terms` × `terms` pixels for one cell.
-inline void sum_up(const Map& map, int64_t channels, const Axis& down, const Axis& across, int64_t terms, float* cell) {
+// Call `each(offset, weight)` for the pixels of a map that one cell is made of.
+template <typename Each>
+inline __attribute__((always_inline)) void by_pixels(int64_t width, int64_t channels, const Axis& down, const Axis& across, int64_t terms,
+                                                     Each each) {
+  for (int64_t y = 0; y < terms; y++) {
+    for (int64_t x = 0; x < terms; x++) {
+      each((down.places[y] * width + across.places[x]) * channels, down.weights[y] * across.weights[x]);
+    }
+  }
+}
+
+// Sum up the pixels of one cell.
+inline void sum_up(const float* map, int64_t width, int64_t channels, const Axis& down, const Axis& across, int64_t terms, float* cell) {
   int64_t c = 0;
   for (; c + AT_ONCE <= channels; c += AT_ONCE) {
     Floats sums[4] = {};
-    for (int64_t y = 0; y < terms; y++) {
-      const float* line = map.pixels + down.places[y] * map.width * channels + c;
-      for (int64_t x = 0; x < terms; x++) {
-        const float weight = down.weights[y] * across.weights[x], *from = line + across.places[x] * channels;
+    by_pixels(width, channels, down, across, terms, [&](int64_t offset, float weight) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-        for (int64_t v = 0; v < 4; v++) sums[v] += weight * read(from + v * LANES);
-      }
-    }
+      for (int64_t v = 0; v < 4; v++) sums[v] += weight * read(map + offset + c + v * LANES);
+    });
     std::memcpy(cell + c, sums, sizeof sums);
   }
   for (; c < channels; c++) {
     float sum = 0;
-    for (int64_t y = 0; y < terms; y++) {
-      for (int64_t x = 0; x < terms; x++) {
-        sum += down.weights[y] * across.weights[x] * map.pixels[(down.places[y] * map.width + across.places[x]) * channels + c];
-      }
-    }
+    by_pixels(width, channels, down, across, terms, [&](int64_t offset, float weight) { sum += weight * map[offset + c]; });
     cell[c] = sum;
+  }
+}
+
+// Hand the gradient of one cell on to its pixels, for channels from `first` to `end`.
+inline void hand_on(const float* cell, int64_t first, int64_t end, int64_t width, int64_t channels, const Axis& down, const Axis& across,
+                    int64_t terms, float* map) {
+  if (end - first == LANES) {
+    const Floats slope = read(cell + first);
+    by_pixels(width, channels, down, across, terms, [&](int64_t offset, float weight) __attribute__((always_inline)) {
+      write(read(map + offset + first) + weight * slope, map + offset + first);
+    });
+  } else {
+    by_pixels(width, channels, down, across, terms, [&](int64_t offset, float weight) {
+      for (int64_t c = first; c < end; c++) map[offset + c] += weight * cell[c];
+    });
   }
 }
 
@@ -65,14 +84,32 @@ extern "C" {
 void zoo_roi_align(const float* const* maps, const int64_t* widths, int64_t channels, const int64_t* rows, const float* row_weights,
                    const int64_t* columns, const float* column_weights, int64_t count, int64_t cells, int64_t terms, float* pooled,
                    int threads) {
+  const Axis down = {rows, row_weights}, across = {columns, column_weights};
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
   for (int64_t box = 0; box < count; box++) {
-    const Map map = {maps[box], widths[box]};
     for (int64_t y = 0; y < cells; y++) {
       for (int64_t x = 0; x < cells; x++) {
-        const int64_t down = (box * cells + y) * terms, across = (box * cells + x) * terms;
-        sum_up(map, channels, {rows + down, row_weights + down}, {columns + across, column_weights + across}, terms,
+        sum_up(maps[box], widths[box], channels, down.at((box * cells + y) * terms), across.at((box * cells + x) * terms), terms,
                pooled + ((box * cells + y) * cells + x) * channels);
+      }
+    }
+  }
+}
+
+// Add the gradients of the maps to what is in `maps`, from that of what was pooled.
+void zoo_roi_align_backward(const float* pooled, float* const* maps, const int64_t* widths, int64_t channels, const int64_t* rows,
+                            const float* row_weights, const int64_t* columns, const float* column_weights, int64_t count, int64_t cells,
+                            int64_t terms, int threads) {
+  const Axis down = {rows, row_weights}, across = {columns, column_weights};
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (int64_t first = 0; first < channels; first += LANES) {
+    const int64_t end = std::min(channels, first + LANES);
+    for (int64_t box = 0; box < count; box++) {
+      for (int64_t y = 0; y < cells; y++) {
+        for (int64_t x = 0; x < cells; x++) {
+          hand_on(pooled + ((box * cells + y) * cells + x) * channels, first, end, widths[box], channels,
+                  down.at((box * cells + y) * terms), across.at((box * cells + x) * terms), terms, maps[box]);
+        }
       }
     }
   }
