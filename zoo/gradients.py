@@ -84,16 +84,18 @@ class Gradients:
         assert batch.images is not None
         targets = move(self._task.collate_targets(batch.targets), self._processes.device)
         images: AnyImages = batch.images.to(self._processes.device)
-        if isinstance(images, PooledBatch):
+        place = self._precision, self._processes.device
+        kernels: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if isinstance(images, PooledBatch):  # for a head alone there are no kernels
             targets = self._task.soften(self._recipe, targets, len(self._model.classes))
         else:
             images, targets = self._task.mix(self._recipe, images, targets, len(self._model.classes))
+            kernels = training_kernels(self._model, *place, self.norm_kernels)
         count, before = self._processes.count, self._statistics()
         # gradients travel once a step: with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
-            place = self._precision, self._processes.device
-            with autocast(*place), training_kernels(self._model, *place, self.norm_kernels):
+            with autocast(*place), kernels:
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
             total = torch.stack(list(losses.values())).sum()
             own = {name: float(value.detach()) for name, value in losses.items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
@@ -50,7 +51,7 @@ class Optimization:
                 "(--freeze trunk), or set unfreeze_every to 0"
             )
         self._model, self._clip = model, recipe.clip_grad
-        self.optimizer = _optimizer(model, recipe)
+        self.optimizer = _optimizer(model, recipe, device)
         self._scheduler = _scheduler(self.optimizer, recipe, steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
@@ -115,7 +116,7 @@ class Optimization:
             self._ema.module.load_state_dict(state["ema"])
 
 
-def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later.
 
     Raises:
@@ -129,6 +130,7 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
             model,
+            **_kernels(recipe.optimizer, device),
             opt=recipe.optimizer,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -142,6 +144,15 @@ def _optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     if getattr(optimizer, "is_second_order", False):
         raise InputError(f"optimizer is {recipe.optimizer!r}, which needs second derivatives; training has first ones, choose another")
     return optimizer
+
+
+def _kernels(name: str, device: torch.device) -> dict[str, bool]:
+    """Return what lets an optimiser move all numbers of a tensor in one pass, where it can: on processors torch doesn't by itself.
+
+    A step of AdamW takes a quarter of the time then, which was a tenth of a ResNet-18's.
+    """
+    fuses = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
+    return {"fused": True} if fuses and device.type == "cpu" else {}
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:

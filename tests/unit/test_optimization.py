@@ -116,3 +116,34 @@ def test_the_average_follows_the_weights() -> None:
 def test_an_optimiser_that_can_not_be_had_is_said_before_the_first_step(optimizer: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         made(replace(RECIPE, optimizer=optimizer))
+
+
+def moved(optimizer: str, fused: bool) -> tuple[list[torch.Tensor], Optimization]:
+    """Return what three steps make of a model's parameters."""
+    torch.manual_seed(0)
+    model, optimization = made(replace(RECIPE, optimizer=optimizer, lr=0.01, weight_decay=0.1))
+    for group in optimization.optimizer.param_groups:
+        group["fused"] = fused
+    generator = torch.Generator().manual_seed(1)
+    for step in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimization.step(step)
+    return [parameter.detach() for parameter in model.parameters()], optimization
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "momentum", "nesterov", "adagrad"])
+def test_one_pass_over_the_numbers_moves_them_alike(optimizer: str) -> None:
+    """A checkpoint of a run that was begun without goes on without: its groups say so."""
+    ours, optimization = moved(optimizer, fused=True)
+    theirs, plain = moved(optimizer, fused=False)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert all(group["fused"] for group in made(replace(RECIPE, optimizer=optimizer))[1].optimizer.param_groups)
+    optimization.load_state_dict(plain.state_dict())
+    assert not any(group["fused"] for group in optimization.optimizer.param_groups)
+
+
+@pytest.mark.parametrize("optimizer", ["lamb", "rmsprop"])
+def test_optimisers_without_such_kernels_are_as_ever(optimizer: str) -> None:
+    assert not any(group.get("fused") for group in made(replace(RECIPE, optimizer=optimizer))[1].optimizer.param_groups)
