@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.errors import ZooError
+from zoo.frozen_trunk import learns_from_features
 from zoo.hardware import autocast
 from zoo.model import Model
 from zoo.optimization import Optimization
@@ -59,7 +60,7 @@ class Gradients:
         """
         self._model, self._task, self._recipe, self._processes = model, task, recipe, processes
         self._precision, self._optimization, self._progress = precision, optimization, progress
-        self.norm_kernels = has_norm_kernels(precision, processes.device)
+        self.norm_kernels = not learns_from_features(model, recipe) and has_norm_kernels(precision, processes.device)
         self._shared = True  # whether the gradients in hand are the mean over the processes
 
     def wrap(self) -> None:

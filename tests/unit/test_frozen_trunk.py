@@ -125,6 +125,18 @@ def build_like(model: Model) -> Model:
 
 
 @pytest.mark.slow
+def test_a_head_alone_waits_for_no_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise AssertionError("kernels of the trunk are prepared")
+
+    monkeypatch.setattr("zoo.gradients.has_norm_kernels", none)
+    monkeypatch.setattr("zoo.gradients.training_kernels", none)
+    recipe = replace(PLAIN, precision="bf16")
+    assert train(fresh(), coloured(), None, recipe, tmp_path / "run").history
+    with pytest.raises(AssertionError, match="kernels of the trunk"):
+        train(fresh(), coloured(), None, replace(recipe, feature_cache=False), tmp_path / "other")
+
+
 def test_people_of_orl_are_learned_from_features_of_real_faces(tmp_path: Path, shared_data: Path) -> None:
     data, test = (f"identities:{shared_data / 'orl' / part}" for part in ("train", "test"))
     recipe = replace(FACES, epochs=3, batch_size=32, lr=3e-3)
