@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.errors import ZooError
-from zoo.frozen_trunk import learns_from_features
+from zoo.frozen_trunk import has_small_head, learns_from_features
 from zoo.hardware import autocast
 from zoo.model import Model
 from zoo.optimization import Optimization
@@ -60,7 +60,10 @@ class Gradients:
         """
         self._model, self._task, self._recipe, self._processes = model, task, recipe, processes
         self._precision, self._optimization, self._progress = precision, optimization, progress
-        self.norm_kernels = not learns_from_features(model, recipe) and has_norm_kernels(precision, processes.device)
+        alone = learns_from_features(model, recipe)
+        if alone and precision == "bf16" and has_small_head(model, recipe):
+            self._precision = "fp32"
+        self.norm_kernels = not alone and has_norm_kernels(precision, processes.device)
         self._shared = True  # whether the gradients in hand are the mean over the processes
 
     def wrap(self) -> None:
@@ -98,11 +101,11 @@ class Gradients:
         with alone:
             with autocast(*place), kernels:
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
-            total = torch.stack(list(losses.values())).sum()
-            own = {name: float(value.detach()) for name, value in losses.items()}
-            finite, *means = self._processes.sums(bool(torch.isfinite(total)), *(value * share for value in own.values()))
+            total = torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+            own, whole = {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
+            finite, *means = self._processes.sums(math.isfinite(whole), *(value * share for value in own.values()))
             if finite < count:
-                self._not_finite(float(total.detach()), batch.keys, number)
+                self._not_finite(whole, batch.keys, number)
                 self._restore(before)
                 return None
             # the mean over processes, which gradients are, of what weighs as much as its pictures

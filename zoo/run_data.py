@@ -11,7 +11,7 @@ from zoo.data import Dataset, OnError, Sample
 from zoo.evaluation import evaluate
 from zoo.feature_cache import FeatureCache
 from zoo.feature_file import Turns
-from zoo.frozen_trunk import learns_from_features, pooled_data
+from zoo.frozen_trunk import has_small_head, learns_from_features, pooled_data
 from zoo.hardware import in_one_thread, pick_inference_precision, pick_workers
 from zoo.images import Decoding
 from zoo.loader import TrainingPlan, training_loader
@@ -25,7 +25,6 @@ from zoo.scores import Scores
 from zoo.task import Task
 
 Part = Literal["training", "validation"]
-_SMALL = 2**24  # multiplications of a head's batch, below which a second thread is no gain
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,7 @@ class RunData:
             self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
             _ = self._validation_features  # not in the middle of the first epoch
             batches = pooled.training(plan, start)
-            size = sum(parameter.numel() for parameter in self.model.head.parameters())
-            return in_one_thread(batches) if size * self.recipe.batch_size < _SMALL else batches
+            return in_one_thread(batches) if has_small_head(self.model, self.recipe) else batches
         loader = training_loader(
             self.dataset,
             preprocess,

@@ -21,6 +21,7 @@ from zoo.cli import main
 from zoo.errors import ImageError, InputError
 from zoo.evaluation import evaluate
 from zoo.feature_cache import pooled_features
+from zoo.hardware import autocast
 from zoo.interruption import Interrupted
 from zoo.model import Model, build, load
 from zoo.preprocess import ImageBatch
@@ -125,6 +126,23 @@ def build_like(model: Model) -> Model:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("features", "limit", "precision"), [(True, 2**24, "fp32"), (True, 1, "bf16"), (False, 2**24, "bf16")])
+def test_a_small_head_alone_learns_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: bool, limit: int, precision: str
+) -> None:
+    """Sixteen bits would cost more than they gain."""
+    seen = set()
+
+    def noted(given: Any, device: Any) -> Any:
+        seen.add(given)
+        return autocast(given, device)
+
+    monkeypatch.setattr("zoo.gradients.autocast", noted)
+    monkeypatch.setattr("zoo.frozen_trunk._SMALL", limit)
+    train(fresh(), coloured(), None, replace(PLAIN, precision="bf16", feature_cache=features), tmp_path / "run")
+    assert seen == {precision}
+
+
 def test_a_head_alone_waits_for_no_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> Any:
         raise AssertionError("kernels of the trunk are prepared")
@@ -305,7 +323,7 @@ def test_the_first_of_two_processes_computes_and_both_learn_as_one(tmp_path: Pat
 
 @pytest.mark.parametrize(("small", "threads"), [(2**24, 1), (1, 2)])
 def test_a_small_head_learns_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, threads: int) -> None:
-    monkeypatch.setattr("zoo.run_data._SMALL", small)
+    monkeypatch.setattr("zoo.frozen_trunk._SMALL", small)
     torch.set_num_threads(2)  # the fixture one_thread puts it back
     model, seen = fresh(), set[int]()
     plain: Any = model.head.pooled_loss
