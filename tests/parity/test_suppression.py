@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms as theirs
+from torchvision.ops import box_iou
 
 from zoo.tasks.detection import suppression
 from zoo.tasks.detection.suppression import batched_nms
@@ -75,6 +76,20 @@ def test_exactly_at_the_threshold(asked: list[int], threshold: float) -> None:
         assert (
             batched_nms(pair, two, torch.zeros(2, dtype=torch.int64), limit).tolist() == theirs(pair, two, torch.zeros(2), limit).tolist()
         )
+
+
+def test_products_are_rounded_before_they_are_subtracted(asked: list[int]) -> None:
+    """Pairs of boxes, each with its own IoU as the threshold: an IoU that is the next number would leave one box out."""
+    generator, two, group = torch.Generator().manual_seed(9), torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64)
+    kept = []
+    for _ in range(1500):
+        corners, sides = torch.rand(2, 2, generator=generator) * 20, torch.rand(2, 2, generator=generator) * 40 + 20
+        pair = torch.cat([corners, corners + sides], 1)
+        limit = float(box_iou(pair, pair)[0, 1])
+        found = batched_nms(pair, two, group, limit).tolist()
+        assert found == theirs(pair, two, group, limit).tolist()
+        kept.append(len(found))
+    assert kept.count(2) > 1000
 
 
 def test_boxes_of_no_area_and_no_numbers(asked: list[int]) -> None:
