@@ -44,11 +44,12 @@ class PReLUStack(nn.Module):
         self._shift, self._scale = shift, scale
         self._layers: list[tuple[list[Tensor], list[int]]] = []
         for module in modules:
+            unpooled = bool(self._layers) and self._layers[-1][1][3:] == [1, 1]
             if isinstance(module, nn.Conv2d) and _is_plain(module):
                 self._layers.append(_convolution(module))
-            elif isinstance(module, nn.PReLU) and self._layers and module.num_parameters == self._layers[-1][1][2]:
+            elif isinstance(module, nn.PReLU) and unpooled and module.num_parameters == self._layers[-1][1][2]:
                 self._layers[-1][0][2][: module.num_parameters] = module.weight.detach()
-            elif isinstance(module, nn.MaxPool2d) and self._layers and _window(module):
+            elif isinstance(module, nn.MaxPool2d) and unpooled and _window(module):
                 self._layers[-1][1][3:] = _window(module)
             else:
                 raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")

@@ -120,6 +120,8 @@ WRONG: dict[str, Callable[[], list[Any]]] = {
     "windows apart": lambda: [nn.Conv2d(3, 8, 3), nn.MaxPool2d(2, 3, ceil_mode=True)],
     "another pooling": lambda: [nn.Conv2d(3, 8, 3), nn.AvgPool2d(2)],
     "pooling first": lambda: [pool(2, 2)],
+    "PReLU after pooling": lambda: [nn.Conv2d(3, 8, 3), pool(2, 2), nn.PReLU(8)],
+    "pooling twice": lambda: [nn.Conv2d(3, 8, 3), pool(2, 2), pool(2, 2)],
 }
 
 
