@@ -66,6 +66,8 @@ class Fake(Engine):
     refuses: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str | None] = None
     reverses: ClassVar[bool] = False
+    baked: ClassVar[bool] = False
+    fails: ClassVar[str] = ""
     converted: ClassVar[list[str]] = []
 
     @classmethod
@@ -76,7 +78,7 @@ class Fake(Engine):
         if network.name in self.refuses:
             raise InputError(f"the engine fake can't take over the network {network.name!r}")
         self.converted.append(network.name)
-        return network.module
+        return Baked(network, self.fails) if self.baked and network.name == "pictures" else network.module
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         return converted
@@ -94,3 +96,17 @@ class Fake(Engine):
             return tuple((each.flip(1) if self.reverses else each) + self.offset for each in found)
 
         return run
+
+
+class Baked(torch.nn.Module):
+    """A graph that took a branch of the size that it was exported at."""
+
+    def __init__(self, network: Network, fails: str) -> None:
+        super().__init__()
+        self.module, self.size, self.fails = network.module, network.example[0].shape[2:], fails
+
+    def forward(self, pixels: torch.Tensor) -> Tensors:
+        other = pixels.shape[2:] != self.size
+        if other and self.fails:
+            raise RuntimeError(self.fails)
+        return tuple(each + float(other) for each in self.module(pixels))

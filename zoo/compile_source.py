@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.agreeing import DisagreementError, check, compare
-from zoo.compiled import PICTURES, Agreement, Compiled, Making
+from zoo.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
 from zoo.converting import Conversion
 from zoo.data import Dataset, OnError, Record
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
@@ -213,7 +213,11 @@ class _Replaced:
     name: str
     network: Runner
 
-    def runner(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
+    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
+        """Return the size that the graph for pictures of this size is made for."""
+        return self.others.made_for(size_hw)
+
+    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return the network, or one of the others."""
         return self.network if name == self.name else self.others.runner(name, size_hw)
 

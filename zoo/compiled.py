@@ -22,6 +22,8 @@ from zoo.preprocess import Picture, as_float
 
 PICTURES = "pictures"  # the network of trunk and head
 
+SizeHW = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -81,15 +83,22 @@ class Making:
 class Supply(Protocol):
     """Where a compiled model has its networks from."""
 
-    def runner(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
+    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
+        """Return the size that the graph for pictures of this size is made for; None for the one that takes any.
+
+        Raises:
+            InputError: there is none for this size.
+        """
+
+    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return what computes a network.
 
         Args:
             name: of the network.
-            size_hw: of the pictures, where the network is made for one size.
+            size_hw: that its graph is made for, as `made_for` has it; None for those that don't take pictures.
 
         Raises:
-            InputError: there is none for this size.
+            InputError: its file is damaged.
         """
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
@@ -113,8 +122,8 @@ class Compiled(Model):
         self.metadata = dict(metadata)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
-        self._one_size, self._takes_bytes = not sizes_free(self), ENGINES[making.engine].takes_bytes
-        self._runners: dict[tuple[str, tuple[int, int] | None], Runner] = {}
+        self._takes_bytes = ENGINES[making.engine].takes_bytes
+        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # two at most of the first network, for its own size and for any
         self._alone = threading.Lock()  # what an engine answers is good until it is asked again
         self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
 
@@ -133,22 +142,21 @@ class Compiled(Model):
             raise InputError("a compiled model answers for pictures alone; losses and features are those of the model it was made from")
         batch = self.preprocess.batch(images).to(self.device)
         self.check(batch)
-        size = (batch.pixels.shape[2], batch.pixels.shape[3]) if self._one_size else None
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
-            tensors = self._compute(PICTURES, size, self._handed(batch.pixels))
+            tensors = self._first(batch.pixels)
             answer = self.head.answered(tensors, batch)
             return answer.clone() if any(answer is tensor for tensor in tensors) else answer
 
     def tensors(self, pixels: Tensor) -> Tensors:
         """Return what trunk and head make of [B, 3, H, W], float 0–1 or uint8."""
         with self._alone, torch.no_grad():
-            size = (pixels.shape[2], pixels.shape[3]) if self._one_size else None
-            return tuple(tensor.clone() for tensor in self._compute(PICTURES, size, self._handed(pixels)))
+            return tuple(tensor.clone() for tensor in self._first(pixels))
 
-    def _handed(self, pixels: Tensor) -> Tensor:
-        return pixels if self._takes_bytes else as_float(pixels)
+    def _first(self, pixels: Tensor) -> Tensors:
+        size = self._supply.made_for((pixels.shape[2], pixels.shape[3]))
+        return self._compute(PICTURES, size, pixels if self._takes_bytes else as_float(pixels))
 
-    def _compute(self, name: str, size_hw: tuple[int, int] | None, pixels: Tensor) -> Tensors:
+    def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage, where nothing was proposed
             return tuple(tensor[:0] for tensor in self._compute(name, size_hw, pixels.new_zeros((1, *pixels.shape[1:]))))
         key = name, size_hw
@@ -184,16 +192,6 @@ class Compiled(Model):
         return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks}}
 
 
-def sizes_free(model: Model) -> bool:
-    """Tell whether one network of a model takes pictures of any size: of those that scale without cutting, to multiples of 32 pixels.
-
-    Everywhere else pictures have one size, and a graph for it alone is quicker, and right: what is exported for any size takes the
-    branches of the size that it was exported at (torch.export guards them, other formats don't). Trunks whose convolutions don't pad
-    have such branches.
-    """
-    return model.preprocess.pads and model.head.fixed_hw is None and all(level.field == 1 for level in model.backbone.levels)
-
-
 class Stored:
     """Networks in the files of an exported model."""
 
@@ -207,20 +205,31 @@ class Stored:
         """
         self._folder, self._networks, self._making = folder, list(networks), making
         self._engine = ENGINES[making.engine]()
+        self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
 
-    def runner(self, name: str, size_hw: tuple[int, int] | None) -> Runner:
+    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
+        """Return the size of the graph that takes pictures of this size; None for the one that takes any.
+
+        Raises:
+            InputError: there is none.
+        """
+        if (PICTURES, None) in self._files:
+            return None
+        if (PICTURES, size_hw) not in self._files:
+            sizes = " or ".join(f"{size[0]}×{size[1]}" for _, size in self._files if size)
+            raise InputError(
+                f"{self._folder}: this exported model takes pictures of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
+                "export it at that size"
+            )
+        return size_hw
+
+    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Read a network and start it.
 
         Raises:
-            InputError: it isn't made for this size, or its file is damaged.
+            InputError: its file is damaged.
         """
-        made_for = [tuple(each["size_hw"]) if each["size_hw"] else None for each in self._networks if each["name"] == name]
-        files = [each["file"] for each in self._networks if each["name"] == name]
-        if size_hw not in made_for:
-            sizes = " or ".join(f"{size[0]}×{size[1]}" for size in made_for if size)
-            asked = "" if size_hw is None else f", not of {size_hw[0]}×{size_hw[1]}"
-            raise InputError(f"{self._folder}: this exported model takes pictures of {sizes} pixels{asked}; export it at that size")
-        path = self._folder / files[made_for.index(size_hw)]
+        path = self._folder / self._files[name, size_hw]
         try:
             converted = self._engine.read(path)
         except Exception as error:  # readers of foreign formats raise anything

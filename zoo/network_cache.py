@@ -20,7 +20,7 @@ from zoo.files import write_text
 from zoo.fingerprint import file_fingerprint
 
 _LENGTH = 24
-_WAY = 3  # in which networks are converted and quantised here; after a change of it they are made anew
+_WAY = 4  # in which networks are converted and quantised here; after a change of it they are made anew
 
 
 def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:

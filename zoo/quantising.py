@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zoo.engines import Judge, Runner, Tensors
 from zoo.errors import InputError
+from zoo.quieting import errors_alone
 
 _LOUD = ("nncf", "torch.utils.cpp_extension")
 
@@ -35,7 +35,7 @@ def quantise(
     Raises:
         InputError: NNCF isn't installed, or no set of layers makes the judge content.
     """
-    with _quietly():
+    with errors_alone(*_LOUD), contextlib.redirect_stdout(sys.stderr):  # whose progress bars would be on standard output
         try:
             import nncf
         except ImportError as error:
@@ -50,18 +50,3 @@ def quantise(
 
         validation = nncf.Dataset(list(range(judge.pictures)))
         return nncf.quantize_with_accuracy_control(graph, calibration, validation, judged, max_drop=judge.drop, **settings)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep remarks to itself, and progress bars off standard output."""
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

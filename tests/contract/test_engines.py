@@ -67,6 +67,14 @@ def test_every_engine_answers_as_the_model_does(task: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
+def test_a_classifier_takes_tensors_of_any_size(engine: str) -> None:
+    model, fast = small_model("classification"), compiled("classification", engine)
+    for height, width in ((33, 47), (48, 48), (64, 31), (97, 130), (8, 200)):
+        batch = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
+        check_same(answers(model, batch, "classification"), answers(fast, batch, "classification"))
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
 def test_answers_are_the_callers_own(engine: str) -> None:
     fast = compiled("classification", engine)
     first = fast(pictures(2))

@@ -15,7 +15,6 @@ import zoo
 from tests.engines import Fake, fake, small_model
 from tests.pictures import write_picture
 from zoo.agreeing import DisagreementError, check
-from zoo.cache_folder import cache_folder
 from zoo.compile_source import Source
 from zoo.compiled import Agreement, Making
 from zoo.engines import ENGINES, Network
@@ -87,11 +86,18 @@ def test_the_model_stays_as_it_is(fake: type[Fake]) -> None:
         model.load_state_dict(before)
 
 
-@pytest.mark.parametrize("task", ["classification", "detection", "face"])
+@pytest.mark.parametrize(
+    ("task", "fault"),
+    [
+        ("classification", "numbers are off by"),
+        ("detection", "of the answers are the same"),  # its trunk, which was found wrong before, is left to eager, its second stage isn't
+        ("face", "numbers are off by"),
+    ],
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_numbers_that_are_off_are_refused(task: str, precision: Any, fake: type[Fake]) -> None:
+def test_numbers_that_are_off_are_refused(task: str, fault: str, precision: Any, fake: type[Fake]) -> None:
     fake.offset = 1e3
-    with pytest.raises(DisagreementError, match=rf"compiled with engine fake, {precision}, doesn't answer .* numbers are off by"):
+    with pytest.raises(DisagreementError, match=rf"compiled with engine fake, {precision}, doesn't answer .* {fault}"):
         zoo.compile(small_model(task), engine="fake", precision=precision)
 
 
@@ -248,78 +254,6 @@ def test_a_gallery_takes_it_for_the_model(fake: type[Fake], tmp_path: Path) -> N
     fast = zoo.compile(model, engine="eager")
     for each in (fast, zoo.load(zoo.save(fast, tmp_path / "out"))):
         assert fingerprints(each) == fingerprints(model)
-
-
-def test_networks_are_converted_once(fake: type[Fake]) -> None:
-    model = small_model("detection")
-    zoo.compile(model, engine="fake")
-    assert fake.converted == ["pictures", "boxes"]
-    zoo.compile(model, engine="fake")
-    assert fake.converted == ["pictures", "boxes"], "the cache has not been looked at"
-    zoo.compile(small_model("detection", seed=1), engine="fake")
-    assert fake.converted == ["pictures", "boxes"] * 2, "another model has got the networks of the first"
-
-
-@pytest.mark.parametrize("damage", ["cut short", "changed", "gone", "list damaged"])
-def test_a_damaged_cache_is_made_anew(damage: str, fake: type[Fake]) -> None:
-    model = small_model("classification")
-    zoo.compile(model, engine="fake")
-    (file,) = cache_folder("networks").glob("*.fake")
-    content = file.read_bytes()
-    if damage == "cut short":
-        file.write_bytes(content[:100])
-    elif damage == "changed":
-        file.write_bytes(content[:-200] + bytes([content[-200] ^ 1]) + content[-199:])
-    elif damage == "gone":
-        file.unlink()
-    else:
-        file.with_suffix(".json").write_text("{")
-    zoo.compile(model, engine="fake")
-    assert fake.converted == ["pictures"] * 2
-    assert file.read_bytes() == content
-    assert [path.name for path in cache_folder("networks").iterdir() if path.name.startswith(".")] == []
-
-
-def test_without_room_for_the_cache_it_works(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))  # no folder can be made in it
-    zoo.compile(small_model("classification"), engine="fake")
-    zoo.compile(small_model("classification"), engine="fake")
-    assert fake.converted == ["pictures"] * 2
-
-
-def test_what_an_engine_runs_into_is_told() -> None:
-    class Stubborn(torch.nn.Module):
-        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return (pixels + float(pixels.sum()),)
-
-    network = Network("pictures", Stubborn(), (torch.zeros(2, 3, 8, 8),), ((0,),))
-    with pytest.raises(InputError, match=r"the network 'pictures' can't be exported \(.*\); use engine='eager'"):
-        network.exported()
-
-
-@pytest.mark.parametrize("part", ["pictures", "boxes"])
-def test_a_part_that_an_engine_cannot_take_is_left_to_eager(
-    part: str, fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    fake.refuses = (part,)
-    monkeypatch.setattr(fake, "takes_bytes", part == "pictures")  # then eager is handed them
-    fast = zoo.compile(small_model("detection"), engine="fake", say=said.append)
-    assert said[0] == f"the engine fake can't take over the network {part!r}. That part is left to eager"
-    assert fast.making.engine == "fake"
-    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    for taken, given in zip(fast.tensors(pixels), fast.tensors(pixels.float() / 255), strict=True):
-        assert torch.equal(taken, given)
-    with pytest.raises(InputError, match=f"can't take over the network {part!r}"):
-        zoo.save(fast, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_engine_that_can_take_nothing_is_refused(fake: type[Fake]) -> None:
-    fake.refuses = ("pictures", "boxes")
-    with pytest.raises(InputError, match="can't take over the network 'pictures'"):
-        zoo.compile(small_model("detection"), engine="fake")
 
 
 def test_a_precision_other_than_its_own_is_not_asked_of_it(fake: type[Fake], tmp_path: Path) -> None:

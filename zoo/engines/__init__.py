@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
+from zoo.quieting import errors_alone
 from zoo.registry import Registry
 
 EnginePrecision = Literal["fp32", "bf16", "int8"]
@@ -47,7 +48,7 @@ class Network:
         module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # other layouts aren't saved as they are
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # tells which inequalities it didn't reduce
                 return torch.export.export(module, self.example, dynamic_shapes=free)
         except Exception as error:  # whatever it runs into: a defect of the network, seen from here
             first = str(error).strip().splitlines()[0]

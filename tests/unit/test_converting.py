@@ -1,0 +1,153 @@
+"""Which networks are converted, once each, what is left to eager, and what becomes of a cache that can't be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from tests.engines import Fake, fake, small_model
+from zoo.cache_folder import cache_folder
+from zoo.compiled import Compiled
+from zoo.engines import Network
+from zoo.errors import InputError
+from zoo.model import Model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+__all__ = ["fake"]
+_OTHER_SIZES = ((33, 47), (64, 32), (20, 90), (32, 31), (100, 101), (24, 24))
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+
+
+def check_sizes(model: Model, fast: Compiled) -> None:
+    for place, (height, width) in enumerate(_OTHER_SIZES):
+        pixels = torch.rand(1 + place % 3, 3, height, width, generator=torch.Generator().manual_seed(place))
+        with torch.inference_mode():
+            for wanted, found in zip(model.head.tensors(model.levels(pixels)), fast.tensors(pixels), strict=True):
+                torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_networks_are_converted_once(fake: type[Fake]) -> None:
+    model = small_model("detection")
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures", "boxes"]
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures", "boxes"], "the cache has not been looked at"
+    zoo.compile(small_model("detection", seed=1), engine="fake")
+    assert fake.converted == ["pictures", "boxes"] * 2, "another model has got the networks of the first"
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "gone", "list damaged"])
+def test_a_damaged_cache_is_made_anew(damage: str, fake: type[Fake]) -> None:
+    model = small_model("classification")
+    zoo.compile(model, engine="fake")
+    (file,) = cache_folder("networks").glob("*.fake")
+    content = file.read_bytes()
+    if damage == "cut short":
+        file.write_bytes(content[:100])
+    elif damage == "changed":
+        file.write_bytes(content[:-200] + bytes([content[-200] ^ 1]) + content[-199:])
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.with_suffix(".json").write_text("{")
+    zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures"] * 2
+    assert file.read_bytes() == content
+    assert [path.name for path in cache_folder("networks").iterdir() if path.name.startswith(".")] == []
+
+
+def test_without_room_for_the_cache_it_works(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))  # no folder can be made in it
+    zoo.compile(small_model("classification"), engine="fake")
+    zoo.compile(small_model("classification"), engine="fake")
+    assert fake.converted == ["pictures"] * 2
+
+
+def test_what_an_engine_runs_into_is_told() -> None:
+    class Stubborn(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (pixels + float(pixels.sum()),)
+
+    network = Network("pictures", Stubborn(), (torch.zeros(2, 3, 8, 8),), ((0,),))
+    with pytest.raises(InputError, match=r"the network 'pictures' can't be exported \(.*\); use engine='eager'"):
+        network.exported()
+
+
+@pytest.mark.parametrize("part", ["pictures", "boxes"])
+def test_a_part_that_an_engine_cannot_take_is_left_to_eager(
+    part: str, fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    fake.refuses = (part,)
+    monkeypatch.setattr(fake, "takes_bytes", part == "pictures")  # then eager is handed them
+    fast = zoo.compile(small_model("detection"), engine="fake", say=said.append)
+    assert said[0] == f"the engine fake can't take over the network {part!r}. That part is left to eager"
+    assert fast.making.engine == "fake"
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    for taken, given in zip(fast.tensors(pixels), fast.tensors(pixels.float() / 255), strict=True):
+        assert torch.equal(taken, given)
+    with pytest.raises(InputError, match=f"can't take over the network {part!r}"):
+        zoo.save(fast, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_can_take_nothing_is_refused(fake: type[Fake]) -> None:
+    fake.refuses = ("pictures", "boxes")
+    with pytest.raises(InputError, match="can't take over the network 'pictures'"):
+        zoo.compile(small_model("detection"), engine="fake")
+
+
+def test_pictures_of_all_other_sizes_have_one_graph(fake: type[Fake]) -> None:
+    model = small_model("classification")
+    fast = zoo.compile(model, engine="fake")
+    assert fake.converted == ["pictures"], "one for the model's own size is enough until another is seen"
+    check_sizes(model, fast)
+    assert fake.converted == ["pictures"] * 2
+
+
+def test_a_graph_that_holds_for_the_size_of_its_export_alone_is_left_to_eager(fake: type[Fake]) -> None:
+    said: list[str] = []
+    fake.baked = True
+    model = small_model("classification")
+    fast = zoo.compile(model, engine="fake", say=said.append)
+    assert len(said) == 1, "the graph for the model's own size is right"
+    check_sizes(model, fast)
+    assert len(said) == 2
+    assert said[1].startswith(
+        "the engine fake computes the network 'pictures' otherwise for pictures of another size than that of its export"
+    )
+    assert said[1].endswith("That part is left to eager")
+    check_sizes(small_model("detection"), zoo.compile(small_model("detection"), engine="fake"))
+
+
+def test_a_graph_that_fails_at_another_size_is_left_to_eager(fake: type[Fake]) -> None:
+    said: list[str] = []
+    fake.baked, fake.fails = True, "there is no kernel for this"
+    check_sizes(small_model("detection"), zoo.compile(small_model("detection"), engine="fake", say=said.append))
+    assert said[0].startswith("the engine fake can't take over the network 'pictures' (RuntimeError: there is no kernel for this)")
+
+
+def test_sizes_that_the_trunk_cannot_take_say_nothing_of_a_graph(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    model = small_model("classification")
+    levels = Model.levels
+
+    def even(model: Model, pixels: torch.Tensor) -> Any:
+        if pixels.shape[2] % 2:
+            raise RuntimeError("The size of tensor a (9) must match the size of tensor b (8)")
+        return levels(model, pixels)
+
+    monkeypatch.setattr(Model, "levels", even)
+    fast = zoo.compile(model, engine="fake", say=said.append)
+    fast(torch.zeros(1, 3, 48, 40))
+    assert len(said) == 1
+    assert fake.converted == ["pictures"] * 2
