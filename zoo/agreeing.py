@@ -46,7 +46,7 @@ def compare(source: Source, compiled: Compiled) -> Agreement:
                 same, answers = same + part, answers + whole
     agreement = None if answers == 0 else same / answers
     name = task.primary_score if source.has_truth else None
-    before, after = (None, None) if name is None else (source.score(model), source.score(compiled))
+    before, after = (None, None) if name is None else (source.eager_score, source.score(compiled))
     return Agreement(pictures, error, agreement, name, before, after)
 
 

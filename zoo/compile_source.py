@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,11 @@ class Source:
         height, width = self.model.preprocess.size_hw
         count, size = self.compared_count, max(1, min(_COMPARED, _COMPARED_PIXELS // (height * width)))
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
+
+    @cached_property
+    def eager_score(self) -> float:
+        """The primary score of the model itself on all pictures, measured once for all that is compared with it."""
+        return self.score(self.model)
 
     def score(self, model: Model, numbers: Sequence[int] | None = None) -> float:
         """Return the task's primary score of a model on the pictures, all of them or those with these numbers."""

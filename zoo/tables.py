@@ -19,9 +19,10 @@ def _number(value: float | None) -> str:
 def print_scores(scores: Scores) -> None:
     """Print scores, the scores of each class where there aren't too many, and what was left out."""
     console = Console(highlight=False, markup=False)
-    table = Table("score", "value", "95 % interval", title=scores.data, title_justify="left")
+    table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
         table.add_row(name, _number(value), _interval(scores.intervals.get(name)))
+    console.print(scores.data, soft_wrap=True)
     console.print(table)
     if 0 < len(scores.per_class) <= 40:
         console.print(_per_class(scores.per_class))
@@ -33,7 +34,7 @@ def print_scores(scores: Scores) -> None:
         total = found + len(alignment["not_found"])
         console.print(f"a face was found in {found} of {total} pictures ({alignment['detector']}), and aligned to {alignment['template']}")
     for fault in scores.skipped:
-        console.print(f"left out: {fault}")
+        console.print(f"left out: {fault}", soft_wrap=True)
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
@@ -47,7 +48,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
     for name, found in comparison.differences.items():
         verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
         table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
-    console.print(f"A: {a}\nB: {b}")
+    console.print(f"A: {a}\nB: {b}", soft_wrap=True)
     console.print(table)
     runs = f"; the mean of {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
     console.print(f"{comparison.n} pictures, the same for both{runs}")
@@ -70,18 +71,18 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
 def print_attacked(found: Mapping[str, Any]) -> None:
     """Print the scores on clean and on attacked pictures, the primary one first, and what was attacked."""
     console = Console(highlight=False, markup=False)
-    title = f"{found['attack']}, changes of up to {found['eps'] * 255:.4g}/255"
-    table = Table("score", "clean", "95 % interval", "attacked", "95 % interval", title=title, title_justify="left")
+    table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
     for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
         cells = [cell for kind in (clean, robust) for cell in (_number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
         table.add_row(name, *cells)
+    console.print(f"{found['attack']}, changes of up to {found['eps'] * 255:.4g}/255")
     console.print(table)
     pairs = clean["details"].get("pairs")
     which = "" if pairs is None else f" in {pairs['genuine']} genuine and {pairs['impostor']} impostor pairs, {pairs['missing']} missing"
     console.print(f"{clean['n']} of {clean['expected']} pictures{which}")
     for fault in clean["skipped"]:
-        console.print(f"left out: {fault['key']}: {fault['reason']}")
+        console.print(f"left out: {fault['key']}: {fault['reason']}", soft_wrap=True)
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

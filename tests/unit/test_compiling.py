@@ -20,6 +20,7 @@ from zoo.compiled import Agreement, Making
 from zoo.engines import ENGINES, Network
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.fingerprint import fingerprints
+from zoo.model import Model
 from zoo.network_cache import network_key
 from zoo.task import get_task
 
@@ -123,6 +124,20 @@ def test_a_score_that_is_lost_is_refused(precision: Any, fake: type[Fake], tmp_p
     agreement = zoo.compile(small_model("classification"), engine="fake", precision=precision, data=data).making.agreement
     assert (agreement.score, agreement.eager, agreement.compiled, agreement.pictures) == ("top1", 1.0, 1.0, 12)
     assert str(agreement).endswith("top1 1.0000, 1.0000 before")
+
+
+def test_the_model_itself_is_scored_once(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored, score = list[bool](), Source.score
+
+    def counted(source: Source, model: Model) -> float:
+        scored.append(model.compiled)
+        return score(source, model)
+
+    monkeypatch.setattr(Source, "score", counted)
+    fake.reverses = True
+    with pytest.raises(DisagreementError, match="top1 is"):
+        zoo.compile(small_model("classification"), engine="fake", precision="int8", data=_right_answers(tmp_path))
+    assert scored == [False, True, True], "of int8 two graphs are made, all layers and those that don't hurt"
 
 
 def _right_answers(folder: Path) -> str:
