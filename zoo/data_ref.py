@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from zoo.errors import DataError, InputError
+from zoo.wording import look_at
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class DataRef:
             raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
         path = Path(self.path).expanduser()
         if not path.exists():
-            raise DataError(f"data {self.text!r}: the {kind} {path} does not exist. Check the path; it is relative to {Path.cwd()}")
+            raise DataError(f"data {self.text!r}: the {kind} {path} does not exist. {look_at(path)}")
         return path
 
     def root_folder(self) -> Path | None:
@@ -115,5 +116,5 @@ class DataRef:
             return None
         root = Path(self.options["root"]).expanduser()
         if not root.is_dir():
-            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which is no folder; it is relative to {Path.cwd()}")
+            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which is no folder. {look_at(root)}")
         return root

@@ -21,6 +21,7 @@ from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import Decoding
 from zoo.picture_folders import picture_files
 from zoo.prefetch import Job
+from zoo.wording import look_at
 
 Source = str | Path | int | NDArray[np.uint8] | Iterable[Any]
 _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
@@ -108,7 +109,7 @@ def _path(path: Path, reading: Reading) -> tuple[Iterator[Job[Made]], int]:
             raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
         return (_file(file, reading) for file in files), len(files)
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. It is relative to {Path.cwd()}")
+        raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. {look_at(path)}")
     if path.suffix.lower() in _VIDEOS:
         return _video(str(path), str(path), reading), 0
     return iter([_file(path, reading)]), 1

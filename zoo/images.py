@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from zoo import image_headers, native_messages, tiff
 from zoo.errors import Flaw, ImageError, check_positive
 from zoo.image_headers import Header
+from zoo.wording import look_at
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 MAX_PIXELS = 100_000_000
@@ -137,7 +138,7 @@ def _load(path: Path | str) -> bytes:
             raise ImageError(str(path), "is a folder; expected a picture file" if path.is_dir() else "is no ordinary file")
         return path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(str(path), f"does not exist. Check the path; it is relative to {Path.cwd()}", "missing-file") from None
+        raise ImageError(str(path), f"does not exist. {look_at(path)}", "missing-file") from None
     except PermissionError:
         raise ImageError(str(path), "may not be read by this user. Check its permissions and its folder's") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

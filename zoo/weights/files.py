@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.errors import WeightsError
 from zoo.weights import LAYOUTS, Weights, dlib_file
+from zoo.wording import look_at
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt"}
 # where training scripts put the weights inside a checkpoint; averaged ones first, as timm does
@@ -34,7 +35,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: missing, of an unknown kind, damaged, or holding something else than tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file. Check the path; it is relative to {Path.cwd()}")
+        raise WeightsError(f"weights {path}: no such file. {look_at(path)}")
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
