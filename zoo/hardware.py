@@ -65,6 +65,11 @@ def cpu_has_bf16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def cpu_has_matrix_units() -> bool:
+    """Tell whether the processor has AMX, with which 16 and 8 bits gain most."""
+    return bool(cpu_capabilities().get("amx_tile"))
+
+
 def pick_training_precision(precision: Precision, device: torch.device) -> Precision:
     """Resolve "auto" for training: bf16 where the hardware gains from it, else fp32."""
     if precision != "auto":

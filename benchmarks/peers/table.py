@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.benchmarks.peers.race import Beaten, Outcome
+from zoo.hardware import cpu_has_matrix_units
 
 NO_BF16 = "this processor has no bf16: fp32"
 
@@ -46,6 +47,11 @@ def show(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads
     console.print(f"medians of: {rounds or 'nothing'}")
     rates = ", ".join(f"{name} {'not measured' if rate is None else f'{rate / 1e9:.0f}'}" for name, rate in peaks.items())
     console.print(f"peaks of matrix multiplication, 10⁹ operations per second: {rates}; load average {os.getloadavg()[0]:.1f}")
+    if not cpu_has_matrix_units():
+        gains = ", ".join(f"{name} {rate / peaks['fp32']:.1f}" for name, rate in peaks.items() if rate and peaks["fp32"] and name != "fp32")
+        console.print(
+            f"promised is what was asked of a processor with AMX, which this one lacks: its products gain, over fp32: {gains or 'nothing'}"
+        )
 
 
 def verdict(outcome: Outcome, beaten: Beaten) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.pictures import write_picture
+from zoo import hardware
 from zoo.agreeing import DisagreementError
 from zoo.benchmarks.face_pipeline import Answer
 from zoo.benchmarks.peers import __main__ as peers
@@ -182,6 +183,20 @@ def test_what_is_promised_decides_the_exit_status(
     (row,) = content["rows"]
     assert (row["key"], row["met"], row["judged"]) == ("key", status == 0, found.judged)
     assert (content["peaks"], content["threads"]) == (PEAKS, 2)
+
+
+@pytest.mark.parametrize(("capabilities", "said"), [({"amx_tile": True}, False), ({"amx_tile": False}, True), ({}, True)])
+def test_that_the_promises_are_for_other_processors_is_said(
+    capabilities: dict[str, object],
+    said: bool,
+    small: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small(outcome())
+    monkeypatch.setattr(hardware, "cpu_capabilities", lambda: capabilities)
+    peers.main(["--rows", "faces", "--threads", "2"])
+    assert ("a processor with AMX, which this one lacks: its products gain, over fp32: int8 2.0\n" in capsys.readouterr().out) is said
 
 
 @pytest.mark.parametrize(
