@@ -66,7 +66,7 @@ class Fake(Engine):
     refuses: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str | None] = None
     reverses: ClassVar[bool] = False
-    baked: ClassVar[bool] = False
+    baked: ClassVar[str] = ""
     fails: ClassVar[str] = ""
     converted: ClassVar[list[str]] = []
 
@@ -78,7 +78,7 @@ class Fake(Engine):
         if network.name in self.refuses:
             raise InputError(f"the engine fake can't take over the network {network.name!r}")
         self.converted.append(network.name)
-        return Baked(network, self.fails) if self.baked and network.name == "pictures" else network.module
+        return Baked(network, self.baked, self.fails) if self.baked and network.name == "pictures" else network.module
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         return converted
@@ -99,14 +99,25 @@ class Fake(Engine):
 
 
 class Baked(torch.nn.Module):
-    """A graph that took a branch of the size that it was exported at."""
+    """A graph that took a branch of the size that it was exported at: at some other sizes it is wrong, or fails.
 
-    def __init__(self, network: Network, fails: str) -> None:
+    Args:
+        network: that it is of.
+        where: "other size", "odd height", "odd width", "small" (picture), or "last number", which alone isn't one then.
+        fails: what it raises there; "" for an answer.
+    """
+
+    def __init__(self, network: Network, where: str, fails: str) -> None:
         super().__init__()
-        self.module, self.size, self.fails = network.module, network.example[0].shape[2:], fails
+        self.module, self.size, self.where, self.fails = network.module, network.example[0].shape[2:], where, fails
 
     def forward(self, pixels: torch.Tensor) -> Tensors:
-        other = pixels.shape[2:] != self.size
+        height, width = pixels.shape[2:]
+        others = {"odd height": bool(height % 2), "odd width": bool(width % 2), "small": min(height, width) < 20}
+        other = others.get(self.where, pixels.shape[2:] != self.size)
         if other and self.fails:
             raise RuntimeError(self.fails)
-        return tuple(each + float(other) for each in self.module(pixels))
+        *first, last = self.module(pixels)
+        if self.where == "last number":
+            return (*first, last * float("nan") if other else last)
+        return tuple(each + float(other) for each in (*first, last))

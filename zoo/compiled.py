@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from zoo.engines import ENGINES, Runner, Tensors
+from zoo.engines import ENGINES, Runner, Tensors, or_else
 from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.model import Model
 from zoo.model_config import ModelConfig
 from zoo.pooling import AnyImages, PooledBatch
 from zoo.preprocess import Picture, as_float
+from zoo.wording import reason
 
 PICTURES = "pictures"  # the network of trunk and head
 
@@ -87,7 +88,7 @@ class Supply(Protocol):
         """Return the size that the graph for pictures of this size is made for; None for the one that takes any.
 
         Raises:
-            InputError: there is none for this size.
+            InputError: there is none for this size, or the model itself can't take it.
         """
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
@@ -149,7 +150,7 @@ class Compiled(Model):
 
     def tensors(self, pixels: Tensor) -> Tensors:
         """Return what trunk and head make of [B, 3, H, W], float 0–1 or uint8."""
-        with self._alone, torch.no_grad():
+        with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
             return tuple(tensor.clone() for tensor in self._first(pixels))
 
     def _first(self, pixels: Tensor) -> Tensors:
@@ -227,16 +228,24 @@ class Stored:
         """Read a network and start it.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: its file is damaged, or isn't listed.
         """
+        if (name, size_hw) not in self._files:
+            raise InputError(f"{self._folder}: model.json names no graph of the network {name!r}; export the model again")
         path = self._folder / self._files[name, size_hw]
         try:
             converted = self._engine.read(path)
         except Exception as error:  # readers of foreign formats raise anything
+            raise InputError(f"{path}: can't be read ({reason(error)}); export the model again") from error
+        run = self._engine.start(converted, self._making.precision, self._making.threads)  # type: ignore[arg-type]
+
+        def refused(error: Exception, *inputs: Tensor) -> Tensors:
             raise InputError(
-                f"{path}: can't be read ({type(error).__name__}: {str(error).splitlines()[0]}); export the model again"
+                f"{path}: this graph can't take inputs of the shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
+                "exported from, or another format"
             ) from error
-        return self._engine.start(converted, self._making.precision, self._making.threads)  # type: ignore[arg-type]
+
+        return or_else(run, refused)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Copy the files."""

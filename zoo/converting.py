@@ -2,7 +2,8 @@
 
 Pictures of a model's own size have a graph for it alone; all other sizes share one. Detectors, whose pictures differ, have that one only.
 What is exported for any size takes the branches of the size that it was exported at (torch.export guards them, other formats don't). So
-it is used where it answers as the model does at sizes that it wasn't exported at, and such pictures are left to eager elsewhere.
+it is tried, in float32, at sizes that it wasn't exported at, and where it answers otherwise than the model does, such pictures are left to
+eager. (The engines that take modules as they are, and compile again where a branch is another, have nothing to be tried.)
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo.agreeing import relative_error
 from zoo.compiled import PICTURES, SizeHW
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason, or_else
 from zoo.errors import InputError
 from zoo.model import Model
 from zoo.network_cache import converted, network_key
 from zoo.pooling import PooledHead
+from zoo.wording import reason
 
 FEATURES = "features"  # the network of trunk and pooling, of models with a `PooledHead`
 _STEP = 32  # pixels that sides of pictures are a multiple of where they are padded
@@ -42,6 +45,7 @@ class Conversion:
         judge: by network, says how good a quantised one is; None to quantise every layer.
         say: told what is left to eager.
         refused: why, by network.
+        taken: sizes of pictures other than its own that the model itself has taken.
     """
 
     model: Model
@@ -53,10 +57,27 @@ class Conversion:
     judge: Callable[[str], Judge] | None = None
     say: Callable[[str], None] = lambda text: None
     refused: dict[str, InputError] = field(default_factory=dict)
+    taken: set[SizeHW] = field(default_factory=set)
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size that the graph for pictures of this size is made for: the model's own, or None for the one that takes any."""
-        return size_hw if size_hw == self._own_hw else None
+        """Return the size that the graph for pictures of this size is made for: the model's own, or None for the one that takes any.
+
+        Raises:
+            InputError: the model itself can't take this size, where an engine might answer: some add a map of one row to one of two.
+        """
+        if size_hw == self._own_hw:
+            return size_hw
+        if not self.model.preprocess.pads and size_hw not in self.taken:  # what is padded has sides that every trunk takes
+            try:
+                self.model.levels(torch.zeros(1, 3, *size_hw))
+            except RuntimeError as error:
+                backbone = self.model.backbone
+                raise InputError(
+                    f"the backbone {self.model.backbone_name} can't take pictures of {size_hw[0]}×{size_hw[1]} pixels ({reason(error)}); "
+                    f"give sides that are multiples of {max(_STEP, backbone.levels[-1].stride)}"
+                ) from error
+            self.taken.add(size_hw)
+        return None
 
     @property
     def _own_hw(self) -> SizeHW | None:
@@ -65,12 +86,25 @@ class Conversion:
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Convert a network and start it."""
+        eager = ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
         try:
-            return self.started(name, size_hw)
+            run = self.started(name, size_hw)
         except InputError as error:
             self.refused[name] = error
             self.say(f"{error}. That part is left to eager")
-            return ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
+            return eager
+        said: list[Exception] = []
+
+        def in_eager(error: Exception, *inputs: Tensor) -> Tensors:
+            if not said:
+                shape = tuple(inputs[0].shape)
+                self.say(
+                    f"the engine {self.engine.name} can't compute {name!r} of {shape} ({reason(error)}). What it can't is left to eager"
+                )
+            said.append(error)
+            return eager(*inputs)
+
+        return run if size_hw is not None else or_else(run, in_eager)
 
     def started(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Convert a network and start it.
@@ -78,7 +112,9 @@ class Conversion:
         Raises:
             InputError: the engine can't take it.
         """
-        return self.engine.start(self._converted(name, size_hw), self.precision, self.threads)
+        made = self._converted(name, size_hw)
+        with one_reason(self.engine.name, self._network(name, size_hw)):
+            return self.engine.start(made, self.precision, self.threads)
 
     def check(self) -> None:
         """Refuse an engine that has taken nothing.
@@ -96,6 +132,8 @@ class Conversion:
             size_hw = self._own_hw if name == PICTURES else None
             file = f"{name}{self.engine.suffix}"
             self.engine.write(self._converted(name, size_hw), folder / file)
+            if name == PICTURES and size_hw is None and not self.engine.converts:  # others were tried when they were converted
+                self._check_sizes(self._network(name, None), self.engine.read(folder / file))
             written.append({"name": name, "file": file, "size_hw": size_hw and list(size_hw)})
         return written
 
@@ -120,17 +158,19 @@ class Conversion:
         Raises:
             InputError: it answers otherwise than the model does.
         """
-        runner = self.engine.start(made, "fp32", self.threads)
+        with one_reason(self.engine.name, network):
+            runner = self.engine.start(made, "fp32", self.threads)
         for shape in _other_shapes(network, self.model.preprocess.pads):
             pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             try:
                 with torch.no_grad():
                     wanted: Tensors = network.module(pixels)
-            except RuntimeError:  # a size that the trunk itself can't take: some add maps that differ by a row
+            except RuntimeError:  # a size that the trunk itself can't take, and is not asked for: some add maps that differ by a row
                 continue
             with one_reason(self.engine.name, network):
-                error = max(relative_error(*pair) for pair in zip(wanted, runner(pixels), strict=True))
-            if not error <= _ROUNDING:  # NaN isn't either
+                errors = [relative_error(*pair) for pair in zip(wanted, runner(pixels), strict=True)]
+            error = float(np.max(errors))  # NaN where one is
+            if not error <= _ROUNDING:
                 raise InputError(
                     f"the engine {self.engine.name} computes the network {network.name!r} otherwise for pictures of another size than that "
                     f"of its export ({shape[2]}×{shape[3]}: numbers are off by {error:.2g} of the largest)"
@@ -172,12 +212,14 @@ class _Pooled(nn.Module):
 
 def _example_hw(model: Model) -> SizeHW:
     """Return a small size that every level of the trunk divides, with different sides."""
-    step = max(_STEP, model.backbone.levels[-1].stride)
-    return 4 * step, 5 * step
+    last = model.backbone.levels[-1]
+    # without padding a map is smaller than its stride says: one of a single place would make a graph for single places
+    step, lost = max(_STEP, last.stride), -(-(last.field - 1) // _STEP) * _STEP
+    return 4 * step + lost, 5 * step + lost
 
 
 def _other_shapes(network: Network, padded: bool) -> list[tuple[int, int, int, int]]:
     """Return [B, 3, H, W] of pictures unlike those that a network was exported with; of odd sides too where they aren't padded."""
     height, width = network.example[0].shape[2:]
-    even = [(1, 3, width + _STEP, height), (3, 3, height, width + 2 * _STEP)]
+    even = [(1, 3, width, height + 3 * _STEP), (3, 3, height + 2 * _STEP, width), (2, 3, height + _STEP, width + _STEP)]
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
+
+_LOCK = threading.Lock()
+_KEPT: dict[str, tuple[int, int]] = {}  # by logger, how many keep it quiet, and its level before the first of them
 
 
 @contextlib.contextmanager
 def errors_alone(*names: str) -> Iterator[None]:
-    """Keep everything below an error that these loggers have to say to themselves.
+    """Keep everything below an error that these loggers have to say to themselves, until the last thread that wants it has ended.
 
     Args:
         names: of loggers.
     """
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    with _LOCK:
+        for name in names:
+            logger = logging.getLogger(name)
+            count, level = _KEPT.get(name, (0, logger.level))
+            _KEPT[name] = count + 1, level
+            logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        with _LOCK:
+            for name in names:
+                count, level = _KEPT.pop(name)
+                if count > 1:
+                    _KEPT[name] = count - 1, level
+                else:
+                    logging.getLogger(name).setLevel(level)

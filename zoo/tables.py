@@ -18,11 +18,12 @@ def _number(value: float | None) -> str:
 
 def print_scores(scores: Scores) -> None:
     """Print scores, the scores of each class where there aren't too many, and what was left out."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
         table.add_row(name, _number(value), _interval(scores.intervals.get(name)))
-    console.print(scores.data, soft_wrap=True)
+    if scores.data:
+        console.print(scores.data, soft_wrap=True)
     console.print(table)
     if 0 < len(scores.per_class) <= 40:
         console.print(_per_class(scores.per_class))
@@ -43,7 +44,7 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 def print_comparison(comparison: Comparison, a: str, b: str) -> None:
     """Print each score of both sides, the difference, and whether it can be told from none."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
         verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
@@ -56,7 +57,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
 
 def print_corruptions(found: Mapping[str, Any]) -> None:
     """Print the score under every corruption and severity, their mean, and how far it falls below the clean one."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     severities = list(next(iter(found["corruptions"].values())))
     table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
     for name, scores in found["corruptions"].items():
@@ -70,7 +71,7 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
 
 def print_attacked(found: Mapping[str, Any]) -> None:
     """Print the scores on clean and on attacked pictures, the primary one first, and what was attacked."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
     for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
@@ -98,7 +99,7 @@ def print_info(content: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in content.items():
         table.add_row(name, _words(name, value))
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def _words(name: str, value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from zoo.compiled import Compiled
 from zoo.engines import Network
 from zoo.errors import InputError
 from zoo.model import Model
+from zoo.quieting import errors_alone
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 __all__ = ["fake"]
@@ -26,8 +29,17 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
 
 
+def check_padded(fast: Compiled) -> None:
+    """A detector's pictures have sides that are multiples of 32."""
+    check(small_model("detection"), fast, [(32 * height, 32 * width) for height, width in ((2, 3), (3, 2), (1, 5), (4, 4))])
+
+
 def check_sizes(model: Model, fast: Compiled) -> None:
-    for place, (height, width) in enumerate(_OTHER_SIZES):
+    check(model, fast, _OTHER_SIZES)
+
+
+def check(model: Model, fast: Compiled, sizes: Sequence[tuple[int, int]]) -> None:
+    for place, (height, width) in enumerate(sizes):
         pixels = torch.rand(1 + place % 3, 3, height, width, generator=torch.Generator().manual_seed(place))
         with torch.inference_mode():
             for wanted, found in zip(model.head.tensors(model.levels(pixels)), fast.tensors(pixels), strict=True):
@@ -114,9 +126,10 @@ def test_pictures_of_all_other_sizes_have_one_graph(fake: type[Fake]) -> None:
     assert fake.converted == ["pictures"] * 2
 
 
-def test_a_graph_that_holds_for_the_size_of_its_export_alone_is_left_to_eager(fake: type[Fake]) -> None:
+@pytest.mark.parametrize("where", ["other size", "odd height", "odd width", "last number"])
+def test_a_graph_that_holds_for_some_sizes_alone_is_left_to_eager(where: str, fake: type[Fake]) -> None:
     said: list[str] = []
-    fake.baked = True
+    fake.baked = where
     model = small_model("classification")
     fast = zoo.compile(model, engine="fake", say=said.append)
     assert len(said) == 1, "the graph for the model's own size is right"
@@ -126,17 +139,38 @@ def test_a_graph_that_holds_for_the_size_of_its_export_alone_is_left_to_eager(fa
         "the engine fake computes the network 'pictures' otherwise for pictures of another size than that of its export"
     )
     assert said[1].endswith("That part is left to eager")
-    check_sizes(small_model("detection"), zoo.compile(small_model("detection"), engine="fake"))
+
+
+@pytest.mark.parametrize("where", ["other size", "last number"])
+def test_so_is_a_detectors(where: str, fake: type[Fake]) -> None:
+    said: list[str] = []
+    fake.baked = where
+    check_padded(zoo.compile(small_model("detection"), engine="fake", say=said.append))
+    assert "otherwise for pictures of another size" in said[0]
 
 
 def test_a_graph_that_fails_at_another_size_is_left_to_eager(fake: type[Fake]) -> None:
     said: list[str] = []
-    fake.baked, fake.fails = True, "there is no kernel for this"
-    check_sizes(small_model("detection"), zoo.compile(small_model("detection"), engine="fake", say=said.append))
+    fake.baked, fake.fails = "other size", "there is no kernel for this"
+    check_padded(zoo.compile(small_model("detection"), engine="fake", say=said.append))
     assert said[0].startswith("the engine fake can't take over the network 'pictures' (RuntimeError: there is no kernel for this)")
 
 
-def test_sizes_that_the_trunk_cannot_take_say_nothing_of_a_graph(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_a_graph_fails_at_are_left_to_eager_one_by_one(fake: type[Fake]) -> None:
+    said: list[str] = []
+    fake.baked, fake.fails = "small", "the kernel is larger than the map"
+    model = small_model("classification")
+    fast = zoo.compile(model, engine="fake", say=said.append)
+    for size in ((16, 18), (48, 40), (16, 18), (12, 90)):
+        pixels = torch.rand(1, 3, *size)
+        torch.testing.assert_close(fast(pixels), model(pixels).detach())
+    assert said[1:] == [
+        "the engine fake can't compute 'pictures' of (1, 3, 16, 18) (RuntimeError: the kernel is larger than the map). "
+        "What it can't is left to eager"
+    ]
+
+
+def test_sizes_that_the_trunk_cannot_take_are_refused_and_say_nothing_of_a_graph(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     model = small_model("classification")
     levels = Model.levels
@@ -151,3 +185,29 @@ def test_sizes_that_the_trunk_cannot_take_say_nothing_of_a_graph(fake: type[Fake
     fast(torch.zeros(1, 3, 48, 40))
     assert len(said) == 1
     assert fake.converted == ["pictures"] * 2
+    with pytest.raises(
+        InputError, match=r"resnet20 can't take pictures of 33×40 pixels \(RuntimeError: The size .*\); give sides that are mult"
+    ):
+        fast(torch.zeros(1, 3, 33, 40))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (33, 70)])
+def test_engines_do_not_answer_where_the_model_does_not(size: tuple[int, int]) -> None:
+    model = zoo.build("resnetaa34d", classes=["cat", "dog"], image_size=64)
+    pixels = torch.zeros(1, 3, *size)
+    with pytest.raises(RuntimeError, match=r"shape|size"):
+        model(pixels)
+    with pytest.raises(InputError, match=f"the backbone resnetaa34d can't take pictures of {size[0]}×{size[1]} pixels"):
+        zoo.compile(model, engine="eager")(pixels)
+
+
+def test_what_keeps_a_logger_quiet_may_overlap() -> None:
+    logger = logging.getLogger("zoo.tests.loud")
+    logger.setLevel(logging.INFO)
+    first, second = errors_alone(logger.name), errors_alone(logger.name)
+    for entered in (first, second):
+        entered.__enter__()
+    first.__exit__(None, None, None)
+    assert logger.level == logging.ERROR
+    second.__exit__(None, None, None)
+    assert logger.level == logging.INFO

@@ -69,9 +69,33 @@ def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
         zoo.load(folder)
 
 
+def test_a_graph_that_holds_for_some_sizes_alone_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.converting.relative_error", lambda wanted, got: 0.1)
+    with pytest.raises(InputError, match="the engine eager computes the network 'pictures' otherwise for pictures of another size"):
+        zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_a_graph_cannot_take_are_said(tmp_path: Path) -> None:
+    zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
+    loaded = zoo.load(tmp_path / "out")
+    with pytest.raises(InputError, match=r"pictures\.pt2: this graph can't take inputs of the shape \(1, 3, 8, 8\) \(.*\); use the model"):
+        loaded.tensors(torch.zeros(1, 3, 8, 8))  # type: ignore[operator]  # of a compiled model
+
+
+def test_a_network_that_is_not_listed_is_missed(tmp_path: Path) -> None:
+    zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
+    file = tmp_path / "out" / "model.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    del content["compiled"]["networks"][1]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=r"model\.json names no graph of the network 'boxes'; export the model again"):
+        zoo.load(tmp_path / "out").head.call("boxes", torch.zeros(1, 16, 7, 7))
+
+
 def test_a_network_of_one_size_says_so(dlib_model: Any, tmp_path: Path) -> None:
     fast = zoo.compile(dlib_model, engine="eager")
-    assert fast(torch.zeros(1, 3, 120, 120, dtype=torch.uint8)).shape == (1, 128)  # from the model, a network for this size is made too
+    assert fast(torch.zeros(1, 3, 120, 120, dtype=torch.uint8)).shape == (1, 128)  # the model itself has one for any size, too
     loaded = zoo.load(zoo.save(fast, tmp_path / "out"))
     assert loaded(torch.zeros(1, 3, 150, 150, dtype=torch.uint8)).shape == (1, 128)
     with pytest.raises(InputError, match="takes pictures of 150×150 pixels, not of 120×120; export it at that size"):

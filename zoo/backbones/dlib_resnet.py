@@ -61,8 +61,9 @@ class Block(nn.Module):
         if not self.shrinks:
             return F.relu(self._branch(x) + x)
         shortcut = F.avg_pool2d(x, 2)
-        # a map of 2×2 has no place for a 3×3 window: as elsewhere, zeros follow what there is
-        out = self._branch(F.pad(x, (0, max(0, 3 - x.shape[3]), 0, max(0, 3 - x.shape[2]))))
+        if min(x.shape[2:]) < 3:  # a map of 2×2 has no place for a 3×3 window: as elsewhere, zeros follow what there is
+            x = F.pad(x, (0, max(0, 3 - x.shape[3]), 0, max(0, 3 - x.shape[2])))
+        out = self._branch(x)
         rows, columns = shortcut.shape[2] - out.shape[2], shortcut.shape[3] - out.shape[3]
         channels = out.shape[1] - shortcut.shape[1]
         return F.relu(F.pad(out, (0, columns, 0, rows)) + F.pad(shortcut, (0, 0, 0, 0, 0, channels)))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo.errors import InputError
 from zoo.quieting import errors_alone
 from zoo.registry import Registry
+from zoo.wording import reason
 
 EnginePrecision = Literal["fp32", "bf16", "int8"]
 Tensors = tuple[Tensor, ...]
@@ -51,10 +52,7 @@ class Network:
             with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # tells which inequalities it didn't reduce
                 return torch.export.export(module, self.example, dynamic_shapes=free)
         except Exception as error:  # whatever it runs into: a defect of the network, seen from here
-            first = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"the network {self.name!r} can't be exported ({type(error).__name__}: {first}); use engine='eager'"
-            ) from error
+            raise InputError(f"the network {self.name!r} can't be exported ({reason(error)}); use engine='eager'") from error
 
 
 @dataclass(frozen=True)
@@ -191,8 +189,23 @@ def one_reason(engine: str, network: Network) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # converters raise anything, from their own classes to RuntimeError
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise InputError(
-            f"the engine {engine} can't take over the network {network.name!r} ({type(error).__name__}: {first}); use another engine, "
-            "or 'auto'"
+            f"the engine {engine} can't take over the network {network.name!r} ({reason(error)}); use another engine, or 'auto'"
         ) from error
+
+
+def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
+    """Return what computes a network, or does something else with inputs that its engine has no kernels for.
+
+    Args:
+        run: of the engine, which may raise anything.
+        otherwise: takes the error, and the inputs.
+    """
+
+    def computed(*inputs: Tensor) -> Tensors:
+        try:
+            return run(*inputs)
+        except Exception as error:  # from AssertionError to classes of the engine's own
+            return otherwise(error, *inputs)
+
+    return computed

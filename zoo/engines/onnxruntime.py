@@ -27,7 +27,7 @@ class OnnxRuntime(Engine):
     name = "onnxruntime"
     package = "onnxruntime"
     extra = "onnx"
-    distributions = ("onnx", "nncf")
+    distributions = ("onnx", "onnxscript", "onnxruntime", "nncf")
     suffix = ".onnx"
     precisions = ("fp32", "int8")
     takes_bytes = True
@@ -75,7 +75,8 @@ class OnnxRuntime(Engine):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what goes wrong is raised, too
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return _runner(session)
 
