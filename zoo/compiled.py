@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from zoo.engines import ENGINES, Runner, Tensors, or_else
+from zoo.engines import ENGINES, Runner, Tensors
 from zoo.errors import InputError
 from zoo.files import write_text
+from zoo.fingerprint import file_fingerprint
 from zoo.model import Model
 from zoo.model_config import ModelConfig
 from zoo.pooling import AnyImages, PooledBatch
 from zoo.preprocess import Picture, as_float
-from zoo.wording import reason
 
 PICTURES = "pictures"  # the network of trunk and head
 
@@ -155,7 +155,8 @@ class Compiled(Model):
 
     def _first(self, pixels: Tensor) -> Tensors:
         size = self._supply.made_for((pixels.shape[2], pixels.shape[3]))
-        return self._compute(PICTURES, size, pixels if self._takes_bytes else as_float(pixels))
+        taken = pixels.dtype == torch.uint8 and self._takes_bytes
+        return self._compute(PICTURES, size, pixels if taken else as_float(pixels).float())
 
     def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage, where nothing was proposed
@@ -186,92 +187,35 @@ class Compiled(Model):
             raise InputError(f"a compiled model answers on the CPU, not on {device}; use device='cpu' (--device cpu)")
         return self
 
+    def cuda(self, device: Any = None) -> Compiled:
+        """Refuse to leave the CPU.
+
+        Raises:
+            InputError: always.
+        """
+        return self.to("cuda")
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse weights: those of the engine's graphs stay.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("a compiled model takes no weights: load them into the model it was made from, and compile it again")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be copied or pickled: an engine's graphs are neither.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "a compiled model can't be copied or pickled: write it with zoo.save, and read it with zoo.load where it is needed"
+        )
+
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the networks and the names of the classes."""
         networks = self._supply.write(folder)
+        files = {path.name: file_fingerprint(path) for path in sorted(folder.iterdir())}
         write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.classes))
-        return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks}}
-
-
-class Stored:
-    """Networks in the files of an exported model."""
-
-    def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making) -> None:
-        """Remember where they are.
-
-        Args:
-            folder: of the model.
-            networks: as model.json lists them.
-            making: how they are to be computed.
-        """
-        self._folder, self._networks, self._making = folder, list(networks), making
-        self._engine = ENGINES[making.engine]()
-        self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
-
-    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size of the graph that takes pictures of this size; None for the one that takes any.
-
-        Raises:
-            InputError: there is none.
-        """
-        if (PICTURES, None) in self._files:
-            return None
-        if (PICTURES, size_hw) not in self._files:
-            sizes = " or ".join(f"{size[0]}×{size[1]}" for _, size in self._files if size)
-            raise InputError(
-                f"{self._folder}: this exported model takes pictures of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
-                "export it at that size"
-            )
-        return size_hw
-
-    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Read a network and start it.
-
-        Raises:
-            InputError: its file is damaged, or isn't listed.
-        """
-        if (name, size_hw) not in self._files:
-            raise InputError(f"{self._folder}: model.json names no graph of the network {name!r}; export the model again")
-        path = self._folder / self._files[name, size_hw]
-        try:
-            converted = self._engine.read(path)
-        except Exception as error:  # readers of foreign formats raise anything
-            raise InputError(f"{path}: can't be read ({reason(error)}); export the model again") from error
-        run = self._engine.start(converted, self._making.precision, self._making.threads)  # type: ignore[arg-type]
-
-        def refused(error: Exception, *inputs: Tensor) -> Tensors:
-            raise InputError(
-                f"{path}: this graph can't take inputs of the shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
-                "exported from, or another format"
-            ) from error
-
-        return or_else(run, refused)
-
-    def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Copy the files."""
-        from shutil import copyfile
-
-        stems = {Path(each["file"]).stem for each in self._networks}
-        for path in self._folder.iterdir():
-            if path.stem in stems and path.suffix != ".json":
-                copyfile(path, folder / path.name)
-        return [dict(each) for each in self._networks]
-
-
-def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Rebuild an exported model.
-
-    Args:
-        folder: where it is.
-        config: what its model.json says.
-        metadata: likewise.
-        compiled: likewise, of its engine and networks.
-
-    Raises:
-        InputError: its engine isn't installed.
-    """
-    making = Making.from_dict(compiled, torch.get_num_threads())
-    missing = ENGINES[making.engine].missing()
-    if missing is not None:
-        raise InputError(f"{folder}: {missing}")
-    return Compiled(config, metadata, compiled["fingerprints"], Stored(folder, compiled["networks"], making), making)
+        return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks, "files": files}}

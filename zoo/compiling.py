@@ -63,6 +63,8 @@ def compile(
         )
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise InputError(f"precision is {precision!r}; expected auto, fp32, bf16 or int8")
+    if not tune_seconds >= 0:  # NaN isn't either
+        raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
     if precision == "int8" and data is None:
         raise InputError("int8 is calibrated on pictures, and there are none: give data= (--calibration), some hundred of your own")
     say = say or (lambda text: None)

@@ -10,6 +10,7 @@ from zoo.compiling import AskedPrecision, compile
 from zoo.data import OnError
 from zoo.errors import UnknownNameError
 from zoo.model import Model, save
+from zoo.model_place import check_place
 from zoo.progress import Progress
 
 FORMATS = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "eager"}  # to the engine that writes and reads it
@@ -34,7 +35,7 @@ def export(
 
     Args:
         model: any model that isn't compiled.
-        folder: where to; an older saved model there is replaced.
+        folder: where to; an older exported model there is replaced.
         format: "openvino" (.xml and .bin), "onnx" (checked by onnx.checker) or "torch" (torch.export's .pt2).
         precision: as for `zoo.compile`.
         data: as for `zoo.compile`: what the graph is compared, and int8 calibrated, on.
@@ -47,11 +48,12 @@ def export(
 
     Raises:
         UnknownNameError: no such format.
-        InputError: its engine isn't installed or can't take the model, or the folder holds something else.
+        InputError: its engine isn't installed or can't take the model, or the folder holds something else, weights among it.
         DisagreementError: the graph answers otherwise than the model.
     """
     if format not in FORMATS:
         raise UnknownNameError("format to export to", format, FORMATS)
+    check_place(Path(folder), compiled=True)  # before the minutes that it may take
     compiled = compile(model, FORMATS[format], precision, data=data, on_error=on_error, say=say, progress=progress)
     save(compiled, folder)
     return compiled

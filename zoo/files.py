@@ -96,6 +96,20 @@ def refuse_others(folder: Path, own: Collection[str]) -> None:
             raise InputError(f"{folder} holds {path.relative_to(folder)}, which isn't of the zoo; choose another place, or take it out")
 
 
+def check_replaceable(folder: Path, marker: str) -> None:
+    """Refuse a place that is taken.
+
+    Args:
+        folder: that is to be written.
+        marker: the file by which an older one of the same kind is known.
+
+    Raises:
+        InputError: there is something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
+        raise InputError(f"{folder} exists and holds no {marker}; choose another place, it will not be overwritten")
+
+
 @contextmanager
 def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Write a folder beside its place, and move it there when everything has gone well.
@@ -110,8 +124,7 @@ def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     Raises:
         InputError: the place is taken by something else.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
-        raise InputError(f"{folder} exists and holds no {marker}; choose another place, it will not be overwritten")
+    check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=_DRAFT, dir=folder.parent))
     try:

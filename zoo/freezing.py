@@ -84,7 +84,7 @@ def freeze(model: Model, what: str) -> Model:
         The model.
 
     Raises:
-        InputError: none of the above, or more stages than there are.
+        InputError: none of the above, more stages than there are, or a compiled model.
 
     Example:
         >>> import zoo
@@ -92,6 +92,8 @@ def freeze(model: Model, what: str) -> Model:
         >>> model.config.freeze
         'stages=1'
     """
+    if model.compiled:
+        raise InputError("a compiled model learns nothing, and has nothing to freeze: freeze the model it was made from")
     model.set_frozen(apply_freeze(model.backbone, what))
     model.config = replace(model.config, freeze=what)
     return model

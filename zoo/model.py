@@ -17,6 +17,7 @@ from zoo.files import draft_folder, write_text
 from zoo.freezing import apply_freeze
 from zoo.head import Head, HeadSpec
 from zoo.model_config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
+from zoo.model_place import check_place
 from zoo.pooling import AnyImages, PooledBatch, PooledHead
 from zoo.preprocess import ImageBatch, Picture, as_float
 from zoo.settling import refuse_others, settle
@@ -294,16 +295,18 @@ def save(model: Model, folder: str | Path) -> Path:
 
     Args:
         model: what to save.
-        folder: where to; an existing saved model there is replaced, anything else is not touched.
+        folder: where to; an existing saved model there is replaced, by a compiled one only if it can't be trained either. Anything else
+            is not touched.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the folder exists and holds something else.
+        InputError: the folder exists and holds something else, or a compiled model would take the place of weights.
         OSError: no room, no permission; an older model there is untouched then.
     """
     folder = Path(folder)
+    check_place(folder, model.compiled)
     with draft_folder(folder, "model.json") as draft:
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), **model.write(draft), "metadata": model.metadata}
         write_text(draft / "model.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -328,7 +331,7 @@ def load(folder: str | Path, **options: Any) -> Model:
     if compiled is not None:
         if options:
             raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export it with others")
-        from zoo.compiled import load_compiled
+        from zoo.stored import load_compiled
 
         return load_compiled(folder, config, metadata, compiled)
     if options:

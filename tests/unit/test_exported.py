@@ -61,9 +61,6 @@ def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
         zoo.load(folder, image_size=64)
     with pytest.raises(WeightsError, match="an exported model holds the graphs of one engine and no weights"):
         zoo.build("resnet20", weights=folder)
-    (folder / "pictures.pt2").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"pictures\.pt2: can't be read .*; export the model again"):
-        zoo.load(folder)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     monkeypatch.setattr(ENGINES["eager"], "package", "no_such_package")
     with pytest.raises(InputError, match="the engine eager needs the package no_such_package"):
         zoo.load(folder)
@@ -81,16 +78,6 @@ def test_pictures_that_a_graph_cannot_take_are_said(tmp_path: Path) -> None:
     loaded = zoo.load(tmp_path / "out")
     with pytest.raises(InputError, match=r"pictures\.pt2: this graph can't take inputs of the shape \(1, 3, 8, 8\) \(.*\); use the model"):
         loaded.tensors(torch.zeros(1, 3, 8, 8))  # type: ignore[operator]  # of a compiled model
-
-
-def test_a_network_that_is_not_listed_is_missed(tmp_path: Path) -> None:
-    zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
-    file = tmp_path / "out" / "model.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    del content["compiled"]["networks"][1]
-    file.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match=r"model\.json names no graph of the network 'boxes'; export the model again"):
-        zoo.load(tmp_path / "out").head.call("boxes", torch.zeros(1, 16, 7, 7))
 
 
 def test_a_network_of_one_size_says_so(dlib_model: Any, tmp_path: Path) -> None:

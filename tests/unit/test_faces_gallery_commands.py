@@ -33,7 +33,7 @@ def small_embedder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = zoo.build("resnet20", task="face", embedding_size=16)
     model.metadata["threshold"] = 1e-4
-    monkeypatch.setattr(looks, "embedder", lambda folder, engine, say: model)
+    monkeypatch.setattr(looks, "embedder", lambda folder, engine, precision, say: model)
     monkeypatch.setenv("ZOO_GALLERY", str(tmp_path / "default.gallery"))
 
 
@@ -243,7 +243,7 @@ def test_a_name_that_exists_and_a_gallery_of_another_model(run: Run, photos: Pat
     assert run("enroll", "Ann", photos / "again" / "ann2.png", "--add")[0] == 0
     torch.manual_seed(1)
     other = zoo.build("resnet20", task="face", embedding_size=16)
-    monkeypatch.setattr(looks, "embedder", lambda folder, engine, say: other)
+    monkeypatch.setattr(looks, "embedder", lambda folder, engine, precision, say: other)
     for words in (("enroll", "Bob", photos / "bob.png"), ("identify", photos / "ann.png"), ("cluster", photos)):
         status, _, err = run(*words)
         assert (status, "belongs to the model resnet20 (" in err, "come from resnet20 (" in err) == (2, True, True)

@@ -156,7 +156,8 @@ class TorchEngine(Engine):
 
     def read(self, path: Path) -> nn.Module:
         """Read the graph; what it asserts of types is left out, because in bf16 autocast changes them."""
-        module: Any = torch.export.load(path).module()
+        with errors_alone("torch.export"):  # it logs the traceback of what it raises
+            module: Any = torch.export.load(path).module()
         for node in list(module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default)):
             module.graph.erase_node(node)
         module.recompile()

@@ -59,6 +59,8 @@ class FacesVerifyFlags:
     detector: _Detector = None
     engine: str = "eager"
     """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the embedder's matrix work. auto is fp32 where the engine is eager, elsewhere bf16 where the processor has it."""
     faces: Literal["one", "central", "largest"] = "one"
     """What to do with several faces in a photo: refuse it, or take the main one."""
     json: bool = False
@@ -75,6 +77,8 @@ class GalleryFlags:
     detector: _Detector = None
     engine: str = "eager"
     """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the embedder's matrix work. auto is fp32 where the engine is eager, elsewhere bf16 where the processor has it."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False

@@ -25,7 +25,7 @@ def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Mode
         InputError: no such model, or a place that can't be a gallery.
         WeightsError: the default weights aren't installed.
     """
-    model = embedder(flags.model, flags.engine, progress.say)
+    model = embedder(flags.model, flags.engine, flags.precision, progress.say)
     return Gallery(flags.gallery or default_place(), model), model
 
 

@@ -17,7 +17,7 @@ def verify(words: list[str]) -> int:
     from zoo.tasks.face.commands.embedder import embedder  # after --help
     from zoo.tasks.face.verdict import verify as compare
 
-    model = embedder(flags.model, flags.engine)
+    model = embedder(flags.model, flags.engine, flags.precision)
     found = compare(model, flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)
     if flags.json:
         print_json(found.to_dict())

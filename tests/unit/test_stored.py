@@ -1,0 +1,152 @@
+"""What becomes of an exported model whose files or description were changed, and of what lies where one is to be written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from tests.engines import INSTALLED, small_model
+from zoo.cli import main
+from zoo.errors import InputError
+from zoo.tasks.face.commands.embedder import embedder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
+    return tmp_path / "out"
+
+
+def ask(folder: Path) -> Any:
+    return zoo.load(folder)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    file = folder / "model.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content["compiled"])
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("graph", ["pictures.pt2", "boxes.pt2"])
+def test_a_changed_byte_is_seen(graph: str, exported: Path) -> None:
+    content = bytearray((exported / graph).read_bytes())
+    content[len(content) // 2] ^= 1
+    (exported / graph).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{re.escape(graph)}: damaged, or not the file that was exported here; export the model again"):
+        zoo.load(exported).head.call("boxes", torch.zeros(1, 16, 7, 7)) if graph == "boxes.pt2" else ask(exported)
+
+
+def test_a_missing_file_is_named(exported: Path) -> None:
+    (exported / "pictures.pt2").unlink()
+    with pytest.raises(InputError, match=r"pictures\.pt2: can't be read \(FileNotFoundError.*\); export the model again"):
+        ask(exported)
+
+
+def test_an_export_from_before_there_were_checksums_is_read(exported: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit(exported, lambda compiled: compiled.pop("files"))
+    ask(exported)
+    (exported / "pictures.pt2").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"pictures\.pt2: can't be read .*; export the model again"):
+        ask(exported)
+    assert capfd.readouterr().err == "", "torch logs a traceback"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda compiled: compiled.update(agreement=None), "TypeError"),
+        (lambda compiled: compiled.update(fingerprints={}), "KeyError: 'model'"),
+        (lambda compiled: compiled.update(networks=[]), "no network 'pictures'"),
+        (lambda compiled: compiled.update(networks=None), "TypeError"),
+        (lambda compiled: compiled.update(precision="fp7"), "precision 'fp7'"),
+        (lambda compiled: compiled.update(files=[1]), "TypeError"),
+        (lambda compiled: compiled["networks"][0].pop("file"), "KeyError: 'file'"),
+    ],
+)
+def test_a_description_that_cannot_be_right(change: Callable[[dict[str, Any]], object], said: str, exported: Path) -> None:
+    edit(exported, change)
+    with pytest.raises(
+        InputError, match=rf"model\.json: what it says of the exported networks can't be right \(.*{said}.*export the model"
+    ):
+        zoo.load(exported)
+
+
+def test_a_network_that_is_not_listed_is_missed(exported: Path) -> None:
+    edit(exported, lambda compiled: compiled["networks"].pop(1))
+    with pytest.raises(InputError, match=r"model\.json names no graph of the network 'boxes'; export the model again"):
+        zoo.load(exported).head.call("boxes", torch.zeros(1, 16, 7, 7))
+
+
+def test_weights_are_not_replaced_by_graphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = zoo.save(small_model("classification"), tmp_path / "model")
+    before = (folder / "weights.safetensors").read_bytes()
+    assert main(["export", str(folder), "--format", "torch", "--out", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "holds a model that can be trained, which an exported one can't replace; choose another place (--out)" in said
+    assert "engine" not in said, "it is said before anything is compiled"
+    with pytest.raises(InputError, match="holds a model that can be trained"):
+        zoo.save(zoo.compile(small_model("classification"), "eager"), folder)
+    assert (folder / "weights.safetensors").read_bytes() == before
+    zoo.save(small_model("classification", seed=1), folder)
+    assert (folder / "weights.safetensors").read_bytes() != before, "a model that can be trained can replace another"
+
+
+def test_what_somebody_has_put_beside_a_model_is_not_lost(exported: Path) -> None:
+    zoo.export(small_model("detection"), exported, "torch", precision="fp32")  # once more
+    (exported / "README.txt").write_text("mine")
+    for model in (zoo.load(exported), small_model("detection")):
+        with pytest.raises(InputError, match=r"holds README\.txt, which isn't of the zoo; choose another place, or take it out"):
+            zoo.save(model, exported)
+    with pytest.raises(InputError, match=r"holds README\.txt"):
+        zoo.export(small_model("detection"), exported, "torch")
+    assert (exported / "README.txt").read_text() == "mine"
+
+
+def test_a_model_takes_the_place_of_an_export(exported: Path) -> None:
+    zoo.save(small_model("detection"), exported)
+    assert sorted(path.name for path in exported.iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_what_a_compiled_model_does_not_do() -> None:
+    fast = zoo.compile(small_model("classification"), "eager")
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(InputError, match=r"can't be copied or pickled: write it with zoo\.save, and read it with zoo\.load"):
+            copied(fast)
+    with pytest.raises(InputError, match="a compiled model takes no weights"):
+        fast.load_state_dict(small_model("classification").state_dict())
+    with pytest.raises(InputError, match="answers on the CPU, not on cuda"):
+        fast.cuda()
+    with pytest.raises(InputError, match="has nothing to freeze"):
+        zoo.freeze(fast, "trunk")
+
+
+@pytest.mark.parametrize("engine", [*INSTALLED, "eager"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_any_width_are_taken(engine: str, dtype: torch.dtype) -> None:
+    fast = zoo.compile(small_model("classification"), engine, "fp32")
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(fast(pixels), fast(pixels.float()))
+
+
+@pytest.mark.parametrize("seconds", [-5.0, float("nan")])
+def test_a_time_that_cannot_be_meant(seconds: float) -> None:
+    with pytest.raises(InputError, match=r"tune_seconds is .*; expected 0 or more seconds"):
+        zoo.compile(small_model("classification"), "auto", tune_seconds=seconds)
+
+
+def test_an_embedder_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    folder = zoo.save(small_model("face"), tmp_path / "face")
+    found = [embedder(folder, "eager", precision).precision for precision in ("auto", "fp32", "bf16")]
+    assert found == [None, None, "bf16"]
