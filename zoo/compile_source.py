@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from zoo.preprocess import ImageBatch, as_float
 from zoo.progress import Progress
 from zoo.schemes import open_data
 from zoo.task import Task, get_task
+from zoo.wording import counted
 
 _CALIBRATION = 300  # pictures: as many as NNCF takes by itself
+_ENOUGH = 100  # of them, below which that is said
 _COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # pictures, and their pixels, that both look at where the user gave none
 
 
@@ -44,6 +46,7 @@ class Source:
         say: told what is done.
         progress: where bars are drawn.
         on_error: "raise", or "skip" to leave out pictures that can't be read.
+        left_out: what was said of those.
     """
 
     model: Model
@@ -54,6 +57,7 @@ class Source:
     say: Callable[[str], None]
     progress: Progress
     on_error: OnError
+    left_out: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
@@ -106,7 +110,9 @@ class Source:
             except ImageError as error:
                 if self.on_error == "raise":
                     raise
-                self.say(f"left out: {error}")
+                if str(error) not in self.left_out:  # pictures are read to calibrate, and again to compare
+                    self.say(f"left out: {error}")
+                self.left_out.add(str(error))
 
     @property
     def compared_count(self) -> int:
@@ -154,6 +160,11 @@ class Source:
 
     def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
         samples = self._samples() if precision == "int8" else {}
+        if samples and judge is None:
+            count, unsaid = len(samples[PICTURES]), "" if self.has_truth else "; they come without truth, so that its score isn't compared"
+            few = "; a hundred and more are better" if count < _ENOUGH else ""
+            if few or unsaid:
+                self.say(f"int8 is calibrated on {counted(count, 'picture')}{few}{unsaid}")
         return Conversion(self.model, self.fingerprints["model"], engine, precision, torch.get_num_threads(), samples, judge, self.say)
 
     def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from zoo.arguments import ExportFlags, combine, parse
 from zoo.command import print_json, progress_of, saved_or_built, task_of
+from zoo.errors import InputError
 
 
 def run(words: list[str]) -> int:
@@ -16,6 +17,8 @@ def run(words: list[str]) -> int:
         DisagreementError: the graph answers otherwise than the model.
     """
     flags = parse(combine("Export", ExportFlags, task_of(words).options), "export", words)
+    if flags.run.device not in ("auto", "cpu"):
+        raise InputError(f"graphs are written on the CPU: zoo export goes without --device {flags.run.device}")
     with progress_of(flags.run.quiet) as progress:
         model = saved_or_built(flags.main.model, flags, progress)
         from zoo.exporting import export  # after --help

@@ -234,8 +234,18 @@ def test_what_a_converted_network_is_known_by(fake: type[Fake]) -> None:
 def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:
     for number in range(3):
         write_picture(tmp_path / f"{number}.png", np.full((40, 50, 3), 80 * number, np.uint8))
-    agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path).making.agreement
+    said: list[str] = []
+    agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path, say=said.append).making.agreement
     assert (agreement.pictures, agreement.score) == (3, None)
+    wanted = "int8 is calibrated on 3 pictures; a hundred and more are better; they come without truth, so that its score isn't compared"
+    assert said[0] == wanted
+
+
+def test_enough_pictures_with_truth_need_no_remark(fake: type[Fake]) -> None:
+    said: list[str] = []
+    model = zoo.build("resnet20", classes=[str(digit) for digit in range(10)])
+    zoo.compile(model, engine="fake", precision="int8", data="demo:digits?split=test&limit=100", say=said.append)
+    assert [line for line in said if "calibrated" in line] == []
 
 
 def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: type[Fake], tmp_path: Path) -> None:
@@ -247,7 +257,7 @@ def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: ty
         zoo.compile(model, engine="fake", data=tmp_path)
     agreement = zoo.compile(model, engine="fake", precision="int8", data=tmp_path, on_error="skip", say=said.append).making.agreement
     assert agreement.pictures == 2
-    assert any(text.startswith("left out: ") and "1.png" in text for text in said)
+    assert len([text for text in said if text.startswith("left out: ") and "1.png" in text]) == 1, "it is read twice, and said once"
     (tmp_path / "0.png").write_bytes(b"nor this")
     (tmp_path / "2.png").write_bytes(b"nor that")
     with pytest.raises(DataError, match="none of 3 pictures to compare on can be read"):

@@ -103,6 +103,11 @@ def test_weights_are_not_replaced_by_graphs(tmp_path: Path, capsys: pytest.Captu
     assert (folder / "weights.safetensors").read_bytes() != before, "a model that can be trained can replace another"
 
 
+def test_graphs_are_written_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--backbone", "resnet20", "--classes", "a,b", "--device", "cuda", "--out", str(tmp_path / "out")]) == 2
+    assert "zoo export goes without --device cuda" in capsys.readouterr().err
+
+
 def test_what_somebody_has_put_beside_a_model_is_not_lost(exported: Path) -> None:
     zoo.export(small_model("detection"), exported, "torch", precision="fp32")  # once more
     (exported / "README.txt").write_text("mine")
