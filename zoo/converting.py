@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Conversion:
         judge: by network, says how good a quantised one is; None to quantise every layer.
         say: told what is left to eager.
         refused: why, by network.
-        taken: sizes of pictures other than its own that the model itself has taken.
+        taken: sizes other than its own that a model which can't take all of them has taken.
     """
 
     model: Model
@@ -67,17 +68,31 @@ class Conversion:
         """
         if size_hw == self._own_hw:
             return size_hw
-        if not self.model.preprocess.pads and size_hw not in self.taken:  # what is padded has sides that every trunk takes
+        if self._is_choosy and size_hw not in self.taken:
             try:
                 self.model.levels(torch.zeros(1, 3, *size_hw))
             except RuntimeError as error:
-                backbone = self.model.backbone
                 raise InputError(
                     f"the backbone {self.model.backbone_name} can't take pictures of {size_hw[0]}×{size_hw[1]} pixels ({reason(error)}); "
-                    f"give sides that are multiples of {max(_STEP, backbone.levels[-1].stride)}"
+                    f"give sides that are multiples of {max(_STEP, self.model.backbone.levels[-1].stride)}"
                 ) from error
             self.taken.add(size_hw)
         return None
+
+    @cached_property
+    def _is_choosy(self) -> bool:
+        """Whether there are sizes that the trunk itself can't take, by maps of odd and even sides at all of its levels.
+
+        What is padded has sides that every trunk takes.
+        """
+        if self.model.preprocess.pads:
+            return False
+        try:
+            for _, *shape in _other_shapes(*_example_hw(self.model), False):
+                self.model.levels(torch.zeros(1, *shape))
+        except RuntimeError:
+            return True
+        return False
 
     @property
     def _own_hw(self) -> SizeHW | None:
@@ -160,7 +175,8 @@ class Conversion:
         """
         with one_reason(self.engine.name, network):
             runner = self.engine.start(made, "fp32", self.threads)
-        for shape in _other_shapes(network, self.model.preprocess.pads):
+        height, width = network.example[0].shape[2:]
+        for shape in _other_shapes(height, width, self.model.preprocess.pads):
             pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             try:
                 with torch.no_grad():
@@ -218,8 +234,7 @@ def _example_hw(model: Model) -> SizeHW:
     return 4 * step + lost, 5 * step + lost
 
 
-def _other_shapes(network: Network, padded: bool) -> list[tuple[int, int, int, int]]:
+def _other_shapes(height: int, width: int, padded: bool) -> list[tuple[int, int, int, int]]:
     """Return [B, 3, H, W] of pictures unlike those that a network was exported with; of odd sides too where they aren't padded."""
-    height, width = network.example[0].shape[2:]
     even = [(1, 3, width, height + 3 * _STEP), (3, 3, height + 2 * _STEP, width), (2, 3, height + _STEP, width + _STEP)]
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]

@@ -191,6 +191,20 @@ def test_sizes_that_the_trunk_cannot_take_are_refused_and_say_nothing_of_a_graph
         fast(torch.zeros(1, 3, 33, 40))
 
 
+def test_a_trunk_that_takes_any_size_is_not_asked_about_each(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = zoo.compile(small_model("classification"), engine="fake")
+    fast(torch.zeros(1, 3, 33, 47))
+    asked, levels = list[tuple[int, ...]](), Model.levels
+
+    def noted(model: Model, pixels: torch.Tensor) -> Any:
+        asked.append(tuple(pixels.shape))
+        return levels(model, pixels)
+
+    monkeypatch.setattr(Model, "levels", noted)
+    fast(torch.zeros(2, 3, 61, 40))
+    assert asked == [(2, 3, 61, 40)], "by the graph, which is the module here"
+
+
 @pytest.mark.parametrize("size", [(64, 48), (33, 70)])
 def test_engines_do_not_answer_where_the_model_does_not(size: tuple[int, int]) -> None:
     model = zoo.build("resnetaa34d", classes=["cat", "dog"], image_size=64)
