@@ -108,15 +108,16 @@ class Conversion:
             self.refused[name] = error
             self.say(f"{error}. That part is left to eager")
             return eager
-        said: list[Exception] = []
+        said = False
 
         def in_eager(error: Exception, *inputs: Tensor) -> Tensors:
+            nonlocal said
             if not said:
                 shape = tuple(inputs[0].shape)
                 self.say(
                     f"the engine {self.engine.name} can't compute {name!r} of {shape} ({reason(error)}). What it can't is left to eager"
                 )
-            said.append(error)
+            said = True
             return eager(*inputs)
 
         return run if size_hw is not None else or_else(run, in_eager)
