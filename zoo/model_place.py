@@ -34,7 +34,7 @@ def check_place(folder: Path, compiled: bool) -> None:
 def _graphs(folder: Path) -> set[str]:
     """Return the files of an exported model's networks."""
     stems: set[str] = set()
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: then nothing is known to be the zoo's
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: then nothing is known to be the zoo's
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         stems = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
     return {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
