@@ -159,7 +159,7 @@ class Source:
         return self._checked(self._conversion(engine, precision, self._judge))
 
     def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
-        samples = self._samples() if precision == "int8" else {}
+        samples = self._samples if precision == "int8" else {}
         if samples and judge is None:
             count, unsaid = len(samples[PICTURES]), "" if self.has_truth else "; they come without truth, so that its score isn't compared"
             few = "; a hundred and more are better" if count < _ENOUGH else ""
@@ -179,8 +179,9 @@ class Source:
         compiled.making = replace(compiled.making, agreement=agreement)
         return compiled
 
+    @cached_property
     def _samples(self) -> dict[str, list[Tensors]]:
-        """Return inputs of every network, from the pictures."""
+        """Inputs of every network, from the pictures: the same for every engine, and for layers that are left as they were."""
         found: dict[str, list[Tensors]] = {PICTURES: []}
         head, count = self.model.head, min(_CALIBRATION, len(self.pictures))
 

@@ -22,6 +22,7 @@ from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.fingerprint import fingerprints
 from zoo.model import Model
 from zoo.network_cache import network_key
+from zoo.progress import Progress
 from zoo.task import get_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,18 +127,24 @@ def test_a_score_that_is_lost_is_refused(precision: Any, fake: type[Fake], tmp_p
     assert str(agreement).endswith("top1 1.0000, 1.0000 before")
 
 
-def test_the_model_itself_is_scored_once(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored, score = list[bool](), Source.score
+def test_the_model_itself_is_scored_once_and_calibrated_on_once(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored, score, drawn, track = list[bool](), Source.score, list[str](), Progress.track
 
     def counted(source: Source, model: Model) -> float:
         scored.append(model.compiled)
         return score(source, model)
 
+    def noted(progress: Progress, each: Any, label: str, total: int) -> Any:
+        drawn.append(label)
+        return track(progress, each, label, total)
+
     monkeypatch.setattr(Source, "score", counted)
+    monkeypatch.setattr(Progress, "track", noted)
     fake.reverses = True
     with pytest.raises(DisagreementError, match="top1 is"):
         zoo.compile(small_model("classification"), engine="fake", precision="int8", data=_right_answers(tmp_path))
     assert scored == [False, True, True], "of int8 two graphs are made, all layers and those that don't hurt"
+    assert drawn.count("calibrating") == 1
 
 
 def _right_answers(folder: Path) -> str:
