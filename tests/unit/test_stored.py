@@ -155,3 +155,16 @@ def test_an_embedder_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
     folder = zoo.save(small_model("face"), tmp_path / "face")
     found = [embedder(folder, "eager", precision).precision for precision in ("auto", "fp32", "bf16")]
     assert found == [None, None, "bf16"]
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def test_the_precision_reaches_the_engine(precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[str, str]]()
+
+    def compile(model: zoo.Model, engine: str, precision: str, say: object) -> zoo.Model:
+        asked.append((engine, precision))
+        return model
+
+    monkeypatch.setattr("zoo.compiling.compile", compile)
+    embedder(zoo.save(small_model("face"), tmp_path / "face"), "openvino", precision)
+    assert asked == [("openvino", precision)]
