@@ -9,11 +9,12 @@ from pathlib import Path
 
 _EXPECTED = (
     "zoo/py.typed",
-    "zoo/cli.py",
+    "zoo/cli/main.py",
     "zoo/tasks/classification/__init__.py",
     "zoo/tasks/detection/datasets/voc.py",
     "zoo/tasks/face/__init__.py",
-    "zoo/benchmarks/harness.py",
+    "zoo/benchmarks/harness/bench.py",
+    "zoo/kernels/roi_align.cpp",
     "zoo/benchmarks/suites/quick.toml",
 )
 

@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.table import Table
 
 import zoo
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
 from zoo.errors import ZooError
-from zoo.model import Model
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.models.model import Model
+from zoo.task.contract import get_task
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ def _in_new_process(folder: Path) -> Opening:
 
 def _open(folder: Path, results: Connection) -> None:
     """Open once, and send what it took."""
-    from zoo.benchmarks.machine import peak_memory_mib
-    from zoo.schemes import open_data
-    from zoo.task import get_task
+    from zoo.benchmarks.harness.machine import peak_memory_mib
+    from zoo.data.formats import open_data
+    from zoo.task.contract import get_task
 
     schemes = get_task("detection").schemes
     assert "coco" in schemes, "loads the formats, before the clock starts"

@@ -12,9 +12,9 @@ from typing import get_args
 
 import numpy as np
 
-from zoo.tasks.detection.evaluators import evaluate
-from zoo.tasks.detection.metrics import CocoMetric
-from zoo.tasks.detection.scoring import Evaluator
+from zoo.tasks.detection.metric.evaluators import evaluate
+from zoo.tasks.detection.metric.metric import CocoMetric
+from zoo.tasks.detection.metric.scoring import Evaluator
 
 PROMISED = 10.0  # times as fast
 

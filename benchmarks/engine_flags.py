@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from zoo.compiling import compile
-from zoo.model import Model
+from zoo.compilation.compile import compile
+from zoo.models.model import Model
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -28,17 +28,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from zoo import images
 from zoo.benchmarks.engine_flags import add_network_flags
 from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.photos import photo_files
-from zoo.compile_source import Source
+from zoo.compilation.source import Source
 from zoo.engines import EnginePrecision, Runner, Tensors
 from zoo.engines.openvino import OpenVINO, Session, bytes_among
 from zoo.errors import InputError, ZooError, check_positive
-from zoo.model import Model, build
-from zoo.preprocess import ImageBatch
-from zoo.progress import Progress
+from zoo.images import decoding as images
+from zoo.images.preprocess import ImageBatch
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.progress import Progress
 
 _BYTES = {"f32": 4, "i32": 4, "u32": 4, "bf16": 2, "f16": 2, "i8": 1, "u8": 1, "boolean": 1}
 _TYPES = {"i8": "int8", "u8": "int8", "bf16": "bf16"}  # of arithmetic, to the peak that belongs to it; fp32's for others

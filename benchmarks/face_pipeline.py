@@ -28,13 +28,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from zoo import images
 from zoo.benchmarks.photos import photo_files
-from zoo.compiling import compile
+from zoo.compilation.compile import compile
 from zoo.errors import ZooError, check_positive
-from zoo.model import Model, build
-from zoo.prediction import predict
-from zoo.tasks.face.mtcnn import MTCNN
+from zoo.images import decoding as images
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.predict import predict
+from zoo.tasks.face.detection.mtcnn import MTCNN
 
 PROMISED = 2.0  # times the photos per second
 PIXEL = 1.0  # that boxes may differ by

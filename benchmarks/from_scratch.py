@@ -32,11 +32,12 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from zoo.errors import DataError
-from zoo.evaluation import evaluate
-from zoo.hardware import place
-from zoo.model import Model, build
+from zoo.evaluation.evaluate import evaluate
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.hardware import place
 from zoo.tasks.classification.recipe import RECIPES
-from zoo.training import train
+from zoo.training.train import train
 
 _SIDES = ("zoo", "timm")
 _RESERVE = 0.97  # of the time is planned for; an epoch does not always take the same

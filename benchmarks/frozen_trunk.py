@@ -20,14 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoo.data import Dataset
+from zoo.data.dataset import Dataset
+from zoo.data.formats import open_data
 from zoo.errors import ZooError
-from zoo.evaluation import evaluate
-from zoo.model import Model, build
-from zoo.schemes import open_data
+from zoo.evaluation.evaluate import evaluate
+from zoo.models.builder import build
+from zoo.models.model import Model
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training import train
+from zoo.training.train import train
 
 PROMISED = 20.0  # times as fast, with the features computed anew
 AGREEMENT = 1e-3  # of the scores

@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.folders import picture_files
+from zoo.data.loader import evaluation_loader
 from zoo.errors import DataError, ZooError
-from zoo.images import Decoding
-from zoo.loader import evaluation_loader
-from zoo.picture_folders import picture_files
-from zoo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_float
+from zoo.images.decoding import Decoding
+from zoo.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_float
 
 _PREPROCESS = Preprocess()
 _DECODING = Decoding(_PREPROCESS.min_size_hw)

@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 TIMES = 20
-_MODULES = ["zoo.cli", "zoo.arguments", "zoo.training", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
+_MODULES = ["zoo.cli.main", "zoo.cli.flags", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
 _KILLS = 3  # of one run, at most
 
 
@@ -119,7 +119,7 @@ class Runs:
 def _run(words: Sequence[str], log: Path) -> None:
     """Be a process of its own, as a shell starts it."""
     os.setsid()
-    from zoo.cli import main
+    from zoo.cli.main import main
 
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.formats import open_data
 from zoo.errors import DataError, ZooError
-from zoo.model import build
-from zoo.prediction import predict
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.models.builder import build
+from zoo.prediction.predict import predict
+from zoo.task.contract import get_task
 from zoo.tasks.face.gallery import Embedder, Gallery
-from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.prediction.faces import Faces
 
 People = Mapping[str, NDArray[np.float32]]
 

@@ -2,7 +2,7 @@
 
 Random embeddings of one batch, an ArcFace head and AdamW. Each head is measured in a process of its own, so that its peak memory
 belongs to nothing else; the trunk is not part of it. Loss and optimiser are measured apart: a sampled head's gradient is dense (see
-`zoo.tasks.face.partial_fc`), so that AdamW's pass and averages are those of all identities, whatever is drawn. What is promised is
+`zoo.tasks.face.embedding.losses`), so that AdamW's pass and averages are those of all identities, whatever is drawn. What is promised is
 of the loss.
 """
 
@@ -146,9 +146,9 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
     import torch
     from torch.nn import functional as F
 
-    from zoo.benchmarks.machine import peak_memory_mib
-    from zoo.tasks.face.losses import make_loss
-    from zoo.tasks.face.options import FaceOptions
+    from zoo.benchmarks.harness.machine import peak_memory_mib
+    from zoo.tasks.face.embedding.losses import make_loss
+    from zoo.tasks.face.embedding.options import FaceOptions
 
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)

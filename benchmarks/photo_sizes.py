@@ -26,14 +26,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo import images
 from zoo.benchmarks.engine_flags import add_flags, computed
 from zoo.benchmarks.photos import photo_files
 from zoo.benchmarks.prediction_pipeline import travel
 from zoo.errors import ZooError, check_positive
-from zoo.model import Model, build
-from zoo.prediction import predict
-from zoo.preprocess import Preprocess
+from zoo.images import decoding as images
+from zoo.images.preprocess import Preprocess
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.predict import predict
 
 BOUND = 1.3  # times as long as pictures of equal size
 _TURN = 20  # pictures of one folder, before it is the other's turn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zoo.data.folders import picture_files
 from zoo.errors import DataError, InputError
-from zoo.picture_folders import picture_files
 
 
 def photo_files(folder: Path, remedy: str = "give one with photos as --photos") -> list[Path]:

@@ -27,14 +27,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo import images
 from zoo.benchmarks.engine_flags import add_flags, computed
 from zoo.benchmarks.photos import photo_files
+from zoo.data.loader import pick_batch_size
 from zoo.errors import InputError, ZooError, check_positive
-from zoo.loader import pick_batch_size
-from zoo.model import Model, build
-from zoo.output import write_predictions
-from zoo.prediction import predict
+from zoo.images import decoding as images
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.output import write_predictions
+from zoo.prediction.predict import predict
 
 SHARE = 0.8  # of the wall-clock that is the network's
 GROWTH = 0.05  # of the memory, from a tenth of the pictures on

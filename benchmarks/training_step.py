@@ -29,14 +29,14 @@ from torch import Tensor, nn
 
 from zoo.benchmarks.peers.roofline import bf16_gain
 from zoo.benchmarks.training_work import CLASSES, Work, works
-from zoo.data import Sample
+from zoo.data.dataset import Sample
 from zoo.errors import InputError
-from zoo.hardware import pick_training_precision
-from zoo.model import Model, build
-from zoo.preprocess import Preprocess, as_float
-from zoo.progress import Progress
-from zoo.recipe import Precision
-from zoo.training import train
+from zoo.images.preprocess import Preprocess, as_float
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.hardware import Precision, pick_training_precision
+from zoo.system.progress import Progress
+from zoo.training.train import train
 
 Steps = tuple[list[float], list[float]]  # seconds and losses, step by step
 

@@ -11,10 +11,10 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from zoo.data import Sample
-from zoo.recipe import Recipe
+from zoo.data.dataset import Sample
+from zoo.task.recipe import Recipe
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 CLASSES = 10
 _SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.0, "scheduler": "constant", "warmup": 0.0, "workers": 0}

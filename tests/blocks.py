@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import zoo.backbones.inception_resnet_v1
 import zoo.backbones.timm  # noqa: F401  # which says what blocks compute
 from zoo.backbones.cifar import BasicBlock as CifarBlock
-from zoo.training_kernels import training_kernels
+from zoo.kernels.overrides import training_kernels
 
 CPU = torch.device("cpu")
 LAST = torch.channels_last

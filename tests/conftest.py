@@ -17,7 +17,7 @@ hypothesis.settings.register_profile("busy machines", deadline=None, suppress_he
 hypothesis.settings.load_profile("busy machines")
 
 if TYPE_CHECKING:
-    from zoo.model import Model
+    from zoo.models.model import Model
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
+from zoo.task.contract import get_task
 
 
 def opened(data: str, on_error: OnError = "raise") -> Dataset:

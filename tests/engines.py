@@ -14,7 +14,7 @@ import torch
 import zoo
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
 from zoo.errors import InputError
-from zoo.model import Model
+from zoo.models.model import Model
 
 
 def _where_installed(name: str) -> Any:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from tests.pictures import COLOURS
-from zoo.data import Dataset, Record
-from zoo.ensemble import Ensemble, Reading
-from zoo.images import MAX_PIXELS
-from zoo.model import Model, build
-from zoo.progress import Progress
+from zoo.data.dataset import Dataset, Record
+from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.evaluation.voting import Voting
+from zoo.images.decoding import MAX_PIXELS
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.progress import Progress
 from zoo.tasks.classification.counts import softmax
-from zoo.voting import Voting
 
 CLASSES = tuple(sorted(COLOURS))
 SMALL: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zoo.tasks.face.gallery import Embedder
-from zoo.tasks.face.gallery.rows import Vectors
+from zoo.tasks.face.gallery.store import Vectors
 
 MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 

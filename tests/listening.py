@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.progress import Progress
+from zoo.system.progress import Progress
 
 
 class Listening(Progress):

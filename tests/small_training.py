@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from tests.pictures import COLOURS, picture
-from zoo.data import Dataset, Record
-from zoo.model import Model, build
-from zoo.progress import Progress
+from zoo.data.dataset import Dataset, Record
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.progress import Progress
 from zoo.tasks.classification.recipe import ClassificationRecipe
 
 RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)

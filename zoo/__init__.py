@@ -10,49 +10,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.backbones import list_backbones
-    from zoo.benchmarks.harness import bench
-    from zoo.compiled import Compiled
-    from zoo.compiling import compile
-    from zoo.description import info
+    from zoo.benchmarks.harness.bench import bench
+    from zoo.compilation.compile import compile, export
     from zoo.engines import list_engines
     from zoo.errors import ZooError
-    from zoo.evaluation import evaluate
-    from zoo.exporting import export
-    from zoo.freezing import freeze, unfreeze
-    from zoo.model import Model, build, load, save
-    from zoo.model import build as create_model
-    from zoo.prediction import predict
+    from zoo.evaluation.evaluate import evaluate
+    from zoo.models.archive import load, save
+    from zoo.models.builder import build
+    from zoo.models.builder import build as create_model
+    from zoo.models.compiled import Compiled
+    from zoo.models.freezing import freeze, unfreeze
+    from zoo.models.info import info
+    from zoo.models.model import Model
+    from zoo.prediction.predict import predict
     from zoo.report.document import write_report
-    from zoo.scores import Scores
-    from zoo.task import list_tasks
+    from zoo.task.contract import list_tasks
+    from zoo.task.scores import Scores
     from zoo.tasks.face.gallery import Gallery
-    from zoo.training import Run, train
+    from zoo.training.train import Run, train
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Compiled": "zoo.compiled",
+    "Compiled": "zoo.models.compiled",
     "Gallery": "zoo.tasks.face.gallery",
-    "Model": "zoo.model",
-    "Run": "zoo.training",
-    "Scores": "zoo.scores",
+    "Model": "zoo.models.model",
+    "Run": "zoo.training.train",
+    "Scores": "zoo.task.scores",
     "ZooError": "zoo.errors",
-    "bench": "zoo.benchmarks.harness",
-    "build": "zoo.model",
-    "compile": "zoo.compiling",
-    "create_model": "zoo.model",
-    "evaluate": "zoo.evaluation",
-    "export": "zoo.exporting",
-    "freeze": "zoo.freezing",
-    "info": "zoo.description",
+    "bench": "zoo.benchmarks.harness.bench",
+    "build": "zoo.models.model",
+    "compile": "zoo.compilation.compile",
+    "create_model": "zoo.models.model",
+    "evaluate": "zoo.evaluation.evaluate",
+    "export": "zoo.compilation.compile",
+    "freeze": "zoo.models.freezing",
+    "info": "zoo.models.info",
     "list_backbones": "zoo.backbones",
     "list_engines": "zoo.engines",
-    "list_tasks": "zoo.task",
-    "load": "zoo.model",
-    "predict": "zoo.prediction",
-    "save": "zoo.model",
-    "train": "zoo.training",
-    "unfreeze": "zoo.freezing",
+    "list_tasks": "zoo.task.contract",
+    "load": "zoo.models.model",
+    "predict": "zoo.prediction.predict",
+    "save": "zoo.models.model",
+    "train": "zoo.training.train",
+    "unfreeze": "zoo.models.freezing",
     "write_report": "zoo.report.document",
 }
 

@@ -62,7 +62,7 @@ class Fault:
         key: the sample or file it is in; of a table or list the file and the place.
         reason: what is wrong, where in the file, and what was expected.
         whole: whether it costs the whole sample; otherwise only a part of the annotations (a box).
-        kind: what it is, as a name that stays the same: one of `zoo.doctor.KINDS`; "" where the reader doesn't say.
+        kind: what it is, as a name that stays the same: one of `zoo.curation.check.KINDS`; "" where the reader doesn't say.
         place: where in the file ("line 7", "object 3", "annotation id 5"), or "".
         box: [x1, y1, x2, y2] in pixels, where the fault is of one box whose numbers are finite.
     """

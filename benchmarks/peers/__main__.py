@@ -27,7 +27,7 @@ from zoo.benchmarks.peers.shared import Setting
 from zoo.benchmarks.peers.table import show
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, ZooError, check_positive
-from zoo.hardware import cpu_has_bf16
+from zoo.system.hardware import cpu_has_bf16
 
 
 def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.benchmarks.peers.race import Work
-from zoo.compiled import Compiled
-from zoo.compiling import AskedPrecision
-from zoo.images import Image
-from zoo.model import Model
-from zoo.preprocess import ImageBatch
+from zoo.engines import AskedPrecision
+from zoo.images.decoding import Image
+from zoo.images.preprocess import ImageBatch
+from zoo.models.compiled import Compiled
+from zoo.models.model import Model
 from zoo.tasks.classification.predictions import Classification
 
 _ENGINE = "openvino"

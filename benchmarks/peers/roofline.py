@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from zoo.hardware import cpu_has_bf16
+from zoo.system.hardware import cpu_has_bf16
 
 _SIDE = 2048
 _RUNS = 5

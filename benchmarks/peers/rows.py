@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo import images
 from zoo.benchmarks.face_pipeline import Ours, Theirs
 from zoo.benchmarks.peers import facenet, onnxruntime, openvino, ours, timm, torchvision
 from zoo.benchmarks.peers.race import Contest, Difference, Rival, Tolerance, Work
 from zoo.benchmarks.peers.shared import Precision, Setting
-from zoo.preprocess import as_float
+from zoo.images import decoding as images
+from zoo.images.preprocess import as_float
 
 _BATCH = 16
 _DIRECTLY = 1.0  # beside OpenVINO used directly

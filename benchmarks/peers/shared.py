@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import images
 from zoo.benchmarks.peers import ours, timm, torchvision
 from zoo.benchmarks.photos import photo_files
-from zoo.data import Sample
-from zoo.images import Image
-from zoo.model import Model
-from zoo.preprocess import ImageBatch, Preprocess, as_float
+from zoo.data.dataset import Sample
+from zoo.images import decoding as images
+from zoo.images.decoding import Image
+from zoo.images.preprocess import ImageBatch, Preprocess, as_float
+from zoo.models.model import Model
 
 Precision = Literal["fp32", "bf16", "int8"]
 

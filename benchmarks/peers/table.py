@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.benchmarks.peers.race import Beaten, Outcome
-from zoo.hardware import cpu_has_matrix_units
+from zoo.system.hardware import cpu_has_matrix_units
 
 NO_BF16 = "this processor has no bf16: fp32"
 

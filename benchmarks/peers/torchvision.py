@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 
 from zoo.benchmarks.peers.race import Difference, Work
 from zoo.benchmarks.peers.timm import settle_norms
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
 
 CLASSES = 90
 _SAME = 0.8  # IoU of boxes that say the same

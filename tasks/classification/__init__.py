@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.combination import Combination
-from zoo.conversion.content import Writer
-from zoo.data import Dataset, Sample
+from zoo.data.dataset import Dataset, Sample
+from zoo.data.formats import Scheme
+from zoo.data.writers import Writer
 from zoo.errors import UnknownNameError, check_positive
-from zoo.example import Example
-from zoo.head import Head, HeadSpec
-from zoo.metric import Metric, Mistake
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.recipe import Recipe
+from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
-from zoo.schemes import Scheme
-from zoo.task import TASKS, Task
+from zoo.task.combination import Combination
+from zoo.task.contract import TASKS, Task
+from zoo.task.examples import Example
+from zoo.task.head import Head, HeadSpec
+from zoo.task.metric import Metric, Mistake
+from zoo.task.recipe import Recipe
 from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
@@ -33,9 +33,9 @@ from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
-    from zoo.answer_files import AnswerFiles
-    from zoo.model import Model
-    from zoo.robustness.protocol import AttackProtocol
+    from zoo.models.model import Model
+    from zoo.task.answers import AnswerFiles
+    from zoo.task.attack import AttackProtocol
 
 Classifier = Literal["linear", "knn"]
 
@@ -79,7 +79,6 @@ class ClassificationTask(Task):
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
     sample_data = "demo:digits"
     options = ClassificationOptions
-    retired_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)  # a setting of training: it stands in the recipe
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -97,7 +96,7 @@ class ClassificationTask(Task):
 
     def default_classes(self) -> tuple[str, ...]:
         """Return ImageNet's thousand, as timm builds by default."""
-        from zoo.weights.imagenet import imagenet_classes  # large tables
+        from zoo.models.weights.imagenet import imagenet_classes  # large tables
 
         return imagenet_classes()
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.data import Dataset
-from zoo.metric import Metric, MetricResult
-from zoo.robustness.protocol import AttackProtocol
+from zoo.data.dataset import Dataset
+from zoo.task.attack import AttackProtocol
+from zoo.task.metric import Metric, MetricResult
 
 
 class ClassAttack(AttackProtocol):

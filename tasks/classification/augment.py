@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from zoo.data import Sample
-from zoo.preprocess import ImageBatch, Preprocess, as_float, to_chw
+from zoo.data.dataset import Sample
+from zoo.images.preprocess import ImageBatch, Preprocess, as_float, to_chw
 from zoo.tasks.classification.recipe import ClassificationRecipe
 
 

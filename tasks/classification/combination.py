@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.combination import Combination
+from zoo.task.combination import Combination
 from zoo.tasks.classification.counts import Floats, log_probabilities, softmax
 
 _GAP = 1e-6  # how far the log loss of the weights may be above the least, in nats

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.metric import Curve
+from zoo.task.metric import Curve
 from zoo.tasks.classification.counts import BINS, Answers
 
 _LINES = 12  # classes with a line each; of more nobody could read them

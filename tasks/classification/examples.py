@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.example import Example
+from zoo.task.examples import Example
 
 
 def examples(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.preprocess import ImageBatch, as_float
+from zoo.images.preprocess import ImageBatch, as_float
 
 if TYPE_CHECKING:
-    from zoo.model import Model
+    from zoo.models.model import Model
 
 
 def grad_cam(model: Model, batch: ImageBatch, label: int) -> NDArray[np.float32]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InputError
-from zoo.head import Losses
-from zoo.pooling import PooledHead
+from zoo.task.head import Losses
+from zoo.task.pooling import PooledHead
 
 CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of the heads of this task, which may take each other's place
 

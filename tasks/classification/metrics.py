@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.metric import MetricResult, Mistake
+from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
+from zoo.task.metric import MetricResult, Mistake
 from zoo.tasks.classification.counts import Answers, Floats, affordable_auc, auc, class_scores, scores
 from zoo.tasks.classification.curves import calibration, curves
-from zoo.uncertainty import draws
 
 _SHOWN = 24  # mistakes
 _PER_CLASS = ("precision", "recall", "f1")
@@ -116,7 +116,7 @@ def _confusion(answers: Answers) -> NDArray[np.int64]:
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:
-    """Score every draw of `zoo.uncertainty.draws`."""
+    """Score every draw of `zoo.evaluation.intervals.draws`."""
     parts: list[dict[str, Floats]] = []
     with_auc = affordable_auc(answers, replicates)
     for counts in draws(len(answers.labels), replicates):

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import InputError
-from zoo.head import Losses
-from zoo.pooling import RememberingHead
+from zoo.task.head import Losses
+from zoo.task.pooling import RememberingHead
 from zoo.tasks.classification.head import CLASS_DEPENDENT
 
 _TEMPERATURE = 0.07  # of the paper: a neighbour's vote is exp(cosine / temperature)

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import prediction_rows, tabular
-from zoo.answer_files import AnswerFiles
-from zoo.data import Dataset
+from zoo.data import tables as tabular
+from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw
-from zoo.files import write_text
+from zoo.evaluation import files as prediction_rows
+from zoo.system.files import write_text
+from zoo.task.answers import AnswerFiles
 from zoo.tasks.classification.counts import log_probabilities
 
 SUFFIXES = (*tabular.SUFFIXES, ".jsonl")

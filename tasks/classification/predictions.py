@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from zoo.drawing import caption
+from zoo.images.drawing import caption
 
 
 @dataclass(frozen=True, eq=False)

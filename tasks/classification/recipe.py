@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zoo.errors import InputError
-from zoo.recipe import Recipe, check_parts
+from zoo.task.recipe import Recipe, check_parts
 
 
 @dataclass(frozen=True)

@@ -11,30 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.answer_files import AnswerFiles
-from zoo.combination import Combination
-from zoo.conversion.content import Writer
-from zoo.data import Dataset, Sample
-from zoo.example import Example
-from zoo.head import Head, HeadSpec
-from zoo.metric import Metric
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.recipe import Recipe
+from zoo.data.dataset import Dataset, Sample
+from zoo.data.formats import Scheme
+from zoo.data.sampling import Sampling
+from zoo.data.writers import Writer
+from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
-from zoo.sampling import Sampling
-from zoo.schemes import Scheme
-from zoo.task import TASKS, Task
-from zoo.tasks.detection.augment import Augment
+from zoo.task.answers import AnswerFiles
+from zoo.task.combination import Combination
+from zoo.task.contract import TASKS, Task
+from zoo.task.examples import Example
+from zoo.task.head import Head, HeadSpec
+from zoo.task.metric import Metric
+from zoo.task.recipe import Recipe
+from zoo.tasks.detection.data.numbers import NumberedDataset
+from zoo.tasks.detection.data.targets import relabelled
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.head import FasterRCNNHead
-from zoo.tasks.detection.multi_scale import rescaled
-from zoo.tasks.detection.numbers import NumberedDataset
-from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
-from zoo.tasks.detection.predictions import Detections
-from zoo.tasks.detection.recipe import RECIPES, DetectionRecipe
-from zoo.tasks.detection.scoring import DetectionScoring
-from zoo.tasks.detection.targets import relabelled
+from zoo.tasks.detection.metric.scoring import DetectionScoring
+from zoo.tasks.detection.model.head import FasterRCNNHead
+from zoo.tasks.detection.model.options import SMALL_INPUT, DetectionOptions
+from zoo.tasks.detection.prediction.detections import Detections
+from zoo.tasks.detection.training.augment import Augment
+from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
+from zoo.tasks.detection.training.multi_scale import rescaled
+from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
 from zoo.tasks.detection.writers import WRITERS
 
 
@@ -47,7 +47,6 @@ class DetectionTask(Task):
     primary_score = "AP"
     sample_data = "demo:scenes"
     options = DetectionOptions
-    former_options: ClassVar[Mapping[str, Any]] = {"anchor_scale": 8}
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -85,7 +84,7 @@ class DetectionTask(Task):
 
     def default_classes(self) -> tuple[str, ...]:
         """Return COCO's, as torchvision's detectors count them: ids 1 to 90 are classes 0 to 89."""
-        from zoo.weights.torchvision_detection import coco_classes
+        from zoo.models.weights.torchvision_detection import coco_classes
 
         return coco_classes()
 
@@ -123,25 +122,25 @@ class DetectionTask(Task):
 
     def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
         """Return how many of the boxes that both are sure of are the same."""
-        from zoo.tasks.detection.agreement import agreement
+        from zoo.tasks.detection.prediction.agreement import agreement
 
         return agreement(wanted, got)
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return weighted boxes fusion."""
-        from zoo.tasks.detection.combination import BoxCombination
+        from zoo.tasks.detection.prediction.combination import BoxCombination
 
         return BoxCombination()
 
     def answer_files(self) -> AnswerFiles:
         """Return COCO results; see `prediction_files`."""
-        from zoo.tasks.detection.prediction_files import FILES
+        from zoo.tasks.detection.prediction.files import FILES
 
         return FILES
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the twelve COCO numbers, and what the errors cost."""
-        from zoo.tasks.detection.metrics import CocoMetric
+        from zoo.tasks.detection.metric.metric import CocoMetric
 
         order = dataset.order if isinstance(dataset, NumberedDataset) else None
         return CocoMetric(classes, DetectionScoring(**options), order)
@@ -154,6 +153,6 @@ class DetectionTask(Task):
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
         """Return what was found in each picture beside what is there."""
-        from zoo.tasks.detection.examples import examples
+        from zoo.tasks.detection.prediction.examples import examples
 
         return list(examples(answers, targets, keys, classes))[:count]

@@ -12,39 +12,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.combination import Combination
-from zoo.conversion.content import Writer
-from zoo.data import Dataset, Record, Sample
+from zoo.data.dataset import Dataset, Record, Sample
+from zoo.data.formats import Scheme
+from zoo.data.sampling import Sampling
+from zoo.data.writers import Writer
 from zoo.errors import InputError
-from zoo.example import Example
-from zoo.head import Head, HeadSpec
-from zoo.metric import Metric
-from zoo.preprocess import Preprocess
-from zoo.recipe import Recipe
+from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
-from zoo.sampling import Sampling
-from zoo.schemes import Scheme
-from zoo.task import TASKS, Task
-from zoo.tasks.face.augment import Augment
+from zoo.task.combination import Combination
+from zoo.task.contract import TASKS, Task
+from zoo.task.examples import Example
+from zoo.task.head import Head, HeadSpec
+from zoo.task.metric import Metric
+from zoo.task.recipe import Recipe
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.head import make_head
-from zoo.tasks.face.identity_batches import TRIPLET_PICTURES, identity_batches
-from zoo.tasks.face.metrics import VerificationMetric
-from zoo.tasks.face.options import FaceOptions
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import PairedDataset
-from zoo.tasks.face.predictions import Faces
-from zoo.tasks.face.recipe import RECIPES, FaceRecipe
-from zoo.tasks.face.scoring import FaceScoring
+from zoo.tasks.face.embedding.head import make_head
+from zoo.tasks.face.embedding.options import FaceOptions
+from zoo.tasks.face.prediction.faces import Faces
+from zoo.tasks.face.training.augment import Augment
+from zoo.tasks.face.training.recipe import RECIPES, FaceRecipe
+from zoo.tasks.face.training.sampling import TRIPLET_PICTURES, identity_batches
+from zoo.tasks.face.verification.metric import VerificationMetric
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import PairedDataset
+from zoo.tasks.face.verification.protocol import FaceScoring
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
-    from zoo.aligned import Aligned, Aligning
-    from zoo.answer_files import AnswerFiles
-    from zoo.model import Model
-    from zoo.parts import PartsFinder
-    from zoo.robustness.protocol import AttackProtocol
-    from zoo.scores import Scores
+    from zoo.models.model import Model
+    from zoo.task.alignment import Aligned, Aligning
+    from zoo.task.answers import AnswerFiles
+    from zoo.task.attack import AttackProtocol
+    from zoo.task.prediction import PartsFinder
+    from zoo.task.scores import Scores
 
 _SAME = 0.05  # of their length: two embeddings of one picture
 
@@ -61,7 +61,6 @@ class FaceTask(Task):
     sample_data = "demo:faces"
     score_tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "int8": 0.002}
     options = FaceOptions
-    former_options: ClassVar[Mapping[str, Any]] = {"neck": "mean", "dropout": 0.0, "alignment": "none", "distance": "cosine"}
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -166,13 +165,13 @@ class FaceTask(Task):
 
     def answer_files(self) -> AnswerFiles:
         """Return arrays, tables and JSON lines of embeddings; see `prediction_files`."""
-        from zoo.tasks.face.prediction_files import FILES
+        from zoo.tasks.face.prediction.files import FILES
 
         return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
         """Return means of embeddings over views, at the length that the one model's are compared at, and of cosines over models."""
-        from zoo.tasks.face.combination import EmbeddingCombination
+        from zoo.tasks.face.embedding.combination import EmbeddingCombination
 
         return EmbeddingCombination(unit_length=len(metadata) != 1 or bool(metadata[0].get("unit_length", True)))
 
@@ -185,7 +184,7 @@ class FaceTask(Task):
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
         """Attack the first picture of each pair: of the data's own pairs, or of pairs drawn among its people."""
-        from zoo.tasks.face.attacked import PairAttack  # rarely needed
+        from zoo.tasks.face.attack.protocol import PairAttack  # rarely needed
 
         return PairAttack(dataset, pairs, seed, FaceScoring(**options).score or "cosine")
 
@@ -195,8 +194,8 @@ class FaceTask(Task):
 
     def parts(self, model: Model, detector: object, faces: str) -> PartsFinder | None:
         """Return what finds and aligns the faces; nothing where the model's template is none, or the pictures are faces already."""
-        from zoo.tasks.face.finding import Wanted
-        from zoo.tasks.face.looking import looking
+        from zoo.tasks.face.alignment.aligner import looking
+        from zoo.tasks.face.detection.faces import Wanted
 
         Wanted(cast(Any, faces))  # refuses an unknown one, where every picture is a face too
         preprocess = model.preprocess
@@ -207,13 +206,13 @@ class FaceTask(Task):
 
     def align(self, dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
         """Find and align the main face of every picture."""
-        from zoo.tasks.face.aligned_data import align_data
+        from zoo.tasks.face.alignment.dataset import align_data
 
         return align_data(dataset, models, aligning)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return enough pictures to look for the most similar among."""
-        from zoo.tasks.face.examples import pool
+        from zoo.tasks.face.prediction.examples import pool
 
         return pool(dataset.records)
 
@@ -221,6 +220,6 @@ class FaceTask(Task):
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
         """Return faces beside the ones that the model finds most alike."""
-        from zoo.tasks.face.examples import examples
+        from zoo.tasks.face.prediction.examples import examples
 
         return list(examples(answers, targets, keys, count))

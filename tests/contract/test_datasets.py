@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import InputError, UnknownNameError
-from zoo.schemes import open_data
-from zoo.task import TASKS, get_task
+from zoo.task.contract import TASKS, get_task
 
 SIZE_HW = (24, 40)
 BOXES = {"a": [(2, 3, 20, 21, "cat"), (5, 5, 39, 23, "dog")], "b": [], "c": [(0, 0, 40, 24, "eel")], "d": [(1, 1, 9, 9, "dog")]}

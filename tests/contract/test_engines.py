@@ -14,12 +14,12 @@ import torch
 import zoo
 from tests.engines import INSTALLED, KEEPING, small_model
 from tests.pictures import write_picture
-from zoo.compiled import PICTURES, Compiled
-from zoo.converting import Conversion
+from zoo.compilation.conversion import Conversion
 from zoo.engines import ENGINES, Judge
 from zoo.errors import InputError
-from zoo.preprocess import as_float
-from zoo.task import get_task
+from zoo.images.preprocess import as_float
+from zoo.models.compiled import PICTURES, Compiled
+from zoo.task.contract import get_task
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 

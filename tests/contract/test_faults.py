@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.test_datasets import BOXES, opened, text_of, write_pictures
-from zoo.doctor import KINDS
+from zoo.curation.check import KINDS
 from zoo.errors import DataError
 
 Damage = tuple[str, Callable[[str], str]]  # a file, relative to the fixture's folder, and what becomes of its text

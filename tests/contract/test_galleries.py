@@ -13,10 +13,10 @@ import pytest
 import zoo
 from tests.postgres import Server
 from zoo.errors import InputError
-from zoo.tasks.face.distances import distances
+from zoo.tasks.face.embedding.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError
-from zoo.tasks.face.predictions import Faces
-from zoo.tasks.face.verification import all_similarities, comparable
+from zoo.tasks.face.prediction.faces import Faces
+from zoo.tasks.face.verification.protocol import all_similarities, comparable
 
 DLIB = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 OTHER = Embedder("fedcba9876543210", "iresnet50", "cosine", 0.4)

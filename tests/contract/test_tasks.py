@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from zoo.backbones import BACKBONES
-from zoo.data import Dataset, Record, Sample
-from zoo.model import Model, build, load, save
-from zoo.recipe import Recipe
-from zoo.task import TASKS, get_task
+from zoo.data.dataset import Dataset, Record, Sample
+from zoo.models.archive import load, save
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.task.contract import TASKS, get_task
+from zoo.task.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.doctor import Findings, check
+from zoo.curation.check import Findings, check
 
 
 def _of(found: Findings, kind: str) -> set[tuple[str, ...]]:

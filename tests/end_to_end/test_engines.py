@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.engines import ENGINES
 
 pytestmark = pytest.mark.slow

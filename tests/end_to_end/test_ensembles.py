@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo.cli import main
+from zoo.cli.main import main
 
 pytestmark = pytest.mark.slow
 

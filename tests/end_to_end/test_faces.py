@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.cli import main
+from zoo.cli.main import main
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.pictures import write_picture
-from zoo import images
-from zoo.cli import main
+from zoo.cli.main import main
+from zoo.images import decoding as images
 
 pytestmark = [
     pytest.mark.slow,

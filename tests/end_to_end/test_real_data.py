@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zoo.cli import main
+from zoo.cli.main import main
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,11 @@ from selenium.webdriver import Chrome
 import zoo
 from tests.browser import DESKTOP, PHONE, browser, complaints, requests, view
 from tests.pictures import write_class_folders
-from zoo.cli import main
-from zoo.data import Dataset, Record
+from zoo.cli.main import main
+from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
-from zoo.metric import Curve, Mistake, Table
-from zoo.scores import Scores
+from zoo.task.metric import Curve, Mistake, Table
+from zoo.task.scores import Scores
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.robustness.sweep import evaluate_corruptions
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.data.formats import open_data
+from zoo.evaluation.robustness.sweep import evaluate_corruptions
+from zoo.task.contract import get_task
 
 pytestmark = pytest.mark.slow
 

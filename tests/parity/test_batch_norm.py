@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 import zoo
 from tests.blocks import CPU, LAST, needs_compiler
-from zoo.data import Sample
+from zoo.data.dataset import Sample
+from zoo.kernels.overrides import training_kernels
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training_kernels import training_kernels
 
 
 def layer(channels: int, **settings: Any) -> nn.BatchNorm2d:
@@ -236,7 +236,7 @@ def test_training_in_bf16_computes_so(tmp_path: Path, monkeypatch: pytest.Monkey
     found = losses(tmp_path / "own")
     assert kinds.count("_NormBackward") == 3 * 10  # epochs, and layers whose maps have 2¹⁵ numbers: the stem and the first two stages
     assert kinds.count("NativeBatchNormBackward0") == 3 * 10
-    monkeypatch.setattr("zoo.training_kernels.library", lambda name: None)
+    monkeypatch.setattr("zoo.kernels.overrides.library", lambda name: None)
     kinds.clear()
     assert found == pytest.approx(losses(tmp_path / "torch"), rel=0.05)
     assert "_NormBackward" not in kinds

@@ -18,12 +18,12 @@ from torch.utils.checkpoint import checkpoint
 import zoo
 from tests.blocks import BLOCKS, CPU, LAST, NORMS, built, drawn, needs_compiler, nodes, run
 from zoo.backbones import BACKBONES, Backbone
-from zoo.batch_norm import normalise
-from zoo.block_fusion import fused
-from zoo.data import Sample
-from zoo.native import library
+from zoo.data.dataset import Sample
+from zoo.kernels.batchnorm import normalise
+from zoo.kernels.fusion import fused
+from zoo.kernels.library import library
+from zoo.kernels.overrides import training_kernels
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training_kernels import training_kernels
 
 pytestmark = needs_compiler
 
@@ -248,7 +248,7 @@ def test_training_in_bf16_computes_so(tmp_path: Path, monkeypatch: pytest.Monkey
     assert library("batch_norm") is not None
     found = losses(tmp_path / "own")
     assert kinds.count("_NormBackward") == 3
-    monkeypatch.setattr("zoo.training_kernels.library", lambda name: None)
+    monkeypatch.setattr("zoo.kernels.overrides.library", lambda name: None)
     kinds.clear()
     assert found == pytest.approx(losses(tmp_path / "torch"), rel=0.05)
     assert kinds.count("ReluBackward0") == 3

@@ -14,10 +14,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import zoo
-from zoo import convolutions
-from zoo.data import Sample
+from zoo.data.dataset import Sample
+from zoo.kernels import convolutions
+from zoo.kernels.overrides import training_kernels
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training_kernels import training_kernels
 
 CPU = torch.device("cpu")
 

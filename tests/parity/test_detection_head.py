@@ -14,13 +14,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from tests.foreign import randomise
-from zoo import images
 from zoo.backbones import Level
-from zoo.head import HeadSpec
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.tasks.detection.head import FasterRCNNHead, _Maps
-from zoo.tasks.detection.options import FULL, DetectionOptions
-from zoo.weights.torchvision_detection import split_keys
+from zoo.images import decoding as images
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.models.weights.torchvision_detection import split_keys
+from zoo.task.head import HeadSpec
+from zoo.tasks.detection.model.head import FasterRCNNHead, _Maps
+from zoo.tasks.detection.model.options import FULL, DetectionOptions
 
 LEVELS = tuple(Level(f"c{index}", 256 * 2 ** (index - 2), 2**index) for index in range(2, 6))
 SIZE, LONGEST = 320, 480

@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 
 import zoo
 from tests.foreign import randomise
-from zoo import images
+from zoo.images import decoding as images
 
 
 def torchvision_detector() -> FasterRCNN:

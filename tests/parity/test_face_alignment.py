@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo import images
 from zoo.errors import InputError, UnknownNameError
-from zoo.tasks.face.alignment import align, similarity, template_points, warp
-from zoo.tasks.face.finding import Wanted
-from zoo.tasks.face.mtcnn import MTCNN
-from zoo.tasks.face.predictions import Faces
+from zoo.images import decoding as images
+from zoo.tasks.face.alignment.templates import align, similarity, template_points, warp
+from zoo.tasks.face.detection.faces import Wanted
+from zoo.tasks.face.detection.mtcnn import MTCNN
+from zoo.tasks.face.prediction.faces import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # where dlib's own five points (corners of the eyes, and the nose) are in its chip, as parts of the face box (get_face_chip_details)

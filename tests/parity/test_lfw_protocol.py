@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from zoo.metric import MetricResult
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import Pair
-from zoo.tasks.face.verification import Floats, Score
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.protocol import Floats, Score
 
 FOLDS, EACH = 10, 30
 PAIRS = [

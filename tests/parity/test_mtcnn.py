@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import images
-from zoo.native import library
-from zoo.tasks.face.area import AreaSums
-from zoo.tasks.face.finding import Wanted
-from zoo.tasks.face.mtcnn import MTCNN, _distinct
-from zoo.tasks.face.mtcnn_networks import FirstKernels, networks
-from zoo.tasks.face.prelu_stack import PReLUStack
+from zoo.images import decoding as images
+from zoo.kernels.library import library
+from zoo.tasks.face.detection.faces import Wanted
+from zoo.tasks.face.detection.integral import AreaSums
+from zoo.tasks.face.detection.mtcnn import MTCNN, _distinct
+from zoo.tasks.face.detection.networks import FirstKernels, networks
+from zoo.tasks.face.detection.stack import PReLUStack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXEL = 0.01  # a hundredth of what the issue allows
@@ -84,7 +84,7 @@ def test_odd_sizes_and_other_settings(
     small = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     settings = dict(settings)
     first, second = settings.pop("candidates", (0.6, 0.7))
-    monkeypatch.setattr("zoo.tasks.face.mtcnn._SURE", (first, second))
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._SURE", (first, second))
     theirs = Theirs(
         keep_all=True, min_face_size=settings.get("min_size", 20), thresholds=[first, second, 0.3], factor=settings.get("factor", 0.709)
     )
@@ -115,7 +115,7 @@ def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float
 
     monkeypatch.setattr(detect_face, "fixed_batch_process", processed)
     monkeypatch.setattr(AreaSums, "crops", cropped)
-    monkeypatch.setattr("zoo.tasks.face.mtcnn._BAND", 1)  # bands of eight rows, of which no row may be lost
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._BAND", 1)  # bands of eight rows, of which no row may be lost
     image = images.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, (601, 317), interpolation=cv2.INTER_AREA), np.uint8)
     sorted_answer(Theirs(keep_all=True, factor=factor), small)

@@ -9,16 +9,16 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import initLevelMapper
 
-from zoo.native import library
-from zoo.tasks.detection.roi_align import PyramidRoIAlign, pool
+from zoo.kernels.library import library
+from zoo.tasks.detection.model.roi_align import PyramidRoIAlign, pool
 
 
 @pytest.fixture(params=["kernel", "torch"])
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What computes where no gradient is wanted; memory is kept however little it is."""
-    monkeypatch.setattr("zoo.reused_memory._LEAST", 1)
+    monkeypatch.setattr("zoo.system.memory._LEAST", 1)
     if request.param == "torch":
-        monkeypatch.setattr("zoo.tasks.detection.roi_align.library", lambda name: None)
+        monkeypatch.setattr("zoo.tasks.detection.model.roi_align.library", lambda name: None)
     elif library("roi_align") is None:
         pytest.skip("the kernels need Linux and a C++ compiler (g++)")
     return str(request.param)

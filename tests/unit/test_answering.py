@@ -11,10 +11,10 @@ from torch import Tensor
 
 import zoo
 from tests.engines import small_model
-from zoo.answering import answers
-from zoo.data import Sample
-from zoo.pooling import PooledBatch
-from zoo.preprocess import ImageBatch, Preprocess
+from zoo.data.dataset import Sample
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.models.inference import answers
+from zoo.task.pooling import PooledBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from zoo.errors import InputError
-from zoo.native import library
-from zoo.tasks.face.area import AreaSums
+from zoo.kernels.library import library
+from zoo.tasks.face.detection.integral import AreaSums
 
 needs_compiler = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"
@@ -26,7 +26,7 @@ BOXES = np.array([[0, 0, 57, 83], [3, 5, 4, 6], [10, 0, 33, 83], [50, 70, 57, 83
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How means are taken."""
     if request.param == "NumPy":
-        monkeypatch.setattr("zoo.tasks.face.area.library", lambda name: None)
+        monkeypatch.setattr("zoo.tasks.face.detection.integral.library", lambda name: None)
     elif library("area") is None:
         pytest.skip("the kernels need Linux and a C++ compiler (g++)")
     return str(request.param)
@@ -97,7 +97,7 @@ def test_kernels_and_numpy_agree_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> 
     for image in (picture(), np.asfortranarray(picture()), picture(166, 57)[::2], picture()[:, :, ::-1]):
         ours = all_of(image)
         with monkeypatch.context() as patch:
-            patch.setattr("zoo.tasks.face.area.library", lambda name: None)
+            patch.setattr("zoo.tasks.face.detection.integral.library", lambda name: None)
             theirs = all_of(image)
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -13,11 +13,11 @@ from torch import Tensor
 import zoo
 from tests.closeness import assert_close
 from tests.pictures import cut_short, write_class_folders
+from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
-from zoo.robustness.attacked import attack_evaluate
-from zoo.robustness.attacks import Loss, autoattack, fgsm, pgd
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.evaluation.robustness.attacked import attack_evaluate
+from zoo.evaluation.robustness.attacks import Loss, autoattack, fgsm, pgd
+from zoo.task.contract import get_task
 
 pytest.importorskip("captum", reason="needs captum, the extra robustness")
 pytest.importorskip("pyautoattack", reason="needs pyautoattack, the extra robustness")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark_reports import CASE, FAILED, GOOD, MEASUREMENT, write_suite
-from zoo.benchmarks import harness
-from zoo.benchmarks.harness import bench, run_in_child
-from zoo.benchmarks.report import Report
-from zoo.benchmarks.suite import Case
+from zoo.benchmarks.harness import bench as harness
+from zoo.benchmarks.harness.bench import bench, run_in_child
+from zoo.benchmarks.harness.report import Report
+from zoo.benchmarks.harness.suite import Case
 
 ONE = Case("digits", "classification", "resnet20", "demo:digits", expect={"top1": 0.97})
 

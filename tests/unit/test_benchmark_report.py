@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from tests.benchmark_reports import FAILED, GOOD, MEASUREMENT, REPORT
-from zoo.benchmarks.report import Report
-from zoo.benchmarks.suite import list_suites
+from zoo.benchmarks.harness.report import Report
+from zoo.benchmarks.harness.suite import list_suites
 from zoo.errors import InputError
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark_reports import CASE, write_suite
-from zoo.benchmarks import harness
-from zoo.benchmarks.harness import bench
-from zoo.benchmarks.report import CaseReport
-from zoo.benchmarks.suite import Case, read_suite
+from zoo.benchmarks.harness import bench as harness
+from zoo.benchmarks.harness.bench import bench
+from zoo.benchmarks.harness.report import CaseReport
+from zoo.benchmarks.harness.suite import Case, read_suite
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
 

@@ -6,8 +6,8 @@ import numpy as np
 import psutil
 import pytest
 
-from zoo.benchmarks import machine
-from zoo.benchmarks.timing import Timing, measure, percentile
+from zoo.benchmarks.harness import machine
+from zoo.benchmarks.harness.timing import Timing, measure, percentile
 from zoo.errors import InputError
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from tests.blocks import CPU, LAST, drawn, needs_compiler, nodes
 from zoo.backbones.cifar import BasicBlock as CifarBlock
-from zoo.block_fusion import fused
-from zoo.training_kernels import training_kernels
+from zoo.kernels.fusion import fused
+from zoo.kernels.overrides import training_kernels
 
 pytestmark = needs_compiler
 

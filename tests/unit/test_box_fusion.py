@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.tasks.detection.combination import BoxCombination, fuse
+from zoo.tasks.detection.prediction.combination import BoxCombination, fuse
 
 Answer = dict[str, NDArray[Any]]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from zoo.errors import InputError
-from zoo.metric import MetricResult
+from zoo.evaluation.intervals import draws, interval
+from zoo.task.metric import MetricResult
 from zoo.tasks.classification.metrics import ClassificationMetric
-from zoo.uncertainty import draws, interval
 
 
 def scored(logits: NDArray[np.float32], labels: list[int], replicates: int = 0, classes: int | None = None) -> MetricResult:

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from tests.pictures import COLOURS, cut_short, write_class_folders
-from zoo.cli import main
-from zoo.model import Model, build, save
+from zoo.cli.main import main
+from zoo.models.archive import save
+from zoo.models.builder import build
+from zoo.models.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -171,7 +173,7 @@ def test_a_system_error_is_no_traceback(zoo: Any, monkeypatch: pytest.MonkeyPatc
     def full(*arguments: object, **options: object) -> object:
         raise OSError(28, "No space left on device", "/there/file")
 
-    monkeypatch.setattr("zoo.description.info", full)
+    monkeypatch.setattr("zoo.models.info.info", full)
     refused(zoo("info", "resnet20"), "No space left on device: '/there/file'. Check the path, its permissions and the room")
 
 
@@ -179,7 +181,7 @@ def test_ctrl_c_and_a_reader_that_has_gone(zoo: Any, monkeypatch: pytest.MonkeyP
     def interrupted(*arguments: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.description.info", interrupted)
+    monkeypatch.setattr("zoo.models.info.info", interrupted)
     assert zoo("info", "resnet20") == (130, "", "zoo: interrupted\n")
 
 
@@ -291,7 +293,7 @@ def test_of_a_flag_that_is_given_twice_the_last_counts(zoo: Any, tmp_path: Path,
 
 LIGHT = """
 import sys
-from zoo.cli import main
+from zoo.cli.main import main
 assert main(sys.argv[1:]) == 0
 heavy = {"torch", "torchvision", "timm", "numpy", "cv2", "rich", "tyro", "accelerate", "sklearn"} & set(sys.modules)
 assert not heavy, heavy

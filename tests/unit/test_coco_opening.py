@@ -13,11 +13,11 @@ import pytest
 
 from zoo.benchmarks import coco_opening
 from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotations
-from zoo.data import Dataset
+from zoo.data.dataset import Dataset
+from zoo.data.formats import open_data
 from zoo.errors import DataError
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.coco_json import annotation_of, read_lists
+from zoo.task.contract import get_task
+from zoo.tasks.detection.data.coco_json import annotation_of, read_lists
 
 
 def opened(folder: Path) -> Dataset:

@@ -14,16 +14,16 @@ import torch
 import zoo
 from tests.engines import Fake, fake, small_model
 from tests.pictures import write_picture
-from zoo.agreeing import DisagreementError, check
-from zoo.compile_source import Source
-from zoo.compiled import Agreement, Making
+from zoo.compilation.agreement import DisagreementError, check
+from zoo.compilation.cache import network_key
+from zoo.compilation.source import Source
 from zoo.engines import ENGINES, Network
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
-from zoo.fingerprint import fingerprints
-from zoo.model import Model
-from zoo.network_cache import network_key
-from zoo.progress import Progress
-from zoo.task import get_task
+from zoo.models.compiled import Agreement, Making
+from zoo.models.fingerprint import fingerprints
+from zoo.models.model import Model
+from zoo.system.progress import Progress
+from zoo.task.contract import get_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 _DIGITS = "demo:digits?split=test&limit=30"

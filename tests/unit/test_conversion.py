@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pictures import picture
-from zoo.cli import main
-from zoo.conversion.convert import convert, gather
-from zoo.data import Dataset
-from zoo.doctor.items import open_all
+from zoo.cli.main import main
+from zoo.curation.check.items import open_all
+from zoo.curation.convert.convert import convert, gather
+from zoo.data.dataset import Dataset
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.registry import natural_key
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.yolo_lines import corners, fractions
+from zoo.task.contract import get_task
+from zoo.tasks.detection.data.yolo_lines import corners, fractions
 
 DETECTION, CLASSIFICATION = get_task("detection"), get_task("classification")
 BOXES = ("coco", "voc", "yolo", "csv")

@@ -12,12 +12,12 @@ import torch
 
 import zoo
 from tests.engines import Fake, fake, small_model
-from zoo.cache_folder import cache_folder
-from zoo.compiled import Compiled
 from zoo.engines import Network
 from zoo.errors import InputError
-from zoo.model import Model
-from zoo.quieting import errors_alone
+from zoo.models.compiled import Compiled
+from zoo.models.model import Model
+from zoo.system.cache import cache_folder
+from zoo.system.logs import errors_alone
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 __all__ = ["fake"]

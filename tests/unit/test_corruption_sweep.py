@@ -11,13 +11,13 @@ import pytest
 
 import zoo
 from tests.pictures import picture, write_class_folders
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
 from zoo.errors import InputError, UnknownNameError
-from zoo.progress import Progress
-from zoo.robustness import sweep
-from zoo.robustness.corruptions import CORRUPTIONS, corrupted
-from zoo.scores import Scores
-from zoo.task import get_task
+from zoo.evaluation.robustness import sweep
+from zoo.evaluation.robustness.corruptions import CORRUPTIONS, corrupted
+from zoo.system.progress import Progress
+from zoo.task.contract import get_task
+from zoo.task.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,7 +84,7 @@ def test_all_fifteen_at_five_severities_by_default(model: zoo.Model, monkeypatch
 def test_a_sweep_is_so_many_evaluations(model: zoo.Model, tmp_path: Path) -> None:
     task = get_task("classification")
     data = f"folder:{write_class_folders(tmp_path)}"
-    clean = zoo.schemes.open_data(data, task.schemes, task.name)
+    clean = zoo.data.formats.open_data(data, task.schemes, task.name)
     found = sweep.evaluate_corruptions(model, data, names=["contrast", "impulse_noise"], severities=[2], seed=5, replicates=20, workers=0)
     for name in ("contrast", "impulse_noise"):
         alone = zoo.evaluate(model, corrupted(clean, name, 2, seed=5), replicates=0, workers=0)

@@ -13,13 +13,13 @@ from scipy import ndimage
 
 import zoo
 from tests.pictures import picture
-from zoo.cli import main
-from zoo.data import Dataset, Record
-from zoo.robustness.corruptions import CORRUPTIONS, corrupt, corrupted
-from zoo.robustness.sweep import evaluate_corruptions
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.face.pairs import Pair, PairedDataset
+from zoo.cli.main import main
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
+from zoo.evaluation.robustness.corruptions import CORRUPTIONS, corrupt, corrupted
+from zoo.evaluation.robustness.sweep import evaluate_corruptions
+from zoo.task.contract import get_task
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.pictures import picture, write_class_folders
-from zoo import images
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
+from zoo.data.loader import evaluation_loader
 from zoo.errors import ImageError, InputError, UnknownNameError
-from zoo.loader import evaluation_loader
-from zoo.preprocess import Preprocess
-from zoo.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
-from zoo.robustness.textures import disk_kernel, motion_kernel, plasma
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
+from zoo.evaluation.robustness.textures import disk_kernel, motion_kernel, plasma
+from zoo.images import decoding as images
+from zoo.images.preprocess import Preprocess
+from zoo.task.contract import get_task
 
 Image = NDArray[np.uint8]
 PUBLISHED = {

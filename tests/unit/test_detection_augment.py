@@ -10,11 +10,11 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
-from zoo.data import Dataset, Record, Sample
+from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import InputError
-from zoo.preprocess import Preprocess
-from zoo.tasks.detection.augment import Augment
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.images.preprocess import Preprocess
+from zoo.tasks.detection.training.augment import Augment
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 PLAIN: dict[str, Any] = {"flip": 0.0, "light": 0.0}
 BOXES = np.array([[1, 2, 5, 8], [0, 0, 10, 4]], np.float32)

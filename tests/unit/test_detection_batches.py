@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from torchvision.models.detection.transform import resize_boxes
 
 from tests.pictures import picture, write_picture
-from zoo.conversion.convert import convert
-from zoo.data import Dataset, Record
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.sampling import Balanced, Shuffled
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.multi_scale import rescaled
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.curation.convert.convert import convert
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
+from zoo.data.sampling import Balanced, Shuffled
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.task.contract import get_task
+from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
+from zoo.tasks.detection.training.multi_scale import rescaled
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 
 @given(st.lists(st.booleans(), min_size=4, max_size=60), st.integers(4, 9), st.sampled_from([2, 4]), st.integers(0, 3))

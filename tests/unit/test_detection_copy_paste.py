@@ -12,16 +12,16 @@ import torch
 from pycocotools import mask as coco_mask
 
 from tests.pictures import write_picture
-from zoo.data import Dataset, Sample
+from zoo.data.dataset import Dataset, Sample
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.preprocess import Preprocess
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.augment import Augment
-from zoo.tasks.detection.copy_paste import paste
-from zoo.tasks.detection.outlines import Outlines
-from zoo.tasks.detection.recipe import DetectionRecipe
-from zoo.tasks.detection.scene import Scene
+from zoo.images.preprocess import Preprocess
+from zoo.task.contract import get_task
+from zoo.tasks.detection.data.outlines import Outlines
+from zoo.tasks.detection.data.scene import Scene
+from zoo.tasks.detection.training.augment import Augment
+from zoo.tasks.detection.training.copy_paste import paste
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]
 HW = (40, 60)
@@ -210,7 +210,7 @@ def test_a_detector_trains_on_pasted_pictures(tmp_path: Path) -> None:
     recipe = DetectionRecipe(epochs=1, batch_size=2, copy_paste=1.0, jitter_min=0.5, jitter_max=2.0, scale_min=0.5, workers=0)
     run = zoo.train(model, f"coco:{data}", recipe=recipe, out=tmp_path / "run", device="cpu")
     assert np.isfinite(run.history[-1]["loss"])
-    voc_like = zoo.data.Dataset("boxes alone", (opened(data).records[0],) * 2, ("square",))
+    voc_like = zoo.data.dataset.Dataset("boxes alone", (opened(data).records[0],) * 2, ("square",))
     with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data .* has boxes alone"):
         zoo.train(model, [vars_of(sample) for sample in voc_like], recipe=recipe, out=tmp_path / "other", device="cpu")
     assert not (tmp_path / "other").exists()  # before the first step

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.tasks.detection import average_precision
-from zoo.tasks.detection.coco_form import columns_of_coco
-from zoo.tasks.detection.columns import Columns
-from zoo.tasks.detection.errors import KINDS, Errors, errors
-from zoo.tasks.detection.matching import match
+from zoo.tasks.detection.data.coco_form import columns_of_coco
+from zoo.tasks.detection.data.columns import Columns
+from zoo.tasks.detection.metric import average_precision
+from zoo.tasks.detection.metric.errors import KINDS, Errors, errors
+from zoo.tasks.detection.metric.matching import match
 
 _THEIRS = dict(zip(KINDS, ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), strict=True))
 

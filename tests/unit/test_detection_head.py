@@ -13,11 +13,11 @@ import torch
 import zoo
 from zoo.backbones import Level
 from zoo.errors import InputError
-from zoo.head import HeadSpec
-from zoo.model import Model
-from zoo.preprocess import Preprocess
-from zoo.tasks.detection.head import FasterRCNNHead, pyramid_levels
-from zoo.tasks.detection.options import FULL, LIGHT, DetectionOptions
+from zoo.images.preprocess import Preprocess
+from zoo.models.model import Model
+from zoo.task.head import HeadSpec
+from zoo.tasks.detection.model.head import FasterRCNNHead, pyramid_levels
+from zoo.tasks.detection.model.options import FULL, LIGHT, DetectionOptions
 
 TRUNKS = ["resnet20", "test_resnet"]
 

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.errors import InputError, UnknownNameError
-from zoo.task import get_task
-from zoo.tasks.detection import metrics
-from zoo.tasks.detection.average_precision import weighted_scores
-from zoo.tasks.detection.coco_form import coco_scores, columns_of_coco
-from zoo.tasks.detection.columns import Columns, columns_of
-from zoo.tasks.detection.matching import match
-from zoo.tasks.detection.metrics import CocoMetric
-from zoo.tasks.detection.scoring import DetectionScoring, Evaluator
-from zoo.tasks.detection.targets import as_target
-from zoo.uncertainty import interval
+from zoo.evaluation.intervals import interval
+from zoo.task.contract import get_task
+from zoo.tasks.detection.data.coco_form import coco_scores, columns_of_coco
+from zoo.tasks.detection.data.columns import Columns, columns_of
+from zoo.tasks.detection.data.targets import as_target
+from zoo.tasks.detection.metric import metric as metrics
+from zoo.tasks.detection.metric.average_precision import weighted_scores
+from zoo.tasks.detection.metric.matching import match
+from zoo.tasks.detection.metric.metric import CocoMetric
+from zoo.tasks.detection.metric.scoring import DetectionScoring, Evaluator
 
 # what pycocotools prints for its own example, with every digit
 ORACLE = (

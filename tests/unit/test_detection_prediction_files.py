@@ -14,12 +14,12 @@ import torch
 import zoo
 from tests.pictures import picture, write_picture
 from tests.unit.test_detection_metrics import ORACLE
-from zoo.cli import main
+from zoo.cli.main import main
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.evaluation import evaluate, evaluate_predictions
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.detection.prediction_files import read, write
+from zoo.evaluation.evaluate import evaluate, evaluate_predictions
+from zoo.task.contract import get_task
+from zoo.tasks.detection.prediction.files import read, write
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data import Dataset, Record, Sample
+from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import Flaw, InputError, WeightsError
-from zoo.task import get_task
-from zoo.tasks.detection.predictions import Detections
-from zoo.tasks.detection.targets import as_target, checked_box, keep_classes, relabelled, safe_name
-from zoo.weights.torchvision_detection import coco_classes, split_keys
+from zoo.models.weights.torchvision_detection import coco_classes, split_keys
+from zoo.task.contract import get_task
+from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes, relabelled, safe_name
+from zoo.tasks.detection.prediction.detections import Detections
 
 BOXES = np.array([[1, 2, 5, 8], [0, 0, 10, 4]], np.float32)
 TARGET = {"boxes": BOXES, "labels": np.array([0, 2]), "iscrowd": np.array([True, False])}

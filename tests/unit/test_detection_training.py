@@ -12,12 +12,12 @@ from torch import nn
 
 import zoo
 from tests.small_training import StopAt, forget_options
-from zoo.data import Sample
+from zoo.data.dataset import Sample
 from zoo.errors import InputError
-from zoo.interruption import Interrupted
-from zoo.model import Model
-from zoo.task import get_task
-from zoo.tasks.detection.recipe import DetectionRecipe
+from zoo.models.model import Model
+from zoo.system.signals import Interrupted
+from zoo.task.contract import get_task
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.damaged import Labelled, scene, write_coco, write_folders, write_voc
 from tests.pictures import cut_short, write_picture
-from zoo.cli import main
-from zoo.doctor import KINDS
+from zoo.cli.main import main
+from zoo.curation.check import KINDS
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

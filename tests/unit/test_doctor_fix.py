@@ -11,9 +11,10 @@ import pytest
 from tests.damaged import Labelled, edit_coco, write, write_box_table, write_coco, write_folders, write_voc
 from tests.pictures import cut_short
 from tests.unit.test_doctor_boxes import _yolo as write_yolo
-from zoo.doctor import check
-from zoo.doctor.examination import examine
-from zoo.doctor.fix import Change, mend_box, write_cleaned
+from zoo.curation.check import check
+from zoo.curation.check.changes import Change, mend_box
+from zoo.curation.check.examination import examine
+from zoo.curation.check.fix import write_cleaned
 from zoo.errors import InputError
 
 _DAMAGED: list[list[Labelled]] = [

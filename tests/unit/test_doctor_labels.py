@@ -8,8 +8,8 @@ import numpy as np
 
 from tests.damaged import scene, write, write_coco, write_folders, write_voc
 from tests.pictures import write_picture
-from zoo.data import Sample
-from zoo.doctor import Findings, check
+from zoo.curation.check import Findings, check
+from zoo.data.dataset import Sample
 
 
 def _lines(found: Findings, kind: str) -> list[str]:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.damaged import scene
-from zoo.cli import main
-from zoo.doctor import check
-from zoo.tasks.face.pickled_pictures import load
+from zoo.cli.main import main
+from zoo.curation.check import check
+from zoo.tasks.face.datasets.bin.unpickler import load
 
 NAMES = ["cat", "dog", "eel"]
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.damaged import Labelled, scene, write, write_box_table, write_coco, write_folders, write_voc
 from tests.pictures import cut_short, write_picture
-from zoo.data import Record
-from zoo.doctor import Findings, check
-from zoo.doctor.pictures import Facts, look, look_at_all
+from zoo.curation.check import Findings, check
+from zoo.curation.check.pictures import Facts, look, look_at_all
+from zoo.data.dataset import Record
 from zoo.errors import DataError
 
 _BOXES: list[list[Labelled]] = [[("cat", (4 + n, 5, 30 + n, 40))] for n in range(6)]

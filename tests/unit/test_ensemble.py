@@ -13,13 +13,13 @@ from tests.closeness import assert_close
 from tests.ensembles import CLASSES, SMALL, answers, data, model, noise, probabilities, reading
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
 from tests.processes import in_processes
-from zoo.data import Dataset, Record
-from zoo.ensemble import Ensemble
+from zoo.data.dataset import Dataset, Record
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation import evaluate
-from zoo.fingerprint import model_fingerprint
-from zoo.model import save
-from zoo.task import Task, get_task
+from zoo.evaluation.ensemble import Ensemble
+from zoo.evaluation.evaluate import evaluate
+from zoo.models.archive import save
+from zoo.models.fingerprint import model_fingerprint
+from zoo.task.contract import Task, get_task
 from zoo.tasks.classification import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -246,7 +246,7 @@ def test_models_that_know_other_classes() -> None:
 
 
 def test_a_task_without_a_way_to_combine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.ensemble.get_task", lambda name: Plain())
+    monkeypatch.setattr("zoo.evaluation.ensemble.get_task", lambda name: Plain())
     assert evaluate(model(), data(), replicates=0).n == 12
     for models, tta in (([model(), model(1)], ()), ([model()], ("flip",))):
         with pytest.raises(InputError, match="the task classification can't combine answers: evaluate one model at a time"):

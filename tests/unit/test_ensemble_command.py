@@ -11,7 +11,7 @@ import torch
 
 import zoo
 from tests.pictures import COLOURS, write_class_folders
-from zoo.cli import main
+from zoo.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,10 +11,10 @@ import torch
 
 import zoo
 from tests.pictures import COLOURS, write_class_folders
-from zoo.cli import main
-from zoo.comparison import compare
+from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.scores import Scores
+from zoo.evaluation.comparison import compare
+from zoo.task.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

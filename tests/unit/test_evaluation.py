@@ -13,14 +13,17 @@ import torch
 from tests.damaged import write_coco
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture
 from tests.processes import in_processes
-from zoo.class_matching import match_classes
-from zoo.data import Dataset, Record, Sample
+from zoo.data.classes import unnamed
+from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation import evaluate
-from zoo.model import Model, build, save, unnamed
-from zoo.scores import Scores
-from zoo.task import get_task
-from zoo.weights.imagenet import imagenet_classes, imagenet_synsets
+from zoo.evaluation.evaluate import evaluate
+from zoo.models.archive import save
+from zoo.models.builder import build
+from zoo.models.classes import match_classes
+from zoo.models.model import Model
+from zoo.models.weights.imagenet import imagenet_classes, imagenet_synsets
+from zoo.task.contract import get_task
+from zoo.task.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

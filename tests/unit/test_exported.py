@@ -11,9 +11,9 @@ import torch
 
 import zoo
 from tests.engines import small_model
-from zoo.compiled import Compiled
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, WeightsError
+from zoo.models.compiled import Compiled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_graph_that_holds_for_some_sizes_alone_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.converting.relative_error", lambda wanted, got: 0.1)
+    monkeypatch.setattr("zoo.compilation.conversion.relative_error", lambda wanted, got: 0.1)
     with pytest.raises(InputError, match="the engine eager computes the network 'pictures' otherwise for pictures of another size"):
         zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
     assert not (tmp_path / "out").exists()

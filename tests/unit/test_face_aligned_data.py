@@ -18,17 +18,18 @@ from tests.finders import POINTS, BrightFinder, OnePlace, bright_quarter, green_
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import RECIPE, fresh, people
-from zoo import cache_folder, images
-from zoo.aligned import Aligning
-from zoo.data import Dataset, OnError, Record
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.fingerprint import data_fingerprint
+from zoo.data.formats import open_data
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.fingerprint import data_fingerprint
-from zoo.images import Decoding
-from zoo.progress import Progress
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.face.alignment import align
-from zoo.tasks.face.finding import Found
+from zoo.images import decoding as images
+from zoo.images.decoding import Decoding
+from zoo.system import cache as cache_folder
+from zoo.system.progress import Progress
+from zoo.task.alignment import Aligning
+from zoo.task.contract import get_task
+from zoo.tasks.face.alignment.templates import align
+from zoo.tasks.face.detection.faces import Found
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,7 +162,7 @@ def test_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_cache_is_kept_within_its_limit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.tasks.face.aligned_data.LIMIT_BYTES", 1)
+    monkeypatch.setattr("zoo.tasks.face.alignment.dataset.LIMIT_BYTES", 1)
     model = fresh(alignment="arcface")
     zoo.evaluate(model, f"identities:{photos(tmp_path / 'old')}", align=BrightFinder(), replicates=0)
     before = set(cache.iterdir())
@@ -295,7 +296,7 @@ def test_training_on_aligned_faces(tmp_path: Path) -> None:
 
 def test_what_a_run_reads_stays_whatever_the_limit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, val = photos(tmp_path / "data", 5, 3), photos(tmp_path / "val", 8, 2, seed=1)
-    monkeypatch.setattr("zoo.tasks.face.aligned_data.LIMIT_BYTES", 1)
+    monkeypatch.setattr("zoo.tasks.face.alignment.dataset.LIMIT_BYTES", 1)
     zoo.evaluate(fresh(alignment="arcface"), f"identities:{photos(tmp_path / 'old', 9, 1, seed=2)}", align=BrightFinder(), replicates=0)
     finder = Counting()
     zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", RECIPE, tmp_path / "run", align=finder)

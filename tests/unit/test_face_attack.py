@@ -12,16 +12,16 @@ import torch
 
 import zoo
 from tests.pictures import cut_short, picture, write_picture
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError
-from zoo.robustness.attacked import attack_evaluate
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.face.attack_pairs import AttackPairs, choose_pairs
-from zoo.tasks.face.attack_scores import score_pairs
-from zoo.tasks.face.attacked import PairAttack
-from zoo.tasks.face.pairs import Pair, PairedDataset
-from zoo.tasks.face.replicates import Pairs
+from zoo.evaluation.robustness.attacked import attack_evaluate
+from zoo.task.contract import get_task
+from zoo.tasks.face.attack.pairs import AttackPairs, choose_pairs
+from zoo.tasks.face.attack.protocol import PairAttack
+from zoo.tasks.face.attack.scores import score_pairs
+from zoo.tasks.face.verification.bootstrap import Pairs
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 pytest.importorskip("captum", reason="needs captum, the extra robustness")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,7 +130,7 @@ def test_the_loss_dodges_and_impersonates(score: Any) -> None:
     assert len(probes) == 8
     for record in probes.records:
         probe, gallery = record.key.split(" → ")
-        assert np.array_equal(record.picture(zoo.images.Decoding())[0], data[data.keys.index(probe)].image)
+        assert np.array_equal(record.picture(zoo.images.decoding.Decoding())[0], data[data.keys.index(probe)].image)
         first, second = answers[probe].astype(float), answers[gallery].astype(float)
         cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
         similar = cosine if score == "cosine" else -np.linalg.norm(first - second)

@@ -12,12 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, OnError, Sample
+from zoo.data.dataset import Dataset, OnError, Sample
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError, UnknownNameError
-from zoo.schemes import open_data
-from zoo.tasks.face.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.training.augment import Augment
+from zoo.tasks.face.training.recipe import FaceRecipe
 
 
 def opened(data: str, on_error: OnError = "raise") -> Dataset:

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 import zoo
 from tests.unit.test_face_training import RECIPE, people
-from zoo.cli import main
-from zoo.data import Dataset
-from zoo.ensemble import Ensemble
+from zoo.cli.main import main
+from zoo.data.dataset import Dataset
+from zoo.data.formats import open_data
 from zoo.errors import InputError, UnknownNameError
-from zoo.robustness.attacked import attack_evaluate
-from zoo.schemes import open_data
-from zoo.task import get_task
-from zoo.tasks.face.combination import EmbeddingCombination
+from zoo.evaluation.ensemble import Ensemble
+from zoo.evaluation.robustness.attacked import attack_evaluate
+from zoo.task.contract import get_task
+from zoo.tasks.face.embedding.combination import EmbeddingCombination
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

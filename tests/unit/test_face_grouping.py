@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo.tasks.face.gallery.grouping import group
-from zoo.tasks.face.gallery.rows import Vectors
+from zoo.tasks.face.gallery.clustering import group
+from zoo.tasks.face.gallery.store import Vectors
 
 
 def people(sizes: list[int], spread: float = 0.02) -> Vectors:

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from zoo.backbones import Level
 from zoo.errors import InputError, UnknownNameError
-from zoo.head import HeadSpec
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.task import get_task
-from zoo.tasks.face.head import EmbeddingHead
-from zoo.tasks.face.options import FaceOptions
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.task.contract import get_task
+from zoo.task.head import HeadSpec
+from zoo.tasks.face.embedding.head import EmbeddingHead
+from zoo.tasks.face.embedding.options import FaceOptions
 
 OPTIONS = FaceOptions(embedding_size=16, margin=0.4, scale=20)
 

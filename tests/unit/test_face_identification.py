@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoo.tasks.face import verification
-from zoo.tasks.face.identification import closed_set, open_set
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import Pair
-from zoo.tasks.face.replicates import Pairs, face_replicates
-from zoo.tasks.face.roc import OrderedPairs, Roc, roc_scores, unsupported
-from zoo.tasks.face.verification import Floats, Ints, Score
-from zoo.uncertainty import draws
+from zoo.evaluation.intervals import draws
+from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
+from zoo.tasks.face.verification.identification import closed_set, open_set
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.protocol import Floats, Ints, Score
+from zoo.tasks.face.verification.roc import OrderedPairs, Roc, roc_scores, unsupported
 
 
 def people(count: int, pictures: int, spread: float, seed: int = 0) -> tuple[Floats, Ints]:

@@ -14,11 +14,11 @@ from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import write_picture
 from tests.unit.test_face_training import fresh
 from zoo.errors import ImageError, InputError, UnknownNameError
-from zoo.tasks.face.alignment import align
-from zoo.tasks.face.finders import ModelFinder, find_finder
-from zoo.tasks.face.finding import Found
-from zoo.tasks.face.mtcnn import MTCNN
-from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.alignment.templates import align
+from zoo.tasks.face.detection.faces import Found
+from zoo.tasks.face.detection.finders import ModelFinder, find_finder
+from zoo.tasks.face.detection.mtcnn import MTCNN
+from zoo.tasks.face.prediction.faces import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 import zoo
 from zoo.errors import InputError, UnknownNameError
-from zoo.task import get_task
-from zoo.tasks.face.losses import HardTriplets, make_loss
-from zoo.tasks.face.options import MARGINS, FaceOptions, LossName
+from zoo.task.contract import get_task
+from zoo.tasks.face.embedding.losses import HardTriplets, make_loss
+from zoo.tasks.face.embedding.options import MARGINS, FaceOptions, LossName
 
 IDENTITIES = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
 

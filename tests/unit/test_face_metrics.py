@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.metric import MetricResult
-from zoo.tasks.face import metrics, verification
-from zoo.tasks.face.metrics import VerificationMetric
-from zoo.tasks.face.pair_metric import PairsMetric
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.verification import metric as metrics
+from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification.metric import VerificationMetric
+from zoo.tasks.face.verification.pairmetric import PairsMetric
 
 Rows = NDArray[np.float32]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.pictures import write_picture
-from zoo import images
 from zoo.benchmarks import face_pipeline
 from zoo.benchmarks.face_pipeline import Answer, Comparison, PhotoCost, compare, main
 from zoo.engines import ENGINES
+from zoo.images import decoding as images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.cli import main
-from zoo.data import Record
+from zoo.cli.main import main
+from zoo.data.dataset import Record
 from zoo.errors import DataError, InputError
-from zoo.evaluation import evaluate_predictions
-from zoo.tasks.face.pairs import Pair, PairedDataset
-from zoo.tasks.face.prediction_files import SUFFIXES, read, write
+from zoo.evaluation.evaluate import evaluate_predictions
+from zoo.tasks.face.prediction.files import SUFFIXES, read, write
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 KEYS = ("ann/1.jpg", "ann/2.jpg", "bob/Ä,\t“1”.jpg", "bob/2.jpg")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo import images
 from zoo.errors import InputError
-from zoo.tasks.face.mtcnn import MTCNN
-from zoo.tasks.face.quality import Limits, Quality, measure
+from zoo.images import decoding as images
+from zoo.tasks.face.detection.mtcnn import MTCNN
+from zoo.tasks.face.detection.quality import Limits, Quality, measure
 
 UPRIGHT = np.array([(80, 80), (120, 80), (100, 100), (85, 120), (115, 120)], np.float32)
 BOX = np.array([60, 50, 140, 150], np.float32)

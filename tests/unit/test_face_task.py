@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import zoo
-from zoo.data import Dataset, Record
-from zoo.task import get_task
-from zoo.tasks.face.predictions import Faces
+from zoo.data.dataset import Dataset, Record
+from zoo.task.contract import get_task
+from zoo.tasks.face.prediction.faces import Faces
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 

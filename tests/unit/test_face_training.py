@@ -14,15 +14,15 @@ import torch
 import zoo
 from tests.listening import Listening
 from tests.small_training import StopAt, forget_options, same
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.sampling import Balanced, Shuffled
 from zoo.errors import InputError
-from zoo.interruption import Interrupted
-from zoo.recipe import read_toml, to_toml
-from zoo.sampling import Balanced, Shuffled
-from zoo.task import get_task
-from zoo.tasks.face.identity_batches import IdentityBatches
-from zoo.tasks.face.options import FaceOptions
-from zoo.tasks.face.recipe import RECIPES, FaceRecipe
+from zoo.system.signals import Interrupted
+from zoo.task.contract import get_task
+from zoo.task.recipe import read_toml, to_toml
+from zoo.tasks.face.embedding.options import FaceOptions
+from zoo.tasks.face.training.recipe import RECIPES, FaceRecipe
+from zoo.tasks.face.training.sampling import IdentityBatches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from zoo.tasks.face import verification
-from zoo.tasks.face.identification import closed_set
-from zoo.tasks.face.roc import Roc
-from zoo.tasks.face.verification import Floats
+from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification.identification import closed_set
+from zoo.tasks.face.verification.protocol import Floats
+from zoo.tasks.face.verification.roc import Roc
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -13,16 +13,16 @@ import zoo
 from tests.finders import BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.pictures import cut_short, write_picture
 from tests.unit.test_face_training import fresh
-from zoo import images
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.tasks.face.align_folder import align_folder
-from zoo.tasks.face.alignment import align
-from zoo.tasks.face.band import BAND, decide
-from zoo.tasks.face.distances import distances
-from zoo.tasks.face.finding import Wanted
-from zoo.tasks.face.looking import Looking
-from zoo.tasks.face.verdict import verify
+from zoo.images import decoding as images
+from zoo.tasks.face.alignment.aligner import Looking
+from zoo.tasks.face.alignment.folder import align_folder
+from zoo.tasks.face.alignment.templates import align
+from zoo.tasks.face.detection.faces import Wanted
+from zoo.tasks.face.embedding.distances import distances
+from zoo.tasks.face.verification.decision import BAND, decide
+from zoo.tasks.face.verification.verify import verify
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is bright be a face for the commands too."""
-    monkeypatch.setattr("zoo.tasks.face.mtcnn.MTCNN", BrightFinder)
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn.MTCNN", BrightFinder)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_pictures_that_cant_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.tasks.face.mtcnn.MTCNN", OnePlace)
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn.MTCNN", OnePlace)
     folder, out = tmp_path / "photos", tmp_path / "faces"
     write_picture(folder / "a.png", bright_quarter(0))
     write_picture(folder / "b.png", green_quarter(0))

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 import zoo
 from tests.pictures import write_picture
-from zoo.cli import main
-from zoo.tasks.face.commands import looks
+from zoo.cli.main import main
+from zoo.tasks.face.commands import photos as looks
 from zoo.tasks.face.commands.identify import NamedFaces
 from zoo.tasks.face.gallery import Gallery, Identification, Match
-from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.prediction.faces import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_embedder")
 Run = Callable[..., tuple[int, str, str]]
@@ -198,7 +198,7 @@ def test_what_needs_no_network_does_not_wait_for_torch(run: Run, photos: Path, w
     run("enroll", "Ann", photos / "ann.png")
     program = f"""
 import sys
-from zoo.cli import main
+from zoo.cli.main import main
 try:
     main({["faces", *words]!r})
 finally:

@@ -19,17 +19,17 @@ import torch
 from tests.listening import Listening
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
 from tests.small_training import coloured, fresh
-from zoo.cache_folder import cache_folder, shrink
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
+from zoo.data.formats import open_data
 from zoo.errors import Fault, ImageError
-from zoo.feature_cache import FeatureCache
-from zoo.feature_file import map_rows, write_rows
-from zoo.feature_key import feature_key
-from zoo.files import write_atomic
-from zoo.images import Decoding
-from zoo.model import Model
-from zoo.schemes import open_data
+from zoo.images.decoding import Decoding
+from zoo.models.model import Model
+from zoo.system.cache import cache_folder, shrink
+from zoo.system.files import write_atomic
 from zoo.tasks.classification.datasets import SCHEMES
+from zoo.training.features.cache import FeatureCache
+from zoo.training.features.file import map_rows, write_rows
+from zoo.training.features.key import feature_key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -174,7 +174,7 @@ def test_what_changes_the_features_changes_the_key(change: Callable[[], dict[str
 def test_the_head_has_no_part_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key(usual()) == key(usual()._replace(model=fresh(dropout=0.3)))
     before = key(usual())
-    monkeypatch.setattr("zoo.feature_key.versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("zoo.training.features.key.versions", lambda: {"torch": "9.9"})
     assert key(usual()) != before
 
 
@@ -217,7 +217,7 @@ def test_a_file_gives_back_what_was_written_and_nothing_of_another_shape(tmp_pat
 
 def no_room(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr("zoo.feature_cache.shutil.disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr("zoo.training.features.cache.shutil.disk_usage", lambda path: usage._replace(free=1000))
     return "no room for 0 MB"
 
 
@@ -234,12 +234,12 @@ def full_in_the_middle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
 
         write_atomic(path, interrupted)
 
-    monkeypatch.setattr("zoo.feature_cache.write_atomic", fail)
+    monkeypatch.setattr("zoo.training.features.cache.write_atomic", fail)
     return os.strerror(errno.ENOSPC)
 
 
 def larger_than_the_limit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
-    monkeypatch.setattr("zoo.feature_cache.LIMIT_BYTES", 1000)
+    monkeypatch.setattr("zoo.training.features.cache.LIMIT_BYTES", 1000)
     return "no room for 0 MB"
 
 
@@ -317,7 +317,7 @@ def test_a_cache_stays_within_its_limit_and_what_is_used_stays(folder: Path, mon
         cache.rows(coloured(count))
         time.sleep(0.02)
     cache.rows(coloured(6))
-    monkeypatch.setattr("zoo.feature_cache.LIMIT_BYTES", sum(path.stat().st_size for path in folder.iterdir()))
+    monkeypatch.setattr("zoo.training.features.cache.LIMIT_BYTES", sum(path.stat().st_size for path in folder.iterdir()))
     cache.rows(coloured(7))
     cache.rows(coloured(6))
     assert "are taken from" in lines[-1]

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-import zoo.tuning
+import zoo.compilation.tuning
 from tests.engines import KEEPING, Fake, small_model
 from tests.listening import Listening
 from tests.small_training import coloured, fresh
 from zoo.engines import ENGINES, Runner, Tensors
 from zoo.errors import InputError
-from zoo.feature_cache import FeatureCache, pooled_features
-from zoo.feature_engine import AsBefore, Quickest, Rows, engine_features, usable_engines
-from zoo.images import Decoding
-from zoo.model import Model
-from zoo.preprocess import ImageBatch, Preprocess
+from zoo.images.decoding import Decoding
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.models.model import Model
+from zoo.training.features.cache import FeatureCache, pooled_features
+from zoo.training.features.engine import AsBefore, Quickest, Rows, engine_features, usable_engines
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 _SIZE = 2  # pictures in a batch
@@ -72,11 +72,11 @@ class Second(Timed):
 @pytest.fixture(autouse=True)
 def only_fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("zoo.feature_engine.time", SimpleNamespace(perf_counter=lambda: Clock.now))
+    monkeypatch.setattr("zoo.training.features.engine.time", SimpleNamespace(perf_counter=lambda: Clock.now))
     assert "eager" in ENGINES
     for name in ("inductor", "onnxruntime", "openvino"):
         monkeypatch.delitem(ENGINES._definitions, name)
-    monkeypatch.setattr(zoo.tuning, "_ORDER", ("first", "second"))
+    monkeypatch.setattr(zoo.compilation.tuning, "_ORDER", ("first", "second"))
     monkeypatch.setitem(ENGINES._definitions, "first", First)
     monkeypatch.setitem(ENGINES._definitions, "second", Second)
     yield
@@ -280,8 +280,8 @@ def test_an_engine_that_is_gone_can_not_compute_again(monkeypatch: pytest.Monkey
 
 def cache_of(monkeypatch: pytest.MonkeyPatch, model: Model) -> tuple[FeatureCache, list[str]]:
     """Return a cache that computes two pictures at a time, in eager a second for each."""
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: _SIZE)
-    monkeypatch.setattr("zoo.feature_cache.pooled_features", slow_features)
+    monkeypatch.setattr("zoo.training.features.cache.pick_batch_size", lambda *asked: _SIZE)
+    monkeypatch.setattr("zoo.training.features.cache.pooled_features", slow_features)
     listening = Listening()
     return FeatureCache(model, "fp32", Decoding(), "raise", 0, listening, engines=("first",)), listening.lines
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-import zoo.feature_engine
+import zoo.training.features.engine
 from tests.engines import INSTALLED, Fake
 from tests.listening import Listening
 from tests.processes import in_processes
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
-from zoo.checkpoint import CHECKPOINT
 from zoo.engines import ENGINES
 from zoo.errors import InputError
-from zoo.feature_file import Turns
-from zoo.interruption import Interrupted
-from zoo.model import load
-from zoo.training import train
+from zoo.models.archive import load
+from zoo.system.signals import Interrupted
+from zoo.training.features.file import Turns
+from zoo.training.folder import CHECKPOINT
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = replace(RECIPE, freeze="trunk", crop_scale=1.0, flip=0.0, epochs=3)
@@ -44,10 +44,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def taking(monkeypatch: pytest.MonkeyPatch, *engines: str) -> None:
     """Let the engines be tried whatever it costs, and taken whatever their speed."""
     monkeypatch.setitem(ENGINES._definitions, "off", Off)
-    monkeypatch.setattr("zoo.frozen_trunk.usable_engines", lambda model, precision: list(engines))
-    monkeypatch.setattr(zoo.feature_engine, "_PAYS", 0.0)
-    monkeypatch.setattr(zoo.feature_engine, "GAIN", 0.0)
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: 2)
+    monkeypatch.setattr("zoo.training.features.trunk.usable_engines", lambda model, precision: list(engines))
+    monkeypatch.setattr(zoo.training.features.engine, "_PAYS", 0.0)
+    monkeypatch.setattr(zoo.training.features.engine, "GAIN", 0.0)
+    monkeypatch.setattr("zoo.training.features.cache.pick_batch_size", lambda *asked: 2)
 
 
 def turns(run: Path) -> dict[str, Turns]:
@@ -130,13 +130,13 @@ def test_without_its_engine_a_run_goes_on_for_as_long_as_its_features_are_kept(t
 
 
 def test_without_room_for_a_cache_a_run_ends_bit_for_bit_the_same_too(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.feature_cache.LIMIT_BYTES", 1000)
+    monkeypatch.setattr("zoo.training.features.cache.LIMIT_BYTES", 1000)
     with monkeypatch.context() as patch:
         taking(patch, "off")
         whole = ended(tmp_path / "whole")
         begun(tmp_path / "run")
     monkeypatch.setitem(ENGINES._definitions, "off", Off)
-    monkeypatch.setattr("zoo.feature_cache.pick_batch_size", lambda *asked: 2)
+    monkeypatch.setattr("zoo.training.features.cache.pick_batch_size", lambda *asked: 2)
     assert same(ended(tmp_path / "run", resume=True), whole)
     assert not list((cache / "features").iterdir())
 
@@ -154,21 +154,21 @@ import json, os, sys
 from pathlib import Path
 import pytest, torch
 import tests.unit.test_feature_engine_runs as tests
-from zoo.checkpoint import CHECKPOINT
-from zoo.feature_file import FeatureRows
-import zoo.feature_cache
+from zoo.training.folder import CHECKPOINT
+from zoo.training.features.file import FeatureRows
+import zoo.training.features.cache
 
 torch.set_num_threads(1)
 out, rank, engines, apart = sys.argv[1], int(os.environ["RANK"]), *json.loads(sys.argv[2])
 os.environ["ZOO_CACHE"] = out + "cache" + (str(rank) if apart else "")
 patch = pytest.MonkeyPatch()
 tests.taking(patch, *engines[rank])
-patch.setattr(zoo.feature_engine, "usable_engines", lambda model, precision: engines[rank])
-found, before = [], zoo.feature_cache.FeatureCache.rows
+patch.setattr(zoo.training.features.engine, "usable_engines", lambda model, precision: engines[rank])
+found, before = [], zoo.training.features.cache.FeatureCache.rows
 def rows(*arguments):
     found.append(before(*arguments))
     return found[-1]
-zoo.feature_cache.FeatureCache.rows = rows
+zoo.training.features.cache.FeatureCache.rows = rows
 recipe = tests.replace(tests.PLAIN, batch_size=2, epochs=1)
 tests.train(tests.fresh(), tests.coloured(14), tests.coloured(8), recipe, out + "run")
 said = [[each.turns, float(each.rows.sum(dtype=torch.float64))] for each in found]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from zoo.errors import InputError
-from zoo.files import draft_folder, write_atomic, write_text
+from zoo.system.files import draft_folder, write_atomic, write_text
 
 
 def test_a_file_appears_with_the_folders_above_it(tmp_path: Path) -> None:

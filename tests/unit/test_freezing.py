@@ -14,8 +14,8 @@ import zoo
 from tests.listening import Listening
 from tests.small_training import RECIPE, coloured, fresh
 from zoo.errors import InputError
-from zoo.model import Model
-from zoo.training import train
+from zoo.models.model import Model
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TASKS = {"classification": {"num_classes": 3}, "detection": {"num_classes": 2, "image_size": 64}, "face": {"num_classes": 4}}

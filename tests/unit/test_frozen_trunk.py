@@ -17,19 +17,21 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.processes import in_processes
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
-from zoo.cli import main
+from zoo.cli.main import main
+from zoo.data.formats import open_data
 from zoo.errors import ImageError, InputError
-from zoo.evaluation import evaluate
-from zoo.feature_cache import pooled_features
-from zoo.hardware import autocast
-from zoo.interruption import Interrupted
-from zoo.model import Model, build, load
-from zoo.preprocess import ImageBatch
-from zoo.schemes import open_data
+from zoo.evaluation.evaluate import evaluate
+from zoo.images.preprocess import ImageBatch
+from zoo.models.archive import load
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.system.hardware import autocast
+from zoo.system.signals import Interrupted
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.recipe import FaceRecipe
-from zoo.training import train
+from zoo.tasks.face.training.recipe import FaceRecipe
+from zoo.training.features.cache import pooled_features
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,7 +56,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(images))
         return pooled_features(model, images, precision)
 
-    monkeypatch.setattr("zoo.feature_cache.pooled_features", counted)
+    monkeypatch.setattr("zoo.training.features.cache.pooled_features", counted)
     return sizes
 
 
@@ -105,7 +107,7 @@ def test_the_trunk_sees_every_picture_once(tmp_path: Path, computed: list[int], 
         return before(self, batch)
 
     monkeypatch.setattr(Model, "features", counted)
-    monkeypatch.setattr("zoo.training.write_training_report", lambda *arguments: None)  # shows a few pictures and their answers
+    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *arguments: None)  # shows a few pictures and their answers
     monkeypatch.setattr(Augment, "__call__", lambda self, sample: pytest.fail("nothing is augmented"))
     listening = Listening()
     run = train(fresh(), coloured(), coloured(6), replace(PLAIN, epochs=5, mixup=0.5), tmp_path / "run", progress=listening)
@@ -137,8 +139,8 @@ def test_a_small_head_alone_learns_in_float32(
         seen.add(given)
         return autocast(given, device)
 
-    monkeypatch.setattr("zoo.gradients.autocast", noted)
-    monkeypatch.setattr("zoo.frozen_trunk._SMALL", limit)
+    monkeypatch.setattr("zoo.training.gradients.autocast", noted)
+    monkeypatch.setattr("zoo.training.features.trunk._SMALL", limit)
     train(fresh(), coloured(), None, replace(PLAIN, precision="bf16", feature_cache=features), tmp_path / "run")
     assert seen == {precision}
 
@@ -147,8 +149,8 @@ def test_a_head_alone_waits_for_no_kernels(tmp_path: Path, monkeypatch: pytest.M
     def none(*_: Any) -> Any:
         raise AssertionError("kernels of the trunk are prepared")
 
-    monkeypatch.setattr("zoo.gradients.has_norm_kernels", none)
-    monkeypatch.setattr("zoo.gradients.training_kernels", none)
+    monkeypatch.setattr("zoo.training.gradients.has_norm_kernels", none)
+    monkeypatch.setattr("zoo.training.gradients.training_kernels", none)
     recipe = replace(PLAIN, precision="bf16")
     assert train(fresh(), coloured(), None, recipe, tmp_path / "run").history
     with pytest.raises(AssertionError, match="kernels of the trunk"):
@@ -200,7 +202,7 @@ def test_ctrl_c_while_features_are_computed_stops_at_once(tmp_path: Path, cache:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.feature_cache.pooled_features", interrupted)
+        patch.setattr("zoo.training.features.cache.pooled_features", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run")
     assert handlers == [usual]  # not yet that of the loop, which would finish what is in hand
@@ -230,7 +232,7 @@ def test_stages_that_thaw_need_the_trunk(tmp_path: Path, cache: Path) -> None:
 
 
 def test_detection_needs_more_of_a_trunk(tmp_path: Path, cache: Path) -> None:
-    from zoo.tasks.detection.recipe import DetectionRecipe
+    from zoo.tasks.detection.training.recipe import DetectionRecipe
 
     torch.manual_seed(0)
     model = build("test_resnet", "detection", num_classes=10, image_size=64, max_image_size=64, fpn_channels=8)
@@ -292,17 +294,17 @@ import json, os, sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-import zoo.feature_cache
+import zoo.training.features.cache
 from tests.unit.test_frozen_trunk import PLAIN, coloured, fresh
-from zoo.training import train
+from zoo.training.train import train
 
 torch.set_num_threads(1)
 os.environ["ZOO_CACHE"], out = sys.argv[1:]
-computed, before = [], zoo.feature_cache.pooled_features
+computed, before = [], zoo.training.features.cache.pooled_features
 def counted(*arguments):
     computed.append(1)
     return before(*arguments)
-zoo.feature_cache.pooled_features = counted
+zoo.training.features.cache.pooled_features = counted
 recipe = replace(PLAIN, batch_size=4 // int(os.environ["WORLD_SIZE"]))
 run = train(fresh(), coloured(), coloured(7), recipe, out)
 Path(out + os.environ["RANK"]).write_text(str(len(computed)))
@@ -323,7 +325,7 @@ def test_the_first_of_two_processes_computes_and_both_learn_as_one(tmp_path: Pat
 
 @pytest.mark.parametrize(("small", "threads"), [(2**24, 1), (1, 2)])
 def test_a_small_head_learns_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, threads: int) -> None:
-    monkeypatch.setattr("zoo.frozen_trunk._SMALL", small)
+    monkeypatch.setattr("zoo.training.features.trunk._SMALL", small)
     torch.set_num_threads(2)  # the fixture one_thread puts it back
     model, seen = fresh(), set[int]()
     plain: Any = model.head.pooled_loss

@@ -12,7 +12,8 @@ import pytest
 
 from tests.gallery_rows import MODEL, vectors
 from zoo.errors import InputError
-from zoo.tasks.face.gallery import Gallery, GalleryError, sqlite_file
+from zoo.tasks.face.gallery import Gallery, GalleryError
+from zoo.tasks.face.gallery.sqlite import file as sqlite_file
 
 
 def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:

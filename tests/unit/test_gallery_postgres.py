@@ -14,9 +14,10 @@ import pytest
 from tests.gallery_rows import MODEL, vectors
 from tests.postgres import Server, server
 from zoo.errors import InputError
-from zoo.tasks.face.distances import distances
-from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, UnknownPersonError, postgres_session
-from zoo.tasks.face.gallery.postgres_store import PostgresStore
+from zoo.tasks.face.embedding.distances import distances
+from zoo.tasks.face.gallery import Embedder, Gallery, GalleryError, UnknownPersonError
+from zoo.tasks.face.gallery.postgres import session as postgres_session
+from zoo.tasks.face.gallery.postgres.store import PostgresStore
 
 _NUMBERS = itertools.count()
 _GONE = "the database can't be reached, or went away; check that it runs and the address, then do it again"

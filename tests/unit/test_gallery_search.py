@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 import zoo
 from zoo.backbones import dlib_resnet
 from zoo.errors import InputError
-from zoo.fingerprint import embedding_fingerprint, model_fingerprint
-from zoo.model import Model
-from zoo.tasks.face.distances import distances
+from zoo.models.fingerprint import embedding_fingerprint, model_fingerprint
+from zoo.models.model import Model
+from zoo.tasks.face.embedding.distances import distances
 from zoo.tasks.face.gallery import Embedder, Gallery, ModelMismatchError, QualityError
 from zoo.tasks.face.gallery.exact import first_people, slack
-from zoo.tasks.face.gallery.matrix import Matrix
+from zoo.tasks.face.gallery.location import default_place, open_store
 from zoo.tasks.face.gallery.names import check_name
-from zoo.tasks.face.gallery.places import default_place, open_store
-from zoo.tasks.face.predictions import Faces
+from zoo.tasks.face.gallery.sqlite.matrix import Matrix
+from zoo.tasks.face.prediction.faces import Faces
 
 MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 
@@ -248,7 +248,7 @@ def test_without_a_second_look_it_would_not_be(monkeypatch: pytest.MonkeyPatch) 
     queries = np.random.default_rng(2).standard_normal((20, 512)).astype(np.float32)
     exact = [int(distances(query, rows.astype(np.float32), "cosine").argmin()) + 1 for query in queries]
     assert [found[0].face for found in matrix.nearest(queries, 1)] == exact
-    monkeypatch.setattr("zoo.tasks.face.gallery.matrix.slack", lambda *_: 0.0)
+    monkeypatch.setattr("zoo.tasks.face.gallery.sqlite.matrix.slack", lambda *_: 0.0)
     assert [found[0].face for found in matrix.nearest(queries, 1)] != exact
 
 
@@ -271,6 +271,6 @@ def test_many_queries_are_answered_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     matrix = Matrix(4, "euclidean")
     matrix.append(rows, np.arange(1, 51), np.arange(1, 51))
     whole = matrix.nearest(queries, 3)
-    monkeypatch.setattr("zoo.tasks.face.gallery.matrix._BLOCK_BYTES", 4 * 50 * 7)
+    monkeypatch.setattr("zoo.tasks.face.gallery.sqlite.matrix._BLOCK_BYTES", 4 * 50 * 7)
     assert matrix.nearest(queries, 3) == whole
     assert Matrix(4, "cosine").nearest(queries[:2], 3) == [[], []]

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from zoo.metric import Mistake
-from zoo.task import get_task
+from zoo.task.contract import get_task
+from zoo.task.metric import Mistake
 from zoo.tasks.classification.gradcam import grad_cam
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -27,10 +27,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo import images
-from zoo.metric import MetricResult
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import Pair
+from zoo.images import decoding as images
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import Pair
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from zoo.history import best_epoch, epochs_without_better, score_of
-from zoo.steps import Steps
+from zoo.data.plan import Steps
+from zoo.training.history import best_epoch, epochs_without_better, score_of
 
 
 def history(*values: float | None) -> list[dict[str, Any]]:

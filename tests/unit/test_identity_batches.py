@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoo.data.plan import TrainingPlan
 from zoo.errors import InputError
-from zoo.loader import TrainingPlan
-from zoo.tasks.face.identity_batches import IdentityBatches, identity_batches
+from zoo.tasks.face.training.sampling import IdentityBatches, identity_batches
 
 SIZES = st.lists(st.integers(1, 9), min_size=2, max_size=12)
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from zoo import image_headers, images
 from zoo.errors import ImageError
+from zoo.images import decoding as images
+from zoo.images import headers as image_headers
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
-from zoo import images
 from zoo.errors import ImageError
+from zoo.images import decoding as images
 
 Array = NDArray[Any]
 

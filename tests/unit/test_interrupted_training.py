@@ -17,10 +17,10 @@ import torch
 
 from tests.pictures import write_class_folders
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
-from zoo.checkpoint import CHECKPOINT
-from zoo.interruption import Interrupted
-from zoo.model import load
-from zoo.training import train
+from zoo.models.archive import load
+from zoo.system.signals import Interrupted
+from zoo.training.folder import CHECKPOINT
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,7 +69,7 @@ Trains = Callable[..., tuple["subprocess.Popen[str]", list[str]]]
 PROGRAM = """
 import sys, torch
 torch.set_num_threads(1)
-from zoo.cli import main
+from zoo.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from zoo.metric import MetricResult
+from zoo.evaluation.intervals import draws, interval
+from zoo.task.metric import MetricResult
 from zoo.tasks.classification.metrics import ClassificationMetric
-from zoo.tasks.detection.average_precision import weighted_scores
-from zoo.tasks.detection.columns import Columns, Floats, Found, Truth
-from zoo.tasks.detection.matching import match
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import Pair
-from zoo.tasks.face.replicates import Pairs, standard_error
-from zoo.uncertainty import draws, interval
+from zoo.tasks.detection.data.columns import Columns, Floats, Found, Truth
+from zoo.tasks.detection.metric.average_precision import weighted_scores
+from zoo.tasks.detection.metric.matching import match
+from zoo.tasks.face.verification.bootstrap import Pairs, standard_error
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import Pair
 
 Draw = Callable[[np.random.Generator, int], MetricResult]
 

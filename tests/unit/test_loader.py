@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.pictures import cut_short, picture, write_class_folders
-from zoo.data import Dataset, Record, Sample
+from zoo.data.dataset import Dataset, Record, Sample
+from zoo.data.formats import open_data
+from zoo.data.loader import Batch, evaluation_loader, pick_batch_size, training_loader
+from zoo.data.plan import TrainingPlan
+from zoo.data.sampling import Balanced, Shuffled
 from zoo.errors import ImageError, InputError
-from zoo.hardware import pick_decoding_threads
-from zoo.loader import Batch, TrainingPlan, evaluation_loader, pick_batch_size, training_loader
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.sampling import Balanced, Shuffled
-from zoo.schemes import open_data
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.system.hardware import pick_decoding_threads
 from zoo.tasks.classification.datasets import SCHEMES
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,8 +16,10 @@ import zoo
 from tests.foreign import randomise
 from tests.pictures import picture
 from zoo.errors import InputError, UnknownNameError, WeightsError
-from zoo.model import Model, build, load, save
-from zoo.model_config import model_folder
+from zoo.models.archive import load, save
+from zoo.models.builder import build
+from zoo.models.config import model_folder
+from zoo.models.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,9 +18,9 @@ import torch
 
 import zoo
 from tests.listening import Listening
-from zoo import native
-from zoo.data import Sample
-from zoo.native import library
+from zoo.data.dataset import Sample
+from zoo.kernels import library as native
+from zoo.kernels.library import library
 from zoo.tasks.classification.recipe import ClassificationRecipe
 
 needs_compiler = pytest.mark.skipif(
@@ -161,7 +161,7 @@ def _group(process: psutil.Process) -> int | None:
 
 @needs_compiler
 def test_ctrl_c_does_not_reach_the_compiler() -> None:
-    """A step that is under way ends as it would have; see `zoo.interruption`."""
+    """A step that is under way ends as it would have; see `zoo.system.signals`."""
     session = native._output([sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid() != os.getppid())"])
     assert session == b"True\n"
     with pytest.raises(subprocess.CalledProcessError, match="returned non-zero exit status 3"):
@@ -177,7 +177,7 @@ def test_a_run_goes_on_by_what_it_began_with(tmp_path: Path, monkeypatch: pytest
     recipe = ClassificationRecipe(epochs=4, batch_size=4, precision="bf16")
 
     def without_compiler(absent: bool) -> None:
-        monkeypatch.setattr("zoo.training_kernels.library", (lambda name: None) if absent else library)
+        monkeypatch.setattr("zoo.kernels.overrides.library", (lambda name: None) if absent else library)
 
     def trained(name: str, **settings: Any) -> tuple[list[Any], list[str]]:
         torch.manual_seed(0)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from zoo import native_messages
+from zoo.images import stderr as native_messages
 
 
 def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from tests.pictures import cut_short, write_class_folders
 from tests.processes import in_processes
 from tests.small_training import RECIPE, coloured, fresh, same
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.errors import InputError, UnknownNameError
-from zoo.evaluation import evaluate
-from zoo.model import Model, build, load
-from zoo.prediction import predict
+from zoo.evaluation.evaluate import evaluate
+from zoo.models.archive import load
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.predict import predict
 from zoo.tasks.classification.neighbours import NeighbourHead
-from zoo.training import train
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,7 +141,7 @@ PROGRAM = """
 import json, os, sys
 import torch
 from tests.unit.test_neighbours import KNN, coloured, fresh
-from zoo.training import train
+from zoo.training.train import train
 
 torch.set_num_threads(1)
 os.environ["ZOO_CACHE"], out = sys.argv[1:]

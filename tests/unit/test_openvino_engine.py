@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.engines import ENGINES, Network
-from zoo.preprocess import as_float
+from zoo.images.preprocess import as_float
 
 pytest.importorskip("openvino")
 

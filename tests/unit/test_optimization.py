@@ -10,9 +10,9 @@ import torch
 
 import zoo
 from zoo.errors import InputError, UnknownNameError
-from zoo.model import Model
-from zoo.optimization import Optimization
-from zoo.recipe import Recipe, Scheduling
+from zoo.models.model import Model
+from zoo.task.recipe import Recipe, Scheduling
+from zoo.training.optimization import Optimization
 
 RECIPE = Recipe(lr=0.1, optimizer="sgd", weight_decay=0.0, warmup=0.2)
 

@@ -8,7 +8,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.tasks.face.partial_fc import SampledArcFaceLoss, SampledCentres, SampledCosFaceLoss
+from zoo.tasks.face.embedding.losses import SampledArcFaceLoss, SampledCentres, SampledCosFaceLoss
 
 PAIRS = [(SampledArcFaceLoss, ArcFaceLoss, 17.0), (SampledCosFaceLoss, CosFaceLoss, 0.2)]
 IDENTITIES = torch.tensor([3, 17, 3, 40])

@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from tests.pictures import write_picture
-from zoo import hardware
-from zoo.agreeing import DisagreementError
 from zoo.benchmarks.face_pipeline import Answer
 from zoo.benchmarks.peers import __main__ as peers
 from zoo.benchmarks.peers import race, rows
@@ -23,8 +21,10 @@ from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.peers.rows import ROWS, Row
 from zoo.benchmarks.peers.shared import Setting
 from zoo.benchmarks.peers.torchvision import compare_boxes
+from zoo.compilation.agreement import DisagreementError
 from zoo.engines import ENGINES
 from zoo.errors import DataError, InputError
+from zoo.system import hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,8 +13,8 @@ from tests.pictures import write_photos
 from zoo.benchmarks import photo_sizes, prediction_pipeline
 from zoo.benchmarks.photo_sizes import Comparison, compare, equal_size, main, sizes
 from zoo.benchmarks.prediction_pipeline import Way
-from zoo.model import Model
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
+from zoo.models.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture, write_video
-from zoo import images
-from zoo.data import Sample
+from zoo.data.dataset import Sample
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.model import Model, build
-from zoo.output import write_predictions
-from zoo.prediction import predict
-from zoo.progress import Progress
+from zoo.images import decoding as images
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.output import write_predictions
+from zoo.prediction.predict import predict
+from zoo.system.progress import Progress
 from zoo.tasks.classification.predictions import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +77,7 @@ def test_arrays_samples_and_mixtures(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_dataset(model: Model) -> None:
-    from zoo.schemes import open_data
+    from zoo.data.formats import open_data
     from zoo.tasks.classification.datasets import SCHEMES
 
     digits = open_data("demo:digits?limit=3", SCHEMES, "classification")
@@ -209,7 +210,7 @@ def test_keys_with_a_hash_that_are_no_frames(tmp_path: Path, key: str) -> None:
 
 
 def test_progress_prints_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.progress._PLAIN_SECONDS", -1.0)
+    monkeypatch.setattr("zoo.system.progress._PLAIN_SECONDS", -1.0)
     with Progress() as progress:
         progress.say("[bold]as it stands")
         assert list(progress.track("abc", "working", 3)) == ["a", "b", "c"]

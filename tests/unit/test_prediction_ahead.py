@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from tests.finders import BrightFinder
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_video
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.hardware import pick_decoding_threads
-from zoo.model import Model, build
-from zoo.output import write_predictions
-from zoo.prediction import predict
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.prediction.output import write_predictions
+from zoo.prediction.predict import predict
+from zoo.system.hardware import pick_decoding_threads
 from zoo.tasks.classification.predictions import Classification
-from zoo.tasks.face.finding import Found
+from zoo.tasks.face.detection.faces import Found
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,7 +176,7 @@ def test_photos_of_faces_are_taken_as_they_are_looked_at(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
 def test_threads_suit_the_cores(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.hardware._cores", lambda: cores)
+    monkeypatch.setattr("zoo.system.hardware._cores", lambda: cores)
     assert pick_decoding_threads() == threads
 
 

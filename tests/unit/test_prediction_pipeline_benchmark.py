@@ -11,7 +11,7 @@ import torch
 from tests.pictures import write_photos
 from zoo.benchmarks import engine_flags
 from zoo.benchmarks.prediction_pipeline import Comparison, Way, compare, main
-from zoo.model import build
+from zoo.models.builder import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from zoo.prefetch import Job, Window, in_order
+from zoo.system.prefetch import Job, Window, in_order
 
 
 def threads() -> list[str]:

@@ -17,7 +17,7 @@ from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from zoo.errors import InputError
-from zoo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_float, check_pixels, to_chw
+from zoo.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_float, check_pixels, to_chw
 
 SIZES = [(300, 400), (401, 299), (224, 224), (100, 57), (640, 37)]
 

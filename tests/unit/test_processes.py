@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.small_training import RECIPE, coloured, fresh
+from zoo.data.loader import _leave_signals
 from zoo.errors import InputError, ZooError
-from zoo.loader import _leave_signals
-from zoo.processes import Processes, bound
-from zoo.training import train
+from zoo.system.processes import Processes, bound
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from tests.small_training import RECIPE, coloured, fresh
-from zoo.progress import Part, Progress
-from zoo.training import train
-from zoo.training_progress import TrainingProgress
+from zoo.system.progress import Part, Progress
+from zoo.training.progress import TrainingProgress
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

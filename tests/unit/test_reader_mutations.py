@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.doctor import KINDS
+from zoo.curation.check import KINDS
+from zoo.data.formats import open_data
 from zoo.errors import InputError
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.task.contract import get_task
 
 _QUICK, _MANY = 300, 10_000
 _LIMIT_S = 1.0

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import InputError, UnknownNameError
-from zoo.recipe import Recipe, read_toml, replace_settings, to_toml
-from zoo.task import TASKS, get_task
+from zoo.task.contract import TASKS, get_task
+from zoo.task.recipe import Recipe, read_toml, replace_settings, to_toml
 
 
 @dataclass(frozen=True)

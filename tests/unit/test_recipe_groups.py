@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from zoo.arguments import TrainFlags, combine, parse
+from zoo.cli.flags import TrainFlags, combine, parse
 from zoo.errors import InputError
-from zoo.recipe import Recipe
-from zoo.recipe_groups import GROUPS, OTHERS, explained, grouped
-from zoo.task import TASKS, get_task
+from zoo.task.contract import TASKS, get_task
+from zoo.task.recipe import GROUPS, OTHERS, Recipe, explained, grouped
 
 
 def help_of(task: str, recipe: Any = None) -> str:

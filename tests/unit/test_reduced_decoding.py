@@ -16,18 +16,19 @@ from torch import Tensor
 
 import zoo
 from tests.pictures import write_class_folders
-from zoo.cli import main
-from zoo.data import Dataset, Record, Sample
+from zoo.cli.main import main
+from zoo.data.dataset import Dataset, Record, Sample
+from zoo.data.folders import picture_files
+from zoo.data.formats import open_data
+from zoo.data.loader import evaluation_loader, training_loader
+from zoo.data.plan import TrainingPlan
+from zoo.data.sampling import Shuffled
 from zoo.errors import ImageError, InputError
-from zoo.images import MAX_PIXELS, Decoding
-from zoo.loader import TrainingPlan, evaluation_loader, training_loader
-from zoo.picture_folders import picture_files
-from zoo.preprocess import Preprocess
-from zoo.sampling import Shuffled
-from zoo.schemes import open_data
-from zoo.task import get_task
+from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.preprocess import Preprocess
+from zoo.task.contract import get_task
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.tasks.face.recipe import FaceRecipe
+from zoo.tasks.face.training.recipe import FaceRecipe
 
 SQUASH = Preprocess(policy="squash", size_hw=(32, 32))
 
@@ -170,7 +171,7 @@ def test_train_and_evaluate_pass_the_settings_on(tmp_path: Path, monkeypatch: py
         return read(self, path)
 
     monkeypatch.setattr(Decoding, "read", look)
-    monkeypatch.setattr("zoo.training.write_training_report", lambda *given: None)  # it reads whole pictures, to show them
+    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *given: None)  # it reads whole pictures, to show them
     model = zoo.build("resnet20", classes=["blue", "green", "red"])
     recipe = ClassificationRecipe(epochs=1, batch_size=3, crop_scale=0.48, workers=0)
     need = model.preprocess.min_size_hw

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 import zoo
 from tests.pictures import COLOURS, write_class_folders
-from zoo.cli import main
-from zoo.data import Dataset, Record
+from zoo.cli.main import main
+from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault, InputError
-from zoo.metric import Curve, Mistake, Table
 from zoo.report.document import html
-from zoo.scores import Scores
+from zoo.task.metric import Curve, Mistake, Table
+from zoo.task.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -116,7 +116,7 @@ def test_a_report_that_cant_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zoo.files.os.fsync", full)
+    monkeypatch.setattr("zoo.system.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         zoo.write_report(scores(), dataset(a=noise(8, 8)), file, task="classification")
     assert file.read_text() == "old"

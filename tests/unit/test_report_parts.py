@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.metric import Curve
-from zoo.pages import data_uri, fitting_uri
 from zoo.report.charts import axis, chart, round_step
 from zoo.report.confusion import confusion, levels
 from zoo.report.figures import COLOURS, SIDE, kinds_of, overlaid, pictures
+from zoo.report.pages import data_uri, fitting_uri
+from zoo.task.metric import Curve
 
 Box = tuple[tuple[float, float, float, float], str]
 

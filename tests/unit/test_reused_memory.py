@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.reused_memory import reused
+from zoo.system.memory import reused
 
 SHAPE = (512, 1024)  # 2 MiB of float32
 

@@ -22,15 +22,16 @@ from safetensors import SafetensorError
 
 from tests.pictures import COLOURS, cut_short
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
-from zoo.checkpoint import BEST, CHECKPOINT, RunFolder
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.files import remove_drafts
-from zoo.interruption import Interrupted
-from zoo.model import build, load, save
-from zoo.run_lock import LOCK, RunLock
-from zoo.storage import StorageError, save_tensors
-from zoo.training import train
+from zoo.models.archive import load, save
+from zoo.models.builder import build
+from zoo.system.disk import StorageError, save_tensors
+from zoo.system.files import remove_drafts
+from zoo.system.signals import Interrupted
+from zoo.training.folder import BEST, CHECKPOINT, RunFolder
+from zoo.training.lock import LOCK, RunLock
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,7 +112,7 @@ def test_a_run_that_was_killed_while_it_began_begins_anew(tmp_path: Path, whole:
 HOLDS = """
 import sys, time
 from pathlib import Path
-from zoo.run_lock import RunLock
+from zoo.training.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.sign()
 print("held", flush=True)
@@ -202,7 +203,7 @@ def test_checkpoints_within_an_epoch_come_by_the_clock(tmp_path: Path, monkeypat
     train(fresh(), coloured(), None, RECIPE, tmp_path / "all", checkpoint_minutes=0)
     assert sorted(set(saved)) == [1, 2, 3, 4, 5, 6]
     saved.clear()
-    monkeypatch.setattr("zoo.checkpoint.time", SimpleNamespace(monotonic=clock))  # a second at every look
+    monkeypatch.setattr("zoo.training.folder.time", SimpleNamespace(monotonic=clock))  # a second at every look
     train(fresh(), coloured(), None, RECIPE, tmp_path / "some", checkpoint_minutes=2 / 60)
     assert saved == [2, 3, 4, 6]
     with pytest.raises(InputError, match=r"checkpoint_minutes is -1; expected 0 \(after every step\) or more"):
@@ -308,13 +309,13 @@ def test_safetensors_errors_that_are_not_the_disks_stay_what_they_are(tmp_path: 
     def refuse(*arguments: object) -> None:
         raise SafetensorError("invalid")
 
-    monkeypatch.setattr("zoo.storage.save_file", refuse)
+    monkeypatch.setattr("zoo.system.disk.save_file", refuse)
     with pytest.raises(SafetensorError, match="invalid"):
         save_tensors({}, tmp_path / "x")
 
 
 def test_room_is_looked_at_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.storage.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 5_000_000, 5_000_000))
+    monkeypatch.setattr("zoo.system.disk.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 5_000_000, 5_000_000))
     message = r"run: 5\.0 MB are free there, and the run's checkpoints need about 9\.\d MB; make room, or choose another place with --out"
     with pytest.raises(StorageError, match=message):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
@@ -329,7 +330,7 @@ def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("zoo.checkpoint.RunLock", refuse)
+    monkeypatch.setattr("zoo.training.folder.RunLock", refuse)
     words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
     assert main([*words, "--workers", "0"]) == 2
     cure = "check the permissions and that the disk can be written to, or choose another place with --out"
@@ -340,6 +341,6 @@ def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path, monkeypatch: p
     def fail(*arguments: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("zoo.checkpoint.torch.save", fail)
+    monkeypatch.setattr("zoo.training.folder.torch.save", fail)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")

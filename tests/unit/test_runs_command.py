@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.small_training import RECIPE, coloured, fresh
-from zoo.cli import main
+from zoo.cli.main import main
+from zoo.cli.runs import differing, find_runs, read_run, sort_runs
 from zoo.errors import InputError, UnknownNameError
-from zoo.runs_command import differing, find_runs, read_run, sort_runs
-from zoo.training import train
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -192,7 +192,7 @@ def test_what_holds_no_runs(tmp_path: Path, runs: Path, capsys: pytest.CaptureFi
 
 def test_scores_that_are_not_there_come_last() -> None:
     def run(name: str, score: float | None) -> Any:
-        from zoo.runs_command import RunSummary
+        from zoo.cli.runs import RunSummary
 
         return RunSummary(name, "classification", "b", "d", 1, 1, "finished", 1, "top1", {"top1": score}, score, 1.0, {})
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoo.data.sampling import Balanced, Shuffled, cut
 from zoo.errors import InputError
-from zoo.sampling import Balanced, Shuffled, cut
 
 
 def generator(seed: int = 0) -> torch.Generator:

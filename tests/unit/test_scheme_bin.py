@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
-from zoo.schemes import open_data
-from zoo.tasks.face import pickled_pictures
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.pairs import PairedDataset
+from zoo.tasks.face.datasets.bin import unpickler as pickled_pictures
+from zoo.tasks.face.verification.pairs import PairedDataset
 
 SAME = [True, False, True]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError, UnknownNameError
-from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
 TABLE = "path,label\nb/2.png,dog\na/1.png,cat\nb/3.png,cat\n"

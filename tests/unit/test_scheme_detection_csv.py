@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.schemes import open_data
 from zoo.tasks.detection.datasets import SCHEMES
 
 HEADER = "path,xmin,ymin,xmax,ymax,label"

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError
-from zoo.schemes import open_data
 from zoo.tasks.classification.datasets import SCHEMES
 
 hf = pytest.importorskip("datasets", reason="needs the extra [hf]")

@@ -10,13 +10,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError, UnknownNameError
-from zoo.schemes import open_data
 from zoo.tasks.face import FaceTask
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.pair_metric import PairsMetric
-from zoo.tasks.face.pairs import Pair, PairedDataset
+from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 PAIRS = (
     "2\t2\nAnn_Lee\t1\t2\nBob\t1\t2\nAnn_Lee\t1\tBob\t1\nBob\t2\tCy\t1\nAnn_Lee\t2\t3\nBob\t1\t3\nCy\t1\tAnn_Lee\t3\nDi Ana\t1\tBob\t3\n"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture, write_picture
-from zoo.data import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.schemes import open_data
+from zoo.tasks.detection.data.yolo_layout import label_key
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.yolo_layout import label_key
 
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
 

@@ -17,7 +17,7 @@ import torch
 
 from tests.pictures import write_class_folders
 from tests.processes import in_processes
-from zoo.model import load
+from zoo.models.archive import load
 
 pytestmark = pytest.mark.slow
 
@@ -179,9 +179,9 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 from tests.small_training import COLOURS, RECIPE, coloured, fresh, poisoned_loss
-from zoo.data import Record
+from zoo.data.dataset import Record
 from zoo.errors import ImageError
-from zoo.training import train
+from zoo.training.train import train
 
 out, processes, unreadable = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(sys.argv[2])
 data = coloured(16)
@@ -237,7 +237,7 @@ from dataclasses import replace
 import torch
 torch.set_num_threads(1)
 from tests.small_training import RECIPE, coloured, fresh
-from zoo.training import train
+from zoo.training.train import train
 
 processes = int(os.environ["WORLD_SIZE"])
 recipe = replace(RECIPE, epochs=4, batch_size=8 // processes, unfreeze_every=1, crop_scale=1.0, flip=0.0)

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.pictures import COLOURS, write_class_folders
-from zoo.cli import main
-from zoo.contact_sheet import Seen, page, sheet
-from zoo.data import Dataset, Record
-from zoo.preprocess import Preprocess
-from zoo.showing import originals, seen, value_range
-from zoo.task import get_task
+from zoo.cli.main import main
+from zoo.curation.show import originals, seen, value_range
+from zoo.data.dataset import Dataset, Record
+from zoo.images.preprocess import Preprocess
+from zoo.report.sheet import Seen, page, sheet
+from zoo.task.contract import get_task
 
 CLASSIFICATION, DETECTION = get_task("classification"), get_task("detection")
 
@@ -50,7 +50,7 @@ def test_boxes_stay_on_their_objects_through_augmentation_and_scaling() -> None:
 
 
 def test_evaluation_is_not_augmented_and_colours_are_those_of_the_file(tmp_path: Path) -> None:
-    from zoo.schemes import open_data
+    from zoo.data.formats import open_data
 
     write_class_folders(tmp_path, per_class=2)
     data = open_data(f"folder:{tmp_path}", CLASSIFICATION.schemes, "classification")

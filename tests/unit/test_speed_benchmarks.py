@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zoo.benchmarks import from_scratch, training_step
-from zoo.hardware import cpu_has_bf16
+from zoo.system.hardware import cpu_has_bf16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pictures import picture
-from zoo.cli import main
-from zoo.doctor.items import open_all
+from zoo.cli.main import main
+from zoo.curation.check.items import open_all
+from zoo.curation.split.assignment import Group, as_shares, assign, parse_parts
+from zoo.curation.split.split import split
+from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.schemes import open_data
-from zoo.splitting.assignment import Group, as_shares, assign, parse_parts
-from zoo.splitting.split import split
-from zoo.task import get_task
+from zoo.task.contract import get_task
 
 CLASSIFICATION = get_task("classification")
 

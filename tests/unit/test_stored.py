@@ -15,9 +15,9 @@ import torch
 
 import zoo
 from tests.engines import INSTALLED, small_model
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.tasks.face.commands.embedder import embedder
+from zoo.tasks.face.commands.photos import embedder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -165,6 +165,6 @@ def test_the_precision_reaches_the_engine(precision: Any, tmp_path: Path, monkey
         asked.append((engine, precision))
         return model
 
-    monkeypatch.setattr("zoo.compiling.compile", compile)
+    monkeypatch.setattr("zoo.compilation.compile.compile", compile)
     embedder(zoo.save(small_model("face"), tmp_path / "face"), "openvino", precision)
     assert asked == [("openvino", precision)]

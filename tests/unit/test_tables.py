@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from zoo.cli.tables import print_attacked, print_scores
 from zoo.errors import Fault
-from zoo.scores import Scores
-from zoo.tables import print_attacked, print_scores
+from zoo.task.scores import Scores
 
 _DATA = "voc:" + "a-folder-with-a-long-name/" * 8 + "cells?split=test"
 _PICTURE = "pictures/" * 15 + "one.jpg"

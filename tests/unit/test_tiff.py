@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo import images
 from zoo.errors import ImageError
+from zoo.images import decoding as images
 
 Array = NDArray[Any]
 Order = Literal["<", ">"]

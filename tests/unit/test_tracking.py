@@ -13,12 +13,12 @@ from accelerate.tracking import GeneralTracker
 from accelerate.utils import LoggerType
 
 from tests.small_training import RECIPE, StopAt, coloured, fresh
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.errors import InputError, UnknownNameError
-from zoo.interruption import Interrupted
-from zoo.recipe import Recipe
-from zoo.tracking import FOLDER, Tracking, check_trackers
-from zoo.training import train
+from zoo.system.signals import Interrupted
+from zoo.task.recipe import Recipe
+from zoo.training.tracking import FOLDER, Tracking, check_trackers
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,14 +14,15 @@ from torch import Tensor
 from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.small_training import RECIPE, coloured, fresh, same
-from zoo.data import Sample
-from zoo.history import best_epoch
-from zoo.model import Model, load, save
-from zoo.progress import Progress
-from zoo.recipe import read_toml
-from zoo.scores import Scores
+from zoo.data.dataset import Sample
+from zoo.models.archive import load, save
+from zoo.models.model import Model
+from zoo.system.progress import Progress
+from zoo.task.recipe import read_toml
+from zoo.task.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training import settle, train
+from zoo.training.history import best_epoch
+from zoo.training.train import settle, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +64,7 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, mon
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return Scores({"top1": [0.5, 0.9, None, 0.2][len(seen) - 1]}, 12, 12)
 
-    monkeypatch.setattr("zoo.run_data.evaluate", scored)
+    monkeypatch.setattr("zoo.training.batches.evaluate", scored)
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=4), tmp_path / "run")
     assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, None, 0.2]
     assert run.scores is not None
@@ -79,7 +80,7 @@ def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkey
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return Scores({"top1": [0.9, 0.5, 0.9][len(seen) - 1]}, 12, 12)
 
-    monkeypatch.setattr("zoo.run_data.evaluate", scored)
+    monkeypatch.setattr("zoo.training.batches.evaluate", scored)
     run = train(fresh(), coloured(), coloured(), replace(RECIPE, epochs=3), tmp_path / "run")
     assert same(run.model.state_dict(), seen[2])
     assert not same(seen[0], seen[2])
@@ -90,7 +91,7 @@ def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkey
 
 def test_training_ends_when_the_score_has_not_risen_for_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.8, 0.9, 0.95])
-    monkeypatch.setattr("zoo.run_data.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
+    monkeypatch.setattr("zoo.training.batches.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
     said = Listening()
     recipe = replace(RECIPE, epochs=9, early_stop=2)
     run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=said)

@@ -13,8 +13,8 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.small_training import RECIPE, coloured, fresh, poisoned_loss
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
-from zoo.optimization import Optimization
-from zoo.training import train
+from zoo.training.optimization import Optimization
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path) -> None:
 
 
 def other_recipe() -> Any:
-    from zoo.recipe import Recipe
+    from zoo.task.recipe import Recipe
 
     return Recipe()
 

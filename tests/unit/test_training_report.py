@@ -17,19 +17,19 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.small_training import RECIPE, StopAt, coloured, fresh
 from tests.unit.test_report import shown
-from zoo.checkpoint import CHECKPOINT
-from zoo.data import Dataset, Record
+from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
-from zoo.history import best_epoch
-from zoo.interruption import Interrupted
-from zoo.model import build
-from zoo.progress import Progress
-from zoo.recipe import replace_settings
+from zoo.models.builder import build
 from zoo.report.examples import answered
-from zoo.report.learning import curves
-from zoo.report.training import Trained, html, write_training_report
-from zoo.task import get_task
-from zoo.training import train
+from zoo.system.progress import Progress
+from zoo.system.signals import Interrupted
+from zoo.task.contract import get_task
+from zoo.task.recipe import replace_settings
+from zoo.training.curves import curves
+from zoo.training.folder import CHECKPOINT
+from zoo.training.history import best_epoch
+from zoo.training.report import Trained, html, write_training_report
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,7 +111,7 @@ def test_a_report_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zoo.report.training.write_text", full)
+    monkeypatch.setattr("zoo.training.report.write_text", full)
     said = Listening()
     run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
     assert (run.folder / "model" / "model.json").is_file()

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.ensembles import CLASSES, answers, data, model, noise, probabilities
-from zoo.data import Dataset, Record
-from zoo.evaluation import evaluate
-from zoo.preprocess import ImageBatch
+from zoo.data.dataset import Dataset, Record
+from zoo.evaluation.evaluate import evaluate
+from zoo.images.preprocess import ImageBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import zoo
-import zoo.tuning
+import zoo.compilation.tuning
 from tests.engines import Fake, fake, small_model
-from zoo.cache_folder import cache_folder
 from zoo.engines import ENGINES
 from zoo.engines.eager import Eager
 from zoo.errors import InputError
+from zoo.system.cache import cache_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 __all__ = ["fake"]
@@ -37,10 +37,10 @@ class Slow(Eager):
 @pytest.fixture(autouse=True)
 def only_fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo.tuning, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(zoo.compilation.tuning, "cpu_has_bf16", lambda: False)
     for name in ("inductor", "onnxruntime", "openvino"):
         monkeypatch.delitem(ENGINES._definitions, name)
-    monkeypatch.setattr(zoo.tuning, "_ORDER", ())
+    monkeypatch.setattr(zoo.compilation.tuning, "_ORDER", ())
     monkeypatch.setitem(ENGINES._definitions, "eager", Slow)
 
 
@@ -112,12 +112,12 @@ def test_a_precision_that_nothing_has_is_an_error(fake: type[Fake]) -> None:
 
 @pytest.mark.parametrize(("eager_ms", "winner"), [(103.0, "eager"), (107.0, "fake")])
 def test_a_gain_within_the_noise_is_none(eager_ms: float, winner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo.tuning, "_in_turn", lambda eager, compiled, batch, budget_s: (eager_ms, 100.0))
+    monkeypatch.setattr(zoo.compilation.tuning, "_in_turn", lambda eager, compiled, batch, budget_s: (eager_ms, 100.0))
     assert tuned()[0].making.engine == winner
 
 
 def test_an_engine_whose_bf16_answers_otherwise_computes_in_fp32(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.compiling.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("zoo.compilation.compile.cpu_has_bf16", lambda: True)
     start = fake.start
 
     def spoilt(self: Fake, converted: Any, precision: Any, threads: int) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.combination import check_tta
 from zoo.errors import InputError
-from zoo.preprocess import ImageBatch, Preprocess
-from zoo.views import View, mirrored, views_of
+from zoo.evaluation.augmentation import View, mirrored, views_of
+from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.task.combination import check_tta
 
 SCALES = (0.875, 1.0, 1.25)
 

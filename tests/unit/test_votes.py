@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from zoo.combination import Combination
 from zoo.errors import InputError
+from zoo.task.combination import Combination
 from zoo.tasks.classification.combination import ProbabilityCombination
 from zoo.tasks.classification.counts import softmax
 

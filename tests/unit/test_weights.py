@@ -17,10 +17,11 @@ from torch import Tensor
 
 from tests.foreign import randomise
 from zoo.errors import InputError, WeightsError
-from zoo.model import Model, build
-from zoo.weights.files import is_path, read_state
-from zoo.weights.imagenet import imagenet_classes, imagenet_synsets
-from zoo.weights.named import known_weights
+from zoo.models.builder import build
+from zoo.models.model import Model
+from zoo.models.weights.files import is_path, read_state
+from zoo.models.weights.imagenet import imagenet_classes, imagenet_synsets
+from zoo.models.weights.named import known_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -114,7 +115,7 @@ def test_a_head_of_another_class_count_is_left_fresh_and_said(tmp_path: Path, do
     assert {"fc.weight", "fc.bias"} == set(said[0].partition("left fresh: ")[2].split(", "))
     assert torch.equal(model.state_dict()["backbone.conv1.weight"], donor.state_dict()["backbone.conv1.weight"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.weights.fit._LOG.warning", said.append)
+        patch.setattr("zoo.models.weights.fit._LOG.warning", said.append)
         build("resnet20", "face", num_classes=2, weights=tmp_path / "w.pt")
     assert said[1] == f"weights {tmp_path / 'w.pt'}: the trunk was loaded; the head of face starts fresh"
 

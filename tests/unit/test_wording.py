@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.wording import look_at, reason
+from zoo.system.wording import look_at, reason
 
 
 def _led_to(first: Exception, second: Exception) -> Exception:

@@ -6,12 +6,13 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
 
 Features = dict[str, Tensor]
@@ -66,7 +67,7 @@ class BackboneDefinition:
         create: builds it with fresh parameters.
         preprocess: how its own (classification) weights want their pictures.
         weights: names of the weights that are known for it, the default first.
-        load_weights: fetches named weights: state dict in the family's own key layout, and their preprocessing.
+        load_weights: fetches named weights: a state dict in the family's own key layout, or a file that holds one, and their preprocessing.
         options: by task, the options that a model on this trunk has unless its weights or the caller say otherwise: of a face network
             the size and alignment of its pictures, and how its features become an embedding.
     """
@@ -76,7 +77,7 @@ class BackboneDefinition:
     create: Callable[[], Backbone]
     preprocess: Callable[[], Preprocess]
     weights: Callable[[], tuple[str, ...]] = lambda: ()
-    load_weights: Callable[[str], tuple[Mapping[str, Any], Preprocess]] | None = None
+    load_weights: Callable[[str], tuple[Mapping[str, Any] | Path, Preprocess]] | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @functools.cached_property

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
-from zoo.block_fusion import Activate, fusible
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
+from zoo.kernels.fusion import Activate, fusible
 
 _WIDTHS = (16, 32, 64)
 

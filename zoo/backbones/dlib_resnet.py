@@ -7,9 +7,8 @@ weights are in the public domain; the PyPI package `face-recognition-models` shi
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.errors import WeightsError
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
 
 NAME = "dlib_resnet29"
 _FILE = "dlib_face_recognition_resnet_model_v1"
@@ -133,10 +132,8 @@ def _find_file() -> Path:
     return Path(spec.origin).parent / "models" / f"{_FILE}.dat"
 
 
-def _load_weights(name: str) -> tuple[Mapping[str, Any], Preprocess]:
-    from zoo.weights.files import read_state
-
-    return read_state(_find_file()), _preprocess()
+def _load_weights(name: str) -> tuple[Path, Preprocess]:
+    return _find_file(), _preprocess()
 
 
 BACKBONES.add(

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
-from zoo.block_fusion import Activate, fusible
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
+from zoo.kernels.fusion import Activate, fusible
 
 NAME = "inception_resnet_v1"
 # the modules of the stem and of every stage, in their order

@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
 
 FAMILY = "InsightFace IResNet"
 _WIDTHS = (64, 128, 256, 512)

@@ -12,8 +12,8 @@ import timm
 from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
-from zoo.block_fusion import Activate, fusible
-from zoo.preprocess import Preprocess
+from zoo.images.preprocess import Preprocess
+from zoo.kernels.fusion import Activate, fusible
 
 # timm's source modules that hold residual networks, and the names in them that are ResNets with a plainly pooled classifier
 _MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.engines import ENGINES, EnginePrecision, Network, Runner, Tensors, TorchEngine
-from zoo.hardware import autocast
-from zoo.preprocess import as_float
+from zoo.images.preprocess import as_float
+from zoo.system.hardware import autocast
 
 _LAST: Any = torch.channels_last
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
-from zoo.preprocess import as_float
-from zoo.quieting import errors_alone
+from zoo.images.preprocess import as_float
+from zoo.system.logs import errors_alone
 
 
 @ENGINES.register("onnxruntime")
@@ -49,7 +49,7 @@ class OnnxRuntime(Engine):
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise after training."""
-        from zoo.quantising import quantise
+        from zoo.engines import quantise
 
         names = [each.name for each in converted.graph.input]
 

@@ -50,7 +50,7 @@ class OpenVINO(Engine):
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise after training."""
-        from zoo.quantising import quantise
+        from zoo.engines import quantise
 
         # NNCF runs what is judged itself, before answers can be moved
         spared = [] if judge is None else _after_answers(converted)
@@ -103,7 +103,7 @@ class Session:
             in_bytes: which of its inputs are pictures in uint8; the others are float32.
             **settings: more of OpenVINO's properties.
         """
-        from zoo.hardware import cpu_has_bf16
+        from zoo.system.hardware import cpu_has_bf16
 
         # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.metric import Curve
-from zoo.pages import text
+from zoo.report.pages import text
+from zoo.task.metric import Curve
 
 _WIDTH, _HEIGHT = 360, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # room for ticks and labels

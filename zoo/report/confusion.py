@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.pages import data_uri, scrolling, table, text
+from zoo.report.pages import data_uri, scrolling, table, text
 
 _TABLE = 30  # classes: a table of more is neither read nor small
 _PAIRS = 40

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from zoo.data import Dataset
+from zoo.data.dataset import Dataset
+from zoo.data.formats import open_data
 from zoo.errors import InputError
-from zoo.files import write_text
-from zoo.model import Model
-from zoo.pages import page, text
+from zoo.models.model import Model
 from zoo.report import charts, confusion, mistakes, summary, tables
-from zoo.schemes import open_data
-from zoo.scores import Scores
-from zoo.task import get_task
+from zoo.report.pages import page, text
+from zoo.system.files import write_text
+from zoo.task.contract import get_task
+from zoo.task.scores import Scores
 
 LARGEST = 5_000_000  # bytes
 SPARE = 100_000  # of them, for what is around the sections

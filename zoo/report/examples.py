@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from zoo.answering import answers
-from zoo.data import Dataset, Record
-from zoo.example import Example
-from zoo.loader import evaluation_loader
-from zoo.model import Model
-from zoo.pages import fitting_uri, text
+from zoo.data.dataset import Dataset, Record
+from zoo.data.loader import evaluation_loader
+from zoo.models.inference import answers
+from zoo.models.model import Model
 from zoo.report.figures import kinds_of, with_boxes
 from zoo.report.mistakes import load_picture
-from zoo.task import Task
+from zoo.report.pages import fitting_uri, text
+from zoo.task.contract import Task
+from zoo.task.examples import Example
 
 SHOWN = 12
 _LARGEST = 60_000  # characters of one picture

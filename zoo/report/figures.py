@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import Image
+from zoo.data.dataset import Image
 
 SIDE = 336  # pixels: of the longer side
 _SMALL = 3  # boxes that together take less than a third of both sides are shown enlarged as well

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from zoo.data import Image
+from zoo.data.dataset import Image
 from zoo.errors import InputError
-from zoo.metric import Mistake
-from zoo.model import Model
-from zoo.preprocess import as_float
+from zoo.images.preprocess import as_float
+from zoo.models.model import Model
 from zoo.report.figures import Drawn, overlaid
-from zoo.task import get_task
+from zoo.task.contract import get_task
+from zoo.task.metric import Mistake
 
 _LEGEND = "Coloured maps show where the model looked: red the most, no colour nothing, each map on a scale of its own."
 

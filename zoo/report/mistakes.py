@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.data import Dataset, Image, Record
+from zoo.data.dataset import Dataset, Image, Record
 from zoo.errors import ImageError
-from zoo.metric import Mistake
-from zoo.model import Model
-from zoo.pages import fitting_uri, text
+from zoo.models.model import Model
 from zoo.report.figures import Drawn, kind_of, kinds_of, pictures
 from zoo.report.looks import Looks
+from zoo.report.pages import fitting_uri, text
+from zoo.task.metric import Mistake
 
 _SHOWN = 48  # mistakes with pictures
 _LISTED = 500  # of the others

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.errors import Fault
-from zoo.pages import table, text
+from zoo.report.pages import table, text
 from zoo.report.tables import number
-from zoo.scores import Scores
+from zoo.task.scores import Scores
 
 _LISTED = 200  # samples that were left out
 _BAR = 160  # pixels

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoo.metric import Table
-from zoo.pages import table, text
+from zoo.report.pages import table, text
+from zoo.task.metric import Table
 
 _ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of it
 _OPEN = 40  # rows: longer tables are folded

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo import tabular
-from zoo.class_order import in_order
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data import tables as tabular
+from zoo.data.classes import in_order
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import PictureRoot
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import Fault, Flaw
-from zoo.picture_root import PictureRoot
-from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 _COLUMNS = ("path", "label")

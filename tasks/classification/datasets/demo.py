@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import InputError, UnknownNameError
-from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 _SIZE = 32

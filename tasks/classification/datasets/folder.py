@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.class_order import in_order
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.classes import in_order
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import picture_files, split_folder, subfolders
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault
-from zoo.picture_folders import picture_files, split_folder, subfolders
-from zoo.schemes import Scheme, finish
 from zoo.tasks.classification.datasets import SCHEMES
 
 

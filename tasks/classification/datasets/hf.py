@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import images
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.schemes import Scheme, finish
+from zoo.images import decoding as images
 from zoo.tasks.classification.datasets import SCHEMES
 
 if TYPE_CHECKING:

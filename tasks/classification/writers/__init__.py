@@ -1,6 +1,6 @@
 """The formats that classification data can be written in."""
 
-from zoo.conversion.content import Writer
+from zoo.data.writers import Writer
 from zoo.registry import Registry
 
 WRITERS: Registry[Writer] = Registry("classification format", package="zoo.tasks.classification.writers")

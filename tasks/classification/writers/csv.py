@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-from zoo.class_order import write_order
-from zoo.conversion.content import Content, Writer
-from zoo.files import write_text
+from zoo.data.classes import write_order
+from zoo.data.writers import Content, Writer
+from zoo.system.files import write_text
 from zoo.tasks.classification.datasets.csv import sorted_labels
 from zoo.tasks.classification.writers import WRITERS
 

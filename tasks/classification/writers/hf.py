@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.conversion.content import Content, Picture, Writer
-from zoo.conversion.convert import encoded_picture
+from zoo.curation.convert.convert import encoded_picture
+from zoo.data.writers import Content, Picture, Writer
 from zoo.errors import InputError
 from zoo.tasks.classification.writers import WRITERS
 

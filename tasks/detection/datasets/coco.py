@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from zoo import images
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
-from zoo.schemes import Scheme, finish
-from zoo.tasks.detection.coco_json import annotation_of, are_four_numbers, is_number, read_lists
+from zoo.images import decoding as images
+from zoo.tasks.detection.data.coco_json import annotation_of, are_four_numbers, is_number, read_lists
+from zoo.tasks.detection.data.numbers import NumberedDataset
+from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.numbers import NumberedDataset
-from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
 _COLUMNS = 12  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated

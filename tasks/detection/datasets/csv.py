@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from zoo import images, tabular
-from zoo.class_order import in_order
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data import tables as tabular
+from zoo.data.classes import in_order
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import PictureRoot
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import Box, Fault, Flaw, ImageError
-from zoo.picture_root import PictureRoot
-from zoo.schemes import Scheme, finish
+from zoo.images import decoding as images
+from zoo.tasks.detection.data.targets import Target, as_target, checked_box, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.targets import Target, as_target, checked_box, keep_classes
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("path", *_SIDES, "label")

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import InputError, UnknownNameError
-from zoo.schemes import Scheme, finish
+from zoo.tasks.detection.data.targets import Target, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.targets import Target, keep_classes
 
 SIZE_HW = (128, 160)
 _PICTURES = {"train": 600, "test": 100}

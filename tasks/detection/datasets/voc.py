@@ -15,14 +15,14 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from zoo import images
-from zoo.class_order import in_order
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.classes import in_order
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
-from zoo.schemes import Scheme, finish
+from zoo.images import decoding as images
+from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.targets import Target, checked_box, keep_classes, safe_name
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _PIXELS = re.compile(r"[1-9]\d{0,8}")

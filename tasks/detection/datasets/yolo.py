@@ -7,16 +7,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo import images
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import PictureRoot
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
-from zoo.picture_root import PictureRoot
-from zoo.schemes import Scheme, finish
+from zoo.images import decoding as images
+from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
+from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
+from zoo.tasks.detection.data.yolo_lines import corners
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.targets import as_target, checked_box, keep_classes
-from zoo.tasks.detection.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
-from zoo.tasks.detection.yolo_lines import corners
 
 _PIXELS = 4.0  # a box that merely sticks out has its centre and size well below; numbers above are pixels
 

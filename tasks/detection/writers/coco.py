@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.conversion.content import Content, Picture, Writer
-from zoo.files import write_text
-from zoo.images import size
-from zoo.tasks.detection.targets import Target, as_target
+from zoo.data.writers import Content, Picture, Writer
+from zoo.images.decoding import size
+from zoo.system.files import write_text
+from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.writers import WRITERS
 
 

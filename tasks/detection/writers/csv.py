@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoo.class_order import write_order
-from zoo.conversion.content import Content, Writer
-from zoo.files import write_text
-from zoo.tasks.detection.targets import as_target
+from zoo.data.classes import write_order
+from zoo.data.writers import Content, Writer
+from zoo.system.files import write_text
+from zoo.tasks.detection.data.targets import as_target
 from zoo.tasks.detection.writers import WRITERS
 from zoo.tasks.detection.writers.losses import own_area
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from zoo.conversion.content import Content, count
-from zoo.tasks.detection.targets import Target
+from zoo.data.writers import Content, count
+from zoo.tasks.detection.data.targets import Target
 
 _WORDS = {"iscrowd": "boxes are crowds", "difficult": "boxes are difficult"}
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from zoo.class_order import write_order
-from zoo.conversion.content import Content, Picture, Writer
-from zoo.files import write_text
-from zoo.images import size
-from zoo.tasks.detection.targets import Target, as_target
+from zoo.data.classes import write_order
+from zoo.data.writers import Content, Picture, Writer
+from zoo.images.decoding import size
+from zoo.system.files import write_text
+from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.writers import WRITERS
 from zoo.tasks.detection.writers.losses import own_area
 

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from zoo.conversion.content import Content, Writer, same_stem
-from zoo.files import write_text
-from zoo.images import size
-from zoo.tasks.detection.targets import Target, as_target
+from zoo.data.writers import Content, Writer, same_stem
+from zoo.images.decoding import size
+from zoo.system.files import write_text
+from zoo.tasks.detection.data.targets import Target, as_target
+from zoo.tasks.detection.data.yolo_lines import fractions
 from zoo.tasks.detection.writers import WRITERS
 from zoo.tasks.detection.writers.losses import marks_lost
-from zoo.tasks.detection.yolo_lines import fractions
 
 _SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
 

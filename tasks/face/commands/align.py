@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from zoo.arguments import parse
-from zoo.command import print_json, progress_of
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.flags import parse
 from zoo.errors import InputError
+from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesAlignFlags
-from zoo.wording import counted
 
 if TYPE_CHECKING:
-    from zoo.tasks.face.looking import Looking
+    from zoo.tasks.face.alignment.aligner import Looking
 
 _SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # that the networks behind the templates take
 _DEFAULT = "dlib"  # the default embedder's
@@ -25,7 +25,7 @@ def align(words: list[str]) -> int:
         InputError: the folders, the template or the model are wrong.
     """
     flags = parse(FacesAlignFlags, "faces align", words)
-    from zoo.tasks.face.align_folder import SHEET, align_folder  # after --help
+    from zoo.tasks.face.alignment.folder import SHEET, align_folder  # after --help
 
     with progress_of(flags.quiet) as progress:
         done = align_folder(flags.folder, flags.out, _looking(flags), skip=flags.skip_bad, progress=progress)
@@ -43,10 +43,10 @@ def align(words: list[str]) -> int:
 
 def _looking(flags: FacesAlignFlags) -> Looking:
     """Return how the pictures are looked at."""
-    from zoo.model_config import model_folder, read_description
-    from zoo.tasks.face.finders import find_finder
-    from zoo.tasks.face.finding import Wanted
-    from zoo.tasks.face.looking import Looking
+    from zoo.models.config import model_folder, read_description
+    from zoo.tasks.face.alignment.aligner import Looking
+    from zoo.tasks.face.detection.faces import Wanted
+    from zoo.tasks.face.detection.finders import find_finder
 
     if flags.size is not None and not 16 <= flags.size <= 4096:
         raise InputError(f"--size is {flags.size}; expected 16 to 4096 pixels")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.arguments import parse
-from zoo.command import print_json, progress_of
-from zoo.contact_sheet import Seen, page
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.flags import parse
 from zoo.errors import Fault, InputError
-from zoo.files import write_text
+from zoo.report.sheet import Seen, page
+from zoo.system.files import write_text
+from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesClusterFlags
-from zoo.wording import counted
 
 if TYPE_CHECKING:
-    from zoo.tasks.face.gallery.grouping import Groups, Place
-    from zoo.tasks.face.predictions import Faces
+    from zoo.tasks.face.gallery.clustering import Groups, Place
+    from zoo.tasks.face.prediction.faces import Faces
 
 _QUALITY = 80  # of the page's JPEGs
 
@@ -33,7 +33,7 @@ def cluster(words: list[str]) -> int:
         raise InputError("no source: zoo faces cluster FOLDER")
     if flags.out is not None and flags.out.exists():
         raise InputError(f"{flags.out} exists; choose another name for the page, it will not be overwritten")
-    from zoo.tasks.face.commands.looks import look, open_gallery, say_skipped  # after --help
+    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped  # after --help
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.arguments import parse
-from zoo.command import print_json, progress_of
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.flags import parse
 from zoo.errors import InputError
+from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesEnrollFlags
-from zoo.wording import counted
 
 
 def enroll(words: list[str]) -> int:
@@ -24,7 +24,7 @@ def enroll(words: list[str]) -> int:
     from zoo.tasks.face.gallery.names import check_name
 
     name = check_name(flags.name)
-    from zoo.tasks.face.commands.looks import look, open_gallery  # brings torch, which takes seconds
+    from zoo.tasks.face.commands.photos import look, open_gallery  # brings torch, which takes seconds
 
     with progress_of(flags.at.quiet) as progress:
         gallery, model = open_gallery(flags.at, progress)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from zoo.arguments import parse
-from zoo.command import print_json
+from zoo.cli.context import print_json
+from zoo.cli.flags import parse
+from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesForgetFlags
-from zoo.wording import counted
 
 
 def forget(words: list[str]) -> int:
@@ -16,7 +16,7 @@ def forget(words: list[str]) -> int:
     """
     flags = parse(FacesForgetFlags, "faces forget", words)
     from zoo.tasks.face.gallery import Gallery  # after --help
-    from zoo.tasks.face.gallery.places import default_place
+    from zoo.tasks.face.gallery.location import default_place
 
     with Gallery(flags.gallery or default_place()) as gallery:
         count = gallery.forget(flags.name)

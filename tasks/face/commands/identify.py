@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import parse
-from zoo.command import print_json, progress_of
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.flags import parse
 from zoo.errors import Fault, InputError
 from zoo.tasks.face.commands.arguments import FacesIdentifyFlags
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zoo.tasks.face.gallery import Gallery, Identification
-    from zoo.tasks.face.predictions import Faces
+    from zoo.tasks.face.prediction.faces import Faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class NamedFaces:
         """Return the picture with boxes and names drawn."""
         from PIL import ImageDraw
 
-        from zoo.drawing import enlargement, font, text_size
+        from zoo.images.drawing import enlargement, font, text_size
 
         picture = self.faces.plot()
         draw = ImageDraw.Draw(picture)
@@ -77,8 +77,8 @@ def identify(words: list[str]) -> int:
     flags = parse(FacesIdentifyFlags, "faces identify", words)
     if not flags.sources:
         raise InputError("no source: zoo faces identify PHOTO, a folder or a video")
-    from zoo.output import write_predictions  # after --help
-    from zoo.tasks.face.commands.looks import look, open_gallery, say_skipped
+    from zoo.prediction.output import write_predictions  # after --help
+    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:

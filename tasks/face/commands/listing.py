@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from zoo.arguments import parse
-from zoo.command import print_json
+from zoo.cli.context import print_json
+from zoo.cli.flags import parse
+from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesListFlags
-from zoo.wording import counted
 
 
 def list_people(words: list[str]) -> int:
@@ -18,7 +18,7 @@ def list_people(words: list[str]) -> int:
     """
     flags = parse(FacesListFlags, "faces list", words)
     from zoo.tasks.face.gallery import Gallery  # after --help
-    from zoo.tasks.face.gallery.places import default_place
+    from zoo.tasks.face.gallery.location import default_place
 
     with Gallery(flags.gallery or default_place()) as gallery:
         people, model = gallery.people(), gallery.model

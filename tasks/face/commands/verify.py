@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zoo.arguments import parse
-from zoo.command import print_json
+from zoo.cli.context import print_json
+from zoo.cli.flags import parse
 from zoo.tasks.face.commands.arguments import FacesVerifyFlags
 
 
@@ -14,8 +14,8 @@ def verify(words: list[str]) -> int:
         InputError: a photo without a face or with several, or a model that says no threshold.
     """
     flags = parse(FacesVerifyFlags, "faces verify", words)
-    from zoo.tasks.face.commands.embedder import embedder  # after --help
-    from zoo.tasks.face.verdict import verify as compare
+    from zoo.tasks.face.commands.photos import embedder  # after --help
+    from zoo.tasks.face.verification.verify import verify as compare
 
     model = embedder(flags.model, flags.engine, flags.precision)
     found = compare(model, flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import is_picture_name, picture_files, split_folders, subfolders
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw
-from zoo.picture_folders import is_picture_name, picture_files, split_folders, subfolders
 from zoo.registry import natural_key
-from zoo.schemes import Scheme, finish
 from zoo.tasks.face.datasets import SCHEMES
 
 

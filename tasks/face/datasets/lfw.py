@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo import images
-from zoo.data import Dataset, OnError, Record
-from zoo.data_ref import DataRef
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import PictureRoot
+from zoo.data.formats import Scheme, finish, keep_labelled
+from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
-from zoo.picture_root import PictureRoot
+from zoo.images import decoding as images
 from zoo.registry import natural_key
-from zoo.schemes import Scheme, finish, keep_labelled
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.pairs import Pair, PairedDataset
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest.txt"}
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.tasks.face.distances import distances
+from zoo.tasks.face.embedding.distances import distances
 from zoo.tasks.face.gallery.embedder import Embedder
-from zoo.tasks.face.gallery.rows import EnrolledFace, Match, NewFace
+from zoo.tasks.face.gallery.store import EnrolledFace, Match, NewFace
 
 # of the threshold: nearer than that are copies of a photo. Of ORL's 1,800 pairs of photos of one person with dlib's network (threshold
 # 0.6) the nearest are 0.095 apart, of the 78,000 pairs of two people 0.456

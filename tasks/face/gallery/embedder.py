@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
-from zoo.tasks.face.distances import distance_of
+from zoo.tasks.face.embedding.distances import distance_of
 from zoo.tasks.face.gallery.errors import ModelMismatchError
 
 if TYPE_CHECKING:
-    from zoo.model import Model
+    from zoo.models.model import Model
 
 DISTANCES = ("cosine", "euclidean")
 
@@ -57,7 +57,7 @@ class Embedder:
         """
         if isinstance(model, cls):
             return model
-        from zoo.fingerprint import embedding_fingerprint, model_fingerprint
+        from zoo.models.fingerprint import embedding_fingerprint, model_fingerprint
 
         assert not isinstance(model, Embedder)
         if model.task != "face":

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import InputError
-from zoo.tasks.face.gallery.candidates import Given, embeddings_of, new_faces
+from zoo.tasks.face.detection.quality import Limits
+from zoo.tasks.face.gallery.clustering import Groups, group
 from zoo.tasks.face.gallery.consistency import copies, strangers
 from zoo.tasks.face.gallery.embedder import Embedder, check_threshold
+from zoo.tasks.face.gallery.enrolment import Given, embeddings_of, new_faces
 from zoo.tasks.face.gallery.errors import GalleryError, QualityError, UnknownPersonError
-from zoo.tasks.face.gallery.grouping import Groups, group
 from zoo.tasks.face.gallery.identification import Identification, tied
+from zoo.tasks.face.gallery.location import open_store
 from zoo.tasks.face.gallery.names import check_name
-from zoo.tasks.face.gallery.places import open_store
-from zoo.tasks.face.gallery.rows import Described, EnrolledFace, Match, NewFace, Person, Vectors
-from zoo.tasks.face.predictions import Faces
-from zoo.tasks.face.quality import Limits
+from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Vectors
+from zoo.tasks.face.prediction.faces import Faces
 
 if TYPE_CHECKING:
-    from zoo.model import Model
+    from zoo.models.model import Model
 
 LIMITS = Limits()
 

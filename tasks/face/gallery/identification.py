@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zoo.tasks.face.band import decide
-from zoo.tasks.face.gallery.rows import Match
+from zoo.tasks.face.gallery.store import Match
+from zoo.tasks.face.verification.decision import decide
 
 Decision = Literal["known", "unknown", "undecided"]
 _ALIKE = 1e-6  # distances that differ by less, which a network's rounding may do, say nothing of who is nearer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.conversion.class_folders import folder_losses, place_in_folders
-from zoo.conversion.content import Content, Writer
+from zoo.curation.convert.class_folders import folder_losses, place_in_folders
+from zoo.data.writers import Content, Writer
 from zoo.tasks.face.writers import WRITERS
 
 

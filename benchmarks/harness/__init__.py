@@ -1,0 +1,1 @@
+"""The benchmark harness: suites, cases, timing, measurement of the machine, and reports."""

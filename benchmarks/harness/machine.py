@@ -1,0 +1,85 @@
+"""What a figure was measured on: processor, memory, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from zoo.system.hardware import cpu_name
+
+_MIB = 2**20
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine and the software that a report's figures belong to.
+
+    Attributes:
+        cpu: the processor's name.
+        cores: how many logical cores this process may use.
+        memory_mib: physical memory.
+        accelerator: name of the accelerator that is used, or None.
+        threads: threads that torch computes with on the CPU.
+        system: operating system and architecture.
+        python: its version.
+        packages: distribution name to version.
+    """
+
+    cpu: str
+    cores: int
+    memory_mib: int
+    accelerator: str | None
+    threads: int
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+def describe_machine() -> Machine:
+    """Look at the machine this process runs on."""
+    return Machine(
+        cpu=cpu_name(),
+        cores=_cores(),
+        memory_mib=psutil.virtual_memory().total // _MIB,
+        accelerator=_accelerator(),
+        threads=torch.get_num_threads(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+    )
+
+
+def peak_memory_mib() -> float:
+    """Return the most memory that this process has held resident at once, without its children.
+
+    On Linux this is VmHWM and not `getrusage`'s ru_maxrss: the latter is inherited over fork and exec, so that a child of
+    a large process would report the size of its parent.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text(encoding="ascii", errors="replace").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / _MIB
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB  # bytes on macOS
+
+
+def _cores() -> int:
+    affinity = getattr(psutil.Process(), "cpu_affinity", None)  # macOS has none
+    return len(affinity()) if affinity is not None else psutil.cpu_count() or 1
+
+
+def _accelerator() -> str | None:
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
+        return None
+    return torch.cuda.get_device_name() if device.type == "cuda" else device.type

@@ -1,0 +1,213 @@
+"""What a suite found: one row per case, as a table, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from zoo.benchmarks.harness.measurement import Measurement
+from zoo.errors import InputError
+from zoo.system.files import write_text
+
+Status = Literal["ok", "regression", "failed"]
+REPORT_VERSION = 1
+_STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What became of one case.
+
+    Attributes:
+        name: the case.
+        task: its task.
+        backbone: its trunk.
+        data: what was scored.
+        engine: what computed it, and in what precision, as the suite has it.
+        seconds: wall-clock time of the whole case.
+        expect: least value of each score that the suite asks for.
+        measurement: the figures; None where the case failed.
+        error: why it failed, for people.
+    """
+
+    name: str
+    task: str
+    backbone: str
+    data: str
+    engine: str
+    seconds: float
+    expect: Mapping[str, float] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    error: str | None = None
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """The scores that are below what the suite asks for, or absent, in words."""
+        scores = self.measurement.scores if self.measurement is not None else {}
+        found = ((name, scores.get(name), least) for name, least in self.expect.items())
+        return [
+            f"{name} is {'absent' if value is None else format(value, '.4f')}, expected at least {least:g}"
+            for name, value, least in found
+            if value is None or not value >= least  # a NaN is below everything
+        ]
+
+    @property
+    def status(self) -> Status:
+        """Whether all is "ok", a score is a "regression" (ran, but below what is expected), or the case "failed"."""
+        if self.measurement is None:
+            return "failed"
+        return "regression" if self.shortfalls else "ok"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the case as it stands in report.json."""
+        own = {"name": self.name, "task": self.task, "backbone": self.backbone, "data": self.data}
+        own |= {"engine": self.engine, "status": self.status}
+        measured = self.measurement.to_dict() if self.measurement is not None else {}
+        return own | {"seconds": round(self.seconds, 2), "error": self.error, "expect": dict(self.expect)} | measured
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CaseReport:
+        """Read the case back."""
+        measurement = Measurement.from_dict(values) if values["status"] != "failed" else None
+        own = {key.name: values[key.name] for key in fields(cls) if key.name != "measurement"}
+        return cls(**own, measurement=measurement)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a suite found.
+
+    Attributes:
+        suite: its name.
+        started: when, in UTC, ISO 8601.
+        seconds: wall-clock time of the whole suite.
+        machine: what it ran on, as `Machine` has it.
+        cases: one per case, in the suite's order.
+    """
+
+    suite: str
+    started: str
+    seconds: float
+    machine: Mapping[str, Any]
+    cases: tuple[CaseReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every case is "ok"; where not, `zoo bench` exits with status 1."""
+        return all(case.status == "ok" for case in self.cases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as it stands in report.json."""
+        return {
+            "version": REPORT_VERSION,
+            "suite": self.suite,
+            "started": self.started,
+            "seconds": round(self.seconds, 2),
+            "machine": dict(self.machine),
+            "cases": [_finite(case.to_dict()) for case in self.cases],
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read a report.json.
+
+        Raises:
+            InputError: it can't be read, or is no report of this version.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content["version"]
+            cases = tuple(CaseReport.from_dict(case) for case in content["cases"]) if version == REPORT_VERSION else ()
+            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases)
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error.strerror}); expected a report.json") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a report ({type(error).__name__}: {error}); expected a report.json of zoo bench") from error
+        if version != REPORT_VERSION:
+            raise InputError(f"{path}: report version {version}; this zoo reads {REPORT_VERSION}")
+        return report
+
+    def write(self, folder: Path) -> None:
+        """Write `report.json` and `report.csv`, each whole or not at all."""
+        write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_text(folder / "report.csv", self.to_csv())
+
+    def to_csv(self) -> str:
+        """Return one row per case, nested figures as dotted columns; lists and the machine are left to the JSON."""
+        rows = [dict(_flatten(case.to_dict())) for case in self.cases]
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def table(self) -> Table:
+        """Return the report for the terminal: three lines per case, so that it fits into 80 columns."""
+        title = f"{self.suite}: {escape(self.machine['cpu'])}, {self.machine['cores']} cores, {self.seconds:.0f} s"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
+        for heading in ("case", "scores"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("train\ns", "eval\nimg/s", "latency\nms, p95", "img/s\nin batch", "params\nM", "peak\nMiB"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for case in self.cases:
+            head = f"{escape(case.name)} [{_STYLES[case.status]}]{case.status}[/]"
+            table.add_row(f"{head}\n{escape(case.task)}\n{escape(case.backbone)}", _scores(case), *_figures(case.measurement))
+        return table
+
+
+def _scores(case: CaseReport) -> str:
+    if case.measurement is None:
+        return escape((case.error or "").strip().splitlines()[-1])  # escape: rich takes brackets for markup
+    # a dozen numbers don't fit a row: what the suite asks for, and the first three
+    scores = case.measurement.scores
+    shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
+    return "\n".join(f"{name} {_number(scores.get(name))}{_bound(case, name)}" for name in shown)
+
+
+def _number(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4f}"
+
+
+def _bound(case: CaseReport, name: str) -> str:
+    return f" < {case.expect[name]:g}" if any(shortfall.startswith(f"{name} ") for shortfall in case.shortfalls) else ""
+
+
+def _figures(measurement: Measurement | None) -> list[str]:
+    if measurement is None:
+        return ["–"] * 6
+    m = measurement
+    return [
+        "–" if m.train_seconds is None else f"{m.train_seconds:.1f}",
+        f"{m.eval_images_per_second:.0f}",
+        f"{m.latency.median_ms:.1f}\n{m.latency.p95_ms:.1f}",
+        f"{m.throughput.images_per_second:.0f}\nby {m.throughput.batch_size}",
+        f"{m.parameters / 1e6:.2f}",
+        f"{m.peak_memory_mib:.0f}",
+    ]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for (NaN, infinity) by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value

@@ -1,0 +1,129 @@
+"""The outlines of COCO's objects, read when masks are asked for: opening the data leaves them out, they are most of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from faster_coco_eval.core import mask as coco_mask
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.dataset import Dataset
+from zoo.errors import DataError, InputError
+from zoo.images.decoding import MAX_PIXELS
+from zoo.system.memory import no_collector
+from zoo.tasks.detection.data.numbers import NumberedDataset
+
+_NONE = "copy_paste needs the objects' masks"
+_REMEDY = "Give coco: data with a segmentation, or set copy_paste to 0"
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The outlines of a data set's boxes, kept as the file has them and drawn one picture at a time.
+
+    Attributes:
+        file: the instances file, for messages.
+        parts: annotation id to its polygons (x, y, x, y, …) or run lengths.
+    """
+
+    file: Path
+    parts: Mapping[int, Sequence[NDArray[np.float64]] | Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Outlines:
+        """Read the outlines of a data set's boxes.
+
+        Raises:
+            InputError: the format has none, or no box of the data has one.
+            DataError: an outline that is neither polygons nor run lengths.
+        """
+        file = dataset.annotations if isinstance(dataset, NumberedDataset) else None
+        if file is None:
+            raise InputError(f"{_NONE}; data {dataset.name!r} has boxes alone. {_REMEDY}")
+        wanted = {int(identity) for record in dataset.records for identity in (record.target or {}).get("ids", ())}
+        with no_collector():
+            annotations = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_essence)["annotations"]
+        parts = {}
+        for number, entry in enumerate(annotations):
+            identity, outline = entry.get("id", number), entry.get("segmentation")
+            if identity in wanted and outline:
+                parts[identity] = _checked(outline, f"{file}: annotation {identity}")
+        if not parts:
+            raise InputError(f"{_NONE}; no box of data {dataset.name!r} has a segmentation in {file.name}. {_REMEDY}")
+        return cls(file, parts)
+
+    def masks(self, target: Mapping[str, Any], size_hw: tuple[int, int]) -> Tensor:
+        """Draw the masks of one picture.
+
+        Args:
+            target: of the picture, with the `ids` of its annotations.
+            size_hw: of the picture.
+
+        Returns:
+            [N, H, W] bool; empty for a box without an outline.
+        """
+        masks = np.zeros((len(target["boxes"]), *size_hw), np.bool_)
+        for mask, identity in zip(masks, target.get("ids", ()), strict=False):
+            outline = self.parts.get(int(identity))
+            if outline is not None:
+                mask[:] = _drawn(outline, size_hw)
+        return torch.from_numpy(masks)
+
+
+def _essence(entry: dict[str, Any]) -> dict[str, Any]:
+    """Keep of an annotation what its outline needs; run lengths and the lists themselves stay as they are."""
+    return {name: entry[name] for name in ("id", "segmentation") if name in entry} if "bbox" in entry else entry
+
+
+def _checked(outline: Any, where: str) -> Any:
+    """Return an outline with its numbers packed.
+
+    Raises:
+        DataError: neither polygons of three points or more, nor run lengths.
+    """
+    try:
+        if isinstance(outline, dict):
+            height, width = outline["size"]
+            if 0 < height * width <= MAX_PIXELS:
+                _decoded(outline)
+                return outline
+        else:
+            polygons = [np.asarray(polygon, np.float64) for polygon in outline]
+            if polygons and all(_closes(polygon) for polygon in polygons):
+                return polygons
+    except (KeyError, TypeError, ValueError, RuntimeError):  # the last two come from the decoder
+        pass
+    raise DataError(
+        f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
+        '{"counts": …, "size": [height, width]}. Mend it, or set copy_paste to 0'
+    )
+
+
+def _closes(polygon: NDArray[np.float64]) -> bool:
+    """Tell whether numbers are the corners of a polygon: x, y of three points or more."""
+    return polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 and bool(np.isfinite(polygon).all())
+
+
+def _decoded(runs: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return the mask [H, W] of run lengths."""
+    compressed = runs if isinstance(runs["counts"], str) else coco_mask.frPyObjects(dict(runs), *runs["size"])
+    mask: NDArray[np.uint8] = coco_mask.decode(compressed)
+    return mask
+
+
+def _drawn(outline: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
+    """Return the mask [H, W] of one object; run lengths of a picture of another size belong to another picture, and give none."""
+    if isinstance(outline, Mapping):
+        mask = _decoded(outline)
+        return mask if mask.shape == size_hw else np.zeros(size_hw, np.bool_)
+    polygons: NDArray[np.uint8] = coco_mask.decode(
+        coco_mask.merge(coco_mask.frPyObjects([polygon.tolist() for polygon in outline], *size_hw))
+    )
+    return polygons

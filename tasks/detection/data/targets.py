@@ -1,0 +1,103 @@
+"""What is known about a picture's objects: the target that every format gives and every user of it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Record
+from zoo.errors import Box, Flaw, InputError
+
+Target = dict[str, NDArray[Any]]
+
+TOLERANCE = 1.0  # pixels that a box may stick out of its picture, from rounding; it is cut off
+_PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids": np.int64, "annotated": np.float64}
+
+
+def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
+    """Bring a target into its full form.
+
+    Args:
+        values: `boxes` [N, 4] xyxy in pixels of the picture and `labels` [N] from 0; `iscrowd` [N], `difficult` [N], `area` [N]
+            (square pixels, by default the box's), `ids` [N] and `annotated` [N, 5] may be there. None where nothing is known.
+        key: the picture, for messages.
+
+    Returns:
+        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N]; if given `ids`, and
+        `annotated` float64 [N, 5]: x, y, width, height and area to the last digit of the annotations, which is what COCO's
+        evaluation counts (`boxes` are rounded to float32 and cut off at the picture's border).
+
+    Raises:
+        InputError: nothing is known, or arrays that don't fit together.
+    """
+    if not isinstance(values, Mapping) or "boxes" not in values or "labels" not in values:
+        raise InputError(f'{key}: the target is a {type(values).__name__}; expected {{"boxes": [N, 4] xyxy in pixels, "labels": [N]}}')
+    boxes = np.asarray(values["boxes"], np.float32).reshape(-1, 4)
+    full: Target = {
+        "boxes": boxes,
+        "labels": np.asarray(values["labels"], np.int64),
+        "iscrowd": np.zeros(len(boxes), np.bool_),
+        "difficult": np.zeros(len(boxes), np.bool_),
+        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+    }
+    full |= {name: np.asarray(values[name], dtype) for name, dtype in _PER_BOX.items() if name in values}
+    for name, array in full.items():
+        if len(array) != len(boxes):
+            raise InputError(f"{key}: the target has {len(boxes)} boxes and {len(array)} {name}; expected as many")
+    return full
+
+
+def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Target:
+    """Return the target with label i replaced by new_index[i], without the boxes whose class is not kept (None)."""
+    full = as_target(target, "target")
+    moved = np.array([-1 if index is None else index for index in new_index], np.int64)
+    labels = moved[full["labels"]]
+    kept = labels >= 0
+    return {**{name: array[kept] for name, array in full.items()}, "labels": labels[kept]}
+
+
+def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
+    """Drop the boxes of classes that aren't kept; the pictures stay, with nothing in them if need be."""
+    return [replace(record, target=relabelled(record.target, new_index)) for record in records]
+
+
+def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
+    """Check a box of an annotation file.
+
+    Args:
+        box: xyxy in pixels.
+        size_hw: of the picture.
+
+    Returns:
+        The box within the picture (at most a pixel is cut off).
+
+    Raises:
+        Flaw: it is not four finite numbers, has no area, or lies outside.
+    """
+    height, width = size_hw
+    left, top, right, bottom = map(float, box)
+    if 0 <= left < right <= width and 0 <= top < bottom <= height:
+        return left, top, right, bottom  # nearly every box; half a million of them pass here when a large data set is opened
+    shown = f"[{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy)"
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise Flaw(f"the box {shown} is not four finite numbers")
+    if right <= left or bottom <= top:
+        kind = "box-swapped" if right < left or bottom < top else "box-no-area"
+        raise Flaw(f"the box {shown} has no area; expected right > left and bottom > top", kind, (left, top, right, bottom))
+    inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    beyond = max(abs(given - cut) for given, cut in zip((left, top, right, bottom), inside, strict=True))
+    if beyond > TOLERANCE or inside[2] <= inside[0] or inside[3] <= inside[1]:
+        reason = f"the box {shown} lies outside the picture of {width:g}×{height:g} pixels"
+        raise Flaw(reason, "box-outside", (left, top, right, bottom))
+    return inside
+
+
+def safe_name(name: str) -> bool:
+    """Tell whether a file name in an annotation stays within the data's folder."""
+    parts = name.replace("\\", "/").split("/")
+    return bool(name) and "\0" not in name and parts[0] != "" and ".." not in parts and not parts[0].endswith(":")

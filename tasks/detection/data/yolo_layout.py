@@ -1,0 +1,211 @@
+"""Where a YOLO data set keeps its pictures, labels and class names: Ultralytics' `data.yaml`, or bare folders."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.data.folders import PictureRoot, picture_files, split_folder
+from zoo.data.reference import DataRef
+from zoo.errors import DataError, Fault, Flaw, InputError
+
+YAML_NAMES = ("data.yaml", "data.yml")
+_SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
+_MAX_YAML_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is to be read.
+
+    Attributes:
+        root: the data's folder.
+        names: the classes by index; empty where nothing names them.
+        sources: folders of pictures, or `.txt` lists of them, of the split that was asked for.
+    """
+
+    root: PictureRoot
+    names: tuple[str, ...]
+    sources: tuple[Path, ...]
+
+
+def find_layout(ref: DataRef) -> Layout:
+    """Read `data.yaml` (the path itself, or in its folder), or else take the folders `images` and `labels` as they are.
+
+    Raises:
+        DataError: the YAML is wrong, or there is neither.
+        InputError: a split that isn't there, or splits without `split=`.
+    """
+    path = ref.existing("folder or file")
+    if path.is_file():
+        return _from_yaml(ref, path)
+    for name in YAML_NAMES:
+        if (path / name).is_file():
+            return _from_yaml(ref, path / name)
+    if not is_bare(path):
+        raise DataError(f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor the folders images and labels")
+    if "root" in ref.options:
+        raise InputError(f"data {ref.text!r}: root= goes with a {YAML_NAMES[0]}; {path} has none")
+    return Layout(PictureRoot(path), _class_list(path), (split_folder(ref, path / "images"),))
+
+
+def is_bare(folder: Path) -> bool:
+    """Tell whether a folder has pictures in `images` and text in `labels`."""
+    return (folder / "images").is_dir() and next((folder / "labels").rglob("*.txt"), None) is not None
+
+
+def read_yaml(file: Path) -> Mapping[Any, Any]:
+    """Read a YAML file of nothing but plain values.
+
+    Raises:
+        DataError: it is too large, no YAML, or no mapping.
+    """
+    import yaml  # rarely needed
+
+    try:
+        if file.stat().st_size > _MAX_YAML_BYTES:
+            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; that is no description of a data set")
+        content = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file}: is no YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: holds a {type(content).__name__}; expected a mapping with names, train, val, …")
+    return content
+
+
+def label_key(picture_key: str) -> str:
+    """Return where the labels of a picture are: the last folder `images` becomes `labels`, the suffix `.txt` (Ultralytics' rule)."""
+    head, images, tail = f"/{picture_key}".rpartition("/images/")
+    moved = f"{head}/labels/{tail}" if images else f"/{picture_key}"
+    return posixpath.splitext(moved[1:])[0] + ".txt"
+
+
+def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]:
+    """Return key and file of every picture of the layout; what can't be found goes to the faults, as do labels without pictures."""
+    pictures: dict[str, Path] = {}
+    for source in layout.sources:
+        is_list = source.is_file()
+        for place, line, text, base in _listed(source, layout.root.folder) if is_list else _lying(source):
+            try:
+                key, file = layout.root.find(text, base)
+            except Flaw as flaw:
+                faults.append(flaw.at(place, line, whole=True))
+                continue
+            if key in pictures:
+                faults.append(Flaw(f"{key!r} is named a second time", "repeated-id").at(place, line))
+            pictures[key] = file
+        if not is_list:
+            faults += _orphans(layout.root.folder, source, pictures)
+    return list(pictures.items())
+
+
+def _lying(folder: Path) -> list[tuple[str, str, str, Path]]:
+    return [(str(file), "", file.name, file.parent) for file in picture_files(folder)]
+
+
+def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
+    """Return file and line, line, path and base of each line; paths are relative to the data's folder, with `./` in front to the list's."""
+    lines = [line.strip() for line in _text(file).splitlines()]
+    numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
+    return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
+
+
+def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
+    """Return the label files below a folder's counterpart that belong to no picture."""
+    key = f"{source.relative_to(root).as_posix()}/"
+    labels = root / posixpath.dirname(label_key(f"{key}x"))
+    if labels == source:  # the labels lie beside the pictures, among who knows what
+        return []
+    known = {label_key(picture) for picture in pictures}
+    files = sorted(file for file in labels.rglob("*.txt") if file.name != "classes.txt")
+    keys = [file.relative_to(root).as_posix() for file in files]
+    return [Fault(key, "labels without a picture", kind="no-picture") for key in keys if key not in known]
+
+
+def _from_yaml(ref: DataRef, file: Path) -> Layout:
+    content = read_yaml(file)
+    folder = ref.root_folder() or _root(file, content)
+    given = {split: content[split] for split in _SPLITS if content.get(split)}
+    if not given:
+        raise DataError(f"{file}: names no pictures; expected train, val or test")
+    if ref.split is None and len(given) > 1:
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; say which with ?split={next(iter(given))}")
+    split = ref.split or next(iter(given))
+    if split not in given:
+        raise InputError(f"data {ref.text!r}: no split {split!r} in {file}; its splits are: {', '.join(given)}")
+    texts = given[split] if isinstance(given[split], list) else [given[split]]
+    root = PictureRoot(folder)
+    return Layout(root, _names(file, content), tuple(_source(file, split, text, root) for text in texts))
+
+
+def _root(file: Path, content: Mapping[Any, Any]) -> Path:
+    text = content.get("path") or "."
+    if not isinstance(text, str) or "\0" in text:
+        raise DataError(f"{file}: path is {text!r}; expected a folder relative to the file's own")
+    root = file.parent / text
+    if not PictureRoot(file.parent).holds(root) or not root.is_dir():
+        raise DataError(
+            f"{file}: path is {text!r}, which is no folder beside the file. Say where the data is, as yolo:{file}?root=FOLDER",
+        )
+    return root
+
+
+def _source(file: Path, split: str, text: Any, root: PictureRoot) -> Path:
+    """Return the folder or list that an entry names.
+
+    Exports of Roboflow say `../train/images` for a folder beside the file; Ultralytics drops the dots where nothing is there, too.
+    """
+    if not isinstance(text, str) or "\0" in text:
+        raise DataError(f"{file}: {split} is {text!r}; expected a folder, a .txt list, or several of them")
+    for candidate in (text, text.removeprefix("../")):
+        path = root.folder / candidate
+        try:
+            if root.holds(path) and (path.is_dir() or (path.is_file() and path.suffix == ".txt")):
+                return root.folder / path.resolve().relative_to(root.folder.resolve())
+        except OSError:  # too long for a name
+            continue
+    raise DataError(f"{file}: {split} is {text!r}, which is no folder and no .txt list inside {root.folder}")
+
+
+def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
+    names, count = content.get("names"), content.get("nc")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise DataError(f"{file}: the keys of names are not 0 to {len(names) - 1}, each once")
+        names = [names[index] for index in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{file}: names is a {type(names).__name__}; expected the class names, as a list or by number")
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+            raise DataError(f"{file}: the class name {name!r} is no text. Put it in quotation marks (YAML reads no as false)")
+    texts = tuple(str(name) for name in names)
+    if len(set(texts)) < len(texts):
+        raise DataError(f"{file}: names holds a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")
+    if count not in (None, len(texts)):
+        raise DataError(f"{file}: nc is {str(count)[:40]}, but there are {len(texts)} names")
+    return texts
+
+
+def _class_list(folder: Path) -> tuple[str, ...]:
+    """Return the lines of `classes.txt`, which labelling programs leave beside the folders or among the labels."""
+    for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
+        if file.is_file():
+            names = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
+            if not names or len(set(names)) < len(names):
+                raise DataError(f"{file}: expected one class per line, each once; found {len(names)} lines, {len(set(names))} different")
+            return names
+    return ()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise DataError(f"{file}: can't be read: {error.strerror}") from None

@@ -1,0 +1,162 @@
+"""COCO's average precision and recall as functions of how often each picture counts: once, or as often as a draw has it.
+
+The twelve numbers come from the evaluators; this is for the scores of a thousand bootstrap draws, and for what an error costs. Counted
+once each, pictures give the evaluators' numbers (tests/unit/test_average_precision.py).
+
+Between two true positives of a class only the number of detections matters. So a curve is reckoned at its true positives alone, and
+the sums up to them are shared by all thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from zoo.evaluation.intervals import Counts
+from zoo.tasks.detection.data.columns import Bools, Columns, Floats, Ints
+from zoo.tasks.detection.metric.matching import AREAS, Matches
+
+RECALLS = np.linspace(0, 1, 101)
+_EPSILON = float(np.spacing(1))  # pycocotools adds it to what it divides by
+_WEIGHTS = 2_000_000  # held at once
+_MANY = 64  # columns
+_SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
+
+
+@dataclass(frozen=True)
+class ClassMatches:
+    """What a class's detections found, the surest first.
+
+    Attributes:
+        label: the class.
+        picture: [D].
+        rank: [D] place within the picture.
+        right: [D, A, T] whether each is a true positive.
+        ignored: [D, A, T] whether it counts neither way.
+    """
+
+    label: int
+    picture: Ints
+    rank: Ints
+    right: Bools
+    ignored: Bools
+
+
+def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
+    """Yield the detections of every class that has objects; equal scores stay in the order of their pictures."""
+    rows = matches.ranked.rows
+    label, picture = columns.found.label[rows], columns.found.picture[rows]
+    order = np.lexsort((-columns.found.score[rows], label))
+    ordered = label[order]
+    for wanted in np.unique(columns.truth.label).tolist():
+        own = order[np.searchsorted(ordered, wanted) : np.searchsorted(ordered, wanted, side="right")]
+        yield ClassMatches(wanted, picture[own], matches.ranked.rank[own], matches.right[own], matches.ignored[own])
+
+
+def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
+    """Return the twelve numbers [R] with each picture counted as often as it was drawn; NaN where no object is left to find.
+
+    Args:
+        columns: objects and detections.
+        matches: of all of them.
+        counts: [R, pictures].
+        max_dets: the limit that `matches` was made with.
+    """
+    limits = (1, 10, max_dets)
+    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
+    totals = {name: np.zeros(len(counts)) for name in names}
+    positives = _positives(columns, matches, counts)
+    for found in by_class(columns, matches):
+        for start, stop in _parts(len(counts), len(found.picture)):
+            weights = counts.T[found.picture, start:stop].astype(np.float64)
+            for index, (area, suffix) in enumerate(_SUFFIX.items()):
+                there = positives[area][start:stop, found.label]
+                right = found.right[:, index]
+                precision = average_precision(right, found.ignored[:, index], weights, there)
+                some = there > 0
+                totals[f"AP{suffix}"][start:stop] += some * precision.mean(0)
+                if not suffix:
+                    for name, threshold in (("AP50", 0), ("AP75", 5)):
+                        totals[name][start:stop] += some * precision[threshold]
+                for limit in limits if not suffix else (max_dets,):
+                    hits = (right.mean(1) * (found.rank < limit)) @ weights
+                    totals[f"AR{suffix or limit}"][start:stop] += hits / np.maximum(there, 1)
+    classes = {area: (there > 0).sum(1) for area, there in positives.items()}
+    letters = {suffix: area for area, suffix in _SUFFIX.items()}
+    return {name: _mean(total, classes[letters.get(name[-1], "all")]) for name, total in totals.items()}
+
+
+def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: Floats) -> Floats:
+    """Return the average precision of one class at each threshold [T, R]: the mean over 101 recalls of the interpolated precision.
+
+    Args:
+        right: [D, T] true positives, the surest first.
+        ignored: [D, T] detections that count neither way.
+        weights: [D, R] how often each detection counts.
+        positives: [R] how many objects there are to find.
+    """
+    result = np.zeros((right.shape[1], weights.shape[1]))
+    counting = ~ignored.all(1)
+    if not right.any():
+        return result
+    weights, right, ignored = weights[counting], right[counting], ignored[counting]
+    so_far = _accumulated(np.add, weights)
+    for threshold in range(right.shape[1]):
+        hits, left_out = np.flatnonzero(right[:, threshold]), np.flatnonzero(ignored[:, threshold])
+        if not len(hits):
+            continue
+        counted = so_far[hits]
+        if len(left_out):
+            sums = np.concatenate([np.zeros((1, weights.shape[1])), _accumulated(np.add, weights[left_out])])
+            counted -= sums[np.searchsorted(left_out, hits)]
+        found = _accumulated(np.add, weights[hits])
+        counted += _EPSILON
+        precision = np.divide(found, counted, out=counted)
+        interpolated = _accumulated(np.maximum, precision[::-1])[::-1]
+        reached = _reached(found / np.maximum(positives, 1))
+        gained = np.diff(reached, axis=0, prepend=np.zeros_like(reached[:1]))
+        result[threshold] = np.einsum("dr,dr->r", interpolated, gained) / len(RECALLS)
+    return result
+
+
+def _accumulated(function: np.ufunc, values: Floats) -> Floats:
+    """Return sums or maxima [D, R] over the rows so far.
+
+    NumPy accumulates over the first axis column by column; a row at a time is several times quicker for many columns.
+    """
+    if values.shape[1] < _MANY:
+        return np.asarray(function.accumulate(values, axis=0))
+    result = np.empty_like(values)
+    result[0] = values[0]
+    for row in range(1, len(values)):
+        function(result[row - 1], values[row], out=result[row])
+    return result
+
+
+def _reached(recall: Floats) -> Floats:
+    """Return how many of the 101 recalls are reached, by the comparison of floats that `searchsorted` would make."""
+    nearest = np.rint(recall * 100)
+    return np.asarray(nearest + (RECALLS[nearest.astype(np.int8)] <= recall))
+
+
+def _positives(columns: Columns, matches: Matches, counts: Counts) -> dict[str, Floats]:
+    """Return how many objects of each class and area there are to find: [R, K] for each area."""
+    truth, shape = columns.truth, (len(columns.keys), len(columns.classes))
+    result = {}
+    for index, area in enumerate(AREAS):
+        counting = ~matches.truth_ignored[:, index]
+        places = truth.picture[counting], truth.label[counting]
+        result[area] = np.asarray(counts.astype(np.float64) @ csr_array((np.ones(int(counting.sum())), places), shape=shape))
+    return result
+
+
+def _parts(rows: int, width: int) -> list[tuple[int, int]]:
+    step = max(1, _WEIGHTS // max(1, width))
+    return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _mean(total: Floats, classes: Floats) -> Floats:
+    return np.asarray(np.divide(total, classes, out=np.full(len(total), np.nan), where=classes > 0))

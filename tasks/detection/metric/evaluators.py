@@ -1,0 +1,194 @@
+"""The two libraries that count as COCO does: pycocotools, the reference, and faster-coco-eval, the same numbers quicker."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.system.memory import no_collector
+from zoo.tasks.detection.data.cells import ranked
+from zoo.tasks.detection.data.columns import Columns, Floats, Ints
+from zoo.tasks.detection.metric.scoring import Evaluator
+
+_NOTHING = -1.0  # what the libraries answer where there is nothing to measure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator has counted.
+
+    Attributes:
+        precision: [T, R, K, A, M] at IoU thresholds 0.5 … 0.95, recalls 0 … 1 in hundredths, classes, areas (all, small, medium,
+            large) and limits of answers; −1 where there is nothing to measure.
+        recall: [T, K, A, M], likewise.
+        max_dets: the limits, M of them.
+    """
+
+    precision: Floats
+    recall: Floats
+    max_dets: tuple[int, ...]
+
+    def scores(self) -> dict[str, float | None]:
+        """Return the twelve numbers; None where there is nothing to measure.
+
+        They are those of `COCOeval.summarize`, which takes its limits for 1, 10 and 100 and answers −1 for others (cocoapi#558).
+        """
+        everything = self.precision[..., 0, -1]
+        sizes = {"s": 1, "m": 2, "l": 3}
+        return {
+            "AP": _mean(everything),
+            "AP50": _mean(everything[0]),
+            "AP75": _mean(everything[5]),
+            **{f"AP{size}": _mean(self.precision[..., area, -1]) for size, area in sizes.items()},
+            **{f"AR{limit}": _mean(self.recall[..., 0, index]) for index, limit in enumerate(self.max_dets)},
+            **{f"AR{size}": _mean(self.recall[..., area, -1]) for size, area in sizes.items()},
+        }
+
+    def per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, float | None]]:
+        """Return AP, AP50 and AR (at the last limit) of every class that has objects."""
+        precision, recall = self.precision[..., 0, -1], self.recall[..., 0, -1]
+        return {
+            name: {"AP": _mean(precision[..., k]), "AP50": _mean(precision[0, :, k]), "AR": _mean(recall[:, k])}
+            for k, name in enumerate(classes)
+            if (precision[..., k] > _NOTHING).any()
+        }
+
+
+def evaluate(columns: Columns, evaluator: Evaluator, max_dets: int) -> Evaluation:
+    """Count.
+
+    Args:
+        columns: objects and detections.
+        evaluator: which library counts.
+        max_dets: answers of a class and picture that count, the surest first; AR is given at 1, 10 and this.
+    """
+    limits = (1, 10, max_dets)
+    if not columns.keys or not columns.classes:
+        empty = np.full((10, 101, len(columns.classes), 4, len(limits)), _NOTHING)
+        return Evaluation(empty, empty[:, 0], limits)
+    with no_collector(), contextlib.redirect_stdout(io.StringIO()):
+        made = _reference(columns) if evaluator == "pycocotools" else _faster(columns, max_dets)
+        made.params.maxDets = list(limits)
+        made.evaluate()
+        made.accumulate()
+    return Evaluation(np.asarray(made.eval["precision"]), np.asarray(made.eval["recall"]), limits)
+
+
+def _mean(values: Floats) -> float | None:
+    known = values[values > _NOTHING]
+    return float(known.mean()) if known.size else None
+
+
+# -- pycocotools -------------------------------------------------------------------------------------------------------
+
+
+def _reference(columns: Columns) -> Any:
+    """Return pycocotools' evaluation of the columns, with ids from 1: it takes a match with id 0 for none (cocoapi#507)."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    frame = {
+        "images": [{"id": number} for number in range(1, len(columns.keys) + 1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(columns.classes, start=1)],
+    }
+    truth, found = columns.truth, columns.found
+    objects = _entries(truth.picture, truth.label, truth.xywh, area=truth.area, iscrowd=truth.crowd.astype(np.int64), out=truth.ignored)
+    answers = _entries(found.picture, found.label, found.xywh, area=found.area, score=found.score)
+    made = COCOeval(*(_indexed(COCO(), {**frame, "annotations": entries}) for entries in (objects, answers)), "bbox")
+    prepare = made._prepare
+
+    def prepare_with_difficult() -> None:
+        prepare()  # sets `ignore` to `iscrowd`; difficult objects are to be left out too
+        for entry in made.cocoGt.anns.values():
+            entry["ignore"] = int(entry["out"])
+
+    made._prepare = prepare_with_difficult
+    return made
+
+
+def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return annotations as COCO's files have them."""
+    names = ("id", "image_id", "category_id", "bbox", *more)
+    values = (
+        range(1, len(label) + 1),
+        (picture + 1).tolist(),
+        (label + 1).tolist(),
+        xywh.tolist(),
+        *(each.tolist() for each in more.values()),
+    )
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _indexed(coco: Any, content: dict[str, Any]) -> Any:
+    coco.dataset = content
+    coco.createIndex()
+    return coco
+
+
+# -- faster-coco-eval --------------------------------------------------------------------------------------------------
+
+
+def _faster(columns: Columns, max_dets: int) -> Any:
+    """Return faster-coco-eval's evaluation, fed from the columns.
+
+    Its own way in builds an index of dictionaries, and its compiled part goes over every pair of a picture and a class, most of which
+    hold nothing. What is counted for a class depends on the order of the pictures that hold it alone, so each class numbers its own
+    pictures here, and the evaluation sees as many as the class with the most has.
+    """
+    from faster_coco_eval import COCOeval_faster
+    from faster_coco_eval.core import mask
+
+    detections, truth, found = ranked(columns, max_dets), columns.truth, columns.found
+    count = len(columns.classes)
+    truth_cell = truth.picture * count + truth.label
+    cells = np.unique(np.concatenate([truth_cell, detections.cell]))
+    place = _places(cells % count)  # of a cell's picture among its class's
+    score, boxes, area = (values[detections.rows] for values in (found.score, found.xywh, found.area))
+    order = np.argsort(truth_cell, kind="stable")
+    bounds = [np.searchsorted(numbers, np.append(cells, np.iinfo(np.int64).max)) for numbers in (truth_cell[order], detections.cell)]
+    ranges = {(int(p), int(c) + 1): i for i, (p, c) in enumerate(zip(place, cells % count, strict=True))}
+
+    class Evaluated(COCOeval_faster):  # type: ignore[misc]  # an untyped library
+        def _prepare(self) -> None:
+            """Hand over what the compiled part reads of each object and detection."""
+            self.gt_dataset.clean()
+            self.dt_dataset.clean()
+            objects = zip(truth.area.tolist(), truth.crowd.tolist(), truth.ignored.tolist(), strict=True)
+            kept = [{"id": i, "area": a, "iscrowd": c, "ignore": o} for i, (a, c, o) in enumerate(objects, start=1)]
+            answers = [
+                {"id": i, "score": s, "area": a} for i, (s, a) in enumerate(zip(score.tolist(), area.tolist(), strict=True), start=1)
+            ]
+            for dataset, numbers, entries in (
+                (self.gt_dataset, truth_cell[order], [kept[i] for i in order.tolist()]),
+                (self.dt_dataset, detections.cell, answers),
+            ):
+                pictures = place[np.searchsorted(cells, numbers)].tolist()
+                for picture, label, entry in zip(pictures, (numbers % count + 1).tolist(), entries, strict=True):
+                    dataset.append_ref(picture, label, entry)
+            both = (np.diff(bounds[0]) > 0) & (np.diff(bounds[1]) > 0)
+            self._nonempty_iou_pairs = {pair for pair, i in ranges.items() if both[i]}
+
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            """Return the overlaps of one cell, by the library's own function."""
+            i = ranges[imgId, catId]
+            own = order[bounds[0][i] : bounds[0][i + 1]]
+            return mask.iou(boxes[bounds[1][i] : bounds[1][i + 1]], truth.xywh[own], truth.crowd[own].astype(np.uint8))
+
+    made = Evaluated(iouType="bbox")
+    made.params.imgIds = list(range(int(place.max(initial=0)) + 1))
+    made.params.catIds = list(range(1, count + 1))
+    return made
+
+
+def _places(label: Ints) -> Ints:
+    """Return the place of each cell among those of its class, in their order."""
+    order = np.argsort(label, kind="stable")
+    ordered = label[order]
+    result = np.empty(len(label), np.int64)
+    result[order] = np.arange(len(label)) - np.searchsorted(ordered, ordered)
+    return result

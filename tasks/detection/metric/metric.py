@@ -1,0 +1,121 @@
+"""The twelve COCO numbers with their intervals, AP, AP50 and AR per class, and why detections are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.evaluation.intervals import draws
+from zoo.task.metric import MetricResult
+from zoo.tasks.detection.data.columns import Columns, Floats, check_answer, columns_of
+from zoo.tasks.detection.data.targets import Target, as_target
+from zoo.tasks.detection.metric.average_precision import weighted_scores
+from zoo.tasks.detection.metric.errors import KINDS, Errors, errors
+from zoo.tasks.detection.metric.evaluators import evaluate
+from zoo.tasks.detection.metric.matching import Matches, match
+from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
+from zoo.tasks.detection.metric.scoring import DetectionScoring
+
+_COUNTED = 200_000_000  # detections × draws
+_LEAST_DRAWS = 200
+
+
+class CocoMetric:
+    """Collects pictures by key, and evaluates them as COCO does.
+
+    AP is counted over at most 100 answers per picture and class (`max_dets`), whatever the model's own limit: other limits are other
+    numbers under the same name. Crowds count as in COCO; difficult objects (VOC) are neither found nor missed.
+    """
+
+    def __init__(self, classes: tuple[str, ...], scoring: DetectionScoring | None = None, order: Mapping[str, int] | None = None) -> None:
+        """Start with no pictures.
+
+        Args:
+            classes: the model's class names; labels count in their order.
+            scoring: which library counts, and how many answers; None for the defaults.
+            order: key to the picture's place, which decides between equal scores of different pictures; by default that of the keys.
+        """
+        self._classes, self._scoring, self._order = classes, scoring or DetectionScoring(), order
+        self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Take a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original pictures.
+
+        Raises:
+            InputError: an answer that can't be scored, or a target that is none.
+        """
+        for answer, target, key in zip(answers, targets, keys, strict=True):
+            check_answer(answer, key, len(self._classes))
+            self._pictures[key] = (answer, as_target(target, key))
+
+    def state(self) -> Any:
+        """Return the pictures."""
+        return self._pictures
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Bring the pictures of several processes together; one that several have seen counts once."""
+        self._pictures = {key: picture for state in states for key, picture in state.items()}
+
+    def compute(self, replicates: int = 0) -> MetricResult:
+        """Evaluate all pictures, in an order of their own, so that batches and processes make no difference."""
+        return scored(self.columns(), self._scoring, replicates)
+
+    def columns(self) -> Columns:
+        """Return everything collected."""
+        order = self._order or {}
+        keys = sorted(self._pictures, key=lambda key: (order.get(key, len(order)), key))
+        answers, targets = [self._pictures[key][0] for key in keys], [self._pictures[key][1] for key in keys]
+        return columns_of(keys, self._classes, targets, answers)
+
+
+def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> MetricResult:
+    """Evaluate objects and detections.
+
+    Args:
+        columns: all of them.
+        scoring: which library counts, and how many answers.
+        replicates: bootstrap draws over pictures.
+    """
+    evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
+    matches = match(columns, scoring.max_dets)
+    found = errors(columns, matches)
+    return MetricResult(
+        evaluation.scores(),
+        evaluation.per_class(columns.classes),
+        _details(columns, scoring, found, replicates),
+        _replicates(columns, matches, scoring, replicates),
+        worst_pictures(columns, found),
+        detection_curves(evaluation, columns.classes),
+        (error_table(found),),
+    )
+
+
+def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replicates: int) -> dict[str, Any]:
+    answered = len(np.unique(columns.found.picture))
+    return {
+        "evaluator": scoring.evaluator,
+        "max_dets": scoring.max_dets,
+        "objects": len(columns.truth.label),
+        "detections": len(columns.found.label),
+        "pictures_without_detections": len(columns.keys) - answered,
+        "errors": {kind: {"n": found.count(kind), "ap50_cost": found.cost[kind]} for kind in KINDS},
+        "bootstrap": {"over": "pictures", "replicates": _affordable(columns, replicates)},
+    }
+
+
+def _affordable(columns: Columns, replicates: int) -> int:
+    """Return how many draws are worth their time: fewer where there are very many detections."""
+    return min(replicates, max(_LEAST_DRAWS, _COUNTED // max(1, len(columns.found.label))))
+
+
+def _replicates(columns: Columns, matches: Matches, scoring: DetectionScoring, replicates: int) -> dict[str, Floats]:
+    """Score the draws of `zoo.evaluation.intervals.draws`."""
+    if not columns.keys or not replicates:
+        return {}
+    parts = [
+        weighted_scores(columns, matches, counts, scoring.max_dets) for counts in draws(len(columns.keys), _affordable(columns, replicates))
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

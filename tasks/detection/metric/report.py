@@ -1,0 +1,80 @@
+"""What a report shows of a detector: precision over recall, what its errors cost, and the pictures it does worst on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from zoo.task.metric import Curve, Mistake, Table
+from zoo.tasks.detection.data.columns import Columns, Floats, Ints
+from zoo.tasks.detection.metric.average_precision import RECALLS
+from zoo.tasks.detection.metric.errors import KINDS, Errors
+from zoo.tasks.detection.metric.evaluators import Evaluation
+
+_LINES = 12  # classes with a line each; of more nobody could read them
+_SHOWN = 24  # pictures
+_BOXES = 30  # of a picture; more would hide it
+_SURE = 0.3  # false positives below are what every detector has many of
+_MEANING = {
+    "class": "right place, wrong class",
+    "localisation": "right class, IoU 0.1 to 0.5",
+    "both": "wrong class and poor place",
+    "duplicate": "found already by a surer answer",
+    "background": "nothing there (IoU up to 0.1)",
+    "missed": "not found at all",
+}
+
+
+def detection_curves(evaluation: Evaluation, classes: tuple[str, ...]) -> tuple[Curve, ...]:
+    """Return precision over recall: the mean over the classes at three thresholds, and each class at IoU 0.5.
+
+    Up to 12 classes have lines of their own; of more the mean alone is drawn.
+    """
+    precision = evaluation.precision[..., 0, -1]  # [T, R, K]
+    there = np.flatnonzero((precision > -1).any((0, 1)))
+    if not len(there):
+        return ()
+    mean = precision[:, :, there].mean(2)
+    lines = {"IoU 0.50": mean[0], "IoU 0.75": mean[5], "IoU 0.50 to 0.95": mean.mean(0)}
+    drawn = [_curve("Precision and recall, mean over the classes", lines)]
+    if 1 < len(there) <= _LINES:
+        drawn.append(_curve("Precision and recall at IoU 0.50", {classes[index]: precision[0, :, index] for index in there}))
+    return tuple(drawn)
+
+
+def _curve(title: str, lines: dict[str, Floats]) -> Curve:
+    return Curve(title, "recall", "precision", {name: (RECALLS.tolist(), values.tolist()) for name, values in lines.items()})
+
+
+def error_table(found: Errors) -> Table:
+    """Return how many errors of each kind there are, and the AP50 that they cost."""
+    rows = tuple((kind, found.count(kind), found.cost[kind], _MEANING[kind]) for kind in KINDS)
+    note = "Cost: how much AP50 would rise if all errors of the kind were mended, and nothing else (TIDE, Bolya et al. 2020)."
+    return Table("Errors at IoU 0.50", ("kind", "number", "AP50 it costs", "what it is"), rows, note)
+
+
+def worst_pictures(columns: Columns, found: Errors) -> tuple[Mistake, ...]:
+    """Return the pictures with most errors, worst first: a missed object counts one, a false positive its score from 0.3 on."""
+    sure = columns.found.score[found.detections] >= _SURE
+    wrong, kinds = found.detections[sure], found.kinds[sure]
+    badness = np.bincount(columns.found.picture[wrong], columns.found.score[wrong], len(columns.keys))
+    badness += np.bincount(columns.truth.picture[found.missed], minlength=len(columns.keys))
+    worst = np.argsort(-badness, kind="stable")[:_SHOWN]
+    return tuple(_mistake(columns, int(picture), wrong, kinds, found, float(badness[picture])) for picture in worst if badness[picture] > 0)
+
+
+def _mistake(columns: Columns, picture: int, wrong: Ints, kinds: Ints, found: Errors, badness: float) -> Mistake:
+    own = np.flatnonzero(columns.found.picture[wrong] == picture)
+    own = own[np.argsort(-columns.found.score[wrong[own]], kind="stable")]
+    missed = found.missed[columns.truth.picture[found.missed] == picture]
+    boxes = [(columns.truth.xywh[at], f"missed: {columns.classes[columns.truth.label[at]]}") for at in missed]
+    for place in own:
+        name = columns.classes[columns.found.label[wrong[place]]]
+        score = columns.found.score[wrong[place]]
+        boxes.append((columns.found.xywh[wrong[place]], f"{KINDS[kinds[place]]}: {name} {score:.2f}"))
+    counts = Counter(caption.partition(":")[0] for _, caption in boxes)
+    words = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    hidden = f"; {_BOXES} of {len(boxes)} boxes are drawn" if len(boxes) > _BOXES else ""
+    drawn = tuple(((float(x), float(y), float(x + w), float(y + h)), caption) for (x, y, w, h), caption in boxes[:_BOXES])
+    return Mistake((columns.keys[picture],), words + hidden, badness, drawn)

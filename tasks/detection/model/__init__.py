@@ -1,0 +1,1 @@
+"""The Faster R-CNN head: anchors, proposals, RoI align, non-maximum suppression."""

@@ -1,0 +1,274 @@
+"""Faster R-CNN on a feature pyramid, out of torchvision's parts, on any trunk with at least two levels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.rpn import concat_box_prediction_layers
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.poolers import initLevelMapper
+
+from zoo.backbones import Features, Level
+from zoo.errors import InputError
+from zoo.images.preprocess import ImageBatch
+from zoo.task.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
+from zoo.tasks.detection.model.options import DetectionOptions
+from zoo.tasks.detection.model.proposals import proposal_network
+from zoo.tasks.detection.model.roi_align import PyramidRoIAlign
+
+_LARGEST_ANCHOR = 512
+_ROI_CELLS = 7
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """What the trunk and the layers of the first stage found, level by level, all of it float32.
+
+    Attributes:
+        levels: [B, C, H, W].
+        objectness: [B, A, H, W] logits.
+        deltas: [B, 4 A, H, W], from anchors to boxes.
+    """
+
+    levels: list[Tensor]
+    objectness: list[Tensor]
+    deltas: list[Tensor]
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> _Maps:
+        """Take what `FasterRCNNHead.tensors` gives apart."""
+        count = len(tensors) // 3
+        maps = [tensor.float() for tensor in tensors]
+        return cls(maps[:count], maps[count : 2 * count], maps[2 * count :])
+
+
+class FasterRCNNHead(Head):
+    """FPN, region proposals and box head: Ren et al. 2015 (arXiv 1506.01497) on Lin et al. 2017 (arXiv 1612.03144).
+
+    On levels of stride 4 to 32 with the full options it computes what torchvision's `fasterrcnn_resnet50_fpn` does, and its
+    parameters have that model's names (`fpn.*`, `rpn.*`, `roi_heads.*`). Classes count from 0 outside; inside 0 is the background.
+    """
+
+    class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
+
+    def __init__(self, spec: HeadSpec) -> None:
+        """Build the layers with fresh parameters.
+
+        Args:
+            spec: the trunk's levels, the number of classes, settled `DetectionOptions` and the preprocessing.
+
+        Raises:
+            InputError: no class to find, or levels that no pyramid can be built on.
+        """
+        super().__init__()
+        if spec.num_classes < 1:
+            raise InputError(f"detection needs at least one class, got {spec.num_classes}; give classes= or num_classes=")
+        options: DetectionOptions = spec.options
+        assert options.fpn_channels is not None, "the task has settled the options"
+        assert options.anchor_scale is not None
+        levels = pyramid_levels(spec.levels)
+        self._names = [level.name for level in levels]
+        self._pools = _extra_pools(options.anchor_scale * levels[-1].stride, min(spec.preprocess.size_hw))
+        strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
+        self._num_classes = spec.num_classes
+        self._channels = options.fpn_channels
+        self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
+        self.rpn = proposal_network(strides, options)
+        self.roi_heads = _box_heads(levels, spec.num_classes, options)
+
+    def tensors(self, features: Features) -> Tensors:
+        """Return the pyramid's levels [B, C, H, W], then objectness [B, A, H, W] of each, then deltas [B, 4 A, H, W] of each."""
+        pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
+        maps = list(pyramid.values())
+        for _ in range(self._pools):
+            # every other pixel: how Lin et al. make P6, and torchvision's LastLevelMaxPool
+            maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
+        objectness, deltas = self.rpn.head(maps)
+        return *maps, *objectness, *deltas
+
+    def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Find objects.
+
+        Args:
+            tensors: of `tensors`.
+            batch: what they were computed from.
+
+        Returns:
+            Per picture, in training and evaluation mode alike: `boxes` [N, 4] float32 xyxy in pixels of the original picture,
+            `labels` [N] int64 from 0, `scores` [N] float32, descending.
+        """
+        maps = _Maps.of(tensors)
+        proposals = self._propose(maps, batch)
+        logits, deltas = self._classify(maps.levels, proposals, batch)
+        with _full_precision(logits):
+            all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
+        return [
+            {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
+            for boxes, labels, scores, size, original in zip(
+                all_boxes, all_labels, all_scores, batch.sizes_hw, batch.original_sizes_hw, strict=True
+            )
+        ]
+
+    def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
+        """Return the four losses of Faster R-CNN, by torchvision's names.
+
+        Args:
+            features: the trunk's levels.
+            batch: what they were computed from.
+            targets: per picture `boxes` [N, 4] xyxy in pixels of the original picture and `labels` [N] from 0; where
+                `iscrowd` [N] or `difficult` [N] is set, the box is not trained on. N may be 0.
+
+        Raises:
+            InputError: another number of targets than of pictures, or boxes and labels that don't fit.
+        """
+        inside = self._targets(targets, batch)
+        maps = _Maps.of(self.tensors(features))
+        proposals = self._propose(maps, batch)
+        with _full_precision(batch.pixels):
+            objectness, rpn_box_reg = self._rpn_losses(maps, batch, inside)
+            boxes, _, labels, box_targets = self.roi_heads.select_training_samples(proposals, inside)
+        logits, deltas = self._classify(maps.levels, boxes, batch)
+        with _full_precision(logits):
+            classifier, box_reg = fastrcnn_loss(logits, deltas, labels, box_targets)
+        return {
+            "loss_classifier": classifier,
+            "loss_box_reg": box_reg,
+            "loss_objectness": objectness,
+            "loss_rpn_box_reg": rpn_box_reg,
+        }
+
+    # -- the two stages ------------------------------------------------------------------------------------------------
+
+    def networks(self) -> dict[str, HeadNetwork]:
+        """Return the second stage."""
+        return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
+
+    def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
+        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch."""
+        # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
+        with torch.no_grad(), _full_precision(batch.pixels):  # boxes of hundreds of pixels need more than the 8 bits of bf16
+            return self.rpn.propose(maps.objectness, maps.deltas, batch)
+
+    def _rpn_losses(self, maps: _Maps, batch: ImageBatch, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        anchors = self.rpn.anchor_generator(ImageList(batch.pixels, list(batch.sizes_hw)), maps.levels)
+        objectness, deltas = concat_box_prediction_layers(list(maps.objectness), list(maps.deltas))
+        labels, matched = self.rpn.assign_targets_to_anchors(anchors, targets)
+        wanted = self.rpn.box_coder.encode(matched, anchors)
+        losses: tuple[Tensor, Tensor] = self.rpn.compute_loss(objectness, deltas, labels, wanted)
+        return losses
+
+    def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] for the proposals of all pictures, float32."""
+        pyramid = dict(zip(self._names, levels, strict=False))  # no box is pooled from those higher up
+        with _full_precision(boxes[0]):
+            pooled = self.roi_heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
+        logits, deltas = self.call("boxes", pooled)
+        return logits.float(), deltas.float()
+
+    def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Return what to train on, in pixels of the batch and with the background as class 0."""
+        if len(targets) != len(batch):
+            raise InputError(f"detection: {len(targets)} targets for {len(batch)} pictures; expected one for each")
+        sizes = zip(batch.sizes_hw, batch.original_sizes_hw, strict=True)
+        return [self._target(target, *pair, batch.pixels.device) for target, pair in zip(targets, sizes, strict=True)]
+
+    def _target(
+        self, target: Mapping[str, Any], size_hw: tuple[int, int], original_hw: tuple[int, int], device: torch.device
+    ) -> dict[str, Tensor]:
+        boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=device).reshape(-1, 4)
+        labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=device)
+        if labels.shape != (len(boxes),):
+            raise InputError(
+                f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected a label per box"
+            )
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self._num_classes:
+            raise InputError(
+                f"detection: labels range from {int(labels.min())} to {int(labels.max())}; expected 0 to {self._num_classes - 1}"
+            )
+        keep = torch.ones(len(boxes), dtype=torch.bool, device=device)
+        for name in ("iscrowd", "difficult"):
+            if name in target:
+                keep &= ~torch.as_tensor(target[name], dtype=torch.bool, device=device)
+        return {"boxes": resize_boxes(boxes[keep], original_hw, size_hw), "labels": labels[keep] + 1}
+
+
+class _SecondStage(HeadNetwork):
+    """The layers of the box head: what was pooled for each proposal [P, C, 7, 7] to class logits [P, K + 1] and deltas [P, 4 (K + 1)]."""
+
+    def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.box_head, self.box_predictor, self.row_shape = heads.box_head, heads.box_predictor, row_shape
+
+    def forward(self, pooled: Tensor) -> Tensors:
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        return logits, deltas
+
+
+def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
+    """Return the levels that the pyramid stands on.
+
+    A map at the input's own resolution (the CIFAR ResNets' first) is left out where two others remain: it would hold most of all
+    anchors, none larger than 8 pixels, and cost more than all other levels together.
+
+    Raises:
+        InputError: fewer than two levels, or strides that don't double from level to level.
+    """
+    coarse = tuple(level for level in levels if level.stride > 1)
+    chosen = coarse if len(coarse) >= 2 else tuple(levels)
+    strides = [level.stride for level in chosen]
+    doubles = all(fine * 2 == coarser for fine, coarser in itertools.pairwise(strides))
+    if len(chosen) < 2 or not doubles or strides[0] & (strides[0] - 1):
+        raise InputError(
+            f"detection: the backbone's levels have the strides {', '.join(str(level.stride) for level in levels)}; "
+            "a feature pyramid needs at least two, powers of 2 that double from level to level. Choose another backbone"
+        )
+    return chosen
+
+
+def _extra_pools(largest_anchor: int, image_size: int) -> int:
+    """Return how many maps, of twice the anchor each, are added on top: at least one, until it spans half of the picture's shorter side."""
+    enough = min(_LARGEST_ANCHOR, image_size / 2)
+    return max(1, math.ceil(math.log2(enough / largest_anchor)))
+
+
+def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOptions) -> RoIHeads:
+    assert options.fpn_channels is not None
+    assert options.representation_size is not None
+    return RoIHeads(
+        _roi_pool(levels),
+        TwoMLPHead(options.fpn_channels * _ROI_CELLS**2, options.representation_size),
+        FastRCNNPredictor(options.representation_size, num_classes + 1),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=options.roi_batch,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=options.score_threshold,
+        nms_thresh=options.nms_threshold,
+        detections_per_img=options.max_detections,
+    )
+
+
+def _roi_pool(levels: Sequence[Level]) -> PyramidRoIAlign:
+    pool = PyramidRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
+    # the strides are declared; torchvision would guess them from the first batch, wrongly where pictures are much smaller than
+    # their padding. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
+    pool.scales = [1 / level.stride for level in levels]
+    finest, coarsest = (int(math.log2(level.stride)) for level in (levels[0], levels[-1]))
+    pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=pool.canonical_scale, canonical_level=pool.canonical_level)
+    return pool
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(tensor.device.type, enabled=False)

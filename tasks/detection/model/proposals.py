@@ -1,0 +1,87 @@
+"""The first stage of Faster R-CNN: torchvision's region proposal network, with what makes boxes of its maps laid out for processors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import clip_boxes_to_image, remove_small_boxes
+
+from zoo.images.preprocess import ImageBatch
+from zoo.tasks.detection.model.options import DetectionOptions
+from zoo.tasks.detection.model.suppression import batched_nms
+
+_RATIOS = (0.5, 1.0, 2.0)  # height to width
+
+
+class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is untyped
+    """torchvision's (Ren et al. 2015, arXiv 1506.01497), which makes the same boxes in less time."""
+
+    def propose(self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], batch: ImageBatch) -> list[Tensor]:
+        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch, the best first.
+
+        The places with the highest objectness of each level are chosen before boxes are made of them, as the others never count:
+        of a photo of 800×1066 that is 4,000 boxes instead of 213,000.
+
+        Args:
+            objectness: of each level [B, A, H, W], logits.
+            deltas: of each level [B, 4 A, H, W], from anchors to boxes.
+            batch: what they were computed from.
+        """
+        self.anchor_generator.set_cell_anchors(deltas[0].dtype, deltas[0].device)
+        cells = self.anchor_generator.cell_anchors
+        levels = [self._best(anchors, *maps, batch) for anchors, maps in zip(cells, zip(objectness, deltas, strict=True), strict=True)]
+        boxes, logits = (torch.cat(parts, 1) for parts in zip(*levels, strict=True))
+        level_of = torch.cat([torch.full((found.shape[1],), level, device=boxes.device) for level, (_, found) in enumerate(levels)])
+        pictures = zip(boxes, logits.sigmoid(), batch.sizes_hw, strict=True)
+        return [self._distinct(found, scores, level_of, size) for found, scores, size in pictures]
+
+    def _best(self, anchors: Tensor, objectness: Tensor, deltas: Tensor, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Return a level's boxes [B, K, 4] with the highest logits [B, K]."""
+        count, shapes, rows, columns = objectness.shape
+        height, width = batch.pixels.shape[-2:]
+        in_order = objectness.permute(0, 2, 3, 1).reshape(count, -1)
+        best, places = in_order.topk(min(self.pre_nms_top_n(), in_order.shape[1]), dim=1)
+        moves = deltas.view(count, shapes, 4, rows, columns).permute(0, 3, 4, 1, 2).reshape(count, -1, 4)
+        chosen = moves.gather(1, places[..., None].expand(-1, -1, 4))
+        cells = places.div(shapes, rounding_mode="floor")
+        corner = torch.stack((cells % columns * (width // columns), cells.div(columns, rounding_mode="floor") * (height // rows)), 2)
+        around = corner.repeat(1, 1, 2) + anchors[places % shapes]
+        boxes: Tensor = self.box_coder.decode_single(chosen.reshape(-1, 4), around.reshape(-1, 4))
+        return boxes.view(count, -1, 4), best
+
+    def _distinct(self, boxes: Tensor, scores: Tensor, level_of: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Return the best boxes of one picture, of those that overlap the best one."""
+        boxes = clip_boxes_to_image(boxes, size_hw)
+        kept = remove_small_boxes(boxes, self.min_size)
+        kept = kept[scores[kept] >= self.score_thresh]
+        boxes = boxes[kept]
+        return boxes[batched_nms(boxes, scores[kept], level_of[kept], self.nms_thresh)[: self.post_nms_top_n()]]
+
+
+def proposal_network(strides: Sequence[int], options: DetectionOptions) -> ProposalNetwork:
+    """Build the network.
+
+    Args:
+        strides: of the pyramid's levels.
+        options: settled ones.
+    """
+    assert options.fpn_channels is not None
+    assert options.pre_nms_proposals is not None
+    assert options.proposals is not None
+    assert options.anchor_scale is not None
+    anchors = AnchorGenerator(tuple((options.anchor_scale * stride,) for stride in strides), (_RATIOS,) * len(strides))
+    return ProposalNetwork(
+        anchors,
+        RPNHead(options.fpn_channels, len(_RATIOS)),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": 2 * options.pre_nms_proposals, "testing": options.pre_nms_proposals},
+        post_nms_top_n={"training": 2 * options.proposals, "testing": options.proposals},
+        nms_thresh=0.7,
+    )

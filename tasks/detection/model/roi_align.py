@@ -1,0 +1,175 @@
+"""RoI align on a processor, as one weighted sum of rows: torchvision's kernel is single-threaded there and recomputes every weight.
+
+Measured on an EPYC with AVX2, one thread, 1,024 proposals, 256 channels, stride 4 of 480 × 640: forward 0.09 s instead of 0.72 s,
+backward 0.32 s instead of 1.50 s. Where there is a compiler, kernels read the maps where they are, and add up their gradients.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torchvision.ops import MultiScaleRoIAlign
+
+from zoo.kernels.library import address, is_watched, library, sizes, threads
+from zoo.system.memory import reused
+
+_Samples = tuple[Tensor, Tensor]  # positions and weights, see `_samples`
+
+
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
+    """torchvision's pooling of proposals from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), quicker on a processor.
+
+    Every output value is a sum of 16 rows of the feature maps, written as a table of pixels [all pixels, C]: that is an embedding bag
+    with weights per sample, for which torch has vectorised, multi-threaded kernels in both directions. Elsewhere, and where a graph is
+    exported, it is torchvision's operator.
+    """
+
+    def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Pool every box to [C, 7, 7].
+
+        Args:
+            x: level name to [B, C, H, W], float32.
+            boxes: per picture [N, 4] xyxy in pixels of the batch.
+            image_shapes: of the pictures in the batch.
+
+        Returns:
+            [all boxes, C, 7, 7].
+        """
+        levels = [x[name] for name in self.featmap_names]
+        if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
+            pooled: Tensor = super().forward(x, boxes, image_shapes)
+            return pooled
+        assert self.scales is not None
+        assert self.map_levels is not None
+        return pool(levels, boxes, self.scales, self.map_levels(boxes), self.output_size[0], self.sampling_ratio)
+
+
+def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[float], level_of: Tensor, cells: int, ratio: int) -> Tensor:
+    """Return the mean of bilinear samples in each cell of each box.
+
+    Args:
+        levels: feature maps [B, C, H, W] of one type.
+        boxes: per picture [N, 4] xyxy in pixels of the batch.
+        scales: of each level, from pixels to its cells.
+        level_of: [all boxes] int64, the level that each box is pooled from.
+        cells: of the output, each way.
+        ratio: samples in each of them, each way.
+
+    Returns:
+        [all boxes, C, cells, cells].
+    """
+    maps = torch.tensor([level.shape[2:] for level in levels])[level_of]  # [N, 2]: height and width of each box's map
+    picture = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(each) for each in boxes]))
+    left, top, right, bottom = (torch.cat(list(boxes)) * torch.tensor(scales)[level_of][:, None]).unbind(1)
+    down, across = _samples(top, bottom, maps[:, 0], cells, ratio), _samples(left, right, maps[:, 1], cells, ratio)
+    if library("roi_align") is not None and all(level.dtype == torch.float32 for level in levels) and not is_watched():
+        pooled: Tensor = _Pooled.apply(level_of, picture, *down, *across, *levels)
+        return pooled
+    channels = levels[0].shape[1]
+    table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
+    pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
+    first = pixels[level_of] + picture * maps.prod(1)  # the row of each map's first pixel
+    (rows, row_weights), (columns, column_weights) = down, across
+    # [N, cell below, cell across, sample below, sample across]
+    lines = first[:, None, None] + rows * maps[:, 1, None, None]
+    place = lines[:, :, None, :, None] + columns[:, None, :, None]
+    weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None]
+    terms = (2 * ratio) ** 2
+    bags = F.embedding_bag(place.reshape(-1, terms), table, mode="sum", per_sample_weights=weight.reshape(-1, terms).to(table.dtype))
+    return bags.view(-1, cells, cells, channels).permute(0, 3, 1, 2)
+
+
+class _Pooled(torch.autograd.Function):
+    """The same by kernels: the sums, and the gradients of the maps; boxes have none."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        level_of: Tensor,
+        picture: Tensor,
+        rows: Tensor,
+        row_weights: Tensor,
+        columns: Tensor,
+        column_weights: Tensor,
+        *levels: Tensor,
+    ) -> Tensor:
+        maps = [level.contiguous(memory_format=torch.channels_last) for level in levels]
+        samples = [rows.contiguous(), row_weights.float().contiguous(), columns.contiguous(), column_weights.float().contiguous()]
+        ctx.save_for_backward(level_of, picture, *samples)
+        ctx.shapes = [level.shape for level in levels]
+        (count, cells, terms), channels = rows.shape, maps[0].shape[1]
+        answer = torch.from_numpy(reused("pooled", (count, cells, cells, channels), np.float32))
+        _kernels().zoo_roi_align(*_given(maps, level_of, picture, samples), *sizes(count, cells, terms), address(answer), threads())
+        return answer.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        level_of, picture, *samples = ctx.saved_tensors
+        maps = [
+            torch.zeros(count, high, wide, channels, dtype=torch.float32, device="cpu").permute(0, 3, 1, 2)
+            for count, channels, high, wide in ctx.shapes
+        ]
+        gradient = gradient.float().contiguous(memory_format=torch.channels_last)
+        given = address(gradient), *_given(maps, level_of, picture, samples), *sizes(*samples[0].shape)
+        _kernels().zoo_roi_align_backward(*given, threads())
+        return *[None] * 6, *maps
+
+
+def _kernels() -> ctypes.CDLL:
+    found = library("roi_align")
+    assert found is not None
+    return found
+
+
+def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: Sequence[Tensor]) -> list[Any]:
+    """Return what both kernels take: where the map of each box begins, its width, the number of channels, places and weights."""
+    bytes_each = torch.tensor([level[0].numel() * level.element_size() for level in maps])
+    begins = torch.tensor([level.data_ptr() for level in maps])[level_of] + picture * bytes_each[level_of]
+    widths = torch.tensor([level.shape[3] for level in maps])[level_of]
+    return [address(begins), address(widths), *sizes(maps[0].shape[1]), *map(address, samples)]
+
+
+def _table(parts: Sequence[Tensor]) -> Tensor:
+    """Return all rows [all pixels, C]: 70 MB for a photo of 800×1066."""
+    if parts[0].dtype != torch.float32 or (torch.is_grad_enabled() and any(part.requires_grad for part in parts)):
+        return torch.cat(list(parts))
+    table = torch.from_numpy(reused("table", (sum(len(part) for part in parts), parts[0].shape[1]), np.float32))
+    return torch.cat([part.detach() for part in parts], out=table)
+
+
+def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> _Samples:
+    """Return where the samples of one axis lie, and how much each neighbour counts.
+
+    The order of the arithmetic is that of torchvision's `roi_align_common.h`, for the same rounding.
+
+    Args:
+        low: [N] where each box begins, in cells of its map.
+        high: [N] where it ends.
+        extent: [N] of its map.
+        cells: of the output.
+        ratio: samples in each of them.
+
+    Returns:
+        Positions [N, cells, 2 × ratio] int64 and weights likewise; those of a cell sum to 1, or less where it lies outside.
+    """
+    cell = ((high - low).clamp(min=1) / cells)[:, None, None]
+    steps = torch.arange(ratio, dtype=low.dtype) + 0.5
+    at = low[:, None, None] + torch.arange(cells, dtype=low.dtype)[:, None] * cell + steps * cell / ratio  # [N, cells, ratio]
+    last = (extent - 1)[:, None, None]
+    inside = (at >= -1) & (at <= last + 1)
+    at = at.clamp(min=0)
+    before = torch.minimum(at.long(), last).clamp(min=0)  # where a box is no number, what is pooled from it is none either
+    part = at - before
+    # beyond the last one both neighbours are the last one, and it doesn't matter how the weight is shared out
+    positions = torch.stack((before, torch.minimum(before + 1, last)), 3).flatten(2)
+    weights = (torch.stack((1 - part, part), 3) * inside[..., None] / ratio).flatten(2)
+    return positions, weights

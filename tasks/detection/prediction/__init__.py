@@ -1,0 +1,1 @@
+"""Detections of one picture: results, result files, examples, box fusion, agreement."""

@@ -1,0 +1,66 @@
+"""A detector's boxes beside the true ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.task.examples import Example
+from zoo.tasks.detection.data.columns import Columns, Ints, columns_of
+from zoo.tasks.detection.data.targets import Target, as_target
+from zoo.tasks.detection.metric.matching import match
+
+_SURE = 0.3  # less sure answers are left out: every detector has many of them
+_BOXES = 40  # of each kind in a picture; more would hide it
+
+
+def examples(
+    answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
+) -> Iterator[Example]:
+    """Yield what was found in each picture, counted at IoU 0.5, beside what is there.
+
+    Args:
+        answers: `boxes`, `scores` and `labels` of each picture.
+        targets: what is there.
+        keys: of the pictures.
+        classes: names by label.
+    """
+    sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
+    columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
+    matches = match(columns)
+    right = matches.ranked.rows[matches.right[:, 0, 0]]
+    wrong = matches.ranked.rows[~matches.right[:, 0, 0] & ~matches.ignored[:, 0, 0]]
+    counted = np.flatnonzero(~matches.truth_ignored[:, 0])
+    for place, key in enumerate(keys):
+        found = int((columns.found.picture[right] == place).sum())
+        more = int((columns.found.picture[wrong] == place).sum())
+        there = np.flatnonzero(columns.truth.picture == place)
+        answered = np.flatnonzero(columns.found.picture == place)
+        objects = int((columns.truth.picture[counted] == place).sum())
+        said = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
+        truth = _counts(columns, columns.truth.label[there])
+        yield Example((key,), said, truth, found == objects and not more, (*_true(columns, there), *_answered(columns, answered)))
+
+
+def _counts(columns: Columns, labels: Ints) -> str:
+    counts = Counter(columns.classes[label] for label in labels)
+    return ", ".join(f"{name} × {count}" for name, count in counts.most_common()) or "nothing"
+
+
+def _true(columns: Columns, rows: Ints) -> Iterator[tuple[tuple[float, float, float, float], str]]:
+    for row in rows[:_BOXES]:
+        yield _corners(columns.truth.xywh[row]), f"true {columns.classes[columns.truth.label[row]]}"
+
+
+def _answered(columns: Columns, rows: Ints) -> Iterator[tuple[tuple[float, float, float, float], str]]:
+    for row in rows[:_BOXES]:
+        yield _corners(columns.found.xywh[row]), f"answered {columns.classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
+
+
+def _corners(xywh: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    left, top, width, height = (float(side) for side in xywh)
+    return left, top, left + width, top + height

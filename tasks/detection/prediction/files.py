@@ -1,0 +1,184 @@
+"""Detections in a file: COCO's results format, a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`.
+
+Where the data has numbers of its own (`coco:`), `image_id` and `category_id` are these. Other data has none: there a picture is
+named by its key, or by its file's name without folder and suffix where that is unique, and a class by its name. Names are understood
+with `coco:` too. A picture without an entry has no detections: the format has no other way to say so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Dataset
+from zoo.errors import DataError, Fault, Flaw, InputError
+from zoo.system.files import write_text
+from zoo.system.memory import no_collector
+from zoo.task.answers import AnswerFiles
+from zoo.tasks.detection.data.coco_json import are_four_numbers
+from zoo.tasks.detection.data.numbers import NumberedDataset
+
+SUFFIXES = (".json",)
+_NEEDED = ("image_id", "category_id", "bbox", "score")
+_LOG = logging.getLogger("zoo")
+
+Answer = Mapping[str, NDArray[Any]]
+
+
+def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
+    """Read the detections of every picture of the data.
+
+    Entries for pictures and classes that the annotations have but that `limit=`, `classes=` or a fault left out of the data are passed
+    over; how many is logged.
+
+    Args:
+        path: the file.
+        dataset: the data, which says what the ids stand for.
+        classes: names of the labels, in their order.
+
+    Returns:
+        Key to `boxes` [N, 4] xyxy in pixels, `scores` [N], both float64, and `labels` [N] int64, in the order of the file.
+
+    Raises:
+        DataError: no such file, no results in it, and every fault of its entries: unknown pictures or classes, numbers that are not
+            finite, boxes upside down.
+    """
+    names = _Names.of(dataset, classes)
+    rows: dict[str, list[tuple[float, ...]]] = {key: [] for key in dataset.keys}
+    faults: list[Fault] = []
+    passed_over = 0
+    with no_collector():
+        for number, entry in enumerate(_entries(path)):
+            try:
+                key, label, row = names.checked(entry)
+            except Flaw as flaw:
+                faults.append(flaw.at(f"{path} entry {number}", f"entry {number}"))
+                continue
+            if key in rows and label is not None:
+                rows[key].append((*row, label))
+            else:
+                passed_over += 1
+    if faults:
+        raise DataError(f"{path}: {len(faults)} faults in the predictions (entries are counted from 0):", faults)
+    if passed_over:
+        _LOG.warning("%s: %d detections are of pictures or classes that this data leaves out; they are not scored", path, passed_over)
+    return {key: _answer(found) for key, found in rows.items()}
+
+
+def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    """Write detections so that `read` gives the same numbers back.
+
+    Args:
+        path: the file, ending in .json.
+        answers: key to `boxes`, `scores` and `labels`.
+        dataset: the data, whose ids are written; keys and names where it has none.
+        classes: names of the labels, in their order.
+
+    Raises:
+        InputError: another kind of file.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: detections are written as COCO results, into a file ending in .json; this one ends in {path.suffix!r}")
+    pictures, categories = _numbers(dataset)
+    image_ids = {key: identity for identity, key in pictures.items()}
+    category_ids = {name: identity for identity, name in categories.items()}
+    entries = [
+        {
+            "image_id": image_ids.get(key, key),
+            "category_id": category_ids.get(classes[label], classes[label]),
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "score": score,
+        }
+        for key, answer in answers.items()
+        for box, score, label in zip(*(answer[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+    ]
+    write_text(path, json.dumps(entries, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the ids of a file stand for.
+
+    Attributes:
+        pictures: id or name to key.
+        labels: id or name to label; None for a class that the data leaves out.
+    """
+
+    pictures: Mapping[Any, str]
+    labels: Mapping[Any, int | None]
+
+    @classmethod
+    def of(cls, dataset: Dataset, classes: tuple[str, ...]) -> _Names:
+        pictures, categories = _numbers(dataset)
+        keys = dict.fromkeys([*pictures.values(), *dataset.keys])
+        stems = Counter(PurePosixPath(key).stem for key in keys)
+        short = {PurePosixPath(key).stem: key for key in keys if stems[PurePosixPath(key).stem] == 1}
+        label = {name: index for index, name in enumerate(classes)}
+        by_name: dict[Any, int | None] = {name: label.get(name) for name in (*categories.values(), *classes)}
+        by_id: dict[Any, int | None] = {identity: label.get(name) for identity, name in categories.items()}
+        return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
+
+    def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
+        """Return the key, the label, and left, top, right, bottom and score.
+
+        Raises:
+            Flaw: what is wrong with the entry.
+        """
+        missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
+        if missing:
+            raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
+        picture, category, box, score = (entry[name] for name in _NEEDED)
+        if not _is_name(picture) or picture not in self.pictures:
+            raise Flaw(f"image_id is {picture!r}; the data has no such picture")
+        if not _is_name(category) or category not in self.labels:
+            known = ", ".join(str(name) for name in list(self.labels)[:8])
+            raise Flaw(f"category_id is {category!r}; the data has no such class. Its classes are {known}{', …' * (len(self.labels) > 8)}")
+        if not are_four_numbers(box):
+            raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
+        if box[2] < 0 or box[3] < 0:
+            raise Flaw(f"bbox is {box!r}, upside down; expected x, y, width and height, no width or height below 0")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise Flaw(f"score is {score!r}; expected a finite number")
+        return self.pictures[picture], self.labels[category], (box[0], box[1], box[0] + box[2], box[1] + box[3], score)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _numbers(dataset: Dataset) -> tuple[Mapping[Any, str], Mapping[Any, str]]:
+    """Return image id to key and category id to name, of data that has ids."""
+    return (dataset.pictures, dataset.categories) if isinstance(dataset, NumberedDataset) else ({}, {})
+
+
+def _entries(path: Path) -> Sequence[Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON: {error}") from None
+    if not isinstance(content, list):
+        raise DataError(f"{path}: holds no list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
+    return content
+
+
+def _answer(rows: Sequence[tuple[float, ...]]) -> Answer:
+    columns = np.array(rows, np.float64).reshape(-1, 6)
+    return {"boxes": columns[:, :4], "scores": columns[:, 4], "labels": columns[:, 5].astype(np.int64)}
+
+
+def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)  # in the order of the data
+
+
+FILES = AnswerFiles(SUFFIXES, read, _write)

@@ -1,0 +1,1 @@
+"""Training of detectors: recipe, augmentation, batches by aspect ratio."""

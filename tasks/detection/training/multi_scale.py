@@ -1,0 +1,36 @@
+"""Multi-scale training: every batch in a size of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torchvision.transforms.v2 import functional as tvf
+
+from zoo.images.preprocess import ImageBatch
+
+_STEP = 32  # pixels; what `Preprocess.collate` pads to, so that every level of the pyramid divides evenly
+
+
+def rescaled(batch: ImageBatch, smallest: float, largest: float) -> ImageBatch:
+    """Scale a batch by a random factor (Redmon and Farhadi 2016, arXiv 1612.08242, section 2: a new size every few batches).
+
+    A size for the whole batch costs no padding, as a size for each picture would: where the factor is below 1, a step is quicker by its
+    square. Targets are in pixels of the original pictures, and stay as they are.
+
+    Args:
+        batch: prepared pictures.
+        smallest: of the factors.
+        largest: of the factors.
+
+    Returns:
+        The batch, its sides multiples of 32 pixels.
+    """
+    factor = smallest + (largest - smallest) * float(torch.rand(()))
+    height, width = batch.pixels.shape[-2:]
+    new_h, new_w = (max(_STEP, round(side * factor / _STEP) * _STEP) for side in (height, width))
+    if (new_h, new_w) == (height, width):
+        return batch
+    pixels = tvf.resize(batch.pixels, [new_h, new_w], antialias=True)
+    sizes = tuple((max(1, round(h * new_h / height)), max(1, round(w * new_w / width))) for h, w in batch.sizes_hw)
+    return replace(batch, pixels=pixels, sizes_hw=sizes)

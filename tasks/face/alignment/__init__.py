@@ -1,0 +1,1 @@
+"""Face alignment: templates, the aligner, and its cache of landmarks."""

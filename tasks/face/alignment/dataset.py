@@ -1,0 +1,80 @@
+"""A data set's faces, found and aligned: the main one of each picture, kept in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from zoo.data.dataset import Dataset
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.models.model import Model
+from zoo.system.cache import LIMIT_BYTES, cache_folder, shrink
+from zoo.task.alignment import Aligned, Aligning
+from zoo.tasks.face.alignment.aligner import Looking, looking
+from zoo.tasks.face.alignment.cache import NO_FACE, FaceMaker, KeptFace
+
+MAIN = "central"  # the face that a picture is of
+
+
+def align_data(dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
+    """Align a data set for models.
+
+    Raises:
+        InputError: the models' faces aren't aligned alike, or the detector doesn't suit them.
+        ImageError: a picture can't be read, or its face can't be aligned, and it isn't to be skipped.
+        DataError: there is no face in any picture.
+    """
+    ways = {(model.preprocess.alignment, model.preprocess.size_hw) for model in models}
+    if len(ways) > 1:
+        said = " and ".join(sorted(f"{template or 'none'} at {height}×{width}" for template, (height, width) in ways))
+        raise InputError(f"align: the models' faces are aligned in different ways ({said}); evaluate them one at a time")
+    aligned = AlignedData(looking(models[0], aligning.detector, MAIN), aligning).of(dataset)
+    if not aligned.dataset.records:
+        raise DataError(f"data {dataset.name!r}: in none of its {len(dataset)} pictures a face was found:", aligned.left_out)
+    return aligned
+
+
+@dataclass(frozen=True)
+class AlignedData:
+    """What aligns the pictures of a data set.
+
+    Attributes:
+        looking: finder, template and size; of a picture with several faces the main one is taken.
+        aligning: what is asked for.
+    """
+
+    looking: Looking
+    aligning: Aligning
+
+    def of(self, dataset: Dataset) -> Aligned:
+        """Align a data set.
+
+        Raises:
+            ImageError: a picture can't be read, or its face can't be aligned, and it isn't to be skipped.
+        """
+        records, not_found, unreadable = {}, {}, {}
+        count, asked = len(dataset), self.aligning
+        maker = FaceMaker(self.looking, asked.decoding)
+        first = asked.rank * count // asked.processes
+        for step in asked.progress.track(range(count), "finding faces", count):
+            place = (first + step) % count
+            record = dataset.records[place]
+            try:
+                face = maker.of(record)
+            except ImageError as error:
+                if not asked.skip:
+                    raise
+                unreadable[place] = Fault(record.key, error.reason, whole=True, kind=error.kind)
+                continue
+            if face is None:
+                not_found[place] = Fault(record.key, NO_FACE, whole=True, kind="no-face")
+                continue
+            records[place] = replace(record, source=face, size_hw=self.looking.size_hw)
+            if isinstance(face, KeptFace):
+                asked.kept.add(face.place)
+        if asked.kept:
+            shrink(cache_folder("aligned"), LIMIT_BYTES, keep=asked.kept)
+        faults = tuple(not_found[place] for place in sorted(not_found))
+        details = {**maker.settings, "found": len(records), "not_found": [fault.key for fault in faults]}
+        kept = replace(dataset, records=tuple(records[place] for place in sorted(records)))
+        return Aligned(kept, faults, tuple(unreadable[place] for place in sorted(unreadable)), details)

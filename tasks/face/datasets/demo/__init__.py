@@ -1,0 +1,60 @@
+"""`demo:faces` – faces drawn by a program, built in and offline; no photographs of anybody."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import Scheme, finish
+from zoo.data.reference import DataRef
+from zoo.errors import InputError, UnknownNameError
+from zoo.tasks.face.datasets import SCHEMES
+from zoo.tasks.face.datasets.demo.drawing import Person, draw
+
+_TEST_EVERY = 5  # every fifth person is for testing, the others for training
+_DEFAULTS = {"people": 100, "per_person": 10, "seed": 0}
+_LEAST = {"people": 1, "per_person": 1, "seed": 0}
+
+
+def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
+    """Open drawn faces of made-up people, 112 × 112 pixels: `split=train` (80 people), `split=test` (20 others) or all of them.
+
+    They are drawings: an identity is a set of proportions and colours, pictures of it vary in pose, expression, clothes, light
+    and noise. Options: `people=` (100), `per_person=` (10) and `seed=` (0); the same options always draw the same pictures, and
+    a person looks the same however many there are.
+
+    Raises:
+        UnknownNameError: another name than faces.
+        InputError: another split, or an option that is no number or too small.
+    """
+    if ref.path != "faces":
+        raise UnknownNameError("demo data of face", ref.path, ["faces"])
+    if ref.split not in (None, "train", "test"):
+        raise InputError(f"data {ref.text!r}: split is {ref.split!r}; expected train or test")
+    people, per_person, seed = (_number(ref, name) for name in _DEFAULTS)
+    chosen = [person for person in range(people) if ref.split is None or (ref.split == "test") == (person % _TEST_EVERY == 0)]
+    records = [
+        Record(f"person-{person:04d}/{picture:03d}", partial(_draw, seed, person, picture), label)
+        for label, person in enumerate(chosen)
+        for picture in range(per_person)
+    ]
+    return finish(ref, records, [f"person-{person:04d}" for person in chosen], [], on_error)
+
+
+def _number(ref: DataRef, name: str) -> int:
+    text = ref.options.get(name, str(_DEFAULTS[name]))
+    if not text.isdecimal() or int(text) < _LEAST[name]:
+        raise InputError(f"data {ref.text!r}: {name} is {text!r}; expected a whole number, {_LEAST[name]} or more")
+    return int(text)
+
+
+def _draw(seed: int, person: int, picture: int) -> NDArray[np.uint8]:
+    # a stream of its own for each person and picture: what is drawn depends on nothing else
+    who = Person.draw_lot(np.random.default_rng([seed, person]))
+    return draw(who, np.random.default_rng([seed, person, 1 + picture]))
+
+
+SCHEMES.add("demo", Scheme("demo", open_demo, options=tuple(_DEFAULTS)))

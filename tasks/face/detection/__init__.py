@@ -1,0 +1,1 @@
+"""Face detection: MTCNN and other detectors, landmarks, quality checks."""

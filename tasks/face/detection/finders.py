@@ -1,0 +1,108 @@
+"""The finder that `detector=` names: MTCNN, or a detection model of the zoo that knows faces."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from zoo.errors import InputError, UnknownNameError
+from zoo.models.archive import load
+from zoo.models.fingerprint import model_fingerprint
+from zoo.models.model import Model
+from zoo.tasks.face.detection.faces import Finder, Found, Image, check_score
+
+FACE = "face"  # the name of the class, where a model has several
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFinder:
+    """A detection model as a finder. It knows no landmarks: models whose faces are aligned by five points can't follow it.
+
+    Attributes:
+        model: of the task detection.
+        threshold: the score that a face has at least; what is below the model's own `score_threshold` it doesn't answer at all.
+    """
+
+    model: Model
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check what it detects.
+
+        Raises:
+            InputError: it is of another task, has several classes and none of them is "face", or the threshold is no score.
+        """
+        check_score("detector", self.threshold)
+        if self.model.task != "detection":
+            raise InputError(f"detector: the model is for the task {self.model.task}; expected one for detection, with a class {FACE!r}")
+        if len(self.model.classes) > 1 and FACE not in self.model.classes:
+            raise InputError(
+                f"detector: none of the model's {len(self.model.classes)} classes is {FACE!r}: {', '.join(self.model.classes[:8])}"
+            )
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides its answers."""
+        return {"detector": "model", "fingerprint": model_fingerprint(self.model), "threshold": self.threshold}
+
+    def __call__(self, image: Image) -> Found:
+        """Return the faces of an RGB picture [H, W, 3]."""
+        from zoo.prediction.predict import predict
+
+        found: Any = next(iter(predict(self.model, image, device=str(self.model.device))))
+        faces = np.array([name == FACE or len(self.model.classes) == 1 for name in found.names], bool) & (found.scores >= self.threshold)
+        boxes, scores = np.asarray(found.boxes[faces], np.float32), np.asarray(found.scores[faces], np.float32)
+        return Found(boxes, scores, np.full((len(scores), 5, 2), np.nan, np.float32))
+
+
+def find_finder(detector: object) -> Finder:
+    """Return a finder.
+
+    Args:
+        detector: "mtcnn", the folder of a saved detection model or of the run that made it, each also with settings
+            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"), such a model, or a finder.
+
+    Raises:
+        InputError: none of these, a model that doesn't detect faces, or a setting that can't be meant.
+        UnknownNameError: a setting that the detector doesn't have.
+    """
+    if isinstance(detector, Model):
+        return ModelFinder(detector)
+    if isinstance(detector, str | Path):
+        return _named(str(detector))
+    if callable(detector) and hasattr(detector, "settings"):
+        return cast(Finder, detector)
+    raise InputError(f"detector is a {type(detector).__name__}; expected mtcnn, a folder, a detection model or a finder")
+
+
+def _named(text: str) -> Finder:
+    place, _, settings = (text, "", "") if Path(text).expanduser().exists() else text.partition("?")
+    if place == "mtcnn":
+        from zoo.tasks.face.detection.mtcnn import MTCNN  # brings its networks
+
+        return MTCNN(
+            **_settings(text, place, settings, {"min_size": float, "threshold": float, "factor": float, "enlarge": int, "border": int})
+        )
+    if not Path(place).expanduser().exists():
+        raise InputError(f"detector is {text!r}; expected mtcnn, or the folder of a detection model with a class {FACE!r}")
+    return ModelFinder(load(place), **_settings(text, "a detection model", settings, {"threshold": float}))
+
+
+def _settings(text: str, whose: str, written: str, kinds: Mapping[str, type[int] | type[float]]) -> dict[str, Any]:
+    """Return what stands behind the question mark."""
+    settings: dict[str, Any] = {}
+    for name, value in parse_qsl(written, keep_blank_values=True):
+        if name not in kinds:
+            raise UnknownNameError(f"setting of {whose}:", name, kinds)
+        try:
+            settings[name] = kinds[name](value)
+        except ValueError as error:
+            kind = "a whole number" if kinds[name] is int else "a number"
+            raise InputError(f"detector {text!r}: {name} is {value!r}; expected {kind}, as in mtcnn?enlarge=2&threshold=0.8") from error
+    return settings

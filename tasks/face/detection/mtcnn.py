@@ -1,0 +1,204 @@
+"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): facenet-pytorch's three trained networks in a cascade of our own.
+
+The boxes are those of facenet-pytorch's `MTCNN.detect` to a small fraction of a pixel, several times as quick on a processor: its time
+goes into pooling the whole picture for every scale, and into passing activations of tens of megabytes through memory layer by layer. Here
+the pooling comes from sums that are taken once (`area`), and the first network sees a picture in bands that stay in the cache. Where the
+original fails (`torch.cat` of nothing in a picture without a face, facenet-pytorch#176; ragged arrays, #224) nothing is left to fail:
+pictures come one at a time, and every stage takes any number of candidates, none included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from zoo.errors import InputError
+from zoo.tasks.face.detection.faces import Found, Image, check_score
+from zoo.tasks.face.detection.integral import AreaSums
+from zoo.tasks.face.detection.networks import networks
+
+_CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how far it moves on
+_SURE = (0.6, 0.7)  # the scores that the first two networks pass a box on with; facenet-pytorch's
+_FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
+_BAND = 32_768  # answers of the first network that each thread makes at once
+_SMALL, _ENLARGE, _BORDER = 160, 3, 30
+
+
+@dataclass(frozen=True)
+class MTCNN:
+    """The finder.
+
+    Attributes:
+        min_size: pixels of the picture as it is; smaller faces aren't looked for.
+        threshold: the score, of the last network, that a face has at least. facenet-pytorch has 0.7: that lets in two specks on the
+            sleeve of one of its own portraits (0.85 and 0.80); the lowest score of a face in those is 0.998, and in ORL 0.987.
+        factor: between two sizes that are looked for.
+        enlarge: how many times the picture is enlarged for finding, bicubically; None for 3 where its shorter side is below 160 pixels,
+            and 1 otherwise. The networks see faces from outside: one that fills a small picture is missed without these two.
+        border: pixels by which its edges are continued after that; None for 30 where it is small, and 0 otherwise.
+    """
+
+    min_size: float = 20.0
+    threshold: float = 0.9
+    factor: float = 0.709
+    enlarge: int | None = None
+    border: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            InputError: naming the setting.
+        """
+        if not 5 <= self.min_size <= 10_000:  # twice as small takes four times as long
+            raise InputError(f"mtcnn: min_size is {self.min_size}; expected 5 to 10000 pixels")
+        check_score("mtcnn", self.threshold)
+        if not 0.1 <= self.factor <= 0.95:
+            raise InputError(f"mtcnn: factor is {self.factor}; expected 0.1 to 0.95")
+        if self.enlarge is not None and not 1 <= self.enlarge <= 16:
+            raise InputError(f"mtcnn: enlarge is {self.enlarge}; expected 1 to 16 times")
+        if self.border is not None and not 0 <= self.border <= 1000:
+            raise InputError(f"mtcnn: border is {self.border}; expected 0 to 1000 pixels")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides its answers."""
+        return {"detector": "mtcnn", **asdict(self)}
+
+    def __call__(self, image: Image) -> Found:
+        """Return the faces of an RGB picture [H, W, 3], in its own pixels."""
+        small = min(image.shape[:2]) < _SMALL
+        enlarge = self.enlarge or (_ENLARGE if small else 1)
+        border = self.border if self.border is not None else _BORDER if small else 0
+        with torch.inference_mode():
+            boxes, points = self._found(AreaSums.of(_prepared(image, enlarge, border)), self.min_size * enlarge)
+        scores = boxes[:, 4]
+        # the edge x of a box comes to lie at 3 x; a point is in the middle of a pixel, and that of pixel x comes to lie at 3 x + 1
+        boxes, points = (boxes[:, :4] - border) / enlarge, (points - border + 0.5) / enlarge - 0.5
+        return Found(boxes.numpy(), scores.numpy(), points.numpy())
+
+    def _found(self, sums: AreaSums, min_size: float) -> tuple[Tensor, Tensor]:
+        """Return boxes with their scores [N, 5], descending, and points [N, 5, 2], in the picture that is looked at."""
+        boxes = self._proposed(sums, min_size)
+        boxes, moves, _ = _refined(sums, boxes, networks().second, 24, _SURE[1])
+        kept = nms(boxes[:, :4], boxes[:, 4], _IOU)
+        boxes = _squared(_moved(boxes[kept], moves[kept], 1))
+        boxes, moves, points = _refined(sums, boxes, networks().third, 48, self.threshold)
+        sides = boxes[:, None, 2:4] - boxes[:, None, :2] + 1
+        points = points.view(-1, 2, 5).transpose(1, 2) * sides + boxes[:, None, :2] - 1
+        boxes = _moved(boxes, moves, 1)
+        kept = _distinct(boxes)
+        return boxes[kept], points[kept]
+
+    def _proposed(self, sums: AreaSums, min_size: float) -> Tensor:
+        """Return squares [N, 5] in which the first network sees something like a face, with its scores."""
+        found = [torch.empty(0, 9)]
+        for scale in self._scales(min(sums.size_hw), min_size):
+            size_hw = (int(sums.size_hw[0] * scale + 1), int(sums.size_hw[1] * scale + 1))
+            boxes = _cells(sums, size_hw, scale, _SURE[0])
+            found.append(boxes[nms(boxes[:, :4], boxes[:, 4], _FIRST_IOU)])
+        boxes = torch.cat(found)
+        boxes = boxes[nms(boxes[:, :4], boxes[:, 4], _IOU)]
+        return _squared(_moved(boxes[:, :5], boxes[:, 5:], 0))
+
+    def _scales(self, side: int, min_size: float) -> Iterator[float]:
+        """Yield the scales at which faces are as large as a cell, from the smallest face to the largest that fits into a side."""
+        scale = _CELL / min_size
+        left = side * scale
+        while left >= _CELL:
+            yield scale
+            scale, left = scale * self.factor, left * self.factor
+
+
+def _prepared(image: Image, enlarge: int, border: int) -> Image:
+    """Return the picture as it is looked at."""
+    if enlarge > 1:
+        image = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
+    if border:
+        image = np.asarray(cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE), np.uint8)
+    return image
+
+
+def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: float) -> Tensor:
+    """Return the cells of one scale that the first network takes for a face: boxes, score and moves, [N, 9].
+
+    Its answers are made in bands of rows: of a row the network sees the 12 that begin at twice its number, and the pooling in it
+    takes a last odd row alone.
+    """
+    height, width = (math.ceil((side - 2) / 2) - 4 for side in size_hw)
+    if min(height, width) < 1:
+        return torch.empty(0, 9)
+    rows = max(8, _BAND * torch.get_num_threads() // width)
+    starts = range(0, height, rows)
+    bands = [(first * _STEP, size_hw[0] if first + rows >= height else (first + rows) * _STEP + 10) for first in starts]
+    limit, found = math.log(threshold / (1 - threshold)), []
+    for first, band in zip(starts, sums.shrunk(size_hw, bands), strict=True):
+        odds, features = networks().first(torch.from_numpy(band)[None])
+        row, column = torch.nonzero(odds >= limit, as_tuple=True)
+        place = torch.stack([column, row + first], 1).float() * _STEP
+        corners = torch.cat([(place + 1) / scale, (place + _CELL) / scale], 1).floor()
+        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().move(features[row, column])], 1))
+    return torch.cat(found)
+
+
+def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Look at boxes [N, 5] more closely.
+
+    Returns:
+        Those that are still taken for faces, with their new scores [M, 5]; moves [M, 4]; what else the network says, [M, …].
+    """
+    height, width = sums.size_hw
+    whole = boxes[:, :4].trunc().long()
+    whole[:, :2] = whole[:, :2].clamp(min=1) - 1
+    whole[:, 2:] = torch.minimum(whole[:, 2:], torch.tensor([width, height]))
+    inside = (whole[:, 2:] > whole[:, :2]).all(1)  # the others, moved out of the picture, have no pixel in it
+    boxes, kept = boxes[inside], [(torch.empty(0, 5), torch.empty(0, 4), torch.empty(0, 10))]
+    corners = whole[inside].numpy()
+    for first in range(0, len(boxes), networks().at_once):
+        several = boxes[first : first + networks().at_once]
+        moves, *points, chances = network(torch.from_numpy(sums.crops(corners[first : first + len(several)], side)))
+        scores = chances[:, 1]
+        faces = scores > threshold
+        marks = points[0] if points else torch.zeros(len(scores), 10)
+        kept.append((torch.cat([several[faces, :4], scores[faces, None]], 1), moves[faces], marks[faces]))
+    found, moved, said = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return found, moved, said
+
+
+def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
+    """Return boxes [N, 5] with each edge moved by a part of their width or height, counted as `more` pixels larger than it is."""
+    sides = boxes[:, 2:4] - boxes[:, :2] + more
+    return torch.cat([boxes[:, :4] + moves * sides.repeat(1, 2), boxes[:, 4:]], 1)
+
+
+def _squared(boxes: Tensor) -> Tensor:
+    """Return the squares [N, 5] around the middles of boxes, with their longer sides."""
+    sides = boxes[:, 2:4] - boxes[:, :2]
+    longer = sides.max(1, keepdim=True).values
+    corner = boxes[:, :2] + sides * 0.5 - longer * 0.5
+    return torch.cat([corner, corner + longer, boxes[:, 4:]], 1)
+
+
+def _distinct(boxes: Tensor) -> Tensor:
+    """Return places of boxes [N, 5] in descending order of score, without those that lie for the most part in, or around, a better one.
+
+    What two share is measured by the smaller of them; with pixels counted as in the original, a side is one longer than the difference.
+    """
+    order = boxes[:, 4].argsort(descending=True, stable=True)
+    corners = boxes[order, :4]
+    low, high = torch.maximum(corners[:, None, :2], corners[None, :, :2]), torch.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    areas = (corners[:, 2:] - corners[:, :2] + 1).prod(1)
+    shared = (high - low + 1).clamp(min=0).prod(2) / torch.minimum(areas[:, None], areas[None])
+    kept: list[int] = []
+    for place in range(len(order)):
+        if not kept or bool((shared[place, kept] <= _IOU).all()):
+            kept.append(place)
+    return order[kept]

@@ -1,0 +1,97 @@
+"""Convolutions with PReLU and pooling by maxima, in sequence, as one kernel: pictures pass through all of them in the cache.
+
+torch passes every map through memory for every layer, PReLU and pooling included; for small networks that takes two to four times as long
+as their products do. The kernel's source is `zoo/kernels/prelu_networks.cpp`. What is no number doesn't always survive its pooling.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.kernels.library import address, library, sizes, threads
+
+_FILLED = 16  # channels are filled up to a multiple of this
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weights", "bias", "slope")),
+        *((name, ctypes.c_int64) for name in ("kernel", "in_channels", "out_channels", "pool", "step")),
+    )
+
+
+class PReLUStack(nn.Module):
+    """What `nn.Sequential` of the same modules would answer, for numbers in float32 on a CPU, without gradients."""
+
+    def __init__(self, modules: Sequence[nn.Module], shift: float, scale: float) -> None:
+        """Take over the weights.
+
+        Args:
+            modules: convolutions (square kernels, bias, no padding, steps of one), each of which may be followed by a PReLU (a slope for
+                each channel) and then by a pooling by maxima (square windows, no padding, the last ones reaching over the edge).
+            shift: what is taken of pixels.
+            scale: what they are multiplied by then.
+
+        Raises:
+            ValueError: another module is among them.
+        """
+        super().__init__()
+        self._shift, self._scale = shift, scale
+        self._layers: list[tuple[list[Tensor], list[int]]] = []
+        for module in modules:
+            unpooled = bool(self._layers) and self._layers[-1][1][3:] == [1, 1]
+            if isinstance(module, nn.Conv2d) and _is_plain(module):
+                self._layers.append(_convolution(module))
+            elif isinstance(module, nn.PReLU) and unpooled and module.num_parameters == self._layers[-1][1][2]:
+                self._layers[-1][0][2][: module.num_parameters] = module.weight.detach()
+            elif isinstance(module, nn.MaxPool2d) and unpooled and _window(module):
+                self._layers[-1][1][3:] = _window(module)
+            else:
+                raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Answer for pictures [B, C, H, W]: [B, C', H', W'], channels last.
+
+        Raises:
+            ValueError: they have another number of channels, or are too small for a single answer.
+        """
+        kernels = library("prelu_networks")
+        assert kernels is not None
+        pixels = pixels.to("cpu", torch.float32).contiguous()
+        layers = (_Layer * len(self._layers))(*(_Layer(*map(address, numbers), *counts) for numbers, counts in self._layers))
+        deep = sizes(len(layers))
+        kernels.zoo_prelu_network_answers.restype = ctypes.c_int64
+        height, width = (kernels.zoo_prelu_network_answers(*sizes(side), layers, *deep) for side in pixels.shape[2:])
+        if pixels.shape[1] != layers[0].in_channels or min(height, width) < 1:
+            raise ValueError(f"pictures of shape {tuple(pixels.shape)} can't be answered: other channels, or too small")
+        answer = torch.empty(len(pixels), height, width, layers[-1].out_channels, dtype=torch.float32, device="cpu")
+        given = address(pixels), *sizes(len(pixels), *pixels.shape[2:]), ctypes.c_float(self._shift), ctypes.c_float(self._scale)
+        kernels.zoo_prelu_network(*given, layers, *deep, address(answer), threads())
+        return answer.permute(0, 3, 1, 2)
+
+
+def _convolution(module: nn.Conv2d) -> tuple[list[Tensor], list[int]]:
+    """Return weights, biases and slopes, and the sizes of a layer."""
+    assert module.bias is not None
+    out, wide, side = module.out_channels, -(-module.out_channels // _FILLED) * _FILLED, int(module.kernel_size[0])
+    plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    weights, bias = torch.zeros(side, side, module.in_channels, wide, **plain), torch.zeros(wide, **plain)
+    weights[..., :out], bias[:out] = module.weight.detach().permute(2, 3, 1, 0), module.bias.detach()
+    return [weights, bias, torch.ones(wide, **plain)], [side, module.in_channels, out, 1, 1]
+
+
+def _is_plain(module: nn.Conv2d) -> bool:
+    steps = (*module.stride, *module.dilation, module.groups)
+    return module.bias is not None and module.padding == (0, 0) and len(set(module.kernel_size)) == 1 and set(steps) == {1}
+
+
+def _window(pooling: nn.MaxPool2d) -> list[int]:
+    """Return the side of its windows and their step; nothing where it is another pooling than ours."""
+    side, step = pooling.kernel_size, pooling.stride
+    whole = isinstance(side, int) and isinstance(step, int) and step <= side
+    return [side, step] if whole and pooling.ceil_mode and not pooling.padding and pooling.dilation == 1 else []  # type: ignore[list-item]

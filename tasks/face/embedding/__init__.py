@@ -1,0 +1,1 @@
+"""The face embedding: head, margin losses, distances, options."""

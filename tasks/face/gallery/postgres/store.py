@@ -1,0 +1,210 @@
+"""A gallery in PostgreSQL, searched there by pgvector: exactly, for there is no approximate index.
+
+pgvector compares in float32. The server answers with everybody who could be among the nearest, with room for all that float32 can be
+wrong by, and float64 decides here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.tasks.face.embedding.distances import distances
+from zoo.tasks.face.gallery.embedder import Embedder, check_same
+from zoo.tasks.face.gallery.errors import GalleryError, name_taken
+from zoo.tasks.face.gallery.exact import first_people, part_of
+from zoo.tasks.face.gallery.postgres.session import Session
+from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Vectors
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+LAYOUT = 1
+_OPERATORS = {"cosine": "<=>", "euclidean": "<->"}
+_TABLES = (
+    "CREATE TABLE zoo_gallery (one int PRIMARY KEY CHECK (one = 1), layout int NOT NULL, fingerprint text NOT NULL, "
+    "model text NOT NULL, distance text NOT NULL, threshold float8, size int NOT NULL)",
+    "CREATE TABLE zoo_people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)",
+    "CREATE TABLE zoo_faces (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint NOT NULL REFERENCES zoo_people, "
+    "embedding vector({size}) NOT NULL, photo text NOT NULL, quality jsonb NOT NULL, enrolled timestamptz NOT NULL DEFAULT now())",
+    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",  # else 512 numbers are put in a table of their own, slow to search
+    "CREATE INDEX zoo_faces_of_person ON zoo_faces (person)",
+)
+
+
+class PostgresStore:
+    """Rows in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery for each."""
+
+    def __init__(self, address: str) -> None:
+        """Take the database's address.
+
+        Raises:
+            InputError: psycopg or pgvector is not installed, or the address can't be read.
+        """
+        self._session = Session(address)
+        self.place = self._session.place
+
+    def described(self) -> Described | None:
+        """Return what the gallery says of itself."""
+        with self._session.reading() as cursor:
+            return None if cursor is None else self._described(cursor)
+
+    def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
+        """Enrol people, all or none."""
+        with self._session.writing() as cursor:
+            self._join(cursor, about)
+            for name, faces in people.items():
+                person = self._person(cursor, name)
+                if person is None:
+                    person = cursor.execute("INSERT INTO zoo_people (name) VALUES (%s) RETURNING id", (name,)).fetchone()[0]  # type: ignore[index]
+                elif not more:
+                    raise name_taken(self.place, name)
+                self._insert(cursor, person, faces)
+
+    def remove(self, name: str) -> int:
+        """Delete a person, and write the tables anew without the rows: also where nobody of the name is left, since it may have failed.
+
+        Raises:
+            GalleryError: see `Session.said`; the user may not write the tables anew, and nothing is changed; or the person is deleted
+                and the tables could not be written anew.
+        """
+        if self.described() is None:
+            return 0
+        with self._session.writing() as cursor:
+            self._check_owner(cursor)
+            person = self._person(cursor, name)
+            count = cursor.execute("DELETE FROM zoo_faces WHERE person = %s", (person,)).rowcount
+            cursor.execute("DELETE FROM zoo_people WHERE id = %s", (person,))
+        try:
+            self._session.run("VACUUM FULL zoo_faces, zoo_people")
+        except GalleryError as error:
+            raise GalleryError(
+                f"{name!r} is deleted, but the tables could not be written anew, so that the server's files still hold what is deleted; "
+                f"forget the same name again for that, which then is nobody's: {error}"
+            ) from error
+        return count
+
+    def people(self) -> list[Person]:
+        """Return everybody, in the order of their names."""
+        command = (
+            "SELECT name, count(*), min(enrolled) FROM zoo_people JOIN zoo_faces ON person = zoo_people.id "
+            'GROUP BY zoo_people.id, name ORDER BY name COLLATE "C"'
+        )
+        with self._session.reading() as cursor:
+            rows = [] if cursor is None else cursor.execute(command).fetchall()
+            return [Person(name, count, _time(first)) for name, count, first in rows]
+
+    def faces(self, name: str) -> list[EnrolledFace]:
+        """Return a person's faces in the order they came."""
+        command = (
+            "SELECT zoo_faces.id, photo, quality, enrolled, embedding FROM zoo_faces JOIN zoo_people ON person = zoo_people.id "
+            "WHERE name = %s ORDER BY zoo_faces.id"
+        )
+        with self._session.reading() as cursor:
+            rows = [] if cursor is None else cursor.execute(command, (name,)).fetchall()
+            return [
+                EnrolledFace(number, name, photo, dict(quality), _time(enrolled), embedding.to_numpy())
+                for number, photo, quality, enrolled, embedding in rows
+            ]
+
+    def count(self) -> int:
+        """Return how many faces are enrolled."""
+        with self._session.reading() as cursor:
+            return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
+
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
+        """Return the nearest people."""
+        with self._session.reading() as cursor:
+            if cursor is None:
+                return None
+            about = self._described(cursor)
+            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            return about, [self._nearest(cursor, about, query, top) for query in queries]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
+
+    def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
+        distance = about.embedder.distance
+        # a sum of squares has no cancellation: its error is a part of itself, and that of its root half of the part
+        part = part_of(about.size)
+        command = (
+            f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
+            "near AS (SELECT min(far) AS far FROM far GROUP BY person ORDER BY 1 LIMIT %(top)s) "
+            "SELECT far.id, far.person, name, photo, embedding FROM far JOIN zoo_faces USING (id) JOIN zoo_people ON zoo_people.id = "
+            "far.person WHERE far.far <= (SELECT max(far) FROM near) * %(times)s + %(room)s"
+        )
+        room = {"times": 1.0, "room": 2 * part} if distance == "cosine" else {"times": 1 + 2 * part, "room": 0.0}
+        rows = cursor.execute(command, {"query": query, "top": top, **room}).fetchall()
+        if not rows:
+            return []
+        far = distances(query, np.stack([row[4].to_numpy() for row in rows]), distance)
+        people, numbers = (np.array([row[column] for row in rows], np.int64) for column in (1, 0))
+        chosen = first_people(far, people, numbers, top)
+        return [Match(rows[place][2], float(far[place]), rows[place][3], rows[place][0]) for place in chosen]
+
+    def _join(self, cursor: Cursor[Any], about: Described) -> None:
+        """Make the gallery where there is none, one of this model where it is new, else check that it is."""
+        exists = cursor.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
+        if not (exists and exists[0]):
+            for command in _TABLES:
+                cursor.execute(command.format(size=about.size))
+            model = about.embedder
+            cursor.execute(
+                "INSERT INTO zoo_gallery VALUES (1, %s, %s, %s, %s, %s, %s)",
+                (LAYOUT, model.fingerprint, model.name, model.distance, model.threshold, about.size),
+            )
+        stored = self._described(cursor)
+        check_same(self.place, stored.embedder, about.embedder, stored.size, about.size)
+
+    def _described(self, cursor: Cursor[Any]) -> Described:
+        row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
+        if row is None:
+            raise GalleryError(
+                f"gallery {self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…"
+            )
+        if row[0] != LAYOUT:
+            raise GalleryError(
+                f"gallery {self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; "
+                "install the version of resnet-zoo that wrote it"
+            )
+        return Described(Embedder(*row[1:5]), row[5])
+
+    def _check_owner(self, cursor: Cursor[Any]) -> None:
+        """Refuse users whose VACUUM the server would leave out with a warning.
+
+        Raises:
+            GalleryError: the user owns neither the tables nor the database.
+        """
+        command = (
+            "SELECT bool_and(pg_has_role(relowner, 'USAGE')) OR bool_or(pg_has_role(datdba, 'USAGE')), "
+            "min(pg_get_userbyid(relowner)::text) FROM pg_class, pg_database "
+            "WHERE pg_class.oid IN ('zoo_faces'::regclass, 'zoo_people'::regclass) AND datname = current_database()"
+        )
+        may, owner = cursor.execute(command).fetchone() or (False, "")
+        if not may:
+            raise GalleryError(
+                f"gallery {self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…"
+                f"; forget as the user {owner}"
+            )
+
+    def _person(self, cursor: Cursor[Any], name: str) -> int | None:
+        row = cursor.execute("SELECT id FROM zoo_people WHERE name = %s", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _insert(self, cursor: Cursor[Any], person: int, faces: Sequence[NewFace]) -> None:
+        from psycopg.types.json import Jsonb
+
+        cursor.executemany(
+            "INSERT INTO zoo_faces (person, embedding, photo, quality) VALUES (%s, %b, %s, %s)",
+            [(person, face.embedding, face.photo, Jsonb(dict(face.quality))) for face in faces],
+        )
+
+
+def _time(moment: Any) -> str:
+    from datetime import UTC
+
+    return str(moment.astimezone(UTC).isoformat(timespec="seconds"))

@@ -1,0 +1,111 @@
+"""All enrolled embeddings in one array: a search is one matrix product and a second look at what comes near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.tasks.face.embedding.distances import distances
+from zoo.tasks.face.gallery.exact import Floats, Ints, first_people, slack
+from zoo.tasks.face.gallery.store import Vectors
+
+_BLOCK_BYTES = 256 * 2**20  # of float32 distances that are held at once
+
+
+@dataclass(frozen=True)
+class Near:
+    """The nearest face of one person.
+
+    Attributes:
+        face: its number.
+        person: the person's number.
+        distance: in float64.
+    """
+
+    face: int
+    person: int
+    distance: float
+
+
+class Matrix:
+    """Embeddings [N, D] with the numbers of faces and people, which grows at its end."""
+
+    def __init__(self, size: int, distance: str) -> None:
+        """Begin with no rows of `size` numbers, to be compared by `distance`."""
+        self._distance = distance
+        self._rows: Vectors = np.empty((0, size), np.float32)
+        self._lengths: Vectors = np.empty(0, np.float32)
+        self._faces: Ints = np.empty(0, np.int64)
+        self._people: Ints = np.empty(0, np.int64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._count
+
+    @property
+    def last_face(self) -> int:
+        """The highest number of a face, 0 without rows."""
+        return int(self._faces[self._count - 1]) if self._count else 0
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many more rows, and for as many again where rows must be moved for it."""
+        needed = self._count + count
+        if needed <= len(self._rows):
+            return
+        room = needed if not self._count else max(needed, len(self._rows) * 3 // 2)
+        for name in ("_rows", "_lengths", "_faces", "_people"):
+            old = getattr(self, name)
+            new = np.empty((room, *old.shape[1:]), old.dtype)
+            new[: self._count] = old[: self._count]
+            setattr(self, name, new)
+
+    def append(self, rows: Vectors, faces: Ints, people: Ints) -> None:
+        """Add rows [N, D], whose faces' numbers [N] are higher than all before."""
+        self.reserve(len(rows))
+        part = slice(self._count, self._count + len(rows))
+        self._rows[part], self._faces[part], self._people[part] = rows, faces, people
+        self._lengths[part] = np.linalg.norm(rows, axis=1)
+        self._count = part.stop
+
+    def nearest(self, queries: Vectors, top: int) -> list[list[Near]]:
+        """Return the nearest faces of the nearest `top` people for queries [Q, D], nearest first.
+
+        float32 finds who could be among them, with room for all that it can be wrong by; float64 decides.
+        """
+        if not self._count:
+            return [[] for _ in queries]
+        people = self._people[: self._count]
+        return [self._decide(query, self._could_be(query, far, people, top), top) for query, far in self._far(queries)]
+
+    def _far(self, queries: Vectors) -> Iterator[tuple[Vectors, Vectors]]:
+        """Yield each query with float32's 1 − cosine, or squared distance, to every row [N]."""
+        rows, lengths = self._rows[: self._count], self._lengths[: self._count]
+        block = max(1, _BLOCK_BYTES // (4 * self._count))
+        for start in range(0, len(queries), block):
+            part = queries[start : start + block]
+            products = part @ rows.T
+            for query, product in zip(part, products, strict=True):
+                own = np.float32(np.linalg.norm(query))
+                if self._distance == "cosine":
+                    yield query, 1 - product / (lengths * own)
+                else:
+                    yield query, lengths * lengths + own * own - 2 * product
+
+    def _could_be(self, query: Vectors, far: Vectors, people: Ints, top: int) -> Ints:
+        nearest = np.full(int(people.max()) + 1, np.inf, np.float32)
+        np.minimum.at(nearest, people, far)
+        known = nearest[np.isfinite(nearest)]
+        place = min(top, len(known)) - 1
+        last = float(np.partition(known, place)[place])
+        longest = float(self._lengths[: self._count].max())
+        room = 2 * slack(self._rows.shape[1], longest, float(np.linalg.norm(query)), self._distance)
+        return np.flatnonzero(far <= last + room)
+
+    def _decide(self, query: Vectors, places: Ints, top: int) -> list[Near]:
+        far: Floats = distances(query, self._rows[places], self._distance)
+        faces, people = self._faces[places], self._people[places]
+        chosen = first_people(far, people, faces, top)
+        return [Near(int(faces[place]), int(people[place]), float(far[place])) for place in chosen]

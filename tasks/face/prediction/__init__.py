@@ -1,0 +1,1 @@
+"""Faces of one picture: results, embedding files, examples."""

@@ -1,0 +1,97 @@
+"""What `zoo.predict` yields for faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from zoo.images.drawing import caption
+
+_LINE, _DOT = (64, 220, 120), (255, 96, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """One picture's faces.
+
+    Attributes:
+        key: the picture's file or name.
+        image: [H, W, 3] uint8, RGB, the original picture.
+        boxes: [N, 4] float32, xyxy in pixels of the original picture.
+        scores: [N] float32, how sure it is that this is a face, 0–1, descending.
+        landmarks: [N, 5, 2] float32, xy in pixels: eyes, nose, corners of the mouth, left to right; NaN where unknown.
+        embeddings: [N, D] float32.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Check shapes, order and values, and make the arrays read-only.
+
+        Raises:
+            ValueError: an array of another shape, boxes or embeddings that aren't finite, or scores that don't descend.
+        """
+        count = len(self.scores)
+        shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
+        for name, expected in shapes.items():
+            array: NDArray[np.float32] = getattr(self, name)
+            if array.shape != expected:
+                raise ValueError(f"{name} has the shape {array.shape}; expected {expected}, one row per face")
+            if name != "landmarks" and not np.isfinite(array).all():
+                raise ValueError(f"{name} of {self.key} holds values that are not finite")
+            array.setflags(write=False)
+        if (np.diff(self.scores) > 0).any():
+            raise ValueError(f"scores of {self.key} are not in descending order")
+
+    def __len__(self) -> int:
+        """Return the number of faces."""
+        return len(self.scores)
+
+    @classmethod
+    def whole_picture(cls, key: str, image: NDArray[np.uint8], embedding: NDArray[np.float32]) -> Faces:
+        """Take the whole picture as one face, with a score of 1 and unknown landmarks.
+
+        Args:
+            key: the picture's file or name.
+            image: [H, W, 3] uint8, RGB.
+            embedding: [D] float32.
+        """
+        height, width = image.shape[:2]
+        frame = np.array([[0, 0, width, height]], np.float32)
+        return cls(key, image, frame, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), embedding[None].copy())
+
+    def plot(self) -> Image.Image:
+        """Return the picture with boxes and landmarks drawn, and the number of faces below it."""
+        picture = Image.fromarray(self.image)
+        draw = ImageDraw.Draw(picture)
+        line = max(1, round(max(picture.size) / 300))
+        for box, points in zip(self.boxes, self.landmarks, strict=True):
+            left, top, right, bottom = (float(side) for side in box)
+            draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
+            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # of a small face in a large picture something is to be seen too
+            for x, y in points[np.isfinite(points).all(1)]:
+                draw.circle((float(x), float(y)), dot, fill=_DOT)
+        count = f"{len(self)} face" + ("" if len(self) == 1 else "s")
+        return caption(np.asarray(picture), [f"{count}, embedded as {self.embeddings.shape[1]} numbers"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the faces, JSON-ready; landmarks that aren't known are null."""
+        faces = [
+            {
+                "box": box.tolist(),
+                "score": float(score),
+                "landmarks": [point.tolist() if np.isfinite(point).all() else None for point in points],
+                "embedding": embedding.tolist(),
+            }
+            for box, score, points, embedding in zip(self.boxes, self.scores, self.landmarks, self.embeddings, strict=True)
+        ]
+        return {"key": self.key, "faces": faces}

@@ -1,0 +1,256 @@
+"""Embeddings in a file, a row per picture: NumPy's `.npz`, a table (CSV, TSV, Parquet), or JSON lines.
+
+- `.npz`: the arrays `keys` [N] of text and `embeddings` [N, D]; none is a pickle.
+- a table: the column `key`, and D columns `e0`, `e1`, …
+- JSON lines: `{"key": …, "embedding": [D numbers]}`.
+
+A picture in which no face was found has an entry that says so: its key in the array `not_found`, a row whose numbers are all empty,
+or `"embedding": null`. It is then counted as missing; a picture without any entry is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import tables as tabular
+from zoo.data.dataset import Dataset
+from zoo.errors import DataError, Fault, Flaw
+from zoo.evaluation import files as prediction_rows
+from zoo.system.files import write_atomic, write_text
+from zoo.task.answers import AnswerFiles
+from zoo.tasks.face.embedding.checks import check_embedding, check_length
+
+SUFFIXES = (".npz", *tabular.SUFFIXES, ".jsonl")
+
+Embedding = NDArray[np.float32]  # [D]; [0] where no face was found
+_Entries = Iterator[tuple[str, str, Embedding | None]]  # None for a faulty one
+
+_NOT_FOUND = np.empty(0, np.float32)
+# what NumPy and zipfile raise for files that are damaged, encrypted or something else
+_UNREADABLE = (ValueError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error)
+
+
+def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
+    """Read one embedding for each picture.
+
+    Args:
+        path: the file; its suffix is one of `SUFFIXES`.
+        keys: of the pictures, each of which must have an entry.
+
+    Returns:
+        Key to embedding [D] float32, all of one length; None where the file says that no face was found.
+
+    Raises:
+        InputError: another kind of file, arrays or columns that are missing, and every fault of its rows, with their places.
+    """
+    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
+    faults: list[Fault] = []
+    if suffix == ".npz":
+        entries = _npz(path, faults)
+    elif suffix == ".jsonl":
+        entries = prediction_rows.json_lines(path, _json_answer, faults)
+    else:
+        entries = _rows(path, faults)
+    found = prediction_rows.collect(path, keys, _alike_long(entries, faults), faults)
+    return {key: embedding if len(embedding) else None for key, embedding in found.items()}
+
+
+def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
+    """Write embeddings so that `read` gives the same numbers back, to the last bit.
+
+    Args:
+        path: the file; its suffix is one of `SUFFIXES`.
+        embeddings: key to embedding [D] float32; None where there is none, but at least one.
+
+    Raises:
+        InputError: another kind of file; keys that are no text in UTF-8 or differ in spaces at their ends alone; no pyarrow.
+    """
+    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
+    prediction_rows.check_writable(list(embeddings), "pictures", path)
+    if suffix == ".npz":
+        _write_npz(path, embeddings)
+    elif suffix == ".parquet":
+        prediction_rows.write_parquet(path, _columns(embeddings))
+    else:
+        write_text(path, _json_lines(embeddings) if suffix == ".jsonl" else _table(embeddings, suffix))
+
+
+def _checked(values: NDArray[Any]) -> Embedding:
+    """Return an embedding as float32.
+
+    Raises:
+        Flaw: it can't be compared.
+    """
+    with np.errstate(over="ignore"):  # more than float32 holds becomes infinite, which is refused
+        embedding = np.asarray(values, np.float32)
+    check_embedding(embedding)
+    return embedding
+
+
+def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
+    """Return an embedding from a row of text or numbers.
+
+    Raises:
+        Flaw: a value that is no finite number, or an embedding that can't be compared.
+    """
+    for name, value in zip(names, values, strict=True):
+        if not prediction_rows.is_finite(value):
+            raise Flaw(f"{name} is {value!r}; expected a finite number")
+    return _checked(np.array([prediction_rows.number(value) for value in values], np.float64))
+
+
+def _alike_long(entries: _Entries, faults: list[Fault]) -> _Entries:
+    """Pass entries on; those of another length than the first one's are faults."""
+    first: tuple[str, int] | None = None
+    for place, key, embedding in entries:
+        if embedding is not None and len(embedding):
+            first = first or (place, len(embedding))
+            try:
+                check_length(len(embedding), first[1], first[0])
+            except Flaw as flaw:
+                faults.append(flaw.at(place))
+                yield place, key, None
+                continue
+        yield place, key, embedding
+
+
+# -- NumPy -------------------------------------------------------------------------------------------------------------
+
+
+def _npz(path: Path, faults: list[Fault]) -> _Entries:
+    keys, embeddings, not_found = _arrays(path)
+    for index, (key, row) in enumerate(zip(keys, embeddings, strict=True), start=1):
+        place = f"{path} row {index}"
+        try:
+            yield place, str(key), _checked(row)
+        except Flaw as flaw:
+            faults.append(flaw.at(place, f"row {index}"))
+            yield place, str(key), None
+    for index, key in enumerate(not_found, start=1):
+        yield f"{path} not_found {index}", str(key), _NOT_FOUND
+
+
+def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return keys [N], embeddings [N, D] and the keys without a face.
+
+    Raises:
+        DataError: the file can't be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            named = isinstance(archive, np.lib.npyio.NpzFile)
+            arrays = {name: archive[name] for name in ("keys", "embeddings", "not_found") if name in archive} if named else {}
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: is no .npz file, is damaged, or holds a pickle: {str(error)[:120] or type(error).__name__}") from None
+    if not named:
+        raise DataError(f"{path}: holds one array; expected an archive with keys and embeddings, as numpy.savez writes it")
+    missing = [name for name in ("keys", "embeddings") if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: no array {' and '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
+    keys, embeddings = arrays["keys"], arrays["embeddings"]
+    not_found = arrays.get("not_found", np.empty(0, "U1"))
+    for name, texts in (("keys", keys), ("not_found", not_found)):
+        if texts.ndim != 1 or (texts.dtype.kind != "U" and len(texts)):
+            raise DataError(f"{path}: {name} is {texts.dtype} of shape {list(texts.shape)}; expected text (numpy.str_) [N]")
+    if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
+        raise DataError(f"{path}: embeddings is {embeddings.dtype} of shape {list(embeddings.shape)}; expected numbers [N, D]")
+    if len(keys) != len(embeddings):
+        raise DataError(f"{path}: {len(keys)} keys for {len(embeddings)} embeddings; expected one key for each row")
+    return keys, embeddings, not_found
+
+
+def _write_npz(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
+    found = {key: row for key, row in embeddings.items() if row is not None}
+    arrays = {"keys": np.array(list(found), np.str_), "embeddings": np.stack(list(found.values()))}
+    if len(found) < len(embeddings):
+        arrays["not_found"] = np.array([key for key, row in embeddings.items() if row is None], np.str_)
+
+    def put(file: BinaryIO) -> None:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's annotation takes every keyword for allow_pickle
+
+    write_atomic(path, put)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _rows(path: Path, faults: list[Fault]) -> _Entries:
+    first = next(tabular.rows(path, ("key",), (), []), None)
+    header = [] if first is None else [name for name in first.values if name[:1] == "e" and name[1:].isdecimal()]
+    names = [f"e{index}" for index in range(len(header))]
+    if first is not None and (not names or set(names) != set(header)):
+        found = ", ".join(header[:8]) or "none"
+        raise DataError(f"{path}: expected the columns key and e0, e1, … up to the embedding's length; of these there are: {found}")
+    for row in tabular.rows(path, ("key", *names), (), faults):
+        answer = None
+        values = [row.values[name] for name in names]
+        try:
+            answer = _numbers(values, names) if any(values) else _NOT_FOUND
+        except Flaw as flaw:
+            faults.append(row.fault(flaw))
+        yield row.place, row.values["key"], answer
+
+
+def _length(embeddings: Mapping[str, Embedding | None]) -> int:
+    return next(len(row) for row in embeddings.values() if row is not None)
+
+
+def _columns(embeddings: Mapping[str, Embedding | None]) -> dict[str, list[Any]]:
+    length = _length(embeddings)
+    rows = [[None] * length if row is None else row.tolist() for row in embeddings.values()]
+    return {"key": list(embeddings), **{f"e{index}": [row[index] for row in rows] for index in range(length)}}
+
+
+def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
+    length = _length(embeddings)
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    table.writerow(["key", *(f"e{index}" for index in range(length))])
+    for key, row in embeddings.items():
+        # the shortest text that is this float32 and no other
+        table.writerow([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))])
+    return text.getvalue()
+
+
+# -- JSON lines --------------------------------------------------------------------------------------------------------
+
+
+def _json_answer(entry: Mapping[str, Any]) -> Embedding:
+    if "embedding" not in entry:
+        raise Flaw('has no "embedding"; expected a list of numbers, or null where no face was found')
+    values = entry["embedding"]
+    if values is None:
+        return _NOT_FOUND
+    if not isinstance(values, list) or any(isinstance(value, str) for value in values):
+        raise Flaw(f"its embedding is {str(values)[:40]!r}; expected a list of numbers, or null where no face was found")
+    return _numbers(values, [f"number {index} of its embedding" for index in range(len(values))])
+
+
+def _json_lines(embeddings: Mapping[str, Embedding | None]) -> str:
+    # a float32 is exactly some float64, whose text JSON keeps
+    entries = ({"key": key, "embedding": None if row is None else np.asarray(row, np.float32).tolist()} for key, row in embeddings.items())
+    return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
+
+
+def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str, Any]:
+    return read(path, dataset.keys)
+
+
+def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    write(path, {key: answers.get(key) for key in dataset.keys})  # in the order of the data; pictures without one as not found
+
+
+FILES = AnswerFiles(SUFFIXES, _read, _write)

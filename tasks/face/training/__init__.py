@@ -1,0 +1,1 @@
+"""Training of face embeddings: recipe, augmentation, sampling by identity."""

@@ -1,0 +1,1 @@
+"""Face verification and identification: protocols, metrics, decisions, report."""

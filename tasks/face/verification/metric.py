@@ -1,0 +1,230 @@
+"""Scores of face embeddings: verification over pairs, and identification from one enrolled picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import Flaw, InputError
+from zoo.registry import natural_key
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.embedding.checks import check_answer, check_length
+from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
+from zoo.tasks.face.verification.identification import RANKS, closed_set, open_set
+from zoo.tasks.face.verification.protocol import Floats, Ints, Score
+from zoo.tasks.face.verification.report import face_curves, worst_pairs
+from zoo.tasks.face.verification.roc import roc_scores, unsupported
+
+FOLDS = 10  # as LFW has
+DEALINGS = 10  # of the people into folds
+LEAST_FOLDS = 4  # with fewer, nobody is left whom a threshold could be chosen on
+MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
+MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
+_SEED = 0  # of folds and sampled pairs: the same pictures are always scored on the same pairs
+
+
+class VerificationMetric:
+    """Collects embeddings; the protocol runs over all of them at the end.
+
+    Accuracy is that of identity-disjoint folds, each decided with the threshold that is best on the others, over all genuine
+    pairs of a fold and as many impostor pairs; AUC, EER and TAR@FAR are over all pairs of the whole set. Compared by cosine,
+    the lengths of embeddings have no influence. Nothing depends on the order of the pictures or on batches.
+    """
+
+    def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
+        """Start empty.
+
+        Args:
+            classes: names of the identities of the data, by index; empty where targets are names themselves.
+            score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
+            manifest: key of every sample to its target, those that will be skipped included; None for those that come.
+        """
+        self._classes, self._score, self._manifest = classes, score, manifest
+        self._keys: list[str] = []
+        self._names: list[str] = []
+        self._embeddings: list[NDArray[np.float32]] = []
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Take a batch of embeddings [D] with the identities they show.
+
+        Raises:
+            InputError: a picture without an identity, or an embedding that can't be compared: not finite, all zero, or of another length
+                than those before.
+        """
+        for embedding, target, key in zip(answers, targets, keys, strict=True):
+            if target is None:
+                raise InputError(f"{key}: has no identity as its target; verification needs to know whose picture each is")
+            embedding = np.asarray(embedding)
+            check_answer(embedding, key)
+            if self._embeddings:
+                try:
+                    check_length(len(embedding), len(self._embeddings[0]), self._keys[0])
+                except Flaw as flaw:
+                    raise InputError(f"{key}: {flaw}") from None
+            self._keys.append(key)
+            self._names.append(self._named(target))
+            self._embeddings.append(embedding)
+
+    def state(self) -> Any:
+        """Return everything collected."""
+        return self._keys, self._names, self._embeddings
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take over what several processes collected."""
+        self._keys = [key for keys, _, _ in states for key in keys]
+        self._names = [name for _, names, _ in states for name in names]
+        self._embeddings = [embedding for _, _, embeddings in states for embedding in embeddings]
+
+    def compute(self, replicates: int = 0) -> MetricResult:
+        """Run the protocol; scores that too few pictures or people support are None."""
+        keys, rows, identities, people = self._ordered()
+        accuracy, folds, decided = _accuracy(rows, identities, self._score)
+        compared, pairs = _compared(rows, identities, self._score)
+        similar = np.asarray(compared.values, np.float64)
+        identified = closed_set(rows, identities, self._score)
+        unknown, probes = open_set(rows, identities, self._score)
+        found = accuracy["accuracy"]
+        scores = {
+            **accuracy,
+            "accuracy_all": None if found is None else found * self._share_found(identities),
+            **roc_scores(similar[compared.genuine], similar[~compared.genuine]),
+            **{f"rank{rank}": identified.rate(rank) for rank in RANKS},
+            **unknown,
+        }
+        details = {
+            "score": self._score,
+            "flip": False,
+            "identities": people,
+            "pictures": len(identities),
+            **folds,
+            "pairs": pairs,
+            "not_supported": unsupported(pairs["impostor"]),
+            "open_set": probes,
+            "bootstrap": {"over": "identities", "replicates": replicates},
+        }
+        of_person = Pairs(compared.values, compared.genuine, identities[compared.first], identities[compared.second])
+        drawn = face_replicates(people, replicates, of_person, decided, found, identified) if replicates and people else {}
+        threshold = folds.get("threshold")
+        return MetricResult(
+            scores,
+            details=details,
+            replicates=drawn,
+            mistakes=worst_pairs(compared, keys, threshold, self._score),
+            curves=face_curves(similar[compared.genuine], similar[~compared.genuine], identified),
+        )
+
+    def _share_found(self, identities: Ints) -> float:
+        """Return which part of the protocol's pairs show two pictures that were found; the others count as errors.
+
+        A fold has as many impostor pairs as genuine ones, so the two kinds weigh the same.
+        """
+        if self._manifest is None:
+            return 1.0
+        everybody = np.unique([self._named(target) for target in self._manifest.values() if target is not None], return_inverse=True)[1]
+        shares = [
+            got / wanted for got, wanted in zip(verification.count_pairs(identities), verification.count_pairs(everybody), strict=True)
+        ]
+        return sum(shares) / 2
+
+    def _named(self, target: Any) -> str:
+        return self._classes[target] if self._classes else str(target)
+
+    def _ordered(self) -> tuple[list[str], Floats, Ints, int]:
+        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people.
+
+        A picture that came twice, as padded samplers give it, counts once.
+        """
+        place_of = {key: place for place, key in enumerate(self._keys)}
+        order = sorted(place_of.values(), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
+        people = sorted(set(self._names), key=lambda name: (natural_key(name), name))
+        number = {name: index for index, name in enumerate(people)}
+        rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)
+        identities = np.array([number[self._names[i]] for i in order], np.int64)
+        return [self._keys[i] for i in order], verification.comparable(rows, self._score), identities, len(people)
+
+
+def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
+    """Return accuracy and its standard error over the folds, what is known of each fold, and all decisions.
+
+    A fold's pairs show its people: alone (genuine), and beside each other or the people of the next four folds (impostor), so that a
+    fold of two people does not stand or fall with one pair of faces. The threshold comes from the pairs among all who are not
+    in these folds: nobody in a pair that is scored has been seen when its threshold was chosen.
+
+    With few people the score hangs on who is dealt into which fold, so the people are dealt several times. The accuracy is the mean
+    over the dealings. So is its standard error: the same people dealt again are no new evidence, and do not make it smaller.
+    """
+    dealt = [_dealing(rows, identities, score, np.random.default_rng(_SEED + number)) for number in range(DEALINGS)]
+    dealings = [[fold for fold, _ in folds] for folds in dealt]
+    count = len(dealings[0])
+    if count < LEAST_FOLDS:
+        reason = "accuracy needs four people with two pictures each"
+        return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}, None
+    accuracies = np.array([[fold["accuracy"] for fold in folds] for folds in dealings])  # [dealings, folds]
+    details: dict[str, Any] = {
+        "folds": count,
+        "dealings": DEALINGS,
+        "accuracy_per_dealing": accuracies.mean(1).tolist(),
+        "threshold": float(np.mean([fold["threshold"] for folds in dealings for fold in folds])),
+        "per_fold": [fold for folds in dealings for fold in folds],
+    }
+    if count < FOLDS:
+        details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two pictures"
+    errors = accuracies.std(1, ddof=1) / np.sqrt(count)
+    decided = [pairs for folds in dealt for _, pairs in folds if pairs is not None]
+    columns = (np.concatenate([getattr(pairs, name) for pairs in decided]) for name in ("values", "genuine", "first", "second"))
+    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(errors.mean())}, details, Pairs(*columns)
+
+
+def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Generator) -> list[tuple[dict[str, Any], Pairs | None]]:
+    """Deal the people into folds once, and score each fold; too few folds are not scored."""
+    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
+    count = int(fold_of.max(initial=-1)) + 1
+    if count < LEAST_FOLDS:
+        return [({}, None)] * count
+    return [_fold(rows, identities, score, (fold_of[identities] - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
+
+
+def _fold(
+    rows: Floats, identities: Ints, score: Score, distance: Ints, beside: int, rng: np.random.Generator
+) -> tuple[dict[str, Any], Pairs]:
+    """Score one fold, and return its decisions with the people in each pair.
+
+    Args:
+        rows: [N, D], comparable.
+        identities: [N].
+        score: how rows are compared.
+        distance: [N], how many folds after this one each picture's person is; 0 for its own people.
+        beside: how many folds after it lend their people to its impostor pairs.
+        rng: decides which pairs, where there are many.
+    """
+    own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= beside, distance > beside))
+    same = own[verification.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
+    different = verification.sample_across(identities, own, shown, len(same), rng)
+    same = same[rng.permutation(len(same))[: len(different)]]  # as many of either kind
+    limit = min(*verification.count_pairs(identities[others]), MAX_FOLD_PAIRS)
+    tuning = [
+        verification.similarities(rows, others[verification.sample_pairs(identities[others], kind, limit, rng)], score)
+        for kind in (True, False)
+    ]
+    threshold = verification.best_threshold(*tuning)
+    right = np.concatenate([
+        verification.similarities(rows, same, score) >= threshold, verification.similarities(rows, different, score) < threshold
+    ])  # fmt: skip
+    result = {"accuracy": float(right.mean()), "threshold": threshold, "genuine": len(same), "impostor": len(different)}
+    shown_people = identities[np.concatenate([same, different])]
+    return result, Pairs(right, np.arange(len(right)) < len(same), shown_people[:, 0], shown_people[:, 1])
+
+
+def _compared(rows: Floats, identities: Ints, score: Score) -> tuple[Pairs, dict[str, int]]:
+    """Return the pairs behind AUC, EER and TAR@FAR with their similarities and positions, and how many there are and were scored."""
+    rng = np.random.default_rng(_SEED)
+    totals = verification.count_pairs(identities)
+    kinds = [verification.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]
+    similar = np.concatenate([verification.similarities(rows, pairs, score) for pairs in kinds])
+    both = np.concatenate(kinds)
+    counts = {"genuine": totals[0], "impostor": totals[1], "genuine_scored": len(kinds[0]), "impostor_scored": len(kinds[1])}
+    return Pairs(similar, np.arange(len(both)) < len(kinds[0]), both[:, 0], both[:, 1]), counts

@@ -1,0 +1,126 @@
+"""Verification over the pairs that the data gives: LFW's protocol, and InsightFace's sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
+from zoo.tasks.face.verification.identification import RANKS, closed_set
+from zoo.tasks.face.verification.metric import VerificationMetric
+from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.protocol import Floats, Score
+from zoo.tasks.face.verification.report import face_curves, worst_pairs
+from zoo.tasks.face.verification.roc import roc_scores, unsupported
+
+_UNKNOWN = ""  # the name of a person whom the data doesn't name
+
+
+class PairsMetric(VerificationMetric):
+    """Collects embeddings; scores exactly the given pairs, in the given folds.
+
+    Each fold is decided with the threshold that is best on all the others. Pairs of which a picture was left out are not scored;
+    the details say how many. Cosine and Euclidean distance order pairs of unit length alike, so the choice changes no score.
+    """
+
+    def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine") -> None:
+        """Start empty.
+
+        Args:
+            classes: names of the identities, by index; empty where nobody knows who is who.
+            pairs: the protocol.
+            score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
+        """
+        super().__init__(classes, score)
+        self._pairs = pairs
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Take a batch of embeddings [D]; targets may be None.
+
+        Raises:
+            InputError: an embedding that can't be compared.
+        """
+        super().update(answers, [_UNKNOWN if target is None else target for target in targets], keys)
+
+    def compute(self, replicates: int = 0) -> MetricResult:
+        """Run the protocol; scores that the data doesn't support are None."""
+        keys, rows, identities, people = self._ordered()
+        position = {key: index for index, key in enumerate(keys)}
+        scored = [pair for pair in self._pairs if pair.first in position and pair.second in position]
+        places = np.array([(position[pair.first], position[pair.second]) for pair in scored], np.int64).reshape(-1, 2)
+        similar = verification.similarities(rows, places, self._score)
+        same = np.array([pair.same for pair in scored], np.bool_)
+        accuracy, folds, decided = _accuracy(similar, same, np.array([pair.fold for pair in scored], np.int64))
+        known = _UNKNOWN not in self._names
+        identified = closed_set(rows, identities, self._score) if known else None
+        found, whole = accuracy["accuracy"], _whole(folds.get("per_fold", []), self._pairs)
+        scores = {
+            **accuracy,
+            "accuracy_all": whole,
+            **roc_scores(similar[same], similar[~same]),
+            **{f"rank{rank}": identified.rate(rank) if identified is not None else None for rank in RANKS},
+        }
+        counts = {"genuine": int(same.sum()), "impostor": int((~same).sum()), "missing": len(self._pairs) - len(scored)}
+        details = {
+            "score": self._score,
+            "flip": False,
+            "identities": people if known else None,
+            "pictures": len(identities),
+            **folds,
+            "pairs": counts,
+            "not_supported": unsupported(counts["impostor"]),
+            "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},
+        }
+        compared = Pairs(similar, same, places[:, 0], places[:, 1])
+        units, count = (identities[places], people) if known else (np.arange(len(scored))[:, None].repeat(2, 1), len(scored))
+        drawn: dict[str, Floats] = {}
+        if replicates and count:
+            alike = Pairs(similar, same, units[:, 0], units[:, 1])
+            rightly = None if decided is None else Pairs(decided, same, units[:, 0], units[:, 1])
+            drawn = face_replicates(count, replicates, alike, rightly, found, identified)
+        return MetricResult(
+            scores,
+            details=details,
+            replicates=drawn,
+            mistakes=worst_pairs(compared, keys, folds["threshold"], self._score),
+            curves=face_curves(similar[same], similar[~same], identified),
+        )
+
+
+def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
+    """Return the accuracy over the whole protocol, the mean over its folds: a pair whose face was not found counts as an error."""
+    wanted = Counter(pair.fold for pair in pairs)
+    if not per_fold:
+        return None
+    right = dict.fromkeys(wanted, 0.0)  # a fold of which not one pair could be scored has nothing right
+    right |= {fold["fold"]: fold["accuracy"] * (fold["genuine"] + fold["impostor"]) for fold in per_fold}
+    return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
+
+
+def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:
+    """Return accuracy and its standard error over the folds (Huang et al. 2007, equations 1 and 2), each fold, and the right pairs."""
+    numbers = np.unique(fold_of)
+    folds = [fold_of == fold for fold in numbers]
+    if len(folds) < 2:
+        note = "accuracy needs two folds of pairs: the threshold of each is chosen on the others"
+        return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
+    genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
+    accuracies, thresholds = verification.folded_accuracy(genuine, impostor)
+    per_fold = [
+        {
+            "fold": int(number),
+            "accuracy": float(accuracy),
+            "threshold": float(threshold),
+            "genuine": len(alike),
+            "impostor": len(different),
+        }
+        for number, accuracy, threshold, alike, different in zip(numbers, accuracies, thresholds, genuine, impostor, strict=True)
+    ]
+    details = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
+    right = (similar >= thresholds[np.searchsorted(numbers, fold_of)]) == same
+    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}, details, right

@@ -1,0 +1,64 @@
+"""Which layers of a backbone are frozen."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zoo.backbones import Backbone
+from zoo.errors import InputError
+
+_STAGES = re.compile(r"stages=(\d+)")
+
+
+def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
+    """Read what is to be frozen.
+
+    Args:
+        backbone: the trunk.
+        what: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (the batch-norm of all of it), or two of them
+            joined by a comma: "stages=2,norm".
+
+    Returns:
+        How many parts are frozen, the stem being the first, and whether batch-norm is frozen everywhere.
+
+    Raises:
+        InputError: none of the above, or more stages than there are.
+    """
+    count, norm, last = 0, False, len(backbone.stages()) - 1
+    for word in what.split(","):
+        stages = _STAGES.fullmatch(word)
+        if word not in ("none", "trunk", "norm") and (stages is None or int(stages[1]) > last):
+            raise InputError(
+                f"freeze is {what!r}; expected 'none', 'trunk', 'stages=N' with N up to {last}, 'norm', or two of them: 'stages=1,norm'"
+            )
+        norm = norm or word == "norm"
+        count = max(count, {"trunk": last + 1}.get(word, int(stages[1]) + 1 if stages is not None else 0))
+    return count, norm
+
+
+def apply_freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
+    """Let what is frozen learn no more, and everything else of the trunk learn.
+
+    Args:
+        backbone: the trunk.
+        what: see `frozen_stages`.
+
+    Returns:
+        The frozen modules, which are to stay in evaluation mode.
+
+    Raises:
+        InputError: not a thing that can be frozen.
+    """
+    count, norm = frozen_stages(backbone, what)
+    stages = backbone.stages()
+    backbone.requires_grad_(True)
+    # a whole trunk may have parameters outside its stages
+    frozen: list[nn.Module] = [backbone] if count == len(stages) else [module for stage in stages[:count] for module in stage]
+    if norm:
+        frozen += [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    for module in frozen:
+        module.requires_grad_(False)
+    return tuple(frozen)

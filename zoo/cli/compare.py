@@ -1,0 +1,93 @@
+"""`zoo compare`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from zoo.cli.context import print_json, progress_of, task_of
+from zoo.cli.flags import CompareFlags, RunFlags, parse
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.data.dataset import Dataset
+    from zoo.system.progress import Progress
+    from zoo.task.scores import Scores
+
+
+@dataclass(frozen=True)
+class _Flags:
+    main: tyro.conf.OmitArgPrefixes[CompareFlags]
+    run: tyro.conf.OmitArgPrefixes[RunFlags]
+
+
+def run(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: a model, the data or the predictions are wrong, or the two sides can't be compared.
+    """
+    from zoo.cli.tables import print_comparison
+    from zoo.data.formats import open_data
+    from zoo.evaluation.comparison import compare
+
+    _Flags.__doc__ = CompareFlags.__doc__
+    flags = parse(_Flags, "compare", words)
+    with progress_of(flags.run.quiet) as progress:
+        sides = [_named(side) for side in (flags.main.a, flags.main.b)]
+        tasks = {_task_name(path, flags.main.task) for side in sides for path in side}
+        if len(tasks) > 1:
+            raise InputError(f"the two sides are of different tasks: {', '.join(sorted(tasks))}")
+        task = task_of(["--task", *tasks])
+        on_error: Any = "skip" if flags.run.skip_bad else "raise"
+        pictures = any(path.is_dir() for side in sides for path in side)  # a file's answers need none
+        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say, pictures)
+        a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
+    comparison = compare(a, b)
+    if flags.run.json:
+        print_json(comparison.to_dict())
+    else:
+        print_comparison(comparison, flags.main.a, flags.main.b)
+    return 0
+
+
+def _named(side: str) -> list[Path]:
+    paths = [Path(part.strip()).expanduser() for part in side.split(",") if part.strip()]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; expected a run's or model's folder, or a file of predictions")
+    return paths
+
+
+def _task_name(path: Path, given: str | None) -> str:
+    from zoo.models.config import model_folder, read_description
+
+    if path.is_dir():
+        return read_description(model_folder(path))[0].task
+    if given is None:
+        raise InputError(f"{path} is a file of predictions; say of which task, with --task")
+    return given
+
+
+def _scores(path: Path, task: str, data: Dataset, flags: Any, progress: Progress) -> Scores:
+    from zoo.evaluation.evaluate import evaluate, evaluate_predictions
+    from zoo.models.archive import load
+
+    on_error: Any = "skip" if flags.run.skip_bad else "raise"
+    if path.is_file():
+        return evaluate_predictions(path, task, data, on_error=on_error, replicates=flags.main.replicates, progress=progress)
+    return evaluate(
+        load(path),
+        data,
+        batch_size=flags.main.batch_size,
+        workers=flags.main.workers,
+        device=flags.run.device,
+        on_error=on_error,
+        exact=flags.run.exact,
+        max_pixels=flags.run.max_pixels,
+        replicates=flags.main.replicates,
+        progress=progress,
+    )

@@ -1,0 +1,1 @@
+"""`zoo data`: check, convert, split, show."""

@@ -1,0 +1,50 @@
+"""`zoo data convert`."""
+
+from __future__ import annotations
+
+import sys
+
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.flags import DataConvertFlags
+from zoo.cli.flags import parse
+from zoo.data.reference import DataRef
+from zoo.task.contract import get_task
+
+
+def convert(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: the old data is wrong, or the new can't be written.
+    """
+    from zoo.cli.data.check import task_of
+    from zoo.curation.convert.convert import convert as write
+
+    flags = parse(DataConvertFlags, "data convert", words)
+    task = get_task(flags.task or _task(flags.source, flags.target, task_of(DataRef.parse(flags.source))))
+    with progress_of(flags.quiet) as progress:
+        done = write(
+            flags.source, flags.target, task, pictures=flags.pictures, lossy=flags.lossy, skip_bad=flags.skip_bad, progress=progress
+        )
+    if flags.json:
+        print_json(done.to_dict())
+        return 0
+    for text in done.losses:
+        print(f"lost: {text}", file=sys.stderr)
+    for fault in done.skipped:
+        print(f"left out: {fault}", file=sys.stderr)
+    print(f"{done.pictures} pictures, {done.linked} of them hard links to the old ones; {len(done.classes)} classes. Open it as:")
+    for data in done.data:
+        print(f"  {data}")
+    return 0
+
+
+def _task(source: str, target: str, guessed: str) -> str:
+    """Return the task: both tables and folders belong to several, and the new format says which is meant."""
+    from zoo.task.contract import list_tasks
+
+    new = DataRef.parse(target).scheme
+    able = [name for name in list_tasks() if (writers := get_task(name).writers) is not None and new in writers]
+    old = DataRef.parse(source).scheme
+    fitting = [name for name in able if not old or old in get_task(name).schemes]
+    return guessed if guessed in fitting or not fitting else fitting[0]

@@ -1,0 +1,105 @@
+"""`zoo data show`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.flags import DataShowFlags
+from zoo.cli.flags import parse
+from zoo.curation.show import originals, seen, value_range
+from zoo.data.dataset import OnError
+from zoo.data.formats import open_data
+from zoo.data.reference import DataRef
+from zoo.errors import InputError
+from zoo.images.preprocess import Preprocess
+from zoo.report.sheet import Seen, page, sheet
+from zoo.system.files import write_atomic, write_text
+from zoo.task.contract import Task, get_task
+from zoo.task.recipe import find_recipe
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def show(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: the data, the model, the recipe or the place for the sheet is wrong.
+    """
+    from zoo.cli.data.check import task_of
+
+    flags = parse(DataShowFlags, "data show", words)
+    if flags.n < 1 or flags.variants < 1:
+        raise InputError(f"--n is {flags.n} and --variants {flags.variants}; expected 1 or more")
+    if flags.out.suffix.lower() not in (*_FORMATS, ".html"):
+        raise InputError(f"--out is {flags.out}; expected a file that ends in .png, .jpg, .webp or .html")
+    if flags.plain and flags.variants > 1:
+        raise InputError("--variants shows augmentation, and --plain is without; give one of them")
+    on_error: OnError = "skip" if flags.skip_bad else "raise"
+    with progress_of(flags.quiet) as progress:
+        task, preprocess, known = _model(flags, task_of)
+        dataset = open_data(flags.data, task.schemes, task.name, on_error, progress.say)
+        preprocess = preprocess or _built(task, flags.backbone, dataset.classes)
+        recipe = None if flags.plain else find_recipe(task.recipe, task.recipes, flags.recipe)
+        rows, lost = seen(dataset, task, preprocess, recipe, n=flags.n, variants=flags.variants, seed=flags.seed, on_error=on_error)
+        if not rows:
+            raise InputError(f"data {flags.data!r}: none of the {flags.n} samples can be read")
+        low, high = value_range(rows, preprocess)
+        what = "as evaluation sees them" if flags.plain else "as training sees them, augmented"
+        title = f"{dataset.name}: {len(rows)} of {len(dataset)} samples, {what}"
+        if flags.original:
+            title += ", beside the originals (left)"
+            whole = originals(dataset, [row[0].key for row in rows])
+            rows = [[whole[row[0].key], *row] for row in rows]
+        _write(flags.out, rows, title, dataset.classes)
+    skipped = [*dataset.skipped, *lost]
+    if flags.json:
+        about = {"file": str(flags.out), "keys": [row[0].key for row in rows], "preprocess": preprocess.to_dict(), "range": [low, high]}
+        print_json({**about, "skipped": [fault.to_dict() for fault in skipped]})
+        return 0
+    for fault in skipped:
+        print(f"left out: {fault}")
+    height, width = preprocess.size_hw
+    print(f"{flags.out}: {title}")
+    print(
+        f"{known}: {preprocess.policy} to {height}×{width}, {preprocess.interpolation}; the model normalises by itself "
+        f"(mean {_numbers(preprocess.mean)}, deviation {_numbers(preprocess.std)}), to values from {low:.2f} to {high:.2f} here"
+    )
+    return 0
+
+
+def _write(file: Path, rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> None:
+    if file.suffix.lower() == ".html":
+        write_text(file, page(rows, title, classes))
+        return
+    encoded = io.BytesIO()
+    sheet(rows, title, classes).save(encoded, _FORMATS[file.suffix.lower()], quality=92)
+    write_atomic(file, lambda opened: _put(opened, encoded.getvalue()))
+
+
+def _put(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _model(flags: Any, task_of: Any) -> tuple[Task, Preprocess | None, str]:
+    """Return the task, the preprocessing of a saved model, and what it is called."""
+    from zoo.models.config import model_folder, read_description
+
+    if flags.model is None:
+        return get_task(flags.task or task_of(DataRef.parse(flags.data))), None, flags.backbone
+    config = read_description(model_folder(flags.model))[0]
+    return get_task(config.task), config.preprocess, str(flags.model)
+
+
+def _built(task: Task, backbone: str, classes: Sequence[str]) -> Preprocess:
+    from zoo.models.builder import build
+
+    return build(backbone, task.name, classes=list(classes) or None).preprocess

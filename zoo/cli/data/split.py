@@ -1,0 +1,67 @@
+"""`zoo data split`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.flags import DataSplitFlags
+from zoo.cli.flags import parse
+from zoo.data.reference import DataRef
+from zoo.task.contract import get_task
+
+if TYPE_CHECKING:
+    from zoo.curation.split.split import Divided
+
+_SHOWN = 40  # classes in the table
+
+
+def split(words: list[str]) -> int:
+    """Run the command, and return its exit status.
+
+    Raises:
+        InputError: the data, the parts or the groups are wrong.
+    """
+    from zoo.cli.data.check import task_of
+    from zoo.curation.split.assignment import parse_parts
+    from zoo.curation.split.split import split as divide
+
+    flags = parse(DataSplitFlags, "data split", words)
+    parts = parse_parts(flags.parts)
+    task = get_task(flags.task or task_of(DataRef.parse(flags.data)))
+    with progress_of(flags.quiet) as progress:
+        done = divide(
+            flags.data, flags.out, task, parts,
+            groups=flags.groups, seed=flags.seed, pictures=flags.pictures, lossy=flags.lossy, skip_bad=flags.skip_bad, progress=progress,
+            warn=lambda text: print(f"warning: {text}", file=sys.stderr),
+        )  # fmt: skip
+    if flags.json:
+        print_json(done.to_dict())
+        return 0
+    _print(done)
+    return 0
+
+
+def _print(done: Divided) -> None:
+    parts = done.shares
+    for fault in done.skipped:
+        print(f"left out: {fault}", file=sys.stderr)
+    total = sum(done.pictures.values())
+    table = Table("", *(f"{part} (wanted {100 * share:.3g}%)" for part, share in parts.items()))
+    table.add_row("pictures", *(_share(done.pictures[part], total) for part in parts))
+    for name, found in list(done.classes.items())[:_SHOWN]:
+        table.add_row(name, *(_share(found[part], sum(found.values())) for part in parts))
+    Console(highlight=False, markup=False).print(table)
+    if len(done.classes) > _SHOWN:
+        print(f"… and {len(done.classes) - _SHOWN} more classes; all are in --json")
+    print(f"{total} pictures in {done.groups} groups. Open the parts as:")
+    for data in done.data.values():
+        print(f"  {data}")
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({count / total:.1%})" if total else "0"

@@ -1,0 +1,20 @@
+"""`zoo info`."""
+
+from __future__ import annotations
+
+from zoo.cli.context import print_json
+
+
+def run(words: list[str]) -> int:
+    """Describe a backbone, a task or a saved model, and return the exit status."""
+    from zoo.cli.flags import InfoFlags, parse
+    from zoo.cli.tables import print_info
+    from zoo.models.info import info
+
+    flags = parse(InfoFlags, "info", words)
+    content = info(flags.name)
+    if flags.json:
+        print_json(content)
+    else:
+        print_info(content)
+    return 0

@@ -1,0 +1,27 @@
+"""`zoo list`."""
+
+from __future__ import annotations
+
+import sys
+
+from zoo.cli.context import print_json
+from zoo.errors import InputError
+
+
+def run(words: list[str]) -> int:
+    """Print the names of backbones that match a pattern, and return the exit status."""
+    from zoo.backbones import BACKBONES
+    from zoo.cli.flags import ListFlags, parse
+    from zoo.task.contract import TASKS
+
+    flags = parse(ListFlags, "list", words)
+    names = BACKBONES.names(flags.pattern)
+    if flags.json:
+        print_json({"backbones": names, "tasks": TASKS.names()})
+        return 0
+    if not names:
+        raise InputError(f'no backbone matches {flags.pattern!r}; see them all with: zoo list "*"')
+    for name in names:
+        print(name)
+    print(f"{len(names)} backbones; tasks: {', '.join(TASKS)}", file=sys.stderr)
+    return 0

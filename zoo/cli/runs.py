@@ -1,0 +1,241 @@
+"""`zoo runs`: the runs of a folder, side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoo.cli.context import print_json
+from zoo.cli.flags import RunsFlags, parse
+from zoo.errors import InputError, UnknownNameError, ZooError
+from zoo.task.contract import get_task
+from zoo.training.history import best_epoch
+
+_SHOWN = 8  # settings of a run in the table; all are in --json
+_SETTINGS = 24  # characters of their column at least
+_UNFOLDED = 10_000  # characters: of what goes into a file or a pipe no line is folded
+_WHOLE = ("loss", "time")  # columns that are not folded, however narrow the terminal
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run's folder says of it.
+
+    Attributes:
+        name: the folder, as seen from the one that was listed.
+        task: the task's name.
+        backbone: the trunk's name.
+        data: what it was trained on.
+        epochs: finished ones.
+        planned: epochs it was to have; fewer were enough where it stopped early.
+        state: "finished", or "unfinished" where it was interrupted or still goes on.
+        best: the epoch with the highest score, 0 without scores.
+        score: name of the score that epochs are compared by.
+        scores: of the best epoch; of a run without validation data there are none.
+        loss: of the last epoch; None before the first one has ended.
+        seconds: wall-clock time; None for an unfinished run.
+        recipe: its settings.
+    """
+
+    name: str
+    task: str
+    backbone: str
+    data: str
+    epochs: int
+    planned: int | None
+    state: str
+    best: int
+    score: str
+    scores: Mapping[str, float | None]
+    loss: float | None
+    seconds: float | None
+    recipe: Mapping[str, Any]
+
+
+def read_run(folder: Path) -> RunSummary:
+    """Read a run's folder; no model and no checkpoint is loaded.
+
+    Raises:
+        InputError: it is damaged; with the file.
+    """
+    try:
+        about = json.loads(_text(folder / "run.json"))
+        config = about["model"]
+        task = get_task(config["task"])
+        recipe = tomllib.loads(_text(folder / "recipe.toml"))
+        metrics = folder / "metrics.jsonl"
+        history = [json.loads(line) for line in _text(metrics).splitlines()] if metrics.is_file() else []
+        description = folder / "model" / "model.json"
+        training = json.loads(_text(description))["metadata"]["training"] if description.is_file() else None
+        best = best_epoch(history, task.primary_score) or {}
+        return RunSummary(
+            folder.name,
+            task.name,
+            str(config["backbone"]),
+            str(about["data"]),
+            len(history),
+            # a finished run has all it was to have, unless it stopped early; heads that remember have one, whatever the recipe says
+            recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
+            "unfinished" if training is None else "finished",
+            int(best.get("epoch", 0)),
+            task.primary_score,
+            dict(best.get("val", {})),
+            float(history[-1]["loss"]) if history else None,
+            None if training is None else training.get("seconds"),
+            recipe,
+        )
+    except ZooError as error:
+        raise InputError(f"{folder}: the run can't be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder}: the run can't be read ({type(error).__name__}: {error})") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read ({error})") from error
+
+
+def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
+    """Return the runs in a folder and the folders inside it, sorted by name, and what is wrong with those that can't be read.
+
+    Raises:
+        InputError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected one that holds runs, such as runs")
+    places = sorted(file.parent for pattern in ("run.json", "*/run.json", "*/*/run.json") for file in folder.glob(pattern))
+    if not places:
+        raise InputError(f"{folder} holds no runs (folders with a run.json); zoo train makes them")
+    found: list[RunSummary] = []
+    faults: list[str] = []
+    for place in places:
+        try:
+            found.append(replace(read_run(place), name=str(place.relative_to(folder)) if place != folder else folder.name))
+        except InputError as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def differing(runs: Sequence[RunSummary]) -> list[str]:
+    """Return the settings in which runs of one task differ; how many epochs they have is seen beside them."""
+    found: dict[str, None] = {}
+    for task in dict.fromkeys(run.task for run in runs):
+        recipes = [run.recipe for run in runs if run.task == task]
+        for name in dict.fromkeys(name for recipe in recipes for name in recipe if name not in ("epochs", "steps")):
+            if any(recipe.get(name) != recipes[0].get(name) for recipe in recipes):
+                found[name] = None
+    return list(found)
+
+
+def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
+    """Return runs in the order of a score of their best epoch, the highest first, or of "loss", the lowest first; those without last.
+
+    Raises:
+        UnknownNameError: a score that none of them has.
+    """
+    known = {"loss", *(name for run in runs for name in run.scores)}
+    if score not in known:
+        raise UnknownNameError("score of these runs", score, known)
+
+    def place(run: RunSummary) -> tuple[bool, float]:
+        value = run.loss if score == "loss" else run.scores.get(score)
+        return value is None or value != value, (value or 0.0) if score == "loss" else -(value or 0.0)
+
+    return sorted(runs, key=place)
+
+
+def run(words: list[str]) -> int:
+    """Run the command, and return its exit status: 1 where a run's folder is damaged.
+
+    Raises:
+        InputError: the folder or the score is wrong.
+    """
+    flags = parse(RunsFlags, "runs", words)
+    runs, faults = find_runs(flags.folder)
+    if flags.sort is not None:
+        runs = sort_runs(runs, flags.sort)
+    if flags.json:
+        print_json({"runs": [_as_dict(run) for run in runs], "differing": differing(runs), "damaged": faults})
+    else:
+        _print(runs, faults, flags.sort)
+    return 1 if faults else 0
+
+
+def _as_dict(run: RunSummary) -> dict[str, Any]:
+    """Return a run as it stands in --json; what is not a finite number is null."""
+    scores = {name: _finite(value) for name, value in run.scores.items()}
+    return {**vars(run), "loss": _finite(run.loss), "scores": scores, "recipe": dict(run.recipe)}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNFOLDED
+    columns: dict[str, list[str]] = {"run": [run.name for run in runs]}
+    same: list[str] = []
+    for title in ("task", "backbone", "data"):
+        values = [str(getattr(run, title)) for run in runs]
+        if len(set(values)) > 1:
+            columns[title] = values
+        else:
+            same += [f"{title} {value}" for value in values[:1]]
+    columns["epochs"] = [f"{run.epochs}/{run.planned}{'' if run.state == 'finished' else f' {run.state}'}" for run in runs]
+    columns["best score"] = [_best(run) for run in runs]
+    if sort is not None and sort != "loss" and any(run.score != sort for run in runs):
+        columns[sort] = [_number(run.scores.get(sort)) for run in runs]
+    columns["loss"] = [_number(run.loss) for run in runs]
+    columns["time"] = [_time(run.seconds) for run in runs]
+    settings = differing(runs)
+    if settings:
+        columns["settings"] = [_settings(run, settings) for run in runs]
+    table = Table(box=SIMPLE_HEAD)
+    for title in columns:
+        table.add_column(
+            title,
+            overflow="fold",
+            no_wrap=title in _WHOLE,
+            justify="right" if title in _WHOLE else "left",
+            min_width=_SETTINGS if title == "settings" else None,
+        )
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    if same:
+        console.print(", ".join(same))
+    console.print(table)
+    for fault in faults:
+        console.print(f"damaged: {fault}")
+
+
+def _best(run: RunSummary) -> str:
+    value = run.scores.get(run.score)
+    return "–" if value is None else f"{run.score} {value:.4f} (epoch {run.best})"
+
+
+def _settings(run: RunSummary, names: Sequence[str]) -> str:
+    """Return a run's own values of the settings that differ; None is what is left to the zoo."""
+    own = [name for name in names if name in run.recipe]
+    return ", ".join(f"{name} {run.recipe[name]}" for name in own[:_SHOWN]) + (", …" if len(own) > _SHOWN else "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _time(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

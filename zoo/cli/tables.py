@@ -1,0 +1,116 @@
+"""Results as tables, for people who look at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from zoo.evaluation.comparison import Comparison
+from zoo.task.scores import Scores
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def print_scores(scores: Scores) -> None:
+    """Print scores, the scores of each class where there aren't too many, and what was left out."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table("score", "value", "95 % interval")
+    for name, value in scores.items():
+        table.add_row(name, _number(value), _interval(scores.intervals.get(name)))
+    if scores.data:
+        console.print(scores.data, soft_wrap=True)
+    console.print(table)
+    if 0 < len(scores.per_class) <= 40:
+        console.print(_per_class(scores.per_class))
+    how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
+    console.print(f"{scores.n} of {scores.expected} pictures scored{how}")
+    alignment = scores.details.get("alignment")
+    if alignment is not None:
+        found = alignment["found"]
+        total = found + len(alignment["not_found"])
+        console.print(f"a face was found in {found} of {total} pictures ({alignment['detector']}), and aligned to {alignment['template']}")
+    for fault in scores.skipped:
+        console.print(f"left out: {fault}", soft_wrap=True)
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{bounds[0]:.4f} – {bounds[1]:.4f}"
+
+
+def print_comparison(comparison: Comparison, a: str, b: str) -> None:
+    """Print each score of both sides, the difference, and whether it can be told from none."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
+    for name, found in comparison.differences.items():
+        verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
+        table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
+    console.print(f"A: {a}\nB: {b}", soft_wrap=True)
+    console.print(table)
+    runs = f"; the mean of {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
+    console.print(f"{comparison.n} pictures, the same for both{runs}")
+
+
+def print_corruptions(found: Mapping[str, Any]) -> None:
+    """Print the score under every corruption and severity, their mean, and how far it falls below the clean one."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    severities = list(next(iter(found["corruptions"].values())))
+    table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
+    for name, scores in found["corruptions"].items():
+        table.add_row(name, *(_number(scores[severity]) for severity in severities), _number(found["by_corruption"][name]))
+    console.print(table)
+    for name, words in (("clean", "clean"), ("mean", "mean over all"), ("relative_drop", "relative drop")):
+        bounds = _interval(tuple(found["intervals"][name])) if name in found["intervals"] else ""
+        console.print(f"{words}: {_number(found[name])}{f' ({bounds})' if bounds else ''}")
+    console.print(found["note"])
+
+
+def print_attacked(found: Mapping[str, Any]) -> None:
+    """Print the scores on clean and on attacked pictures, the primary one first, and what was attacked."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
+    clean, robust = found["clean"], found["robust"]
+    for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
+        cells = [cell for kind in (clean, robust) for cell in (_number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
+        table.add_row(name, *cells)
+    console.print(f"{found['attack']}, changes of up to {found['eps'] * 255:.4g}/255")
+    console.print(table)
+    pairs = clean["details"].get("pairs")
+    which = "" if pairs is None else f" in {pairs['genuine']} genuine and {pairs['impostor']} impostor pairs, {pairs['missing']} missing"
+    console.print(f"{clean['n']} of {clean['expected']} pictures{which}")
+    for fault in clean["skipped"]:
+        console.print(f"left out: {fault['key']}: {fault['reason']}", soft_wrap=True)
+
+
+def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
+    columns = list(next(iter(per_class.values())))
+    table = Table("class", *columns)
+    for name, values in per_class.items():
+        table.add_row(name, *(str(values[column]) if isinstance(values[column], int) else _number(values[column]) for column in columns))
+    return table
+
+
+def print_info(content: Mapping[str, Any]) -> None:
+    """Print a description: one row an entry, lists and records in words."""
+    table = Table(show_header=False)
+    for name, value in content.items():
+        table.add_row(name, _words(name, value))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _words(name: str, value: Any) -> str:
+    if name == "levels":
+        return "\n".join(f"{level['name']}: {level['channels']} channels, stride {level['stride']}" for level in value)
+    if name == "parameters":
+        return f"{value / 1e6:.2f} M"
+    if name == "flops":
+        return f"{value / 1e9:.2f} G (a multiply-add counts as two)"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_words('', entry)}" for key, entry in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(entry) for entry in value[:12]) + (f", … ({len(value)} in all)" if len(value) > 12 else "") or "–"
+    return "–" if value is None else str(value)

@@ -1,0 +1,69 @@
+"""`zoo train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.cli.context import class_list, given, print_json, progress_of, task_of, value_of
+from zoo.errors import InputError
+from zoo.system.wording import counted
+
+if TYPE_CHECKING:
+    from zoo.data.dataset import OnError
+
+
+def run(words: list[str]) -> int:
+    """Run the command and return its exit status."""
+    import torch
+
+    from zoo.cli.flags import TrainFlags, combine, parse
+    from zoo.data.formats import open_data
+    from zoo.models.builder import build
+    from zoo.task.recipe import find_recipe
+    from zoo.training.train import train
+
+    task = task_of(words)
+    recipe = find_recipe(task.recipe, task.recipes, value_of("--recipe", words))
+    flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
+    if flags.build.backbone is None:
+        raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
+    on_error: OnError = "skip" if flags.run.skip_bad else "raise"
+    with progress_of(flags.run.quiet) as progress:
+        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
+        torch.manual_seed(flags.recipe.seed)  # fresh parameters too
+        model = build(
+            flags.build.backbone,
+            task.name,
+            classes=class_list(flags.build.classes) or data.classes or None,
+            weights=flags.build.weights,
+            say=progress.say,
+            **given(flags.options),
+        )
+        out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
+        run = train(
+            model, data, flags.main.val, flags.recipe, out,
+            resume=flags.main.resume, device=flags.run.device, on_error=on_error,
+            exact=flags.run.exact, max_pixels=flags.run.max_pixels,
+            checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
+            align=flags.main.align,
+        )  # fmt: skip
+    summary = {
+        "folder": str(run.folder),
+        "model": str(run.folder / "model"),
+        "epochs": len(run.history),
+        "loss": run.history[-1]["loss"] if run.history else None,
+        "scores": dict(run.scores) if run.scores is not None else {},
+        "skipped": [fault.to_dict() for fault in run.skipped],
+        "not_finite": run.not_finite,
+        "seconds": round(run.seconds, 3),
+    }
+    if flags.run.json:
+        print_json(summary)
+    else:
+        print(f"trained for {counted(len(run.history), 'epoch')} in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
+        if run.not_finite:
+            lost = counted(run.not_finite, "batch", "batches")
+            print(f"left out: {lost} whose loss was not a number (--on-nan skip); their samples are named above")
+        print(f"score it with: zoo eval {run.folder} --data …")
+    return 0

@@ -1,0 +1,1 @@
+"""Compile a model for an engine, verify it against eager float32, tune, cache and export."""

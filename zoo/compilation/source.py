@@ -1,0 +1,258 @@
+"""A model that is to be compiled, and the pictures that it is tried on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.compilation.agreement import DisagreementError, check, compare
+from zoo.compilation.conversion import Conversion
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import picture_files
+from zoo.data.formats import open_data
+from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
+from zoo.errors import DataError, ImageError
+from zoo.images.decoding import Image
+from zoo.images.preprocess import ImageBatch, as_float
+from zoo.models.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
+from zoo.models.fingerprint import fingerprints
+from zoo.models.model import Model
+from zoo.system.progress import Progress
+from zoo.system.wording import counted
+from zoo.task.contract import Task, get_task
+
+_CALIBRATION = 300  # pictures: as many as NNCF takes by itself
+_ENOUGH = 100  # of them, below which that is said
+_COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # pictures, and their pixels, that both look at where the user gave none
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is to be compiled, and pictures to compare, calibrate and judge on.
+
+    Attributes:
+        model: a copy, in evaluation mode, on the CPU.
+        fingerprints: the model's.
+        pictures: the user's, or a few built-in ones.
+        given: whether they are the user's.
+        has_truth: whether they are, with targets that scores can be measured by.
+        say: told what is done.
+        progress: where bars are drawn.
+        on_error: "raise", or "skip" to leave out pictures that can't be read.
+        left_out: what was said of those.
+    """
+
+    model: Model
+    fingerprints: dict[str, str]
+    pictures: Dataset
+    given: bool
+    has_truth: bool
+    say: Callable[[str], None]
+    progress: Progress
+    on_error: OnError
+    left_out: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
+        """Copy a model and open data.
+
+        Args:
+            model: any; it stays as it is.
+            data: as for `zoo.compile`.
+            on_error: likewise.
+            say: as above.
+            progress: as above.
+
+        Raises:
+            InputError: the data is wrong.
+        """
+        task = get_task(model.task)
+        plain = _plain_pictures(data)
+        opened = plain or open_data(task.sample_data if data is None else data, task.schemes, task.name, on_error, say=progress.say)
+        copied = copy.deepcopy(model).to(device=torch.device("cpu")).eval().requires_grad_(False)
+        copied.to(memory_format=torch.channels_last)
+        has_truth = data is not None and plain is None
+        return cls(copied, fingerprints(model), opened, data is not None, has_truth, say, progress, on_error)
+
+    @property
+    def task(self) -> Task:
+        """The model's task."""
+        return get_task(self.model.task)
+
+    def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
+        """Yield so many of the pictures, evenly spread, in batches.
+
+        Raises:
+            ImageError: one can't be read, and isn't left out.
+            DataError: none can be read.
+        """
+        records = self.pictures.records
+        chosen, read = [records[place * len(records) // count] for place in range(count)], 0
+        for first in range(0, len(chosen), size):
+            pictures = list(self._readable(chosen[first : first + size]))
+            read += len(pictures)
+            if pictures:
+                yield self.model.preprocess.batch(pictures)
+        if not read:
+            raise DataError(f"data {self.pictures.name}: none of {count} pictures to compare on can be read")
+
+    def _readable(self, records: Sequence[Record]) -> Iterator[Image]:
+        for record in records:
+            try:
+                yield record.load().image
+            except ImageError as error:
+                if self.on_error == "raise":
+                    raise
+                if str(error) not in self.left_out:  # pictures are read to calibrate, and again to compare
+                    self.say(f"left out: {error}")
+                self.left_out.add(str(error))
+
+    @property
+    def compared_count(self) -> int:
+        """How many pictures the model and a compiled one both answer for, number by number."""
+        height, width = self.model.preprocess.size_hw
+        few = min(_COMPARED, max(2, _COMPARED_PIXELS // (height * width)))
+        return min(len(self.pictures), _CALIBRATION if self.given else few)
+
+    def compared(self) -> Iterator[ImageBatch]:
+        """Yield these pictures."""
+        height, width = self.model.preprocess.size_hw
+        count, size = self.compared_count, max(1, min(_COMPARED, _COMPARED_PIXELS // (height * width)))
+        return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
+
+    @cached_property
+    def eager_score(self) -> float:
+        """The primary score of the model itself on all pictures, measured once for all that is compared with it."""
+        return self.score(self.model)
+
+    def score(self, model: Model, numbers: Sequence[int] | None = None) -> float:
+        """Return the task's primary score of a model on the pictures, all of them or those with these numbers."""
+        from zoo.evaluation.evaluate import evaluate
+
+        records = self.pictures.records
+        data = self.pictures if numbers is None else replace(self.pictures, records=tuple(records[number] for number in numbers))
+        found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[self.task.primary_score]
+        return 0.0 if found is None else found  # of too little data: there both have none
+
+    def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
+        """Return the model, computed by an engine, when it answers like the model.
+
+        Raises:
+            InputError: the engine can't take it.
+            DisagreementError: it doesn't.
+        """
+        if (engine.name, precision) == ("eager", "fp32"):  # the same computation, operation by operation
+            return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
+        try:
+            return self._checked(self._conversion(engine, precision))
+        except DisagreementError as error:
+            if precision != "int8" or not self.has_truth:
+                raise
+            self.say(f"{error}. Leaving layers as they were until it does, which takes a while")
+        return self._checked(self._conversion(engine, precision, self._judge))
+
+    def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
+        samples = self._samples if precision == "int8" else {}
+        if samples and judge is None:
+            count, unsaid = len(samples[PICTURES]), "" if self.has_truth else "; they come without truth, so that its score isn't compared"
+            few = "; a hundred and more are better" if count < _ENOUGH else ""
+            if few or unsaid:
+                self.say(f"int8 is calibrated on {counted(count, 'picture')}{few}{unsaid}")
+        return Conversion(self.model, self.fingerprints["model"], engine, precision, torch.get_num_threads(), samples, judge, self.say)
+
+    def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:
+        making = Making(conversion.engine.name, conversion.precision, conversion.threads, agreement)
+        return Compiled(self.model.config, self.model.metadata, self.fingerprints, conversion, making)
+
+    def _checked(self, conversion: Conversion) -> Compiled:
+        compiled = self._made(conversion, Agreement(0, 0.0, None))
+        agreement = compare(self.model, compiled, self.compared(), self.task)
+        if self.has_truth:
+            agreement = replace(agreement, score=self.task.primary_score, eager=self.eager_score, compiled=self.score(compiled))
+        conversion.check()
+        check(agreement, compiled.making, self.task)
+        compiled.making = replace(compiled.making, agreement=agreement)
+        return compiled
+
+    @cached_property
+    def _samples(self) -> dict[str, list[Tensors]]:
+        """Inputs of every network, from the pictures: the same for every engine, and for layers that are left as they were."""
+        found: dict[str, list[Tensors]] = {PICTURES: []}
+        head, count = self.model.head, min(_CALIBRATION, len(self.pictures))
+
+        def recorded(name: str, network: nn.Module) -> Runner:
+            def run(*inputs: Tensor) -> Tensors:
+                found.setdefault(name, []).append(inputs)
+                answer: Tensors = network(*inputs)
+                return answer
+
+            return run
+
+        head.replace({name: recorded(name, network) for name, network in head.networks().items()})
+        try:
+            with torch.no_grad():
+                for batch in self.progress.track(self.batches(count, 1), "calibrating", count):
+                    found[PICTURES].append((as_float(batch.pixels),))
+                    if head.networks():
+                        self.model(batch)
+        finally:
+            head.replace({})
+        return found
+
+    def _judge(self, name: str) -> Judge:
+        """Return what scores a network in the place of the model's own, the others being the model's."""
+        eager = self._conversion(ENGINES["eager"](), "fp32")
+
+        def score(runner: Runner, numbers: Sequence[int]) -> float:
+            making = Making("eager", "fp32", eager.threads, Agreement(0, 0.0, None))
+            return self.score(
+                Compiled(self.model.config, self.model.metadata, self.fingerprints, _Replaced(eager, name, runner), making), numbers
+            )
+
+        return Judge(len(self.pictures), self.task.score_tolerance["int8"], score)
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """Networks, one of which is another.
+
+    Attributes:
+        others: where all but that one come from.
+        name: of that one.
+        network: what computes it.
+    """
+
+    others: Conversion
+    name: str
+    network: Runner
+
+    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
+        """Return the size that the graph for pictures of this size is made for."""
+        return self.others.made_for(size_hw)
+
+    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
+        """Return the network, or one of the others."""
+        return self.network if name == self.name else self.others.runner(name, size_hw)
+
+    def write(self, folder: Path) -> list[dict[str, Any]]:
+        """Write nothing: this model is judged and thrown away."""
+        return []
+
+
+def _plain_pictures(data: object) -> Dataset | None:
+    """Return the pictures of a folder that lie there just so, without classes or annotations; None where data is anything else."""
+    if not isinstance(data, str | Path) or not Path(data).is_dir():
+        return None
+    folder = Path(data)
+    found = picture_files(folder)
+    annotated = any(path.suffix.lower() in (".json", ".csv", ".xml", ".txt") for path in folder.iterdir())
+    if not found or annotated or any(path.parent != folder for path in found):
+        return None
+    return Dataset(str(data), tuple(Record(str(path), path, None) for path in found))

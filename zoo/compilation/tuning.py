@@ -1,0 +1,158 @@
+"""`engine="auto"`: the quickest engine of this machine for this model, measured once and remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from zoo.compilation.source import Source
+from zoo.data.loader import pick_batch_size
+from zoo.engines import ENGINES, AskedPrecision, EnginePrecision
+from zoo.errors import InputError, ZooError
+from zoo.images.preprocess import ImageBatch
+from zoo.models.compiled import Compiled
+from zoo.system.cache import cache_folder, shrink
+from zoo.system.files import write_text
+from zoo.system.hardware import cpu_has_bf16, cpu_name
+from zoo.system.versions import versions
+
+_ORDER = ("openvino", "onnxruntime", "inductor")  # from what is mostly the quickest, and is converted soonest, on
+GAIN = 1.05  # times as quick as eager: less is the noise of a clock, and not worth another engine's ways
+_RUNS = 5
+_LIMIT = 2**20
+
+Choice = tuple[str, EnginePrecision]
+
+
+def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
+    """Return the model, computed by the quickest engine that answers as it does; eager where none is quicker.
+
+    Args:
+        source: the model.
+        precision: asked for; "auto" for fp32 and, where the processor has it, bf16.
+        batch_size: to measure with; None for what suits the size of the pictures.
+        tune_seconds: after which no further engine is tried.
+
+    Raises:
+        InputError: a precision that nothing installed has, or a batch size below 1.
+    """
+    say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
+    choices = list(candidates(precision, say))
+    path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
+    kept = _kept(path)
+    if kept in [*choices, ("eager", "fp32")]:
+        with contextlib.suppress(ZooError):  # what agreed then doesn't on these pictures: it is measured anew
+            compiled = source.compiled(ENGINES[kept[0]](), kept[1])
+            say(f"engine {kept[0]}, {kept[1]} (found quickest here before): {compiled.making.agreement}")
+            return compiled
+    best, figures = _race(source, choices, size, tune_seconds)
+    with contextlib.suppress(OSError):  # no room, or no right to write: it is measured again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
+        shrink(path.parent, _LIMIT, [path])
+    return best
+
+
+def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda text: None) -> Iterator[Choice]:
+    """Yield what could be quicker than eager, from what is mostly the quickest on.
+
+    Args:
+        precision: asked for.
+        say: told what is not installed.
+
+    Raises:
+        InputError: nothing that is installed has the precision.
+    """
+    asked = ("bf16", "fp32") if precision == "auto" and cpu_has_bf16() else ("fp32",) if precision == "auto" else (precision,)
+    others = [name for name in ENGINES if name not in _ORDER and name != "eager"]
+    found = False
+    for name in (*_ORDER, *others, "eager"):
+        missing = ENGINES[name].missing()
+        if missing is not None:
+            say(missing)
+            continue
+        for each in asked:
+            if each in ENGINES[name].precisions and (name, each) != ("eager", "fp32"):
+                found = True
+                yield name, each
+    if not found and precision not in ("auto", "fp32"):
+        raise InputError(f"no engine that is installed has {precision}; install one: pip install 'resnet-zoo[openvino]'")
+
+
+def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: float) -> tuple[Compiled, dict[str, float]]:
+    """Measure one after the other, each in turn with eager, until the time is over."""
+    start, say = time.perf_counter(), source.say
+    eager = source.compiled(ENGINES["eager"](), "fp32")
+    batch = _batch(source, size)
+    best, figures, gain = eager, dict[str, float](), 1.0
+    eager(batch)  # the first call pays for allocations
+    for engine, precision in candidates:
+        label = f"{engine}, {precision}"
+        left = tune_seconds - (time.perf_counter() - start)
+        if left < ENGINES[engine].seconds:
+            say(f"engine {label}: not tried, of {tune_seconds:g} seconds {max(0.0, left):.0f} are left; --tune-seconds gives it more")
+            continue
+        try:
+            compiled = source.compiled(ENGINES[engine](), precision)
+        except ZooError as error:
+            say(f"engine {label}: {error}")
+            continue
+        before, after = _in_turn(eager, compiled, batch, tune_seconds / len(candidates) / 2)
+        figures[label] = after
+        say(f"engine {label}: {after:.0f} ms per batch of {size}, eager {before:.0f} ms; {compiled.making.agreement}")
+        if before / after > max(gain, GAIN):
+            best, gain = compiled, before / after
+    if best is eager:
+        say("engine auto: nothing that was tried is quicker than eager")
+    else:
+        say(f"engine auto: {best.making.engine}, {best.precision}, {gain:.1f} times as quick as eager")
+    return best, figures
+
+
+def _batch(source: Source, size: int) -> ImageBatch:
+    """Return a batch of the source's pictures, each again where they are too few."""
+    count = min(size, len(source.pictures))
+    first = next(source.batches(count, count))
+    places = torch.arange(size) % count
+    return ImageBatch(
+        first.pixels[places], tuple(first.sizes_hw[place] for place in places), tuple(first.original_sizes_hw[place] for place in places)
+    )
+
+
+def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
+    """Return the median milliseconds of both, which take turns: other processes slow down both alike."""
+    _milliseconds(compiled, batch)  # warm
+    pairs, start = [(_milliseconds(eager, batch), _milliseconds(compiled, batch))], time.perf_counter()
+    while len(pairs) < _RUNS and time.perf_counter() - start < budget_s:
+        pairs.append((_milliseconds(eager, batch), _milliseconds(compiled, batch)))
+    return statistics.median(before for before, _ in pairs), statistics.median(after for _, after in pairs)
+
+
+def _milliseconds(model: Compiled, batch: ImageBatch) -> float:
+    start = time.perf_counter()
+    model(batch)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _key(source: Source, size: int, candidates: list[Choice]) -> str:
+    """Return what a choice belongs to: machine, versions, model, batch, engines."""
+    preprocess = asdict(source.model.preprocess)
+    content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _kept(path: Any) -> Choice | None:
+    """Return a choice that was made before; None where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["engine"], content["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""Work on data sets: check, convert, split, show."""

@@ -1,0 +1,116 @@
+"""Boxes that their reader let pass and that are still suspicious, now that the pictures' true sizes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zoo.curation.check.findings import Finding
+from zoo.curation.check.items import Item
+from zoo.curation.check.pictures import Facts
+from zoo.errors import Box
+
+_TOLERANCE = 1.0  # pixels: the readers cut off as much, for rounding
+_SAME = 0.5  # pixels: two boxes closer than that on every side are one
+_WHOLE = 0.99  # of the picture's area
+_MISREAD = 0.1  # of all boxes, and two of them at least: below that they are single slips
+
+
+def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Report boxes outside the real picture, given twice, around everything, and of less than a pixel."""
+    for item, fact in zip(items, facts, strict=True):
+        if item.boxes is None:
+            continue
+        if not len(item.boxes):
+            yield Finding("no-objects", item.key, "is annotated as a picture without objects")
+            continue
+        yield from _repeated(item)
+        if not fact.fault:
+            yield from _against(item, fact.size_hw)
+
+
+def _finding(kind: str, item: Item, index: int, text: str) -> Finding:
+    assert item.boxes is not None
+    left, top, right, bottom = (float(side) for side in item.boxes[index])
+    shown = f"the box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
+    return Finding(kind, item.key, shown, f"box {index + 1}", box=(left, top, right, bottom))
+
+
+def _against(item: Item, size_hw: tuple[int, int]) -> Iterator[Finding]:
+    """Compare a picture's boxes with its real size."""
+    assert item.boxes is not None
+    assert item.plain is not None
+    height, width = size_hw
+    for index, (left, top, right, bottom) in enumerate(item.boxes.tolist()):
+        if max(-left, -top, right - width, bottom - height) > _TOLERANCE:
+            yield _finding("box-outside", item, index, f"lies outside the picture, whose file has {width}×{height} pixels")
+        elif max(left, top, right, bottom) <= 1 and min(height, width) > 1:
+            yield _finding("box-normalised", item, index, "is less than a pixel: it looks normalised to 0–1; expected pixels")
+        elif item.plain[index] and (right - left) * (bottom - top) >= _WHOLE * height * width:
+            yield _finding("box-whole-picture", item, index, "is around the whole picture")
+
+
+def _repeated(item: Item) -> Iterator[Finding]:
+    """Report boxes that equal an earlier one of the same picture."""
+    assert item.boxes is not None
+    boxes = item.boxes
+    order = np.argsort(boxes[:, 0], kind="stable")  # equal boxes are neighbours on the left side
+    for at, index in enumerate(order):
+        for other in order[at + 1 :]:
+            if boxes[other, 0] - boxes[index, 0] > _SAME:
+                break
+            if np.abs(boxes[other] - boxes[index]).max() <= _SAME:
+                first, second = sorted((int(index), int(other)))
+                under = "" if item.labels[first] == item.labels[second] else f", there as {item.labels[first]!r}"
+                yield _finding("box-duplicate", item, second, f"is box {first + 1} again{under}")
+                break
+
+
+def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Facts], data: str) -> Iterator[Finding]:
+    """Tell whether the boxes that the reader refused fit once their numbers are read the other way round.
+
+    Corners taken for x, y, width and height leave the picture; x, y, width and height taken for corners have swapped corners.
+
+    Args:
+        found: the reader's findings.
+        items: the samples.
+        facts: what was seen of their pictures.
+        data: what to name the whole data.
+    """
+    sizes = _sizes(items, facts)
+    if not sizes:
+        return
+    # a table's rows don't say whose size is meant: then the largest, which only ever lets more fit
+    largest = max(height for height, _ in sizes.values()), max(width for _, width in sizes.values())
+    total = sum(len(item.boxes) for item in items if item.boxes is not None) + sum(finding.box is not None for finding in found)
+    for kind, other, read_as, are in (
+        ("box-outside", _as_corners, "x, y, width, height", "corners x1, y1, x2, y2"),
+        ("box-swapped", _as_sizes, "corners x1, y1, x2, y2", "x, y, width, height"),
+    ):
+        refused = [finding for finding in found if finding.kind == kind and finding.box is not None]
+        fits = [finding for finding in refused if _fits(other(finding.box), sizes.get(Path(finding.key).stem, largest))]  # type: ignore[arg-type]  # not None
+        if len(fits) >= max(2, _MISREAD * total) and len(fits) >= 0.9 * len(refused):
+            text = f"{len(fits)} of {total} boxes can't be {read_as}, and fit their pictures as {are}: the numbers seem to be those"
+            yield Finding("box-xywh", data, f"{text}. Convert the annotations, or name their format")
+
+
+def _as_corners(box: Box) -> Box:
+    """Undo the reading as x, y, width, height."""
+    return box[0], box[1], box[2] - box[0], box[3] - box[1]
+
+
+def _as_sizes(box: Box) -> Box:
+    """Read the second pair as width and height."""
+    return box[0], box[1], box[0] + box[2], box[1] + box[3]
+
+
+def _fits(box: Box, size_hw: tuple[int, int]) -> bool:
+    left, top, right, bottom = box
+    return 0 <= left < right <= size_hw[1] + _TOLERANCE and 0 <= top < bottom <= size_hw[0] + _TOLERANCE
+
+
+def _sizes(items: Sequence[Item], facts: Sequence[Facts]) -> Mapping[str, tuple[int, int]]:
+    """Return the pictures' sizes by the stem that a picture shares with its annotation file."""
+    return {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}

@@ -1,0 +1,68 @@
+"""One examination from end to end: open, look, compare, report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoo.curation.check import boxes, duplicates, faults, labels, pairs, pictures
+from zoo.curation.check.findings import NEAR, Finding, Findings, in_order
+from zoo.curation.check.items import Item, Opened, open_all
+from zoo.errors import InputError
+from zoo.system.progress import Progress
+from zoo.task.contract import get_task
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found, and what it was found in.
+
+    Attributes:
+        findings: the answer.
+        opened: the samples.
+        facts: what was seen of each sample's picture.
+    """
+
+    findings: Findings
+    opened: Opened
+    facts: tuple[pictures.Facts, ...]
+
+
+def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
+    """Check as `zoo.curation.check.check` does, and return the samples as well, for the report and the cleaned copy.
+
+    Raises:
+        InputError: as `check`.
+    """
+    if not 0 <= near <= 32:
+        raise InputError(f"near is {near}; expected 0 to 32 bits (of 64; unrelated pictures differ in 32 on average)")
+    progress = progress or Progress(enabled=False)
+    kind = get_task(task)
+    opened = open_all(data, kind, progress.say)
+    records = [item.record for item in opened.items]
+    facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))
+    found = _findings(opened, facts, near, people=kind.open_set)
+    splits = Counter(split for item in opened.items for split in item.splits or ("",))
+    counts = labels.class_counts(opened)
+    answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found))
+    return Examination(answer, opened, facts)
+
+
+def _findings(opened: Opened, facts: Sequence[pictures.Facts], near: int, *, people: bool) -> list[Finding]:
+    items = opened.items
+    counts = labels.class_counts(opened)
+    read = list(faults.findings(opened.faults, opened.root))
+    found = [*opened.findings, *read]
+    found += pictures.findings([item.key for item in items], [_file_name(item) for item in items], facts)
+    found += duplicates.findings(items, facts, near, people=people, own_copies=bool(opened.pairs) and not opened.filed)
+    found += pairs.findings(opened, facts)
+    found += labels.people(opened, counts) if people else labels.classes(opened, counts)
+    found += labels.strays(opened)
+    found += boxes.findings(items, facts)
+    found += boxes.misread(read, items, facts, str(opened.root))
+    return found
+
+
+def _file_name(item: Item) -> str:
+    return "" if item.file is None else item.file.name

@@ -1,0 +1,230 @@
+"""Open a data set with all its splits: samples with the splits they lie in, and what its reader found wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.curation.check.findings import Finding
+from zoo.data import tables as tabular
+from zoo.data.dataset import Dataset, Record
+from zoo.data.folders import subfolders
+from zoo.data.formats import open_data
+from zoo.data.reference import DataRef
+from zoo.errors import Fault, InputError
+from zoo.task.contract import Task
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample, in words.
+
+    Attributes:
+        key: as in `Record`; behind the name of its split where it is a number, which every split counts anew.
+        record: where its picture comes from.
+        splits: the splits it lies in; empty where the data has none.
+        labels: the name of its class, or of each box's class; empty where nothing is known.
+        boxes: [N, 4] float, xyxy in pixels; None where the task has no boxes.
+        plain: [N] bool: boxes that stand for one object (neither crowd nor difficult); None where there are no boxes.
+    """
+
+    key: str
+    record: Record
+    splits: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    boxes: NDArray[np.float32] | None = None
+    plain: NDArray[np.bool_] | None = None
+
+    @property
+    def name(self) -> str:
+        """The key, with the split where the key doesn't show it."""
+        shown = not self.splits or any(part in self.splits for part in Path(self.key).parts)
+        return self.key if shown else f"{self.key} ({', '.join(self.splits)})"
+
+    @property
+    def file(self) -> Path | None:
+        """The picture's file, where it has one."""
+        return self.record.source if isinstance(self.record.source, Path) else None
+
+
+@dataclass
+class Opened:
+    """A data set with all its splits.
+
+    Attributes:
+        name: what it calls itself.
+        scheme: the format it was read as; "" for samples given as a sequence.
+        path: the folder or file that was named, where it is one.
+        whole: nothing was left out on request (`split=`, `classes=`, `limit=`).
+        pairs: those that say which pictures are used, by the records' keys; empty where the data has none.
+        items: the samples.
+        faults: what its reader found wrong.
+        classes: the names, by split; "" for all of the data.
+        findings: what is wrong with the splits.
+    """
+
+    name: str = ""
+    scheme: str = ""
+    path: Path | None = None
+    whole: bool = True
+    pairs: tuple[Any, ...] = ()
+    items: list[Item] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def filed(self) -> bool:
+        """Whether every picture is a file of its own, not a part of a larger one."""
+        return all(item.file is not None for item in self.items)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder it lies in: the one that was named, or the file's."""
+        return self.path if self.path is None or self.path.is_dir() else self.path.parent
+
+
+def open_all(data: object, task: Task, say: Callable[[str], None] | None = None) -> Opened:
+    """Open data with its reader, leaving out what is faulty; without `split=`, every split that it shows.
+
+    Raises:
+        InputError: nothing there, or no split of it can be opened.
+    """
+    if isinstance(data, Path):
+        data = str(data)
+    if not isinstance(data, str):
+        given = open_data(data, task.schemes, task.name, "skip")
+        opened = Opened(given.name)
+        _add(opened, "", given)
+        return opened
+    ref = DataRef.parse(data)
+    opened = Opened(data, ref.scheme, _path(ref), whole=ref.split is None and ref.classes is None and ref.limit is None)
+    names = split_names(Path(ref.path).expanduser()) if ref.split is None else []
+    refusal: InputError | None = None
+
+    def listen(text: str) -> None:
+        found = re.search(r": taken as (\S+): because", text)
+        if found and not opened.scheme:
+            opened.scheme = found[1]
+            if say is not None:
+                say(text)
+
+    for split in ["", *names]:
+        try:
+            part = open_data(_with_split(data, split), task.schemes, task.name, "skip", listen)
+        except InputError as error:
+            if split:
+                opened.findings.append(Finding("split", split, str(error)))
+            else:
+                refusal = error
+            continue
+        _add(opened, split or ref.split or "", part)
+    if not opened.items and refusal is not None:
+        raise refusal
+    opened.items = merged(opened.items)
+    opened.faults = list(dict.fromkeys(opened.faults))
+    return opened
+
+
+def _path(ref: DataRef) -> Path | None:
+    path = Path(ref.path).expanduser()
+    return path if path.exists() else None
+
+
+def _with_split(data: str, split: str) -> str:
+    return data if not split else f"{data}{'&' if '?' in data else '?'}split={split}"
+
+
+def _add(opened: Opened, split: str, part: Dataset) -> None:
+    splits = (split,) if split else ()
+    items = [_item(record, part.classes, splits) for record in part.records]
+    faults = part.skipped
+    if split and not any(item.file for item in items):
+        items = [replace(item, key=f"{split}/{item.key}") for item in items]
+        faults = tuple(replace(fault, key=f"{split}/{fault.key}") for fault in faults)
+    opened.items += items
+    opened.faults += faults
+    opened.classes[split] = part.classes
+    opened.pairs += tuple(getattr(part, "pairs", ()))
+
+
+def _item(record: Record, classes: Sequence[str], splits: tuple[str, ...]) -> Item:
+    target: Any = record.target
+    if isinstance(target, Mapping):
+        boxes = np.asarray(target["boxes"], dtype=np.float32).reshape(-1, 4)
+        plain = np.ones(len(boxes), dtype=np.bool_)
+        for name in ("iscrowd", "difficult"):
+            plain &= ~np.asarray(target.get(name, np.zeros(len(boxes))), dtype=np.bool_)
+        return Item(record.key, record, splits, tuple(_named(classes, label) for label in target["labels"]), boxes, plain)
+    return Item(record.key, record, splits, () if target is None else (_named(classes, target),))
+
+
+def _named(classes: Sequence[str], label: Any) -> str:
+    index = int(label)
+    return classes[index] if 0 <= index < len(classes) else str(index)
+
+
+def merged(items: Sequence[Item]) -> list[Item]:
+    """Return each sample once, with all the splits it was met in."""
+    known: dict[object, Item] = {}
+    for item in items:
+        # a picture under two labels in a table is two samples, and has to stay so
+        identity = (item.file or (item.key, item.splits), item.key, item.labels)
+        before = known.get(identity)
+        splits = item.splits if before is None else before.splits
+        known[identity] = item if before is None else replace(before, splits=tuple(sorted({*splits, *item.splits})))
+    return list(known.values())
+
+
+_SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing)(\d{4})?", re.IGNORECASE)  # with COCO's year
+_YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
+
+
+def split_names(path: Path) -> list[str]:
+    """Return the splits that a data set shows.
+
+    As folders, lists of VOC, files of COCO, keys of `data.yaml`, the list of a saved Hugging Face data set, or a column of a table.
+    VOC's `trainval`, the union of two others, is none of its own.
+    """
+    if path.is_file():
+        return _column(path) if path.suffix.lower() in tabular.SUFFIXES else _yaml(path)
+    if not path.is_dir():
+        return []
+    if (path / "data.yaml").is_file():
+        return _yaml(path / "data.yaml")
+    if (path / "dataset_dict.json").is_file():
+        return _saved(path / "dataset_dict.json")
+    names = [folder.name for folder in subfolders(path)]
+    names += [file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))]
+    names += [file.stem.removeprefix("instances_") for file in sorted(path.glob("annotations/instances_*.json"))]
+    names += [name for name in ("train", "test") if (path / f"pairsDev{name.title()}.txt").is_file()]
+    names += [folder.name for folder in subfolders(path / "images")] if (path / "images").is_dir() else []
+    return [name for name in dict.fromkeys(names) if _SPLIT.fullmatch(name)]
+
+
+def _yaml(path: Path) -> list[str]:
+    try:
+        return list(dict.fromkeys(_YAML_SPLIT.findall(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError):
+        return []  # its reader has the words for it
+
+
+def _saved(path: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())["splits"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # likewise
+
+
+def _column(path: Path) -> list[str]:
+    try:
+        return sorted({row.values["split"] for row in tabular.rows(path, ("path",), ("split",), []) if row.values.get("split")})
+    except InputError:
+        return []  # likewise

@@ -1,0 +1,183 @@
+"""Divide a data set, and write it with its new splits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zoo.curation.check.items import Item, open_all
+from zoo.curation.convert.convert import Pictures, gather, write_content
+from zoo.curation.split.assignment import Group, as_shares, assign
+from zoo.curation.split.groups import group_names
+from zoo.data.reference import DataRef
+from zoo.data.writers import Content, Picture
+from zoo.errors import DataError, Fault, InputError
+from zoo.system.progress import Progress
+from zoo.task.contract import Task
+
+
+@dataclass(frozen=True)
+class Divided:
+    """What `split` did.
+
+    Attributes:
+        data: part name to the dataset string that opens it.
+        shares: part name to the share that was wanted.
+        pictures: part name to the number of its pictures.
+        classes: class name to how many of it (pictures, or boxes) each part has; of people, how many there are in each.
+        groups: how many groups there were.
+        skipped: what was wrong with the data, and was left out on request.
+        warnings: what can't be as it should.
+    """
+
+    data: Mapping[str, str]
+    shares: Mapping[str, float]
+    pictures: Mapping[str, int]
+    classes: Mapping[str, Mapping[str, int]]
+    groups: int
+    skipped: tuple[Fault, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as `zoo data split --json` prints it."""
+        return {
+            "data": dict(self.data),
+            "shares": dict(self.shares),
+            "pictures": dict(self.pictures),
+            "classes": {name: dict(counts) for name, counts in self.classes.items()},
+            "groups": self.groups,
+            "skipped": [fault.to_dict() for fault in self.skipped],
+            "warnings": list(self.warnings),
+        }
+
+
+def split(
+    source: str,
+    target: str,
+    task: Task,
+    parts: Mapping[str, float],
+    *,
+    groups: str = "none",
+    seed: int = 0,
+    pictures: Pictures = "link",
+    lossy: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Divided:
+    """Divide a data set into parts of set shares, in every class alike; groups, and people, are never parted.
+
+    Args:
+        source: a dataset string or path.
+        target: a folder, new or empty, or `scheme:folder` for another format than the old one's.
+        task: whose data it is.
+        parts: name to share, or to number of pictures; kept as nearly as groups and classes allow.
+        groups: see `groups.group_names`.
+        seed: another seed, another split.
+        pictures: "link" or "copy"; see `convert`.
+        lossy: go on where the format can't hold everything.
+        skip_bad: leave out what is faulty.
+        progress: where the bar is drawn.
+        warn: told what can't be as it should, before anything is written.
+
+    Raises:
+        InputError: data that has splits already, groups that can't be formed, a part without samples, a folder that is taken.
+        DataError: faults in the data.
+    """
+    progress = progress or Progress(enabled=False)
+    opened = open_all(source, task, progress.say)
+    if opened.faults and not skip_bad:
+        remedy = "Mend them, or leave them out with --skip-bad."
+        raise DataError(f"data {source!r}: {len(opened.faults)} faults in the annotations:", opened.faults, remedy)
+    ref = DataRef.parse(source)
+    found = sorted({name for item in opened.items for name in item.splits})
+    if len(found) > 1 or (found and ref.split is None):
+        raise InputError(f"data {source!r} has the splits {', '.join(found)}; say which is to be divided, with ?split={found[0]}")
+    items = [replace(item, splits=()) for item in opened.items]
+    content = gather(replace(opened, items=items))
+    made = form_groups(items, content, group_names(items, groups, task.open_set, progress))
+    if task.open_set:  # people are not classes: nobody can be in two parts
+        made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
+    shares = as_shares(parts, len(items))
+    chosen = assign(made, shares, seed)
+    part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
+    divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
+    ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
+    counts = {"people": Counter(chosen)} if task.open_set else _counts(ready)
+    warnings = (*_large(made, shares, len(items)), *(() if task.open_set else _warnings(counts, shares)))
+    for text in warnings:
+        warn(text)
+    where = target if DataRef.parse(target).scheme else f"{_scheme(opened.scheme, task)}:{target}"
+    data, _ = write_content(ready, where, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    return Divided(
+        dict(zip(parts, data, strict=True)),
+        shares,
+        Counter(picture.splits[0] for picture in divided),
+        counts,
+        len(made),
+        tuple(opened.faults),
+        warnings,
+    )
+
+
+def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
+    """Bring the samples of each group together, and count their classes."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        members[name].append(index)
+    made = []
+    for name, positions in members.items():
+        labels = np.concatenate([_labels(content.pictures[index]) for index in positions])
+        made.append(Group(name, tuple(positions), np.bincount(labels, minlength=len(content.classes))))
+    return made
+
+
+def _labels(picture: Picture) -> Any:
+    target = picture.record.target
+    if target is None:
+        return np.zeros(0, np.int64)
+    return target["labels"] if isinstance(target, Mapping) else np.array([target], np.int64)
+
+
+def _scheme(scheme: str, task: Task) -> str:
+    if task.writers is not None and scheme in task.writers:
+        return scheme
+    known = ", ".join(task.writers or ())
+    raise InputError(f"{scheme or 'this data'}: can't be written; say in which format, as scheme:FOLDER with one of: {known}")
+
+
+def _counts(content: Content) -> dict[str, dict[str, int]]:
+    counts = {name: dict.fromkeys(content.splits, 0) for name in content.classes}
+    for picture in content.pictures:
+        for label in _labels(picture).tolist():
+            counts[content.classes[label]][picture.splits[0]] += 1
+    return counts
+
+
+def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:
+    """Say where one group alone is more than the largest part should be: no part can be as large as it should."""
+    largest = max(groups, key=lambda group: (len(group.members), group.name))
+    share = len(largest.members) / total
+    if share <= max(shares.values()):
+        return []
+    return [f"the group {largest.name!r} has {len(largest.members)} of {total} pictures ({share:.0%}): the part that it is in is too large"]
+
+
+def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float]) -> list[str]:
+    warnings = []
+    for name, found in counts.items():
+        total = sum(found.values())
+        without = [part for part in parts if not found[part]]
+        if total and without:
+            warnings.append(f"class {name!r}: none of its {total} are in {', '.join(without)}")
+        off = {part: found[part] / total - share for part, share in parts.items()} if total >= 20 else {}
+        worst = max(off, key=lambda part: abs(off[part]), default=None)
+        if worst is not None and abs(off[worst]) > 0.1 and not without:
+            warnings.append(
+                f"class {name!r}: {worst} has {found[worst] / total:.0%} of it instead of {parts[worst]:.0%}; groups are too large"
+            )
+    return warnings

@@ -1,0 +1,64 @@
+"""Fingerprints of data sets and files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from zoo.data.dataset import Dataset
+
+
+_LENGTH = 16  # hexadecimal digits: 64 bits
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Return a fingerprint of keys, pictures and targets; the order of the samples has no part in it.
+
+    Pictures count by the bytes of their files, so the same data at another place has the same fingerprint. A picture that can't be
+    read counts as missing: evaluation says so in its own way.
+    """
+    lines = sorted(f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
+    classes = json.dumps(list(dataset.classes))
+    return hashlib.sha256("\n".join([classes, *lines]).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def manifest_fingerprint(dataset: Dataset) -> str:
+    """Return a fingerprint of keys and targets in their order: what decides which sample is drawn when. No picture is read."""
+    lines = [json.dumps(list(dataset.classes)), *(f"{record.key}\t{_target(record.target)}" for record in dataset.records)]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a fingerprint of a file's bytes.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
+
+
+def _picture(source: Any, key: str) -> str:
+    if isinstance(source, Path):
+        try:
+            return file_fingerprint(source)
+        except OSError:
+            return "missing"
+    if callable(source):  # drawn or unpacked on demand, by the zoo itself or a file that was read whole
+        return str(getattr(source, "fingerprint", f"made of {key}"))
+    return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
+
+
+def _target(target: Any) -> str:
+    if isinstance(target, Mapping):
+        parts = ((name, np.asarray(value)) for name, value in sorted(target.items()))
+        return hashlib.blake2b(
+            b"".join(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes() for name, value in parts)
+        ).hexdigest()[:_LENGTH]
+    return repr(target)

@@ -1,0 +1,120 @@
+"""The dataset string: `scheme:path[?option=value&…]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from zoo.errors import DataError, InputError
+from zoo.system.wording import look_at
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """A parsed dataset string `scheme:path[?option=value&…]`.
+
+    Attributes:
+        text: the string as given, for messages.
+        scheme: the scheme's name, or "" where only a path was given.
+        path: the text between scheme and options.
+        split: which part of the data; None for the scheme's default.
+        classes: the classes to keep, in this order; None for all.
+        limit: at most so many samples.
+        exact: decode every picture whole; see `Dataset`.
+        options: options of the scheme itself.
+        pictures: whether the files of the pictures must be there. Where answers are scored that stand in a file nobody looks at
+            pictures; a scheme that can do without them then does.
+    """
+
+    text: str
+    scheme: str
+    path: str
+    split: str | None = None
+    classes: tuple[str, ...] | None = None
+    limit: int | None = None
+    exact: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    pictures: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> DataRef:
+        """Read a dataset string.
+
+        Raises:
+            InputError: an option without a value or given twice, a limit that is no number above 0, or `exact` that is neither true
+                nor false.
+        """
+        body, _, query = text.partition("?")
+        head, colon, tail = body.partition(":")
+        # one letter before the colon is a Windows drive
+        scheme, path = (head, tail) if colon and len(head) > 1 and "/" not in head and "\\" not in head else ("", body)
+        if query and any("=" not in part for part in query.split("&")):
+            raise InputError(f"data {text!r}: expected ?option=value[&option=value…] after the path, got {query!r}")
+        options: dict[str, str] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name in options:
+                raise InputError(f"data {text!r}: the option {name!r} is given twice")
+            options[name] = value
+        split = options.pop("split", None)
+        classes = options.pop("classes", None)
+        limit = options.pop("limit", None)
+        exact = options.pop("exact", "false")
+        if limit is not None and (not limit.isdecimal() or int(limit) < 1):
+            raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
+        if exact not in ("true", "false"):
+            raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode every picture whole) or false")
+        names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
+        return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
+
+    def folder(self) -> Path:
+        """Return the path as an existing folder.
+
+        Raises:
+            DataError: it is missing, not named or not a folder.
+        """
+        folder = self.existing("folder")
+        if not folder.is_dir():
+            raise DataError(f"data {self.text!r}: {folder} is a file; expected a folder")
+        return folder
+
+    def file(self) -> Path:
+        """Return the path as an existing file.
+
+        Raises:
+            DataError: it is missing, not named or not a file.
+        """
+        file = self.existing("file")
+        if not file.is_file():
+            raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'no ordinary file'}; expected a file")
+        return file
+
+    def existing(self, kind: str) -> Path:
+        """Return the path as it is on the disk.
+
+        Args:
+            kind: what is expected there, in words.
+
+        Raises:
+            DataError: it is missing or not named.
+        """
+        if not self.path:
+            raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
+        path = Path(self.path).expanduser()
+        if not path.exists():
+            raise DataError(f"data {self.text!r}: the {kind} {path} does not exist. {look_at(path)}")
+        return path
+
+    def root_folder(self) -> Path | None:
+        """Return the option `root=`, the folder that paths in annotations are relative to, or None where it isn't given.
+
+        Raises:
+            InputError: it is no folder.
+        """
+        if "root" not in self.options:
+            return None
+        root = Path(self.options["root"]).expanduser()
+        if not root.is_dir():
+            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which is no folder. {look_at(root)}")
+        return root

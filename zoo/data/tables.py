@@ -1,0 +1,167 @@
+"""Tables of annotations: the rows of CSV, TSV and Parquet files as text, with the place where each stands."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.data.reference import DataRef
+from zoo.errors import DataError, Fault, Flaw, InputError
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+_Cells = Iterator[tuple[str, list[str]]]  # a line (or row) and its values; the header first
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        file: the table.
+        line: where it stands there: "line 7", counted from 1, or "row 7" in Parquet, counted without the header.
+        values: column name to text without surrounding spaces; "" where the cell is empty.
+    """
+
+    file: Path
+    line: str
+    values: Mapping[str, str]
+
+    @property
+    def place(self) -> str:
+        """File and line: the key of the row's faults."""
+        return f"{self.file} {self.line}"
+
+    def fault(self, flaw: Flaw, *, whole: bool = False) -> Fault:
+        """Return what is wrong with the row."""
+        return flaw.at(self.place, self.line, whole=whole)
+
+
+def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: list[Fault]) -> Iterator[Row]:
+    """Read a table with a header, row by row.
+
+    Args:
+        path: `.tsv` is separated by tabs, `.parquet` is Parquet, everything else by commas; text is UTF-8.
+        required: columns that must be there.
+        optional: columns that may be there.
+        faults: takes up columns whose names are nearly right, and rows with more or fewer values than the header, which are left out.
+
+    Raises:
+        DataError: the file is empty, damaged, no UTF-8, or lacks a required column, or names one twice.
+        InputError: Parquet without pyarrow.
+    """
+    wanted = (*required, *optional)
+    cells = _parquet(path, wanted) if path.suffix.lower() == ".parquet" else _text(path)
+    line, header = next(cells, ("", []))
+    missing = [name for name in required if name not in header]
+    if missing:
+        found = ", ".join(repr(name) for name in header[:12]) or "nothing"
+        raise DataError(f"{path}: no column {', '.join(missing)}; expected a header with {', '.join(wanted)}, found {found}")
+    if len(set(header)) < len(header):
+        raise DataError(f"{path} {line}: a column is named twice: {', '.join(header)}")
+    absent = [name for name in optional if name not in header]
+    for name in header:  # other columns are other people's business; one that nearly is ours would be lost without a word
+        if name not in wanted and (near := difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)):
+            unknown = Flaw(f"unknown column {name!r}; is {near[0]!r} meant? Call it so, or otherwise")
+            faults.append(unknown.at(f"{path} {line}", line))
+    for line, values in cells:
+        if len(values) == len(header):
+            yield Row(path, line, dict(zip(header, values, strict=True)))
+        else:
+            count = Flaw(f"has {len(values)} values; expected {len(header)}, as in the header")
+            faults.append(count.at(f"{path} {line}", line, whole=True))
+
+
+def has_columns(path: Path, required: Sequence[str]) -> bool:
+    """Tell whether a file is a table with these columns, from its header alone."""
+    try:
+        next(rows(path, required, (), []), None)
+    except InputError:  # which DataError is one of
+        return False
+    return True
+
+
+class SplitFilter:
+    """Chooses the rows of one split, from the optional column `split`."""
+
+    def __init__(self, ref: DataRef) -> None:
+        """Remember which split was asked for."""
+        self._ref = ref
+        self._names: dict[str, None] = {}
+
+    def keeps(self, row: Row) -> bool:
+        """Tell whether a row belongs to the split that was asked for; all do where none was."""
+        name = row.values.get("split", "")
+        if name:
+            self._names[name] = None
+        return self._ref.split in (None, name)
+
+    def check(self) -> None:
+        """Refuse a choice that the table doesn't offer, once all rows were seen.
+
+        Raises:
+            InputError: `split=` names no split, or there are several and none was named.
+        """
+        names = list(self._names)
+        if self._ref.split is not None and self._ref.split not in names:
+            known = f"its splits are: {', '.join(names)}" if names else "it has no column split"
+            raise InputError(f"data {self._ref.text!r}: no split {self._ref.split!r}; {known}")
+        if self._ref.split is None and len(names) > 1:
+            raise InputError(f"data {self._ref.text!r} has the splits {', '.join(names)}; say which with ?split={names[0]}")
+
+
+def _text(path: Path) -> _Cells:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for values in reader:
+                if values:  # not an empty line
+                    yield f"line {line}", [value.strip() for value in values]
+                line = reader.line_num + 1  # where the next row begins: quoted values may span lines
+    except csv.Error as error:
+        raise DataError(f"{path} line {line}: is no {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no UTF-8 text after line {line - 1}: {error.reason}. Save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(f"{path}: reading Parquet needs pyarrow. Install it with: pip install 'resnet-zoo[hf]'") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+            yield "header", list(header)
+            number = 0
+            for batch in file.iter_batches(batch_size=8192, columns=[name for name in header if name in wanted]):
+                columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+                for index in range(batch.num_rows):
+                    number += 1
+                    line = f"row {number}"
+                    yield line, [_cell(f"{path} {line}", name, columns[name][index]) if name in columns else "" for name in header]
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise DataError(f"{path}: is no Parquet file, or is damaged: {_first_line(error)}") from None
+
+
+def _cell(place: str, column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value).strip()
+    raise DataError(f"{place}: {column} is a {type(value).__name__}; expected text or a number")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

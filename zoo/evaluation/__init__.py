@@ -1,0 +1,1 @@
+"""Score models on data: evaluation, ensembles, test-time augmentation, comparison, robustness."""

@@ -1,0 +1,192 @@
+"""A model's scores on clean pictures, and on the same pictures attacked with full knowledge of the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.dataset import OnError
+from zoo.data.formats import open_data
+from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
+from zoo.errors import DataError, Fault, InputError, UnknownNameError
+from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.evaluation.evaluate import summarise
+from zoo.evaluation.intervals import REPLICATES
+from zoo.evaluation.robustness.attacks import AUTOATTACK_BATCH, AUTOATTACK_PARTS, EPS, STEPS, Attack, autoattack, fgsm, pgd
+from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.preprocess import ImageBatch, as_float
+from zoo.models.classes import match_classes
+from zoo.models.fingerprint import model_fingerprint
+from zoo.models.model import Model
+from zoo.system.hardware import pick_device, pick_workers
+from zoo.system.progress import Progress
+from zoo.task.attack import AttackProtocol
+from zoo.task.contract import TASKS, Task, get_task
+
+PAIRS = 500  # of each kind, for faces
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The settings of one attack."""
+
+    attack: Attack
+    eps: float
+    steps: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        how: dict[str, Any] = {"parts": list(AUTOATTACK_PARTS)} if self.attack == "autoattack" else {"steps": self.steps}
+        return {"attack": self.attack, "norm": "max", "eps": self.eps, **how, "seed": self.seed}
+
+
+def attack_evaluate(
+    model: Model,
+    data: object,
+    attack: Attack = "pgd",
+    *,
+    eps: float = EPS,
+    steps: int = STEPS,
+    seed: int = 0,
+    pairs: int = PAIRS,
+    metric_options: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    on_error: OnError = "raise",
+    replicates: int = REPLICATES,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a model on clean pictures, and on the same pictures attacked with full knowledge of the model.
+
+    What is attacked is the task's to say (`Task.attack_protocol`): of a classifier every picture, away from its class; of faces one
+    picture of each pair, away from or towards the other. For each picture the attacker may change every value by up to `eps`.
+
+    Args:
+        model: of a task that has attacks; it is moved to `device` and left in the mode it was in.
+        data: as for `zoo.evaluate`.
+        attack: "fgsm", one step of `eps`; "pgd", `steps` steps of 2.5 · eps / steps from a random start; or "autoattack", its standard
+            version. The task says which it has.
+        eps: the largest change of any value, as a part of 1, on the RGB picture as it is after resizing and cropping and before
+            normalisation.
+        steps: of "pgd".
+        seed: of the random starts, and of the pairs; a picture's start is the same in every batch.
+        pairs: for faces, how many pairs of each kind are attacked at most; they are drawn evenly.
+        metric_options: as for `zoo.evaluate`.
+        batch_size: as for `zoo.evaluate`; not for "autoattack", which takes 32 at a time, as its draws are made for them together.
+        workers: as for `zoo.evaluate`.
+        device: as for `zoo.evaluate`.
+        on_error: as for `zoo.evaluate`.
+        replicates: as for `zoo.evaluate`.
+        progress: as for `zoo.evaluate`.
+
+    Returns:
+        JSON-ready: `clean` and `robust` are results as of `zoo.evaluate`; `score` names the primary one; and the attack's settings.
+
+    Raises:
+        UnknownNameError: an attack that the task doesn't have.
+        InputError: a task without attacks, settings that can't be meant, a package isn't installed, or as `zoo.evaluate`.
+        DataError: none of the pictures can be read.
+        ImageError: one can't be read and `on_error` is "raise".
+    """
+    task = get_task(model.task)
+    _check(task, attack, eps, steps, pairs, batch_size)
+    options = task.parse_scoring(metric_options or {}, [model.metadata])
+    plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)
+    progress = progress or Progress(enabled=False)
+    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    dataset, classes = match_classes(task, opened, model.classes)
+    protocol = task.attack_protocol(dataset, classes, pairs, seed, **options)
+    whole = Ensemble.of(model)
+    whole.place(pick_device(device))
+    size = AUTOATTACK_BATCH if attack == "autoattack" else pick_batch_size(batch_size, model.preprocess, model.device)
+    reading = Reading(size, workers, "fp32", on_error, False, MAX_PIXELS, 0, 1, progress)
+    start = time.perf_counter()
+    clean: dict[str, Any] = {}
+    skipped: list[Fault] = []
+    for batch in whole.answer(protocol.pictures, reading):
+        clean.update((key, answer) for key, (answer,) in zip(batch.keys, batch.answers, strict=True))
+        skipped += batch.skipped
+    if not clean:
+        raise DataError(f"data {dataset.name!r}: none of its {len(protocol.pictures)} pictures can be read:", skipped)
+    attacked = protocol.attacked(clean)
+    count, decoding = pick_workers(workers, len(attacked)), Decoding(model.preprocess.min_size_hw)
+    loader = evaluation_loader(attacked, model.preprocess, size, count, on_error, decoding=decoding)
+    robust = _robust(model, task, loader, protocol, plan, progress)
+    scored = set(protocol.pictures.keys)
+    manifest = replace(opened, records=tuple(record for record in opened.records if record.key in scored))
+    results = {
+        name: summarise(
+            result, manifest, list(clean), skipped,
+            preprocess=model.preprocess.to_dict(), precision="fp32", seconds=time.perf_counter() - start,
+            fingerprints={"model": model_fingerprint(model)},
+        ).to_dict()
+        for name, result in protocol.score(robust, replicates).items()
+    }  # fmt: skip
+    return {"score": task.primary_score, **plan.to_dict(), **results}
+
+
+def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
+    """Attack every picture, and return the answers; the model's mode is restored at the end."""
+    answers: dict[str, Any] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
+            pixels = _attacked(_answer_of(model), batch, protocol, plan, model.device)
+            with torch.inference_mode():
+                answers.update(zip(batch.keys, task.split(_answer_of(model)(pixels)), strict=True))
+    finally:
+        model.train(was_training)
+    return answers
+
+
+def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
+    """Return the model as a function of prepared pixels [B, 3, H, W]; an attack may ask for a part of a batch."""
+
+    def answer(pixels: Tensor) -> Tensor:
+        sizes = ((pixels.shape[2], pixels.shape[3]),) * len(pixels)
+        answers: Tensor = model(ImageBatch(pixels, sizes, sizes))
+        return answers
+
+    return answer
+
+
+def _attacked(
+    answer: Callable[[Tensor], Tensor], batch: Batch[ImageBatch], protocol: AttackProtocol, plan: _Plan, device: torch.device
+) -> Tensor:
+    assert batch.images is not None  # what can't be read was left out when the pictures were answered clean
+    clean = as_float(batch.images.to(device).pixels)
+    if plan.attack == "autoattack":
+        return autoattack(answer, clean, torch.tensor(batch.targets, dtype=torch.int64, device=device), plan.eps, plan.seed)
+
+    def loss(answers: Tensor) -> Tensor:
+        return protocol.loss(answers, batch.targets)
+
+    if plan.attack == "fgsm":
+        return fgsm(answer, clean, loss, plan.eps)
+    return pgd(answer, clean, loss, plan.eps, plan.steps, batch.keys, plan.seed)
+
+
+def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_size: int | None) -> None:
+    if not task.attacks:
+        known = [f"{name} ({', '.join(TASKS[name].attacks)})" for name in TASKS if TASKS[name].attacks]
+        raise InputError(f"attack: the model's task is {task.name}; attacks are for {' and '.join(known)}")
+    if attack not in task.attacks:
+        raise UnknownNameError(f"attack of {task.name}", attack, task.attacks)
+    if not 0 <= eps <= 1:
+        raise InputError(f"attack: eps is {eps}; expected a part of the range of values, from 0 to 1, such as 8/255")
+    if steps < 1:
+        raise InputError(f"attack: steps is {steps}; expected 1 or more")
+    if pairs < 1:
+        raise InputError(f"attack: pairs is {pairs}; expected 1 or more of each kind")
+    if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
+        raise InputError(
+            f"autoattack: batch_size is {batch_size}; it takes {AUTOATTACK_BATCH} pictures at a time, since what it draws depends on "
+            "how many there are. Leave batch_size out"
+        )

@@ -1,0 +1,142 @@
+"""A model's score on corrupted pictures: every corruption at every severity, their mean, and how far it is below the clean score."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import open_data
+from zoo.errors import InputError
+from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.intervals import interval
+from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, check_severity, corrupted
+from zoo.models.model import Model
+from zoo.system.progress import Part, Progress
+from zoo.task.contract import get_task
+from zoo.task.scores import Scores
+
+NOTE = (
+    "common corruptions after Hendrycks & Dietterich 2019, generated here from these pictures and this seed: "
+    "comparable between models scored so, not with published scores on ImageNet-C, CIFAR-10-C or COCO-C"
+)
+
+
+def evaluate_corruptions(
+    model: Model,
+    data: object,
+    *,
+    names: Sequence[str] | None = None,
+    severities: Sequence[int] = SEVERITIES,
+    seed: int = 0,
+    on_error: OnError = "raise",
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Score a model on clean and on corrupted pictures, by its task's primary score.
+
+    Args:
+        model: any model of the zoo.
+        data: as for `zoo.evaluate`.
+        names: which corruptions; None for all fifteen.
+        severities: which of 1 to 5.
+        seed: of the corruptions.
+        on_error: as for `zoo.evaluate`.
+        progress: where the bar is drawn, one for all runs; None for nowhere.
+        **options: further ones of `zoo.evaluate`, the same for every run.
+
+    Returns:
+        JSON-ready: `score` (its name), `clean`, `mean` (over all runs on corrupted pictures), `relative_drop` ((clean - mean) / clean; None
+        where clean is 0), their 95 % `intervals` (over the same draws of samples in every run), `corruptions` (name to severity to
+        score), `by_corruption` (name to mean), and what it was measured on. Where a run has no score, no mean has one.
+
+    Raises:
+        UnknownNameError: no corruption of such a name.
+        InputError: no severity, none of the five, a name or severity given twice, or as `zoo.evaluate`.
+        DataError: as `zoo.evaluate`.
+    """
+    chosen, levels = _chosen(names, severities)
+    progress = progress or Progress(enabled=False)
+    task = get_task(model.task)
+    start = time.perf_counter()
+    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    score = task.primary_score
+
+    def run(dataset: Dataset, note: str) -> Scores:
+        return evaluate(model, dataset, on_error=on_error, progress=Part(progress, note), **options)
+
+    progress.begin("evaluating", 1 + len(chosen) * len(levels))
+    clean = run(opened, "clean")
+    progress.say(f"clean: {score} {_shown(clean[score])}")
+    found: dict[str, dict[int, Scores]] = {}
+    for name in chosen:
+        found[name] = {level: run(corrupted(opened, name, level, seed=seed), f"{name} {level}") for level in levels}
+        progress.say(f"{name}: {score} {', '.join(_shown(scores[score]) for scores in found[name].values())}")
+    return {
+        "score": score,
+        **_summary(score, clean, [scores for runs in found.values() for scores in runs.values()]),
+        "corruptions": {name: {str(level): scores[score] for level, scores in runs.items()} for name, runs in found.items()},
+        "by_corruption": {name: _mean([scores[score] for scores in runs.values()]) for name, runs in found.items()},
+        "seed": seed,
+        "n": clean.n,
+        "expected": clean.expected,
+        "skipped": [fault.to_dict() for fault in clean.skipped],
+        "data": clean.data,
+        "preprocess": dict(clean.preprocess),
+        "precision": clean.precision,
+        "seconds": round(time.perf_counter() - start, 3),
+        "fingerprints": dict(clean.fingerprints),
+        "versions": dict(clean.versions),
+        "note": NOTE,
+    }
+
+
+def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[list[str], list[int]]:
+    chosen, levels = list(CORRUPTIONS) if names is None else list(names), list(severities)
+    for name in chosen:
+        CORRUPTIONS[name]  # raises for an unknown one before anything is evaluated
+    for level in levels:
+        check_severity(level)
+    for kind, values in (("names", chosen), ("severities", levels)):
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"corruptions: {kind} is {values}; expected one or more, each once")
+    return chosen, levels
+
+
+def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, Any]:
+    """Return the clean score, the mean over the runs and the relative drop, with their intervals."""
+    mean = _mean([scores[score] for scores in runs])
+    values = {"clean": clean[score], "mean": mean, "relative_drop": _drop(clean[score], mean)}
+    return {
+        **values,
+        "intervals": {name: list(bounds) for name, bounds in _intervals(score, clean, runs, values).items()},
+    }
+
+
+def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
+    """Return the intervals; every run has drawn the same samples, so that a draw has its own clean score, mean and drop."""
+    if not all(score in scores.replicates for scores in (clean, *runs)):
+        return {}
+    draws: NDArray[np.float64] = np.mean([scores.replicates[score] for scores in runs], axis=0)
+    first = clean.replicates[score]
+    drops = np.divide(first - draws, first, out=np.full_like(first, np.nan), where=first > 0)
+    replicates = {"clean": first, "mean": draws, "relative_drop": drops}
+    bounds = {name: interval(replicates[name], value) for name, value in values.items() if value is not None}
+    return {name: found for name, found in bounds.items() if found is not None}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _drop(clean: float | None, mean: float | None) -> float | None:
+    return None if not clean or mean is None else (clean - mean) / clean
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"

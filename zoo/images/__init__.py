@@ -1,0 +1,1 @@
+"""Pictures: decoding, headers, preprocessing, drawing."""

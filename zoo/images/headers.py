@@ -1,0 +1,279 @@
+"""What a picture file says about itself before it is decoded: format, size, orientation, depth, and whether it is whole.
+
+The parsers read only what the decoder needs to know, within tens of microseconds, and without a library that warns, caches or keeps
+global limits. They raise `Flaw` with the reason; `zoo.images.decoding` adds the file's name.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zoo.errors import Flaw
+from zoo.images import tiff
+
+_EXIF = b"Exif\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One picture's header.
+
+    Attributes:
+        format: JPEG, PNG, WebP, BMP, TIFF or PNM.
+        height: in pixels as stored, before orientation.
+        width: in pixels as stored.
+        orientation: EXIF orientation, 1 to 8.
+        peak: the sample value that means full brightness: 255, 65535, or what a PGM or PPM declares.
+        alpha: there is an alpha channel or a transparent colour.
+        premultiplied: what OpenCV returns has its colours multiplied by alpha already.
+        transparent_grey: the 8-bit or 16-bit grey value that a PNG declares transparent.
+        paired: a TIFF of grey with alpha, which is decoded as `tiff.widened`.
+        inverted: in what OpenCV returns 0 is white.
+    """
+
+    format: str
+    height: int
+    width: int
+    orientation: int = 1
+    peak: int = 255
+    alpha: bool = False
+    premultiplied: bool = False
+    transparent_grey: int | None = None
+    paired: bool = False
+    inverted: bool = False
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width after orientation, in pixels."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+
+def parse(data: bytes) -> Header:
+    """Read the header of a picture file, and check that its container is whole.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        Flaw: with the reason, as the end of a sentence that starts with the file's name.
+    """
+    if not data:
+        raise _unreadable("is empty (0 bytes)")
+    for pattern, read in _FORMATS:
+        if pattern.match(data):
+            try:
+                header = read(data)
+            except (struct.error, IndexError):
+                raise _cut_short(f"its header ends early ({len(data)} bytes in all)") from None
+            if header.height < 1 or header.width < 1:
+                raise _unreadable(f"is damaged: its header gives a size of {header.width}×{header.height} pixels")
+            return header
+    raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or leave it out")
+
+
+def describe(data: bytes) -> str:
+    """Say in words what bytes that are no picture seem to be."""
+    for pattern, words in _OTHERS:
+        if pattern.match(data):
+            return words
+    if b"\0" not in data[:512]:
+        try:
+            return f"text ({data[:24].decode('ascii')!r}…)"
+        except UnicodeDecodeError:
+            pass
+    return f"of an unknown format (it starts with {data[:8].hex(' ')})"
+
+
+def _cut_short(how: str) -> Flaw:
+    return Flaw(f"is cut short: {how}", "truncated")
+
+
+def _unreadable(reason: str) -> Flaw:
+    return Flaw(reason, "unreadable")
+
+
+def _jpeg(data: bytes) -> Header:
+    """Walk the markers up to the first scan (ITU-T T.81, annex B)."""
+    at, orientation, size = 2, 1, None
+    while True:
+        at = data.find(b"\xff", at)
+        if at < 0:
+            raise _cut_short("it ends before its picture data")
+        marker = data[at + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # padding, and markers without a length
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xD9:
+            raise _unreadable("is damaged: it ends before its picture data")
+        start, at = at + 4, at + 2 + _be16(data, at + 2)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = struct.unpack_from(">HH", data, start + 1)
+        elif marker == 0xE1 and data.startswith(_EXIF, start):
+            orientation = exif_orientation(data[start:at])
+        elif marker == 0xDA:
+            break
+    if size is None:
+        raise _unreadable("is damaged: its picture data comes before its size")
+    # inside a scan every FF is followed by 00, so this can only be the end; a thumbnail's stands before the scan
+    if data.rfind(b"\xff\xd9", at) < 0:
+        raise _cut_short("its end marker is missing")
+    return Header("JPEG", size[0], size[1], orientation)
+
+
+def _png(data: bytes) -> Header:
+    """Check every chunk's length and checksum (W3C PNG, third edition, section 5)."""
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    orientation, alpha, key, ended = 1, colour in (4, 6), None, False
+    for kind, body in _png_chunks(data):
+        if kind == b"tRNS":
+            alpha = colour != 0
+            # OpenCV ignores the transparent grey, but expands samples of 1, 2 and 4 bits to 8
+            key = _be16(data, body.start) * (255 // (2**depth - 1) if depth < 8 else 1) if colour == 0 else None
+        elif kind == b"eXIf":
+            orientation = exif_orientation(data[body])
+        ended = kind == b"IEND"
+    if not ended:
+        raise _cut_short("its end chunk IEND is missing")
+    return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
+    """Yield every chunk's type and the place of its body, up to IEND."""
+    view, at = memoryview(data), 8
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if end + 4 > len(data):
+            raise _cut_short(f"the chunk {kind.decode('latin-1')} at byte {at} runs past the end")
+        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise _unreadable(f"is damaged: the checksum of the chunk {kind.decode('latin-1')!r} at byte {at} is wrong")
+        yield kind, slice(at + 8, end)
+        if kind == b"IEND":
+            return
+        at = end + 4
+
+
+def _webp(data: bytes) -> Header:
+    """Read the RIFF container (RFC 9649)."""
+    if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
+        raise _cut_short(f"its container says {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return Header("WebP", height & 0x3FFF, width & 0x3FFF)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header("WebP", (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
+    if kind != b"VP8X":
+        raise _unreadable(f"is damaged: its first chunk is {kind.decode('latin-1')!r}; expected VP8, VP8L or VP8X")
+    width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    return Header("WebP", height, width, _webp_orientation(data), alpha=bool(data[20] & 0x10))
+
+
+def _webp_orientation(data: bytes) -> int:
+    at = 12
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        if data.startswith(b"EXIF", at):
+            return exif_orientation(data[at + 8 : at + 8 + length])
+        at += 8 + length + (length & 1)
+    return 1
+
+
+def _bmp(data: bytes) -> Header:
+    """Read the information header, of Windows or of OS/2."""
+    if struct.unpack_from("<I", data, 14)[0] == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return Header("BMP", height, width)
+    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    return Header("BMP", abs(height), width, alpha=bits == 32)
+
+
+def _tiff(data: bytes) -> Header:
+    """Read the first directory."""
+    tags = tiff.directory(data)
+    if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
+        raise _unreadable("is damaged: its first directory gives no size")
+    depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
+    width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
+    if depth > 16:
+        raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale it and save it as PNG")
+    peak = 65535 if depth == 16 else 255
+    if samples == 2:
+        tiff.check_grey_alpha(data, tags)
+        return Header("TIFF", height, width, turned if 1 <= turned <= 8 else 1, peak, True, extra == 1, paired=True)
+    # OpenCV applies a TIFF's orientation whatever it is told, so only the size may turn here
+    if 5 <= turned <= 8:
+        width, height = height, width
+    kind = tags.get(tiff.PHOTOMETRIC, 1)
+    # with 8 bits libtiff's RGBA reader multiplies by alpha and turns white that is 0; with 16 the samples come as stored
+    stored = depth == 16
+    return Header("TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0)
+
+
+def exif_orientation(block: bytes) -> int:
+    """Return the orientation (1 to 8) that an EXIF block declares, and 1 where it is unreadable: it is only a remark."""
+    block = block.removeprefix(_EXIF)
+    if block[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    try:
+        value = tiff.directory(block).get(tiff.ORIENTATION, 1)
+    except struct.error:
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _pnm(data: bytes) -> Header:
+    match = _PNM.match(data[:4096])
+    if match is None:
+        raise _unreadable("is damaged: after its first letters come no width and height")
+    kind, width, height, peak = (int(group) if group else 0 for group in match.groups())
+    if kind in (1, 4):  # bits: no peak is given
+        return Header("PNM", height, width)
+    if not 1 <= peak <= 65535:
+        raise _unreadable(f"is damaged: its header gives {peak} as the highest value; expected 1 to 65535")
+    return Header("PNM", height, width, peak=peak)
+
+
+def _be16(data: bytes, at: int) -> int:
+    return int(struct.unpack_from(">H", data, at)[0])
+
+
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])"
+_PNM = re.compile(rb"P([1-6])" + _GAP + rb"+(\d{1,9})" + _GAP + rb"+(\d{1,9})(?:" + _GAP + rb"+(\d{1,9}))?" + rb"\s")
+
+_FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), _jpeg),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), _webp),
+    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), _bmp),
+    (re.compile(rb"II\*\0|MM\0\*"), _tiff),
+    (re.compile(rb"P[1-6][\s#]"), _pnm),
+)
+
+_OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), words)
+    for pattern, words in (
+        (rb"\s*(?:<!doctype html|<html)", "an HTML page (a failed download?)"),
+        (rb"\s*<(?:\?xml|svg)", "an XML or SVG file"),
+        (rb"version https://git-lfs", "a Git LFS pointer (fetch it with `git lfs pull`)"),
+        (rb"\0+\Z", "nothing but zeros"),
+        (rb"GIF8", "a GIF"),
+        (rb"....ftypavi[fs]", "an AVIF"),
+        (rb"....ftyp(?:hei|hev|mif|msf)", "a HEIC"),
+        (rb"....ftyp", "an MP4 or QuickTime video"),
+        (rb"(?:II\x2b\0|MM\0\x2b)", "a BigTIFF"),
+        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000"),
+        (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL"),
+        (rb"8BPS", "a Photoshop document"),
+        (rb"%PDF", "a PDF"),
+        (rb"PK\x03\x04", "a ZIP archive"),
+        (rb"\x1f\x8b", "a gzip archive"),
+        (rb"\x93NUMPY", "a NumPy array"),
+        (rb"P[Ff7]\s", "a PFM or PAM"),
+    )
+)

@@ -1,0 +1,96 @@
+"""The quickest ways there are on this processor to compute the layers of a network in training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from zoo.kernels.batchnorm import normalise
+from zoo.kernels.convolutions import convolve
+from zoo.kernels.fusion import fused
+from zoo.kernels.library import library
+
+_Function = Callable[..., Any]
+
+
+def has_norm_kernels(precision: str, device: torch.device) -> bool:
+    """Tell whether kernels of the zoo's own compute batch-norm here; they are made where they weren't yet.
+
+    Args:
+        precision: that autocast is set to.
+        device: that the model is on.
+    """
+    return _applies(precision, device) and library("batch_norm") is not None
+
+
+@contextlib.contextmanager
+def training_kernels(model: nn.Module, precision: str, device: torch.device, norms: bool = True) -> Iterator[None]:
+    """Compute layers in the quickest way, in this thread, for a while; elsewhere than in bf16 on a CPU this changes nothing.
+
+    Args:
+        model: that is called.
+        precision: that autocast is set to.
+        device: that the model is on.
+        norms: batch-norm too, where there are kernels for it, and what follows it in blocks that are known.
+    """
+    if not _applies(precision, device):
+        yield
+    elif not norms or library("batch_norm") is None:
+        with _Kernels({F.conv2d: convolve}):
+            yield
+    else:
+        normaliser = _Normaliser()
+        with _Kernels({F.conv2d: convolve, F.batch_norm: normaliser}), fused(model, normaliser.activate):
+            yield
+
+
+def _applies(precision: str, device: torch.device) -> bool:
+    return precision == "bf16" and device.type == "cpu"
+
+
+class _Kernels(TorchFunctionMode):
+    """Takes the place of torch's functions where it pays."""
+
+    def __init__(self, instead: Mapping[_Function, _Function]) -> None:
+        super().__init__()
+        self._instead = instead
+
+    def __torch_function__(
+        self, func: _Function, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        instead = self._instead.get(func)
+        found = None if instead is None else instead(*args, **kwargs)
+        return func(*args, **kwargs) if found is None else found
+
+
+class _Normaliser:
+    """Takes the place of torch's batch-norm where it pays, with the sum and ReLU that follow where that is known beforehand."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[str, Any] = {}  # what follows the next batch-norm
+        self._joined = False  # whether the last one has computed that, too
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        """Compute what `torch.nn.functional.batch_norm` would; None where it had better do so itself."""
+        ahead, self._ahead = self._ahead, {}
+        found = normalise(*args, **{**kwargs, **ahead}) if ahead else None
+        self._joined = found is not None
+        return found if self._joined else normalise(*args, **kwargs)
+
+    def activate(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
+        """Return relu(norm(maps) + addend), see `zoo.kernels.fusion`."""
+        self._ahead, self._joined = {"relu": True, "addend": addend}, False
+        try:
+            answer: Tensor = norm(maps)
+        finally:
+            self._ahead = {}
+        if self._joined:
+            return answer
+        return F.relu(answer if addend is None else answer.add_(addend), inplace=True)

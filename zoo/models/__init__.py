@@ -1,0 +1,1 @@
+"""Models: building, calling, saving, loading, weights, freezing, fingerprints."""

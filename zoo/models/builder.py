@@ -1,0 +1,199 @@
+"""Build a model from names: backbone, task, classes, weights, options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition
+from zoo.data.classes import unnamed
+from zoo.errors import InputError
+from zoo.models.config import ModelConfig
+from zoo.models.model import Model
+from zoo.models.weights import Weights
+from zoo.models.weights.find import find_weights
+from zoo.models.weights.fit import fit_weights
+from zoo.task.contract import Task, get_task
+from zoo.task.head import Head, HeadSpec
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a model is built with.
+
+    Attributes:
+        options: of the task, none left open.
+        metadata: what the weights say of the answers that a model with these options gives; empty where they say nothing.
+    """
+
+    options: Any
+    metadata: Mapping[str, Any]
+
+
+def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> Settled:
+    """Bring together what is said about the options of a model.
+
+    Args:
+        task: what the model is for.
+        definition: the trunk's.
+        weights: those that it is to have.
+        asked: the caller's options; what is None is not asked for.
+
+    Raises:
+        UnknownNameError: an option that the task doesn't have.
+        InputError: an option that can't be meant, or that the weights contradict.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    own = definition.options.get(task.name, {})
+    if weights is None or weights.task != task.name:
+        return Settled(task.parse_options({**own, **given}), {})
+    made_with = {**own, **weights.options}
+    refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
+    options = task.parse_options({**made_with, **given})
+    same = task.metadata(options) == task.metadata(task.parse_options(made_with))
+    return Settled(options, weights.metadata if same else {})
+
+
+def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse other options than weights can be used with.
+
+    Args:
+        task: what the model is for.
+        weights: what they are, for the message.
+        made_with: the options that they were trained with.
+        asked: the caller's options.
+
+    Raises:
+        InputError: naming the option, and both values.
+    """
+    for name in task.bound_options(made_with):
+        if name in asked and asked[name] != made_with[name]:
+            raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; leave it out")
+
+
+def components(config: ModelConfig) -> tuple[Backbone, Head, dict[str, Any]]:
+    """Create the backbone and the head that a config names, with fresh parameters.
+
+    Returns:
+        The backbone, the head, and the task's metadata for these options: the arguments of `Model`.
+
+    Raises:
+        UnknownNameError: no such backbone, task or option.
+        InputError: the backbone has too few levels for the task.
+    """
+    task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
+    levels = backbone.levels
+    if len(levels) < task.min_levels:
+        raise InputError(
+            f"the task {task.name} needs a backbone with at least {task.min_levels} levels; {config.backbone} has {len(levels)}"
+        )
+    options = task.parse_options(config.options)
+    head = task.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
+    return backbone, head, task.metadata(options)
+
+
+def assemble(config: ModelConfig) -> Model:
+    """Create the model that a config describes, with fresh parameters.
+
+    Raises:
+        UnknownNameError: no such backbone, task or option.
+        InputError: the backbone has too few levels for the task.
+    """
+    backbone, head, metadata = components(config)
+    return Model(backbone, head, config, metadata)
+
+
+def build(
+    backbone: str,
+    task: str = "classification",
+    *,
+    classes: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    weights: str | Path | None = None,
+    freeze: str = "none",
+    pretrained: bool = False,
+    checkpoint_path: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Model:
+    """Build a model: a trunk from the registry with the head of a task.
+
+    Args:
+        backbone: a name of `zoo.list_backbones()`.
+        task: a name of `zoo.list_tasks()`.
+        classes: the user's class names, counted from 0, without background.
+        num_classes: their number, where names don't matter. Without either, the weights' own classes are kept.
+        weights: None (random), "default", a timm tag, a torchvision or facenet-pytorch weights name, or a file or folder.
+        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
+        pretrained: timm's way to say `weights="default"`.
+        checkpoint_path: timm's way to say `weights=path`.
+        say: told what was left fresh; by default it goes to the log of "zoo".
+        **options: the task's options, see `zoo.info(task)`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        UnknownNameError: an unknown backbone, task, option or weights name.
+        InputError: options that contradict each other.
+        WeightsError: weights that can't be read or do not fit.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.build("resnet20", task="classification", classes=["cat", "dog"])
+        >>> model.classes
+        ('cat', 'dog')
+    """
+    definition, definition_task = BACKBONES[backbone], get_task(task)
+    settle(definition_task, definition, None, options)  # a mistake here is told before anything is fetched
+    weights = _one_of(weights, checkpoint_path, pretrained)
+    loaded = None if weights is None else find_weights(weights, backbone, task)
+    settled = settle(definition_task, definition, loaded, options)
+    names = class_names(classes, num_classes, loaded, definition_task)
+    native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
+    config = ModelConfig(
+        backbone=backbone,
+        task=task,
+        classes=names,
+        options=asdict(settled.options),
+        preprocess=definition_task.preprocess(native, settled.options),
+        norm_eps=loaded.norm_eps if loaded is not None else None,
+        freeze=freeze,
+        weights=loaded.origin if loaded is not None else None,
+    )
+    model = assemble(config)
+    if loaded is not None:
+        fit_weights(model, loaded, say)
+    model.metadata.update(settled.metadata)
+    return model.eval()
+
+
+def _one_of(weights: str | Path | None, checkpoint_path: str | Path | None, pretrained: bool) -> str | Path | None:
+    given = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
+    if len(given) > 1:
+        raise InputError("weights, checkpoint_path and pretrained say the same thing; give one of them")
+    return given[0] if given else None
+
+
+def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
+    """Settle the class names: given, counted, the weights' own, or the task's default.
+
+    Raises:
+        InputError: names that repeat, or that contradict `num_classes`.
+    """
+    if classes is not None:
+        names = tuple(str(name) for name in classes)
+        if isinstance(classes, str) or len(set(names)) < len(names) or not names:
+            raise InputError(f"classes is {classes!r}; expected a list of different names")
+        if num_classes not in (None, len(names)):
+            raise InputError(f"num_classes is {num_classes} but classes has {len(names)} names")
+        return names
+    if weights is not None and weights.task == task.name and num_classes in (None, weights.num_classes):
+        return weights.classes or unnamed(weights.num_classes)
+    if num_classes is not None:
+        if num_classes < 0 or (num_classes == 0 and task.default_classes()):
+            raise InputError(f"num_classes is {num_classes}; expected 1 or more")
+        return unnamed(num_classes)
+    return task.default_classes()

@@ -1,0 +1,76 @@
+"""What exactly was measured: fingerprints of data and model, and the versions of what computed the scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.fingerprint import _LENGTH
+from zoo.images.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from zoo.models.model import Model
+
+_PREPROCESS = Preprocess()
+
+
+def model_fingerprint(model: Model) -> str:
+    """Return a fingerprint of a model's configuration and of every number in it, wherever they came from.
+
+    A compiled model has that of the model it was made from: it has been seen to answer as that does.
+    """
+    if model.fingerprints is not None:
+        return model.fingerprints["model"]
+    config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
+    return _fingerprint(config, model.state_dict())
+
+
+def fingerprints(model: Model) -> dict[str, str]:
+    """Return both fingerprints, which a model that is compiled from this one goes by too."""
+    return {"model": model_fingerprint(model), "embeddings": embedding_fingerprint(model)}
+
+
+def embedding_fingerprint(model: Model) -> str:
+    """Return a fingerprint of what a face model's embeddings depend on, and of nothing else: it must stay what it is for years.
+
+    Those are trunk, epsilon, preprocessing, neck and length, and every number but the loss's and the counts of batch-norms. What has
+    its default value is left out, so that a further option of `Preprocess` changes no fingerprint; a default must never change.
+    """
+    if model.fingerprints is not None:
+        return model.fingerprints["embeddings"]
+    config, face = model.config, model.config.options
+    said = {
+        "backbone": config.backbone,
+        "norm_eps": config.norm_eps,
+        "preprocess": {name: value for name, value in config.preprocess.to_dict().items() if value != getattr(_PREPROCESS, name)},
+        "neck": None if face.get("neck") in (None, "mean") else face["neck"],
+        "distance": None if face.get("distance") in (None, "cosine") else face["distance"],
+    }
+    parts: tuple[str, ...] = getattr(model.head, "class_dependent", ())
+    loss = tuple(f"heads.{model.task}.{part}" for part in parts)
+    state = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(loss) and not name.endswith("num_batches_tracked")
+    }
+    return _fingerprint({name: value for name, value in said.items() if value is not None}, state)
+
+
+def trunk_fingerprint(model: Model) -> str:
+    """Return a fingerprint of what a model's trunk makes of prepared pictures: its name and epsilon, the normalisation, every number."""
+    config = model.config
+    return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone.state_dict())
+
+
+def _fingerprint(config: Any, state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(state.items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:_LENGTH]

@@ -1,0 +1,108 @@
+"""What `zoo info` says: of a trunk, a task, or a saved model."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.backbones import BACKBONES
+from zoo.errors import InputError, UnknownNameError
+from zoo.models.archive import load
+from zoo.models.compiled import Compiled
+from zoo.models.config import model_folder
+from zoo.task.contract import TASKS, get_task
+
+
+def info(name: str | Path) -> dict[str, Any]:
+    """Describe a backbone, a task or a saved model.
+
+    Args:
+        name: a name of the registries, or a folder of `zoo.save` or of a finished run.
+
+    Returns:
+        What there is to know, JSON-ready.
+
+    Raises:
+        InputError: none of the three.
+    """
+    text = str(name)
+    if text in TASKS:
+        return _task(text)
+    if text in BACKBONES:
+        return _backbone(text)
+    if Path(text).exists():
+        return _saved(Path(text))
+    raise UnknownNameError("backbone, task or saved model", text, [*BACKBONES, *TASKS], 'See the backbones with: zoo list "*"')
+
+
+def _backbone(name: str) -> dict[str, Any]:
+    definition = BACKBONES[name]
+    preprocess = definition.preprocess()
+    parameters, flops = measure_backbone(name)
+    return {
+        "backbone": name,
+        "family": definition.family,
+        "levels": [{"name": level.name, "channels": level.channels, "stride": level.stride} for level in definition.levels],
+        "input_size": list(preprocess.size_hw),
+        "parameters": parameters,
+        "flops": flops,
+        "tasks": [task for task in TASKS if len(definition.levels) >= TASKS[task].min_levels],
+        "weights": weights_by_task(name),
+        "preprocess": preprocess.to_dict(),
+        "options": {task: dict(options) for task, options in definition.options.items()},
+    }
+
+
+@functools.cache
+def measure_backbone(name: str) -> tuple[int, int]:
+    """Return the trunk's parameters and its floating-point operations for one picture of its input size.
+
+    A multiplication and the addition that follows it count as two operations.
+    """
+    definition = BACKBONES[name]
+    with torch.device("meta"):
+        backbone = definition.create().eval()
+        images = torch.empty(1, 3, *definition.preprocess().size_hw)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone(images)
+    return sum(parameter.numel() for parameter in backbone.parameters()), int(counter.get_total_flops())
+
+
+def weights_by_task(name: str) -> dict[str, list[str]]:
+    """Return the names that `weights=` takes, by task; a task without weights of its own takes those of the trunk."""
+    from zoo.models.weights.named import known_weights
+
+    return {task: list(known_weights(name, task)) for task in TASKS}
+
+
+def _task(name: str) -> dict[str, Any]:
+    task = get_task(name)
+    recipe = task.recipe()
+    return {
+        "task": name,
+        "options": {option.name: getattr(task.parse_options({}), option.name) for option in fields(task.options)},
+        "recipe": {setting.name: getattr(recipe, setting.name) for setting in fields(recipe)},
+        "data": list(task.schemes),
+        "primary_score": task.primary_score,
+        "min_levels": task.min_levels,
+    }
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        folder = model_folder(path)
+    except InputError as error:
+        raise InputError(f"{error} And no backbone or task has this name") from error
+    model = load(folder)
+    return {
+        "model": str(folder),
+        **model.config.to_dict(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **({"compiled": model.making.to_dict()} if isinstance(model, Compiled) else {}),
+        "metadata": model.metadata,
+    }

@@ -1,0 +1,111 @@
+"""Weights by name: timm tags, torchvision enums and what other trunks know, through those libraries' own loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torchvision.transforms.v2.functional import InterpolationMode
+
+from zoo.backbones import BACKBONES
+from zoo.errors import UnknownNameError, WeightsError
+from zoo.images.preprocess import Preprocess
+from zoo.models.weights import LAYOUTS, Weights
+from zoo.models.weights.files import convert, read_state
+from zoo.models.weights.imagenet import imagenet_classes
+
+# torchvision's detectors by the trunk they stand on
+_DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}
+
+
+def known_weights(backbone: str, task: str) -> tuple[str, ...]:
+    """Return the names that `weights=` takes for a trunk and task, the default first."""
+    names = [*_torchvision_names(_DETECTORS.get(backbone, ""))] if task == "detection" else []
+    return (*names, *BACKBONES[backbone].weights(), *_torchvision_names(backbone))
+
+
+def _torchvision_names(builder: str) -> tuple[str, ...]:
+    if builder not in torchvision.models.list_models():
+        return ()
+    return tuple(torchvision.models.get_model_weights(builder).__members__)
+
+
+def load_named_weights(name: str, backbone: str, task: str) -> Weights:
+    """Fetch weights by name.
+
+    Args:
+        name: "default", a timm tag or a member of the torchvision enum.
+        backbone: the trunk.
+        task: what the model is for; detection has weights of its own.
+
+    Raises:
+        UnknownNameError: no such weights for this trunk.
+        WeightsError: they can't be fetched.
+    """
+    known = known_weights(backbone, task)
+    if name == "default":
+        if not known:
+            raise WeightsError(f"no weights are known for the backbone {backbone!r}; give a file, or leave weights out to start at random")
+        name = known[0]
+    if name not in known:
+        raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Give a file instead.")
+    detector = _DETECTORS.get(backbone, "")
+    if task == "detection" and name in _torchvision_names(detector):
+        return _torchvision_detector(detector, name, backbone)
+    if name in BACKBONES[backbone].weights():
+        return _own_loader(backbone, name)
+    return _torchvision_classifier(backbone, name)
+
+
+def _fetch(origin: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except WeightsError:  # says what is wrong, and what to do
+        raise
+    except Exception as error:  # whatever the foreign loader's network stack raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and give its path"
+        ) from error
+
+
+def _own_loader(backbone: str, name: str) -> Weights:
+    definition = BACKBONES[backbone]
+    assert definition.load_weights is not None, "a trunk that lists weights can load them"
+    loader, origin = definition.load_weights, f"{backbone}.{name}"
+    found, preprocess = _fetch(origin, lambda: loader(name))
+    state = read_state(found) if isinstance(found, Path) else found
+    return _with_names(convert(state, backbone, origin), preprocess)
+
+
+def _torchvision_classifier(backbone: str, name: str) -> Weights:
+    entry = torchvision.models.get_model_weights(backbone)[name]
+    state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
+    return _with_names(LAYOUTS["timm"].convert(state, backbone, str(entry)), preprocess_of(entry.transforms()))
+
+
+def preprocess_of(transforms: Any) -> Preprocess:
+    """Translate torchvision's ImageClassification preset."""
+    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    return Preprocess(
+        policy="crop",
+        size_hw=(crop, crop),
+        crop_pct=crop / resize,
+        interpolation="bicubic" if transforms.interpolation == InterpolationMode.BICUBIC else "bilinear",
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _with_names(weights: Weights, preprocess: Preprocess) -> Weights:
+    classes = imagenet_classes() if weights.num_classes == 1000 else ()
+    return replace(weights, classes=classes, preprocess=preprocess)
+
+
+def _torchvision_detector(detector: str, name: str, backbone: str) -> Weights:
+    entry = torchvision.models.get_model_weights(detector)[name]
+    state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
+    return LAYOUTS["torchvision_detection"].convert(state, backbone, str(entry))

@@ -1,0 +1,92 @@
+"""torchvision's Faster R-CNN on ResNet-50: `backbone.body.*`, `backbone.fpn.*`, `rpn.*`, `roi_heads.*`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from zoo.errors import WeightsError
+from zoo.images.preprocess import Preprocess
+from zoo.models.weights import LAYOUTS, Layout, State, Weights, split_prefix
+
+_HEAD = ("fpn.", "rpn.", "roi_heads.")
+# until torchvision 0.13, convolutions of the pyramid and of the proposals were not wrapped in blocks of their own
+_OLD = (
+    (re.compile(r"^(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
+)
+_CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+# trained when torchvision's frozen batch-norm had no epsilon; torchvision sets it to 0 for them alone (vision#2933)
+_WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth)$")
+
+
+def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
+    """Cut torchvision's state dict in two.
+
+    Args:
+        state: of a torchvision Faster R-CNN with a feature pyramid, old names or new.
+
+    Returns:
+        The trunk in torchvision's (and timm's) ResNet names, and the head in the names of the zoo's detection head.
+
+    Raises:
+        WeightsError: keys that belong to neither, such as a mask or keypoint head's.
+    """
+    trunk, rest = split_prefix(state, "backbone.body.")
+    head: State = {}
+    for key, value in rest.items():
+        name = key.removeprefix("backbone.")
+        for old, new in _OLD:
+            name = old.sub(new, name)
+        head[name] = value
+    strangers = [key for key in head if not key.startswith(_HEAD) or key.startswith(("roi_heads.mask_", "roi_heads.keypoint_"))]
+    if strangers:
+        raise WeightsError(f"{len(strangers)} keys are no part of a Faster R-CNN: {', '.join(strangers[:6])}")
+    return trunk, head
+
+
+@functools.cache
+def coco_classes() -> tuple[str, ...]:
+    """Return names for COCO's category ids 1 to 90, as torchvision's detectors count; the ids that COCO left unused are `N/A (id …)`."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    names: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return tuple(f"N/A (id {number})" if name == "N/A" else name for number, name in enumerate(names) if number > 0)
+
+
+def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
+    return "backbone.body.conv1.weight" in state and _CLASSIFIER in state
+
+
+def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
+    try:
+        trunk, head = split_keys(state)
+    except WeightsError as error:
+        raise WeightsError(f"weights {origin}: {error}") from error
+    count = len(state[_CLASSIFIER]) - 1
+    return Weights(
+        origin,
+        {f"net.{key}": value for key, value in trunk.items()},
+        head,
+        "detection",
+        count,
+        coco_classes() if count == len(coco_classes()) else (),
+        preprocess=Preprocess(policy="fit", size_hw=(800, 1333), interpolation="bilinear", antialias=False),
+        norm_eps=0.0 if _WITHOUT_EPSILON.search(origin) else None,
+        options={
+            "image_size": 800,
+            "max_image_size": 1333,
+            "fpn_channels": state["rpn.head.cls_logits.weight"].shape[1],
+            "representation_size": state["roi_heads.box_head.fc6.weight"].shape[0],
+            "pre_nms_proposals": 1000,
+            "proposals": 1000,
+            "roi_batch": 512,
+            "anchor_scale": 8,
+        },
+    )
+
+
+LAYOUTS.add("torchvision_detection", Layout("torchvision Faster R-CNN", _recognise, _convert))

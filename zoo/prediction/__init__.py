@@ -1,0 +1,1 @@
+"""Predict on pictures, folders, videos and cameras."""

@@ -1,0 +1,105 @@
+"""Predictions as files: the drawn pictures and one JSON line per input."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from zoo.errors import InputError
+from zoo.system.files import draft_folder, refuse_others
+from zoo.system.prefetch import Window
+from zoo.task.prediction import Prediction
+
+LINES = "predictions.jsonl"
+Answer = dict[str, Any]
+
+
+def write_predictions(
+    predictions: Iterable[Prediction],
+    out: Path | None,
+    show: Callable[[Answer], None] | None = None,
+    keep: bool = False,
+    waiting: int = 4,
+) -> list[Answer]:
+    """Go through predictions, showing each, while a thread draws and writes those before.
+
+    Args:
+        predictions: what `zoo.predict` yields; closed at the end, whatever that is.
+        out: a folder for the drawn pictures and `predictions.jsonl`; it appears whole or not at all. None to write nothing.
+        show: called with each answer.
+        keep: whether to return the answers.
+        waiting: how many, each with its picture, may wait to be written before the next one is asked for.
+
+    Raises:
+        InputError: `out` holds something else.
+        OSError: no room, no permission.
+    """
+    kept: list[Answer] = []
+
+    def take(answer: Answer) -> None:
+        if show is not None:
+            show(answer)
+        if keep:
+            kept.append(answer)
+
+    with ExitStack() as stack:
+        if isinstance(predictions, Generator):
+            stack.enter_context(closing(predictions))
+        if out is None:
+            for prediction in predictions:
+                take(prediction.to_dict())
+            return kept
+        _refuse_others(out)
+        draft = stack.enter_context(draft_folder(out, LINES))
+        lines = stack.enter_context((draft / LINES).open("w", encoding="utf-8"))
+        writing = stack.enter_context(Window[None](1))
+        names: set[str] = set()
+        for prediction in predictions:
+            answer = prediction.to_dict()
+            answer["drawn"] = _free_name(prediction.key, names)
+            writing.put(partial(_write, prediction, draft / answer["drawn"], json.dumps(answer) + "\n", lines))
+            while len(writing) > waiting:
+                writing.take()
+            take(answer)
+        while len(writing):
+            writing.take()
+    return kept
+
+
+def _refuse_others(out: Path) -> None:
+    """Refuse a folder of older predictions that holds something else too.
+
+    Raises:
+        InputError: it does, or its list is none of predictions.
+    """
+    path = out / LINES
+    if not path.is_file():
+        return
+    try:
+        drawn = {json.loads(line)["drawn"] for line in path.read_text(encoding="utf-8").splitlines()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} isn't a file of predictions; choose another folder, it will not be overwritten") from error
+    refuse_others(out, {LINES, *drawn})
+
+
+def _write(prediction: Prediction, drawn: Path, line: str, lines: TextIO) -> None:
+    prediction.plot().convert("RGB").save(drawn, quality=92)
+    lines.write(line)
+
+
+def _free_name(key: str, taken: set[str]) -> str:
+    """Return a file name for the drawn picture: the input's own, numbered where two inputs share it."""
+    frame = re.fullmatch(r"(.+)#(\d+)", key)  # of a video
+    stem = Path(key).stem if frame is None else f"{Path(frame[1]).stem}-{int(frame[2]):06d}"
+    stem = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in stem) or "picture"
+    name, number = f"{stem}.jpg", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}.jpg"
+    taken.add(name)
+    return name

@@ -1,0 +1,189 @@
+"""From a source to its pictures: folders, videos, cameras and arrays become jobs, each of which makes one picture ready."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.dataset import Dataset, OnError
+from zoo.data.folders import picture_files
+from zoo.errors import DataError, Fault, ImageError, InputError
+from zoo.images import decoding as images
+from zoo.images.decoding import Decoding
+from zoo.system.prefetch import Job
+from zoo.system.wording import look_at
+
+Source = str | Path | int | NDArray[np.uint8] | Iterable[Any]
+_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on its way through the predictor.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3].
+        key: where it came from.
+        prepared: what preprocessing made of it; None where it isn't fed to the network as it is.
+    """
+
+    image: NDArray[np.uint8]
+    key: str
+    prepared: Tensor | None
+
+
+Made = Frame | Fault | None  # None: a video was at its end
+Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
+
+    Attributes:
+        decoding: of files.
+        on_error: "skip" makes a fault of one that can't be read.
+        prepare: preprocessing of whole pictures; None where something else is cut out of them first.
+    """
+
+    decoding: Decoding
+    on_error: OnError
+    prepare: Callable[[NDArray[np.uint8]], Tensor] | None
+
+    def frame(self, image: NDArray[np.uint8], key: str) -> Frame:
+        """Return a picture, ready."""
+        return Frame(image, key, None if self.prepare is None else self.prepare(image))
+
+    def load(self, key: str, load: Load) -> Made:
+        """Decode a picture and make it ready.
+
+        Raises:
+            ImageError: it can't be read and `on_error` is "raise".
+        """
+        try:
+            image, _ = load()
+        except ImageError as error:
+            if self.on_error == "raise":
+                raise
+            return Fault(key, error.reason, whole=True, kind=error.kind)
+        return self.frame(image, key)
+
+
+def open_source(source: Source, reading: Reading) -> tuple[Iterator[Job[Made]], int]:
+    """Return a job for each picture of a source, and their number (0 where it isn't known).
+
+    Raises:
+        InputError: no source, or arrays that are no pictures.
+        DataError: nothing there.
+    """
+    if isinstance(source, bool):
+        raise InputError("the source is a boolean; expected a picture, folder, video, camera number or arrays")
+    if isinstance(source, int):
+        return _video(source, f"camera {source}", reading), 0
+    if isinstance(source, np.ndarray):
+        return iter([Job(partial(reading.frame, _checked(source, "array"), "array"))]), 1
+    if isinstance(source, str | Path):
+        return _path(Path(source).expanduser(), reading)
+    if isinstance(source, Dataset):
+        chosen = source.decoding(reading.decoding)
+        return (Job(partial(reading.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
+    if not isinstance(source, Iterable):
+        raise InputError(f"the source is a {type(source).__name__}; expected a picture, folder, video, camera number or arrays")
+    return _several(source, reading), len(source) if isinstance(source, Sequence) else 0
+
+
+def _path(path: Path, reading: Reading) -> tuple[Iterator[Job[Made]], int]:
+    if path.is_dir():
+        files = picture_files(path)
+        if not files:
+            raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
+        return (_file(file, reading) for file in files), len(files)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. {look_at(path)}")
+    if path.suffix.lower() in _VIDEOS:
+        return _video(str(path), str(path), reading), 0
+    return iter([_file(path, reading)]), 1
+
+
+def _file(path: Path, reading: Reading) -> Job[Made]:
+    return Job(partial(reading.load, str(path), partial(reading.decoding.read, path)))
+
+
+def _several(sources: Iterable[Any], reading: Reading) -> Iterator[Job[Made]]:
+    # pictures that an iterator makes as it goes may be a camera's, and the next one may depend on the answer for this one
+    early = isinstance(sources, Sequence)
+    for index, item in enumerate(sources):
+        if isinstance(item, np.ndarray):
+            yield Job(partial(reading.frame, _checked(item, f"array {index}"), f"array {index}"), early)
+        elif hasattr(item, "image") and hasattr(item, "key"):
+            yield Job(partial(reading.frame, _checked(item.image, str(item.key)), str(item.key)), early)
+        else:
+            if isinstance(item, int):
+                yield Job(lambda: None, early=False)  # nothing after it is asked for before its turn: open cameras keep old frames
+            yield from open_source(item, reading)[0]
+
+
+def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"{key} is {image.dtype} of shape {image.shape}; expected uint8 [H, W, 3], RGB")
+    return image
+
+
+def _video(source: str | int, name: str, reading: Reading) -> Iterator[Job[Made]]:
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, cut short, or needs converting to MP4 or AVI"
+        raise DataError(f"{name} can't be opened as a video; {remedy}")
+    return _video_jobs(_Video(capture, name, reading), isinstance(source, str))
+
+
+def _video_jobs(video: _Video, early: bool) -> Iterator[Job[Made]]:
+    try:
+        for index in count():
+            if video.ended:
+                break
+            yield Job(partial(video.frame, index), early)
+    finally:
+        video.release()
+
+
+class _Video:
+    """A video, whose frames are read one after the other, by whichever threads the jobs for them are in."""
+
+    def __init__(self, capture: cv2.VideoCapture, name: str, reading: Reading) -> None:
+        self.ended = False
+        self._capture, self._name, self._reading = capture, name, reading
+        self._next, self._turn = 0, threading.Condition()
+
+    def frame(self, index: int) -> Made:
+        """Return a frame; None after the last one."""
+        # jobs are begun in their order, so that the one for the frame before this one is under way
+        with self._turn:
+            self._turn.wait_for(lambda: self._next == index)
+            try:
+                good, frame = (False, None) if self.ended else self._capture.read()
+                self.ended = not good
+            finally:
+                self._next += 1
+                self._turn.notify_all()
+        if frame is None:
+            if index == 0:
+                raise DataError(f"{self._name} holds no frames that can be read; it is damaged, or its codec is unknown here: convert it")
+            return None
+        return self._reading.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
+
+    def release(self) -> None:
+        """Close the video; no job reads from it any more."""
+        with self._turn:
+            self.ended = True
+            self._capture.release()

@@ -1,0 +1,140 @@
+"""A contact sheet: pictures with their targets drawn, on one picture or one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from zoo.images.drawing import font
+from zoo.report import pages
+
+_CELL, _GAP, _TEXT = 224, 10, 13  # pixels
+_PAPER, _INK, _GREY = (250, 250, 251), (28, 32, 36), (120, 128, 136)
+_COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (227, 119, 194), (188, 189, 34))
+_NAMED = 8  # boxes: with more, names would hide the picture
+_NARROW = 24  # pixels: narrower boxes get no name
+_STYLE = """
+figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption{max-width:224px}
+.sheet img{width:224px;height:224px;max-width:none}
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture as the model gets it.
+
+    Attributes:
+        key: of the sample.
+        image: [h, w, 3] uint8, RGB, without padding; normalisation is part of the model and comes after this.
+        labels: names of its class, or of its boxes.
+        boxes_xyxy: [N, 4] in pixels of `image`; None where the task has none.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    labels: tuple[str, ...]
+    boxes_xyxy: NDArray[np.float32] | None = None
+
+
+def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
+    """Lay pictures out on one sheet, with a class's boxes in one colour; variants of a sample stand side by side.
+
+    Args:
+        rows: variants of each sample.
+        title: what stands above.
+        classes: names, whose place decides the colour.
+    """
+    each = max(len(variants) for variants in rows)
+    columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
+    cell_h = _CELL + 3 * _TEXT
+    width = columns * (each * (_CELL + 4) - 4) + (columns + 1) * _GAP
+    lines = -(-len(rows) // columns)
+    whole = Image.new("RGB", (width, 3 * _TEXT + lines * (cell_h + _GAP) + _GAP), _PAPER)
+    draw = ImageDraw.Draw(whole)
+    draw.text((_GAP, _TEXT // 2 + 2), title, fill=_INK, font=font(_TEXT + 2))
+    for index, variants in enumerate(rows):
+        left = _GAP + (index % columns) * (each * (_CELL + 4) - 4 + _GAP)
+        top = 3 * _TEXT + (index // columns) * (cell_h + _GAP)
+        for place, one in enumerate(variants):
+            whole.paste(_cell(one, classes), (left + place * (_CELL + 4), top))
+        room = each * (_CELL + 4)
+        _label(draw, (left, top + _CELL + 3), variants[0], classes, room)
+        draw.text((left, top + _CELL + 4 + _TEXT * 5 // 4), _cut(variants[0].key, room), fill=_GREY, font=font(_TEXT - 2))
+    return whole
+
+
+def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str], quality: int | None = None) -> str:
+    """Return the sheet as an HTML page, which loads nothing from anywhere.
+
+    Args:
+        rows: variants of each sample.
+        title: what stands above.
+        classes: names, whose place decides the colour.
+        quality: of JPEGs, 0–100, a tenth of the size; None for PNGs, which lose nothing.
+    """
+    figures = "\n".join(_figure(variants, classes, quality) for variants in rows)
+    return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)
+
+
+def _figure(variants: Sequence[Seen], classes: Sequence[str], quality: int | None) -> str:
+    pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), quality)}">' for one in variants)
+    names = variants[0].labels
+    if variants[0].boxes_xyxy is None or not names:
+        said = pages.text(_plain_label(variants[0]))
+    else:
+        marks = {name: "#{:02x}{:02x}{:02x}".format(*_colour(name, classes)) for name in names}
+        said = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {pages.text(name)}' for name, colour in marks.items())
+    return f"<figure><div>{pictures}</div><figcaption>{said}<br><small>{pages.text(variants[0].key)}</small></figcaption></figure>"
+
+
+def _plain_label(one: Seen) -> str:
+    return ", ".join(one.labels) or "nothing in it"
+
+
+def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
+    """Return a picture in the middle of a square, its boxes drawn after it was scaled so that lines stay thin and names readable."""
+    height, width = one.image.shape[:2]
+    scale = _CELL / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
+    square = Image.new("RGB", (_CELL, _CELL), (232, 234, 237))
+    offset = ((_CELL - size[0]) // 2, (_CELL - size[1]) // 2)
+    square.paste(Image.fromarray(one.image).resize(size, method), offset)
+    draw = ImageDraw.Draw(square)
+    for box, name in zip(one.boxes_xyxy if one.boxes_xyxy is not None else [], one.labels, strict=False):
+        colour = _colour(name, classes)
+        left, top, right, bottom = (float(side) * scale + offset[place % 2] for place, side in enumerate(box))
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+        if len(one.labels) <= _NAMED and right - left > _NARROW:
+            place_of_name = (left + 3, top + 2)
+            draw.rectangle(draw.textbbox(place_of_name, name, font=font(11)), fill=_PAPER)  # readable on whatever is in the box
+            draw.text(place_of_name, name, fill=colour, font=font(11))
+    return square
+
+
+def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
+    """Write the class, or how many boxes there are of each, in the colour of the boxes."""
+    if one.boxes_xyxy is None or not one.labels:
+        draw.text(place, _cut(_plain_label(one), room), fill=_INK, font=font(_TEXT))
+        return
+    left = float(place[0])
+    for name in dict.fromkeys(one.labels):
+        text = f"{one.labels.count(name)} {name}  "
+        if left + draw.textlength(text, font=font(_TEXT)) > place[0] + room:
+            draw.text((left, place[1]), "…", fill=_INK, font=font(_TEXT))
+            return
+        draw.text((left, place[1]), text, fill=_colour(name, classes), font=font(_TEXT))
+        left += draw.textlength(text, font=font(_TEXT))
+
+
+def _colour(name: str, classes: Sequence[str]) -> tuple[int, int, int]:
+    return _COLOURS[(classes.index(name) if name in classes else 0) % len(_COLOURS)]
+
+
+def _cut(text: str, room: int) -> str:
+    most = max(8, room * 2 // _TEXT)
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"

@@ -1,1 +1,0 @@
-"""The common corruptions, by family; every module here is found by the registry of `zoo.robustness.definition`."""

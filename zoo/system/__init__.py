@@ -1,0 +1,1 @@
+"""Plumbing: files, disk, caches, hardware, processes, progress, signals, seeding, logging."""

@@ -1,0 +1,150 @@
+"""What the machine has, and what suits it: device, precision, memory layout, loader processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from zoo.errors import InputError
+
+T = TypeVar("T")
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
+    """Return the device to work on.
+
+    Args:
+        name: "auto" for the best there is, or a torch device ("cpu", "cuda:1", "mps").
+        compiled: whether an engine computes the model: that is done on the CPU.
+
+    Raises:
+        InputError: the device isn't there.
+    """
+    if name == "auto" and compiled:
+        return torch.device("cpu")
+    if name == "auto":
+        current = torch.accelerator.current_accelerator(check_available=True)
+        return current if current is not None else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available here ({str(error).splitlines()[0]}); try 'auto' or 'cpu'") from error
+    return device
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_capabilities() -> dict[str, object]:
+    """Return which instructions the processor has, by name, as torch sees them."""
+    return dict(torch.cpu.get_capabilities())
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16): only then is it quicker."""
+    capabilities = cpu_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def cpu_has_matrix_units() -> bool:
+    """Tell whether the processor has AMX, with which 16 and 8 bits gain most."""
+    return bool(cpu_capabilities().get("amx_tile"))
+
+
+def pick_training_precision(precision: Precision, device: torch.device) -> Precision:
+    """Resolve "auto" for training: bf16 where the hardware gains from it, else fp32."""
+    if precision != "auto":
+        return precision
+    gains = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else device.type == "cpu" and cpu_has_bf16()
+    return "bf16" if gains else "fp32"
+
+
+def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
+    """Resolve "auto" for inference: fp32, so that a score does not depend on the machine it was measured on.
+
+    Args:
+        precision: asked for.
+        compiled: that of a compiled model, which keeps to it whatever is resolved here; None of any other.
+
+    Raises:
+        InputError: another precision than that of a compiled model is asked for.
+    """
+    if compiled is not None and precision not in ("auto", compiled):
+        raise InputError(f"precision is {precision!r}, and the model is compiled for {compiled}; compile it again, or leave it at 'auto'")
+    return "fp32" if precision == "auto" else precision
+
+
+@contextlib.contextmanager
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
+    """Run matrix work in the given precision."""
+    dtype = _DTYPES.get(precision)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        yield
+
+
+def place(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device, in channels-last order, which convolutions are quicker in on every processor since AVX2."""
+    model.to(device=device)
+    model.to(memory_format=torch.channels_last)
+
+
+def pick_workers(workers: int | None, samples: int) -> int:
+    """Return the number of loader processes: none for little data, else what leaves the cores to the network.
+
+    Raises:
+        InputError: below 0.
+    """
+    if workers is not None:
+        if workers < 0:
+            raise InputError(f"workers is {workers}; expected 0 or more")
+        return workers
+    if samples < 500:
+        return 0
+    return min(8, max(1, _cores() // 2))
+
+
+def pick_decoding_threads() -> int:
+    """Return the number of threads that decode and prepare pictures beside a network: one on two cores.
+
+    More than two would wait: pictures are decoded one at a time (`native_messages`), while another is prepared.
+    """
+    return min(2, max(1, _cores() // 2))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_one_thread(batches: Iterable[T]) -> Generator[T]:
+    """Hand batches on, and let what is done with them be computed by one thread until the last one, or until this is closed.
+
+    A step of a small head takes less time than a second thread takes to be woken: with one it is quicker, and beside another program,
+    which makes threads wait for each other, many times as quick.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from batches
+    finally:
+        torch.set_num_threads(before)
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]

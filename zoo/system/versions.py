@@ -1,0 +1,22 @@
+"""The versions of the packages that compute scores."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python", "numpy", "pycocotools", "faster-coco-eval", "torchmetrics")
+
+
+_ENGINES = ("openvino", "onnxruntime", "nncf")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages behind the scores, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in (*_PACKAGES, *_ENGINES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

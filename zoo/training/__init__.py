@@ -1,0 +1,1 @@
+"""Train a model: loop, optimiser, checkpoints, tracking, report."""

@@ -1,0 +1,79 @@
+"""Batches of pictures that a frozen trunk has seen already, for the loops that otherwise read pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from zoo.data.dataset import Dataset
+from zoo.data.fingerprint import data_fingerprint
+from zoo.data.loader import Batch
+from zoo.data.plan import TrainingPlan
+from zoo.task.pooling import PooledBatch
+from zoo.training.features.file import FeatureRows
+
+
+@dataclass(frozen=True)
+class PooledData:
+    """A data set with its pooled features.
+
+    Attributes:
+        dataset: keys and targets.
+        features: a row per sample of it.
+    """
+
+    dataset: Dataset
+    features: FeatureRows
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The data's fingerprint, of the bytes of its pictures: the same for as long as these features are."""
+        return data_fingerprint(self.dataset)
+
+    @cached_property
+    def _columns(self) -> tuple[list[str], list[Any]]:
+        """Keys and targets: looking into records sample by sample would take longer than a step of a head."""
+        return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
+
+    def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
+        """Yield the batches that `training_loader` yields, from batch number `start` on, pooled and never augmented."""
+        return (self.batch(share.positions) for share in plan.shares_from(start))
+
+    def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
+        """Return the batches that `evaluation_loader` returns, pooled."""
+        own = range(rank, len(self.dataset), processes)
+        return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
+
+    def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
+        """Return the samples at these positions."""
+        keys, targets = self._columns
+        faults = self.features.faults
+        good = [position for position in positions if position not in faults] if faults else positions
+        skipped = tuple(faults[position] for position in positions if position in faults) if faults else ()
+        pooled = PooledBatch(self.features.rows[torch.tensor(good)]) if good else None
+        return Batch(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped)
+
+
+@dataclass(frozen=True)
+class PooledBatches:
+    """Batches in a fixed order.
+
+    Attributes:
+        data: where they come from.
+        positions: of each batch.
+    """
+
+    data: PooledData
+    positions: Sequence[Sequence[int]]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.positions)
+
+    def __iter__(self) -> Generator[Batch[PooledBatch]]:
+        """Iterate over the batches."""
+        return (self.data.batch(positions) for positions in self.positions)

@@ -1,0 +1,359 @@
+"""The loop that every task is trained by: what a checkpoint holds, and what moves it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import math
+import signal
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import timm
+import torch
+
+from zoo.data.dataset import Dataset
+from zoo.data.fingerprint import manifest_fingerprint
+from zoo.data.plan import Steps, TrainingPlan
+from zoo.errors import Fault, InputError
+from zoo.models.freezing import freeze, unfreeze
+from zoo.models.model import Model
+from zoo.system.disk import tensor_bytes
+from zoo.system.hardware import pick_training_precision, place
+from zoo.system.processes import Processes
+from zoo.system.progress import Progress
+from zoo.system.seeding import derived_seed, seed_torch
+from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
+from zoo.task.contract import Task
+from zoo.task.pooling import AnyBatch
+from zoo.task.recipe import Recipe
+from zoo.task.scores import Scores
+from zoo.training.batches import Reading, RunData
+from zoo.training.features.trunk import why_not
+from zoo.training.folder import BEST, CHECKPOINT, RunFolder
+from zoo.training.gradients import Gradients, share_norm
+from zoo.training.history import LossRecord, epochs_without_better, score_of
+from zoo.training.optimization import Optimization
+from zoo.training.progress import TrainingProgress
+from zoo.training.tracking import Tracking
+
+
+@dataclass
+class TrainingLoop:
+    """The state of one run.
+
+    Attributes:
+        model: it is trained in place.
+        task: the model's.
+        dataset: what to train on, relabelled.
+        validation: what to score on after every epoch, relabelled; None for nothing.
+        recipe: the settings; its epochs are settled.
+        processes: this one and the others.
+        reading: how pictures are read.
+        progress: where bars and lines are drawn.
+        history: one entry per finished epoch, as in metrics.jsonl.
+        skipped: what was left out, by key.
+        scores: of the best epoch of this call.
+        batches_done: of this process, in all epochs.
+        track: the trackers that are told how it goes, of `zoo.training.tracking.check_trackers`.
+        alignment: how pictures were aligned before, and in which of them nothing was found; None where they were not.
+        seconds: wall-clock time, that of interrupted calls up to their last checkpoint included.
+    """
+
+    model: Model
+    task: Task
+    dataset: Dataset
+    validation: Dataset | None
+    recipe: Recipe
+    processes: Processes
+    reading: Reading
+    progress: Progress
+    history: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, Fault] = field(default_factory=dict)
+    scores: Scores | None = None
+    batches_done: int = 0
+    track: tuple[str, ...] = ()
+    seconds: float = 0.0
+    alignment: Mapping[str, Any] | None = None
+    _record: LossRecord = field(default_factory=LossRecord)
+    _best: float = -math.inf
+    _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
+
+    def __post_init__(self) -> None:
+        """Set up model, plan, optimiser and processes.
+
+        Raises:
+            InputError: the recipe asks for what this data, model or device can't do.
+        """
+        recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
+        assert recipe.epochs is not None, "the epochs are settled"
+        if recipe.early_stop and self.validation is None:
+            raise InputError(f"early_stop is {recipe.early_stop}, but there is nothing to score on; give --val, or set early_stop to 0")
+        self.precision = pick_training_precision(recipe.precision, self.device)
+        if recipe.freeze is not None:
+            freeze(self.model, recipe.freeze)
+        place(self.model, self.device)
+        share_norm(self.model, self.processes, self.progress)
+        smallest = 2 * processes  # batch-norm can't train on one picture
+        if len(self.dataset) < smallest:
+            raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
+        sampling = self.task.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
+        self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
+        self.preprocess = self.task.training_preprocess(recipe, self.model.preprocess)
+        self.augment = self.task.augment(recipe, self.preprocess, self.dataset)
+        self.steps = Steps(self.plan.batches_per_epoch, recipe.grad_accumulation)
+        self.optimization = Optimization(self.model, recipe, self.steps.per_epoch * self.plan.epochs, self.precision, self.device)
+        self._gradients = Gradients(self.model, self.task, recipe, self.processes, self.precision, self.optimization, self.progress)
+        self._first_freeze = self.model.config.freeze
+        self._since = time.perf_counter()
+        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
+
+    @functools.cached_property
+    def data(self) -> RunData:
+        """What the run reads."""
+        return RunData(self.model, self.task, self.dataset, self.validation, self.recipe, self.processes, self.reading, self.progress)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what makes this run this run, for run.json."""
+        return {
+            "model": {**self.model.config.to_dict(), "freeze": self._first_freeze},
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "manifest": manifest_fingerprint(self.dataset),
+            "val": self.validation.name if self.validation is not None else None,
+            "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
+            "exact": self.reading.exact,
+            "alignment": self.alignment,
+            "processes": self.processes.count,
+            "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a saved model says of its training."""
+        last = {name: value for name, value in (self.history[-1] if self.history else {}).items() if name != "curve"}
+        return {
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "recipe": asdict(self.recipe),
+            "precision": self.precision,
+            **({} if self.alignment is None else {"alignment": self.alignment}),
+            "seconds": round(self.seconds, 3),
+            **last,
+        }
+
+    @property
+    def not_finite(self) -> int:
+        """Batches of the whole run that were left out because their loss was not a number."""
+        ended: list[int] = [entry["not_finite"] for entry in self.history]
+        return sum(ended) + self._record.not_finite
+
+    def checkpoint_bytes(self) -> int:
+        """Return about what a checkpoint takes."""
+        return tensor_bytes(self._state()) + self.optimization.bytes_to_come()
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self, folder: RunFolder) -> None:
+        """Train to the end, from wherever the folder's checkpoint is.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+            ZooError: the loss is not a number.
+        """
+        with self.processes.together():
+            self._restore(folder)
+        if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
+            raise InputError(f"{folder.path}: the processes don't see the same checkpoint; put --out where all of them can read it")
+        reason = why_not(self.model, self.recipe)
+        if reason is not None:
+            self.progress.say(reason)
+        self._gradients.wrap()
+        if self.batches_done == 0:
+            self.optimization.average_anew()  # of several processes, all have the first one's parameters now
+        self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self.steps.done(self.batches_done))
+        self._since = time.perf_counter()
+        try:
+            if not self._stopped_early():
+                self._train(folder)
+            self._finish(folder)
+            self.seconds = self._spent()
+        finally:
+            self._tracking.end()
+
+    def _train(self, folder: RunFolder) -> None:
+        # closed at once when training ends early: a loader process that is waited for at exit must have been told to end.
+        # While features are computed, Ctrl-C still stops at once
+        with contextlib.closing(self._left()) as batches, graceful_interrupt() as interrupt:
+            self._shown.begin_run(self.batches_done)
+            self._begin_epoch()
+            for batch in batches:
+                self._batch(batch, interrupt)
+                if self.batches_done % self.plan.batches_per_epoch == 0:
+                    self._end_epoch(folder)
+                    if self._stopped_early():
+                        return
+                    self._begin_epoch()
+                if self.steps.complete(self.batches_done):  # not between two steps: a checkpoint holds no half-accumulated gradients
+                    number = self._signal(interrupt)
+                    if number or folder.due():
+                        folder.save(self._state(), self.history)
+                    if number:
+                        how = "stopped by SIGTERM" if number == signal.SIGTERM else "interrupted"
+                        told = f"{how} after {self.batches_done} batches; continue with the same command and --resume"
+                        raise self.processes.once(Interrupted(told, number))
+
+    def _signal(self, interrupt: Stop) -> int:
+        """Return by which signal training is stopped, 0 for none: of several processes one has told the others with the last batch."""
+        if self.processes.count == 1:
+            return interrupt.number if interrupt.is_set() else 0
+        return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
+
+    def _left(self) -> Generator[AnyBatch]:
+        """Return the batches that are left."""
+        return self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
+
+    def _begin_epoch(self) -> None:
+        epoch = self.batches_done // self.plan.batches_per_epoch
+        self._epoch_start = time.perf_counter()
+        if epoch < self.plan.epochs:
+            self._thaw(epoch)
+            self.model.train()
+            self._shown.begin_epoch(self.batches_done)
+
+    def _thaw(self, epoch: int) -> None:
+        """Set free what the gradual schedule has set free by this epoch, counted from 0."""
+        stages = epoch // self.recipe.unfreeze_every if self.recipe.unfreeze_every else 0
+        before = self.model.config.freeze
+        freeze(self.model, self._first_freeze)
+        if stages:
+            unfreeze(self.model, stages)
+        if self.model.config.freeze != before:
+            self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
+            self._gradients.wrap()
+
+    def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
+        self.batches_done += 1
+        # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
+        seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
+        trainable = batch.images is not None and len(batch.keys) > 1
+        signals = [interrupt.got(number) for number in SIGNALS]
+        able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
+        if skipped:
+            for fault in self.processes.joined(batch.skipped):
+                self._leave_out(fault)
+        if able == self.processes.count:  # a batch is taken by every process or by none
+            losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self.steps.complete(self.batches_done))
+            if losses is None:
+                self._record.not_finite += 1
+            else:
+                self._record.add(losses)
+        if self.steps.complete(self.batches_done):
+            self._gradients.step(self.steps.done(self.batches_done) - 1)
+            if self._record.curve:
+                self._tracking.step(self.steps.done(self.batches_done), self._record.curve[-1], self.optimization.lr)
+        self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
+
+    def _leave_out(self, fault: Fault) -> None:
+        if fault.key not in self.skipped:
+            self.progress.say(f"left out: {fault}")
+        self.skipped[fault.key] = fault
+
+    # -- epochs --------------------------------------------------------------------------------------------------------
+
+    def _end_epoch(self, folder: RunFolder) -> None:
+        entry: dict[str, Any] = {
+            "epoch": self.batches_done // self.plan.batches_per_epoch,
+            "step": self.steps.done(self.batches_done),
+            "lr": self.optimization.lr,
+            **self._record.entry(self.batches_done),
+            "skipped": len(self.skipped),
+        }
+        self._record = LossRecord()
+        self._gradients.check_weights()
+        self._validate(folder, entry)
+        self.history.append(entry)
+        self._tracking.epoch(entry)
+        folder.save(self._state(), self.history)
+        value = score_of(entry, self.task.primary_score)
+        score = "" if value is None else f"  {self.task.primary_score} {value:.4f}"
+        seconds = time.perf_counter() - self._epoch_start
+        self.progress.say(
+            f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s"
+        )
+
+    def _stopped_early(self) -> bool:
+        """Tell whether the best score is as many epochs old as the recipe has patience for."""
+        if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
+            return False
+        waited = epochs_without_better(self.history, self.task.primary_score)
+        if waited < self.recipe.early_stop:
+            return False
+        self.progress.say(f"no better {self.task.primary_score} for {waited} epochs: stopped early, after epoch {len(self.history)}")
+        return True
+
+    def _validate(self, folder: RunFolder, entry: dict[str, Any]) -> None:
+        if self.validation is None:
+            return
+        model = self.optimization.averaged
+        scores = self.data.score(model)
+        entry["val"] = dict(scores)
+        value = scores[self.task.primary_score]
+        self._shown.scored(value)
+        if value is not None and value >= self._best:  # of epochs as good as each other the last one has learned more
+            self._best, self.scores = value, scores
+            folder.save_best(model.state_dict())
+
+    def _finish(self, folder: RunFolder) -> None:
+        self.processes.wait()  # until the first has written its best
+        best = folder.load(BEST) if self._best > -math.inf else None
+        if best is None and self._best > -math.inf:
+            raise InputError(f"{folder.path / BEST}: is missing, and it held the best epoch's weights; start the run anew")
+        self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
+        if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
+            self.scores = self.data.score(self.model)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "batches_done": self.batches_done,
+            "model": self.model.state_dict(),
+            **self.optimization.state_dict(),
+            "record": asdict(self._record),
+            "best": self._best,
+            "history": self.history,
+            "seconds": self._spent(),
+            "skipped": [fault.to_dict() for fault in self.skipped.values()],
+            "turns": self.data.turns,
+            "norm_kernels": self._gradients.norm_kernels,
+        }
+
+    def _spent(self) -> float:
+        return self.seconds + time.perf_counter() - self._since
+
+    def _restore(self, folder: RunFolder) -> None:
+        state = folder.load()
+        if state is None:
+            return
+        try:
+            self._take(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{folder.path / CHECKPOINT}: is no checkpoint of this run ({error!r}); start the run anew") from error
+        folder.write_metrics(self.history)
+        self.progress.say(f"resumed after {self.batches_done} of {self.plan.epochs * self.plan.batches_per_epoch} batches")
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
+        self.seconds = state["seconds"]
+        self._record = LossRecord(**state["record"])
+        self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
+        self.data.turns.update(state.get("turns", {"training": (), "validation": ()}))  # earlier versions had eager alone
+        had_kernels = state.get("norm_kernels", False)
+        if had_kernels and not self._gradients.norm_kernels:
+            self.progress.say("batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on")
+        self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels  # what began by torch goes on by torch
+        self.model.load_state_dict(state["model"])
+        self.optimization.load_state_dict(state)

@@ -1,0 +1,199 @@
+"""The report of a training: how it went, with which settings, what came of it, and what the model answers now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.data.dataset import Dataset
+from zoo.errors import Fault
+from zoo.models.model import Model
+from zoo.report import charts, document, examples, summary, tables
+from zoo.report.document import Section
+from zoo.report.pages import table, text
+from zoo.system.files import write_text
+from zoo.system.progress import Progress
+from zoo.task.contract import Task, get_task
+from zoo.task.metric import Table
+from zoo.task.recipe import Recipe, explained, grouped
+from zoo.task.scores import Scores
+from zoo.training.curves import curves
+from zoo.training.history import best_epoch
+
+FILE = "report.html"
+
+STYLE = """
+.recipe td:nth-child(2){font-variant-numeric:tabular-nums}.recipe mark{background:none;color:inherit;font-weight:700;
+border-bottom:2px solid #c2570c}
+@media(max-width:600px){.recipe{font-size:13px}}
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training, for its report.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        dataset: what it was trained on, relabelled.
+        validation: what it was scored on after every epoch, relabelled; None for nothing.
+        history: one entry per epoch, as in metrics.jsonl.
+        scores: of this model on the validation data; None without.
+        chosen: the recipe as it was asked for.
+        recipe: the recipe as it was settled for the data.
+        skipped: pictures and annotations that were left out.
+        seconds: of the whole run.
+    """
+
+    model: Model
+    dataset: Dataset
+    validation: Dataset | None
+    history: Sequence[Mapping[str, Any]]
+    scores: Scores | None
+    chosen: Recipe
+    recipe: Recipe
+    skipped: Sequence[Fault]
+    seconds: float
+
+
+def write_training_report(folder: Path, run: Trained, progress: Progress) -> Path | None:
+    """Write report.html into a run's folder: one page under 5 MB, which loads nothing from anywhere.
+
+    Nothing that goes wrong here is raised: the run is saved, whatever becomes of its page.
+
+    Args:
+        folder: the run's.
+        run: what there is to tell.
+        progress: where it is said that there is a report, or why there is none.
+
+    Returns:
+        The page; None where it could not be written.
+    """
+    try:
+        write_text(folder / FILE, html(folder.name, run))
+    except Exception as error:
+        progress.say(f"no report: {type(error).__name__}: {error}; the run itself is complete")
+        return None
+    progress.say(f"report: {folder / FILE}")
+    return folder / FILE
+
+
+def html(name: str, run: Trained) -> str:
+    """Return the report.
+
+    Args:
+        name: the run's.
+        run: what there is to tell.
+    """
+    task = get_task(run.model.task)
+    own = [
+        ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.primary_score)), "</div>"]),
+        ("samples", "Sample predictions", list(_samples(run, task))),
+        ("recipe", "Recipe", list(_recipe(run))),
+        ("data", "Data", list(_data(run, task))),
+    ]
+    room = document.LARGEST - document.SPARE - sum(len(part.encode()) for _, _, parts in own for part in parts)
+    found: list[Section] = []
+    if run.scores is not None and run.validation is not None:
+        # without maps of where the model looked: they take a pass and a gradient for each mistake
+        found = list(document.evaluation(run.scores, run.validation, task.name, None, room))
+    head = [f'<p class="kicker">Training · {text(task.name)}</p><h1>{text(name)}</h1>', *_head(run, task)]
+    return document.whole(f"{task.name}: {name}", head, [*own[:2], *found, *own[2:]], examples.STYLE + STYLE)
+
+
+def _head(run: Trained, task: Task) -> Iterator[str]:
+    best = best_epoch(run.history, task.primary_score)
+    last: Mapping[str, Any] = run.history[-1] if run.history else {}
+    facts = {
+        # a head that remembers instead of learning makes no step, and has one epoch whatever the recipe says
+        "epochs": f"{len(run.history)} of {run.recipe.epochs}" if last.get("step", 1) else "",
+        "best epoch": "" if best is None else str(best["epoch"]),
+        "steps": f"{last.get('step', 0):,}",
+        "last loss": tables.number(last.get("loss")),
+        "samples": f"{len(run.dataset):,}",
+        "seconds": f"{run.seconds:.0f}",
+        "model": run.model.backbone_name,
+    }
+    if run.scores is None:
+        yield summary.panel("loss", last.get("loss"), "of the last epoch; there was no validation data", facts)
+    else:
+        value = run.scores.scores.get(task.primary_score)
+        yield summary.panel(task.primary_score, value, f"on the validation data {run.scores.data}", facts)
+    yield from _warnings(run)
+
+
+def _warnings(run: Trained) -> Iterator[str]:
+    epochs = run.recipe.epochs if run.recipe.early_stop and run.recipe.epochs is not None else 0
+    not_finite = sum(int(entry.get("not_finite", 0)) for entry in run.history)
+    if len(run.history) < epochs:
+        yield f'<p class="warning">It stopped early, after {len(run.history)} of {epochs} epochs: the score no longer rose.</p>'
+    if not_finite:
+        yield f'<p class="warning">{not_finite:,} batches were left out because their loss was not a finite number.</p>'
+    if run.skipped:
+        yield f'<p class="warning">{len(run.skipped):,} faults of the data were passed over: <a href="#data">Data</a>.</p>'
+
+
+def _samples(run: Trained, task: Task) -> Iterator[str]:
+    dataset = run.dataset if run.validation is None else run.validation
+    which = "training data: there was no validation data, and the model has seen these" if run.validation is None else "validation data"
+    shown = examples.answered(run.model, task, dataset)
+    if not shown:
+        yield "<p>There are none: no sample could be read.</p>"
+        return
+    yield from examples.section(
+        shown, dataset, f"{len(shown)} samples of the {which}. They are drawn by their names, not by their answers."
+    )
+
+
+def _recipe(run: Trained) -> Iterator[str]:
+    standard, said, kind = type(run.chosen)(), explained(type(run.chosen)), type(run.chosen)
+    differing = [setting.name for setting in fields(kind) if getattr(run.chosen, setting.name) != getattr(standard, setting.name)]
+    count = f"{len(differing) or 'None'} of {len(fields(kind))} settings {'differs' if len(differing) == 1 else 'differ'}"
+    yield f"<p>{count} from the task's defaults{'; underlined here' if differing else ''}.</p>"
+    rows = []
+    for group, names in grouped(kind).items():
+        for place, name in enumerate(names):
+            value = text(_value(getattr(run.recipe, name)))
+            setting = f'<span title="{text(said[name])}">{text(name)}</span>'
+            marked = f"<mark>{value}</mark>" if name in differing else value
+            note = _note(run, standard, name)
+            below = f"<br><small>{text(note)}</small>" if note else ""
+            rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked + below))
+    yield f'<div class="recipe">{table(("", "setting", "value"), rows)}</div>'
+
+
+def _note(run: Trained, standard: Recipe, name: str) -> str:
+    """Return where a value comes from, if it is not simply the default."""
+    chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
+    notes = [f"default: {_value(default)}"] if chosen != default else []
+    notes += [f"settled by the data; asked for: {_value(chosen)}"] if settled != chosen else []
+    return "; ".join(notes)
+
+
+def _value(value: object) -> str:
+    return "left to the zoo" if value is None else str(value)
+
+
+def _data(run: Trained, task: Task) -> Iterator[str]:
+    sets = {"training": run.dataset} if run.validation is None else {"training": run.dataset, "validation": run.validation}
+    rows = [(what, text(found.name), f"{len(found):,}", f"{len(found.classes):,}") for what, found in sets.items()]
+    yield table(("", "data", "samples", "identities" if task.open_set else "classes"), rows, right=[2, 3])
+    closed = {what: found for what, found in sets.items() if what == "training" or not task.open_set}
+    counts = {what: Counter(_labels(task, found)) for what, found in closed.items()}
+    names = run.dataset.classes
+    if names:
+        entries: tuple[tuple[str | float, ...], ...] = tuple(
+            (name, *(count[index] for count in counts.values())) for index, name in enumerate(names)
+        )
+        yield from tables.given(Table("Labels of each class", ("class", *counts), entries))
+    if run.skipped:
+        yield f"<h3>Left out</h3>{summary.left_out(run.skipped)}"
+
+
+def _labels(task: Task, dataset: Dataset) -> Iterator[int]:
+    for record in dataset.records:
+        if record.target is not None:
+            yield from task.labels(record.target)
