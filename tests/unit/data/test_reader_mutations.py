@@ -66,7 +66,7 @@ def labels_parquet(root: Path) -> tuple[str, Path]:
 
 def saved_table(root: Path, damaged: str) -> tuple[str, Path]:
     hf = pytest.importorskip("datasets", reason="needs the extra [hf]")
-    from tests.unit.test_scheme_hf import save, table
+    from tests.unit.tasks.classification.test_scheme_hf import save, table
 
     hf.disable_progress_bars()
     folder = save(table([0, 1, 0, 1]), root / "saved")

@@ -153,7 +153,7 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 import pytest, torch
-import tests.unit.test_feature_engine_runs as tests
+import tests.unit.training.features.test_engine_runs as tests
 from zoo.training.folder import CHECKPOINT
 from zoo.training.features.file import FeatureRows
 import zoo.training.features.cache

@@ -10,7 +10,7 @@ import pytest
 
 from tests.damaged import Labelled, edit_coco, write, write_box_table, write_coco, write_folders, write_voc
 from tests.pictures import cut_short
-from tests.unit.test_doctor_boxes import _yolo as write_yolo
+from tests.unit.curation.check.test_boxes import _yolo as write_yolo
 from zoo.curation.check import check
 from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import examine

@@ -17,7 +17,7 @@ import zoo
 from tests.finders import POINTS, BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
-from tests.unit.test_face_training import RECIPE, fresh, people
+from tests.unit.tasks.face.test_training import RECIPE, fresh, people
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.fingerprint import data_fingerprint
 from zoo.data.formats import open_data

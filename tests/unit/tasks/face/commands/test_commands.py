@@ -12,7 +12,7 @@ import pytest
 import zoo
 from tests.finders import BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.pictures import cut_short, write_picture
-from tests.unit.test_face_training import fresh
+from tests.unit.tasks.face.test_training import fresh
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.images import decoding as images

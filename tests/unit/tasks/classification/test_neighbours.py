@@ -140,7 +140,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 PROGRAM = """
 import json, os, sys
 import torch
-from tests.unit.test_neighbours import KNN, coloured, fresh
+from tests.unit.tasks.classification.test_neighbours import KNN, coloured, fresh
 from zoo.training.train import train
 
 torch.set_num_threads(1)

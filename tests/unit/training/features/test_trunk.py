@@ -295,7 +295,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 import zoo.training.features.cache
-from tests.unit.test_frozen_trunk import PLAIN, coloured, fresh
+from tests.unit.training.features.test_trunk import PLAIN, coloured, fresh
 from zoo.training.train import train
 
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from tests.pictures import picture, write_picture
-from tests.unit.test_detection_metrics import ORACLE
+from tests.unit.tasks.detection.test_metrics import ORACLE
 from zoo.cli.main import main
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError

@@ -16,7 +16,7 @@ import torch
 from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.small_training import RECIPE, StopAt, coloured, fresh
-from tests.unit.test_report import shown
+from tests.unit.report.test_report import shown
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
 from zoo.models.builder import build

@@ -12,7 +12,7 @@ import torch
 import zoo
 from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import write_picture
-from tests.unit.test_face_training import fresh
+from tests.unit.tasks.face.test_training import fresh
 from zoo.errors import ImageError, InputError, UnknownNameError
 from zoo.tasks.face.alignment.templates import align
 from zoo.tasks.face.detection.faces import Found
