@@ -1,16 +1,15 @@
-"""Which ingredients of a detector's training find more blood cells in the same time: `python -m zoo.benchmarks.bccd_ablation`.
+"""Compare changes to a detector's training recipe at equal training time: `python -m zoo.benchmarks.bccd_ablation`.
 
-Every row trains the same ResNet-18 detector from the same random weights on BCCD's `train` for the same time, and is scored on `val`
-and on `test`. These rows were picked after shorter trials in which both scores were in view: the README names what fell behind.
+Every row trains the same ResNet-18 detector from the same random weights on BCCD's `train` split for the same time, and is evaluated on
+`val` and `test`. The rows were selected after shorter trials in which both scores were visible; the README lists what was rejected.
 
-The time is that of one processor core, which on an idle machine is the clock's: others at work on the machine take nothing from any
-row. How many pictures fit into it is measured for all rows in turns before the first one trains, so that every learning rate ends at
-nought just in time.
+Time is CPU time of one core, so other work on the machine doesn't favour any row; on an idle machine it equals wall-clock time. The
+number of images that fit into it is measured for all rows in turns before training starts, so that every learning rate schedule reaches 0
+at the end of its time.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -25,9 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 import zoo
-from zoo.data.dataset import Dataset, Record
-from zoo.data.formats import open_data
-from zoo.errors import ZooError
+from zoo.benchmarks.command import log, make_parser, prints_errors
+from zoo.data.dataset import Dataset
 from zoo.models.model import Model
 from zoo.task.contract import get_task
 from zoo.tasks.detection.training.recipe import DetectionRecipe
@@ -35,11 +33,11 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 @dataclass(frozen=True)
 class Row:
-    """What one row trains with.
+    """Model and recipe of one row.
 
     Attributes:
-        recipe: how.
-        options: of the model, beside the image size.
+        recipe: the training recipe.
+        options: options of the model other than the image size.
     """
 
     recipe: DetectionRecipe
@@ -57,21 +55,21 @@ ROWS: Mapping[str, Row] = {
     "the same, EMA": Row(replace(_PAIRS, ema=0.99), _SMALL),
 }
 _CLASSES = ("Platelets", "RBC", "WBC")
-_SHORT, _LONG = 4, 24  # pictures of the two runs whose difference tells the time per picture
+_SHORT, _LONG = 4, 24  # images in the two runs whose time difference gives the time per image
 _TURNS = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One row of the table.
+    """Result of one row.
 
     Attributes:
-        name: of the row.
-        pictures: that it was trained on, repeats counted.
-        seconds: of processor time that the training took.
-        clock: seconds by the clock.
-        ap50: part of the data to AP50.
-        intervals: part of the data to the 95 % interval of AP50.
+        name: name of the row.
+        pictures: number of training images, repeats included.
+        seconds: CPU time of the training in seconds.
+        clock: wall-clock time of the training in seconds.
+        ap50: AP50 by split.
+        intervals: 95 % confidence interval of AP50 by split.
     """
 
     name: str
@@ -83,20 +81,17 @@ class Outcome:
 
 
 def repeated(dataset: Dataset, pictures: int) -> Dataset:
-    """Return a data set of so many pictures, the given ones over and over: one epoch of it is any number of steps."""
-    records = dataset.records
-    return replace(dataset, records=tuple(_again(records[index % len(records)], index // len(records)) for index in range(pictures)))
-
-
-def _again(record: Record, time_over: int) -> Record:
-    return replace(record, key=f"{record.key}#{time_over}")
+    """Return a dataset of `pictures` images that repeats the given ones, so that one epoch has any number of steps."""
+    records, count = dataset.records, len(dataset.records)
+    chosen = ((records[index % count], index // count) for index in range(pictures))
+    return replace(dataset, records=tuple(replace(record, key=f"{record.key}#{turn}") for record, turn in chosen))
 
 
 def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Model, float, float]:
-    """Train a fresh model for one pass over the data.
+    """Train a new model for one epoch.
 
     Returns:
-        The model, the seconds of processor time, and those of the clock.
+        The model, the CPU time and the wall-clock time in seconds.
     """
     torch.manual_seed(0)
     model = zoo.build("resnet18", task="detection", classes=_CLASSES, image_size=image_size, **row.options)
@@ -106,7 +101,7 @@ def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Mo
 
 
 def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, scratch: Path) -> dict[str, float]:
-    """Measure the rows in turns, and return the quickest of each: other work on the machine only ever adds."""
+    """Time the rows in turns and return the fastest turn of each: other work on the machine only adds time."""
 
     def once(name: str, turn: int) -> float:
         seconds = [
@@ -120,26 +115,26 @@ def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, 
 
 
 def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: Callable[[str], None]) -> list[Outcome]:
-    """Train and score the rows.
+    """Train and evaluate the rows.
 
     Args:
-        data: the folder with `bccd`.
-        minutes: of each row's training.
-        image_size: the shorter side of the pictures in pixels.
+        data: folder that contains `bccd`.
+        minutes: training time of each row in minutes of CPU time.
+        image_size: shorter side of the images in pixels.
         rows: names from `ROWS`.
-        say: told what has been done.
+        say: callback that receives progress messages (one line each).
 
     Raises:
-        DataError: the data isn't there.
+        DataError: the data doesn't exist.
     """
     torch.set_num_threads(1)
     task = get_task("detection")
     cells = f"voc:{data / 'bccd'}"
-    dataset = open_data(f"{cells}?split=train", task.schemes, task.name, "skip")
+    dataset = task.open(f"{cells}?split=train", "skip")
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch:
         pace = seconds_per_picture(dataset, rows, image_size, Path(scratch))
-        say(", ".join(f"{name} {seconds:.3f} s" for name, seconds in pace.items()) + " a picture")
+        say(", ".join(f"{name} {seconds:.3f} s" for name, seconds in pace.items()) + " per image")
         for name in rows:
             pictures = max(_LONG, round(60 * minutes / pace[name]))
             model, seconds, clock = train(repeated(dataset, pictures), ROWS[name], image_size, Path(scratch) / name)
@@ -152,24 +147,20 @@ def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: C
     return outcomes
 
 
+@prints_errors("bccd_ablation")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0, or 2 where the data isn't there.
+        0, or 2 if the data doesn't exist.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.bccd_ablation", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with bccd/")
+    parser = make_parser("bccd_ablation", __doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains bccd/")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each row")
-    parser.add_argument("--image-size", type=int, default=160, help="shorter side of the pictures in pixels")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which rows")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser.add_argument("--image-size", type=int, default=160, help="shorter side of the images in pixels")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to run")
     flags = parser.parse_args(argv)
-    try:
-        outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows, lambda text: print(text, file=sys.stderr, flush=True))
-    except ZooError as error:
-        print(f"bccd_ablation: {error}", file=sys.stderr)
-        return error.exit_status
+    outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows, log)
     if flags.json:
         print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}))
     else:
@@ -178,8 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(outcomes: Sequence[Outcome], minutes: float) -> None:
-    title = f"AP50 on BCCD after {minutes:g} minutes of one core, with 95 % intervals"
-    table = Table("", "pictures", "seconds", "by the clock", "val", "test", title=title, title_justify="left")
+    title = f"AP50 on BCCD after {minutes:g} minutes of one core, with 95 % confidence intervals"
+    table = Table("", "images", "CPU s", "clock s", "val", "test", title=title, title_justify="left")
     for outcome in outcomes:
         scores = [f"{outcome.ap50[part]:.3f} [{low:.3f}, {high:.3f}]" for part, (low, high) in outcome.intervals.items()]
         table.add_row(outcome.name, f"{outcome.pictures}", f"{outcome.seconds:.0f}", f"{outcome.clock:.0f}", *scores)

@@ -1,25 +1,25 @@
-"""How long a large COCO annotation file takes to open, and in how much memory: `python -m zoo.benchmarks.coco_opening`.
+"""Measure time and memory for opening a large COCO annotation file: `python -m zoo.benchmarks.coco_opening`.
 
-5,000 pictures and 500,000 boxes, written beforehand. A process of its own opens them, so that its peak memory belongs to nothing
-else. Loading the libraries is not timed; the memory that is promised is the whole process's, with the libraries.
+The file has 5,000 images and 500,000 boxes and is generated first. It is opened in a new process, so that peak memory is measured alone.
+Importing the libraries is not timed, but their memory counts towards the target for the process.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+
+from zoo.benchmarks.command import make_parser
+from zoo.benchmarks.harness.process import in_new_process
 
 MAX_SECONDS = 5.0
 MAX_MIB = 1024.0
@@ -27,14 +27,14 @@ MAX_MIB = 1024.0
 
 @dataclass(frozen=True)
 class Opening:
-    """What opening the annotations took.
+    """Cost of opening the annotations.
 
     Attributes:
-        pictures: in the file.
-        boxes: in the file.
-        seconds: wall-clock time, median of the openings.
-        added_mib: most memory that opening took, above what the libraries held before.
-        peak_mib: most memory that a process held resident; torch alone is half a GiB of it where it is built for CUDA.
+        pictures: number of images in the file.
+        boxes: number of boxes in the file.
+        seconds: wall-clock time in seconds, median of the rounds.
+        added_mib: peak memory in MiB, above the peak before opening; maximum of the rounds.
+        peak_mib: peak resident memory of the process in MiB; half a GiB of it is torch if it is built for CUDA.
     """
 
     pictures: int
@@ -45,17 +45,17 @@ class Opening:
 
     @property
     def met(self) -> bool:
-        """Whether time and memory are within what is promised."""
+        """Whether time and memory are below their targets."""
         return self.seconds < MAX_SECONDS and self.peak_mib < MAX_MIB
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
-    """Write `instances.json` with seeded random boxes of 80 categories; every picture is the same small file, by hard links.
+    """Write `instances.json` with seeded random boxes of 80 categories; all images are hard links to one small file.
 
     Args:
         folder: an empty folder.
-        pictures: how many; declared as 640 × 480.
-        boxes: how many, spread evenly over the pictures.
+        pictures: number of images, declared as 640×480.
+        boxes: number of boxes, spread evenly over the images.
     """
     generator = np.random.default_rng(0)
     corners = generator.uniform((0, 0), (500, 350), (boxes, 2)).round(2)
@@ -79,61 +79,48 @@ def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
         "categories": [{"id": index, "name": f"class {index}"} for index in range(1, 81)],
     }
     (folder / "instances.json").write_text(json.dumps(content))
-    (folder / names[0]).write_bytes(b"pictures are not read when annotations are opened")
+    (folder / names[0]).write_bytes(b"images are not read when annotations are opened")
     for name in names[1:]:
         (folder / name).hardlink_to(folder / names[0])
 
 
 def measure(folder: Path, rounds: int) -> Opening:
-    """Open a folder's annotations, each time in a new process.
+    """Open a folder's annotations several times, each in a new process.
 
     Args:
-        folder: as `write_annotations` left it.
-        rounds: how many times.
+        folder: folder filled by `write_annotations`.
+        rounds: number of times.
     """
-    results = [_in_new_process(folder) for _ in range(rounds)]
+    results = [in_new_process(_open, folder) for _ in range(rounds)]
     middle = statistics.median(result.seconds for result in results)
     added, peak = max(result.added_mib for result in results), max(result.peak_mib for result in results)
     return replace(results[0], seconds=middle, added_mib=added, peak_mib=peak)
 
 
-def _in_new_process(folder: Path) -> Opening:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_open, args=(folder, there))
-    child.start()
-    there.close()
-    result: Opening = here.recv()
-    child.join()
-    return result
-
-
-def _open(folder: Path, results: Connection) -> None:
-    """Open once, and send what it took."""
+def _open(folder: Path) -> Opening:
     from zoo.benchmarks.harness.machine import peak_memory_mib
     from zoo.data.formats import open_data
     from zoo.task.contract import get_task
 
-    schemes = get_task("detection").schemes
-    assert "coco" in schemes, "loads the formats, before the clock starts"
+    schemes = get_task("detection").data.schemes
+    assert "coco" in schemes, "imports the formats before the timing starts"
     before = peak_memory_mib()
     start = time.perf_counter()
     dataset = open_data(f"coco:{folder}", schemes, "detection")
     seconds = time.perf_counter() - start
     peak = peak_memory_mib()
     boxes = sum(len(record.target["boxes"]) for record in dataset.records)
-    results.send(Opening(len(dataset), boxes, seconds, peak - before, peak))
+    return Opening(len(dataset), boxes, seconds, peak - before, peak)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where time and memory are within what is promised, else 1.
+        0 if time and memory are below their targets, otherwise 1.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.coco_opening", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="openings, 1 to 100")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser = make_parser("coco_opening", __doc__)
+    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="number of openings, 1 to 100")
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         write_annotations(Path(scratch), pictures=5_000, boxes=500_000)
@@ -142,8 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps({**asdict(opening), "max_seconds": MAX_SECONDS, "max_mib": MAX_MIB, "met": opening.met}))
     else:
         Console(highlight=False).print(
-            f"{opening.pictures} pictures and {opening.boxes} boxes: {opening.seconds:.1f} s (promised: under {MAX_SECONDS:.0f}), "
-            f"{opening.peak_mib:.0f} MiB (under {MAX_MIB:.0f}), of which opening took {opening.added_mib:.0f} and the libraries the rest: "
+            f"{opening.pictures} images and {opening.boxes} boxes: {opening.seconds:.1f} s (target: below {MAX_SECONDS:.0f}), "
+            f"{opening.peak_mib:.0f} MiB (target: below {MAX_MIB:.0f}), {opening.added_mib:.0f} for opening and the rest for libraries: "
             f"{'met' if opening.met else 'not met'}",
             soft_wrap=True,
         )

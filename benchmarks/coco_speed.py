@@ -1,7 +1,7 @@
-"""The two COCO evaluators side by side: `python -m zoo.benchmarks.coco_speed`.
+"""Compare the speed of two COCO evaluators, faster-coco-eval and pycocotools: `python -m zoo.benchmarks.coco_speed`.
 
-5,000 pictures with 100 detections each, 80 classes, seven objects a picture, as on COCO's validation set; made here, seeded. Both get
-the columns that the detection metric collects, and the time is that from there to the scores.
+The input is generated with a fixed seed and has the size of COCO's validation set: 5,000 images with 7 objects and 100 detections each,
+80 classes. Both evaluators get the columns that the detection metric collects; the time from there to the scores is measured.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from zoo.tasks.detection.metric.evaluators import evaluate
 from zoo.tasks.detection.metric.metric import CocoMetric
 from zoo.tasks.detection.metric.scoring import Evaluator
 
-PROMISED = 10.0  # times as fast
+PROMISED = 10.0  # target ratio of the evaluation times
 
 
 def collected(pictures: int, seed: int = 0) -> CocoMetric:
-    """Return a metric that has seen all pictures: most detections lie near an object, as a trained model's do."""
+    """Return a metric updated with all images; as with a trained model, most detections lie near an object."""
     rng = np.random.default_rng(seed)
     metric = CocoMetric(tuple(f"class {index}" for index in range(80)))
     for number in range(pictures):
@@ -39,9 +39,9 @@ def collected(pictures: int, seed: int = 0) -> CocoMetric:
 
 
 def main() -> int:
-    """Run both once after each other, print the times, and return 1 where they differ or the promise isn't kept."""
+    """Run both evaluators, print their times, and return 1 if their scores differ or the target isn't met."""
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.coco_speed", description=main.__doc__)
-    parser.add_argument("--pictures", type=int, default=5_000)
+    parser.add_argument("--pictures", type=int, default=5_000, help="number of images")
     pictures = parser.parse_args().pictures
     columns = collected(pictures).columns()
     seconds, scores = {}, {}
@@ -52,13 +52,13 @@ def main() -> int:
         print(f"{evaluator}: {seconds[evaluator]:.1f} s, AP {scores[evaluator]['AP']:.6f}", flush=True)
     start = time.perf_counter()
     collected(pictures).compute()
-    print(f"with the curves, the errors and the worst pictures, and making the data: {time.perf_counter() - start:.1f} s")
+    print(f"with the curves, the error analysis, the worst images and generating the data: {time.perf_counter() - start:.1f} s")
     ratio = seconds["pycocotools"] / seconds["faster"]
     pairs = zip(scores["faster"].values(), scores["pycocotools"].values(), strict=True)
     equal = all(a == b or (a is not None and b is not None and abs(a - b) < 1e-10) for a, b in pairs)
     kept = ratio >= PROMISED
-    print(f"{pictures} pictures: {ratio:.1f} times as fast (promised: {PROMISED:g}): {'met' if kept else 'not met'}; ", end="")
-    print("the twelve numbers are equal" if equal else "THE NUMBERS DIFFER")
+    print(f"{pictures} images: {ratio:.1f} times as fast (target: {PROMISED:g}): {'met' if kept else 'not met'}; ", end="")
+    print("the twelve scores are equal" if equal else "THE SCORES DIFFER")
     return 0 if equal and kept else 1
 
 

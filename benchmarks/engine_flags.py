@@ -1,38 +1,48 @@
-"""Which network benchmarks of the whole way take, and what computes it: flags that they share."""
+"""Command-line flags that select a network and the engine that runs it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+import torch
+
+from zoo.benchmarks.command import log
 from zoo.compilation.compile import compile
 from zoo.models.model import Model
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags to a command."""
-    parser.add_argument("--engine", default="eager", help="that computes the model, see zoo.compile")
+    """Add the flags of `add_network_flags` and --engine to a parser."""
+    parser.add_argument("--engine", default="eager", help="engine that runs the model, as in zoo.compile")
     add_network_flags(parser)
 
 
 def add_network_flags(parser: argparse.ArgumentParser, precision: str = "fp32") -> None:
-    """Add those of them that say nothing of the engine.
+    """Add flags for the photos, the network, its precision and the batch size.
 
     Args:
-        parser: the command's.
-        precision: its default.
+        parser: parser of the benchmark.
+        precision: default of --precision.
     """
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="a folder")
-    parser.add_argument("--backbone", default="resnet50", help="of a model with random weights")
-    parser.add_argument("--precision", default=precision, choices=("fp32", "bf16", "int8"), help="that it computes in")
-    parser.add_argument("--batch-size", type=int, help="pictures at once")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="folder of photos")
+    parser.add_argument("--backbone", default="resnet50", help="backbone of the model, which has random weights")
+    parser.add_argument("--precision", default=precision, choices=("fp32", "bf16", "int8"), help="precision of the engine")
+    parser.add_argument("--batch-size", type=int, help="images per batch")
 
 
 def computed(model: Model, flags: argparse.Namespace) -> Model:
-    """Hand a model to the engine that the flags name; int8 is calibrated on the photos."""
+    """Compile a model for the engine and precision in the flags; int8 is calibrated on the photos."""
     if flags.engine == "eager" and flags.precision == "fp32":
         return model
-    data = str(flags.photos) if flags.precision == "int8" else None
-    return compile(model, flags.engine, flags.precision, data=data, say=lambda text: print(text, file=sys.stderr))
+    return compile(model, flags.engine, flags.precision, data=calibration(flags), say=log)
+
+
+def calibration(flags: argparse.Namespace) -> str | None:
+    """Return the dataset string to calibrate on: the photos for int8, None for other precisions."""
+    return str(flags.photos) if flags.precision == "int8" else None
+
+
+def setting(flags: argparse.Namespace) -> dict[str, object]:
+    """Return backbone, engine, precision and number of threads as JSON values."""
+    return {"backbone": flags.backbone, "engine": flags.engine, "precision": flags.precision, "threads": torch.get_num_threads()}

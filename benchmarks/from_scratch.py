@@ -1,15 +1,14 @@
-"""What is learned in five minutes, beside a plain timm loop: `python -m zoo.benchmarks.from_scratch`.
+"""Compare accuracy after five minutes of training with a plain timm loop: `python -m zoo.benchmarks.from_scratch`.
 
-A ResNet-20 begins with random weights on the 6,000 training pictures of CIFAR-10 (JPEG), and is scored on the test pictures. One side
-is the zoo with `--recipe standard`, the other a loop as timm's `train.py` has it by default: its loader's pictures through
-`create_transform`, SGD with Nesterov momentum, a rate of 0.1 for 256 pictures, weight decay 2e-5, label smoothing 0.1, batches of 128,
-a cosine after five epochs of warm-up. Each side finds out how long an epoch takes, and plans as many as fit into its time: its
-schedule comes to its end. Both run at once, each on one thread, so that whatever else the machine does is shared.
+A ResNet-20 is trained from random weights on the 6,000 training images of CIFAR-10 (JPEG) and evaluated on the test images. One side is the
+zoo with `--recipe standard`. The other is a loop with the defaults of timm's `train.py`: images transformed by `create_transform`, SGD with
+Nesterov momentum, a learning rate of 0.1 per 256 images, weight decay 2e-5, label smoothing 0.1, batches of 128, and a cosine schedule after
+five epochs of warm-up. Each side measures the time of an epoch and plans as many epochs as fit, so that its schedule is completed. Both run
+at the same time on one thread each, so that other work on the machine affects both.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from timm.scheduler import create_scheduler_v2
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
+from zoo.benchmarks.command import make_parser, prints_errors
 from zoo.errors import DataError
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.builder import build
@@ -40,11 +40,11 @@ from zoo.tasks.classification.recipe import RECIPES
 from zoo.training.train import train
 
 _SIDES = ("zoo", "timm")
-_RESERVE = 0.97  # of the time is planned for; an epoch does not always take the same
+_RESERVE = 0.97  # fraction of the time that is planned for, because the time of an epoch varies
 
 
 def train_zoo(data: Path, minutes: float) -> dict[str, Any]:
-    """Train with the standard recipe, in as many epochs as fit."""
+    """Train with the standard recipe for as many epochs as fit."""
     start = time.perf_counter()
     folder = f"folder:{data / 'cifar10' / 'train'}"
     recipe = replace(RECIPES["standard"], workers=0)
@@ -56,7 +56,7 @@ def train_zoo(data: Path, minutes: float) -> dict[str, Any]:
 
 
 def train_timm(data: Path, minutes: float) -> dict[str, Any]:
-    """Train as timm's `train.py` does by default, in as many epochs as fit."""
+    """Train with the defaults of timm's `train.py` for as many epochs as fit."""
     start = time.perf_counter()
     model = _fresh()
     preprocess = model.preprocess
@@ -104,21 +104,21 @@ def _result(model: Model, data: Path, epochs: int, seconds: float) -> dict[str, 
 
 
 def side(name: str, data: Path, minutes: float) -> int:
-    """Run one side on one thread, and print its result as JSON."""
+    """Run one side on one thread and print its result as JSON."""
     torch.set_num_threads(1)
     print(json.dumps((train_zoo if name == "zoo" else train_timm)(data, minutes)))
     return 0
 
 
 def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
-    """Run both sides at once, each in a process of its own.
+    """Run both sides at the same time, each in a separate process.
 
     Raises:
-        DataError: the pictures aren't there.
-        CalledProcessError: a side failed; it has said why.
+        DataError: the images don't exist.
+        CalledProcessError: a side failed; its error is on standard error.
     """
     if not (data / "cifar10" / "train").is_dir():
-        raise DataError(f"{data} holds no cifar10/train. Say with --data where it is")
+        raise DataError(f"{data} contains no cifar10/train; pass the folder that does as --data")
     words = [sys.executable, "-m", "zoo.benchmarks.from_scratch", "--data", str(data), "--minutes", str(minutes), "--side"]
     processes = {name: subprocess.Popen([*words, name], stdout=subprocess.PIPE, text=True) for name in _SIDES}
     answers = {name: process.communicate()[0] for name, process in processes.items()}
@@ -128,25 +128,21 @@ def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
     return {name: json.loads(answer) for name, answer in answers.items()}
 
 
+@prints_errors("from_scratch")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where the zoo's score is at least as high, 1 where it isn't, 2 where the data isn't there.
+        0 if the zoo's top-1 accuracy is at least as high as timm's, 1 if it is lower, 2 if the data doesn't exist.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.from_scratch", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with cifar10/")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training, of each side")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
-    parser.add_argument("--side", choices=_SIDES, help="run one side alone, and print its result as JSON")
+    parser = make_parser("from_scratch", __doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each side")
+    parser.add_argument("--side", choices=_SIDES, help="run only this side and print its result as JSON")
     flags = parser.parse_args(argv)
     if flags.side:
         return side(flags.side, flags.data, flags.minutes)
-    try:
-        results = both(flags.data, flags.minutes)
-    except DataError as error:
-        print(f"from_scratch: {error}", file=sys.stderr)
-        return error.exit_status
+    results = both(flags.data, flags.minutes)
     if flags.json:
         print(json.dumps(results))
     else:
@@ -155,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(results: dict[str, dict[str, Any]], minutes: float) -> None:
-    title = f"ResNet-20 from random weights, 6,000 pictures of CIFAR-10, {minutes:g} minutes on one thread"
+    title = f"ResNet-20 from random weights, 6,000 images of CIFAR-10, {minutes:g} minutes on one thread"
     table = Table("", "top1", "95 %", "epochs", "seconds", title=title, title_justify="left")
     for name, result in results.items():
         low, high = result["interval"]

@@ -1,13 +1,13 @@
-"""What keeps a gallery of faces: speed, size, exactness, and what `kill -9` leaves: `python -m zoo.benchmarks.gallery`.
+"""Compare stores for a face gallery by speed, size, exactness and safety after `kill -9`: `python -m zoo.benchmarks.gallery`.
 
-Compared are `zoo.Gallery` in a file, sqlite-vec and LanceDB (which are left out where they aren't installed), and with `--postgres`
-an empty database with pgvector. Each is measured in a process of its own. "exact" are the probes whose five nearest are those that
-float64 finds by comparing all. Kills: a process that adds ten rows at a time is killed at random; what a transaction has said to have
-kept must be there, whole, and nothing by halves. Writers: several processes add at once.
+The stores are `zoo.Gallery` in a file, sqlite-vec and LanceDB (skipped if not installed), and with `--postgres` an empty database with
+pgvector. Each is measured in a new process. A probe counts as exact if its five nearest neighbours are those of an exhaustive comparison in
+float64. Kills: a process that adds ten rows per transaction is killed at a random moment; all transactions that it reported as committed
+must be present and complete, and no transaction may be present in part. Writers: several processes add rows at the same time.
 
-Seen among 100,000 vectors on two cores that others used too (load average 5 to 6: times vary by a factor of two between runs):
+Measured with 100,000 vectors on two shared cores (load average 5 to 6: times vary by a factor of two between runs):
 
-    keeper               numbers  warm search  first search   on disk   rows/s   of one row/s
+    store                numbers  warm search  first search   on disk   rows/s   of one row/s
     zoo                      128        11 ms        439 ms     61 MB    5,700             73
     sqlite-vec 0.1.9         128        57 ms         60 ms     54 MB   51,900             64
     lancedb 0.40             128       194 ms        462 ms     51 MB  272,600            234
@@ -18,29 +18,26 @@ Seen among 100,000 vectors on two cores that others used too (load average 5 to 
     postgres                 512       655 ms        871 ms         –      730             81
     zoo, 1,000,000 rows      128       145 ms      7,573 ms    616 MB    7,200            270
 
-All were exact: zoo in 1,000 of 1,000 probes, the others in 100 of 100, PostgreSQL in 50 of 50. Neither zoo nor sqlite-vec nor
-LanceDB lost anything to five `kill -9`, or to four writers at once.
+All searches were exact: zoo in 1,000 of 1,000 probes, PostgreSQL in 50 of 50, the others in 100 of 100. Neither zoo nor sqlite-vec nor
+LanceDB lost data after five `kill -9` or with four concurrent writers.
 
-So the embedded default is SQLite with the vectors in one NumPy matrix: SQLite keeps the promises about processes and crashes, and the
-search is the quickest by far. It adds no package, where apsw and sqlite-vec are 3.7 + 0.2 MB of wheels (MIT or Apache 2.0; apsw's
-licence is any that the OSI approves) and LanceDB is 75 MB, 187 MB installed, with pyarrow and pydantic (Apache 2.0). And the sqlite3
-of many Pythons, pyenv's among them, is built without loadable extensions: sqlite-vec would need a second SQLite. The price is memory,
-4 bytes a number, enrolment of checked and checksummed faces one by one, and a first search that reads the file; later ones read what
-is new.
+The embedded default is therefore SQLite with the vectors in one NumPy matrix: SQLite guarantees consistency across processes and crashes,
+and the search is by far the fastest. It adds no dependency, whereas apsw and sqlite-vec are 3.7 + 0.2 MB of wheels (MIT or Apache 2.0;
+apsw: any licence approved by the OSI) and LanceDB is 75 MB, 187 MB installed, with pyarrow and pydantic (Apache 2.0). In addition, many
+Python builds, pyenv's among them, have a sqlite3 without loadable extensions, so sqlite-vec would need a second SQLite. The drawbacks are
+memory (4 bytes per number), slower enrolment (faces are checked and checksummed one by one), and a first search that reads the whole file;
+later searches read only new rows.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,27 +45,29 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from zoo.benchmarks.command import make_parser, prints_errors
 from zoo.benchmarks.gallery_safety import Safety, torment
 from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
+from zoo.benchmarks.harness.process import in_new_process
 from zoo.errors import InputError, check_positive
 
-PROMISED_MS = 20.0  # of a search among 100,000 vectors of 128 numbers, beyond the embedding
+PROMISED_MS = 20.0  # target time of a search among 100,000 vectors of 128 numbers, without the embedding
 PROMISED_ROWS, PROMISED_SIZE = 100_000, 128
 _TOP, _TIMED, _SINGLE = 5, 30, 10
-_CHUNK = 100_000  # rows of a transaction
+_CHUNK = 100_000  # rows per transaction
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured.
+    """Sizes of the benchmark.
 
     Attributes:
-        rows: vectors that are kept.
-        size: numbers of each.
-        probes: searches that are compared with float64.
-        kills: processes that are killed while they write.
-        writers: processes that write at once.
-        seed: of the vectors.
+        rows: number of stored vectors.
+        size: numbers per vector.
+        probes: number of searches, each compared with float64.
+        kills: number of processes that are killed while writing.
+        writers: number of concurrent writers.
+        seed: seed of the vectors.
     """
 
     rows: int
@@ -79,10 +78,10 @@ class Setting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what can't be measured.
+        """Validate the sizes.
 
         Raises:
-            InputError: no rows, numbers or searches, or a negative number of processes.
+            InputError: rows, size or probes is not above 0, or kills or writers is negative.
         """
         check_positive("gallery", rows=self.rows, size=self.size, probes=self.probes)
         if self.kills < 0 or self.writers < 0:
@@ -91,17 +90,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cost:
-    """What keeping and searching costs.
+    """Cost of storing and searching.
 
     Attributes:
-        name: what keeps.
+        name: name of the store.
         size: numbers per vector.
         add_rate: rows per second, in transactions of 100,000.
         single_rate: transactions of one row per second.
-        megabytes: on the disk, with nothing but the vectors and their numbers; None for a server.
-        first_ms: opening and the first search, in a process that hasn't seen the file.
-        warm_ms: the median of the searches after it.
-        exact: searches that agree with float64, of those made.
+        megabytes: size on disk of the vectors and their row numbers; None for a server.
+        first_ms: milliseconds for opening and the first search, in a process that hasn't read the file.
+        warm_ms: median milliseconds of the searches after the first.
+        exact: number of probes whose neighbours equal those found in float64.
     """
 
     name: str
@@ -115,7 +114,7 @@ class Cost:
 
 
 def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
-    """Return rows and probes of length about 1, half of the probes near a row."""
+    """Return rows and probes of approximately unit length; half of the probes are near a row."""
     rng = np.random.default_rng(setting.seed)
     rows = rng.standard_normal((setting.rows, setting.size), np.float32) / np.float32(setting.size**0.5)
     probes = rng.standard_normal((setting.probes, setting.size), np.float32) / np.float32(setting.size**0.5)
@@ -125,7 +124,7 @@ def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
 
 
 def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
-    """Keep the vectors, and return how many rows, and how many transactions of one row, a second took."""
+    """Store the vectors; return the rows per second and the single-row transactions per second."""
     rows, _ = vectors(setting)
     keeper = load(name)(place, setting.size)
     last = min(_SINGLE, setting.rows - 1)
@@ -139,7 +138,7 @@ def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
 
 
 def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
-    """Search, and return the milliseconds of the first search and of the others, and how many were exact."""
+    """Search for all probes; return the milliseconds of the first and of later searches, and the number of exact results."""
     rows, probes = vectors(setting)
     opened = load(name)
     start = time.perf_counter()
@@ -155,49 +154,40 @@ def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
 
 
 def measure(name: str, place: str, setting: Setting) -> Cost:
-    """Measure one keeper, filling and searching each in a new process."""
-    add_rate, single_rate = _in_new_process(fill, name, place, setting)
+    """Measure one store; filling and searching each run in a new process."""
+    add_rate, single_rate = in_new_process(fill, name, place, setting)
     megabytes = None if "://" in place else bytes_in(Path(place)) / 1e6
-    first_ms, warm_ms, right = _in_new_process(search, name, place, setting)
-    return Cost(name, setting.size, add_rate, single_rate, megabytes, first_ms, warm_ms, round(right))
-
-
-def _in_new_process(call: Callable[[str, str, Setting], tuple[float, ...]], name: str, place: str, setting: Setting) -> tuple[float, ...]:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(call, name, place, setting).result()
+    return Cost(name, setting.size, add_rate, single_rate, megabytes, *in_new_process(search, name, place, setting))
 
 
 def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> bool:
-    """Tell whether the zoo's own gallery is exact, safe, and as quick as is promised of 100,000 vectors of 128 numbers."""
+    """Return whether the zoo's gallery is exact and safe, and meets the target time for up to 100,000 vectors of 128 numbers."""
     own = [cost for cost in costs if cost.name == "zoo"]
-    quick = all(cost.warm_ms <= PROMISED_MS for cost in own if cost.size <= PROMISED_SIZE and setting.rows <= PROMISED_ROWS)
-    return quick and all(cost.exact == setting.probes for cost in own) and all(one.safe for one in safeties if one.name == "zoo")
+    fast = all(cost.warm_ms <= PROMISED_MS for cost in own if cost.size <= PROMISED_SIZE and setting.rows <= PROMISED_ROWS)
+    return fast and all(cost.exact == setting.probes for cost in own) and all(one.safe for one in safeties if one.name == "zoo")
 
 
+@prints_errors("gallery")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where the zoo's gallery is what is promised, 1 where it isn't, 2 where the flags can't be meant.
+        0 if the zoo's gallery meets the targets, 1 if it doesn't, 2 if a flag is invalid.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.gallery", description=__doc__)
-    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="vectors that are kept")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="numbers of a vector")
-    parser.add_argument("--probes", type=int, default=1000, help="searches that are compared with float64")
-    parser.add_argument("--kills", type=int, default=5, help="processes that are killed while they write")
-    parser.add_argument("--writers", type=int, default=4, help="processes that write at once")
-    parser.add_argument("--keepers", nargs="+", choices=[name for name in KEEPERS if name != "postgres"], help="by default all installed")
+    parser = make_parser("gallery", __doc__)
+    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="number of stored vectors")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="numbers per vector")
+    parser.add_argument("--probes", type=int, default=1000, help="number of searches, each compared with float64")
+    parser.add_argument("--kills", type=int, default=5, help="number of processes that are killed while writing")
+    parser.add_argument("--writers", type=int, default=4, help="number of concurrent writers")
+    stores = [name for name in KEEPERS if name != "postgres"]
+    parser.add_argument("--keepers", nargs="+", choices=stores, help="stores to measure; all that are installed by default")
     parser.add_argument("--postgres", metavar="ADDRESS", nargs="+", default=[], help="empty databases with pgvector, one for each size")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
     flags = parser.parse_args(argv)
-    try:
-        settings = [Setting(flags.rows, size, flags.probes, flags.kills, flags.writers) for size in flags.sizes]
-        if flags.postgres and len(flags.postgres) != len(settings):
-            raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one for each")
-    except InputError as error:
-        print(f"gallery: {error}", file=sys.stderr)
-        return error.exit_status
-    names = flags.keepers or [name for name in KEEPERS if name != "postgres" and installed(name)]
+    settings = [Setting(flags.rows, size, flags.probes, flags.kills, flags.writers) for size in flags.sizes]
+    if flags.postgres and len(flags.postgres) != len(settings):
+        raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one for each")
+    names = flags.keepers or [name for name in stores if installed(name)]
     costs, safeties = [], []
     for number, setting in enumerate(settings):
         for name in names:
@@ -223,8 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, good: bool) -> None:
     table = Table(
-        "keeper", "numbers", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}",
-        title=f"{setting.rows} vectors, the {_TOP} nearest, Euclidean; warm: median of {_TIMED}", title_justify="left",
+        "store", "numbers", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}",
+        title=f"{setting.rows} vectors, {_TOP} nearest by Euclidean distance; warm: median of {_TIMED}", title_justify="left",
     )  # fmt: skip
     for cost in costs:
         disk = "–" if cost.megabytes is None else f"{cost.megabytes:.0f} MB"
@@ -234,11 +224,12 @@ def _print(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, 
     console.print(table)
     for one in safeties:
         console.print(
-            f"{one.name}: {setting.kills} kills -9: {one.lost} transactions lost, {one.halves} half there, {one.unreadable} unreadable; "
-            f"{setting.writers} writers at once: {one.writers_lost} rows missing"
+            f"{one.name}: {setting.kills} kills -9: {one.lost} transactions lost, {one.halves} partial, {one.unreadable} unreadable; "
+            f"{setting.writers} concurrent writers: {one.writers_lost} rows missing"
         )
     console.print(
-        f"promised of zoo: exact, safe, {PROMISED_MS:g} ms among {PROMISED_ROWS} of {PROMISED_SIZE}: {'met' if good else 'not met'}"
+        f"target for zoo: exact, safe, {PROMISED_MS:g} ms with {PROMISED_ROWS} vectors of {PROMISED_SIZE} numbers: "
+        f"{'met' if good else 'not met'}"
     )
     console.print(f"load average {os.getloadavg()[0]:.1f}")
 

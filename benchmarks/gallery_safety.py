@@ -1,4 +1,4 @@
-"""What `kill -9` and several writers at once leave of what keeps a gallery."""
+"""Check that a gallery store survives `kill -9` and concurrent writers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import multiprocessing
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 
 from zoo.benchmarks.gallery_stores import KEEPERS
 
-_BATCH = 10  # rows of a transaction
-_FIRST = 3  # transactions that a child says before it is killed
-_APART = 1_000_000  # numbers between two writers' first rows
+_BATCH = 10  # rows per transaction
+_FIRST = 3  # transactions that a child reports before it is killed
+_APART = 1_000_000  # distance between the first row numbers of two writers
 
 
 @dataclass(frozen=True)
 class Safety:
-    """What is left after processes were killed, or wrote at once.
+    """Damage found after processes were killed or wrote at the same time.
 
     Attributes:
-        name: what keeps.
-        lost: transactions that were said to be done and weren't there.
-        halves: times that a transaction was there in part.
-        unreadable: times that it could not be opened or added to afterwards.
-        writers_lost: rows that were missing after several wrote at once; rows of writers that failed among them.
+        name: name of the store.
+        lost: number of transactions reported as committed that are missing.
+        halves: number of times that a transaction was present in part.
+        unreadable: number of times that the store couldn't be opened or written to afterwards.
+        writers_lost: number of rows missing after concurrent writes, rows of failed writers included.
     """
 
     name: str
@@ -37,28 +38,28 @@ class Safety:
 
     @property
     def safe(self) -> bool:
-        """Whether nothing was lost, half or unreadable."""
+        """Whether nothing was lost, partial or unreadable."""
         return not (self.lost or self.halves or self.unreadable or self.writers_lost)
 
 
-def write(name: str, place: str, size: int, first: int, batches: int, said: Connection) -> None:
-    """Add ten rows at a time, and say so after each transaction."""
+def write(name: str, place: str, size: int, first: int, batches: int, reports: Connection) -> None:
+    """Add ten rows per transaction and send the index of each transaction once it is committed."""
     keeper = KEEPERS[name](place, size)
     for batch in range(batches):
         keeper.add(first + batch * _BATCH, np.ones((_BATCH, size), np.float32))
-        said.send(batch)
+        reports.send(batch)
 
 
 def torment(name: str, place: str, size: int, kills: int, writers: int, seed: int) -> Safety:
-    """Kill processes that write, then let several write at once.
+    """Kill processes while they write, then run concurrent writers.
 
     Args:
-        name: what keeps.
-        place: where; empty.
+        name: name of the store.
+        place: an empty folder, or the address of an empty database.
         size: numbers per vector.
-        kills: processes that are killed.
-        writers: processes that write at once.
-        seed: of the moments.
+        kills: number of processes to kill.
+        writers: number of concurrent writers.
+        seed: seed of the moments of the kills.
     """
     rng = np.random.default_rng(seed)
     lost = halves = unreadable = kept = 0
@@ -66,7 +67,7 @@ def torment(name: str, place: str, size: int, kills: int, writers: int, seed: in
         done = _child(name, place, size, turn, float(rng.uniform(0, 0.05)))
         try:
             count = KEEPERS[name](place, size).count()
-        except Exception:  # whatever a library raises: it is what is counted
+        except Exception:  # any exception of the store's library counts
             unreadable += 1
             continue
         unreadable += len(done) < _FIRST
@@ -81,41 +82,38 @@ def torment(name: str, place: str, size: int, kills: int, writers: int, seed: in
 
 
 def _child(name: str, place: str, size: int, turn: int, seconds: float) -> list[int]:
-    """Kill a process that writes, some time after its third transaction, and return which ones it has said to be done."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=write, args=(name, place, size, turn * _APART, _APART // _BATCH, there))
-    child.start()
-    there.close()
+    """Kill a writing process some time after its third transaction, and return the transactions that it reported."""
+    child, reports = _start(name, place, size, turn * _APART, _APART // _BATCH)
     done: list[int] = []
-    with contextlib.suppress(EOFError):  # a child that can't add says less
-        done.extend(here.recv() for _ in range(_FIRST))
+    with contextlib.suppress(EOFError):  # a child that can't write reports fewer
+        done.extend(reports.recv() for _ in range(_FIRST))
     time.sleep(seconds)
     child.kill()
     child.join()
-    return done + drain(here)
+    return done + drain(reports)
 
 
 def _write_all(name: str, place: str, size: int, writers: int) -> None:
-    """Let several processes write at once, ten transactions each."""
-    context = multiprocessing.get_context("spawn")
-    started = []
-    for number in range(writers):
-        here, there = context.Pipe(duplex=False)
-        first = (1000 + number) * _APART
-        process = context.Process(target=write, args=(name, place, size, first, _BATCH, there))
-        process.start()
-        there.close()
-        started.append((process, here))
-    for process, here in started:
-        drain(here)
+    """Run concurrent writers with ten transactions each."""
+    started = [_start(name, place, size, (1000 + number) * _APART, _BATCH) for number in range(writers)]
+    for process, reports in started:
+        drain(reports)
         process.join()
 
 
-def drain(said: Connection) -> list[int]:
-    """Return what a process that has ended had still said."""
+def _start(name: str, place: str, size: int, first: int, batches: int) -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    reports, sender = context.Pipe(duplex=False)
+    process = context.Process(target=write, args=(name, place, size, first, batches, sender))
+    process.start()
+    sender.close()
+    return process, reports
+
+
+def drain(reports: Connection) -> list[int]:
+    """Return the remaining reports of a process, up to its end."""
     found = []
-    with contextlib.suppress(EOFError, OSError):  # the last word may have been cut off
+    with contextlib.suppress(EOFError, OSError):  # the last report may be incomplete
         while True:
-            found.append(said.recv())
+            found.append(reports.recv())
     return found

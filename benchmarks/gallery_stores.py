@@ -1,4 +1,4 @@
-"""What could keep a gallery of faces, behind one small interface, so that all are measured alike."""
+"""Candidate stores for a face gallery behind a common interface, so that all are measured alike."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-_BLOCK, _MORE = 32, 40  # probes at once; rows looked at again beyond the nearest
+_BLOCK, _MORE = 32, 40  # probes per block; candidates beyond the nearest whose distances are computed exactly
 
 
 class Keeper(Protocol):
-    """Embeddings that are kept in a folder or a database, and searched by Euclidean distance."""
+    """Store of embeddings in a folder or a database, searched by Euclidean distance."""
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Keep rows [N, D] under the numbers from `first` on, in one transaction."""
+        """Add rows [N, D] with consecutive numbers starting at `first`, in one transaction."""
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
         """Return the numbers of the nearest rows, nearest first."""
 
     def count(self) -> int:
-        """Return how many rows are kept."""
+        """Return the number of rows."""
 
 
 class Zoo:
-    """`zoo.Gallery`: SQLite rows, searched in one NumPy matrix; or PostgreSQL with pgvector, where the place is an address."""
+    """`zoo.Gallery`: SQLite rows searched in one NumPy matrix, or PostgreSQL with pgvector if `place` is a database address."""
 
     def __init__(self, place: str, size: int) -> None:
         """Open the gallery."""
@@ -38,23 +38,23 @@ class Zoo:
         self._gallery = Gallery(place if "://" in place else f"{place}/faces.gallery", Embedder("0" * 16, "random", "euclidean", None))
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Enrol everybody with one face."""
+        """Enrol each row as a person with one face."""
         self._gallery.enroll_all({str(first + number): row for number, row in enumerate(rows)})
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Identify."""
+        """Identify a query among the enrolled faces."""
         return [int(match.name) for match in self._gallery.identify(query, top=top)[0].matches]
 
     def count(self) -> int:
-        """Return how many faces are enrolled."""
+        """Return the number of enrolled faces."""
         return len(self._gallery)
 
 
 class SqliteVec:
-    """sqlite-vec's table of vectors, through apsw: the sqlite3 of many Pythons (pyenv's, macOS's) can load no extension."""
+    """Table of sqlite-vec, accessed through apsw because many Python builds (pyenv, macOS) have a sqlite3 that can't load extensions."""
 
     def __init__(self, place: str, size: int) -> None:
-        """Open the file."""
+        """Open the database file."""
         import apsw
         import sqlite_vec
 
@@ -65,24 +65,24 @@ class SqliteVec:
         self._connection.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS faces USING vec0(embedding float[{size}] distance_metric=L2)")
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Insert rows."""
+        """Insert rows in one transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
         values = ((first + number, row.tobytes()) for number, row in enumerate(rows))
         self._connection.executemany("INSERT INTO faces (rowid, embedding) VALUES (?, ?)", values)
         self._connection.execute("COMMIT")
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Search."""
+        """Search the table."""
         found = self._connection.execute("SELECT rowid FROM faces WHERE embedding MATCH ? AND k = ?", (query.tobytes(), top))
         return [int(row[0]) for row in found]
 
     def count(self) -> int:
-        """Count rows."""
+        """Count the rows."""
         return int(next(self._connection.execute("SELECT count(*) FROM faces"))[0])
 
 
 class Lance:
-    """LanceDB's table, without an index: exact."""
+    """Table of LanceDB without an index, so that searches are exact."""
 
     def __init__(self, place: str, size: int) -> None:
         """Open the folder."""
@@ -94,24 +94,24 @@ class Lance:
         self._size = size
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Append rows: a version of the table."""
+        """Append rows, which creates a new version of the table."""
         import pyarrow as pa
 
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self._size)
         self._table.add(pa.table({"id": np.arange(first, first + len(rows)), "vector": vectors}))
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Search."""
+        """Search the table."""
         return list(self._table.search(query).distance_type("l2").limit(top).to_arrow()["id"].to_pylist())
 
     def count(self) -> int:
-        """Count rows of the newest version."""
+        """Count the rows of the newest version."""
         self._table.checkout_latest()
         return int(self._table.count_rows())
 
 
 KEEPERS: dict[str, Callable[[str, int], Keeper]] = {"zoo": Zoo, "sqlite-vec": SqliteVec, "lancedb": Lance, "postgres": Zoo}
-# imported before anything is timed; what isn't installed is left out
+# modules imported before timing starts; stores whose modules aren't installed are skipped
 NEEDS = {
     "zoo": ("zoo.tasks.face.gallery",),
     "sqlite-vec": ("apsw", "sqlite_vec"),
@@ -121,24 +121,27 @@ NEEDS = {
 
 
 def installed(name: str) -> bool:
-    """Tell whether what a keeper needs is installed."""
+    """Return whether the modules that a store needs are installed."""
     return all(importlib.util.find_spec(module.split(".")[0]) is not None for module in NEEDS[name])
 
 
 def load(name: str) -> Callable[[str, int], Keeper]:
-    """Import what a keeper needs, and return it."""
+    """Import the modules that a store needs, and return the store's class."""
     for module in NEEDS[name]:
         importlib.import_module(module)
     return KEEPERS[name]
 
 
 def bytes_in(folder: Path) -> int:
-    """Return what the files of a folder take."""
+    """Return the total size of the files in a folder in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def exact(probes: Vectors, rows: Vectors, top: int) -> list[list[int]]:
-    """Return the nearest rows of each probe [P, D] in float64, nearest first: a product finds a few dozen, differences decide."""
+    """Return the nearest rows of each probe [P, D], nearest first.
+
+    Distances are computed in float64. A matrix product preselects a few dozen candidates, exact differences rank them.
+    """
     many, found = rows.astype(np.float64), []
     squares = (many**2).sum(1)
     for start in range(0, len(probes), _BLOCK):

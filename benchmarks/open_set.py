@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.formats import open_data
 from zoo.errors import DataError, ZooError
 from zoo.models.builder import build
 from zoo.prediction.predict import predict
@@ -124,7 +123,7 @@ def embedded(data: str) -> tuple[People, Embedder]:
         data: people, as for the task face.
     """
     model = build("dlib_resnet29", "face", weights="default")
-    opened = open_data(data, get_task("face").schemes, "face")
+    opened = get_task("face").open(data)
     people: dict[str, list[NDArray[np.float32]]] = {name: [] for name in opened.classes}
     sources = [record.source for record in opened.records]
     for record, found in zip(opened.records, predict(model, sources, faces="central"), strict=True):

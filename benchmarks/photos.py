@@ -1,27 +1,36 @@
-"""The photos that benchmarks work on."""
+"""Photos used as input by the benchmarks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from zoo.data.folders import picture_files
 from zoo.errors import DataError, InputError
 
 
-def photo_files(folder: Path, remedy: str = "give one with photos as --photos") -> list[Path]:
-    """Return the pictures of a folder.
+def photo_files(folder: Path, remedy: str = "pass a folder of photos as --photos") -> list[Path]:
+    """Return the image files below a folder.
 
     Args:
-        folder: where they are.
-        remedy: what to do where it isn't there.
+        folder: the folder to search.
+        remedy: advice for the error message if the folder doesn't exist.
 
     Raises:
-        InputError: there is no such folder.
-        DataError: there are none in it.
+        InputError: the folder doesn't exist.
+        DataError: the folder contains no images.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; {remedy}")
     files = picture_files(folder)
     if not files:
-        raise DataError(f"{folder} holds no pictures")
+        raise DataError(f"{folder} contains no images")
     return files
+
+
+def link_files(files: Iterable[Path], folder: Path) -> Path:
+    """Create a folder of numbered symbolic links to files, in the given order, and return it."""
+    folder.mkdir(parents=True)
+    for index, file in enumerate(files):
+        (folder / f"{index:06d}{file.suffix}").symlink_to(file.resolve())
+    return folder

@@ -8,13 +8,12 @@ from typing import Any
 
 from tests.pictures import picture, write_picture
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.formats import open_data
 from zoo.task.contract import get_task
 
 
 def opened(data: str, on_error: OnError = "raise") -> Dataset:
     task = get_task("detection")
-    return open_data(data, task.schemes, task.name, on_error)
+    return task.open(data, on_error)
 
 
 def instances() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A multi-task vision model zoo: one ResNet trunk, every task, the same five verbs.
 
-Everything here loads when it is first used, so that `import zoo` costs nothing.
+Every public name is imported when it is first used, so that `import zoo` is fast.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.engines import list_engines
     from zoo.errors import ZooError
     from zoo.evaluation.evaluate import evaluate
+    from zoo.images.decoding import read_image
     from zoo.models.archive import load, save
     from zoo.models.builder import build
     from zoo.models.builder import build as create_model
@@ -24,38 +25,35 @@ if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.prediction.predict import predict
     from zoo.report.document import write_report
-    from zoo.task.contract import list_tasks
+    from zoo.task.contract import list_tasks, open_data, recipe
     from zoo.task.scores import Scores
     from zoo.tasks.face.gallery import Gallery
     from zoo.training.train import Run, train
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Compiled": "zoo.models.compiled",
-    "Gallery": "zoo.tasks.face.gallery",
-    "Model": "zoo.models.model",
-    "Run": "zoo.training.train",
-    "Scores": "zoo.task.scores",
-    "ZooError": "zoo.errors",
-    "bench": "zoo.benchmarks.harness.bench",
-    "build": "zoo.models.model",
-    "compile": "zoo.compilation.compile",
-    "create_model": "zoo.models.model",
-    "evaluate": "zoo.evaluation.evaluate",
-    "export": "zoo.compilation.compile",
-    "freeze": "zoo.models.freezing",
-    "info": "zoo.models.info",
-    "list_backbones": "zoo.backbones",
-    "list_engines": "zoo.engines",
-    "list_tasks": "zoo.task.contract",
-    "load": "zoo.models.model",
-    "predict": "zoo.prediction.predict",
-    "save": "zoo.models.model",
-    "train": "zoo.training.train",
-    "unfreeze": "zoo.models.freezing",
-    "write_report": "zoo.report.document",
+_MODULES = {
+    "zoo.backbones": ("list_backbones",),
+    "zoo.benchmarks.harness.bench": ("bench",),
+    "zoo.compilation.compile": ("compile", "export"),
+    "zoo.engines": ("list_engines",),
+    "zoo.errors": ("ZooError",),
+    "zoo.evaluation.evaluate": ("evaluate",),
+    "zoo.images.decoding": ("read_image",),
+    "zoo.models.archive": ("load", "save"),
+    "zoo.models.builder": ("build",),
+    "zoo.models.compiled": ("Compiled",),
+    "zoo.models.freezing": ("freeze", "unfreeze"),
+    "zoo.models.info": ("info",),
+    "zoo.models.model": ("Model",),
+    "zoo.prediction.predict": ("predict",),
+    "zoo.report.document": ("write_report",),
+    "zoo.task.contract": ("list_tasks", "open_data", "recipe"),
+    "zoo.task.scores": ("Scores",),
+    "zoo.tasks.face.gallery": ("Gallery",),
+    "zoo.training.train": ("Run", "train"),
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Compiled",
@@ -76,7 +74,10 @@ __all__ = [
     "list_engines",
     "list_tasks",
     "load",
+    "open_data",
     "predict",
+    "read_image",
+    "recipe",
     "save",
     "train",
     "unfreeze",
@@ -86,13 +87,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module when it is first used."""
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), "build" if name == "create_model" else name)
+    original = "build" if name == "create_model" else name
+    value = getattr(importlib.import_module(_HOME[original]), original)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
+    """Return the public names."""
     return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""What people see when something is wrong, and the exit status that goes with it."""
+"""Error classes of the zoo and their exit statuses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Box = tuple[float, float, float, float]
 
 
 class ZooError(Exception):
-    """Base of every error the zoo raises on purpose.
+    """Base class of all errors that the zoo raises deliberately.
 
-    The command line prints the message alone, without a traceback, and exits with `exit_status`.
+    The command line prints only the message, without a traceback, and exits with `exit_status`.
 
     Attributes:
-        said: whether another process of the same job prints it.
+        said: whether another process of the same job prints the message.
     """
 
     exit_status = 1
@@ -23,22 +23,22 @@ class ZooError(Exception):
 
 
 class InputError(ZooError, ValueError):
-    """The user's input is wrong: an option, a path, a name, a value."""
+    """Invalid user input: an option, a path, a name or a value."""
 
     exit_status = 2
 
 
 class UnknownNameError(InputError):
-    """A name that is not registered; the message lists the nearest ones that are."""
+    """An unknown name; the message lists the closest known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         """Build the message.
 
         Args:
-            kind: what was looked up, in words ("backbone", "task", "option of detection").
-            name: the name that was given.
-            known: every name that would have been right.
-            remedy: what to do to see them all; by default short lists are printed whole.
+            kind: what the name refers to ("backbone", "task", "option of detection").
+            name: the unknown name.
+            known: all valid names.
+            remedy: sentence that tells how to list all valid names; by default, the message itself lists up to 30 of them.
         """
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
@@ -50,21 +50,21 @@ class UnknownNameError(InputError):
         elif names and len(names) <= 30:
             message += f" Known: {', '.join(names)}."
         elif not names:
-            message += " None is known."
+            message += " No names are known."
         super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with the data.
+    """A single problem found in a dataset.
 
     Attributes:
-        key: the sample or file it is in; of a table or list the file and the place.
+        key: key of the sample, or the file that contains the problem; for tables and lists, the file and the position.
         reason: what is wrong, where in the file, and what was expected.
-        whole: whether it costs the whole sample; otherwise only a part of the annotations (a box).
-        kind: what it is, as a name that stays the same: one of `zoo.curation.check.KINDS`; "" where the reader doesn't say.
-        place: where in the file ("line 7", "object 3", "annotation id 5"), or "".
-        box: [x1, y1, x2, y2] in pixels, where the fault is of one box whose numbers are finite.
+        whole: whether the whole sample is unusable; False if only some of its annotations (such as one box) are.
+        kind: stable identifier of the kind of problem, one of `zoo.curation.check.KINDS`; "" if the reader doesn't classify it.
+        place: position in the file ("line 7", "object 3", "annotation id 5"), or "".
+        box: [x1, y1, x2, y2] in pixels, if the problem concerns a single box with finite coordinates.
     """
 
     key: str
@@ -75,47 +75,47 @@ class Fault:
     box: Box | None = None
 
     def __str__(self) -> str:
-        """Return the fault as one line."""
+        """Format the fault as one line."""
         return f"{self.key}: {self.reason}"
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fault as it stands in JSON."""
+        """Return the fault as a JSON-compatible dict."""
         return {"key": self.key, "reason": self.reason, "kind": self.kind or "annotation"}
 
 
 class Flaw(ValueError):
-    """What is wrong with one entry, before it is known in which file and at which place: a `Fault` without its key.
+    """A problem with a single entry, raised before its file and position are known: a `Fault` without a key.
 
-    What checks single values raises it; readers catch it, and go on with the next entry.
+    Functions that validate single values raise it; readers catch it and continue with the next entry.
     """
 
     def __init__(self, reason: str, kind: str = "annotation", box: Box | None = None) -> None:
-        """Say what is wrong; reason, kind and box are as in `Fault`."""
+        """Build the error; `reason`, `kind` and `box` are as in `Fault`."""
         self.reason, self.kind, self.box = reason, kind, box
         super().__init__(reason)
 
     def at(self, key: str, place: str = "", *, before: str = "", whole: bool = False) -> Fault:
-        """Return the fault.
+        """Return the corresponding fault.
 
         Args:
             key: as in `Fault`.
             place: as in `Fault`.
-            before: what the reason begins with, so that a reader of the message finds the place.
+            before: prefix of the reason that helps the user find the position.
             whole: as in `Fault`.
         """
         return Fault(key, f"{before}{self.reason}", whole, self.kind, place, self.box)
 
 
 class DataError(InputError):
-    """The data is wrong; the message names every fault with its file and key."""
+    """Invalid data; the message lists the faults with their files and keys."""
 
     def __init__(self, what: str, faults: Sequence[Fault] = (), remedy: str = "") -> None:
         """Build one message from all faults.
 
         Args:
-            what: the data set or file, and what was being done.
-            faults: everything found wrong; at most 20 are printed, the count always.
-            remedy: what to do about it.
+            what: first line of the message: the dataset or file, and what was being done.
+            faults: all faults found; the message lists up to 20 and the number of the rest.
+            remedy: what the user can do about it.
         """
         self.faults = tuple(faults)
         lines = [what]
@@ -128,28 +128,28 @@ class DataError(InputError):
 
 
 class ImageError(DataError):
-    """A picture can't be read: missing, damaged, cut short, too large or of an unknown format."""
+    """An image can't be read: it is missing, damaged, truncated, too large or in an unknown format."""
 
     def __init__(self, key: str, reason: str, kind: str = "unreadable") -> None:
-        """Name the picture, what is wrong with it, and of which kind that is, as in `Fault`."""
+        """Build the error; `key`, `reason` and `kind` are as in `Fault`."""
         self.key, self.reason, self.kind = key, reason, kind
         super().__init__(f"{key}: {reason}")
         self.faults = (Fault(key, reason, whole=True, kind=kind),)
 
     def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str]]:
-        """Survive the way back from a loader's worker process."""
+        """Support pickling, so that the error can be sent back from a loader's worker process."""
         return type(self), (self.key, self.reason, self.kind)
 
 
 class WeightsError(InputError):
-    """Weights can't be found, read or fitted; the message names the file and the keys."""
+    """Weights can't be found, read or loaded into the model; the message names the file and the keys."""
 
 
 def check_positive(kind: str, **values: float) -> None:
-    """Refuse numbers that are not above 0.
+    """Raise an error unless all values are above 0.
 
     Raises:
-        InputError: naming the option and its value.
+        InputError: a value is not above 0; the message names the option and its value.
     """
     for name, value in values.items():
         if not value > 0:

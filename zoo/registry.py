@@ -1,4 +1,4 @@
-"""Names to definitions: decorated registration, wildcards, nearest names, discovery."""
+"""Registries of named definitions: decorators, wildcards, suggestions for unknown names, automatic discovery."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ D = TypeVar("D")
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Return a sort key under which resnet18 stands before resnet101."""
+    """Return a sort key that compares numbers by value, so that resnet18 sorts before resnet101."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 class Registry(Generic[T]):
-    """A set of named definitions that fills itself at the first look-up.
+    """A collection of named definitions that discovers its entries on first access.
 
-    A definition is added by decorating it in a module of `package` (one new file, nothing else to edit), or by
-    a third party's entry point in `entry_points`.
+    To add a definition, decorate it in a module of `package` (a new file is enough, no other file needs editing), or expose it
+    from another distribution through the entry point group `entry_points`.
 
     Example:
         >>> shapes: Registry[type] = Registry("shape")
@@ -37,36 +37,36 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, kind: str, package: str | None = None, entry_points: str | None = None, remedy: str = "") -> None:
-        """Describe where definitions come from.
+        """Configure where definitions are discovered.
 
         Args:
-            kind: what is registered, in words, for messages.
-            package: the package whose modules are imported at the first look-up.
-            entry_points: the entry-point group through which others join.
-            remedy: the sentence that an unknown name's message ends with.
+            kind: what is registered, in words, for error messages.
+            package: name of the package whose modules are imported on first access.
+            entry_points: name of the entry point group for third-party definitions.
+            remedy: last sentence of the error message for an unknown name.
         """
         self.kind, self._package, self._entry_points, self._remedy = kind, package, entry_points, remedy
         self._definitions: dict[str, T] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[D], D]:
-        """Return a decorator that adds what it decorates under `name`.
+        """Return a decorator that registers an object under `name`.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is already registered.
         """
 
         def add(definition: D) -> D:
-            self.add(name, definition)  # type: ignore[arg-type]  # a decorator returns what it was given, unchanged
+            self.add(name, definition)  # type: ignore[arg-type]  # a decorator returns its argument unchanged
             return definition
 
         return add
 
     def add(self, name: str, definition: T) -> None:
-        """Add one definition.
+        """Register a definition.
 
         Raises:
-            ValueError: the name is taken by another definition.
+            ValueError: the name is already registered.
         """
         if name in self._definitions:
             raise ValueError(f"the {self.kind} {name!r} is registered twice")
@@ -75,12 +75,12 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # before the imports, which may look up names themselves
+        self._discovered = True  # set before the imports, which may look up names themselves
         try:
             self._import_package()
             self._load_entry_points()
         except BaseException:
-            self._discovered = False  # the next look-up must fail as well, not see half of the names
+            self._discovered = False  # the next look-up must fail as well instead of finding some of the names
             raise
 
     def _import_package(self) -> None:
@@ -90,27 +90,27 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             found = importlib.import_module(f"{self._package}.{module.name}")
             register: Callable[[], None] = getattr(found, "register", lambda: None)
-            register()  # of a package whose parts are also used without its definition, which takes long to import
+            register()  # hook of packages that are also imported for their parts alone, while their definition takes long to import
 
     def _load_entry_points(self) -> None:
         if self._entry_points is None:
             return
         for entry in importlib.metadata.entry_points(group=self._entry_points):
             loaded = entry.load()
-            # loading may itself have registered the definition, and a module registers what it defines
+            # loading may already have registered the definition, and a loaded module registers its definitions itself
             if not isinstance(loaded, ModuleType) and self._definitions.get(entry.name) is not loaded:
                 self.add(entry.name, loaded)
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Return the names that match a shell pattern, in natural order."""
+        """Return the names that match a shell-style pattern, in natural order."""
         self._discover()
         return sorted(fnmatch.filter(self._definitions, pattern), key=natural_key)
 
     def __getitem__(self, name: str) -> T:
-        """Return a definition.
+        """Return the definition registered under a name.
 
         Raises:
-            UnknownNameError: no such name; the nearest ones are listed.
+            UnknownNameError: the name is unknown; the message lists the closest names.
         """
         self._discover()
         if name not in self._definitions:
@@ -118,7 +118,7 @@ class Registry(Generic[T]):
         return self._definitions[name]
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether a name is registered."""
+        """Return whether a name is registered."""
         self._discover()
         return name in self._definitions
 

@@ -1,4 +1,4 @@
-"""Runs a suite: every case in a process of its own, so that its memory is its own and its failure stops nothing else."""
+"""Run a benchmark suite, each case in a separate process, so that its memory is measured alone and a failure doesn't stop the suite."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from zoo.benchmarks.harness.report import CaseReport, Report
 from zoo.benchmarks.harness.suite import Case, read_suite
 from zoo.errors import InputError
 
-# -P: a folder called zoo where the command is typed is not the zoo
+# -P: a folder called zoo in the current directory must not shadow the installed package
 _CHILD = (sys.executable, "-P", "-m", "zoo.benchmarks.harness.case")
-_LOG_LINES = 5  # of a dead process's last words that go into the report
+_LOG_LINES = 5  # last lines of a crashed process's log that are copied into the report
 
 
 def bench(
@@ -41,18 +41,18 @@ def bench(
     """Run a suite and write `report.json` and `report.csv`.
 
     Args:
-        suite: the name of a packaged suite, or a TOML file.
-        out: folder of the report; a report that is there is replaced.
-        cases: names of the cases to run; None for all.
-        engine: what computes every case's model, as in `zoo.compile`; None for what the suite says.
-        precision: of the engine, likewise.
+        suite: name of a packaged suite, or path of a TOML file.
+        out: output folder; an existing report in it is overwritten.
+        cases: names of the cases to run; None runs all of them.
+        engine: engine for the models of all cases, as in `zoo.compile`; None uses the suite's setting.
+        precision: precision of the engine; None uses the suite's setting.
         quiet: print neither progress (standard error) nor the table (standard output).
 
     Returns:
-        The report; it is `ok` where no case failed or scored less than the suite expects.
+        The report. It is `ok` if no case failed or scored below its expected value.
 
     Raises:
-        InputError: the suite, a case's definition or `out` is wrong; found before anything runs.
+        InputError: the suite, the definition of a case or `out` is invalid. Checked before any case runs.
     """
     chosen, folder = read_suite(suite).pick(cases), Path(out)
     others: dict[str, Any] = {name: value for name, value in (("engine", engine), ("precision", precision)) if value is not None}
@@ -86,14 +86,15 @@ def bench(
 
 
 def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case in a fresh process.
+    """Run one case in a new process.
 
     Args:
-        case: what to run.
-        command: the program; it gets the job file and the result file as arguments (see `zoo.benchmarks.harness.case.main`).
+        case: the case to run.
+        command: program that runs the case; the job file and the result file are appended as arguments (see
+            `zoo.benchmarks.harness.case.main`).
 
     Returns:
-        The figures, or why there are none: a case that fails, or dies, is reported and not raised.
+        The measured figures, or the reason why there are none. A case that fails or crashes is reported, not raised.
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
@@ -101,7 +102,7 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
         job, result, log = folder / "job.json", folder / "result.json", folder / "log.txt"
         job.write_text(json.dumps({"case": asdict(case), "folder": scratch}), encoding="utf-8")
         with log.open("wb") as output:
-            # a killed process tree is the run's end: run() stops the child when Ctrl-C interrupts the wait
+            # subprocess.run kills the child when Ctrl-C interrupts the wait
             process = subprocess.run(
                 [*command, str(job), str(result)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(), check=False
             )
@@ -128,7 +129,7 @@ def _environment() -> dict[str, str]:
 
 
 def _last_words(status: int, log: Path) -> str:
-    """Say how a process ended that left no result, with the last lines it wrote."""
+    """Describe how a process that left no result ended, including the last lines of its log."""
     end = f"exit status {status}"
     if status < 0:
         end = f"signal {signal.Signals(-status).name}" + (" (out of memory?)" if status == -signal.SIGKILL else "")

@@ -1,6 +1,6 @@
-"""One case in a process of its own: open the data, build, train, score, time.
+"""Run one benchmark case in a separate process: open the data, build, train, score and time the model.
 
-Run as `python -m zoo.benchmarks.harness.case JOB RESULT`: two JSON files, the first one read, the second one written.
+Usage: `python -m zoo.benchmarks.harness.case JOB RESULT`. JOB is the JSON file to read, RESULT the JSON file to write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from zoo.benchmarks.harness.suite import Case
 from zoo.benchmarks.harness.timing import Timing, measure
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
-from zoo.data.formats import open_data
 from zoo.engines import ENGINES, AskedPrecision
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation.evaluate import evaluate
@@ -35,15 +34,15 @@ from zoo.task.contract import get_task
 from zoo.task.recipe import Recipe, replace_settings
 from zoo.training.train import train
 
-_TIMED_PICTURES = 64  # decoded and held in memory, so that the clock sees several pictures and no disk
-_BUDGET_S = 4.0  # of timed calls, for the latency and again for the throughput
+_TIMED_PICTURES = 64  # decoded in advance and kept in memory, so that timing covers several images and no disk access
+_BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 
 def check_case(case: Case) -> None:
-    """Find what is wrong with a case before any case has taken its minutes.
+    """Validate a case, so that mistakes are found before any case runs for minutes.
 
     Raises:
-        InputError: an unknown task, backbone, option, engine or recipe setting, an engine that isn't installed, or a value that can't be.
+        InputError: an unknown task, backbone, option, engine or recipe setting, an engine that isn't installed, or an invalid value.
     """
     task = get_task(case.task)
     BACKBONES[case.backbone]
@@ -57,32 +56,32 @@ def check_case(case: Case) -> None:
 
 
 def make_recipe(case: Case) -> Recipe:
-    """Return the task's recipe with the case's settings.
+    """Return the task's recipe with the settings of the case.
 
     Raises:
-        UnknownNameError: a setting that the recipe doesn't have.
-        InputError: a value that can't be.
+        UnknownNameError: the recipe has no such setting.
+        InputError: a setting has an invalid value.
     """
-    return replace_settings(get_task(case.task).recipe(), case.recipe, f"the task {case.task}")
+    return replace_settings(get_task(case.task).data.recipe(), case.recipe, f"the task {case.task}")
 
 
 def run_case(case: Case, folder: Path) -> Measurement:
     """Build, train, score and time one case.
 
     Args:
-        case: what to run.
-        folder: where the training may write its run.
+        case: the case to run.
+        folder: folder in which the training run is written.
 
     Raises:
-        ZooError: the case asks for something that isn't there.
+        ZooError: the case names something that doesn't exist.
     """
     task = get_task(case.task)
-    test = open_data(case.test, task.schemes, task.name)
+    test = task.open(case.test)
     train_seconds = None
     if case.train is None:
         model = build(case.backbone, task=case.task, weights=case.weights, **case.options)
     else:
-        data = open_data(case.train, task.schemes, task.name)
+        data = task.open(case.train)
         fresh = build(case.backbone, task=case.task, classes=data.classes, weights=case.weights, **case.options)
         run = train(fresh, data=data, recipe=make_recipe(case), out=folder / "run")
         model, train_seconds = run.model, run.seconds
@@ -109,19 +108,19 @@ def run_case(case: Case, folder: Path) -> Measurement:
 
 
 def time_model(model: Model, data: Dataset, batch_size: int, budget_s: float = _BUDGET_S) -> tuple[Timing, Throughput]:
-    """Time a model on real pictures that are decoded and prepared beforehand.
+    """Time a model on real images that are decoded and preprocessed in advance.
 
-    What is timed is normalisation, trunk, head and the decoding of the answer (for detection with non-maximum suppression,
-    whose time depends on the picture: hence several of them). fp32, as `zoo.evaluate` computes.
+    The timed call covers normalisation, backbone, head and decoding of the predictions. For detection this includes non-maximum
+    suppression, whose duration depends on the image, hence several images. The precision is fp32, as in `zoo.evaluate`.
 
     Args:
-        model: where it is, its device is used.
-        data: where the pictures come from: its first ones.
-        batch_size: pictures per call for the throughput; fewer where the data has fewer.
-        budget_s: seconds of timed calls, for each of the two.
+        model: the model, timed on the device it is on.
+        data: dataset whose first images are used.
+        batch_size: images per call when measuring throughput; reduced if the dataset is smaller.
+        budget_s: seconds of timed calls, for latency and throughput each.
 
     Returns:
-        The time of a call with one picture, and the rate with `batch_size` pictures.
+        The duration of a call with one image, and the throughput with `batch_size` images per call.
     """
     preprocess = model.preprocess
     samples = list(islice(data, max(_TIMED_PICTURES, batch_size)))
@@ -143,18 +142,18 @@ def _caller(model: Model, batches: list[ImageBatch]) -> Callable[[int], object]:
     def call(number: int) -> object:
         answer = model(batches[number % len(batches)])
         if model.device.type != "cpu":
-            torch.accelerator.synchronize()  # an accelerator's call returns before its work is done
+            torch.accelerator.synchronize()  # calls on an accelerator are asynchronous
         return answer
 
     return call
 
 
 def main(job: Path, result: Path) -> None:
-    """Run the case of a job file and write what became of it.
+    """Run the case of a job file and write its result.
 
     Args:
-        job: `{"case": {…}, "folder": path}`.
-        result: gets `{"measurement": {…}, "machine": {…}}` or `{"error": message}`; appears whole.
+        job: file with `{"case": {…}, "folder": path}`.
+        result: output file with `{"measurement": {…}, "machine": {…}}` or `{"error": message}`, written atomically.
     """
     content = json.loads(job.read_text(encoding="utf-8"))
     outcome: Mapping[str, Any]
@@ -163,7 +162,7 @@ def main(job: Path, result: Path) -> None:
         outcome = {"measurement": measurement.to_dict(), "machine": asdict(describe_machine())}
     except ZooError as error:
         outcome = {"error": str(error)}
-    except Exception as error:  # a defect of the zoo: the suite goes on, the trace goes to the report's log
+    except Exception as error:  # a bug in the zoo: the suite continues, the traceback goes to the log
         traceback.print_exc()
         outcome = {"error": f"{type(error).__name__}: {error}"}
     write_text(result, json.dumps(outcome))

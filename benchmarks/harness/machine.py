@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, memory, versions."""
+"""Description of the machine that a report was measured on, and the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine and the software that a report's figures belong to.
+    """Hardware and software that a report was measured on.
 
     Attributes:
-        cpu: the processor's name.
-        cores: how many logical cores this process may use.
-        memory_mib: physical memory.
-        accelerator: name of the accelerator that is used, or None.
-        threads: threads that torch computes with on the CPU.
+        cpu: name of the processor.
+        cores: number of logical cores available to this process.
+        memory_mib: physical memory in MiB.
+        accelerator: name of the current accelerator, or None.
+        threads: number of CPU threads that torch uses.
         system: operating system and architecture.
-        python: its version.
-        packages: distribution name to version.
+        python: Python version.
+        packages: version of each package, by distribution name.
     """
 
     cpu: str
@@ -43,7 +43,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Look at the machine this process runs on."""
+    """Return a description of the machine that this process runs on."""
     return Machine(
         cpu=cpu_name(),
         cores=_cores(),
@@ -57,10 +57,10 @@ def describe_machine() -> Machine:
 
 
 def peak_memory_mib() -> float:
-    """Return the most memory that this process has held resident at once, without its children.
+    """Return the peak resident memory of this process in MiB, excluding its children.
 
-    On Linux this is VmHWM and not `getrusage`'s ru_maxrss: the latter is inherited over fork and exec, so that a child of
-    a large process would report the size of its parent.
+    On Linux this is VmHWM rather than `getrusage`'s ru_maxrss, which is inherited across fork and exec: a child of a large
+    process would report the size of its parent.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -68,7 +68,7 @@ def peak_memory_mib() -> float:
         return int(line.split()[1]) / 1024
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / _MIB
-    import resource  # not on Windows
+    import resource  # not available on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB  # bytes on macOS
 

@@ -1,4 +1,4 @@
-"""The figures of one case: what the child process measures and the report shows."""
+"""The measured figures of one case, passed from the child process to the report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zoo.benchmarks.harness.timing import Timing
 
 @dataclass(frozen=True)
 class Throughput:
-    """Pictures per second when several are computed together.
+    """Rate at which a model processes batches.
 
     Attributes:
-        batch_size: pictures per call.
-        images_per_second: from the median duration of a call.
+        batch_size: images per call.
+        images_per_second: rate, from the median duration of a call.
     """
 
     batch_size: int
@@ -24,19 +24,19 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The figures of one case that ran to its end.
+    """Figures of a case that ran to completion.
 
     Attributes:
-        scores: score name to value; None where the data doesn't support one.
-        n: pictures that were scored.
-        skipped: pictures that were left out.
-        train_seconds: wall-clock time of the training, None without one.
-        eval_seconds: wall-clock time of the evaluation, reading and preparing the pictures included.
-        eval_images_per_second: the same as a rate.
-        latency: of one call with one prepared picture.
-        throughput: of one call with several prepared pictures.
-        parameters: numbers in the model that are or could be trained.
-        peak_memory_mib: most memory the case's own process held; its loader processes aren't counted.
+        scores: score by name; None where the data doesn't support a score.
+        n: number of scored images.
+        skipped: number of skipped images.
+        train_seconds: wall-clock training time; None if the case doesn't train.
+        eval_seconds: wall-clock evaluation time, including reading and preprocessing the images.
+        eval_images_per_second: images evaluated per second.
+        latency: duration of a call with one preprocessed image.
+        throughput: rate of calls with several preprocessed images.
+        parameters: number of parameters of the model, frozen ones included.
+        peak_memory_mib: peak memory of the case's process in MiB, excluding loader processes.
     """
 
     scores: Mapping[str, float | None]
@@ -51,7 +51,7 @@ class Measurement:
     peak_memory_mib: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as they stand in report.json, rounded to what they are good for."""
+        """Return the figures in the format of report.json, rounded to their meaningful precision."""
         latency = {"median": round(self.latency.median_ms, 3), "p95": round(self.latency.p95_ms, 3), "runs": self.latency.runs}
         return {
             "scores": dict(self.scores),
@@ -71,7 +71,7 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
-        """Read the figures back."""
+        """Create a measurement from the output of `to_dict`."""
         latency = values["latency_ms"]
         own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput")}
         return cls(**own, latency=Timing(latency["median"], latency["p95"], latency["runs"]), throughput=Throughput(**values["throughput"]))

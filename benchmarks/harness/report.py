@@ -1,4 +1,4 @@
-"""What a suite found: one row per case, as a table, as JSON and as CSV."""
+"""The report of a benchmark suite: one row per case, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What became of one case.
+    """Result of one case.
 
     Attributes:
-        name: the case.
-        task: its task.
-        backbone: its trunk.
-        data: what was scored.
-        engine: what computed it, and in what precision, as the suite has it.
+        name: name of the case.
+        task: name of the task.
+        backbone: name of the backbone.
+        data: dataset string of the evaluated data.
+        engine: engine and precision set in the suite, separated by ", ".
         seconds: wall-clock time of the whole case.
-        expect: least value of each score that the suite asks for.
-        measurement: the figures; None where the case failed.
-        error: why it failed, for people.
+        expect: minimum value of each score that the suite checks.
+        measurement: the figures; None if the case failed.
+        error: error message; None if the case didn't fail.
     """
 
     name: str
@@ -51,24 +51,24 @@ class CaseReport:
 
     @property
     def shortfalls(self) -> list[str]:
-        """The scores that are below what the suite asks for, or absent, in words."""
+        """Messages for the scores that are missing or below their minimum."""
         scores = self.measurement.scores if self.measurement is not None else {}
         found = ((name, scores.get(name), least) for name, least in self.expect.items())
         return [
             f"{name} is {'absent' if value is None else format(value, '.4f')}, expected at least {least:g}"
             for name, value, least in found
-            if value is None or not value >= least  # a NaN is below everything
+            if value is None or not value >= least  # NaN counts as below
         ]
 
     @property
     def status(self) -> Status:
-        """Whether all is "ok", a score is a "regression" (ran, but below what is expected), or the case "failed"."""
+        """Status: "ok", "regression" (the case ran, but a score is below its minimum) or "failed"."""
         if self.measurement is None:
             return "failed"
         return "regression" if self.shortfalls else "ok"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the case as it stands in report.json."""
+        """Return the case in the format of report.json."""
         own = {"name": self.name, "task": self.task, "backbone": self.backbone, "data": self.data}
         own |= {"engine": self.engine, "status": self.status}
         measured = self.measurement.to_dict() if self.measurement is not None else {}
@@ -76,7 +76,7 @@ class CaseReport:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CaseReport:
-        """Read the case back."""
+        """Create a case report from the output of `to_dict`."""
         measurement = Measurement.from_dict(values) if values["status"] != "failed" else None
         own = {key.name: values[key.name] for key in fields(cls) if key.name != "measurement"}
         return cls(**own, measurement=measurement)
@@ -84,14 +84,14 @@ class CaseReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a suite found.
+    """Result of a benchmark suite.
 
     Attributes:
-        suite: its name.
-        started: when, in UTC, ISO 8601.
+        suite: name of the suite.
+        started: start time in UTC, ISO 8601.
         seconds: wall-clock time of the whole suite.
-        machine: what it ran on, as `Machine` has it.
-        cases: one per case, in the suite's order.
+        machine: fields of the `Machine` that the suite ran on.
+        cases: result of each case, in the order of the suite.
     """
 
     suite: str
@@ -102,11 +102,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every case is "ok"; where not, `zoo bench` exits with status 1."""
+        """Whether the status of every case is "ok"; if not, `zoo bench` exits with status 1."""
         return all(case.status == "ok" for case in self.cases)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as it stands in report.json."""
+        """Return the report in the format of report.json."""
         return {
             "version": REPORT_VERSION,
             "suite": self.suite,
@@ -121,7 +121,7 @@ class Report:
         """Read a report.json.
 
         Raises:
-            InputError: it can't be read, or is no report of this version.
+            InputError: the file can't be read, or isn't a report of the supported version.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -137,12 +137,12 @@ class Report:
         return report
 
     def write(self, folder: Path) -> None:
-        """Write `report.json` and `report.csv`, each whole or not at all."""
+        """Write `report.json` and `report.csv`, each atomically."""
         write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         write_text(folder / "report.csv", self.to_csv())
 
     def to_csv(self) -> str:
-        """Return one row per case, nested figures as dotted columns; lists and the machine are left to the JSON."""
+        """Return a CSV with one row per case and nested figures as dotted columns; lists and the machine are in the JSON only."""
         rows = [dict(_flatten(case.to_dict())) for case in self.cases]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
@@ -152,7 +152,7 @@ class Report:
         return text.getvalue()
 
     def table(self) -> Table:
-        """Return the report for the terminal: three lines per case, so that it fits into 80 columns."""
+        """Return the report as a terminal table, three lines per case to fit into 80 columns."""
         title = f"{self.suite}: {escape(self.machine['cpu'])}, {self.machine['cores']} cores, {self.seconds:.0f} s"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
         for heading in ("case", "scores"):
@@ -167,8 +167,8 @@ class Report:
 
 def _scores(case: CaseReport) -> str:
     if case.measurement is None:
-        return escape((case.error or "").strip().splitlines()[-1])  # escape: rich takes brackets for markup
-    # a dozen numbers don't fit a row: what the suite asks for, and the first three
+        return escape((case.error or "").strip().splitlines()[-1])  # rich interprets brackets as markup
+    # a dozen scores don't fit into a row: show those that the suite checks and the first three
     scores = case.measurement.scores
     shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
     return "\n".join(f"{name} {_number(scores.get(name))}{_bound(case, name)}" for name in shown)
@@ -205,7 +205,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON has no number for (NaN, infinity) by null."""
+    """Replace values that JSON can't represent (NaN, infinity) by None."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):

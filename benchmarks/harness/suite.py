@@ -1,4 +1,4 @@
-"""A suite: which cases are measured, read from a TOML file."""
+"""Benchmark suites: lists of cases, read from TOML files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SUITE_KEYS = ("description", "case")
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the report: a task on a trunk, trained on one data set and scored on another.
+    """One row of the report: a task and a backbone, trained on one dataset and evaluated on another.
 
     Attributes:
-        name: unique in its suite.
-        task: a name of `zoo.list_tasks()`.
-        backbone: a name of `zoo.list_backbones()`.
-        test: the dataset string that is scored and timed.
-        train: the dataset string to train on; None scores the weights as they are.
-        weights: as in `zoo.build`; None for random ones.
-        options: the task's options, as in `zoo.build`.
-        recipe: fields of the task's recipe; the others keep their defaults.
-        engine: what computes the model when it is scored and timed, as in `zoo.compile`; "eager" for the model as it is.
-        precision: of the engine.
-        calibration: the dataset string that the engine's model is compared, and int8 calibrated, on; None for built-in pictures.
-        batch_size: pictures per call when throughput is measured.
-        expect: score name to the least value; below it the case is a regression.
+        name: name of the case, unique in its suite.
+        task: task name, one of `zoo.list_tasks()`.
+        backbone: backbone name, one of `zoo.list_backbones()`.
+        test: dataset string of the data to evaluate and time on.
+        train: dataset string of the training data; None evaluates the weights without training.
+        weights: initial weights, as in `zoo.build`; None for random weights.
+        options: options of the task, as in `zoo.build`.
+        recipe: fields of the task's recipe to override.
+        engine: engine for evaluation and timing, as in `zoo.compile`; "eager" runs the model without compiling it.
+        precision: precision of the engine.
+        calibration: dataset string of the data for the engine's agreement check and int8 calibration; None for built-in images.
+        batch_size: images per call when measuring throughput.
+        expect: minimum value by score name; a lower score makes the case a regression.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Suite:
     """Cases that are run and reported together.
 
     Attributes:
-        name: the file's name without its ending.
-        description: one sentence on what it is for.
-        cases: in the order of the file.
+        name: name of the file without its suffix.
+        description: purpose of the suite, in one sentence.
+        cases: the cases, in the order of the file.
     """
 
     name: str
@@ -65,11 +65,14 @@ class Suite:
     cases: tuple[Case, ...]
 
     def pick(self, names: Sequence[str] | None) -> Suite:
-        """Return the suite with only the named cases, in the order of the file; None keeps them all.
+        """Return the suite with only the named cases, in the order of the file.
+
+        Args:
+            names: names of the cases to keep; None keeps all.
 
         Raises:
-            UnknownNameError: a name that no case has.
-            InputError: an empty choice.
+            UnknownNameError: no case has this name.
+            InputError: `names` is empty.
         """
         if names is None:
             return self
@@ -83,25 +86,25 @@ class Suite:
 
 
 def list_suites() -> list[str]:
-    """Return the names of the suites that come with the zoo."""
+    """Return the names of the packaged suites."""
     return sorted(path.stem for path in _SUITES.glob("*.toml"))
 
 
 def read_suite(suite: str | Path) -> Suite:
-    """Read a suite.
+    """Read a suite from a TOML file.
 
     Args:
-        suite: the name of a packaged suite ("quick"), or a TOML file of one's own. Data paths in it are relative to the
-            current folder, as on the command line.
+        suite: name of a packaged suite ("quick"), or path of a TOML file. Data paths in the file are relative to the current
+            directory, as on the command line.
 
     Raises:
-        UnknownNameError: no packaged suite of this name.
-        InputError: no such file, no TOML, or keys and values that are not as `Suite` and `Case` say.
+        UnknownNameError: no packaged suite has this name.
+        InputError: the file can't be read, isn't TOML, or has keys or values that `Suite` and `Case` don't allow.
     """
     path = Path(suite).expanduser()
     if not isinstance(suite, Path) and path.suffix != ".toml" and path.name == suite:
         if suite not in list_suites():
-            raise UnknownNameError("suite", suite, list_suites(), f"Known: {', '.join(list_suites())}; or give a .toml file.")
+            raise UnknownNameError("suite", suite, list_suites(), f"Known: {', '.join(list_suites())}; or pass a .toml file.")
         path = _SUITES / f"{suite}.toml"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -113,21 +116,21 @@ def read_suite(suite: str | Path) -> Suite:
 
 
 def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
-    """Turn a TOML file's content into a suite.
+    """Create a suite from the content of a TOML file.
 
     Args:
-        content: what the file holds.
-        path: the file, for its name and for messages.
+        content: the parsed file.
+        path: path of the file, used for the suite's name and in messages.
 
     Raises:
-        InputError: naming the file, the case and the key that is wrong.
+        InputError: a key or value is invalid; the message names the file, the case and the key.
     """
     for key in content:
         if key not in _SUITE_KEYS:
             raise UnknownNameError(f"key in the suite {path}:", key, _SUITE_KEYS)
     description = content.get("description", "")
     if not isinstance(description, str):
-        raise InputError(f"suite {path}: description is {description!r}; expected a text")
+        raise InputError(f"suite {path}: description is {description!r}; expected a string")
     tables = content.get("case", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise InputError(f"suite {path}: expected one [[case]] table or more")
@@ -151,18 +154,18 @@ def _parse_case(table: Mapping[str, Any], where: str) -> Case:
     if missing:
         raise InputError(f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     if table.get("train") is None and table.get("recipe"):
-        raise InputError(f"{where}: recipe is given but train is missing; name the data to train on, or leave out recipe")
+        raise InputError(f"{where}: recipe is given but train is missing; set train, or remove recipe")
     return Case(**table)
 
 
 def _check_value(key: str, value: Any, where: str) -> None:
     if key == "batch_size":
-        # a TOML true would pass as the integer 1
+        # bool is a subclass of int
         right, expected = type(value) is int and value > 0, "a whole number above 0"
     elif key in _TABLES:
         right, expected = isinstance(value, dict), "a table"
     else:
-        right, expected = isinstance(value, str) and bool(value), "a text"
+        right, expected = isinstance(value, str) and bool(value), "a string"
     if not right:
         raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
     if key == "expect":

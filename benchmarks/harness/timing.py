@@ -1,11 +1,12 @@
-"""How long a call takes: warm-up dropped, median and 95th percentile, nothing but the call inside the clock."""
+"""Timing of repeated calls: discards warm-up calls, reports median and 95th percentile."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from zoo.errors import check_positive
 
@@ -15,14 +16,20 @@ class Timing:
     """Durations of repeated calls.
 
     Attributes:
-        median_ms: the middle duration, in milliseconds.
-        p95_ms: the duration that 95 % of the calls stay within, in milliseconds.
-        runs: how many calls were timed.
+        median_ms: median duration in milliseconds.
+        p95_ms: 95th percentile of the durations in milliseconds.
+        runs: number of timed calls.
     """
 
     median_ms: float
     p95_ms: float
     runs: int
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return the wall-clock duration of one call in seconds."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def measure(
@@ -33,21 +40,21 @@ def measure(
     min_runs: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time a call again and again until the budget is used up.
+    """Time a call repeatedly until a time budget is used up.
 
-    The first calls pay for allocation, kernel selection and cold caches, so they are made but not counted. The median is
-    reported because a mean is at the mercy of one interruption by the machine.
+    The first calls include allocation, kernel selection and cold caches, so they are not timed. The median is reported because
+    a single interruption can distort the mean.
 
     Args:
-        call: what is timed; it gets the number of the call (from 0), so that it can take one prepared input after another,
+        call: the function to time. It receives the index of the call (from 0), so that it can cycle through prepared inputs,
             and must return only when its work is done.
-        budget_s: seconds of timed calls to aim at.
-        warmup: calls made beforehand.
-        min_runs: timed calls made even where the budget doesn't allow them.
-        clock: seconds, monotonic.
+        budget_s: approximate total duration of the timed calls in seconds.
+        warmup: number of untimed calls before the timed ones.
+        min_runs: minimum number of timed calls, even if they exceed the budget.
+        clock: monotonic clock in seconds.
 
     Raises:
-        InputError: a budget, or a least number of runs, that is not above 0.
+        InputError: the budget or the minimum number of runs is not above 0.
     """
     check_positive("timing", budget_s=budget_s, min_runs=min_runs)
     for number in range(warmup):
@@ -59,22 +66,5 @@ def measure(
         call(warmup + len(durations))
         durations.append(clock() - start)
         total += durations[-1]
-    return Timing(1000 * statistics.median(durations), 1000 * percentile(durations, 95), len(durations))
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """Return a percentile, linearly interpolated between the two nearest values (NumPy's default rule).
-
-    Args:
-        values: one or more numbers, in any order.
-        percent: 0 to 100.
-
-    Example:
-        >>> percentile([4.0, 1.0, 2.0, 3.0], 50)
-        2.5
-    """
-    ordered = sorted(values)
-    position = (len(ordered) - 1) * percent / 100
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+    median, p95 = 1000 * np.percentile(durations, (50, 95))
+    return Timing(float(median), float(p95), len(durations))

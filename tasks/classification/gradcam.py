@@ -14,10 +14,10 @@ from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, as_float
 
 if TYPE_CHECKING:
-    from zoo.models.model import Model
+    from zoo.task.model import TaskModel
 
 
-def grad_cam(model: Model, batch: ImageBatch, label: int) -> NDArray[np.float32]:
+def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.float32]:
     """Return what in a picture speaks for a class.
 
     Args:

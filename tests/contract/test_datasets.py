@@ -14,7 +14,6 @@ import pytest
 
 from tests.pictures import COLOURS, picture, write_class_folders, write_picture
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.formats import open_data
 from zoo.errors import InputError, UnknownNameError
 from zoo.task.contract import TASKS, get_task
 
@@ -136,7 +135,7 @@ FIXTURES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("face", "identities"): _identities,
     ("face", "lfw"): _lfw,
 }
-CASES = [(task, scheme) for task in TASKS for scheme in get_task(task).schemes]
+CASES = [(task, scheme) for task in TASKS for scheme in get_task(task).data.schemes]
 
 
 def text_of(task: str, scheme: str, tmp: Path) -> str:
@@ -146,7 +145,7 @@ def text_of(task: str, scheme: str, tmp: Path) -> str:
 
 
 def opened(task: str, text: str, on_error: OnError = "raise") -> Dataset:
-    return open_data(text, get_task(task).schemes, task, on_error)
+    return get_task(task).open(text, on_error)
 
 
 def with_option(text: str, option: str) -> str:

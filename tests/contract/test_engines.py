@@ -41,7 +41,7 @@ def pictures(count: int) -> list[Any]:
 
 def answers(model: Any, batch: Any, task: str) -> list[Any]:
     with torch.inference_mode():
-        return get_task(task).split(model(batch))
+        return get_task(task).answers.split(model(batch))
 
 
 def check_same(wanted: list[Any], got: list[Any]) -> None:

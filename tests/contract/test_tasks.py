@@ -58,7 +58,7 @@ def equal(first: Any, second: Any) -> bool:
 @pytest.mark.parametrize(("task", "backbone"), CASES)
 def test_losses_in_both_modes_reach_every_parameter(task: str, backbone: str) -> None:
     model = made(task, backbone)
-    targets = get_task(task).collate_targets(TARGETS[task])
+    targets = get_task(task).data.collate_targets(TARGETS[task])
     names = []
     for mode in (True, False):
         model.train(mode).zero_grad()
@@ -77,9 +77,9 @@ def test_losses_in_both_modes_reach_every_parameter(task: str, backbone: str) ->
 def test_what_is_saved_answers_the_same(task: str, backbone: str, tmp_path: Path) -> None:
     model, contract = made(task, backbone), get_task(task)
     with torch.inference_mode():
-        answers = contract.split(model(images()))
+        answers = contract.answers.split(model(images()))
         loaded = load(save(model, tmp_path / "m"))
-        again = contract.split(loaded(images()))
+        again = contract.answers.split(loaded(images()))
     assert len(answers) == 4
     assert all(equal(first, second) for first, second in zip(answers, again, strict=True))
     assert loaded.config == model.config
@@ -90,8 +90,8 @@ def test_what_is_saved_answers_the_same(task: str, backbone: str, tmp_path: Path
 def test_answers_do_not_depend_on_the_pictures_beside(task: str, backbone: str) -> None:
     model, contract = made(task, backbone), get_task(task)
     with torch.inference_mode():
-        together = contract.split(model(images()))[1]
-        alone = contract.split(model(images()[1:2]))[0]
+        together = contract.answers.split(model(images()))[1]
+        alone = contract.answers.split(model(images()[1:2]))[0]
     for first, second in zip(_arrays(together), _arrays(alone), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
 
@@ -106,8 +106,8 @@ def test_predictions_can_be_drawn_and_written(task: str) -> None:
     model, contract = made(task, "resnet20"), get_task(task)
     picture = (images(1)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
     with torch.inference_mode():
-        (answer,) = contract.split(model([picture]))
-    prediction = contract.prediction(answer, picture, "a.png", model.classes)
+        (answer,) = contract.answers.split(model([picture]))
+    prediction = contract.answers.prediction(answer, picture, "a.png", model.classes)
     assert prediction.key == "a.png"
     assert prediction.to_dict()["key"] == "a.png"
     json.dumps(prediction.to_dict(), allow_nan=False)
@@ -119,17 +119,17 @@ def test_metrics_do_not_depend_on_order_batches_or_processes(task: str) -> None:
     model, contract = made(task, "resnet20"), get_task(task)
     full = Dataset("made", tuple(_records(task)), ("0", "1", "2"))
     with torch.inference_mode():
-        answers = contract.split(model([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in full]))
+        answers = contract.answers.split(model([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in full]))
     rows = list(zip(answers, (sample.target for sample in full), full.keys, strict=True))
 
     def metric_of(*batches: Any) -> Any:
-        metric = contract.metric(full, model.classes)
+        metric = contract.scoring.metric(full, model.classes)
         for batch in batches:
             metric.update(*(list(column) for column in zip(*batch, strict=True)))
         return metric
 
     whole = metric_of(rows).compute()
-    assert contract.primary_score in whole.scores
+    assert contract.scoring.primary_score in whole.scores
     assert metric_of(*([row] for row in reversed(rows))).compute() == whole
     merged = metric_of(rows[1::2])
     merged.merge([metric_of(rows[1::2]).state(), metric_of(rows[::2]).state()])
@@ -147,19 +147,19 @@ def _records(task: str) -> list[Record]:
 def test_a_task_declares_itself(task: str) -> None:
     contract = get_task(task)
     assert contract.name == task
-    assert issubclass(contract.recipe, Recipe)
-    contract.recipe()  # its defaults are allowed
+    assert issubclass(contract.data.recipe, Recipe)
+    contract.data.recipe()  # its defaults are allowed
     assert contract.parse_options({}) == contract.parse_options({})
-    assert len(contract.schemes) > 0
+    assert len(contract.data.schemes) > 0
     levels = [len(BACKBONES[name].levels) for name in BACKBONES_OF_EVERY_SOURCE]
-    assert min(levels) >= contract.min_levels
+    assert min(levels) >= contract.building.min_levels
 
 
 @pytest.mark.parametrize("task", TASKS.names())
 def test_augmentation_keeps_the_sample_contract_and_the_key(task: str) -> None:
     contract = get_task(task)
     model = made(task, "resnet20")
-    augment = contract.augment(contract.recipe(), model.preprocess, Dataset("records", tuple(_records(task))))
+    augment = contract.data.augment(contract.data.recipe(), model.preprocess, Dataset("records", tuple(_records(task))))
     torch.manual_seed(0)
     for record in _records(task):
         before = record.load()
@@ -168,5 +168,5 @@ def test_augmentation_keeps_the_sample_contract_and_the_key(task: str) -> None:
         assert after.image.dtype == np.uint8
         assert after.image.ndim == 3
         assert after.image.shape[2] == 3
-        contract.collate_targets([after.target])
+        contract.data.collate_targets([after.target])
         assert np.array_equal(before.image, record.load().image), "the original was changed in place"

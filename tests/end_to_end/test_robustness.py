@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.data.formats import open_data
 from zoo.evaluation.robustness.sweep import evaluate_corruptions
 from zoo.task.contract import get_task
 
@@ -19,7 +18,7 @@ WEIGHTS = "resnet20-12fca82f.th"
 def test_corruptions_cost_a_cifar_model_what_they_should(shared_data: Path) -> None:
     model = zoo.build("resnet20", weights=shared_data / "weights" / WEIGHTS)
     task = get_task("classification")
-    pictures = open_data(f"folder:{shared_data / 'cifar10' / 'test'}", task.schemes, task.name)[::10]
+    pictures = task.open(f"folder:{shared_data / 'cifar10' / 'test'}")[::10]
     found = evaluate_corruptions(model, pictures, names=["brightness", "gaussian_noise"], severities=[1, 5], replicates=100)
     assert found["n"] == 500
     assert found["clean"] == pytest.approx(0.81, abs=0.04)  # 0.8102 over all 5,000

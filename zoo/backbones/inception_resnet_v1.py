@@ -1,4 +1,4 @@
-"""InceptionResnetV1 as facenet-pytorch builds it, and that library's trained weights."""
+"""facenet-pytorch's InceptionResnetV1, and that library's trained weights."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from zoo.images.preprocess import Preprocess
 from zoo.kernels.fusion import Activate, fusible
 
 NAME = "inception_resnet_v1"
-# the modules of the stem and of every stage, in their order
+# modules of the stem and of each stage, in forward order
 _STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a")
 _STAGES = (("conv2d_3b", "conv2d_4a"), ("conv2d_4b", "repeat_1"), ("mixed_6a", "repeat_2"), ("mixed_7a", "repeat_3", "block8"))
 _HEAD = ("avgpool_1a", "dropout", "last_linear", "last_bn")
 
 
 class InceptionResnetV1(Backbone):
-    """facenet-pytorch's network without what makes an embedding out of its last map.
+    """facenet-pytorch's network without the layers that turn its last feature map into an embedding.
 
-    Szegedy et al. 2016 (arXiv 1602.07261), section 3.2, as David Sandberg's facenet has it: its convolutions of stride 2, and those of the
-    stem but one, don't pad.
+    Szegedy et al. 2016 (arXiv 1602.07261), section 3.2, in the variant of David Sandberg's facenet: the convolutions of stride 2 and all
+    but one of the stem's convolutions are unpadded.
     """
 
-    # (pixels of the first place): 3, 7 and 11 in the stem, then 2 steps of the stride so far for every unpadded 3×3 window
+    # field: 3, 7 and 11 pixels in the stem, then 2 steps of the stride so far for every unpadded 3×3 window
     levels = (Level("c2", 192, 4, 19), Level("c3", 256, 8, 27), Level("c4", 896, 16, 43), Level("c5", 1792, 32, 75))
 
     def __init__(self) -> None:
         """Build the network with fresh parameters."""
-        from facenet_pytorch import InceptionResnetV1 as Original  # brings its detector along, which takes a while
+        from facenet_pytorch import InceptionResnetV1 as Original  # slow: also imports its face detector
 
         super().__init__()
         self.net = Original()
@@ -38,7 +38,7 @@ class InceptionResnetV1(Backbone):
             delattr(self.net, name)
 
     def forward(self, images: Tensor) -> Features:
-        """Return the four stages' outputs, at strides 4 to 32."""
+        """Return the outputs of the four stages, at strides 4 to 32."""
         stem, *stages = self.stages()
         x = images
         for module in stem:
@@ -51,7 +51,7 @@ class InceptionResnetV1(Backbone):
         return features
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the stem's modules, then each stage."""
+        """Return the modules of the stem, then each stage."""
         return [[self.net.get_submodule(name) for name in names] for names in (_STEM, *_STAGES)]
 
 
@@ -61,12 +61,12 @@ def _convolution(block: Any, x: Tensor, activate: Activate) -> Tensor:
 
 
 def _preprocess() -> Preprocess:
-    """Return facenet-pytorch's (x − 127.5) / 128, in 0–1."""
+    """Return facenet-pytorch's (x − 127.5) / 128, rescaled to inputs in 0–1."""
     return Preprocess(policy="squash", size_hw=(160, 160), mean=(0.5, 0.5, 0.5), std=(128 / 255, 128 / 255, 128 / 255))
 
 
 def _load_weights(name: str) -> tuple[Mapping[str, Any], Preprocess]:
-    """Fetch weights by facenet-pytorch's own loader, which keeps them in torch's cache."""
+    """Fetch weights with facenet-pytorch's loader, which stores them in torch's cache."""
     from facenet_pytorch import InceptionResnetV1 as Original
 
     return Original(pretrained=name).state_dict(), _preprocess()

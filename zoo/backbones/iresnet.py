@@ -1,7 +1,7 @@
-"""The IResNets 18/34/50/100 that ArcFace's weights are published for (Deng et al. 2019, arXiv 1801.07698), as InsightFace builds them.
+"""InsightFace's IResNets 18/34/50/100, the backbones of the published ArcFace weights (Deng et al. 2019, arXiv 1801.07698).
 
-A 3×3 stem at full resolution, and residual blocks of batch-norm, convolution, batch-norm, PReLU, convolution, batch-norm (the "improved
-residual unit" of that paper's section 3.2.1, after Han et al. 2017); the second convolution has the stride, and nothing follows the sum.
+A 3×3 stem at full resolution, then residual blocks of batch-norm, convolution, batch-norm, PReLU, convolution, batch-norm (the "improved
+residual unit" of that paper's section 3.2.1, after Han et al. 2017). The second convolution has the stride; no activation follows the sum.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 3
 
 
 class ImprovedBlock(nn.Module):
-    """Two 3×3 convolutions between three batch-norms; the shortcut is a 1×1 convolution where its shape must change."""
+    """Two 3×3 convolutions between three batch-norms; the shortcut is a 1×1 convolution where the shape changes."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        """Build a block; `stride` belongs to the second convolution and the shortcut."""
+        """Build a block; `stride` applies to the second convolution and the shortcut."""
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
@@ -43,12 +43,12 @@ class ImprovedBlock(nn.Module):
 
 
 class IResNet(Backbone):
-    """A stem at full resolution and four stages, each of which begins by halving the map."""
+    """A stem at full resolution and four stages, each of which starts by halving the map."""
 
     levels = tuple(Level(f"c{index}", width, 2 ** (index - 1)) for index, width in enumerate(_WIDTHS, start=2))
 
     def __init__(self, depth: int) -> None:
-        """Build the network of one of the published depths."""
+        """Build the network with one of the published depths: 18, 34, 50 or 100."""
         super().__init__()
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
@@ -60,10 +60,10 @@ class IResNet(Backbone):
             before = width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, 0, 0.1)  # as arcface_torch does: every block begins with a batch-norm
+                nn.init.normal_(module.weight, 0, 0.1)  # as in arcface_torch: every block starts with a batch-norm
 
     def forward(self, images: Tensor) -> Features:
-        """Return the four stages' outputs, at strides 2 to 16."""
+        """Return the outputs of the four stages, at strides 2 to 16."""
         x = self.prelu(self.bn1(self.conv1(images)))
         features = {}
         for level, stage in zip(self.levels, self._stages(), strict=True):
@@ -71,7 +71,7 @@ class IResNet(Backbone):
         return features
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the stem's modules, then each stage."""
+        """Return the modules of the stem, then each stage."""
         return [[self.conv1, self.bn1, self.prelu], *([stage] for stage in self._stages())]
 
     def _stages(self) -> list[nn.Module]:

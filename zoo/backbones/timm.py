@@ -1,4 +1,4 @@
-"""Every ResNet-family model of timm, as a trunk under its timm name."""
+"""The ResNet-family models of timm, registered as backbones under their timm names."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Lev
 from zoo.images.preprocess import Preprocess
 from zoo.kernels.fusion import Activate, fusible
 
-# timm's source modules that hold residual networks, and the names in them that are ResNets with a plainly pooled classifier
+# timm's source modules that contain residual networks, and the names in them that are ResNets with a mean-pooled linear classifier
 _MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")
 _RESNET = re.compile(r"res2?ne(t|xt|st)|senet")
-_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # attention pooling; a two-layer classifier; blocks that accept few picture sizes only
-_SOURCE = "https://github.com/huggingface/pytorch-image-models"
+_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # attention pooling; a two-layer classifier; blocks that accept only a few image sizes
 
 
 class TimmBackbone(Backbone):
     """A timm model without its classifier."""
 
     def __init__(self, name: str) -> None:
-        """Build the model by its timm name, with fresh parameters."""
+        """Build a timm model by name, with fresh parameters."""
         super().__init__()
         self.net = timm.create_model(name, num_classes=0)
         infos = self.net.feature_info
@@ -36,12 +35,12 @@ class TimmBackbone(Backbone):
         self.levels = tuple(Level(f"c{index}", info["num_chs"], info["reduction"]) for index, info in enumerate(infos[1:], start=2))
 
     def forward(self, images: Tensor) -> Features:
-        """Return the four stages' outputs; the deepest is what timm's own classifier pools (normed, in ResNetV2)."""
+        """Return the outputs of the four stages; the deepest is the map that timm's classifier pools (normalised, in ResNetV2)."""
         final, intermediates = self.net.forward_intermediates(images)
         return {level.name: map_ for level, map_ in zip(self.levels, [*intermediates[1:-1], final], strict=True)}
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem (all that belongs to no stage and stands before one), then of each stage."""
+        """Return the modules of the stem (everything before the first stage), then those of each stage."""
         names = [name for name, _ in self.net.named_children()]
         first = self._stage_names[0].split(".")[0]
         stem = [self.net.get_submodule(name) for name in names[: names.index(first)]]
@@ -79,7 +78,7 @@ def _resnet(backbone: TimmBackbone, images: Tensor, activate: Activate) -> Featu
 
 
 def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
-    """Translate a timm pretrained_cfg."""
+    """Convert a timm pretrained_cfg."""
     return Preprocess(
         policy="squash" if config.get("crop_mode") == "squash" else "crop",
         size_hw=tuple(config["input_size"][1:]),

@@ -31,7 +31,6 @@ def run(words: list[str]) -> int:
         InputError: a model, the data or the predictions are wrong, or the two sides can't be compared.
     """
     from zoo.cli.tables import print_comparison
-    from zoo.data.formats import open_data
     from zoo.evaluation.comparison import compare
 
     _Flags.__doc__ = CompareFlags.__doc__
@@ -44,7 +43,7 @@ def run(words: list[str]) -> int:
         task = task_of(["--task", *tasks])
         on_error: Any = "skip" if flags.run.skip_bad else "raise"
         pictures = any(path.is_dir() for side in sides for path in side)  # a file's answers need none
-        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say, pictures)
+        data = task.open(flags.main.data, on_error, progress.say, pictures)
         a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
     comparison = compare(a, b)
     if flags.run.json:

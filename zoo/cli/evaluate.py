@@ -22,7 +22,7 @@ def run(words: list[str]) -> int:
         InputError: a flag, the model, the data or the predictions are wrong.
     """
     task = task_of(words)
-    flags = parse(combine("Eval", EvalFlags, task.options, scoring=task.scoring, answers=True), "eval", words)
+    flags = parse(combine("Eval", EvalFlags, task.building.options, scoring=task.scoring.options, answers=True), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     _check_robustness(flags.main)

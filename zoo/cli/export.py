@@ -16,7 +16,7 @@ def run(words: list[str]) -> int:
         InputError: a flag or the model is wrong, or the format's engine isn't installed.
         DisagreementError: the graph answers otherwise than the model.
     """
-    flags = parse(combine("Export", ExportFlags, task_of(words).options), "export", words)
+    flags = parse(combine("Export", ExportFlags, task_of(words).building.options), "export", words)
     if flags.run.device not in ("auto", "cpu"):
         raise InputError(f"graphs are written on the CPU: zoo export goes without --device {flags.run.device}")
     with progress_of(flags.run.quiet) as progress:

@@ -19,7 +19,7 @@ def run(words: list[str]) -> int:
     from zoo.prediction.predict import predict
     from zoo.system.hardware import pick_device
 
-    flags = parse(combine("Predict", PredictFlags, task_of(words).options, answers=True), "predict", words)
+    flags = parse(combine("Predict", PredictFlags, task_of(words).building.options, answers=True), "predict", words)
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:

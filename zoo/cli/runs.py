@@ -73,7 +73,7 @@ def read_run(folder: Path) -> RunSummary:
         history = [json.loads(line) for line in _text(metrics).splitlines()] if metrics.is_file() else []
         description = folder / "model" / "model.json"
         training = json.loads(_text(description))["metadata"]["training"] if description.is_file() else None
-        best = best_epoch(history, task.primary_score) or {}
+        best = best_epoch(history, task.scoring.primary_score) or {}
         return RunSummary(
             folder.name,
             task.name,
@@ -84,7 +84,7 @@ def read_run(folder: Path) -> RunSummary:
             recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
             "unfinished" if training is None else "finished",
             int(best.get("epoch", 0)),
-            task.primary_score,
+            task.scoring.primary_score,
             dict(best.get("val", {})),
             float(history[-1]["loss"]) if history else None,
             None if training is None else training.get("seconds"),

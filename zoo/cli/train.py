@@ -18,19 +18,18 @@ def run(words: list[str]) -> int:
     import torch
 
     from zoo.cli.flags import TrainFlags, combine, parse
-    from zoo.data.formats import open_data
     from zoo.models.builder import build
     from zoo.task.recipe import find_recipe
     from zoo.training.train import train
 
     task = task_of(words)
-    recipe = find_recipe(task.recipe, task.recipes, value_of("--recipe", words))
-    flags = parse(combine("Train", TrainFlags, task.options, recipe), "train", words)
+    recipe = find_recipe(task.data.recipe, task.data.recipes, value_of("--recipe", words))
+    flags = parse(combine("Train", TrainFlags, task.building.options, recipe), "train", words)
     if flags.build.backbone is None:
         raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with progress_of(flags.run.quiet) as progress:
-        data = open_data(flags.main.data, task.schemes, task.name, on_error, progress.say)
+        data = task.open(flags.main.data, on_error, progress.say)
         torch.manual_seed(flags.recipe.seed)  # fresh parameters too
         model = build(
             flags.build.backbone,

@@ -42,9 +42,9 @@ def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], tas
             wanted, got = model.head.tensors(model.levels(as_float(batch.pixels))), compiled.tensors(batch.pixels)
             errors = [relative_error(*pair) for pair in zip(wanted, got, strict=True)]
             error = float(np.max([error, *errors]))  # NaN where one is
-            both = (task.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
+            both = (task.answers.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
             for pair in zip(*both, strict=True):
-                part, whole = task.agreement(*pair)
+                part, whole = task.answers.agreement(*pair)
                 same, answers = same + part, answers + whole
     return Agreement(pictures, error, None if answers == 0 else same / answers)
 
@@ -61,7 +61,7 @@ def check(agreement: Agreement, making: Making, task: Task) -> None:
     if making.precision != "int8" and agreement.agreement is not None and agreement.agreement < SAME:  # of int8 the score is promised
         faults.append(f"{100 * agreement.agreement:.2f} % of the answers are the same (at least {100 * SAME:g} %)")
     if agreement.eager is not None and agreement.compiled is not None:
-        lost, allowed = agreement.eager - agreement.compiled, task.score_tolerance[making.precision]
+        lost, allowed = agreement.eager - agreement.compiled, task.scoring.tolerance[making.precision]
         if (lost if making.precision == "int8" else abs(lost)) > allowed:
             faults.append(f"{agreement.score} is {agreement.compiled:.4f} instead of {agreement.eager:.4f} (at most {allowed:g} apart)")
     if faults:

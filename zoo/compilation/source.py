@@ -16,9 +16,8 @@ from zoo.compilation.agreement import DisagreementError, check, compare
 from zoo.compilation.conversion import Conversion
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import picture_files
-from zoo.data.formats import open_data
 from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
-from zoo.errors import DataError, ImageError
+from zoo.errors import DataError, ImageError, InputError
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
@@ -75,7 +74,9 @@ class Source:
         """
         task = get_task(model.task)
         plain = _plain_pictures(data)
-        opened = plain or open_data(task.sample_data if data is None else data, task.schemes, task.name, on_error, say=progress.say)
+        if data is None and task.data.sample_data is None:
+            raise InputError(f"the task {task.name} has no built-in images to compare on: pass data= (--calibration)")
+        opened = plain or task.open(task.data.sample_data if data is None else data, on_error, progress.say)
         copied = copy.deepcopy(model).to(device=torch.device("cpu")).eval().requires_grad_(False)
         copied.to(memory_format=torch.channels_last)
         has_truth = data is not None and plain is None
@@ -138,7 +139,9 @@ class Source:
 
         records = self.pictures.records
         data = self.pictures if numbers is None else replace(self.pictures, records=tuple(records[number] for number in numbers))
-        found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[self.task.primary_score]
+        found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[
+            self.task.scoring.primary_score
+        ]
         return 0.0 if found is None else found  # of too little data: there both have none
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
@@ -175,7 +178,7 @@ class Source:
         compiled = self._made(conversion, Agreement(0, 0.0, None))
         agreement = compare(self.model, compiled, self.compared(), self.task)
         if self.has_truth:
-            agreement = replace(agreement, score=self.task.primary_score, eager=self.eager_score, compiled=self.score(compiled))
+            agreement = replace(agreement, score=self.task.scoring.primary_score, eager=self.eager_score, compiled=self.score(compiled))
         conversion.check()
         check(agreement, compiled.making, self.task)
         compiled.making = replace(compiled.making, agreement=agreement)
@@ -216,7 +219,7 @@ class Source:
                 Compiled(self.model.config, self.model.metadata, self.fingerprints, _Replaced(eager, name, runner), making), numbers
             )
 
-        return Judge(len(self.pictures), self.task.score_tolerance["int8"], score)
+        return Judge(len(self.pictures), self.task.scoring.tolerance["int8"], score)
 
 
 @dataclass(frozen=True)

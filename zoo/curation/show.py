@@ -63,8 +63,8 @@ def _batches(
     if recipe is None:
         return evaluation_loader(part, preprocess, 8, 0, on_error)
     plan = TrainingPlan(Shuffled(len(part), min(8, len(part)), 1), variants, seed)
-    prepare = task.training_preprocess(recipe, preprocess)
-    return training_loader(part, prepare, plan, 0, on_error, task.augment(recipe, prepare, part))
+    prepare = task.data.training_preprocess(recipe, preprocess)
+    return training_loader(part, prepare, plan, 0, on_error, task.data.augment(recipe, prepare, part))
 
 
 def _pictures(batch: Batch[ImageBatch], classes: Sequence[str]) -> Iterator[Seen]:

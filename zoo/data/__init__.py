@@ -1,1 +1,1 @@
-"""Data sets, samples, formats, and loaders."""
+"""Datasets, samples, formats and loaders."""

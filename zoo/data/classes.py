@@ -1,6 +1,6 @@
-"""The order of the classes, where a format keeps none of its own: an optional `classes.txt`, one name a line.
+"""Class order for formats that don't store one: an optional file `classes.txt` with one name per line.
 
-`zoo data convert` and `zoo data split` write it where the order, or a class without samples, would be lost otherwise.
+`zoo data convert` and `zoo data split` write it if the order, or a class without samples, would be lost otherwise.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ FILE = "classes.txt"
 
 
 def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Return the classes as `classes.txt` in a folder orders them; as they are found where there is no such file.
+    """Return the classes in the order of the folder's `classes.txt`, or in the order found if there is no such file.
 
     Raises:
-        DataError: the file can't be read, names a class twice, or lacks one that the data has.
+        DataError: the file can't be read, lists a class twice, or lacks one that the data contains.
     """
     file = folder / FILE
     if not file.is_file():
@@ -28,24 +28,24 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read ({error})") from error
     if len(set(names)) < len(names):
-        raise DataError(f"{file}: a class is there twice; expected one class per line, each once")
+        raise DataError(f"{file}: a class is listed twice; expected one class per line, each once")
     if missing := [name for name in found if name not in names]:
         raise DataError(f"{file} lacks {len(missing)} of the data's classes: {', '.join(missing[:8])}. Add them, or remove the file")
     return tuple(names)
 
 
 def write_order(classes: Sequence[str], found: Iterable[str], folder: Path) -> None:
-    """Write `classes.txt` where a reader would not come to the same order by itself.
+    """Write `classes.txt`, unless a reader would derive the same order without it.
 
     Args:
-        classes: the names in their order.
-        found: the names as the reader orders those it meets.
-        folder: where the reader looks.
+        classes: class names in their order.
+        found: class names in the order that the reader derives from the data.
+        folder: folder in which the reader looks for the file.
     """
     if list(found) != list(classes):
         write_text(folder / FILE, "".join(f"{name}\n" for name in classes))
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """Return the names of classes that have none: their indices."""
+    """Return names for classes without names: their indices."""
     return tuple(str(index) for index in range(count))

@@ -1,4 +1,4 @@
-"""The sample contract, and the one data set class behind every format."""
+"""The sample contract, and the dataset class that all formats share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture and what is known about it.
+    """An image with its target.
 
     Attributes:
         image: [H, W, 3] uint8, RGB.
-        target: what the task learns: a class index (classification, face) or `{"boxes": [N, 4] float32 xyxy in pixels,
-            "labels": [N] int64, …}` (detection); None where nothing is known.
-        key: stable identity: the path relative to the data's folder, or a name made from the index.
+        target: target of the task: a class index (classification, face) or `{"boxes": [N, 4] float32 xyxy in pixels,
+            "labels": [N] int64, …}` (detection); None if there is no ground truth.
+        key: stable identifier: the path relative to the data's folder, or a name made from the index.
     """
 
     image: Image
@@ -35,13 +35,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sample that has not been decoded yet.
+    """A sample whose image hasn't been decoded.
 
     Attributes:
         key: as in `Sample`.
-        source: the picture's file, the picture itself, or a function that draws it.
+        source: path of the image file, the image itself, or a function that generates it.
         target: as in `Sample`.
-        size_hw: height and width in pixels as the annotations say, which nobody has checked; None where they don't.
+        size_hw: unverified height and width in pixels from the annotations; None if they don't contain it.
     """
 
     key: str
@@ -49,8 +49,13 @@ class Record:
     target: Any
     size_hw: tuple[int, int] | None = None
 
+    @property
+    def path(self) -> Path | None:
+        """Path of the image file; None if the image is in memory or generated on demand."""
+        return self.source if isinstance(self.source, Path) else None
+
     def load(self) -> Sample:
-        """Decode the whole picture.
+        """Decode the image at full size, and return the sample.
 
         Raises:
             ImageError: the file can't be read.
@@ -58,10 +63,10 @@ class Record:
         return Sample(self.picture(images.Decoding())[0], self.target, self.key)
 
     def picture(self, decoding: images.Decoding) -> tuple[Image, tuple[int, int]]:
-        """Decode the picture alone, perhaps at a reduced scale.
+        """Decode the image, possibly at a reduced scale.
 
         Returns:
-            The picture, and the height and width of the whole one: the frame of the target's coordinates.
+            The image, and the height and width at full size: the coordinate frame of the target.
 
         Raises:
             ImageError: the file can't be read.
@@ -74,14 +79,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset(Sequence[Sample]):
-    """Records in a fixed order, with their classes: what every scheme opens into.
+    """An ordered sequence of records with their classes; every scheme opens into one.
 
     Attributes:
-        name: the dataset string it was opened from.
-        records: the manifest.
-        classes: names by index; empty where they aren't known.
-        skipped: what was left out when the data was opened with `on_error="skip"`.
-        exact: decode every picture whole, whatever the model needs; otherwise JPEGs much larger than that come at a reduced scale.
+        name: dataset string from which it was opened.
+        records: records of the samples, in a fixed order.
+        classes: class names by index; empty if unknown.
+        skipped: faults that were skipped when the data was opened with `on_error="skip"`.
+        exact: whether to always decode images at full size; otherwise JPEGs much larger than the model needs are reduced while decoding.
     """
 
     name: str
@@ -91,7 +96,7 @@ class Dataset(Sequence[Sample]):
     exact: bool = False
 
     def __len__(self) -> int:
-        """Return the number of samples in the manifest."""
+        """Return the number of samples."""
         return len(self.records)
 
     @overload
@@ -99,42 +104,42 @@ class Dataset(Sequence[Sample]):
     @overload
     def __getitem__(self, index: slice) -> Dataset: ...
     def __getitem__(self, index: int | slice) -> Sample | Dataset:
-        """Decode one sample, or return a part of the data set.
+        """Decode one sample, or return a part of the dataset.
 
         Raises:
-            ImageError: the picture can't be read.
+            ImageError: the image can't be read.
         """
         if isinstance(index, slice):
             return replace(self, records=self.records[index])
         return self.records[index].load()
 
     def __iter__(self) -> Iterator[Sample]:
-        """Decode the samples one after the other."""
+        """Decode the samples one after another."""
         return (record.load() for record in self.records)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of the manifest, in order."""
+        """Keys of the samples, in order."""
         return tuple(record.key for record in self.records)
 
     def decoding(self, wanted: images.Decoding) -> images.Decoding:
-        """Return how to read the pictures for someone who would read them as `wanted`: whole ones where the data is `exact`."""
+        """Return the decoding settings for this dataset: as `wanted`, but at full size if the dataset is `exact`."""
         return replace(wanted, min_size_hw=None) if self.exact else wanted
 
     def with_targets(self, change: Callable[[Any], Any], classes: tuple[str, ...]) -> Dataset:
-        """Return the same pictures with other targets and classes."""
+        """Return a dataset of the same images with other targets and classes."""
         records = tuple(replace(record, target=change(record.target)) for record in self.records)
         return replace(self, records=records, classes=classes)
 
 
 def from_sequence(data: object) -> Dataset:
-    """Return a data set of samples that are in memory.
+    """Return a dataset of samples in memory.
 
     Args:
-        data: a sequence of objects with `image`, `target` and `key`, or of mappings with these keys; its own `classes`, if it has any.
+        data: sequence of objects with `image`, `target` and `key`, or of mappings with these keys; its `classes`, if any, are kept.
 
     Raises:
-        InputError: no sequence, an empty one, a sample of another shape, or a key given twice.
+        InputError: `data` isn't a sequence or is empty, a sample is invalid, or a key occurs twice.
     """
     if not isinstance(data, Sequence):
         raise InputError(f"data is a {type(data).__name__}; expected a dataset string, a path, or a sequence of samples")

@@ -1,4 +1,4 @@
-"""Fingerprints of data sets and files."""
+"""Fingerprints of datasets and files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LENGTH = 16  # hexadecimal digits: 64 bits
 
 
 def data_fingerprint(dataset: Dataset) -> str:
-    """Return a fingerprint of keys, pictures and targets; the order of the samples has no part in it.
+    """Return a fingerprint of a dataset's keys, images and targets, which doesn't depend on the order of the samples.
 
-    Pictures count by the bytes of their files, so the same data at another place has the same fingerprint. A picture that can't be
-    read counts as missing: evaluation says so in its own way.
+    Images are identified by the content of their files, so the same data has the same fingerprint in another location. An image that can't
+    be read counts as missing; evaluation reports it separately.
     """
     lines = sorted(f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
     classes = json.dumps(list(dataset.classes))
@@ -29,16 +29,16 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 
 def manifest_fingerprint(dataset: Dataset) -> str:
-    """Return a fingerprint of keys and targets in their order: what decides which sample is drawn when. No picture is read."""
+    """Return a fingerprint of the keys and targets in order, which determine the drawing of samples. No image is read."""
     lines = [json.dumps(list(dataset.classes)), *(f"{record.key}\t{_target(record.target)}" for record in dataset.records)]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
 def file_fingerprint(path: Path) -> str:
-    """Return a fingerprint of a file's bytes.
+    """Return a fingerprint of a file's content.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
@@ -50,7 +50,7 @@ def _picture(source: Any, key: str) -> str:
             return file_fingerprint(source)
         except OSError:
             return "missing"
-    if callable(source):  # drawn or unpacked on demand, by the zoo itself or a file that was read whole
+    if callable(source):  # generated or unpacked on demand, by the zoo or from a file that has been read completely
         return str(getattr(source, "fingerprint", f"made of {key}"))
     return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: which files count as pictures, and which folders as splits."""
+"""Folders of images: which files are images, and which folders are splits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zoo.images import decoding as images
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Return the pictures below a folder by name, in a stable order; files of other kinds don't count as pictures."""
+    """Return the image files below a folder, sorted by path; other files are ignored."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and is_picture_name(path.name))
 
 
 def is_picture_name(name: str) -> bool:
-    """Tell whether a file name ends like a picture; hidden files never do."""
+    """Return whether a file name has an image suffix; hidden files never count."""
     return not name.startswith(".") and any(fnmatch.fnmatch(name.lower(), f"*{suffix}") for suffix in images.SUFFIXES)
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the visible folders directly inside a folder, by name."""
+    """Return the visible folders directly inside a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
@@ -32,10 +32,10 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def split_folder(ref: DataRef, root: Path) -> Path:
-    """Return the folder of the split that was asked for, for formats that keep splits as folders.
+    """Return the folder of the requested split, for formats that store splits as folders.
 
     Raises:
-        InputError: `split=` names no folder there, or there are splits and none was named.
+        InputError: `split=` doesn't name a folder there, or there are splits and none was requested.
     """
     names = [folder.name for folder in subfolders(root)]
     splits = [name for name in names if name.lower() in SPLITS]
@@ -45,49 +45,49 @@ def split_folder(ref: DataRef, root: Path) -> Path:
             raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {root}; its folders are: {known}")
         return root / ref.split
     if names and len(splits) == len(names):
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; say which with ?split={splits[0]}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; choose one with ?split={splits[0]}")
     return root
 
 
 def split_folders(ref: DataRef, root: Path) -> list[Path]:
-    """Return the folders of the splits that were asked for, one or several: `split=train,test`.
+    """Return the folders of one or several requested splits: `split=train,test`.
 
     Raises:
-        InputError: as `split_folder`, or a split that is named twice.
+        InputError: as in `split_folder`, or a split is listed twice.
     """
     if ref.split is None or "," not in ref.split:
         return [split_folder(ref, root)]
     names = [name.strip() for name in ref.split.split(",")]
     if len(set(names)) < len(names):
-        raise InputError(f"data {ref.text!r}: split names one twice; expected different ones, as in split=train,test")
+        raise InputError(f"data {ref.text!r}: split lists a name twice; expected different names, as in split=train,test")
     return [split_folder(replace(ref, split=name), root) for name in names]
 
 
 class PictureRoot:
-    """Finds the files that annotations name, and nothing outside the data's folder.
+    """Resolver for file names in annotations, restricted to the data's folder.
 
-    A hostile or careless annotation file could otherwise reach any file of the machine: through `../`, an absolute path or a link.
+    Without it, a malicious or careless annotation file could reach any file on the machine through `../`, an absolute path or a link.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder; its links are resolved once."""
+        """Store the folder and resolve its links once."""
         self.folder = folder
         self._real = os.path.realpath(folder)
         self._real_parents: dict[str, str] = {}
 
     def find(self, text: str, base: Path | None = None) -> tuple[str, Path]:
-        """Return the key (the path relative to the folder, with `/`) and the file that a path names.
+        """Return the key (the path relative to the folder, with `/`) and the file for a path in the annotations.
 
         Args:
-            text: as it stands in the annotations; absolute paths inside the folder are fine.
-            base: what it is relative to; None for the folder itself.
+            text: path as written in the annotations; absolute paths inside the folder are valid.
+            base: folder that `text` is relative to; None for the data's folder.
 
         Raises:
-            Flaw: the path is empty, leaves the folder, or is no file.
+            Flaw: the path is empty, leads outside the folder, or isn't a file.
         """
         parent, name = os.path.split(os.path.join(base or self.folder, text))
         if not text or "\0" in text or name in ("", ".", ".."):
-            raise Flaw(f"{text!r} is no path of a file")
+            raise Flaw(f"{text!r} isn't a file path")
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent)
         place = os.path.join(self._real_parents[parent], name)
@@ -97,15 +97,15 @@ class PictureRoot:
             self._check_inside(text, real)
             mode = os.stat(real).st_mode
         except OSError as error:
-            self._check_inside(text, place)  # whether something exists outside is nobody's business
+            self._check_inside(text, place)  # don't reveal whether a file exists outside the folder
             raise Flaw(f"{text!r} can't be found in {self.folder}: {error.strerror}", "no-picture") from None
         if not stat.S_ISREG(mode):
-            raise Flaw(f"{text!r} is no file", "no-picture")
+            raise Flaw(f"{text!r} isn't a file", "no-picture")
         key = os.path.relpath(place if self._holds(place) else real, self._real)
         return key.replace(os.sep, "/"), self.folder / key
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a path, with its links followed, is the folder or lies inside it."""
+        """Return whether a path, with links resolved, is the folder or lies inside it."""
         return self._holds(os.path.realpath(path))
 
     def _holds(self, real: str) -> bool:
@@ -113,4 +113,4 @@ class PictureRoot:
 
     def _check_inside(self, text: str, real: str) -> None:
         if not self._holds(real):
-            raise Flaw(f"{text!r} leaves the data's folder {self.folder}; pictures and annotations must lie inside it")
+            raise Flaw(f"{text!r} leads outside the data's folder {self.folder}; images and annotations must lie inside it")

@@ -1,4 +1,4 @@
-"""Dataset formats, and opening data through them."""
+"""Dataset formats, and opening of datasets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from zoo.registry import Registry
 
 @dataclass(frozen=True)
 class Scheme:
-    """One dataset format of one task.
+    """A dataset format of a task.
 
     Attributes:
-        name: what stands before the colon.
-        open: reads the manifest (annotations whole, pictures not); with "raise" every fault ends up in one `DataError`,
-            with "skip" in the data set's `skipped`. `split`, and the scheme's own options, are its business; `classes`
-            and `limit` too, through `finish`.
-        recognise: looks at the folder of a bare path and returns why it is of this format, or None.
-        options: names of the scheme's own options.
-        recognise_file: looks at the file of a bare path, likewise.
+        name: scheme name, the part of the dataset string before the colon.
+        open: function that reads the records (all annotations, but no images); with "raise" it raises one `DataError` for all faults, with
+            "skip" it stores them in the dataset's `skipped`. It implements `split` and the scheme's specific options itself; `classes` and
+            `limit` through `finish`.
+        recognise: function that inspects a folder given as a bare path, and returns why it has this format, or None.
+        options: names of the scheme's specific options.
+        recognise_file: like `recognise`, for a file given as a bare path.
     """
 
     name: str
@@ -42,20 +42,20 @@ def open_data(
     say: Callable[[str], None] | None = None,
     pictures: bool = True,
 ) -> Dataset:
-    """Open whatever a user hands over as data.
+    """Open a dataset in any supported form.
 
     Args:
         data: a dataset string, a path, an open `Dataset`, or any sequence of samples (objects with `image`, `target`, `key`,
             or mappings with these keys).
-        schemes: the formats of the task.
-        task: the task's name, for messages.
-        on_error: "raise", or "skip" to leave out what is faulty and record it.
-        say: told which scheme a bare path was recognised as, and why.
-        pictures: whether the files of the pictures must be there; see `DataRef`.
+        schemes: formats of the task.
+        task: name of the task, for error messages.
+        on_error: "raise", or "skip" to skip and record faults.
+        say: callback that receives a line with the scheme that a bare path was recognised as, and the reason.
+        pictures: whether the image files must exist; see `DataRef`.
 
     Raises:
-        DataError: nothing there, or faults in the annotations.
-        InputError: an unknown scheme or option, or a path that fits no scheme or several.
+        DataError: the data doesn't exist, or the annotations have faults.
+        InputError: an unknown scheme or option, or a path that matches no scheme or several.
     """
     if isinstance(data, Dataset):
         return data
@@ -86,14 +86,14 @@ def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnE
     if not found:
         raise InputError(
             f"data {ref.text!r}: no data format of the task {task} was recognised in {path}. "
-            f"Say which it is, as scheme:path with one of: {', '.join(schemes)}"
+            f"Specify the format as scheme:path, with one of: {', '.join(schemes)}"
         )
     if len(found) > 1:
         reasons = "; ".join(f"{name}: ({reason})" for name, reason in found.items())
-        raise InputError(f"data {ref.text!r} fits several formats: {reasons}. Say which it is, as scheme:path")
+        raise InputError(f"data {ref.text!r} matches several formats: {reasons}. Specify the format as scheme:path")
     ((name, reason),) = found.items()
     if say is not None:
-        say(f"data {ref.text}: taken as {name}: because {reason}")
+        say(f"data {ref.text}: opened as {name}: because {reason}")
     return _open_scheme(replace(ref, scheme=name), schemes[name], on_error)
 
 
@@ -105,27 +105,27 @@ def finish(
     on_error: OnError,
     keep_classes: Callable[[Sequence[Record], Sequence[int | None]], list[Record]] | None = None,
 ) -> Dataset:
-    """Apply `classes=` and `limit=`, and decide about the faults: the last step of every scheme.
+    """Apply `classes=` and `limit=`, and raise or keep the faults: the last step of every scheme.
 
     Args:
-        ref: what was asked for.
-        records: everything that could be read.
+        ref: parsed dataset string.
+        records: all records that could be read.
         classes: all class names of the data.
-        faults: everything wrong in the annotations.
-        on_error: "raise" turns faults into one error.
-        keep_classes: given the records and the new index of each class (None: not kept), returns the records that remain;
-            by default the target is a class index.
+        faults: all faults in the annotations.
+        on_error: "raise" to raise one error for all faults, "skip" to store them in the dataset.
+        keep_classes: function that receives the records and the new index of each class (None if the class is dropped), and returns the
+            records that remain; by default, targets are class indices.
 
     Raises:
-        DataError: faults, and `on_error` is "raise".
-        UnknownNameError: `classes=` names a class that the data doesn't have.
+        DataError: there are faults, and `on_error` is "raise".
+        UnknownNameError: `classes=` contains a class that the data doesn't have.
     """
     if faults and on_error == "raise":
-        count = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
+        count = f"{len(faults)} error" + ("s" if len(faults) > 1 else "")
         raise DataError(
             f"data {ref.text!r}: {count} in the annotations:",
             faults,
-            'Mend them, or leave them out with --skip-bad (on_error="skip").',
+            'Fix them, or skip them with --skip-bad (on_error="skip").',
         )
     kept, names = list(records), tuple(classes)
     if ref.classes is not None:
@@ -139,6 +139,6 @@ def finish(
 
 
 def keep_labelled(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
-    """Keep the records whose class is kept, for targets that are a class index."""
+    """Keep the records whose class is kept, for targets that are class indices."""
     moved = ((record, new_index[cast(int, record.target)]) for record in records)
     return [replace(record, target=index) for record, index in moved if index is not None]

@@ -1,4 +1,4 @@
-"""From data sets to batches: decoding, augmentation and preprocessing in worker processes or a thread, in a reproducible order."""
+"""Loaders: decoding, augmentation and preprocessing into batches, in worker processes or a thread, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Images = TypeVar("Images", covariant=True)
 
 @dataclass(frozen=True)
 class Batch(Generic[Images]):
-    """What a loop gets: of prepared pictures (`ImageBatch`), or of what a frozen trunk has made of them (`PooledBatch`).
+    """A batch for training or evaluation: of preprocessed images (`ImageBatch`), or of features of a frozen backbone (`PooledBatch`).
 
     Attributes:
-        images: the pictures; None where every one of the batch was skipped.
-        targets: one per picture, as the data set has them (after augmentation).
-        keys: one per picture.
-        skipped: pictures that could not be read and were left out on the caller's word.
+        images: images of the batch; None if all of them were skipped.
+        targets: one target per image, as in the dataset (after augmentation).
+        keys: one key per image.
+        skipped: images that couldn't be read and were skipped, as requested by the caller.
     """
 
     images: Images | None
@@ -53,7 +53,7 @@ class _Prepared:
 
 
 class _PreparedDataset(TorchDataset[Any]):
-    """Decodes, augments and prepares single samples; runs in the workers."""
+    """Decodes, augments and preprocesses single samples; runs in the workers."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class _PreparedDataset(TorchDataset[Any]):
         try:
             image, original_hw = record.picture(self.decoding)
         except ImageError as error:
-            # an error raised here would come out of a worker process as a RuntimeError: `Batches` raises it, in the main process
+            # an error raised in a worker process would become a RuntimeError: `Batches` raises it in the main process instead
             return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True, kind=error.kind)
         target = record.target
         if self.augment is not None:
-            # a sample's randomness depends on seed, epoch and draw alone: not on workers, processes, batches or resuming
+            # a sample's augmentation depends only on seed, epoch and draw: not on workers, processes, batches or resuming
             with torch.random.fork_rng(devices=[]):
                 seed_torch(derived_seed(self.seed, epoch, draw), torch.device("cpu"))
                 sample = self.augment(Sample(image, target, record.key))
@@ -86,7 +86,7 @@ class _PreparedDataset(TorchDataset[Any]):
 
 
 class _BesideTheNetwork:
-    """The batches that a `DataLoader` without processes would make, made in a thread while the loop has those before."""
+    """The batches of a `DataLoader` without worker processes, made in threads while the loop works on earlier ones."""
 
     def __init__(self, prepared: _PreparedDataset, batches: Sequence[Sequence[Index]]) -> None:
         self._prepared, self._batches, self._collate = prepared, batches, _Collate(prepared.preprocess)
@@ -103,7 +103,7 @@ class _BesideTheNetwork:
 
 
 class Batches:
-    """The batches of a loader; with `on_error="raise"` the first picture that can't be read ends the iteration."""
+    """Batches of a loader; with `on_error="raise"`, the first unreadable image ends the iteration."""
 
     def __init__(self, loader: DataLoader[Any] | _BesideTheNetwork, on_error: OnError) -> None:
         """Wrap a loader."""
@@ -114,10 +114,10 @@ class Batches:
         return len(self._loader)
 
     def __iter__(self) -> Generator[Batch[ImageBatch]]:
-        """Iterate over the batches; closing the iterator ends the loader's processes or thread.
+        """Iterate over the batches; closing the iterator ends the loader's processes or threads.
 
         Raises:
-            ImageError: a picture can't be read and `on_error` is "raise".
+            ImageError: an image can't be read, and `on_error` is "raise".
         """
         batches = iter(self._loader)
         with closing(batches) if isinstance(batches, Generator) else nullcontext():
@@ -148,10 +148,10 @@ def evaluation_loader(
     processes: int = 1,
     decoding: Decoding = _WHOLE,
 ) -> Batches:
-    """Return batches over the manifest in its order, every sample exactly once over all processes.
+    """Return batches over the dataset in order, with every sample exactly once over all processes.
 
-    Pictures are not padded up to equal shares: process r takes the samples r, r + processes, …
-    Without workers a thread makes the batches.
+    The shares are not padded to equal length: process r takes the samples r, r + processes, …
+    Without workers, threads make the batches.
     """
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
@@ -169,10 +169,10 @@ def training_loader(
     start: int = 0,
     decoding: Decoding = _WHOLE,
 ) -> Batches:
-    """Return one stream of augmented batches over all epochs, from batch number `start` on.
+    """Return a stream of augmented batches over all epochs, starting with batch number `start`.
 
-    With `decoding` at a reduced scale the augmentation gets the smaller picture and the target of the whole one: for targets
-    without coordinates alone.
+    If `decoding` reduces the scale, the augmentation receives the smaller image with the target of the full-size image; use this only for
+    targets without coordinates.
     """
     prepared = _PreparedDataset(dataset, preprocess, decoding, on_error, augment, plan.seed)
     return _loader(prepared, _From(plan, start), workers)
@@ -187,16 +187,16 @@ def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> Batches:
         pin_memory=False,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_signals,
-        # workers' seeds come from here: drawn from the global generator they would shift what a resumed run draws from it
+        # the seeds of the workers are drawn from this; the global generator must not advance, as it would differ in a resumed run
         generator=torch.Generator(),
     )
     return Batches(loader, prepared.on_error)
 
 
 def _leave_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which come to every process of a command (terminal, torchrun, Slurm), to the process that trains.
+    """Leave Ctrl-C and SIGTERM, which are sent to every process of a command (terminal, torchrun, Slurm), to the process that trains.
 
-    A second SIGTERM is obeyed: that is what a loader sends that gets no answer.
+    A second SIGTERM ends the worker: loaders send it to workers that don't respond.
     """
 
     def once(number: int, frame: FrameType | None) -> None:
@@ -207,17 +207,17 @@ def _leave_signals(worker: int) -> None:
 
 
 def pick_batch_size(batch_size: int | None, preprocess: Preprocess, device: torch.device) -> int:
-    """Return the evaluation batch: about as many pixels as 32 pictures of 224 × 224, or as 8 where a processor computes.
+    """Return the batch size for evaluation: about as many pixels as 32 images of 224 × 224, or as 8 on the CPU.
 
-    Larger batches leave a processor's cache: ResNet-50 takes a fifth longer for a picture among 32 than among 8, engines no less long.
+    Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image in batches of 32 than of 8, and engines aren't faster.
 
     Args:
-        batch_size: asked for; None for what suits.
-        preprocess: whose size counts.
-        device: that computes.
+        batch_size: requested size; None to choose it automatically.
+        preprocess: preprocessing, which determines the image size.
+        device: device that computes.
 
     Raises:
-        InputError: below 1.
+        InputError: `batch_size` is below 1.
     """
     if batch_size is None:
         height, width = preprocess.size_hw

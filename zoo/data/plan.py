@@ -1,4 +1,4 @@
-"""Which samples make which training batch, and how often an optimiser step is taken."""
+"""Assignment of samples to training batches, and of batches to optimiser steps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zoo.data.sampling import Sampling
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a run, counted in batches of one process.
+    """Optimiser steps of a run, counted in batches of one process.
 
     Attributes:
-        batches_per_epoch: the last step of an epoch may have fewer batches than the others.
-        accumulation: batches per step.
+        batches_per_epoch: number of batches per epoch; the last step of an epoch may have fewer batches than the others.
+        accumulation: number of batches per step.
     """
 
     batches_per_epoch: int
@@ -27,32 +27,32 @@ class Steps:
 
     @property
     def per_epoch(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""
         return math.ceil(self.batches_per_epoch / self.accumulation)
 
     def done(self, batches: int) -> int:
-        """Return the steps that so many batches of a run make, one that has begun included."""
+        """Return the number of steps after a number of batches, including a step that has only begun."""
         epochs, rest = divmod(batches, self.batches_per_epoch)
         return epochs * self.per_epoch + math.ceil(rest / self.accumulation)
 
     def complete(self, batches: int) -> bool:
-        """Tell whether the last of so many batches completes a step."""
+        """Return whether a step is complete after a number of batches."""
         return batches % self.batches_per_epoch % self.accumulation == 0
 
 
-Index = tuple[int, int, int]  # epoch, number of the draw in it, position in the manifest
+Index = tuple[int, int, int]  # epoch, number of the draw within the epoch, position in the dataset
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Which samples make which batch of a run: fixed by the seed, drawn anew every epoch, shared out over processes.
+    """Samples of each batch of a run: determined by the seed, drawn again in every epoch, distributed over processes.
 
     Attributes:
-        sampling: makes the batches of all processes together.
-        epochs: how many.
-        seed: of the draws and of the augmentation.
-        rank: this process, of
-        processes: so many.
+        sampling: sampler of the batches of all processes together.
+        epochs: number of epochs.
+        seed: seed of the draws and of the augmentation.
+        rank: index of this process.
+        processes: number of processes.
     """
 
     sampling: Sampling
@@ -63,13 +63,13 @@ class TrainingPlan:
 
     @cached_property
     def batches_per_epoch(self) -> int:
-        """Batches of one process in an epoch."""
+        """Number of batches per epoch and process."""
         return len(self.sampling)
 
     def shares_from(self, start: int) -> Iterator[Share]:
-        """Yield this process's batches of all epochs, from batch number `start` on.
+        """Yield this process's shares of the batches of all epochs, starting with batch number `start`.
 
-        Of each batch it is a stretch, as long as the other processes' or one longer.
+        A share is a contiguous part of a batch; the shares of the processes differ by at most one sample.
         """
         first, skip = divmod(start, self.batches_per_epoch)
         for epoch in range(first, self.epochs):
@@ -89,12 +89,12 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of a batch one process has.
+    """One process's share of a batch.
 
     Attributes:
-        epoch: counted from 0.
-        draw: of the first one, its number in the epoch.
-        positions: in the data.
+        epoch: epoch number, counted from 0.
+        draw: number of the first sample's draw within the epoch.
+        positions: positions of the samples in the dataset.
     """
 
     epoch: int
@@ -102,7 +102,7 @@ class Share:
     positions: list[int]
 
     def indices(self) -> list[Index]:
-        """Return each sample with all that its randomness depends on."""
+        """Return the index of each sample, which contains everything that its augmentation depends on."""
         return [(self.epoch, self.draw + place, position) for place, position in enumerate(self.positions)]
 
 

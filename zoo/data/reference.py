@@ -1,4 +1,4 @@
-"""The dataset string: `scheme:path[?option=value&…]`."""
+"""Dataset strings: `scheme:path[?option=value&…]`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class DataRef:
     """A parsed dataset string `scheme:path[?option=value&…]`.
 
     Attributes:
-        text: the string as given, for messages.
-        scheme: the scheme's name, or "" where only a path was given.
-        path: the text between scheme and options.
-        split: which part of the data; None for the scheme's default.
-        classes: the classes to keep, in this order; None for all.
-        limit: at most so many samples.
-        exact: decode every picture whole; see `Dataset`.
-        options: options of the scheme itself.
-        pictures: whether the files of the pictures must be there. Where answers are scored that stand in a file nobody looks at
-            pictures; a scheme that can do without them then does.
+        text: the original string, for messages.
+        scheme: name of the scheme, or "" if the string is a bare path.
+        path: text between scheme and options.
+        split: requested split; None for the scheme's default.
+        classes: classes to keep, in this order; None for all.
+        limit: maximum number of samples; None for no limit.
+        exact: whether to decode all images at full size; see `Dataset`.
+        options: scheme-specific options.
+        pictures: whether the image files must exist. Scoring predictions from a file doesn't read images; a scheme that supports this then
+            opens without them.
     """
 
     text: str
@@ -40,11 +40,10 @@ class DataRef:
 
     @classmethod
     def parse(cls, text: str) -> DataRef:
-        """Read a dataset string.
+        """Parse a dataset string.
 
         Raises:
-            InputError: an option without a value or given twice, a limit that is no number above 0, or `exact` that is neither true
-                nor false.
+            InputError: an option has no value or is given twice, `limit` isn't a number above 0, or `exact` is neither true nor false.
         """
         body, _, query = text.partition("?")
         head, colon, tail = body.partition(":")
@@ -64,7 +63,7 @@ class DataRef:
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
         if exact not in ("true", "false"):
-            raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode every picture whole) or false")
+            raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode images at full size) or false")
         names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
         return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
 
@@ -72,7 +71,7 @@ class DataRef:
         """Return the path as an existing folder.
 
         Raises:
-            DataError: it is missing, not named or not a folder.
+            DataError: the path is empty, doesn't exist or isn't a folder.
         """
         folder = self.existing("folder")
         if not folder.is_dir():
@@ -83,21 +82,21 @@ class DataRef:
         """Return the path as an existing file.
 
         Raises:
-            DataError: it is missing, not named or not a file.
+            DataError: the path is empty, doesn't exist or isn't a file.
         """
         file = self.existing("file")
         if not file.is_file():
-            raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'no ordinary file'}; expected a file")
+            raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'not a regular file'}; expected a file")
         return file
 
     def existing(self, kind: str) -> Path:
-        """Return the path as it is on the disk.
+        """Return the path of an existing file or folder, with `~` expanded.
 
         Args:
-            kind: what is expected there, in words.
+            kind: expected kind, in words, for error messages.
 
         Raises:
-            DataError: it is missing or not named.
+            DataError: the path is empty or doesn't exist.
         """
         if not self.path:
             raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
@@ -107,14 +106,14 @@ class DataRef:
         return path
 
     def root_folder(self) -> Path | None:
-        """Return the option `root=`, the folder that paths in annotations are relative to, or None where it isn't given.
+        """Return the value of the option `root=`, the folder that paths in annotations are relative to, or None if it isn't set.
 
         Raises:
-            InputError: it is no folder.
+            InputError: `root` isn't a folder.
         """
         if "root" not in self.options:
             return None
         root = Path(self.options["root"]).expanduser()
         if not root.is_dir():
-            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which is no folder. {look_at(root)}")
+            raise InputError(f"data {self.text!r}: root is {self.options['root']!r}, which isn't a folder. {look_at(root)}")
         return root

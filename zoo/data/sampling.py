@@ -1,4 +1,4 @@
-"""Which samples make the batches of an epoch: shuffled, balanced, or as a task asks for."""
+"""Sampling of the batches of an epoch: shuffled, balanced, or specific to a task."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from zoo.errors import InputError
 
 
 class Sampling(Protocol):
-    """A way to make the batches of an epoch, of all processes together."""
+    """Sampler of the batches of an epoch, for all processes together."""
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch, every epoch's."""
+        """Return the number of batches per epoch, which is the same for every epoch."""
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return positions in the data, batch by batch.
+        """Return the positions of the samples in the dataset, batch by batch.
 
         Args:
-            generator: decides everything that is random; another one for every epoch.
+            generator: random generator; a different one for every epoch.
         """
 
 
 def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]:
-    """Cut an order into batches; a last one below `smallest` joins the one before it, so that no sample is left out."""
+    """Divide an order into batches; a last one smaller than `smallest` is appended to the previous one, so that no sample is lost."""
     whole, rest = divmod(len(order), batch_size)
     count = max(1, whole + (rest >= smallest))
     starts = [number * batch_size for number in range(count)]
@@ -36,12 +36,12 @@ def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Every sample once an epoch, in an order drawn anew.
+    """Every sample once per epoch, in an order that is shuffled again in every epoch.
 
     Attributes:
-        samples: how many there are.
-        batch_size: of all processes together.
-        smallest: batch that can be trained on; a smaller rest joins the batch before it.
+        samples: number of samples.
+        batch_size: batch size of all processes together.
+        smallest: size of the smallest batch that can be trained on; a smaller remainder is appended to the previous batch.
     """
 
     samples: int
@@ -53,21 +53,21 @@ class Shuffled:
         return len(cut(range(self.samples), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return a permutation, cut into batches."""
+        """Return a permutation, divided into batches."""
         return cut(torch.randperm(self.samples, generator=generator).tolist(), self.batch_size, self.smallest)
 
 
 @dataclass(frozen=True)
 class Balanced:
-    """As many draws an epoch as there are samples, every class as often as any other.
+    """As many draws per epoch as there are samples, with all classes equally frequent.
 
-    Pictures of a rare class come several times an epoch (augmented anew), those of a common one not in every epoch. A sample of
-    several classes counts as one of its rarest.
+    Images of a rare class are drawn several times per epoch (with different augmentation), those of a frequent class not in every epoch. A
+    sample of several classes counts towards the rarest one.
 
     Attributes:
-        labels: the classes of each sample; none for a picture without objects, which is drawn as often as an average one.
-        batch_size: of all processes together.
-        smallest: batch that can be trained on; a smaller rest joins the batch before it.
+        labels: classes of each sample; empty for an image without objects, which is drawn as often as an average image.
+        batch_size: batch size of all processes together.
+        smallest: size of the smallest batch that can be trained on; a smaller remainder is appended to the previous batch.
     """
 
     labels: Sequence[Sequence[int]]
@@ -75,7 +75,7 @@ class Balanced:
     smallest: int
 
     def __post_init__(self) -> None:
-        """Refuse data that has no classes to balance.
+        """Check that there are classes to balance.
 
         Raises:
             InputError: fewer than two classes have samples.
@@ -92,7 +92,7 @@ class Balanced:
         return len(cut(range(len(self.labels)), self.batch_size, self.smallest))
 
     def weights(self) -> torch.Tensor:
-        """Return how likely each sample is to be drawn: [samples] float64, of sum 1."""
+        """Return the probability that each sample is drawn: [samples] float64, with a sum of 1."""
         counts = self._counts
         rarest = [min(set(labels), key=lambda label: counts[label]) if labels else None for labels in self.labels]
         size = Counter(label for label in rarest if label is not None)
@@ -101,6 +101,6 @@ class Balanced:
         return weights / weights.sum()
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return draws with replacement, cut into batches."""
+        """Return draws with replacement, divided into batches."""
         order = torch.multinomial(self.weights(), len(self.labels), replacement=True, generator=generator).tolist()
         return cut(order, self.batch_size, self.smallest)

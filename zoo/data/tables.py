@@ -1,4 +1,4 @@
-"""Tables of annotations: the rows of CSV, TSV and Parquet files as text, with the place where each stands."""
+"""Annotation tables: rows of CSV, TSV and Parquet files as text, with their positions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
-_Cells = Iterator[tuple[str, list[str]]]  # a line (or row) and its values; the header first
+_Cells = Iterator[tuple[str, list[str]]]  # position (line or row) and values; the header comes first
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table.
+    """A row of a table.
 
     Attributes:
-        file: the table.
-        line: where it stands there: "line 7", counted from 1, or "row 7" in Parquet, counted without the header.
-        values: column name to text without surrounding spaces; "" where the cell is empty.
+        file: path of the table.
+        line: position in the file: "line 7", counted from 1, or "row 7" in Parquet, counted without the header.
+        values: text by column name, without surrounding spaces; "" for an empty cell.
     """
 
     file: Path
@@ -33,11 +33,11 @@ class Row:
 
     @property
     def place(self) -> str:
-        """File and line: the key of the row's faults."""
+        """File and line, the key of faults in this row."""
         return f"{self.file} {self.line}"
 
     def fault(self, flaw: Flaw, *, whole: bool = False) -> Fault:
-        """Return what is wrong with the row."""
+        """Return the fault for a flaw in this row."""
         return flaw.at(self.place, self.line, whole=whole)
 
 
@@ -45,14 +45,15 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
     """Read a table with a header, row by row.
 
     Args:
-        path: `.tsv` is separated by tabs, `.parquet` is Parquet, everything else by commas; text is UTF-8.
-        required: columns that must be there.
-        optional: columns that may be there.
-        faults: takes up columns whose names are nearly right, and rows with more or fewer values than the header, which are left out.
+        path: `.tsv` is tab-separated, `.parquet` is Parquet, all other suffixes are comma-separated; text is UTF-8.
+        required: columns that must exist.
+        optional: columns that may exist.
+        faults: list that receives the faults: column names similar to an optional one, and rows with more or fewer values than the header,
+            which are skipped.
 
     Raises:
-        DataError: the file is empty, damaged, no UTF-8, or lacks a required column, or names one twice.
-        InputError: Parquet without pyarrow.
+        DataError: the file is empty, damaged, not UTF-8, lacks a required column, or has two columns of the same name.
+        InputError: pyarrow, which Parquet requires, isn't installed.
     """
     wanted = (*required, *optional)
     cells = _parquet(path, wanted) if path.suffix.lower() == ".parquet" else _text(path)
@@ -62,11 +63,11 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
         found = ", ".join(repr(name) for name in header[:12]) or "nothing"
         raise DataError(f"{path}: no column {', '.join(missing)}; expected a header with {', '.join(wanted)}, found {found}")
     if len(set(header)) < len(header):
-        raise DataError(f"{path} {line}: a column is named twice: {', '.join(header)}")
+        raise DataError(f"{path} {line}: a column name occurs twice: {', '.join(header)}")
     absent = [name for name in optional if name not in header]
-    for name in header:  # other columns are other people's business; one that nearly is ours would be lost without a word
+    for name in header:  # unrelated columns are ignored; a misspelled optional column must not be ignored silently
         if name not in wanted and (near := difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)):
-            unknown = Flaw(f"unknown column {name!r}; is {near[0]!r} meant? Call it so, or otherwise")
+            unknown = Flaw(f"unknown column {name!r}; did you mean {near[0]!r}? Rename it to this, or to a less similar name")
             faults.append(unknown.at(f"{path} {line}", line))
     for line, values in cells:
         if len(values) == len(header):
@@ -77,41 +78,41 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
 
 
 def has_columns(path: Path, required: Sequence[str]) -> bool:
-    """Tell whether a file is a table with these columns, from its header alone."""
+    """Return whether a file is a table with these columns, judged by its header alone."""
     try:
         next(rows(path, required, (), []), None)
-    except InputError:  # which DataError is one of
+    except InputError:  # includes DataError
         return False
     return True
 
 
 class SplitFilter:
-    """Chooses the rows of one split, from the optional column `split`."""
+    """Filter for the rows of a split, based on the optional column `split`."""
 
     def __init__(self, ref: DataRef) -> None:
-        """Remember which split was asked for."""
+        """Create a filter for the requested split."""
         self._ref = ref
         self._names: dict[str, None] = {}
 
     def keeps(self, row: Row) -> bool:
-        """Tell whether a row belongs to the split that was asked for; all do where none was."""
+        """Return whether a row belongs to the requested split; all rows do if none was requested."""
         name = row.values.get("split", "")
         if name:
             self._names[name] = None
         return self._ref.split in (None, name)
 
     def check(self) -> None:
-        """Refuse a choice that the table doesn't offer, once all rows were seen.
+        """Check the requested split against the table, after all rows have been read.
 
         Raises:
-            InputError: `split=` names no split, or there are several and none was named.
+            InputError: `split=` doesn't name a split, or there are several and none was requested.
         """
         names = list(self._names)
         if self._ref.split is not None and self._ref.split not in names:
-            known = f"its splits are: {', '.join(names)}" if names else "it has no column split"
+            known = f"its splits are: {', '.join(names)}" if names else "it has no column 'split'"
             raise InputError(f"data {self._ref.text!r}: no split {self._ref.split!r}; {known}")
         if self._ref.split is None and len(names) > 1:
-            raise InputError(f"data {self._ref.text!r} has the splits {', '.join(names)}; say which with ?split={names[0]}")
+            raise InputError(f"data {self._ref.text!r} has the splits {', '.join(names)}; choose one with ?split={names[0]}")
 
 
 def _text(path: Path) -> _Cells:
@@ -121,13 +122,13 @@ def _text(path: Path) -> _Cells:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for values in reader:
-                if values:  # not an empty line
+                if values:  # skip empty lines
                     yield f"line {line}", [value.strip() for value in values]
-                line = reader.line_num + 1  # where the next row begins: quoted values may span lines
+                line = reader.line_num + 1  # first line of the next row: quoted values may span lines
     except csv.Error as error:
-        raise DataError(f"{path} line {line}: is no {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
+        raise DataError(f"{path} line {line}: is not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text after line {line - 1}: {error.reason}. Save it as UTF-8") from None
+        raise DataError(f"{path}: is not valid UTF-8 after line {line - 1}: {error.reason}. Save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
 
@@ -152,7 +153,7 @@ def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise DataError(f"{path}: is no Parquet file, or is damaged: {_first_line(error)}") from None
+        raise DataError(f"{path}: is not a Parquet file, or is damaged: {_first_line(error)}") from None
 
 
 def _cell(place: str, column: str, value: Any) -> str:

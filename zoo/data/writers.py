@@ -1,4 +1,4 @@
-"""A data set on its way from one format into another: pictures under their own names, with targets and splits."""
+"""Format-independent content of a dataset and writers of formats, for conversion: images with names, targets and splits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zoo.data.dataset import Record
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """An image to be written.
 
     Attributes:
-        name: its path in the data, with `/`, free of the folders that only belong to the old format.
-        record: where it comes from, and its target; labels count in the order of `Content.classes`.
-        splits: those it lies in; empty where the data has none.
+        name: path within the data, with `/`, without folders that only belong to the old format.
+        record: source and target of the image; labels are indices into `Content.classes`.
+        splits: names of the splits that contain the image; empty if the data has none.
     """
 
     name: str
@@ -26,18 +26,18 @@ class Picture:
 
 
 def _nowhere(picture: Picture, path: Path) -> None:
-    raise AssertionError("content is given a place for its pictures before it is written")
+    raise AssertionError("`put` must be set before content is written")
 
 
 @dataclass(frozen=True)
 class Content:
-    """A data set, free of its format.
+    """Content of a dataset, independent of its format.
 
     Attributes:
-        classes: the names, in their order.
-        splits: the names, in the order they were found in; empty where the data has none.
-        pictures: in the order of the data.
-        put: places a picture's file, byte for byte, at a path.
+        classes: class names, in order.
+        splits: split names, in the order found; empty if the data has none.
+        pictures: images, in the order of the data.
+        put: function that copies the file of an image, byte for byte, to a path.
     """
 
     classes: tuple[str, ...]
@@ -46,18 +46,18 @@ class Content:
     put: Callable[[Picture, Path], None] = _nowhere
 
     def of_split(self, split: str) -> tuple[Picture, ...]:
-        """Return the pictures of a split; all where the name is empty."""
+        """Return the images of a split, or all images if the name is empty."""
         return tuple(picture for picture in self.pictures if not split or split in picture.splits)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes one format of one task.
+    """Writer of a format of a task.
 
     Attributes:
-        write: writes content into an empty folder.
-        losses: names what the format can't hold of a content: what would be lost, one sentence each.
-        path: what follows the scheme's name when the result is opened, relative to the folder ("" for the folder itself).
+        write: function that writes content into an empty folder.
+        losses: function that returns what would be lost because the format can't represent it, one sentence each.
+        path: path of the result in its dataset string, relative to the folder ("" for the folder itself).
     """
 
     write: Callable[[Content, Path], None]
@@ -66,7 +66,7 @@ class Writer:
 
 
 def same_stem(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
-    """Return pairs of pictures whose names differ in their suffix alone: formats with one file per picture can't tell them apart."""
+    """Return pairs of images whose names differ only in the suffix: formats with one file per image can't distinguish them."""
     seen: dict[PurePosixPath, str] = {}
     pairs = []
     for picture in pictures:
@@ -78,5 +78,5 @@ def same_stem(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
 
 
 def count(target: Mapping[str, Any], name: str) -> int:
-    """Return how many boxes of a target are marked so."""
+    """Return the number of boxes of a target for which the flag `name` is set."""
     return int(target[name].sum()) if name in target else 0

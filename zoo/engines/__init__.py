@@ -1,4 +1,4 @@
-"""The registry of engines: what computes the networks of a model, and what there is of a network."""
+"""Registry of engines, the interface that every engine implements, and the networks that engines run."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Runner = Callable[..., Tensors]
 
 @dataclass(frozen=True)
 class Network:
-    """A part of a model that goes from tensors to tensors.
+    """A part of a model that maps tensors to tensors.
 
     Attributes:
-        name: "pictures" for trunk and head, which take float32 0–1 [B, 3, H, W]; others as `Head.networks` has them.
-        module: float32, on the CPU, in evaluation mode; answers a tuple of tensors.
-        example: an input of each kind, at least two long along every free axis.
-        free: of each input, the axes whose length may differ from the example's.
+        name: "pictures" for backbone and head, which take images [B, 3, H, W], float32 in 0–1; otherwise a name in `Head.networks`.
+        module: the module, float32, on the CPU, in evaluation mode; returns a tuple of tensors.
+        example: an example of each input, with a length of at least 2 along every dynamic axis.
+        free: dynamic axes of each input: those whose length may differ from the example's.
     """
 
     name: str
@@ -44,28 +44,28 @@ class Network:
     free: tuple[tuple[int, ...], ...]
 
     def exported(self) -> torch.export.ExportedProgram:
-        """Return the graph, as torch.export sees it.
+        """Return the graph that torch.export traces.
 
         Raises:
-            InputError: there is an operation that it can't see through.
+            InputError: an operation of the module can't be traced.
         """
-        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # other layouts aren't saved as they are
+        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # other memory formats are lost in saving
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
-            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # tells which inequalities it didn't reduce
+            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # logs inequalities that it can't reduce
                 return torch.export.export(module, self.example, dynamic_shapes=free)
-        except Exception as error:  # whatever it runs into: a defect of the network, seen from here
+        except Exception as error:  # torch.export raises anything; here all of it is a defect of the network
             raise InputError(f"the network {self.name!r} can't be exported ({reason(error)}); use engine='eager'") from error
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Scores a network that takes the place of one of a model's, on pictures that are known to it by number.
+    """Scorer of a candidate for one network of a model, the model's other networks being unchanged.
 
     Attributes:
-        pictures: how many there are.
-        drop: of the score, that is still allowed.
-        score: of what computes the network, on the pictures with these numbers.
+        pictures: number of images that it can score on.
+        drop: largest allowed drop of the score.
+        score: function that takes the candidate's runner and the indices of images, and returns the score on these.
     """
 
     pictures: int
@@ -74,18 +74,18 @@ class Judge:
 
 
 class Engine(ABC):
-    """Something that computes networks.
+    """Base class of engines, which run the networks of a model.
 
     Attributes:
-        name: as in `zoo.compile(…, engine=name)`.
-        package: what it is imported from.
-        extra: of resnet-zoo, with which it is installed.
-        distributions: whose versions decide what a converted network looks like, beside torch.
-        converts: whether its own form of a network is worth keeping; others have it at once.
-        seconds: that a network the size of ResNet-50's takes to convert, about, on two cores.
-        suffix: of the files that it keeps networks in.
-        precisions: those that it has, on hardware that has them.
-        takes_bytes: whether what computes its networks takes pictures as uint8 too, for 0–1 as in `as_float`.
+        name: the name that `zoo.compile(…, engine=name)` takes.
+        package: Python package that the engine imports.
+        extra: extra of resnet-zoo that installs the engine.
+        distributions: distributions whose versions affect the converted network, in addition to torch.
+        converts: whether converted networks are worth caching; False where conversion takes no time.
+        seconds: approximate time to convert a network of the size of ResNet-50, in seconds on two cores.
+        suffix: file suffix of written networks.
+        precisions: supported precisions, on hardware that supports them.
+        takes_bytes: whether its runners also take uint8 images and scale them to 0–1 as `as_float` does.
     """
 
     name: ClassVar[str]
@@ -100,66 +100,66 @@ class Engine(ABC):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say what is not installed, and how to install it; None where it is."""
+        """Return a message that names the missing package and how to install it; None if it is installed."""
         if importlib.util.find_spec(cls.package) is not None:
             return None
         return f"the engine {cls.name} needs the package {cls.package}, which is not installed: pip install 'resnet-zoo[{cls.extra}]'"
 
     @abstractmethod
     def convert(self, network: Network) -> Any:
-        """Bring a network into the engine's own form.
+        """Convert a network to the engine's own form.
 
         Raises:
-            InputError: it can't be.
+            InputError: the network can't be converted.
         """
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Return a network with weights and activations of 8 bits where that is quicker.
+        """Return a network with 8-bit weights and activations where that is faster.
 
         Args:
-            converted: the network.
-            samples: inputs that it is calibrated on.
-            judge: leave as many layers as they were as the score needs; None to quantise all.
+            converted: the network, as returned by `convert`.
+            samples: inputs to calibrate on.
+            judge: scorer; layers stay unquantised as far as its score requires. None to quantise all layers.
 
         Raises:
-            InputError: the engine has no such networks.
+            InputError: the engine has no int8.
         """
         having = [name for name in ENGINES if "int8" in ENGINES[name].precisions]
         raise InputError(f"the engine {self.name} has no int8; use one of: {', '.join(having)}")
 
     @abstractmethod
     def write(self, converted: Any, path: Path) -> None:
-        """Keep a network in a file, whose name ends in `suffix`, and in files beside it that begin with its stem."""
+        """Write a network to a file whose name ends in `suffix`, and to files next to it that start with the same stem."""
 
     @abstractmethod
     def read(self, path: Path) -> Any:
-        """Read a network back; whatever goes wrong is raised as it comes."""
+        """Read a network back; errors are raised unchanged."""
 
     @abstractmethod
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return what computes a network, on CPU tensors.
+        """Return a runner, which computes the network on CPU tensors.
 
-        What it returns is good until it is called again; it is called by one thread at a time.
+        Its outputs are valid until its next call. It is called by one thread at a time.
         """
 
 
 class TorchEngine(Engine):
-    """An engine of torch's own, which takes modules as they are, and keeps them as torch.export's graphs."""
+    """Base class of torch's engines, which run modules without conversion and store them as torch.export graphs."""
 
     converts = False
     suffix = ".pt2"
 
     def convert(self, network: Network) -> Network:
-        """Take the network as it is."""
+        """Return the network unchanged."""
         return network
 
     def write(self, converted: Network, path: Path) -> None:
-        """Export the graph."""
+        """Export the graph to a file."""
         torch.export.save(converted.exported(), path)
 
     def read(self, path: Path) -> nn.Module:
-        """Read the graph; what it asserts of types is left out, because in bf16 autocast changes them."""
-        with errors_alone("torch.export"):  # it logs the traceback of what it raises
+        """Read the graph and remove its dtype assertions, because autocast changes dtypes in bf16."""
+        with errors_alone("torch.export"):  # logs the traceback of what it raises
             module: Any = torch.export.load(path).module()
         for node in list(module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default)):
             module.graph.erase_node(node)
@@ -183,10 +183,10 @@ def list_engines() -> list[str]:
 
 @contextmanager
 def one_reason(engine: str, network: Network) -> Iterator[None]:
-    """Tell what an engine's converter ran into as a fault of the request.
+    """Convert any error of an engine into an `InputError` with a one-line reason.
 
     Raises:
-        InputError: with its first line.
+        InputError: the engine raised an error.
     """
     try:
         yield
@@ -194,22 +194,22 @@ def one_reason(engine: str, network: Network) -> Iterator[None]:
         raise
     except Exception as error:  # converters raise anything, from their own classes to RuntimeError
         raise InputError(
-            f"the engine {engine} can't take over the network {network.name!r} ({reason(error)}); use another engine, or 'auto'"
+            f"the engine {engine} can't run the network {network.name!r} ({reason(error)}); use another engine, or 'auto'"
         ) from error
 
 
 def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
-    """Return what computes a network, or does something else with inputs that its engine has no kernels for.
+    """Return a runner with a fallback for inputs that the engine has no kernels for.
 
     Args:
-        run: of the engine, which may raise anything.
-        otherwise: takes the error, and the inputs.
+        run: the engine's runner, which may raise anything.
+        otherwise: the fallback, called with the error and the inputs.
     """
 
     def computed(*inputs: Tensor) -> Tensors:
         try:
             return run(*inputs)
-        except Exception as error:  # from AssertionError to classes of the engine's own
+        except Exception as error:  # engines raise anything, from AssertionError to their own classes
             return otherwise(error, *inputs)
 
     return computed
@@ -226,20 +226,20 @@ def quantise(
     as_runner: Callable[[Any], Runner],
     spared: Sequence[str] = (),
 ) -> Any:
-    """Return a graph with weights and activations of 8 bits, activations asymmetrically.
+    """Quantise weights and activations of a graph to 8 bits with NNCF; activations asymmetrically.
 
     Args:
-        graph: of OpenVINO or ONNX.
-        samples: inputs that it is calibrated on.
-        as_input: brings one into the form that the graph's engine takes.
-        judge: layers are left as they were until it is content; None to quantise all.
-        as_runner: brings what NNCF runs a graph by into the form that the judge takes.
-        spared: names of operations that are left as they are.
+        graph: an OpenVINO or ONNX graph.
+        samples: inputs to calibrate on.
+        as_input: function that converts a sample to the input format of the graph's engine.
+        judge: scorer; layers are left unquantised until its score is good enough. None to quantise all layers.
+        as_runner: function that converts what NNCF runs a graph with to a runner, for the judge.
+        spared: names of operations that stay unquantised.
 
     Raises:
-        InputError: NNCF isn't installed, or no set of layers makes the judge content.
+        InputError: NNCF isn't installed.
     """
-    with errors_alone(*_LOUD), contextlib.redirect_stdout(sys.stderr):  # whose progress bars would be on standard output
+    with errors_alone(*_LOUD), contextlib.redirect_stdout(sys.stderr):  # NNCF draws progress bars on standard output
         try:
             import nncf
         except ImportError as error:

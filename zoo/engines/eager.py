@@ -1,4 +1,4 @@
-"""PyTorch as it is: operation by operation, channels last."""
+"""The engine eager: plain PyTorch, operation by operation, in channels-last memory format."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LAST: Any = torch.channels_last
 
 @ENGINES.register("eager")
 class Eager(TorchEngine):
-    """The network's own module, or its exported graph."""
+    """Engine that calls the network's own module, or its exported graph."""
 
     name = "eager"
     seconds = 0.0
     takes_bytes = True
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
-        """Call the module; torch's own number of threads holds."""
+        """Return a runner that calls the module; torch's global number of threads applies, not `threads`."""
         module = converted.module if isinstance(converted, Network) else converted
 
         def run(*inputs: Tensor) -> Tensors:

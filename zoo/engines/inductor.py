@@ -1,4 +1,4 @@
-"""torch.compile, with the weights frozen into the code."""
+"""The engine inductor: torch.compile, with the weights frozen into the generated code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAST: Any = torch.channels_last
 
 @ENGINES.register("inductor")
 class Inductor(TorchEngine):
-    """TorchInductor; it makes C++ of a network, and needs a compiler for that."""
+    """TorchInductor, which generates C++ code and needs a compiler for it."""
 
     name = "inductor"
     seconds = 60.0
@@ -25,13 +25,13 @@ class Inductor(TorchEngine):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say that there is no compiler."""
+        """Return a message if no C++ compiler is found; otherwise None."""
         if any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl")):
             return None
-        return "the engine inductor needs a C++ compiler, and there is none: install g++ (Debian: apt install g++)"
+        return "the engine inductor needs a C++ compiler, and none was found: install g++ (Debian: apt install g++)"
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
-        """Compile; lengths that change are compiled for once more, and then for any."""
+        """Return a runner that compiles at its first call, and once more, for any length, when the length of a dynamic axis changes."""
         module = converted.module if isinstance(converted, Network) else converted
         free = converted.free if isinstance(converted, Network) else ()
         compiled: Any = torch.compile(module, options={"freezing": True})

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the graph as ONNX, which runs nearly everywhere."""
+"""The engine onnxruntime: ONNX graphs, which run nearly everywhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo.system.logs import errors_alone
 
 @ENGINES.register("onnxruntime")
 class OnnxRuntime(Engine):
-    """ONNX Runtime on the CPU; quantisation by NNCF."""
+    """ONNX Runtime on the CPU, with quantisation by NNCF."""
 
     name = "onnxruntime"
     package = "onnxruntime"
@@ -33,7 +33,7 @@ class OnnxRuntime(Engine):
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, and have it checked."""
+        """Convert the exported graph to ONNX and validate it with onnx.checker."""
         import onnx
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
@@ -48,41 +48,41 @@ class OnnxRuntime(Engine):
             return onnx.load(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Quantise after training."""
+        """Quantise the graph after training."""
         from zoo.engines import quantise
 
         names = [each.name for each in converted.graph.input]
 
-        def started(graph: Any) -> Runner:  # what NNCF hands over to be judged
+        def started(graph: Any) -> Runner:  # NNCF passes each candidate as a graph
             return self.start(graph, "int8", torch.get_num_threads())
 
         return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, started)
 
     def write(self, converted: Any, path: Path) -> None:
-        """Write one file."""
+        """Write the graph to one file."""
         import onnx
 
         onnx.save(converted, path)
 
     def read(self, path: Path) -> Any:
-        """Read it."""
+        """Read the graph."""
         import onnx
 
         return onnx.load(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Make a session."""
+        """Return a runner of a new session."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # what goes wrong is raised, too
+        options.log_severity_level = 4  # errors are raised in any case
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return _runner(session)
 
 
 def _runner(session: Any) -> Runner:
-    """Return what calls a session; its answers are its own."""
+    """Return a runner of a session; later calls don't overwrite its outputs."""
     names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensors:
@@ -101,7 +101,7 @@ def _names(kind: str, count: int) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks to itself."""
+    """Suppress the exporter's warnings, log messages and output."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), errors_alone("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         yield

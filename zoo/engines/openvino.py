@@ -1,4 +1,4 @@
-"""OpenVINO: Intel's runtime for processors, whose bf16 and int8 kernels are the quickest there are for convolutions."""
+"""The engine openvino: Intel's runtime for CPUs, which has the fastest bf16 and int8 kernels for convolutions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner
 
 @ENGINES.register("openvino")
 class OpenVINO(Engine):
-    """OpenVINO on the CPU; quantisation by NNCF."""
+    """OpenVINO on the CPU, with quantisation by NNCF."""
 
     name = "openvino"
     package = "openvino"
@@ -29,14 +29,14 @@ class OpenVINO(Engine):
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, and read it as it is read from the cache: straight from the converter its last bits differ."""
+        """Convert the exported graph, write it and read it back: outputs of the converter's own graph differ in the last bits."""
         import openvino
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
             model = openvino.convert_model(network.exported())
             _join_prelus(model)
             _name(model, network.name)
-            # the converter takes every axis for a free one
+            # the converter makes every axis dynamic
             shapes = [
                 [-1 if axis in free else length for axis, length in enumerate(each.shape)]
                 for each, free in zip(network.example, network.free, strict=True)
@@ -45,14 +45,14 @@ class OpenVINO(Engine):
             path = Path(folder) / "network.xml"
             self.write(model, path)
             core = openvino.Core()
-            core.set_property({"ENABLE_MMAP": False})  # the file is gone in a moment
+            core.set_property({"ENABLE_MMAP": False})  # the file is deleted right after
             return core.read_model(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Quantise after training."""
+        """Quantise the graph after training."""
         from zoo.engines import quantise
 
-        # NNCF runs what is judged itself, before answers can be moved
+        # NNCF runs the judged candidates itself, before outputs can be moved
         spared = [] if judge is None else _after_answers(converted)
         quantised = quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner, spared)
         _move_answers(quantised)
@@ -60,17 +60,17 @@ class OpenVINO(Engine):
         return quantised
 
     def write(self, converted: Any, path: Path) -> None:
-        """Write OpenVINO's two files; weights stay float32."""
+        """Write OpenVINO's two files, with weights in float32."""
         import openvino
 
         openvino.save_model(converted, path, compress_to_fp16=False)
 
     def read(self, path: Path) -> Any:
-        """Read them."""
+        """Read the two files."""
         return _core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Compile at the first call, for every shape that is free: graphs for single shapes were no quicker."""
+        """Return a runner that compiles at its first call, with dynamic shapes: graphs for fixed shapes were no faster."""
         sessions: dict[tuple[bool, ...], Session] = {}
 
         def run(*inputs: Tensor) -> Tensors:
@@ -83,29 +83,29 @@ class OpenVINO(Engine):
 
 
 class Session:
-    """A compiled network. Maps of features go in and out channels last, as OpenVINO keeps them inside, and as they are pooled.
+    """A compiled network.
 
-    Pictures of bytes are taken as they are, and become 0–1 in the graph, together with its normalisation: that saves two passes through
-    memory.
+    Feature maps go in and out channels-last, which is OpenVINO's internal layout and the one in which they are pooled. The graph takes
+    uint8 images and scales them to 0–1 together with its normalisation, which saves two passes through memory.
 
     Attributes:
         compiled: OpenVINO's compiled model.
-        request: what computes it.
+        request: inference request that runs the compiled model.
     """
 
     def __init__(self, converted: Any, precision: EnginePrecision, threads: int, in_bytes: Sequence[bool], **settings: Any) -> None:
-        """Compile.
+        """Compile a network.
 
         Args:
-            converted: the network.
-            precision: that it is computed in.
-            threads: likewise.
-            in_bytes: which of its inputs are pictures in uint8; the others are float32.
-            **settings: more of OpenVINO's properties.
+            converted: the network, as returned by `OpenVINO.convert`.
+            precision: precision to compute in.
+            threads: number of CPU threads to compute with.
+            in_bytes: for each input, whether it is uint8 images; the others are float32.
+            **settings: further OpenVINO properties.
         """
         from zoo.system.hardware import cpu_has_bf16
 
-        # int8 layers are int8 whatever the hint; it is about the others. On a processor with AMX the default would be bf16
+        # the hint affects only layers that aren't int8; its default on a processor with AMX would be bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
@@ -114,7 +114,7 @@ class Session:
         self.request = self.compiled.create_infer_request()
 
     def __call__(self, *inputs: Tensor) -> Tensors:
-        """Compute; the answers are good until the next call."""
+        """Return the outputs of the network; they are valid until the next call."""
         ordered = [each.detach().permute(0, 2, 3, 1) if is_map else each.detach() for each, is_map in zip(inputs, self._taken, strict=True)]
         arrays = dict(enumerate(np.ascontiguousarray(each.numpy()) for each in ordered))
         found = self.request.infer(arrays, share_inputs=True, share_outputs=True)
@@ -123,18 +123,18 @@ class Session:
 
 
 def bytes_among(inputs: Tensors) -> tuple[bool, ...]:
-    """Tell which of these are in uint8."""
+    """Return, for each input, whether it is uint8."""
     return tuple(each.dtype == torch.uint8 for each in inputs)
 
 
 def _is_map(port: Any) -> bool:
-    """Tell whether a number of a network is [B, C, H, W] with more channels than a picture has."""
+    """Return whether an input or output is a feature map: [B, C, H, W] with more channels than an image."""
     shape = port.get_partial_shape()
     return shape.rank.is_static and len(shape) == 4 and shape[1].is_static and shape[1].get_length() > 4
 
 
 def _as_handed(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
-    """Return a copy of a network that takes and gives these of its numbers as [B, H, W, C], and takes those in bytes, for 0–1."""
+    """Return a network whose `taken` inputs and `given` outputs are [B, H, W, C], and whose `in_bytes` inputs are uint8, scaled to 0–1."""
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 
@@ -153,10 +153,11 @@ def _as_handed(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_
 
 @functools.cache
 def _core() -> Any:
-    """Return the one core of this process.
+    """Return the only core of this process.
 
-    A core that computes gives its thread a stack for signals, and takes it away in the end. When the first of two goes first, the second
-    one gives back the stack of the first, which is gone, and the next signal, such as Ctrl-C, is a segmentation fault (OpenVINO 2026.4).
+    A core that runs sets an alternate signal stack in its thread and restores the previous one when it is destroyed. If the first of two
+    cores is destroyed first, the second one restores the first one's freed stack, and the next signal, such as Ctrl-C, causes a
+    segmentation fault (OpenVINO 2026.4).
     """
     import openvino
 
@@ -164,9 +165,9 @@ def _core() -> Any:
 
 
 def _join_prelus(model: Any) -> None:
-    """Put one operation in the place of the three that the converter (2026.4) makes of a PReLU: `where(x > 0, x, slopes * x)`.
+    """Replace the three operations that the converter (2026.4) makes of a PReLU, `where(x > 0, x, slopes * x)`, with one.
 
-    Only that one is computed together with the convolution before it.
+    OpenVINO fuses only the single operation with the preceding convolution.
     """
     from openvino import opset15
 
@@ -182,24 +183,24 @@ def _join_prelus(model: Any) -> None:
 
 
 def _constant(value: Any) -> NDArray[Any] | None:
-    """Return a number of a network that is always the same; None for others."""
+    """Return the value of a constant; None for other operations."""
     node = value.get_node()
     return np.array(node.get_data()) if node.get_type_name() == "Constant" else None
 
 
 def _per_channel(slopes: NDArray[Any]) -> bool:
-    """Tell whether there is one slope, or one for each channel: [1, C, 1, …]."""
+    """Return whether there is one slope, or one for each channel: [1, C, 1, …]."""
     return slopes.size == 1 or (slopes.ndim > 1 and slopes.shape[1] == slopes.size)
 
 
 def _users_of_answers(model: Any) -> list[Any]:
-    """Return the inputs that take a number which is an answer too: those of a detector's first stage take the levels of the pyramid."""
+    """Return the inputs fed by a tensor that is also an output, such as the pyramid levels, which a detector's first stage takes."""
     answers = [result.input_value(0) for result in model.get_results()]
     return [user for answer in answers for user in answer.get_target_inputs() if user.get_node().get_type_name() != "Result"]
 
 
 def _after_answers(model: Any) -> list[str]:
-    """Return the names of all operations that come after a number which is an answer too."""
+    """Return the names of all operations downstream of a tensor that is also an output."""
     names, left = dict[str, None](), _users_of_answers(model)
     while left:
         node = left.pop().get_node()
@@ -210,10 +211,10 @@ def _after_answers(model: Any) -> list[str]:
 
 
 def _move_answers(model: Any) -> None:
-    """Answer what was rounded for the next layer, where an answer goes into one too.
+    """Move an output that also feeds a quantised layer behind the rounding of that layer's input.
 
-    Where one number is both, in float for the answer and rounded for a layer of 8 bits, OpenVINO (2026.4) computes that layer wrong: a
-    detector's objectness was zero everywhere.
+    Where a tensor is both an output in float and, rounded, the input of an 8-bit layer, OpenVINO (2026.4) computes that layer incorrectly:
+    a detector's objectness was zero everywhere.
     """
     for user in _users_of_answers(model):
         rounding = user.get_node()
@@ -226,7 +227,7 @@ def _move_answers(model: Any) -> None:
 
 
 def _runner(compiled: Any) -> Runner:
-    """Return what calls a compiled model; its answers are its own."""
+    """Return a runner of a compiled model; later calls don't overwrite its outputs."""
 
     def run(*inputs: Tensor) -> Tensors:
         found = compiled([each.numpy() for each in inputs])
@@ -236,7 +237,7 @@ def _runner(compiled: Any) -> Runner:
 
 
 def _name(model: Any, name: str) -> None:
-    """Give inputs and outputs names that don't change."""
+    """Set fixed names for the model, its inputs and its outputs."""
     model.set_friendly_name(name)
     for kind, ports in (("input", model.inputs), ("output", model.outputs)):
         for place, port in enumerate(ports):

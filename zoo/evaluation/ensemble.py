@@ -150,7 +150,7 @@ class Ensemble:
         combination = task.combination([model.metadata for model in chosen]) if several or vote != "soft" else None
         if combination is not None and vote not in combination.votes:
             raise UnknownNameError(f"vote of the task {task.name}:", vote, combination.votes)
-        classes = chosen[0].classes if task.open_set else common_classes([model.classes for model in chosen])
+        classes = chosen[0].classes if task.data.open_set else common_classes([model.classes for model in chosen])
         combination = combination if several else None
         return cls(task, tuple(_members(chosen, task, classes, augmented, combination)), classes, augmented, combination)
 
@@ -253,5 +253,5 @@ def _members(
         views: tuple[View, ...] = (View(model.preprocess),)
         if combination is not None:
             views = views_of(model.preprocess, tta, combination.scales, model.backbone.levels[-1].stride)
-        counted = None if task.open_set or len(models) == 1 else new_index(f"model {number}", model.classes, classes)
+        counted = None if task.data.open_set or len(models) == 1 else new_index(f"model {number}", model.classes, classes)
         yield Member(model, views, counted)

@@ -13,7 +13,6 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
-from zoo.data.formats import open_data
 from zoo.errors import DataError, Fault, InputError
 from zoo.evaluation.ensemble import Ensemble, Reading
 from zoo.evaluation.intervals import REPLICATES, interval
@@ -88,7 +87,7 @@ def evaluate(
     _check_destination(save_predictions, task)
     options = task.parse_scoring(metric_options or {}, [model.metadata for model in ensemble.models])
     progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    opened = task.open(data, on_error, progress.say)
     dataset, classes = match_classes(task, opened, ensemble.classes)
     place = pick_device(device, any(model.compiled for model in ensemble.models))
     chosen, state = ensemble.precision(precision), PartialState(cpu=place.type == "cpu")
@@ -99,7 +98,7 @@ def evaluate(
         decoding = Decoding(max_pixels=max_pixels)
         aligned = task.align(dataset, ensemble.models, Aligning(align, decoding, on_error == "skip", progress, rank, count))
     reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, rank, count, progress, pooled)
-    metric = task.metric(dataset, classes, **options)
+    metric = task.scoring.metric(dataset, classes, **options)
     start = time.perf_counter()
     voting = Voting.of(ensemble, vote, val, opened, reading)
     skipped: list[Fault] = []
@@ -176,7 +175,7 @@ def evaluate_predictions(
     task = get_task(task_name)
     options = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say, pictures=False)
+    opened = task.open(data, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
     start = time.perf_counter()
     read = task.answer_files().read(predictions, dataset, names)
@@ -184,7 +183,7 @@ def evaluate_predictions(
     if not answers:
         raise DataError(f"{predictions}: has an answer for none of the {len(dataset)} pictures of data {dataset.name!r}")
     without = [Fault(key, f"{predictions} says that it has no answer", whole=True) for key in dataset.keys if key not in answers]
-    metric = task.metric(dataset, names, **options)
+    metric = task.scoring.metric(dataset, names, **options)
     records = [record for record in dataset.records if record.key in answers]
     keys = [record.key for record in records]
     metric.update([answers[key] for key in keys], [record.target for record in records], keys)

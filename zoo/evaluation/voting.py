@@ -13,7 +13,6 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, Record
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
-from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.ensemble import Ensemble, Reading
 from zoo.images.decoding import Decoding
@@ -106,7 +105,7 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
         DataError: none of its pictures can be read.
         ImageError: one can't be read and it isn't to be skipped.
     """
-    opened = open_data(val, ensemble.task.schemes, ensemble.task.name, reading.on_error, reading.progress.say)
+    opened = ensemble.task.open(val, reading.on_error, reading.progress.say)
     dataset, _ = match_classes(ensemble.task, opened, ensemble.classes)
     found: dict[str, list[Any]] = {}
     for batch in ensemble.answer(dataset, reading, "fitting weights"):

@@ -1,1 +1,1 @@
-"""Pictures: decoding, headers, preprocessing, drawing."""
+"""Images: decoding, headers, preprocessing, drawing."""

@@ -1,7 +1,8 @@
-"""Bytes to RGB uint8: the only decoder.
+"""Decoding of image files to RGB uint8 arrays: the only decoder.
 
-OpenCV decodes. Around it stand the things it leaves open: which formats are let in (by content, not by name), a limit on pixels that
-is checked before anything is allocated, damage that it only mentions on standard error (opencv#6468), 16 bit, and transparency.
+OpenCV does the decoding. This module adds what OpenCV lacks: a check of the format (by content, not by name), a limit on the number of
+pixels that is checked before memory is allocated, detection of damage that OpenCV only prints to standard error (opencv#6468), scaling
+of 16-bit samples, and transparency.
 """
 
 from __future__ import annotations
@@ -29,57 +30,80 @@ MAX_PIXELS = 100_000_000
 
 Image = NDArray[np.uint8]
 
-# 256 is RGB order and 16, 32, 64 are the reduced scales; "GRAYSCALE" in their names only means that the BGR bit is not set
+# flag 256 selects RGB order, and 16, 32, 64 select the reduced scales; "GRAYSCALE" in their names only means that the BGR bit isn't set
 _REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent progression.*)|TIFF_Error (.*)")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
 def read(path: Path | str, *, min_size_hw: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read a picture file.
+    """Read an image file.
 
     Args:
         path: a JPEG, PNG, WebP, BMP, TIFF, PGM or PPM file.
-        min_size_hw: what is needed of it, in pixels; see `decode`.
-        max_pixels: larger pictures are refused before they are decoded.
+        min_size_hw: required height and width in pixels; see `decode`.
+        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
 
     Returns:
-        [H, W, 3] uint8, RGB, EXIF orientation applied, transparency over white, 16 bit scaled to 8.
+        [H, W, 3] uint8, RGB, with EXIF orientation applied, transparency blended over white, and 16 bit scaled to 8.
 
     Raises:
-        ImageError: the file is missing, no file, empty, damaged, cut short, too large or of another format.
+        ImageError: the file is missing, not a regular file, empty, damaged, truncated, too large or in another format.
     """
     return decode(_load(path), str(path), min_size_hw=min_size_hw, max_pixels=max_pixels)
 
 
+def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image file exactly as training, evaluation and prediction do.
+
+    Args:
+        image: path of a JPEG, PNG, WebP, BMP, TIFF, PGM or PPM file, or the file's bytes.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
+
+    Returns:
+        [H, W, 3] uint8, RGB: EXIF orientation applied, transparency composited over white, 16 bit scaled to 8.
+
+    Raises:
+        ImageError: the file is missing, empty, damaged, truncated, too large or of another format.
+
+    Example:
+        >>> import zoo
+        >>> zoo.read_image(b"P6 1 1 255 " + bytes([255, 0, 0]))
+        array([[[255,   0,   0]]], dtype=uint8)
+    """
+    if isinstance(image, bytes):
+        return decode(image, f"image of {len(image)} bytes", max_pixels=max_pixels)
+    return read(image, max_pixels=max_pixels)
+
+
 @dataclass(frozen=True)
 class Decoding:
-    """How the pictures of a run are read.
+    """Settings for reading the images of a run.
 
     Attributes:
-        min_size_hw: what is needed of each, in pixels; see `decode`. None for whole pictures.
-        max_pixels: larger pictures are refused before they are decoded.
+        min_size_hw: required height and width in pixels, see `decode`; None to decode images at full size.
+        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
     """
 
     min_size_hw: tuple[int, int] | None = None
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        """Refuse a limit below 1.
+        """Validate the limit.
 
         Raises:
-            InputError: naming it.
+            InputError: `max_pixels` is below 1.
         """
         check_positive("decoding", max_pixels=self.max_pixels)
 
     def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
-        """Read a picture file.
+        """Read an image file.
 
         Returns:
-            The picture as `images.read` gives it, and the height and width of the whole one: the frame that boxes are in.
+            The image, as `zoo.images.decoding.read` returns it, and the height and width at full size: the coordinate frame of boxes.
 
         Raises:
-            ImageError: as `images.read`.
+            ImageError: as in `zoo.images.decoding.read`.
         """
         data, name = _load(path), str(path)
         header = _header(data, name, self.max_pixels)
@@ -87,23 +111,23 @@ class Decoding:
 
 
 def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode a picture from the bytes of its file.
+    """Decode an image from the content of its file.
 
     Args:
-        data: the whole file.
-        name: what to call it in messages.
-        min_size_hw: where given, a JPEG may come back at 1/2, 1/4 or 1/8 of its size (scaled in the DCT domain, several times
-            quicker), as long as that is at least three times this height and width, in pixels after orientation. Scaled on to its
-            final size with antialiasing it differs from the whole picture by less than 2 grey levels in the mean: measured 0.9 over
-            64 photos of 400 pixels scaled to a sixth, 0.8 over portraits of 12 megapixels scaled to 224 pixels. With twice instead
-            of three times it would be 2.1 where small pictures end up at 50 pixels.
-        max_pixels: larger pictures are refused before they are decoded.
+        data: content of the whole file.
+        name: name of the image in error messages.
+        min_size_hw: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (scaled in the DCT domain, several times faster), as
+            long as the result has at least three times this height and width, in pixels after orientation. Scaled to its final size with
+            antialiasing, it differs from the image decoded at full size by less than 2 grey levels on average: measured 0.9 over 64 photos
+            of 400 pixels scaled to a sixth, 0.8 over portraits of 12 megapixels scaled to 224 pixels. A factor of two instead of three
+            gives 2.1 for small images scaled to 50 pixels.
+        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
 
     Returns:
         As in `read`.
 
     Raises:
-        ImageError: the bytes are empty, damaged, cut short, too large or of another format.
+        ImageError: the content is empty, damaged, truncated, too large or in another format.
     """
     return _decode(data, _header(data, name, max_pixels), name, min_size_hw)
 
@@ -114,20 +138,20 @@ def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int]
     for line in messages:
         reason = _damage(line)
         if reason:
-            # libjpeg's own word for a file that ends within its scans, though an end marker stands somewhere
+            # libjpeg's message for a file that ends within its scans, although there is an end marker somewhere
             kind = "truncated" if reason.startswith("Premature end") else "unreadable"
-            raise ImageError(name, f"is damaged: {reason}. Get it again, or leave it out", kind)
+            raise ImageError(name, f"is damaged: {reason}. Replace the file, or remove it", kind)
     expected = (-(-header.height // scale), -(-header.width // scale))
     if image is None or image.shape[:2] != expected:
-        raise ImageError(name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Get it again, or convert it to PNG")
+        raise ImageError(name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG")
     return _upright(_rgb(image, header, name), header.orientation)
 
 
 def size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return a picture file's height and width in pixels, orientation applied, from its header alone.
+    """Return the height and width of an image file in pixels, with orientation applied, from its header alone.
 
     Raises:
-        ImageError: as `read`, as far as the header shows it.
+        ImageError: as in `read`, as far as the header shows it.
     """
     return _header(_load(path), str(path), max_pixels).size_hw
 
@@ -135,15 +159,15 @@ def size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 def _load(path: Path | str) -> bytes:
     path = Path(path)
     try:
-        # a pipe or a device would block, or never end
+        # reading a pipe or a device could block or never end
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError(str(path), "is a folder; expected a picture file" if path.is_dir() else "is no ordinary file")
+            raise ImageError(str(path), "is a folder; expected an image file" if path.is_dir() else "is not a regular file")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(str(path), f"does not exist. {look_at(path)}", "missing-file") from None
     except PermissionError:
-        raise ImageError(str(path), "may not be read by this user. Check its permissions and its folder's") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise ImageError(str(path), "can't be read by this user. Check the permissions of the file and its folder") from None
+    except (OSError, ValueError) as error:  # ValueError: the path contains a null character
         raise ImageError(str(path), f"can't be read: {error}") from error
 
 
@@ -155,15 +179,15 @@ def _header(data: bytes, name: str, max_pixels: int) -> Header:
     if header.height * header.width > max_pixels:
         raise ImageError(
             name,
-            f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in all. Scale it down, or raise the limit "
-            "(max_pixels=; --max-pixels, where a command has it)",
+            f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in total. Scale it down, or raise the limit "
+            "(max_pixels=, or --max-pixels if the command has it)",
             "huge",
         )
     return header
 
 
 def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
-    """Return the strongest reduction that leaves three times what is needed: 1, 2, 4 or 8."""
+    """Return the strongest reduction that leaves at least three times the required size: 1, 2, 4 or 8."""
     if header.format != "JPEG":
         return 1
     height, width = header.size_hw
@@ -172,16 +196,16 @@ def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
 
 
 def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.generic] | None, list[str]]:
-    """Return what OpenCV makes of the bytes, and what it said meanwhile."""
+    """Return the image decoded by OpenCV, None if it fails, and the lines that were printed to standard error meanwhile."""
     if header.format == "PNM":
-        data += b"\n"  # OpenCV misses the last number of a text PNM that ends with it
+        data += b"\n"  # OpenCV drops the last number of a text PNM that has no trailing newline
     encoded = tiff.widened(data) if header.paired else data
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED.get(scale, 0)
     if header.alpha or header.transparent_grey is not None or header.peak != 255:
         flags = cv2.IMREAD_UNCHANGED
     level = cv2.utils.logging.getLogLevel()
     with native_messages.caught() as messages:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors come only through the log
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors are reported only through OpenCV's log
         try:
             image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
         except cv2.error:
@@ -196,25 +220,25 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
 
 
 def _damage(line: str) -> str | None:
-    """Return the damage that a line reports, and None where it is only a remark."""
+    """Return the damage that a line reports, or None if the line is harmless."""
     found = _DAMAGE.search(line)
     if found is None:
         return None
     reason: str = next(group for group in found.groups() if group)
     padding = _EXTRANEOUS.fullmatch(reason)
-    # several cameras pad the end of their scans; the pictures are whole
+    # several cameras pad the end of their scans; these images are complete
     return None if padding and int(padding[1]) <= 16 else reason
 
 
 def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
-    """Bring samples to 8 bits, lay transparency over white, and repeat grey three times."""
+    """Scale samples to 8 bits, blend transparency over white, and expand grey to three channels."""
     samples: NDArray[Any] = image
     if header.transparent_grey is not None:
         samples = np.where(samples == header.transparent_grey, header.peak, samples)
     if header.peak != 255:
         highest = int(samples.max())
         if highest > header.peak:
-            raise ImageError(name, f"is damaged: it holds the value {highest}; its header gives {header.peak} as the highest")
+            raise ImageError(name, f"is damaged: it contains the value {highest}; its header declares {header.peak} as the maximum")
         samples = header.peak - samples if header.inverted else samples
         samples = (samples.astype(np.uint32) * 255 + header.peak // 2) // header.peak
     pixels: Image = samples.astype(np.uint8, copy=False)
@@ -226,7 +250,7 @@ def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
 
 
 def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
-    """Lay colours [H, W, 3] or grey [H, W, 1] with their opacity [H, W, 1] over white; grey comes out as three equal colours."""
+    """Blend colours [H, W, 3] or grey [H, W, 1] with their opacity [H, W, 1] over white; the result always has three channels."""
     colour, alpha = colours.astype(np.uint16), alphas.astype(np.uint16)
     if premultiplied:
         over: NDArray[np.uint16] = np.minimum(colour + (255 - alpha), 255)
@@ -236,7 +260,7 @@ def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
 
 
 def _upright(image: Image, orientation: int) -> Image:
-    """Undo the turn and the mirroring that an EXIF orientation (tag 274 of TIFF 6.0) declares."""
+    """Undo the rotation and mirroring that an EXIF orientation (tag 274 of TIFF 6.0) declares."""
     turn = _TURNS.get(orientation)
     return image if turn is None else np.ascontiguousarray(turn(image))
 

@@ -1,4 +1,4 @@
-"""What drawing on pictures has in common: line widths and text sizes that fit the picture."""
+"""Helpers for drawing on images: fonts, text sizes that fit the image, and captions."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _INK, _PAPER = (255, 255, 255), (24, 24, 32)
-_SMALLEST = 256  # pixels: smaller pictures are enlarged before text is put beside them
+_SMALLEST = 256  # pixels: smaller images are enlarged before text is added
 
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that Pillow brings, in a size in pixels."""
+    """Return the font that is bundled with Pillow, in a size in pixels."""
     return ImageFont.load_default(size)
 
 
 def enlargement(size: tuple[int, int]) -> int:
-    """Return how many times `caption` enlarges a picture of a width and height."""
+    """Return the factor by which `caption` enlarges an image of the given width and height."""
     return max(1, -(-_SMALLEST // max(size)))
 
 
 def text_size(size: tuple[int, int]) -> int:
-    """Return the height of text, in pixels, that is read beside a picture of a width and height when the whole of it is seen."""
+    """Return a text height in pixels that is readable when an image of the given width and height is viewed as a whole."""
     return max(12, max(size) // 36, size[0] // 28)
 
 
 def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
-    """Put lines of text below a picture.
+    """Add lines of text below an image.
 
     Args:
-        image: [H, W, 3] uint8, RGB; enlarged without smoothing where it is too small to read beside.
-        lines: what to write.
+        image: [H, W, 3] uint8, RGB; small images are enlarged without smoothing, so that the text is readable next to them.
+        lines: lines of text.
 
     Returns:
-        A new picture, higher by the text.
+        A new image with the text below.
     """
     picture = Image.fromarray(image)
     enlarge = enlargement(picture.size)

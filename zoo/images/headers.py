@@ -1,6 +1,6 @@
-"""What a picture file says about itself before it is decoded: format, size, orientation, depth, and whether it is whole.
+"""Parsing of image file headers: format, size, orientation, bit depth, and whether the file is complete.
 
-The parsers read only what the decoder needs to know, within tens of microseconds, and without a library that warns, caches or keeps
+The parsers read only what the decoder needs, within tens of microseconds, and without a library that warns, caches or keeps
 global limits. They raise `Flaw` with the reason; `zoo.images.decoding` adds the file's name.
 """
 
@@ -20,19 +20,19 @@ _EXIF = b"Exif\0\0"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One picture's header.
+    """Header of an image file.
 
     Attributes:
         format: JPEG, PNG, WebP, BMP, TIFF or PNM.
-        height: in pixels as stored, before orientation.
-        width: in pixels as stored.
+        height: height in pixels as stored, before orientation.
+        width: width in pixels as stored, before orientation.
         orientation: EXIF orientation, 1 to 8.
-        peak: the sample value that means full brightness: 255, 65535, or what a PGM or PPM declares.
-        alpha: there is an alpha channel or a transparent colour.
-        premultiplied: what OpenCV returns has its colours multiplied by alpha already.
-        transparent_grey: the 8-bit or 16-bit grey value that a PNG declares transparent.
-        paired: a TIFF of grey with alpha, which is decoded as `tiff.widened`.
-        inverted: in what OpenCV returns 0 is white.
+        peak: sample value of full brightness: 255, 65535, or the maximum that a PGM or PPM declares.
+        alpha: whether the image has an alpha channel or a transparent colour.
+        premultiplied: whether the colours that OpenCV returns are already multiplied by alpha.
+        transparent_grey: 8-bit or 16-bit grey value that a PNG declares transparent.
+        paired: whether the file is a grey TIFF with alpha, which is decoded as `tiff.widened`.
+        inverted: whether 0 is white in the array that OpenCV returns.
     """
 
     format: str
@@ -53,13 +53,13 @@ class Header:
 
 
 def parse(data: bytes) -> Header:
-    """Read the header of a picture file, and check that its container is whole.
+    """Parse the header of an image file, and check that its container is complete.
 
     Args:
-        data: the whole file.
+        data: content of the whole file.
 
     Raises:
-        Flaw: with the reason, as the end of a sentence that starts with the file's name.
+        Flaw: empty, in another format, damaged or truncated; the reason continues a sentence that starts with the file's name.
     """
     if not data:
         raise _unreadable("is empty (0 bytes)")
@@ -68,15 +68,15 @@ def parse(data: bytes) -> Header:
             try:
                 header = read(data)
             except (struct.error, IndexError):
-                raise _cut_short(f"its header ends early ({len(data)} bytes in all)") from None
+                raise _cut_short(f"its header ends early ({len(data)} bytes in total)") from None
             if header.height < 1 or header.width < 1:
                 raise _unreadable(f"is damaged: its header gives a size of {header.width}×{header.height} pixels")
             return header
-    raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or leave it out")
+    raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or remove it")
 
 
 def describe(data: bytes) -> str:
-    """Say in words what bytes that are no picture seem to be."""
+    """Describe in words what content that is not an image seems to be."""
     for pattern, words in _OTHERS:
         if pattern.match(data):
             return words
@@ -102,13 +102,13 @@ def _jpeg(data: bytes) -> Header:
     while True:
         at = data.find(b"\xff", at)
         if at < 0:
-            raise _cut_short("it ends before its picture data")
+            raise _cut_short("it ends before its image data")
         marker = data[at + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # padding, and markers without a length
             at += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:
-            raise _unreadable("is damaged: it ends before its picture data")
+            raise _unreadable("is damaged: it ends before its image data")
         start, at = at + 4, at + 2 + _be16(data, at + 2)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             size = struct.unpack_from(">HH", data, start + 1)
@@ -117,8 +117,8 @@ def _jpeg(data: bytes) -> Header:
         elif marker == 0xDA:
             break
     if size is None:
-        raise _unreadable("is damaged: its picture data comes before its size")
-    # inside a scan every FF is followed by 00, so this can only be the end; a thumbnail's stands before the scan
+        raise _unreadable("is damaged: its image data comes before its size")
+    # within a scan every FF is followed by 00, so this can only be the end marker; that of a thumbnail precedes the scan
     if data.rfind(b"\xff\xd9", at) < 0:
         raise _cut_short("its end marker is missing")
     return Header("JPEG", size[0], size[1], orientation)
@@ -142,7 +142,7 @@ def _png(data: bytes) -> Header:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
-    """Yield every chunk's type and the place of its body, up to IEND."""
+    """Yield the type of every chunk and the position of its body, up to IEND."""
     view, at = memoryview(data), 8
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -160,7 +160,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
 def _webp(data: bytes) -> Header:
     """Read the RIFF container (RFC 9649)."""
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
-        raise _cut_short(f"its container says {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
+        raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
     kind = data[12:16]
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
@@ -185,7 +185,7 @@ def _webp_orientation(data: bytes) -> int:
 
 
 def _bmp(data: bytes) -> Header:
-    """Read the information header, of Windows or of OS/2."""
+    """Read the information header in the Windows or OS/2 layout."""
     if struct.unpack_from("<I", data, 14)[0] == 12:
         width, height = struct.unpack_from("<HH", data, 18)
         return Header("BMP", height, width)
@@ -201,22 +201,22 @@ def _tiff(data: bytes) -> Header:
     depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
     width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
     if depth > 16:
-        raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale it and save it as PNG")
+        raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale the samples and save it as PNG")
     peak = 65535 if depth == 16 else 255
     if samples == 2:
         tiff.check_grey_alpha(data, tags)
         return Header("TIFF", height, width, turned if 1 <= turned <= 8 else 1, peak, True, extra == 1, paired=True)
-    # OpenCV applies a TIFF's orientation whatever it is told, so only the size may turn here
+    # OpenCV applies a TIFF's orientation regardless of its flags, so only the size is swapped here
     if 5 <= turned <= 8:
         width, height = height, width
     kind = tags.get(tiff.PHOTOMETRIC, 1)
-    # with 8 bits libtiff's RGBA reader multiplies by alpha and turns white that is 0; with 16 the samples come as stored
+    # with 8 bits, libtiff's RGBA reader multiplies by alpha and inverts images in which 0 is white; with 16, samples are returned as stored
     stored = depth == 16
     return Header("TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0)
 
 
 def exif_orientation(block: bytes) -> int:
-    """Return the orientation (1 to 8) that an EXIF block declares, and 1 where it is unreadable: it is only a remark."""
+    """Return the orientation (1 to 8) that an EXIF block declares, or 1 if the block is unreadable, which is no error."""
     block = block.removeprefix(_EXIF)
     if block[:4] not in (b"II*\0", b"MM\0*"):
         return 1
@@ -230,12 +230,12 @@ def exif_orientation(block: bytes) -> int:
 def _pnm(data: bytes) -> Header:
     match = _PNM.match(data[:4096])
     if match is None:
-        raise _unreadable("is damaged: after its first letters come no width and height")
+        raise _unreadable("is damaged: its first letters are not followed by a width and a height")
     kind, width, height, peak = (int(group) if group else 0 for group in match.groups())
-    if kind in (1, 4):  # bits: no peak is given
+    if kind in (1, 4):  # bitmaps declare no maximum
         return Header("PNM", height, width)
     if not 1 <= peak <= 65535:
-        raise _unreadable(f"is damaged: its header gives {peak} as the highest value; expected 1 to 65535")
+        raise _unreadable(f"is damaged: its header declares {peak} as the maximum value; expected 1 to 65535")
     return Header("PNM", height, width, peak=peak)
 
 

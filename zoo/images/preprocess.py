@@ -1,4 +1,4 @@
-"""From a decoded picture to what the network is fed: the only implementation, saved with every model."""
+"""Preprocessing of decoded images into the input of the network: the only implementation, stored with every model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _INTERPOLATION = {"bilinear": tvf.InterpolationMode.BILINEAR, "bicubic": tvf.Int
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures that have passed through `Preprocess`, ready for the trunk.
+    """Batch of preprocessed images, ready for the backbone.
 
     Attributes:
         pixels: [B, 3, H, W], RGB, uint8 0–255 or float 0–1, not normalised; padded at the right and bottom.
-        sizes_hw: height and width of each picture inside `pixels`.
-        original_sizes_hw: height and width before preprocessing; answers are given in these coordinates.
+        sizes_hw: height and width of each image within `pixels`.
+        original_sizes_hw: height and width before preprocessing; predictions are returned in these coordinates.
     """
 
     pixels: Tensor
@@ -36,7 +36,7 @@ class ImageBatch:
     original_sizes_hw: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.sizes_hw)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
@@ -44,10 +44,10 @@ class ImageBatch:
         return ImageBatch(self.pixels.to(device, non_blocking=non_blocking), self.sizes_hw, self.original_sizes_hw)
 
     def alike(self, most: int | None = None) -> Iterator[tuple[list[int], ImageBatch]]:
-        """Yield the pictures that are padded to one size together, and their places in the batch; each padded no further than alone.
+        """Yield groups of images that share a padded size, with their positions in the batch; none is padded further than alone.
 
         Args:
-            most: of a batch with several sizes, how many pictures stay together; None for all that can.
+            most: maximum number of images per group if the batch has several sizes; None for no limit.
         """
         if len(set(self.sizes_hw)) == 1:
             yield list(range(len(self))), self
@@ -64,20 +64,20 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Size policy, interpolation, crop and normalisation of one model.
+    """Size policy, interpolation, crop and normalisation of a model.
 
     Attributes:
-        policy: "crop" scales the shorter side to size / crop_pct and cuts the centre (ImageNet evaluation);
+        policy: "crop" scales the shorter side to size / crop_pct and crops the centre (ImageNet evaluation);
             "squash" scales both sides to `size_hw`; "fit" scales until the shorter side is `size_hw[0]` or the longer one
             `size_hw[1]`, keeping the aspect ratio (torchvision's Faster R-CNN).
-        size_hw: height and width; for "fit" the shorter side and the limit of the longer one.
-        crop_pct: for "crop", the part of the scaled side that is kept.
+        size_hw: height and width in pixels; for "fit", the shorter side and the limit of the longer one.
+        crop_pct: fraction of the scaled side that "crop" keeps.
         interpolation: "bilinear" or "bicubic".
-        antialias: low-pass before shrinking, as PIL does. torchvision's detectors were trained without.
-        mean: of RGB in 0–1, subtracted inside the model.
-        std: of RGB in 0–1, divided by inside the model.
-        alignment: what faces in the pictures are aligned to before anything else, by the name of its five-point template ("arcface",
-            "dlib", "facenet"); None for pictures as they are. Nothing here aligns: it says what the network has learned from.
+        antialias: whether to apply a low-pass filter before shrinking, as PIL does. torchvision's detectors were trained without it.
+        mean: mean of RGB in 0–1, subtracted inside the model.
+        std: standard deviation of RGB in 0–1; the model divides by it.
+        alignment: name of the five-point template that faces are aligned to before preprocessing ("arcface", "dlib", "facenet"); None for
+            no alignment. It only records how the training images were aligned; this class doesn't align.
     """
 
     policy: Literal["crop", "squash", "fit"] = "crop"
@@ -90,10 +90,10 @@ class Preprocess:
     alignment: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Validate the settings.
 
         Raises:
-            InputError: unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], std not positive.
+            InputError: unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], or std not positive.
         """
         if self.policy not in ("crop", "squash", "fit"):
             raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
@@ -102,26 +102,26 @@ class Preprocess:
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
             raise InputError(f"preprocess: size_hw is {self.size_hw}; expected two numbers of pixels, 1 or more")
         if not 0 < self.crop_pct <= 1:
-            raise InputError(f"preprocess: crop_pct is {self.crop_pct}; expected a part above 0 and up to 1")
+            raise InputError(f"preprocess: crop_pct is {self.crop_pct}; expected a fraction above 0 and at most 1")
         if min(self.std) <= 0:
             raise InputError(f"preprocess: std is {self.std}; expected three numbers above 0")
 
     @property
     def pads(self) -> bool:
-        """Whether pictures of one batch differ in size and are padded to the largest."""
+        """Whether the images of a batch may differ in size and are padded to the largest."""
         return self.policy == "fit"
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:
-        """What is needed of a picture, in pixels, for `images.Decoding`; None for the whole of it.
+        """Height and width in pixels that an image needs, for `Decoding`; None for full size.
 
-        A picture decoded at a reduced scale is smoothed already. Without antialias the whole one would not be, so it is never reduced.
+        An image decoded at a reduced scale is already smoothed. Without antialias the model expects unsmoothed images, so they aren't reduced.
         """
         if not self.antialias:
             return None
         if self.policy == "squash":
             return self.size_hw
-        # these two keep the aspect ratio: what the shorter side needs is enough for the longer one
+        # the other two policies keep the aspect ratio: the requirement of the shorter side is enough for the longer one
         short = self.size_hw[0] if self.policy == "fit" else self._short_side
         return short, short
 
@@ -130,12 +130,12 @@ class Preprocess:
         return math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
 
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size a picture of height × width is scaled to, before any crop."""
+        """Return the size that an image of height × width is scaled to, before any crop."""
         if self.policy == "squash":
             return self.size_hw
         if self.policy == "fit":
             scale = min(self.size_hw[0] / min(height, width), self.size_hw[1] / max(height, width))
-            # floor, as torch.nn.functional.interpolate does with a scale factor; never less than a pixel
+            # floor, as torch.nn.functional.interpolate does with a scale factor; never below one pixel
             return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         # timm's and torchvision's rule: the shorter side to size / crop_pct, the other one truncated
         short = self._short_side
@@ -144,13 +144,13 @@ class Preprocess:
         return max(1, int(short * height / width)), short
 
     def __call__(self, image: Picture) -> Tensor:
-        """Scale and crop one picture.
+        """Scale and crop one image.
 
         Args:
             image: [H, W, 3] uint8 array, or [3, H, W] tensor, uint8 0–255 or float 0–1, RGB.
 
         Returns:
-            [3, h, w] in the same value range; "fit" always answers float 0–1, so that nothing is rounded twice.
+            [3, h, w] in the same value range; "fit" always returns float 0–1, so that values aren't rounded twice.
         """
         pixels = to_chw(image)
         height, width = pixels.shape[-2:]
@@ -165,13 +165,13 @@ class Preprocess:
         return pixels
 
     def batch(self, images: ImageBatch | Tensor | Sequence[Picture]) -> ImageBatch:
-        """Bring whatever a caller hands over into one batch.
+        """Convert images in any supported form into a batch.
 
-        A prepared `ImageBatch` passes unchanged. A tensor [B, 3, H, W] passes unscaled under "crop" and "squash" (its size is the
-        caller's choice); every other picture is scaled by the size policy.
+        An `ImageBatch` is returned unchanged. A tensor [B, 3, H, W] isn't scaled under "crop" and "squash" (the caller
+        has chosen its size); all other images are scaled by the size policy.
 
         Raises:
-            InputError: not RGB pictures, an empty batch, or values that look normalised.
+            InputError: the images aren't RGB, the batch is empty, or the values seem to be normalised already.
         """
         if isinstance(images, ImageBatch):
             return images
@@ -180,12 +180,12 @@ class Preprocess:
             sizes = tuple([(images.shape[2], images.shape[3])] * len(images))
             return ImageBatch(images, sizes, sizes)
         if len(images) == 0:
-            raise InputError("the batch is empty: expected at least one picture")
+            raise InputError("the batch is empty: expected at least one image")
         originals = [to_chw(image) for image in images]
         return self.collate([self(image) for image in originals], [tuple(image.shape[-2:]) for image in originals])
 
     def collate(self, prepared: Sequence[Tensor], original_sizes_hw: Sequence[tuple[int, ...]]) -> ImageBatch:
-        """Stack prepared pictures [3, h, w] into one batch, padding with the mean, which normalises to nought."""
+        """Stack preprocessed images [3, h, w] into one batch, padded with the mean, which becomes 0 after normalisation."""
         sizes = tuple((image.shape[1], image.shape[2]) for image in prepared)
         originals = tuple((size[0], size[1]) for size in original_sizes_hw)
         if len(set(sizes)) == 1 and not self.pads:
@@ -198,18 +198,18 @@ class Preprocess:
         return ImageBatch(pixels, sizes, originals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the policy as it stands in model.json."""
+        """Return the settings as they are stored in model.json."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
-        """Read the policy back from model.json."""
+        """Restore the settings from model.json."""
         arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**arguments)
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return what pictures are padded to together.
+    """Return the common size that images are padded to.
 
     A multiple of 32 lets every level of a feature pyramid divide evenly (torchvision's GeneralizedRCNNTransform).
     """
@@ -217,46 +217,46 @@ def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def to_chw(image: Picture) -> Tensor:
-    """Return a picture as a [3, H, W] tensor, sharing memory where it can.
+    """Return an image as a [3, H, W] tensor, sharing memory where possible.
 
     Raises:
-        InputError: not three channels, or a dtype that is neither uint8 nor float.
+        InputError: the image doesn't have three channels, or its dtype is neither uint8 nor float.
     """
     if isinstance(image, Tensor):
         if image.ndim != 3 or image.shape[0] != 3:
-            raise InputError(f"a picture tensor has the shape {tuple(image.shape)}; expected [3, H, W], RGB")
+            raise InputError(f"an image tensor has the shape {tuple(image.shape)}; expected [3, H, W], RGB")
         check_pixels(image)
         return image
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"a picture array has the shape {array.shape}; expected [H, W, 3], RGB")
+        raise InputError(f"an image array has the shape {array.shape}; expected [H, W, 3], RGB")
     if array.dtype != np.uint8:
-        raise InputError(f"a picture array has the dtype {array.dtype}; expected uint8, 0 to 255")
+        raise InputError(f"an image array has the dtype {array.dtype}; expected uint8, 0 to 255")
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
 def check_pixels(images: Tensor) -> None:
-    """Refuse a tensor that can't be RGB pictures in 0–255 uint8 or 0–1 float.
+    """Check that a tensor contains RGB images, uint8 in 0–255 or float in 0–1.
 
     Raises:
-        InputError: wrong number of channels, wrong dtype, or values outside 0–1 (already normalised, or 0–255 in float).
+        InputError: wrong number of channels, wrong dtype, or values outside 0–1 (normalised already, or 0–255 as float).
     """
     if images.ndim not in (3, 4) or images.shape[-3] != 3:
-        raise InputError(f"pictures have the shape {tuple(images.shape)}; expected [B, 3, H, W] or [3, H, W], RGB")
+        raise InputError(f"images have the shape {tuple(images.shape)}; expected [B, 3, H, W] or [3, H, W], RGB")
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
-        raise InputError(f"pictures have the dtype {images.dtype}; expected uint8 (0–255) or float (0–1)")
+        raise InputError(f"images have the dtype {images.dtype}; expected uint8 (0–255) or float (0–1)")
     if torch.compiler.is_compiling() or images.is_meta or images.numel() == 0:
         return
     low, high = (float(bound) for bound in images.detach().aminmax())
-    # bicubic scaling of floats overshoots 0–1 a little; normalised pictures lie far outside
+    # bicubic scaling of floats overshoots 0–1 slightly; normalised images lie far outside
     if low < -0.25 or high > 1.25 or not math.isfinite(high - low):
         raise InputError(
-            f"float pictures range from {low:.3g} to {high:.3g}; expected 0–1, not normalised "
-            "(the model normalises by itself; for 0–255 pass uint8)"
+            f"float images range from {low:.3g} to {high:.3g}; expected 0–1, not normalised "
+            "(the model normalises its input; pass 0–255 as uint8)"
         )
 
 

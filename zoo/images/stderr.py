@@ -1,4 +1,4 @@
-"""Catches what C libraries print to standard error: the only way in which libjpeg and libtiff report damage through OpenCV."""
+"""Capture of standard error of C libraries: the only way in which libjpeg and libtiff report damage through OpenCV."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _STDERR = 2
 
 
 class _Pipe:
-    """A pipe that never blocks its writer; what doesn't fit (64 KiB) is lost."""
+    """A pipe whose writer never blocks; what exceeds its capacity (64 KiB) is lost."""
 
     def __init__(self) -> None:
         self.ends: tuple[int, int] | None = None
 
     def open(self) -> tuple[int, int]:
-        """Return the reading and the writing end, made at first use."""
+        """Return the reading and the writing end, which are created on first use."""
         if self.ends is None:
             self.ends = os.pipe()
             for end in self.ends:
@@ -29,7 +29,7 @@ class _Pipe:
         return self.ends
 
     def forget(self) -> None:
-        """In a forked child: a pipe shared with the parent would mix up their messages."""
+        """Close the pipe in a forked child: if it were shared with the parent, their messages would mix."""
         if self.ends is not None:
             for end in self.ends:
                 os.close(end)
@@ -44,17 +44,17 @@ def _after_fork_in_child() -> None:
     _LOCK.release()
 
 
-# no process may be forked while standard error is away: the child would keep it so
+# no process may be forked while standard error is redirected: it would stay redirected in the child
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_after_fork_in_child)
 
 
 @contextmanager
 def caught() -> Iterator[list[str]]:
-    """Take standard error away from native code for a moment; the lines are in the yielded list afterwards.
+    """Capture what native code writes to standard error in the body; the yielded list contains the lines afterwards.
 
-    One thread at a time may be inside, so that a message belongs to the picture being decoded; to decode several at a time takes
-    processes. What another thread wrote in the meantime is passed on as it was.
+    Only one thread at a time may be in the body, so that each message belongs to the image being decoded; decoding several images at a time
+    requires processes. Output of other threads in the meantime is passed on unchanged.
     """
     lines: list[str] = []
     with _LOCK:
@@ -68,7 +68,7 @@ def caught() -> Iterator[list[str]]:
             written = _drain(reading)
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
-                # a bar is drawn without an end of line, and with signs that would be lost as text
+                # passed on as bytes: progress bars are drawn without newlines, and with characters that decoding would lose
                 others = [line for line in written.splitlines(keepends=True) if line != b"\n" and not line.startswith(_OURS)]
                 os.write(_STDERR, b"".join(others))
             os.close(saved)
@@ -77,7 +77,7 @@ def caught() -> Iterator[list[str]]:
 def _duplicate_stderr() -> int:
     try:
         return os.dup(_STDERR)
-    except OSError:  # a service without standard error: it gets an empty one, or the pipe might be given its number
+    except OSError:  # a service without standard error: open a null device, otherwise the pipe could get its descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, _STDERR)
         return null if null != _STDERR else os.dup(null)

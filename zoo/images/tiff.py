@@ -1,7 +1,8 @@
-"""TIFF directories (TIFF 6.0, section 2), and the trick by which OpenCV reads grey with alpha.
+"""TIFF directories (TIFF 6.0, section 2), and a workaround that makes OpenCV read grey images with alpha.
 
-OpenCV drops the alpha of a grey TIFF. Grey and alpha stand side by side in the file, so it is read as a grey picture of twice the width:
-the same strips, under a directory that says so. OpenCV stays the one decoder, with its checks, and 16 bits need no case of their own.
+OpenCV drops the alpha of a grey TIFF. Grey and alpha samples alternate in the file, so it can be read as a grey image of twice the width:
+the same strips, with a directory that declares this width. OpenCV with its checks remains the only decoder, and 16-bit samples need no
+special case.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WIDTH, HEIGHT, DEPTH, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257,
 FILL_ORDER, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTES = 266, 273, 278, 279
 PLANAR, PREDICTOR, TILE_WIDTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 317, 322, 338, 339
 _KEPT = (WIDTH, HEIGHT, DEPTH, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES)
-_BYTEWISE = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, old deflate: they know nothing of pixels
+_BYTEWISE = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, old deflate: they don't depend on the pixel layout
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
@@ -41,7 +42,7 @@ def directory(data: bytes) -> dict[int, int]:
 
 
 def _values(data: bytes, wanted: int) -> tuple[int, ...]:
-    """Return all values of an entry that `directory` has found."""
+    """Return all values of an entry that is in the first directory."""
     order, entries = _entries(data)
     at = next(at for at in entries if struct.unpack_from(f"{order}H", data, at)[0] == wanted)
     _, kind, number = struct.unpack_from(f"{order}HHI", data, at)
@@ -50,7 +51,7 @@ def _values(data: bytes, wanted: int) -> tuple[int, ...]:
 
 
 def _entries(data: bytes) -> tuple[str, range]:
-    """Return the byte order, as `struct` has it, and where the entries of the first directory are."""
+    """Return the byte order as a `struct` prefix, and the offsets of the entries of the first directory."""
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
@@ -58,23 +59,23 @@ def _entries(data: bytes) -> tuple[str, range]:
 
 
 def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
-    """Refuse two samples per pixel that `widened` can't make readable.
+    """Check that an image with two samples per pixel can be decoded as `widened`.
 
     Args:
-        data: the whole file.
-        tags: its directory.
+        data: content of the whole file.
+        tags: first directory of the file.
 
     Raises:
-        Flaw: a second sample that is not called alpha, a rare layout, or pixels that the file doesn't reach to.
+        Flaw: the second sample isn't declared as alpha, the layout is unsupported, or pixel data extends past the end of the file.
         struct.error: the data ends within a value of the directory.
     """
     if tags.get(EXTRA_SAMPLES, 0) not in (_PREMULTIPLIED, _STRAIGHT):
-        raise Flaw("is a TIFF with a second sample per pixel that it doesn't call alpha. Save it as grey, or as PNG", "unreadable")
+        raise Flaw("is a TIFF with a second sample per pixel that isn't declared as alpha. Save it as grey, or as PNG", "unreadable")
     ordinary = tags.get(PHOTOMETRIC), tags.get(PLANAR, 1), tags.get(SAMPLE_FORMAT, 1), TILE_WIDTH in tags
     known = tags.get(DEPTH) in (8, 16) and tags.get(COMPRESSION, 1) in _BYTEWISE and tags.get(PREDICTOR, 1) in (1, 2)
     if ordinary != (1, 1, 1, False) or not known or not {STRIP_OFFSETS, STRIP_BYTES} <= tags.keys():
         raise Flaw("is a grey TIFF with alpha in a layout that OpenCV can't read. Save it as PNG", "unreadable")
-    # what lies beyond the end must not be looked for in the directory that `widened` adds there
+    # offsets past the end would point into the directory that `widened` appends
     values = {tag: _values(data, tag) for tag in _KEPT if tag in tags}
     ends = map(operator.add, values[STRIP_OFFSETS], values[STRIP_BYTES])
     if max(ends) > len(data):
@@ -82,22 +83,22 @@ def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
 
 
 def widened(data: bytes) -> bytes:
-    """Return a file of grey with alpha as one of grey alone, twice as wide: with another first directory, added at the end."""
+    """Return a grey file with alpha as a grey file without alpha and of twice the width: a new first directory is appended."""
     order, places = _entries(data)
     tags = directory(data)
     entries = {struct.unpack_from(f"{order}H", data, at)[0]: data[at : at + 12] for at in places}
     entries = {tag: entry for tag, entry in entries.items() if tag in _KEPT}  # neither predictor nor orientation: see `pairs`
     for tag, value in ((WIDTH, 2 * tags[WIDTH]), (DEPTH, tags[DEPTH]), (SAMPLES, 1)):
-        entries[tag] = struct.pack(f"{order}HHII", tag, 4, 1, value)  # LONG will do for all of them
+        entries[tag] = struct.pack(f"{order}HHII", tag, 4, 1, value)  # LONG is valid for all of them
     body = struct.pack(f"{order}H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
-    padding = bytes(len(data) % 2)  # a directory begins at an even byte
+    padding = bytes(len(data) % 2)  # directories start at an even offset
     return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + body
 
 
 def pairs(wide: NDArray[np.generic], data: bytes) -> NDArray[np.generic]:
-    """Return grey and alpha, [H, W, 2], of what OpenCV made of `widened(data)`, [H, 2 W].
+    """Split the array that OpenCV returns for `widened(data)`, [H, 2 W], into grey and alpha, [H, W, 2].
 
-    The predictor (section 14: each sample is stored as the difference from its left neighbour) counts in pixels, and is undone here.
+    The predictor (section 14: each sample is stored as the difference from its left neighbour) applies to pixels, and is undone here.
     """
     stored = wide.reshape(wide.shape[0], -1, 2)
     return np.cumsum(stored, axis=1, dtype=wide.dtype) if directory(data).get(PREDICTOR, 1) == 2 else stored

@@ -1,4 +1,4 @@
-"""Save a model to a folder, and load it."""
+"""Saving of a model to a folder, and loading it back."""
 
 from __future__ import annotations
 
@@ -21,46 +21,48 @@ _WEIGHTS = "weights.safetensors"
 
 
 def check_place(folder: Path, compiled: bool) -> None:
-    """Refuse a place in which something would be lost.
+    """Refuse a destination where writing a model would lose something.
 
     Args:
-        folder: that a model is to be written to.
-        compiled: whether it is a compiled one, from which no weights can be had.
+        folder: destination of the model.
+        compiled: whether the model is compiled, that is, has no weights.
 
     Raises:
-        InputError: it is no folder, or it holds files of somebody else, or weights that a compiled model would take the place of.
+        InputError: the destination is not a folder, or it holds files that the zoo didn't write, or weights that a compiled model would
+            replace.
     """
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return
     if compiled and (folder / _WEIGHTS).is_file():
-        raise InputError(f"{folder} holds a model that can be trained, which an exported one can't replace; choose another place (--out)")
+        raise InputError(f"{folder} holds a trainable model, which an exported model can't replace; choose another folder (--out)")
     refuse_others(folder, {_MARKER, _WEIGHTS, "labels.txt", *_graphs(folder)})
 
 
 def _graphs(folder: Path) -> set[str]:
-    """Return the files of an exported model's networks."""
+    """Return the names of the network files of an exported model; none if the folder holds no exported model."""
     stems: set[str] = set()
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: then nothing is known to be the zoo's
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: no file counts as the zoo's
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         stems = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
     return {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
 
 
 def save(model: Model, folder: str | Path) -> Path:
-    """Write `weights.safetensors`, or a compiled model's networks, and `model.json` into a folder, which appears whole or not at all.
+    """Save a model as a folder, which appears complete or not at all.
+
+    The folder holds `model.json` and either `weights.safetensors` or the networks of a compiled model.
 
     Args:
-        model: what to save.
-        folder: where to; an existing saved model there is replaced, by a compiled one only if it can't be trained either. Anything else
-            is not touched.
+        model: model to save.
+        folder: destination. A saved model there is replaced, except a trainable one by a compiled one; anything else is left untouched.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the folder exists and holds something else, or a compiled model would take the place of weights.
-        OSError: no room, no permission; an older model there is untouched then.
+        InputError: the folder exists and holds something else, or a compiled model would replace weights.
+        OSError: no space or no permission; a model already there is left untouched.
     """
     folder = Path(folder)
     check_place(folder, model.compiled)
@@ -71,23 +73,23 @@ def save(model: Model, folder: str | Path) -> Path:
 
 
 def load(folder: str | Path, **options: Any) -> Model:
-    """Rebuild a saved model exactly, or with other options than it was saved with.
+    """Load a saved model, optionally with other options than it was saved with.
 
     Args:
-        folder: what `zoo.save` wrote, or a finished run that holds one as `model/`.
-        **options: options of the task that don't change parameters, such as `score_threshold` or `image_size`; what is None is as saved.
+        folder: a folder written by `zoo.save`, or a finished run, which holds one as `model/`.
+        **options: task options that don't change parameters, such as `score_threshold` or `image_size`; None keeps the saved value.
 
     Raises:
-        InputError: no saved model there, one of another contract version, or an option that its weights can't be used with.
+        InputError: the folder holds no saved model or one of another contract version, or an option contradicts the weights.
         UnknownNameError: an option that the task doesn't have.
-        WeightsError: the weights don't belong to the description, or don't fit the options.
+        WeightsError: the weights don't match model.json or the options.
     """
     folder = model_folder(folder)
     config, metadata, compiled = read_description(folder)
     options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
         if options:
-            raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export it with others")
+            raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export the model again with others")
         from zoo.models.exported import load_compiled
 
         return load_compiled(folder, config, metadata, compiled)
@@ -95,15 +97,15 @@ def load(folder: str | Path, **options: Any) -> Model:
         task = get_task(config.task)
         refuse_other_options(task, f"the weights of {folder}", config.options, options)
         before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
-        config = replace(config, options=asdict(parsed), preprocess=task.preprocess(config.preprocess, parsed))
-        if task.metadata(parsed) != task.metadata(before):  # the answers are others now
-            metadata |= task.metadata(parsed)
+        config = replace(config, options=asdict(parsed), preprocess=task.building.preprocess(config.preprocess, parsed))
+        if task.building.metadata(parsed) != task.building.metadata(before):  # other outputs than the saved metadata describes
+            metadata |= task.building.metadata(parsed)
     model = assemble(config)
     state = read_state(folder / "weights.safetensors")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        cause = f"does not fit the options {', '.join(options)}" if options else "does not belong to model.json"
+        cause = f"does not match the options {', '.join(options)}" if options else "does not match model.json"
         raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
     model.metadata = metadata
     return model.eval()

@@ -52,7 +52,7 @@ def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, 
     made_with = {**own, **weights.options}
     refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
     options = task.parse_options({**made_with, **given})
-    same = task.metadata(options) == task.metadata(task.parse_options(made_with))
+    same = task.building.metadata(options) == task.building.metadata(task.parse_options(made_with))
     return Settled(options, weights.metadata if same else {})
 
 
@@ -68,7 +68,7 @@ def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any],
     Raises:
         InputError: naming the option, and both values.
     """
-    for name in task.bound_options(made_with):
+    for name in task.building.bound_options(made_with):
         if name in asked and asked[name] != made_with[name]:
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; leave it out")
 
@@ -85,13 +85,13 @@ def components(config: ModelConfig) -> tuple[Backbone, Head, dict[str, Any]]:
     """
     task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
     levels = backbone.levels
-    if len(levels) < task.min_levels:
+    if len(levels) < task.building.min_levels:
         raise InputError(
-            f"the task {task.name} needs a backbone with at least {task.min_levels} levels; {config.backbone} has {len(levels)}"
+            f"the task {task.name} needs a backbone with at least {task.building.min_levels} levels; {config.backbone} has {len(levels)}"
         )
     options = task.parse_options(config.options)
-    head = task.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
-    return backbone, head, task.metadata(options)
+    head = task.building.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
+    return backbone, head, task.building.metadata(options)
 
 
 def assemble(config: ModelConfig) -> Model:
@@ -158,7 +158,7 @@ def build(
         task=task,
         classes=names,
         options=asdict(settled.options),
-        preprocess=definition_task.preprocess(native, settled.options),
+        preprocess=definition_task.building.preprocess(native, settled.options),
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze=freeze,
         weights=loaded.origin if loaded is not None else None,
@@ -193,7 +193,7 @@ def class_names(classes: Sequence[str] | None, num_classes: int | None, weights:
     if weights is not None and weights.task == task.name and num_classes in (None, weights.num_classes):
         return weights.classes or unnamed(weights.num_classes)
     if num_classes is not None:
-        if num_classes < 0 or (num_classes == 0 and task.default_classes()):
+        if num_classes < 0 or (num_classes == 0 and task.building.default_classes()):
             raise InputError(f"num_classes is {num_classes}; expected 1 or more")
         return unnamed(num_classes)
-    return task.default_classes()
+    return task.building.default_classes()

@@ -1,4 +1,4 @@
-"""The classes of data, and of the models of an ensemble, matched by name."""
+"""Matching of classes by name, between data and a model and between the models of an ensemble."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from zoo.task.contract import Task
 
 
 def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the data with its labels counted as the model counts its classes, and the names to report them under.
+    """Return the dataset with its labels renumbered to the model's classes, and the class names to report.
 
-    Classes are matched by name; ImageNet's folders by synset; a model whose classes have no names by order, where the number
-    is the same. Data with fewer classes than the model is fine.
+    Classes are matched by name, ImageNet's folders by synset, and the classes of a model without class names by order if their number is
+    the same. The data may have fewer classes than the model.
 
     Raises:
-        InputError: the data has classes that the model doesn't know.
+        InputError: the data has classes that the model doesn't have.
     """
     theirs = dataset.classes
-    if task.open_set or not theirs or theirs == classes:
+    if task.data.open_set or not theirs or theirs == classes:
         return dataset, classes
     position = {name: index for index, name in enumerate(classes)}
     if not position.keys() >= set(theirs) and all(_SYNSET.fullmatch(name) for name in theirs):
         position = _by_synset(classes) or position
     if position.keys() >= set(theirs):
-        return task.relabel(dataset, [position[name] for name in theirs], classes), classes
+        return task.data.relabel(dataset, [position[name] for name in theirs], classes), classes
     if classes == unnamed(len(classes)) and len(theirs) == len(classes):
         return dataset, theirs
     unknown = [name for name in theirs if name not in position]
     raise InputError(
         f"data {dataset.name!r}: {len(unknown)} of its {len(theirs)} classes are unknown to the model ({', '.join(unknown[:8])}); "
         f"the model has {len(classes)}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}. "
-        "Choose with classes= which to keep, or train the model on this data"
+        "Select the classes to keep with classes=, or train the model on this data"
     )
 
 
@@ -49,22 +49,22 @@ def _by_synset(classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def common_classes(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the classes that models count together: those of the first model whose classes have names."""
+    """Return the common classes of an ensemble: those of the first model whose classes have names."""
     return next((classes for classes in names if classes != unnamed(len(classes))), names[0])
 
 
 def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[int] | None:
-    """Return under which of the common classes each of a model's counts; None where it counts as they do.
+    """Return the index of each class of a model among the common classes; None if the classes are the same.
 
-    Classes are matched by name; those of a model without names by order, where the number is the same.
+    Classes are matched by name; those of a model without class names by order if their number is the same.
 
     Args:
-        which: the model, for the message.
-        theirs: the model's classes.
-        classes: the common ones.
+        which: name of the model, for the message.
+        theirs: classes of the model.
+        classes: common classes of the ensemble.
 
     Raises:
-        InputError: the model lacks a class, or has one that the others don't.
+        InputError: the model lacks one of the common classes, or has a class that the others don't.
     """
     if theirs == classes:
         return None
@@ -75,6 +75,6 @@ def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> 
         parts = [f"{words} {', '.join(found[:8])}" for words, found in (("lacks", lacking), ("adds", strange)) if found]
         raise InputError(
             f"ensemble: {which} has {len(theirs)} classes where the others have {len(classes)}: it {' and '.join(parts)}. "
-            "The models of an ensemble must know the same classes"
+            "The models of an ensemble must have the same classes"
         )
     return [classes.index(name) for name in theirs]

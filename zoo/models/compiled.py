@@ -1,4 +1,4 @@
-"""A model whose networks an engine computes: called, evaluated and saved like any other."""
+"""Compiled models, whose networks an engine runs; they are called, evaluated and saved like any other model."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from zoo.models.model import Model
 from zoo.system.files import write_text
 from zoo.task.pooling import AnyImages, PooledBatch
 
-PICTURES = "pictures"  # the network of trunk and head
+PICTURES = "pictures"  # name of the network of backbone and head
 
 SizeHW = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a compiled model's answers are from eager float32's.
+    """Agreement of a compiled model with the model in eager float32.
 
     Attributes:
-        pictures: that both have answered for.
-        relative_error: of any number that the first network gives, as a part of the largest of its kind.
-        agreement: the part of the answers that say the same (classes, boxes, embeddings); None where there was nothing to compare.
-        score: the name of the score that both were measured by; None where the data had no truth.
-        eager: that score of the model in eager float32.
-        compiled: of the compiled one.
+        pictures: number of images compared.
+        relative_error: largest error of the first network's outputs, relative to the largest value of each output.
+        agreement: fraction of the predictions that are equal (classes, boxes, embeddings); None if there were none to compare.
+        score: name of the score that both were measured with; None if the data has no ground truth.
+        eager: score of the model in eager float32.
+        compiled: score of the compiled model.
     """
 
     pictures: int
@@ -48,23 +48,23 @@ class Agreement:
     compiled: float | None = None
 
     def __str__(self) -> str:
-        """Return it as one line."""
-        said = [f"{self.pictures} pictures: largest relative error {self.relative_error:.1e}"]
-        said += [] if self.agreement is None else [f"{100 * self.agreement:.2f} % of the answers the same"]
+        """Return a one-line summary."""
+        parts = [f"{self.pictures} images: largest relative error {self.relative_error:.1e}"]
+        parts += [] if self.agreement is None else [f"{100 * self.agreement:.2f} % of the predictions equal"]
         if self.score is not None and self.eager is not None and self.compiled is not None:
-            said.append(f"{self.score} {self.compiled:.4f}, {self.eager:.4f} before")
-        return ", ".join(said)
+            parts.append(f"{self.score} {self.compiled:.4f} (eager {self.eager:.4f})")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class Making:
-    """By what, and how well, a model was compiled.
+    """How a model was compiled, and how well it agrees with eager float32.
 
     Attributes:
-        engine: its name.
-        precision: "fp32", "bf16" or "int8".
-        threads: that it computes with.
-        agreement: with eager float32.
+        engine: name of the engine.
+        precision: numeric precision: "fp32", "bf16" or "int8".
+        threads: number of CPU threads that the engine computes with.
+        agreement: agreement with eager float32.
     """
 
     engine: str
@@ -74,74 +74,76 @@ class Making:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], threads: int) -> Making:
-        """Read it back from model.json; threads are the machine's."""
+        """Restore it from model.json; the number of threads depends on the machine and is not stored there."""
         return cls(values["engine"], values["precision"], threads, Agreement(**values["agreement"]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it stands in model.json."""
+        """Return the representation in model.json."""
         return {"engine": self.engine, "precision": self.precision, "agreement": asdict(self.agreement)}
 
 
 class Supply(Protocol):
-    """Where a compiled model has its networks from."""
+    """Source of the networks of a compiled model."""
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size that the graph for pictures of this size is made for; None for the one that takes any.
+        """Return the image size of the graph that takes images of this size; None for the graph that takes any size.
 
         Raises:
-            InputError: there is none for this size, or the model itself can't take it.
+            InputError: no graph takes this size, or the model itself can't take it.
         """
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return what computes a network.
+        """Return the runner of a network.
 
         Args:
-            name: of the network.
-            size_hw: that its graph is made for, as `made_for` has it; None for those that don't take pictures.
+            name: name of the network.
+            size_hw: image size of its graph, as returned by `made_for`; None for networks that don't take images.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: the network's file is damaged.
         """
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write all networks into a folder, and return `{"name", "file", "size_hw"}` of each."""
+        """Write all networks to a folder, and return `{"name", "file", "size_hw"}` for each."""
 
 
 class Compiled(Model):
-    """A model that answers and does nothing else: it has no parameters of its own, and an engine computes its networks.
+    """Inference-only model without parameters, whose networks an engine runs.
 
     Attributes:
-        making: by which engine, and how well its answers agree with those of eager float32.
+        making: engine and precision of the model, and its agreement with eager float32.
     """
 
     def __init__(
         self, config: ModelConfig, metadata: Mapping[str, Any], fingerprints: dict[str, str], supply: Supply, making: Making
     ) -> None:
-        """Put it together; `zoo.compile` and `zoo.load` are the ways in."""
-        with torch.device("meta"):  # its layers are never called, and take no memory
+        """Assemble a compiled model; use `zoo.compile` or `zoo.load` instead."""
+        with torch.device("meta"):  # the layers are never called: no memory for parameters
             backbone, head, _ = components(config)
             super().__init__(backbone, head, config, metadata)
         super().train(False)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._takes_bytes = ENGINES[making.engine].takes_bytes
-        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # two at most of the first network, for its own size and for any
-        self._alone = threading.Lock()  # what an engine answers is good until it is asked again
+        self._runners: dict[
+            tuple[str, SizeHW | None], Runner
+        ] = {}  # of the first network at most two: one for the model's image size, one for any size
+        self._alone = threading.Lock()  # the outputs of an engine are valid only until its next call
         self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
 
     @property
     def device(self) -> torch.device:
-        """Where it answers."""
+        """The device of the outputs: always the CPU."""
         return torch.device("cpu")
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
-        """Answer in the task's convention.
+        """Return predictions in the task's convention.
 
         Raises:
-            InputError: pictures that the model can't take, or targets: it has no losses.
+            InputError: images that the model can't take, pooled features, or targets: it has no losses.
         """
         if targets is not None or isinstance(images, PooledBatch):
-            raise InputError("a compiled model answers for pictures alone; losses and features are those of the model it was made from")
+            raise InputError("a compiled model takes images only; for losses and pooled features use the model it was compiled from")
         batch = self.preprocess.batch(images).to(self.device)
         self.check(batch)
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -150,7 +152,7 @@ class Compiled(Model):
             return answer.clone() if any(answer is tensor for tensor in tensors) else answer
 
     def tensors(self, pixels: Tensor) -> Tensors:
-        """Return what trunk and head make of [B, 3, H, W], float 0–1 or uint8."""
+        """Return the outputs of backbone and head for images [B, 3, H, W], float in 0–1 or uint8."""
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
             return tuple(tensor.clone() for tensor in self._first(pixels))
 
@@ -160,7 +162,7 @@ class Compiled(Model):
         return self._compute(PICTURES, size, pixels if taken else as_float(pixels).float())
 
     def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
-        if len(pixels) == 0:  # a detector's second stage, where nothing was proposed
+        if len(pixels) == 0:  # a detector's second stage without proposals
             return tuple(tensor[:0] for tensor in self._compute(name, size_hw, pixels.new_zeros((1, *pixels.shape[1:]))))
         key = name, size_hw
         if key not in self._runners:
@@ -171,25 +173,25 @@ class Compiled(Model):
         """Refuse training mode.
 
         Raises:
-            InputError: training is asked for.
+            InputError: `mode` is true.
         """
         if mode:
-            raise InputError("a compiled model can't be trained: train the model it was made from, and compile it again")
+            raise InputError("a compiled model can't be trained: train the model it was compiled from, and compile it again")
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Compiled:
-        """Stay where it is.
+        """Return the model unchanged, since it stays on the CPU.
 
         Raises:
-            InputError: another device than the CPU is asked for.
+            InputError: the device is not the CPU.
         """
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "cpu":
-            raise InputError(f"a compiled model answers on the CPU, not on {device}; use device='cpu' (--device cpu)")
+            raise InputError(f"a compiled model runs on the CPU, not on {device}; use device='cpu' (--device cpu)")
         return self
 
     def cuda(self, device: Any = None) -> Compiled:
-        """Refuse to leave the CPU.
+        """Refuse to move to a GPU.
 
         Raises:
             InputError: always.
@@ -197,25 +199,23 @@ class Compiled(Model):
         return self.to("cuda")
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse weights: those of the engine's graphs stay.
+        """Refuse weights: those in the engine's graphs can't be changed.
 
         Raises:
             InputError: always.
         """
-        raise InputError("a compiled model takes no weights: load them into the model it was made from, and compile it again")
+        raise InputError("a compiled model takes no weights: load them into the model it was compiled from, and compile it again")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be copied or pickled: an engine's graphs are neither.
+        """Refuse to be copied or pickled: an engine's graphs can't be.
 
         Raises:
             InputError: always.
         """
-        raise InputError(
-            "a compiled model can't be copied or pickled: write it with zoo.save, and read it with zoo.load where it is needed"
-        )
+        raise InputError("a compiled model can't be copied or pickled: save it with zoo.save, and load it with zoo.load where it is needed")
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the networks and the names of the classes."""
+        """Write the networks and `labels.txt` to a folder, and return their entry in model.json."""
         networks = self._supply.write(folder)
         files = {path.name: file_fingerprint(path) for path in sorted(folder.iterdir())}
         write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.classes))

@@ -1,4 +1,4 @@
-"""What model.json says of a saved model: enough to rebuild it."""
+"""The description of a saved model in model.json, which is enough to rebuild it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ CONTRACT_VERSION = 1
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Enough to rebuild a model.
+    """Configuration from which a model can be rebuilt.
 
     Attributes:
-        backbone: the trunk's name.
-        task: the task's name.
-        classes: names by index.
-        options: the task's options, all of them.
-        preprocess: how pictures are prepared.
-        norm_eps: the trunk's batch-norm epsilon where weights demand another than its own.
+        backbone: name of the backbone.
+        task: name of the task.
+        classes: class names by index.
+        options: all options of the task.
+        preprocess: preprocessing of the images.
+        norm_eps: epsilon of the backbone's batch-norms; None for the backbone's own value.
         freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
-        weights: where the parameters came from before any training here.
+        weights: origin of the initial parameters, before any training here; None if they were random.
     """
 
     backbone: str
@@ -39,12 +39,12 @@ class ModelConfig:
     weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as it stands in model.json."""
+        """Return the representation in model.json."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Read the config back from model.json."""
+        """Restore the configuration from model.json."""
         known = dict(values)
         known["classes"] = tuple(known["classes"])
         known["preprocess"] = Preprocess.from_dict(known["preprocess"])
@@ -52,12 +52,12 @@ class ModelConfig:
 
 
 class Description(NamedTuple):
-    """What a model.json says.
+    """Contents of a model.json.
 
     Attributes:
-        config: how to rebuild the model.
-        metadata: what travels with it.
-        compiled: of an exported model, its engine, networks and fingerprint; None of any other.
+        config: configuration of the model.
+        metadata: metadata of the model.
+        compiled: engine, networks and fingerprints of an exported model; None for any other model.
     """
 
     config: ModelConfig
@@ -66,10 +66,10 @@ class Description(NamedTuple):
 
 
 def read_description(folder: Path) -> Description:
-    """Read the model.json of a saved model's folder.
+    """Read the model.json in the folder of a saved model.
 
     Raises:
-        InputError: it is damaged, or of another contract version.
+        InputError: model.json is damaged, or of another contract version.
     """
     path = folder / "model.json"
     try:
@@ -77,7 +77,7 @@ def read_description(folder: Path) -> Description:
         version = content.pop("contract")
         metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:
-            raise InputError(f"{path}: contract version {version}; this zoo reads {CONTRACT_VERSION}")
+            raise InputError(f"{path}: contract version {version}; this version of the zoo reads {CONTRACT_VERSION}")
         config = ModelConfig.from_dict(content)
         return Description(config, metadata, compiled)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -85,10 +85,10 @@ def read_description(folder: Path) -> Description:
 
 
 def model_folder(folder: str | Path) -> Path:
-    """Return the folder of a saved model, given it or the run that holds it.
+    """Return the folder of a saved model, given that folder or the folder of a run that holds it.
 
     Raises:
-        InputError: there is none.
+        InputError: neither holds a model.json.
     """
     folder = Path(folder).expanduser()
     for candidate in (folder, folder / "model"):

@@ -1,4 +1,4 @@
-"""Exported models: compiled ones whose networks are files."""
+"""Exported models: compiled models whose networks are loaded from files."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from zoo.system.wording import reason
 
 
 class Stored:
-    """Networks in the files of an exported model."""
+    """Networks stored in the files of an exported model."""
 
     def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
-        """Remember where they are.
+        """Set up the networks; none is read yet.
 
         Args:
-            folder: of the model.
-            networks: as model.json lists them.
-            making: how they are to be computed.
-            files: what their files were known by when they were written; models that were exported long ago don't say.
+            folder: folder of the model.
+            networks: entries of the networks in model.json.
+            making: engine, precision and threads to run them with.
+            files: fingerprints of the network files at export, by file name; empty for models exported before these were stored.
         """
         self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
         self._engine = ENGINES[making.engine]()
         self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size of the graph that takes pictures of this size; None for the one that takes any.
+        """Return the image size of the graph that takes images of this size; None for the graph that takes any size.
 
         Raises:
-            InputError: there is none.
+            InputError: no graph takes this size.
         """
         if (PICTURES, None) in self._files:
             return None
         if (PICTURES, size_hw) not in self._files:
             sizes = " or ".join(f"{size[0]}×{size[1]}" for _, size in self._files if size)
             raise InputError(
-                f"{self._folder}: this exported model takes pictures of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
+                f"{self._folder}: this exported model takes images of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
                 "export it at that size"
             )
         return size_hw
@@ -53,10 +53,10 @@ class Stored:
         """Read a network and start it.
 
         Raises:
-            InputError: its file is damaged, or isn't listed.
+            InputError: the network's file is damaged, or not listed in model.json.
         """
         if (name, size_hw) not in self._files:
-            raise InputError(f"{self._folder}: model.json names no graph of the network {name!r}; export the model again")
+            raise InputError(f"{self._folder}: model.json lists no graph for the network {name!r}; export the model again")
         path = self._folder / self._files[name, size_hw]
         try:
             self._check(path.stem)
@@ -68,25 +68,25 @@ class Stored:
 
         def refused(error: Exception, *inputs: Tensor) -> Tensors:
             raise InputError(
-                f"{path}: this graph can't take inputs of the shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
+                f"{path}: this graph can't take inputs of shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
                 "exported from, or another format"
             ) from error
 
         return or_else(run, refused)
 
     def _check(self, stem: str) -> None:
-        """Look whether a network's files are those that were written.
+        """Check that the files of a network have not changed since the export.
 
         Raises:
-            InputError: one is not.
-            OSError: one is missing.
+            InputError: a file has changed.
+            OSError: a file is missing.
         """
         for name, known in self._known.items():
             if Path(name).stem == stem and file_fingerprint(self._folder / name) != known:
                 raise InputError(f"{self._folder / name}: damaged, or not the file that was exported here; export the model again")
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Copy the files."""
+        """Copy the network files to a folder, and return their entries in model.json."""
         from shutil import copyfile
 
         stems = {Path(each["file"]).stem for each in self._networks}
@@ -97,31 +97,29 @@ class Stored:
 
 
 def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Rebuild an exported model.
+    """Load an exported model.
 
     Args:
-        folder: where it is.
-        config: what its model.json says.
-        metadata: likewise.
-        compiled: likewise, of its engine and networks.
+        folder: folder of the model.
+        config: configuration in its model.json.
+        metadata: metadata in its model.json.
+        compiled: entry "compiled" in its model.json, which describes engine and networks.
 
     Raises:
-        InputError: its engine isn't installed, or model.json doesn't say what it must.
+        InputError: the engine isn't installed, or the entry is invalid.
     """
     try:
         making = Making.from_dict(compiled, torch.get_num_threads())
         if making.precision not in ENGINES[making.engine].precisions:
             raise ValueError(f"precision {making.precision!r}")
-        prints = {name: str(compiled["fingerprints"][name]) for name in ("model", "embeddings")}
+        fingerprints = {name: str(compiled["fingerprints"][name]) for name in ("model", "embeddings")}
         networks = [{"name": each["name"], "file": each["file"], "size_hw": each["size_hw"]} for each in compiled["networks"]]
         if PICTURES not in [each["name"] for each in networks]:
             raise ValueError(f"no network {PICTURES!r}")
         files = dict(compiled.get("files", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{folder / 'model.json'}: what it says of the exported networks can't be right ({reason(error)}); export the model again"
-        ) from error
+        raise InputError(f"{folder / 'model.json'}: the entry 'compiled' is invalid ({reason(error)}); export the model again") from error
     missing = ENGINES[making.engine].missing()
     if missing is not None:
         raise InputError(f"{folder}: {missing}")
-    return Compiled(config, metadata, prints, Stored(folder, networks, making, files), making)
+    return Compiled(config, metadata, fingerprints, Stored(folder, networks, making, files), making)

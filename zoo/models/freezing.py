@@ -1,4 +1,4 @@
-"""What of a trunk is kept as it is while the rest learns: all of it, its first stages, or its batch-norm."""
+"""Freezing of a model's backbone: all of it, its first stages, or its batch-norms."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def freeze(model: Model, what: str) -> Model:
-    """Stop the training of a part of a model's trunk, and let the rest of it learn.
+    """Freeze a part of a model's backbone, and unfreeze the rest.
 
-    Frozen parts have no gradients, and their batch-norm normalises with the statistics it has.
+    Frozen parts get no gradients, and their batch-norms use their running statistics without updating them.
 
     Args:
-        model: it is changed in place.
-        what: "none", "trunk", "stages=N" for the stem and the first N stages, "norm" for the batch-norm of the whole trunk, or two
-            of them joined by a comma: "stages=2,norm".
+        model: model to freeze, changed in place.
+        what: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (every batch-norm of the
+            backbone), or two of them joined by a comma: "stages=2,norm".
 
     Returns:
         The model.
 
     Raises:
-        InputError: none of the above, more stages than there are, or a compiled model.
+        InputError: `what` is none of these, N exceeds the number of stages, or the model is compiled.
 
     Example:
         >>> import zoo
@@ -36,18 +36,18 @@ def freeze(model: Model, what: str) -> Model:
         'stages=1'
     """
     if model.compiled:
-        raise InputError("a compiled model learns nothing, and has nothing to freeze: freeze the model it was made from")
+        raise InputError("a compiled model can't be trained and has nothing to freeze: freeze the model it was compiled from")
     model.set_frozen(apply_freeze(model.backbone, what))
     model.config = replace(model.config, freeze=what)
     return model
 
 
 def unfreeze(model: Model, stages: int | None = None) -> Model:
-    """Let a frozen trunk learn again: all of it, or its deepest frozen stages, for gradual schedules.
+    """Unfreeze a frozen backbone: all of it, or its deepest frozen stages, for gradual schedules.
 
     Args:
-        model: it is changed in place.
-        stages: how many stages more may learn, the deepest first; None for everything, frozen batch-norm too.
+        model: model to unfreeze, changed in place.
+        stages: number of stages to unfreeze, the deepest first; None for everything, frozen batch-norms included.
 
     Returns:
         The model.

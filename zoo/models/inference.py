@@ -1,4 +1,4 @@
-"""One answer per picture, which is the same, but for rounding, whatever pictures it is in a batch with."""
+"""Predictions for batches of images, independent (up to rounding) of the other images in the batch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def answers(model: Model, images: AnyImages) -> list[Any]:
         images: pictures, or features of them.
 
     Returns:
-        One answer per picture, as `Task.split` has them, in the order of the batch.
+        One answer per picture, as `Answers.split` has them, in the order of the batch.
     """
     task = get_task(model.task)
     if not isinstance(images, ImageBatch):
-        return task.split(model(images))
+        return task.answers.split(model(images))
     found: dict[int, Any] = {}
-    # an engine gets ready for every new shape of a batch, which takes longer than to answer for a picture: it gets them one by one
+    # an engine prepares for every new batch shape, which takes longer than one prediction: a compiled model gets images one by one
     for places, part in images.alike(1 if model.compiled else None):
-        found.update(zip(places, task.split(model(part)), strict=True))
+        found.update(zip(places, task.answers.split(model(part)), strict=True))
     return [found[place] for place in range(len(images))]

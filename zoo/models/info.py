@@ -1,4 +1,4 @@
-"""What `zoo info` says: of a trunk, a task, or a saved model."""
+"""Descriptions of backbones, tasks and saved models, as printed by `zoo info`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def info(name: str | Path) -> dict[str, Any]:
     """Describe a backbone, a task or a saved model.
 
     Args:
-        name: a name of the registries, or a folder of `zoo.save` or of a finished run.
+        name: name of a backbone or task, or the folder of a saved model or a finished run.
 
     Returns:
-        What there is to know, JSON-ready.
+        The description, as JSON-serialisable values.
 
     Raises:
-        InputError: none of the three.
+        InputError: `name` is none of these.
     """
     text = str(name)
     if text in TASKS:
@@ -51,7 +51,7 @@ def _backbone(name: str) -> dict[str, Any]:
         "input_size": list(preprocess.size_hw),
         "parameters": parameters,
         "flops": flops,
-        "tasks": [task for task in TASKS if len(definition.levels) >= TASKS[task].min_levels],
+        "tasks": [task for task in TASKS if len(definition.levels) >= TASKS[task].building.min_levels],
         "weights": weights_by_task(name),
         "preprocess": preprocess.to_dict(),
         "options": {task: dict(options) for task, options in definition.options.items()},
@@ -60,7 +60,7 @@ def _backbone(name: str) -> dict[str, Any]:
 
 @functools.cache
 def measure_backbone(name: str) -> tuple[int, int]:
-    """Return the trunk's parameters and its floating-point operations for one picture of its input size.
+    """Return the number of parameters of a backbone, and its floating-point operations for one image of its input size.
 
     A multiplication and the addition that follows it count as two operations.
     """
@@ -74,7 +74,7 @@ def measure_backbone(name: str) -> tuple[int, int]:
 
 
 def weights_by_task(name: str) -> dict[str, list[str]]:
-    """Return the names that `weights=` takes, by task; a task without weights of its own takes those of the trunk."""
+    """Return the names that `weights=` takes for a backbone, by task; those of the backbone alone are listed under every task."""
     from zoo.models.weights.named import known_weights
 
     return {task: list(known_weights(name, task)) for task in TASKS}
@@ -82,14 +82,14 @@ def weights_by_task(name: str) -> dict[str, list[str]]:
 
 def _task(name: str) -> dict[str, Any]:
     task = get_task(name)
-    recipe = task.recipe()
+    recipe = task.data.recipe()
     return {
         "task": name,
-        "options": {option.name: getattr(task.parse_options({}), option.name) for option in fields(task.options)},
+        "options": {option.name: getattr(task.parse_options({}), option.name) for option in fields(task.building.options)},
         "recipe": {setting.name: getattr(recipe, setting.name) for setting in fields(recipe)},
-        "data": list(task.schemes),
-        "primary_score": task.primary_score,
-        "min_levels": task.min_levels,
+        "data": list(task.data.schemes),
+        "primary_score": task.scoring.primary_score,
+        "min_levels": task.building.min_levels,
     }
 
 
@@ -97,7 +97,7 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         folder = model_folder(path)
     except InputError as error:
-        raise InputError(f"{error} And no backbone or task has this name") from error
+        raise InputError(f"{error} No backbone or task has this name either") from error
     model = load(folder)
     return {
         "model": str(folder),

@@ -85,7 +85,7 @@ def predict(
     find = task.parts(model, detector, faces)
     # a batch is read while the one before is answered; where parts are found picture by picture, one is read while one is looked at
     window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
-    decoding = Decoding(None if exact or task.localises else model.preprocess.min_size_hw, max_pixels)
+    decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
     jobs, total = open_source(source, Reading(decoding, on_error, model.preprocess if find is None else None))
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
@@ -156,7 +156,8 @@ def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | Non
     if not several:
         return None
     return [
-        task.prediction(found, frame.image, frame.key, answer.model.classes) for found, frame in zip(answer(several), several, strict=True)
+        task.answers.prediction(found, frame.image, frame.key, answer.model.classes)
+        for found, frame in zip(answer(several), several, strict=True)
     ]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from zoo.data.dataset import Dataset
-from zoo.data.formats import open_data
 from zoo.errors import InputError
 from zoo.models.model import Model
 from zoo.report import charts, confusion, mistakes, summary, tables
@@ -45,7 +44,7 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
     if name is None:
         raise InputError("write_report has neither a model nor a task; give model=, or task= for answers from a file")
     # what could not be read was reported when it was scored; a picture that is missing is said so in its place
-    dataset = open_data(data, get_task(name).schemes, name, "skip", pictures=False)
+    dataset = get_task(name).open(data, "skip", pictures=False)
     write_text(Path(path), html(scores, dataset, name, model))
 
 
@@ -61,7 +60,7 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
         f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
-        *summary.headline(scores, get_task(task).primary_score, facts),
+        *summary.headline(scores, get_task(task).scoring.primary_score, facts),
     ]
     return whole(f"{task}: {scores.data}", head, list(evaluation(scores, dataset, task, model, LARGEST - SPARE)))
 

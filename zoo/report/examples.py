@@ -44,7 +44,7 @@ def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
         task: the model's.
         dataset: relabelled, if the task has labels of its own.
     """
-    part = Dataset(dataset.name, tuple(task.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
+    part = Dataset(dataset.name, tuple(task.answers.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
     found, targets, keys = list[object](), list[object](), list[str]()
     for batch in evaluation_loader(part, model.preprocess, _BATCH, 0, "skip"):
         if batch.images is not None:
@@ -52,7 +52,7 @@ def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
                 found += answers(model, batch.images)
             targets += batch.targets
             keys += batch.keys
-    return task.examples(found, targets, keys, model.classes, SHOWN) if keys else []
+    return task.answers.examples(found, targets, keys, model.classes, SHOWN) if keys else []
 
 
 def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Looks:
         model.eval()
         try:
             batch = model.preprocess.batch([image])
-            found = self._task.explain(model, batch, mistake)
+            found = self._task.answers.explain(model, batch, mistake)
         finally:
             model.train(was_training)
         height, width = batch.sizes_hw[0]

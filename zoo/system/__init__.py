@@ -1,1 +1,1 @@
-"""Plumbing: files, disk, caches, hardware, processes, progress, signals, seeding, logging."""
+"""Infrastructure: files, disk, cache, hardware, processes, progress, signals, seeding, logging."""

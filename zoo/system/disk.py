@@ -1,4 +1,4 @@
-"""Room on the disk: looked at before it is needed, and said clearly where it runs out."""
+"""Disk space: a check before it is needed, and clear errors when a file can't be written."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from zoo.system.files import flush
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MB = 1_000_000
-GO_ON = "then continue with the same command and --resume: the last checkpoint that was written is whole"
-ELSEWHERE = "or choose another place with --out"
+GO_ON = "then continue with the same command and --resume: the last checkpoint on disk is complete"
+ELSEWHERE = "or choose another folder with --out"
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
 class StorageError(InputError):
-    """A file of a run can't be written: no room, no permission."""
+    """A file of a run can't be written because space or permission is missing."""
 
 
 def tensor_bytes(content: Any) -> int:
-    """Return what the tensors in nested dicts and lists take, in bytes."""
+    """Return the total size in bytes of the tensors in nested dicts and lists."""
     if isinstance(content, torch.Tensor):
         return content.numel() * content.element_size()
     parts: Iterable[Any] = content.values() if isinstance(content, Mapping) else content if isinstance(content, list | tuple) else ()
@@ -38,18 +38,18 @@ def tensor_bytes(content: Any) -> int:
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file, and flush it to the disk.
+    """Write a safetensors file and flush it to disk.
 
     Args:
-        tensors: on the CPU, contiguous.
-        path: the file.
+        tensors: contiguous CPU tensors by name.
+        path: output file.
 
     Raises:
-        OSError: no room, no permission.
+        OSError: no space is left, or permission is denied.
     """
     try:
         save_file(tensors, path)
-    except SafetensorError as error:  # tells the system's reason in words alone
+    except SafetensorError as error:  # reports the system's error number only in its text
         number = _OS_ERROR.search(str(error))
         if number is None:
             raise
@@ -58,56 +58,56 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def in_words(size: int) -> str:
-    """Return a size as people read it: 12.3 MB."""
+    """Format a size in bytes for display: 12.3 MB."""
     return f"{size / _MB:,.1f} MB"
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Look whether a run has room.
+    """Raise an error if there isn't enough free disk space for a run.
 
     Args:
-        folder: it exists.
-        needed: bytes.
+        folder: existing folder on the disk.
+        needed: required space in bytes.
 
     Raises:
-        StorageError: less is free.
+        StorageError: less than `needed` is free.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
-            f"{folder}: {in_words(free)} are free there, and the run's checkpoints need about {in_words(needed)}; make room, {ELSEWHERE}"
+            f"{folder}: {in_words(free)} are free, but the run's checkpoints need about {in_words(needed)}; free some space, {ELSEWHERE}"
         )
 
 
 @contextlib.contextmanager
 def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
-    """Say clearly what went wrong when a file of a run could not be written.
+    """Convert write errors in the body into a `StorageError` with a clear message.
 
     Args:
-        path: the file or folder.
-        size: what it takes, in bytes; 0 for next to nothing.
-        remedy: what to do when the cause has been removed, or instead.
+        path: file or folder being written.
+        size: approximate size in bytes; 0 if negligible.
+        remedy: what to do once the cause has been removed, or instead.
 
     Raises:
-        StorageError: naming the file, what it needs and what to do.
+        StorageError: writing failed; the message names the file, the space it needs and the remedy.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # torch.save's writer fails on its own account when the file beneath it has failed
+        # after a write error, torch.save's writer raises a RuntimeError in whose context the OSError is
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         reason = cause.strerror or str(cause)
         if cause.errno in _FULL:
             needs = f"it needs about {in_words(size)}, " if size else ""
-            cure = f"{needs}{_free(path)} are free. Make room (or raise the quota or the limit of a file's size)"
+            cure = f"{needs}{_free(path)} are free. Free some space (or raise the quota or the file size limit)"
         else:
-            cure = "check the permissions and that the disk can be written to"
+            cure = "check the permissions and that the disk is writable"
         raise StorageError(f"{path}: can't be written ({reason}); {cure}, {remedy}") from error
 
 
 def _free(path: Path) -> str:
-    """Return what is free where a file would be, in words."""
+    """Return the free space on the disk of a file, formatted; neither the file nor its folder needs to exist."""
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
     return in_words(shutil.disk_usage(folder).free)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writing of files and folders: they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import BinaryIO
 
 from zoo.errors import InputError
 
-_DRAFT = ".part"  # how the name of everything ends that is still being written
+_DRAFT = ".part"  # suffix of files and folders that are still being written
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None], mode: int = 0o644) -> None:
-    """Write a file beside its place, flush it to the disk, rename it into place, and flush the folder too.
+    """Write a file atomically: write a draft in the same folder, flush it to disk, rename it into place, and flush the folder.
 
-    After a power cut there is the old file or the new one, and after this function has returned it is the new one.
+    After a power failure, either the old or the new file exists; once this function has returned, it is the new one.
 
     Args:
-        path: where the file is to appear; an older one is replaced.
-        write: writes the content.
-        mode: who may read and write it.
+        path: destination; an existing file is replaced.
+        write: function that writes the content to an open binary file.
+        mode: permission bits of the file.
 
     Raises:
-        OSError: no room, no permission; what stood at `path` is untouched then.
+        OSError: no space is left, or permission is denied; an existing file at `path` is left unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_DRAFT, dir=path.parent)
@@ -39,17 +39,17 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None], mode: int = 0o64
         os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # a disk that has become read-only: what went wrong first is what is said
+        with contextlib.suppress(OSError):  # the disk has become read-only: report the first error instead
             os.unlink(name)
         raise
     flush(path.parent)
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+    """Flush a file's content, or a folder's list of entries, to disk."""
     folder = path.is_dir()
     if folder and os.name == "nt":
-        return  # Windows can't open folders; its file systems keep a journal of names themselves
+        return  # Windows can't open folders; its file systems journal their entries
     handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -58,10 +58,10 @@ def flush(path: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> list[str]:
-    """Remove what processes that were killed have left half-written in a folder; nothing may be being written there now.
+    """Remove the unfinished files and folders that killed processes have left in a folder; no other process may be writing to it.
 
     Returns:
-        The names of what was removed.
+        Names of the removed files and folders.
     """
     found = sorted(path for path in folder.glob(f".*{_DRAFT}*") if path.name.endswith((_DRAFT, f"{_DRAFT}-old")))
     for path in found:
@@ -73,7 +73,7 @@ def remove_drafts(folder: Path) -> list[str]:
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a UTF-8 text file that appears whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     write_atomic(path, lambda file: _write(file, text), mode)
 
 
@@ -82,47 +82,49 @@ def _write(file: BinaryIO, text: str) -> None:
 
 
 def refuse_others(folder: Path, own: Collection[str]) -> None:
-    """Refuse to replace a folder that holds files of somebody else.
+    """Raise an error if a folder that is to be replaced contains files that the zoo didn't write.
 
     Args:
-        folder: that is to be replaced.
-        own: what was written there, relative to it.
+        folder: folder to be replaced.
+        own: files written by the zoo, as paths relative to `folder`.
 
     Raises:
-        InputError: it holds another file.
+        InputError: the folder contains any other file.
     """
     for path in sorted(folder.rglob("*")):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in own:
-            raise InputError(f"{folder} holds {path.relative_to(folder)}, which isn't of the zoo; choose another place, or take it out")
+            raise InputError(
+                f"{folder} contains {path.relative_to(folder)}, which the zoo didn't write; choose another folder, or move the file away"
+            )
 
 
 def check_replaceable(folder: Path, marker: str) -> None:
-    """Refuse a place that is taken.
+    """Raise an error if the destination of a folder is occupied by something else.
 
     Args:
-        folder: that is to be written.
-        marker: the file by which an older one of the same kind is known.
+        folder: destination.
+        marker: name of a file that identifies an existing folder of the same kind.
 
     Raises:
-        InputError: there is something else.
+        InputError: `folder` is a file, or a non-empty folder without `marker`.
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
-        raise InputError(f"{folder} exists and holds no {marker}; choose another place, it will not be overwritten")
+        raise InputError(f"{folder} exists and contains no {marker}; choose another path, it will not be overwritten")
 
 
 @contextmanager
 def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
-    """Write a folder beside its place, and move it there when everything has gone well.
+    """Write a folder atomically: yield a draft folder next to the destination, and rename it into place if the body succeeds.
 
     Args:
-        folder: where it is to appear.
-        marker: the file by which an older one of the same kind is known, which is replaced; anything else is not touched.
+        folder: destination.
+        marker: name of a file that identifies an existing folder of the same kind, which is replaced; anything else is left untouched.
 
     Yields:
-        The draft, to be written into.
+        Draft folder to write to.
 
     Raises:
-        InputError: the place is taken by something else.
+        InputError: the destination is occupied by something else.
     """
     check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
         draft.chmod(0o755)
         yield draft
         if folder.exists():
-            # a folder with content can't be renamed over: the old one steps aside first
+            # a non-empty folder can't be replaced by renaming: move the old one away first
             os.rename(folder, draft.with_name(draft.name + "-old"))
         os.rename(draft, folder)
         flush(folder.parent)

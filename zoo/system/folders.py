@@ -1,4 +1,4 @@
-"""Where a platform keeps what belongs to a user."""
+"""Platform-specific folders for the user's data and cache."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def user_folder(kind: str, mac: str, other: str) -> Path:
-    """Return the zoo's folder in `$XDG_<KIND>_HOME`, or where the platform keeps such files; it need not exist.
+    """Return the zoo's folder in `$XDG_<KIND>_HOME`, or in the platform's default location; it may not exist yet.
 
     Args:
-        kind: "CACHE" for what can be computed again, "DATA" for what can't.
-        mac: the folder of `~/Library` on a Mac.
-        other: the folder of the home where the platform is neither that nor Windows, which has `%LOCALAPPDATA%` for both.
+        kind: "CACHE" for data that can be computed again, "DATA" for data that can't.
+        mac: subfolder of `~/Library` on macOS.
+        other: subfolder of the home folder on Linux and others; Windows uses `%LOCALAPPDATA%` for both kinds.
     """
     if os.environ.get(f"XDG_{kind}_HOME"):
         base = Path(os.environ[f"XDG_{kind}_HOME"])

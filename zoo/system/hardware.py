@@ -1,4 +1,4 @@
-"""What the machine has, and what suits it: device, precision, memory layout, loader processes."""
+"""Hardware detection, and the choice of device, precision, memory layout and loader processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
-    """Return the device to work on.
+    """Return the device to compute on.
 
     Args:
-        name: "auto" for the best there is, or a torch device ("cpu", "cuda:1", "mps").
-        compiled: whether an engine computes the model: that is done on the CPU.
+        name: "auto" for the best available device, or a torch device ("cpu", "cuda:1", "mps").
+        compiled: whether an engine runs the model; engines run on the CPU.
 
     Raises:
-        InputError: the device isn't there.
+        InputError: the device isn't available.
     """
     if name == "auto" and compiled:
         return torch.device("cpu")
@@ -54,23 +54,23 @@ def cpu_name() -> str:
 
 
 def cpu_capabilities() -> dict[str, object]:
-    """Return which instructions the processor has, by name, as torch sees them."""
+    """Return the instruction sets of the processor by name, as reported by torch."""
     return dict(torch.cpu.get_capabilities())
 
 
 def cpu_has_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16): only then is it quicker."""
+    """Return whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16); otherwise bf16 isn't faster."""
     capabilities = cpu_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def cpu_has_matrix_units() -> bool:
-    """Tell whether the processor has AMX, with which 16 and 8 bits gain most."""
+    """Return whether the processor has AMX, which speeds up 16-bit and 8-bit arithmetic most."""
     return bool(cpu_capabilities().get("amx_tile"))
 
 
 def pick_training_precision(precision: Precision, device: torch.device) -> Precision:
-    """Resolve "auto" for training: bf16 where the hardware gains from it, else fp32."""
+    """Resolve "auto" for training: bf16 where the hardware speeds it up, otherwise fp32."""
     if precision != "auto":
         return precision
     gains = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else device.type == "cpu" and cpu_has_bf16()
@@ -78,39 +78,39 @@ def pick_training_precision(precision: Precision, device: torch.device) -> Preci
 
 
 def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
-    """Resolve "auto" for inference: fp32, so that a score does not depend on the machine it was measured on.
+    """Resolve "auto" for inference: fp32, so that scores don't depend on the machine.
 
     Args:
-        precision: asked for.
-        compiled: that of a compiled model, which keeps to it whatever is resolved here; None of any other.
+        precision: requested precision.
+        compiled: precision of a compiled model, which is fixed; None for other models.
 
     Raises:
-        InputError: another precision than that of a compiled model is asked for.
+        InputError: the requested precision differs from that of the compiled model.
     """
     if compiled is not None and precision not in ("auto", compiled):
-        raise InputError(f"precision is {precision!r}, and the model is compiled for {compiled}; compile it again, or leave it at 'auto'")
+        raise InputError(f"precision is {precision!r}, but the model is compiled for {compiled}; compile it again, or use 'auto'")
     return "fp32" if precision == "auto" else precision
 
 
 @contextlib.contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Run matrix work in the given precision."""
+    """Run matrix multiplications and convolutions in the body in the given precision."""
     dtype = _DTYPES.get(precision)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         yield
 
 
 def place(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device, in channels-last order, which convolutions are quicker in on every processor since AVX2."""
+    """Move a model to a device in channels-last format, in which convolutions are faster on all processors since AVX2."""
     model.to(device=device)
     model.to(memory_format=torch.channels_last)
 
 
 def pick_workers(workers: int | None, samples: int) -> int:
-    """Return the number of loader processes: none for little data, else what leaves the cores to the network.
+    """Return the number of loader processes: 0 for small datasets, otherwise half of the cores (1 to 8), leaving the rest to the network.
 
     Raises:
-        InputError: below 0.
+        InputError: `workers` is below 0.
     """
     if workers is not None:
         if workers < 0:
@@ -122,9 +122,9 @@ def pick_workers(workers: int | None, samples: int) -> int:
 
 
 def pick_decoding_threads() -> int:
-    """Return the number of threads that decode and prepare pictures beside a network: one on two cores.
+    """Return the number of threads that decode and prepare images while the network computes: 1 on two cores, 2 at most.
 
-    More than two would wait: pictures are decoded one at a time (`native_messages`), while another is prepared.
+    Further threads would wait: images are decoded one at a time (`zoo.images.stderr`), while another one is prepared.
     """
     return min(2, max(1, _cores() // 2))
 
@@ -134,10 +134,10 @@ def _cores() -> int:
 
 
 def in_one_thread(batches: Iterable[T]) -> Generator[T]:
-    """Hand batches on, and let what is done with them be computed by one thread until the last one, or until this is closed.
+    """Yield batches, and limit torch to one thread until the last batch, or until the generator is closed.
 
-    A step of a small head takes less time than a second thread takes to be woken: with one it is quicker, and beside another program,
-    which makes threads wait for each other, many times as quick.
+    A step of a small head takes less time than waking a second thread. One thread is therefore faster, and many times faster while
+    other programs run, because threads then wait for each other.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Keeps libraries from telling users what only their authors can use."""
+"""Suppression of library log messages that are useful only to the library's authors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import threading
 from collections.abc import Iterator
 
 _LOCK = threading.Lock()
-_KEPT: dict[str, tuple[int, int]] = {}  # by logger, how many keep it quiet, and its level before the first of them
+_KEPT: dict[str, tuple[int, int]] = {}  # by logger name: number of active contexts, and the level before the first one
 
 
 @contextlib.contextmanager
 def errors_alone(*names: str) -> Iterator[None]:
-    """Keep everything below an error that these loggers have to say to themselves, until the last thread that wants it has ended.
+    """Suppress log messages below ERROR, until the last thread that requested it has left the context.
 
     Args:
-        names: of loggers.
+        names: names of the loggers.
     """
     with _LOCK:
         for name in names:

@@ -1,7 +1,7 @@
-"""Work done ahead: jobs in threads beside the network, never more than a window of them, whose results come in order.
+"""Prefetching: threads run jobs ahead of the network, within a bounded window, and return the results in order.
 
-Decoding, scaling and drawing leave Python's lock (OpenCV, torch, Pillow), so that a thread is enough, and pictures need not be copied
-between processes.
+Decoding, scaling and drawing release Python's global interpreter lock (OpenCV, torch, Pillow). Threads are therefore sufficient, and
+images need not be copied between processes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _SETTLING = threading.Lock()
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """What makes one result.
+    """A job that computes one result.
 
     Attributes:
-        run: makes it.
-        early: whether it may be done before it is its turn; a camera's frame would be an old one.
+        run: function that returns the result.
+        early: whether it may run before its turn; False for camera frames, which would be outdated.
     """
 
     run: Callable[[], T]
@@ -35,29 +35,29 @@ class Job(Generic[T]):
 
 
 class Window(Generic[T]):
-    """Jobs that are under way or done, first in, first out; leaving the context drops those that wait, and ends the threads."""
+    """First-in, first-out queue of running and finished jobs; leaving the context drops waiting jobs and ends the threads."""
 
     def __init__(self, threads: int) -> None:
-        """Begin with none; threads start with the first job that is done early."""
+        """Create an empty window; its threads start with the first early job."""
         self._number = threads
         self._pool: ThreadPoolExecutor | None = None
         self._results: deque[Callable[[], T]] = deque()
 
     def __enter__(self) -> Window[T]:
-        """Return it."""
+        """Return the window."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Wait for what is under way, and for nothing else."""
+        """Wait for running jobs, and drop all others."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def __len__(self) -> int:
-        """Return how many results haven't been taken."""
+        """Return the number of results that haven't been taken."""
         return len(self._results)
 
     def put(self, run: Callable[[], T], early: bool = True) -> None:
-        """Add a job: begun as soon as a thread is free, or when it is taken."""
+        """Add a job, which starts when a thread is free, or when its result is taken if it isn't `early`."""
         if not early:
             self._results.append(run)
             return
@@ -66,20 +66,20 @@ class Window(Generic[T]):
         self._results.append(self._pool.submit(run).result)
 
     def take(self) -> T:
-        """Return the first result, or raise what its job raised."""
+        """Return the result of the first job, or raise its exception."""
         return self._results.popleft()()
 
 
 def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
-    """Yield what jobs make, in their order, while those behind are being done.
+    """Yield the results of jobs in order, while later jobs are running.
 
-    What a job raises comes at its place, and so does what `jobs` raises, which is asked for jobs in the calling thread. Closing the
-    generator ends the threads, and then closes `jobs`, whose jobs none is working on any more.
+    Exceptions of a job, and of `jobs` itself, are raised at their position in this order. `jobs` is iterated in the calling thread.
+    Closing the generator first ends the threads and then closes `jobs`, so that no job is running any more when `jobs` is closed.
 
     Args:
-        jobs: asked for no more than `size` beyond the one whose result is yielded, and not beyond one that isn't `early`.
-        size: of the window; 0 for every job at its turn, in the calling thread.
-        threads: that do them.
+        jobs: jobs to run; at most `size` jobs beyond the one whose result is yielded are requested, and none beyond one that isn't `early`.
+        size: size of the window; 0 to run every job at its turn in the calling thread.
+        threads: number of threads that run the jobs.
     """
     source = iter(jobs)
     try:
@@ -102,7 +102,7 @@ def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
 
 
 def _next(source: Iterator[Job[T]]) -> Job[T] | None:
-    """Return the next job: one that raises where asking for it did; None after the last."""
+    """Return the next job, or None after the last one; if requesting it fails, return a job that raises the error."""
     try:
         return next(source, None)
     except Exception as error:
@@ -113,13 +113,13 @@ def _raise(error: Exception) -> NoReturn:
     try:
         raise error
     finally:
-        del error  # it holds this frame
+        del error  # its traceback refers to this frame
 
 
 def _compute_alone() -> None:
-    """Let torch compute on this thread alone: as many more as there are cores would stand in the network's way.
+    """Limit torch to one thread in the current thread: a thread per core would compete with the network.
 
-    torch keeps the number per thread, and beside it the one that new threads begin with; another thread puts that one back.
+    torch stores the number per thread, and also the number that new threads start with, which another thread restores.
     """
     with _SETTLING:
         others = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""The processes of one job: what they agree on, and what becomes of the others when one of them ends."""
+"""Processes of a distributed job: collective operations, and handling of failures in other processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from zoo.errors import ZooError
 
-# how long one waits for another that lives and doesn't answer; the end of one is noticed at once
+# timeout for a process that is alive but doesn't respond; the end of a process is noticed at once
 _PATIENCE = timedelta(minutes=10)
 _GONE = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|timed? ?out", re.IGNORECASE)
 T = TypeVar("T")
@@ -26,20 +26,20 @@ E = TypeVar("E", bound=ZooError)
 
 
 class Processes:
-    """The processes that torchrun has started, or the one there is.
+    """The processes started by torchrun, or the only process.
 
     Attributes:
-        accelerator: Accelerate's view of them.
-        count: how many.
-        rank: which of them this one is.
-        device: where this one computes.
+        accelerator: Accelerate's interface to the processes.
+        count: number of processes.
+        rank: index of this process.
+        device: device that this process computes on.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Join the others.
+        """Join the process group.
 
         Args:
-            device: where to compute; of several processes each has its own.
+            device: device to compute on; with several processes, each uses the device that Accelerate assigns to it.
         """
         _join_again(device)
         self.accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
@@ -48,46 +48,46 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
     def sums(self, *values: float) -> list[float]:
-        """Add up numbers over the processes, which must all ask."""
+        """Return the sums of numbers over all processes, each of which must call this."""
         if self.count == 1:
             return list(values)
         summed: torch.Tensor = self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device))
         return [float(value) for value in summed]
 
     def everywhere(self, condition: bool) -> bool:
-        """Tell whether a condition holds in every process, which must all ask."""
+        """Return whether a condition holds in all processes, each of which must call this."""
         return self.sums(float(condition)) == [self.count]
 
     def joined(self, items: Iterable[T]) -> list[T]:
-        """Return the items of all processes, which must all ask, in their order."""
+        """Return the items of all processes in the order of their ranks; every process must call this."""
         return list(items) if self.count == 1 else list(gather_object(list(items)))
 
     def wait(self) -> None:
-        """Wait until all are here."""
+        """Wait until all processes have reached this point."""
         self.accelerator.wait_for_everyone()
 
     def average(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace gradients by their mean over the processes."""
+        """Replace gradients by their mean over all processes."""
         for parameter in parameters:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.count
 
     def once(self, error: E) -> E:
-        """Mark an error that all processes raise: the first alone prints it."""
+        """Mark an error that all processes raise, so that only the first process prints it."""
         error.said = not self.first
         return error
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Do what needs no other process in all of them; where it fails in one, it fails in all.
+        """Run the body, which must not communicate, in all processes; if it fails in one of them, raise an error in all of them.
 
         Raises:
-            ZooError: this one's, or that of the first process that has one.
+            ZooError: the error of this process, or that of the first process that failed.
         """
         own: ZooError | None = None
         try:
@@ -107,10 +107,10 @@ class Processes:
 
 @contextlib.contextmanager
 def bound() -> Iterator[None]:
-    """Say clearly that another process has ended, when this one finds out.
+    """Raise a clear error when another process of the job has ended.
 
     Raises:
-        ZooError: saying so, and how to go on.
+        ZooError: another process has ended; the message tells how to continue.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     try:
@@ -120,16 +120,16 @@ def bound() -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ZooError(
-            f"process {os.environ.get('RANK')} of {count}: another process of this job has ended, so this one ends too ({reason}); its own "
-            "message is above, if it had one. Start again: training continues with --resume (torchrun --max-restarts 1 does so by itself)"
+            f"process {os.environ.get('RANK')} of {count}: another process of this job has ended, so this one ends too ({reason}); see its "
+            "message above, if any. Start again: training continues with --resume (torchrun --max-restarts 1 does this automatically)"
         ) from error
 
 
 def _join_again(device: torch.device) -> None:
-    """Join the others after torchrun has started all of them again.
+    """Join the process group after torchrun has restarted all processes.
 
-    Torchrun (torch 2.14) keeps one store over all attempts, and the addresses that the first attempt's processes have left there
-    are taken for those of the second's: each later attempt has names of its own here.
+    Torchrun (torch 2.14) uses one store for all attempts. Addresses left there by the processes of the first attempt would be mistaken for
+    those of the second, so each later attempt uses a separate prefix.
     """
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if attempt == 0 or int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():

@@ -1,4 +1,4 @@
-"""What people see while they wait: bars on a terminal, plain lines elsewhere; always on standard error."""
+"""Progress display on standard error: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _PLAIN_SECONDS = 15.0  # between two plain lines of the same bar
 
 @dataclass
 class _Count:
-    """How far one bar has come.
+    """State of a bar.
 
     Attributes:
-        label: what it is of.
-        total: steps to its end; 0 where that isn't known.
-        done: steps so far.
-        first: those of them that were done before it began.
-        start: when it began.
-        bar: the one on the terminal.
+        label: text in front of the bar.
+        total: total number of steps; 0 if unknown.
+        done: number of finished steps.
+        first: number of steps that were already finished when the bar was created.
+        start: creation time, in seconds of the monotonic clock.
+        bar: ID of the bar on the terminal.
     """
 
     label: str
@@ -41,20 +41,20 @@ class _Count:
     bar: TaskID | None = None
 
     def left(self) -> str:
-        """Return how long it will take to the end, at the pace so far, in words; "" where that can't be known."""
+        """Return the remaining time at the current pace, such as "0:01:00 left"; "" if it is unknown."""
         gone, made = time.monotonic() - self.start, self.done - self.first
         seconds = round(gone / made * (self.total - self.done)) if made > 0 else 0
         return f"{timedelta(seconds=seconds)} left" if seconds > 0 else ""
 
 
 class Progress:
-    """A bar on a terminal; a line now and then elsewhere; nothing at all where `enabled` is false.
+    """Progress display: bars on a terminal, occasional lines elsewhere, and nothing if `enabled` is False.
 
-    Work that comes in parts, as a training comes in epochs, has a second bar above, for the whole of it.
+    Work in several parts, such as the epochs of a training run, has a second bar above for the whole.
     """
 
     def __init__(self, enabled: bool = True) -> None:
-        """Look at standard error; nothing is drawn yet."""
+        """Create a display on standard error; nothing is drawn yet."""
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._enabled = enabled
         self._bars: RichProgress | None = None
@@ -84,21 +84,21 @@ class Progress:
             self._bars = None
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if self._enabled:
             self._console.print(text, markup=False)
 
     def begin_whole(self, label: str, total: int, done: int = 0) -> None:
-        """Start the bar of everything there is to do; those of the parts come below it."""
+        """Start the overall bar; the bars of the parts appear below it."""
         self._whole = self._started(label, total, done, self._whole)
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
-        """Start a bar over `total` steps; the one before it is gone."""
+        """Start a bar over `total` steps, which replaces the previous one."""
         self._part = self._started(label, total, done, self._part)
         self._last = time.monotonic()
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        """Move the bar."""
+        """Advance the current bar."""
         if self._part is not None:
             self._move(self._part, steps, note)
             if self._plain_line_is_due(self._part):
@@ -109,7 +109,7 @@ class Progress:
                 self.say(", ".join(words for words in (done, self._part.left(), left) if words))
 
     def advance_whole(self, steps: float = 1) -> None:
-        """Move the bar of everything."""
+        """Advance the overall bar."""
         if self._whole is not None:
             self._move(self._whole, steps, "")
 
@@ -131,7 +131,7 @@ class Progress:
             self._bars.update(count.bar, advance=steps, note=escape(note))
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        """Iterate with a bar."""
+        """Yield items while a bar shows the progress."""
         self.begin(label, total)
         for item in items:
             yield item
@@ -139,34 +139,34 @@ class Progress:
 
 
 class Part(Progress):
-    """One step of a larger bar: what counts its own work moves that bar on, by one step altogether."""
+    """Progress of one step of a larger bar: its own steps advance the larger bar by one step in total."""
 
     def __init__(self, larger: Progress, note: str) -> None:
-        """Begin.
+        """Create the display.
 
         Args:
-            larger: the larger bar, which has begun.
-            note: what stands beside its label meanwhile.
+            larger: the larger bar, which must have begun.
+            note: text that the larger bar shows meanwhile.
         """
         super().__init__(enabled=False)
         self._larger, self._note, self._total = larger, note, 0
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._larger.say(text)
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
-        """Begin to count; nothing is drawn."""
+        """Start counting; nothing is drawn."""
         self._total = total
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        """Move the larger bar."""
+        """Advance the larger bar."""
         self._larger.advance(self._note, steps / max(1, self._total))
 
 
 @contextlib.contextmanager
 def log_to(progress: Progress) -> Iterator[None]:
-    """Show what the zoo's log says through the progress display, so that lines and bars don't tear each other."""
+    """Print the zoo's log messages through the progress display, so that they don't interfere with the bars."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C, or SIGTERM, in the middle of long work: the work in hand is finished first."""
+"""Graceful handling of Ctrl-C and SIGTERM: the current step is finished first."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(ZooError):
-    """Training was stopped by Ctrl-C or by SIGTERM; the run can be resumed."""
+    """Training was stopped by Ctrl-C or SIGTERM; the run can be resumed."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         """Build the error.
 
         Args:
-            message: what people see.
-            number: the signal; the exit status is 128 more, 130 for Ctrl-C and 143 for SIGTERM, as shells have it.
+            message: message for the user.
+            number: signal number; the exit status is 128 + number (130 for Ctrl-C, 143 for SIGTERM), as in shells.
         """
         super().__init__(message)
         self.exit_status = 128 + number
 
 
 class Stop(threading.Event):
-    """What the first signal sets.
+    """Event that is set by the first signal.
 
     Attributes:
-        number: which signal it was.
+        number: number of the received signal.
     """
 
     number: int = signal.SIGINT
 
     def got(self, number: int) -> bool:
-        """Tell whether it was this signal."""
+        """Return whether this signal was received."""
         return self.is_set() and self.number == number
 
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Stop]:
-    """Let the first Ctrl-C or SIGTERM finish the step in hand; the second one stops at once.
+    """Let the current step finish after the first Ctrl-C or SIGTERM; stop at once after the second.
 
     Yields:
-        What the first one sets.
+        Event that is set by the first signal.
     """
     event = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The versions of the packages that compute scores."""
+"""Versions of the packages that affect scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENGINES = ("openvino", "onnxruntime", "nncf")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages behind the scores, of those that are installed."""
+    """Return the versions of Python and of the installed packages that affect scores."""
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, *_ENGINES):
         try:

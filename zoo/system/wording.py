@@ -1,4 +1,4 @@
-"""Numbers of things, places that aren't there, and what others raise, in words."""
+"""Wording of messages: counts with nouns, advice about missing paths, and errors of other libraries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PLACES = ("Exception from ", "Check '")
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
-    """Return a number with its noun.
+    """Return a count with its noun.
 
     Args:
-        count: how many.
-        one: the noun.
-        several: its plural; the noun with an s by default.
+        count: number of things.
+        one: noun in the singular.
+        several: noun in the plural; by default, the singular with an s.
 
     Example:
         >>> counted(1, "face"), counted(2, "face"), counted(0, "person", "people")
@@ -25,10 +25,10 @@ def counted(count: int, one: str, several: str | None = None) -> str:
 
 
 def look_at(path: Path) -> str:
-    """Return what somebody is to look at who has named a file or folder that isn't there: the path, and what it starts from.
+    """Return the advice for a path that doesn't exist: to check it, and which folder it is relative to.
 
     Args:
-        path: as it was named.
+        path: path as the user wrote it.
 
     Example:
         >>> look_at(Path("/pictures"))
@@ -38,9 +38,9 @@ def look_at(path: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    r"""Return what an error of somebody else's is, on one line: of the first of those that led to it, without colours.
+    r"""Return the message of a third-party error on one line, without colour codes; for chained errors, that of the first one.
 
-    OpenVINO begins with the places in its code, and says in the end what is wrong; others say it first.
+    OpenVINO starts with locations in its code and ends with the actual error; other libraries start with the error.
 
     Example:
         >>> reason(ValueError("no such thing\nand much more")), reason(KeyError())

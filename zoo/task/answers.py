@@ -1,29 +1,133 @@
-"""Answers in files: written by the zoo, or by a foreign tool whose answers are to be scored."""
+"""What a task's answers are: per image, as predictions for people, in files, and combined over models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.data.dataset import Dataset
+import numpy as np
+
+from zoo.data.dataset import Dataset, Record
+from zoo.images.preprocess import ImageBatch
+from zoo.task.examples import Example, drawn
+from zoo.task.metric import Mistake
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.task.alignment import Aligned, Aligning
+    from zoo.task.answer_files import AnswerFiles
+    from zoo.task.combination import Combination
+    from zoo.task.model import TaskModel
+    from zoo.task.prediction import PartsFinder, Prediction
+
+_SAME = 0.05  # largest distance of two equal answers, relative to their length
 
 
-@dataclass(frozen=True)
-class AnswerFiles:
-    """The files that hold a task's answers.
+class Answers(ABC):
+    """The answers of a task's models. Only `prediction` must be implemented.
 
     Attributes:
-        suffixes: how the names of the files end that `write` writes.
-        read: from the file, the (relabelled) data that it answers for and the names of the labels, to key of the sample and its answer
-            as `Task.split` gives it, or None where the file says that there is none (a picture without a face); every sample of the
-            data is there. Raises InputError for an answer for an unknown sample, a sample without an answer, numbers that are not
-            finite, boxes upside down and labels outside the classes, with the file and the line or entry.
-        write: into the file, which is replaced whole, answers by key; `read` reads them back without loss. It also takes the
-            (relabelled) data and the names of the labels.
+        localises: whether answers refer to places in the image; if not, `zoo.predict` may decode large images at a reduced scale.
     """
 
-    suffixes: tuple[str, ...]
-    read: Callable[[Path, Dataset, tuple[str, ...]], Mapping[str, Any]]
-    write: Callable[[Path, Mapping[str, Any], Dataset, tuple[str, ...]], None]
+    localises: ClassVar[bool] = True
+
+    def split(self, answers: Any) -> list[Any]:
+        """Split a batch's answer into one per image: float32 NumPy arrays (or dicts of arrays) on the CPU; by default the rows."""
+        return list(answers.float().cpu().numpy())
+
+    def agreement(self, wanted: Any, got: Any) -> tuple[float, float]:
+        """Compare two answers for one image, as returned by `split`.
+
+        Returns:
+            The number of equal parts (classes, boxes, embeddings) and the number of parts; by default whole arrays are compared, with a
+            tolerance of 5 % of the norm.
+        """
+        return float(np.linalg.norm(wanted - got) <= _SAME * np.linalg.norm(wanted)), 1.0
+
+    @abstractmethod
+    def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
+        """Return the result that `zoo.predict` yields for one image.
+
+        Args:
+            answer: one answer of `split`.
+            image: [H, W, 3] uint8, RGB.
+            key: path or name of the image.
+            classes: class names by index.
+        """
+
+    def files(self) -> AnswerFiles | None:
+        """Return how answers are read from and written to files; None where the task has no such files."""
+        return None
+
+    def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
+        """Return how answers of several models or views are combined; None where they can't be.
+
+        Args:
+            metadata: metadata of each model.
+        """
+        return None
+
+    def parts(self, model: TaskModel, detector: object, faces: str) -> PartsFinder | None:
+        """Return the detector of the image parts that the model answers for; None where it answers for whole images.
+
+        Args:
+            model: a model of this task.
+            detector: the detector; None for the model's default, "none" for no detector.
+            faces: which parts: "all", or only the main one ("largest", "central").
+
+        Raises:
+            InputError: the model can't be used with this detector or choice of parts.
+        """
+        return None
+
+    def align(self, dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned | None:
+        """Crop and align the parts that models answer for, in every image of a dataset; None where the task takes whole images.
+
+        Args:
+            dataset: the relabelled data.
+            models: models of this task, which all receive the same crops.
+            aligning: detector and settings.
+
+        Raises:
+            InputError: a model doesn't support alignment.
+            ImageError: an image can't be read and isn't to be skipped.
+            DataError: no image contains a part.
+        """
+        return None
+
+    def example_records(self, dataset: Dataset, count: int) -> list[Record]:
+        """Return the records whose answers `examples` needs to show `count` of them; always the same records for a dataset."""
+        return drawn(dataset.records, count)
+
+    def examples(
+        self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
+    ) -> list[Example]:
+        """Return answers next to the ground truth, for the training report; by default none.
+
+        Args:
+            answers: answers of `split`, one for each readable record of `example_records`.
+            targets: their targets, relabelled.
+            keys: their keys.
+            classes: the model's class names.
+            count: largest number of examples.
+        """
+        return []
+
+    def explain(self, model: TaskModel, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
+        """Return saliency maps for a mistake, for the evaluation report; by default none.
+
+        Args:
+            model: the model, in evaluation mode.
+            batch: the preprocessed image of the mistake.
+            mistake: one of the metric's mistakes.
+
+        Returns:
+            Caption to map: [h, w] in 0–1, of the preprocessed image's size.
+
+        Raises:
+            InputError: a package that this needs isn't installed.
+        """
+        return {}

@@ -26,7 +26,7 @@ class AttackProtocol(ABC):
         """Return what is to be attacked.
 
         Args:
-            answers: key of each of `pictures` that could be read to the answer, as of `Task.split`.
+            answers: key of each of `pictures` that could be read to the answer, as of `Answers.split`.
 
         Returns:
             Data whose keys decide the random starts and whose targets `loss` gets.
@@ -49,7 +49,7 @@ class AttackProtocol(ABC):
         """Score the clean and the attacked answers alike.
 
         Args:
-            robust: key of each attacked picture to the answer, as of `Task.split`.
+            robust: key of each attacked picture to the answer, as of `Answers.split`.
             replicates: bootstrap draws.
 
         Returns:

@@ -12,7 +12,7 @@ Tta = Literal["flip", "scales"]
 
 
 class Combination(ABC):
-    """What `Task.combination` returns; every answer has the form that `Task.split` gives.
+    """What `Task.combination` returns; every answer has the form that `Answers.split` gives.
 
     A single answer is never combined: one model without test-time augmentation answers as it does alone.
 

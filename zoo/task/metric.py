@@ -92,16 +92,11 @@ class MetricResult:
     tables: tuple[Table, ...] = ()
 
 
-@dataclass(frozen=True)
-class NoScoring:
-    """Nothing can be chosen about the scores. A task's own dataclass refuses wrong values when it is made; every field is a flag too."""
-
-
 class Metric(Protocol):
     """Accumulates over batches, merges over processes, computes once."""
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take one batch: one answer (as `Task.split` gives), target and key per sample."""
+        """Take one batch: one answer (as `Answers.split` gives), target and key per sample."""
 
     def state(self) -> Any:
         """Return what was accumulated, picklable."""

@@ -98,7 +98,7 @@ class RunData:
             reading.on_error,
             augment,
             start,
-            Decoding(None if reading.exact else self.task.training_min_size_hw(self.recipe, preprocess), reading.max_pixels),
+            Decoding(None if reading.exact else self.task.data.training_min_size_hw(self.recipe, preprocess), reading.max_pixels),
         )
         return iter(loader)
 

@@ -85,14 +85,14 @@ class Gradients:
             ZooError: they are not numbers.
         """
         assert batch.images is not None
-        targets = move(self._task.collate_targets(batch.targets), self._processes.device)
+        targets = move(self._task.data.collate_targets(batch.targets), self._processes.device)
         images: AnyImages = batch.images.to(self._processes.device)
         place = self._precision, self._processes.device
         kernels: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if isinstance(images, PooledBatch):  # for a head alone there are no kernels
-            targets = self._task.soften(self._recipe, targets, len(self._model.classes))
+            targets = self._task.data.soften(self._recipe, targets, len(self._model.classes))
         else:
-            images, targets = self._task.mix(self._recipe, images, targets, len(self._model.classes))
+            images, targets = self._task.data.mix(self._recipe, images, targets, len(self._model.classes))
             kernels = training_kernels(self._model, *place, self.norm_kernels)
         count, before = self._processes.count, self._statistics()
         # gradients travel once a step: with its last batch

@@ -100,16 +100,16 @@ class TrainingLoop:
         smallest = 2 * processes  # batch-norm can't train on one picture
         if len(self.dataset) < smallest:
             raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
-        sampling = self.task.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
+        sampling = self.task.data.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
         self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
-        self.preprocess = self.task.training_preprocess(recipe, self.model.preprocess)
-        self.augment = self.task.augment(recipe, self.preprocess, self.dataset)
+        self.preprocess = self.task.data.training_preprocess(recipe, self.model.preprocess)
+        self.augment = self.task.data.augment(recipe, self.preprocess, self.dataset)
         self.steps = Steps(self.plan.batches_per_epoch, recipe.grad_accumulation)
         self.optimization = Optimization(self.model, recipe, self.steps.per_epoch * self.plan.epochs, self.precision, self.device)
         self._gradients = Gradients(self.model, self.task, recipe, self.processes, self.precision, self.optimization, self.progress)
         self._first_freeze = self.model.config.freeze
         self._since = time.perf_counter()
-        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.primary_score)
+        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.scoring.primary_score)
 
     @functools.cached_property
     def data(self) -> RunData:
@@ -277,8 +277,8 @@ class TrainingLoop:
         self.history.append(entry)
         self._tracking.epoch(entry)
         folder.save(self._state(), self.history)
-        value = score_of(entry, self.task.primary_score)
-        score = "" if value is None else f"  {self.task.primary_score} {value:.4f}"
+        value = score_of(entry, self.task.scoring.primary_score)
+        score = "" if value is None else f"  {self.task.scoring.primary_score} {value:.4f}"
         seconds = time.perf_counter() - self._epoch_start
         self.progress.say(
             f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s"
@@ -288,10 +288,12 @@ class TrainingLoop:
         """Tell whether the best score is as many epochs old as the recipe has patience for."""
         if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
             return False
-        waited = epochs_without_better(self.history, self.task.primary_score)
+        waited = epochs_without_better(self.history, self.task.scoring.primary_score)
         if waited < self.recipe.early_stop:
             return False
-        self.progress.say(f"no better {self.task.primary_score} for {waited} epochs: stopped early, after epoch {len(self.history)}")
+        self.progress.say(
+            f"no better {self.task.scoring.primary_score} for {waited} epochs: stopped early, after epoch {len(self.history)}"
+        )
         return True
 
     def _validate(self, folder: RunFolder, entry: dict[str, Any]) -> None:
@@ -300,7 +302,7 @@ class TrainingLoop:
         model = self.optimization.averaged
         scores = self.data.score(model)
         entry["val"] = dict(scores)
-        value = scores[self.task.primary_score]
+        value = scores[self.task.scoring.primary_score]
         self._shown.scored(value)
         if value is not None and value >= self._best:  # of epochs as good as each other the last one has learned more
             self._best, self.scores = value, scores

@@ -54,7 +54,7 @@ class Remembering(TrainingLoop):
             self._leave_out(fault)
         good = [place for place in range(len(self.dataset)) if place not in data.features.faults]
         targets = [self.dataset.records[place].target for place in good]
-        head.remember(data.features.rows[torch.tensor(good)], self.task.collate_targets(targets))
+        head.remember(data.features.rows[torch.tensor(good)], self.task.data.collate_targets(targets))
         entry = {"epoch": 1, "step": 0, "lr": 0.0, **LossRecord().entry(0), "skipped": len(self.skipped)}
         if self.validation is not None:
             self.scores = self.data.score(self.model)

@@ -90,7 +90,7 @@ def html(name: str, run: Trained) -> str:
     """
     task = get_task(run.model.task)
     own = [
-        ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.primary_score)), "</div>"]),
+        ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.scoring.primary_score)), "</div>"]),
         ("samples", "Sample predictions", list(_samples(run, task))),
         ("recipe", "Recipe", list(_recipe(run))),
         ("data", "Data", list(_data(run, task))),
@@ -105,7 +105,7 @@ def html(name: str, run: Trained) -> str:
 
 
 def _head(run: Trained, task: Task) -> Iterator[str]:
-    best = best_epoch(run.history, task.primary_score)
+    best = best_epoch(run.history, task.scoring.primary_score)
     last: Mapping[str, Any] = run.history[-1] if run.history else {}
     facts = {
         # a head that remembers instead of learning makes no step, and has one epoch whatever the recipe says
@@ -120,8 +120,8 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     if run.scores is None:
         yield summary.panel("loss", last.get("loss"), "of the last epoch; there was no validation data", facts)
     else:
-        value = run.scores.scores.get(task.primary_score)
-        yield summary.panel(task.primary_score, value, f"on the validation data {run.scores.data}", facts)
+        value = run.scores.scores.get(task.scoring.primary_score)
+        yield summary.panel(task.scoring.primary_score, value, f"on the validation data {run.scores.data}", facts)
     yield from _warnings(run)
 
 
@@ -180,8 +180,8 @@ def _value(value: object) -> str:
 def _data(run: Trained, task: Task) -> Iterator[str]:
     sets = {"training": run.dataset} if run.validation is None else {"training": run.dataset, "validation": run.validation}
     rows = [(what, text(found.name), f"{len(found):,}", f"{len(found.classes):,}") for what, found in sets.items()]
-    yield table(("", "data", "samples", "identities" if task.open_set else "classes"), rows, right=[2, 3])
-    closed = {what: found for what, found in sets.items() if what == "training" or not task.open_set}
+    yield table(("", "data", "samples", "identities" if task.data.open_set else "classes"), rows, right=[2, 3])
+    closed = {what: found for what, found in sets.items() if what == "training" or not task.data.open_set}
     counts = {what: Counter(_labels(task, found)) for what, found in closed.items()}
     names = run.dataset.classes
     if names:
@@ -196,4 +196,4 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
 def _labels(task: Task, dataset: Dataset) -> Iterator[int]:
     for record in dataset.records:
         if record.target is not None:
-            yield from task.labels(record.target)
+            yield from task.data.labels(record.target)

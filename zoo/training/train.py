@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.formats import open_data
 from zoo.errors import Fault, InputError
 from zoo.images.decoding import MAX_PIXELS
 from zoo.models.archive import save
@@ -108,15 +107,15 @@ def train(
     quiet = progress is None or not processes.first
     task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
     track = check_trackers(track)
-    recipe = recipe if recipe is not None else task.recipe()
-    if not isinstance(recipe, task.recipe):
-        raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.recipe.__name__}")
-    recipe = task.suit(recipe, task.parse_options(model.config.options))
+    recipe = recipe if recipe is not None else task.data.recipe()
+    if not isinstance(recipe, task.data.recipe):
+        raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.data.recipe.__name__}")
+    recipe = task.data.suit(recipe, task.parse_options(model.config.options))
     start = time.perf_counter()
     with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
         with processes.together():
             dataset = _open(task, data, model, on_error, progress)
-            validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.open_set)
+            validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.data.open_set)
             reading = Reading(on_error, exact, max_pixels)
             alignment = None
             if align is not None:
@@ -124,7 +123,7 @@ def train(
                 dataset, validation = alignment.training(dataset), alignment.validation(validation)
             _check_rare(task, dataset, recipe, progress)
             _say_unscored(task, validation, progress)
-            chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.recipes, progress)
+            chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
             kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
             how = None if alignment is None else alignment.details
             loop = kind(model, task, dataset, validation, recipe, processes, reading, progress, track=track, alignment=how)
@@ -132,8 +131,8 @@ def train(
             if resume and not (folder.path / CHECKPOINT).is_file():
                 progress.say(f"{folder.path}: there is no checkpoint to continue from; the run begins anew")
         loop.run(folder)
-        model.metadata |= task.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
-        model.metadata |= {} if loop.scores is None else task.found_by(loop.scores)
+        model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
+        model.metadata |= {} if loop.scores is None else task.building.trained_metadata(loop.scores)
         model.metadata["training"] = loop.summary()
         model.eval()
         skipped = (*dataset.skipped, *loop.skipped.values())
@@ -147,12 +146,12 @@ def train(
 
 
 def _open(task: Task, data: object, model: Model, on_error: OnError, progress: Progress, closed: bool = True) -> Dataset:
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    opened = task.open(data, on_error, progress.say)
     for fault in opened.skipped:
         progress.say(f"left out: {fault}")
     if not closed:
         return opened
-    if task.open_set and opened.classes and len(opened.classes) != len(model.classes):
+    if task.data.open_set and opened.classes and len(opened.classes) != len(model.classes):
         raise InputError(
             f"data {opened.name!r} has {len(opened.classes)} classes and the model was built for {len(model.classes)}; "
             "build it with classes= of the data"
@@ -166,7 +165,7 @@ def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress
     Raises:
         InputError: naming them.
     """
-    counts = Counter(label for record in dataset.records for label in set(task.labels(record.target)))
+    counts = Counter(label for record in dataset.records for label in set(task.data.labels(record.target)))
     few = [f"{name} ({counts[index]})" for index, name in enumerate(dataset.classes) if 0 < counts[index] < recipe.min_samples]
     if few and max(counts.values()) > 1:
         raise InputError(
@@ -179,9 +178,9 @@ def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress
 
 def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) -> None:
     """Say which of the model's classes the validation data doesn't show; where people are compared it shows others on purpose."""
-    if validation is None or task.open_set:
+    if validation is None or task.data.open_set:
         return
-    shown = {label for record in validation.records for label in task.labels(record.target)}
+    shown = {label for record in validation.records for label in task.data.labels(record.target)}
     lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
     _say(validation, lacking, "no sample: the scores after each epoch say nothing of it", progress)
 

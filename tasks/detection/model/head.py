@@ -1,4 +1,4 @@
-"""Faster R-CNN on a feature pyramid, out of torchvision's parts, on any trunk with at least two levels."""
+"""Faster R-CNN on a feature pyramid, built from torchvision's modules, for any backbone with at least two levels."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _ROI_CELLS = 7
 
 @dataclass(frozen=True)
 class _Maps:
-    """What the trunk and the layers of the first stage found, level by level, all of it float32.
+    """Pyramid features and outputs of the first stage, one float32 tensor per level.
 
     Attributes:
-        levels: [B, C, H, W].
-        objectness: [B, A, H, W] logits.
-        deltas: [B, 4 A, H, W], from anchors to boxes.
+        levels: feature maps, [B, C, H, W] each.
+        objectness: objectness logits, [B, A, H, W] each.
+        deltas: deltas from anchors to boxes, [B, 4 A, H, W] each.
     """
 
     levels: list[Tensor]
@@ -47,35 +47,36 @@ class _Maps:
 
     @classmethod
     def of(cls, tensors: Tensors) -> _Maps:
-        """Take what `FasterRCNNHead.tensors` gives apart."""
+        """Split the output of `FasterRCNNHead.tensors`."""
         count = len(tensors) // 3
         maps = [tensor.float() for tensor in tensors]
         return cls(maps[:count], maps[count : 2 * count], maps[2 * count :])
 
 
 class FasterRCNNHead(Head):
-    """FPN, region proposals and box head: Ren et al. 2015 (arXiv 1506.01497) on Lin et al. 2017 (arXiv 1612.03144).
+    """FPN, RPN and box head: Ren et al. 2015 (arXiv 1506.01497) on Lin et al. 2017 (arXiv 1612.03144).
 
-    On levels of stride 4 to 32 with the full options it computes what torchvision's `fasterrcnn_resnet50_fpn` does, and its
-    parameters have that model's names (`fpn.*`, `rpn.*`, `roi_heads.*`). Classes count from 0 outside; inside 0 is the background.
+    On levels of stride 4 to 32 with the full options it computes the same as torchvision's `fasterrcnn_resnet50_fpn`, and its
+    parameters have the same names (`fpn.*`, `rpn.*`, `roi_heads.*`). Labels start at 0 in the public API; internally 0 is the
+    background.
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
 
     def __init__(self, spec: HeadSpec) -> None:
-        """Build the layers with fresh parameters.
+        """Build the layers with newly initialised parameters.
 
         Args:
-            spec: the trunk's levels, the number of classes, settled `DetectionOptions` and the preprocessing.
+            spec: levels of the backbone, number of classes, `DetectionOptions.settled` options and preprocessing.
 
         Raises:
-            InputError: no class to find, or levels that no pyramid can be built on.
+            InputError: the number of classes is below 1, or no pyramid can be built on the levels.
         """
         super().__init__()
         if spec.num_classes < 1:
-            raise InputError(f"detection needs at least one class, got {spec.num_classes}; give classes= or num_classes=")
+            raise InputError(f"detection needs at least one class, got {spec.num_classes}; pass classes= or num_classes=")
         options: DetectionOptions = spec.options
-        assert options.fpn_channels is not None, "the task has settled the options"
+        assert options.fpn_channels is not None, "the task resolves the options"
         assert options.anchor_scale is not None
         levels = pyramid_levels(spec.levels)
         self._names = [level.name for level in levels]
@@ -88,25 +89,25 @@ class FasterRCNNHead(Head):
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
 
     def tensors(self, features: Features) -> Tensors:
-        """Return the pyramid's levels [B, C, H, W], then objectness [B, A, H, W] of each, then deltas [B, 4 A, H, W] of each."""
+        """Return the pyramid levels [B, C, H, W], then the objectness [B, A, H, W], then the deltas [B, 4 A, H, W] of each level."""
         pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
         maps = list(pyramid.values())
         for _ in range(self._pools):
-            # every other pixel: how Lin et al. make P6, and torchvision's LastLevelMaxPool
+            # keep every other pixel, as Lin et al. compute P6 and torchvision's LastLevelMaxPool does
             maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
         objectness, deltas = self.rpn.head(maps)
         return *maps, *objectness, *deltas
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Find objects.
+        """Return the detections of each image.
 
         Args:
-            tensors: of `tensors`.
-            batch: what they were computed from.
+            tensors: output of `tensors`.
+            batch: images from which it was computed.
 
         Returns:
-            Per picture, in training and evaluation mode alike: `boxes` [N, 4] float32 xyxy in pixels of the original picture,
-            `labels` [N] int64 from 0, `scores` [N] float32, descending.
+            One dict per image, in training and evaluation mode alike: `boxes` [N, 4] float32, xyxy in pixels of the original
+            image; `labels` [N] int64, from 0; `scores` [N] float32, in descending order.
         """
         maps = _Maps.of(tensors)
         proposals = self._propose(maps, batch)
@@ -121,16 +122,16 @@ class FasterRCNNHead(Head):
         ]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the four losses of Faster R-CNN, by torchvision's names.
+        """Return the four losses of Faster R-CNN under torchvision's names.
 
         Args:
-            features: the trunk's levels.
-            batch: what they were computed from.
-            targets: per picture `boxes` [N, 4] xyxy in pixels of the original picture and `labels` [N] from 0; where
-                `iscrowd` [N] or `difficult` [N] is set, the box is not trained on. N may be 0.
+            features: levels of the backbone.
+            batch: images from which the features were computed.
+            targets: one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0; boxes
+                with `iscrowd` [N] or `difficult` [N] set are excluded from training. N may be 0.
 
         Raises:
-            InputError: another number of targets than of pictures, or boxes and labels that don't fit.
+            InputError: the numbers of targets and images differ, or boxes and labels are inconsistent.
         """
         inside = self._targets(targets, batch)
         maps = _Maps.of(self.tensors(features))
@@ -151,13 +152,13 @@ class FasterRCNNHead(Head):
     # -- the two stages ------------------------------------------------------------------------------------------------
 
     def networks(self) -> dict[str, HeadNetwork]:
-        """Return the second stage."""
+        """Return the layers of the second stage."""
         return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
 
     def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
-        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch."""
+        """Return the proposals of each image: [P, 4] xyxy in pixels of the batch."""
         # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
-        with torch.no_grad(), _full_precision(batch.pixels):  # boxes of hundreds of pixels need more than the 8 bits of bf16
+        with torch.no_grad(), _full_precision(batch.pixels):  # coordinates of hundreds of pixels need more than the 8 bits of bf16
             return self.rpn.propose(maps.objectness, maps.deltas, batch)
 
     def _rpn_losses(self, maps: _Maps, batch: ImageBatch, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -169,17 +170,17 @@ class FasterRCNNHead(Head):
         return losses
 
     def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] for the proposals of all pictures, float32."""
-        pyramid = dict(zip(self._names, levels, strict=False))  # no box is pooled from those higher up
+        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] for the proposals of all images, float32."""
+        pyramid = dict(zip(self._names, levels, strict=False))  # no box is pooled from the extra levels on top
         with _full_precision(boxes[0]):
             pooled = self.roi_heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
         logits, deltas = self.call("boxes", pooled)
         return logits.float(), deltas.float()
 
     def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Return what to train on, in pixels of the batch and with the background as class 0."""
+        """Return the training targets in pixels of the batch, with the background as class 0."""
         if len(targets) != len(batch):
-            raise InputError(f"detection: {len(targets)} targets for {len(batch)} pictures; expected one for each")
+            raise InputError(f"detection: {len(targets)} targets for {len(batch)} images; expected one for each")
         sizes = zip(batch.sizes_hw, batch.original_sizes_hw, strict=True)
         return [self._target(target, *pair, batch.pixels.device) for target, pair in zip(targets, sizes, strict=True)]
 
@@ -204,7 +205,7 @@ class FasterRCNNHead(Head):
 
 
 class _SecondStage(HeadNetwork):
-    """The layers of the box head: what was pooled for each proposal [P, C, 7, 7] to class logits [P, K + 1] and deltas [P, 4 (K + 1)]."""
+    """Layers of the box head: from RoI features [P, C, 7, 7] to class logits [P, K + 1] and deltas [P, 4 (K + 1)]."""
 
     def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -216,13 +217,13 @@ class _SecondStage(HeadNetwork):
 
 
 def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Return the levels that the pyramid stands on.
+    """Return the levels on which the pyramid is built.
 
-    A map at the input's own resolution (the CIFAR ResNets' first) is left out where two others remain: it would hold most of all
+    A level at the input's resolution (the first of the CIFAR ResNets) is skipped if two others remain: it would hold most of the
     anchors, none larger than 8 pixels, and cost more than all other levels together.
 
     Raises:
-        InputError: fewer than two levels, or strides that don't double from level to level.
+        InputError: there are fewer than two levels, or the strides don't double from level to level.
     """
     coarse = tuple(level for level in levels if level.stride > 1)
     chosen = coarse if len(coarse) >= 2 else tuple(levels)
@@ -237,7 +238,7 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
 
 
 def _extra_pools(largest_anchor: int, image_size: int) -> int:
-    """Return how many maps, of twice the anchor each, are added on top: at least one, until it spans half of the picture's shorter side."""
+    """Return how many levels are added on top, each doubling the anchor: at least one, until it spans half of the image's shorter side."""
     enough = min(_LARGEST_ANCHOR, image_size / 2)
     return max(1, math.ceil(math.log2(enough / largest_anchor)))
 
@@ -262,8 +263,8 @@ def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOpti
 
 def _roi_pool(levels: Sequence[Level]) -> PyramidRoIAlign:
     pool = PyramidRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
-    # the strides are declared; torchvision would guess them from the first batch, wrongly where pictures are much smaller than
-    # their padding. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
+    # use the declared strides: torchvision would infer them from the first batch, wrongly where images are much smaller than the
+    # padded batch. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
     pool.scales = [1 / level.stride for level in levels]
     finest, coarsest = (int(math.log2(level.stride)) for level in (levels[0], levels[-1]))
     pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=pool.canonical_scale, canonical_level=pool.canonical_level)

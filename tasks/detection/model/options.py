@@ -1,4 +1,4 @@
-"""Options of a detector: the input's size, the answer's limits, and the size of the head."""
+"""Options of a detector: input size, limits of the detections, and size of the head."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ LIGHT: Mapping[str, int] = {
     "anchor_scale": 4,
 }
 _SIZE = 320
-_LONGEST = 1333 / 800  # torchvision's limit of the longer side, as a part of the shorter one
+_LONGEST = 1333 / 800  # torchvision's limit of the longer side, relative to the shorter one
 
 
 @dataclass(frozen=True)
 class DetectionOptions:
     """Options of `zoo.build(…, task="detection")`.
 
-    What is None is settled by the image size. At more than 400 pixels the head is that of torchvision's `fasterrcnn_resnet50_fpn`
-    (`FULL`: 256 channels, 1024 in the box head, 1000 proposals of 1000 per level, 512 of them per picture trained on, anchors of 8
-    strides), at 400 or less a light one (`LIGHT`: 128 channels, 256, 200 proposals of 300 per level, 128, 4 strides), which is several
-    times quicker and finds as much in so few pixels.
+    Defaults of options that are None depend on the image size. Above 400 pixels the head is that of torchvision's
+    `fasterrcnn_resnet50_fpn` (`FULL`: 256 channels, 1024 in the box head, 1000 proposals from 1000 per level, 512 of them per image
+    used for training, anchors of 8 strides); at 400 or less it is a light one (`LIGHT`: 128 channels, 256, 200 proposals from 300 per
+    level, 128, 4 strides), which is several times faster and finds as many objects at that size.
 
     Attributes:
-        score_threshold: answers that are less sure are left out.
-        nms_threshold: of two boxes of a class that overlap by more (IoU), the less sure one is left out.
-        max_detections: answers per picture, at most.
-        image_size: the shorter side in pixels that pictures are scaled to; None for what the weights were trained at (torchvision's:
-            800), and for 320 without weights for detection, which a processor can train.
-        max_image_size: the limit of the longer side; None for 1333 / 800 of the shorter one.
-        fpn_channels: channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144).
+        score_threshold: score below which detections are dropped.
+        nms_threshold: IoU above which the lower-scoring of two boxes of a class is suppressed.
+        max_detections: maximum number of detections per image.
+        image_size: length in pixels to which the shorter side of images is scaled; None for the size at which the weights were trained
+            (torchvision's: 800), or 320 without detection weights, which is feasible to train on a CPU.
+        max_image_size: maximum length of the longer side in pixels; None for 1333 / 800 of the shorter one.
+        fpn_channels: number of channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144).
         representation_size: width of the two layers of the box head.
-        pre_nms_proposals: proposals per level before non-maximum suppression; twice as many in training mode.
-        proposals: proposals per picture after it; twice as many in training mode.
-        roi_batch: proposals per picture that the box head is trained on.
-        anchor_scale: side of a square anchor as a multiple of its level's stride (mmdetection's `scales`): with 8, anchors of 32 pixels
-            at stride 4, as Lin et al. have them for pictures of 800; less for objects that are smaller in the scaled picture.
+        pre_nms_proposals: number of proposals per level before non-maximum suppression; doubled in training mode.
+        proposals: number of proposals per image after non-maximum suppression; doubled in training mode.
+        roi_batch: number of proposals per image on which the box head is trained.
+        anchor_scale: side of a square anchor as a multiple of its level's stride (mmdetection's `scales`): 8 gives anchors of 32 pixels
+            at stride 4, as in Lin et al. for images of 800 pixels; use less for objects that are smaller in the scaled image.
     """
 
     score_threshold: float = 0.05
@@ -66,10 +66,10 @@ class DetectionOptions:
     anchor_scale: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Validate the options.
 
         Raises:
-            InputError: a threshold outside 0–1, a number that isn't above 0, or a longer side below the shorter one.
+            InputError: a threshold is outside 0–1, a number is not above 0, or the longer side is below the shorter one.
         """
         for name, value in {"score_threshold": self.score_threshold, "nms_threshold": self.nms_threshold}.items():
             if not 0 <= value <= 1:
@@ -83,7 +83,7 @@ class DetectionOptions:
             )
 
     def settled(self) -> DetectionOptions:
-        """Return the options with a number for everything that was left open."""
+        """Return the options with every None replaced by its default."""
         size = self.image_size or min(_SIZE, self.max_image_size or _SIZE)
         longest = round(size * _LONGEST) if self.max_image_size is None else self.max_image_size
         defaults = LIGHT if size <= SMALL_INPUT else FULL

@@ -1,4 +1,4 @@
-"""The first stage of Faster R-CNN: torchvision's region proposal network, with what makes boxes of its maps laid out for processors."""
+"""First stage of Faster R-CNN: torchvision's region proposal network, with box decoding arranged for CPUs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _RATIOS = (0.5, 1.0, 2.0)  # height to width
 
 
 class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is untyped
-    """torchvision's (Ren et al. 2015, arXiv 1506.01497), which makes the same boxes in less time."""
+    """torchvision's region proposal network (Ren et al. 2015, arXiv 1506.01497), which returns the same boxes in less time."""
 
     def propose(self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], batch: ImageBatch) -> list[Tensor]:
-        """Return the boxes of each picture that are worth a look: [P, 4] xyxy in pixels of the batch, the best first.
+        """Return the proposals of each image: [P, 4] xyxy in pixels of the batch, best first.
 
-        The places with the highest objectness of each level are chosen before boxes are made of them, as the others never count:
-        of a photo of 800×1066 that is 4,000 boxes instead of 213,000.
+        The locations with the highest objectness of each level are selected before boxes are decoded, since the others are never
+        used: for a photo of 800×1066, that decodes 4,000 boxes instead of 213,000.
 
         Args:
-            objectness: of each level [B, A, H, W], logits.
-            deltas: of each level [B, 4 A, H, W], from anchors to boxes.
-            batch: what they were computed from.
+            objectness: objectness logits of each level, [B, A, H, W].
+            deltas: deltas from anchors to boxes of each level, [B, 4 A, H, W].
+            batch: images from which they were computed.
         """
         self.anchor_generator.set_cell_anchors(deltas[0].dtype, deltas[0].device)
         cells = self.anchor_generator.cell_anchors
@@ -40,7 +40,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         return [self._distinct(found, scores, level_of, size) for found, scores, size in pictures]
 
     def _best(self, anchors: Tensor, objectness: Tensor, deltas: Tensor, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return a level's boxes [B, K, 4] with the highest logits [B, K]."""
+        """Return the boxes [B, K, 4] of a level with the highest objectness, and their logits [B, K]."""
         count, shapes, rows, columns = objectness.shape
         height, width = batch.pixels.shape[-2:]
         in_order = objectness.permute(0, 2, 3, 1).reshape(count, -1)
@@ -54,7 +54,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         return boxes.view(count, -1, 4), best
 
     def _distinct(self, boxes: Tensor, scores: Tensor, level_of: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """Return the best boxes of one picture, of those that overlap the best one."""
+        """Return the boxes of one image that remain after non-maximum suppression, best first."""
         boxes = clip_boxes_to_image(boxes, size_hw)
         kept = remove_small_boxes(boxes, self.min_size)
         kept = kept[scores[kept] >= self.score_thresh]
@@ -63,11 +63,11 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
 
 
 def proposal_network(strides: Sequence[int], options: DetectionOptions) -> ProposalNetwork:
-    """Build the network.
+    """Build the region proposal network.
 
     Args:
-        strides: of the pyramid's levels.
-        options: settled ones.
+        strides: strides of the pyramid levels.
+        options: options of the detector, resolved by `DetectionOptions.settled`.
     """
     assert options.fpn_channels is not None
     assert options.pre_nms_proposals is not None

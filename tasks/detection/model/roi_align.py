@@ -1,7 +1,7 @@
-"""RoI align on a processor, as one weighted sum of rows: torchvision's kernel is single-threaded there and recomputes every weight.
+"""RoI align on CPUs as one weighted sum of rows: torchvision's CPU kernel is single-threaded and recomputes every weight.
 
 Measured on an EPYC with AVX2, one thread, 1,024 proposals, 256 channels, stride 4 of 480 × 640: forward 0.09 s instead of 0.72 s,
-backward 0.32 s instead of 1.50 s. Where there is a compiler, kernels read the maps where they are, and add up their gradients.
+backward 0.32 s instead of 1.50 s. Where a compiler is available, C++ kernels read the maps in place and accumulate their gradients.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _Samples = tuple[Tensor, Tensor]  # positions and weights, see `_samples`
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
-    """torchvision's pooling of proposals from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), quicker on a processor.
+    """torchvision's RoI pooling from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), faster on CPUs.
 
-    Every output value is a sum of 16 rows of the feature maps, written as a table of pixels [all pixels, C]: that is an embedding bag
-    with weights per sample, for which torch has vectorised, multi-threaded kernels in both directions. Elsewhere, and where a graph is
-    exported, it is torchvision's operator.
+    Every output value is a weighted sum of 16 rows of the feature maps, laid out as a table [all pixels, C]: that is an embedding bag
+    with per-sample weights, for which torch has vectorised, multi-threaded kernels in both directions. On other devices, and while a
+    graph is exported, torchvision's operator is used.
     """
 
     def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pool every box to [C, 7, 7].
 
         Args:
-            x: level name to [B, C, H, W], float32.
-            boxes: per picture [N, 4] xyxy in pixels of the batch.
-            image_shapes: of the pictures in the batch.
+            x: feature maps by level name, [B, C, H, W] float32.
+            boxes: boxes of each image, [N, 4] xyxy in pixels of the batch.
+            image_shapes: height and width of each image in the batch.
 
         Returns:
-            [all boxes, C, 7, 7].
+            The pooled features, [all boxes, C, 7, 7].
         """
         levels = [x[name] for name in self.featmap_names]
         if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
@@ -53,18 +53,18 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
 
 def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[float], level_of: Tensor, cells: int, ratio: int) -> Tensor:
-    """Return the mean of bilinear samples in each cell of each box.
+    """Return the mean of the bilinear samples in each cell of each box.
 
     Args:
-        levels: feature maps [B, C, H, W] of one type.
-        boxes: per picture [N, 4] xyxy in pixels of the batch.
-        scales: of each level, from pixels to its cells.
-        level_of: [all boxes] int64, the level that each box is pooled from.
-        cells: of the output, each way.
-        ratio: samples in each of them, each way.
+        levels: feature maps, [B, C, H, W] of one dtype.
+        boxes: boxes of each image, [N, 4] xyxy in pixels of the batch.
+        scales: factor of each level from pixels to cells of its map.
+        level_of: level from which each box is pooled, [all boxes] int64.
+        cells: number of output cells per axis.
+        ratio: number of samples per output cell and axis.
 
     Returns:
-        [all boxes, C, cells, cells].
+        The pooled features, [all boxes, C, cells, cells].
     """
     maps = torch.tensor([level.shape[2:] for level in levels])[level_of]  # [N, 2]: height and width of each box's map
     picture = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(each) for each in boxes]))
@@ -78,7 +78,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
     first = pixels[level_of] + picture * maps.prod(1)  # the row of each map's first pixel
     (rows, row_weights), (columns, column_weights) = down, across
-    # [N, cell below, cell across, sample below, sample across]
+    # [N, cell row, cell column, sample row, sample column]
     lines = first[:, None, None] + rows * maps[:, 1, None, None]
     place = lines[:, :, None, :, None] + columns[:, None, :, None]
     weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None]
@@ -88,7 +88,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
 
 
 class _Pooled(torch.autograd.Function):
-    """The same by kernels: the sums, and the gradients of the maps; boxes have none."""
+    """The same pooling by C++ kernels, with gradients of the maps; boxes get none."""
 
     @staticmethod
     def forward(
@@ -131,7 +131,7 @@ def _kernels() -> ctypes.CDLL:
 
 
 def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: Sequence[Tensor]) -> list[Any]:
-    """Return what both kernels take: where the map of each box begins, its width, the number of channels, places and weights."""
+    """Return the arguments of both kernels: address and width of each box's map, number of channels, positions and weights."""
     bytes_each = torch.tensor([level[0].numel() * level.element_size() for level in maps])
     begins = torch.tensor([level.data_ptr() for level in maps])[level_of] + picture * bytes_each[level_of]
     widths = torch.tensor([level.shape[3] for level in maps])[level_of]
@@ -139,7 +139,7 @@ def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: S
 
 
 def _table(parts: Sequence[Tensor]) -> Tensor:
-    """Return all rows [all pixels, C]: 70 MB for a photo of 800×1066."""
+    """Return the rows of all maps [all pixels, C]: 70 MB for a photo of 800×1066."""
     if parts[0].dtype != torch.float32 or (torch.is_grad_enabled() and any(part.requires_grad for part in parts)):
         return torch.cat(list(parts))
     table = torch.from_numpy(reused("table", (sum(len(part) for part in parts), parts[0].shape[1]), np.float32))
@@ -147,19 +147,20 @@ def _table(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> _Samples:
-    """Return where the samples of one axis lie, and how much each neighbour counts.
+    """Return the positions of the samples along one axis, and the weight of each neighbour.
 
-    The order of the arithmetic is that of torchvision's `roi_align_common.h`, for the same rounding.
+    The order of operations is that of torchvision's `roi_align_common.h`, so that results round alike.
 
     Args:
-        low: [N] where each box begins, in cells of its map.
-        high: [N] where it ends.
-        extent: [N] of its map.
-        cells: of the output.
-        ratio: samples in each of them.
+        low: start of each box in cells of its map, [N].
+        high: end of each box in cells of its map, [N].
+        extent: size of each box's map, [N].
+        cells: number of output cells.
+        ratio: number of samples per output cell.
 
     Returns:
-        Positions [N, cells, 2 × ratio] int64 and weights likewise; those of a cell sum to 1, or less where it lies outside.
+        Positions [N, cells, 2 × ratio] int64 and weights of the same shape; the weights of a cell sum to 1, or less where it lies
+        outside the map.
     """
     cell = ((high - low).clamp(min=1) / cells)[:, None, None]
     steps = torch.arange(ratio, dtype=low.dtype) + 0.5
@@ -167,9 +168,9 @@ def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) 
     last = (extent - 1)[:, None, None]
     inside = (at >= -1) & (at <= last + 1)
     at = at.clamp(min=0)
-    before = torch.minimum(at.long(), last).clamp(min=0)  # where a box is no number, what is pooled from it is none either
+    before = torch.minimum(at.long(), last).clamp(min=0)  # a valid position even for NaN boxes, which are pooled to NaN
     part = at - before
-    # beyond the last one both neighbours are the last one, and it doesn't matter how the weight is shared out
+    # beyond the last cell both neighbours are the last cell, so that the split of the weight doesn't matter
     positions = torch.stack((before, torch.minimum(before + 1, last)), 3).flatten(2)
     weights = (torch.stack((1 - part, part), 3) * inside[..., None] / ratio).flatten(2)
     return positions, weights

@@ -1,7 +1,7 @@
-"""Non-maximum suppression on a processor, several times as quick as torchvision's kernel there, which keeps the same boxes to the last bit.
+"""Non-maximum suppression on CPUs, several times faster than torchvision's CPU kernel, keeping exactly the same boxes.
 
-Several groups are told apart as in torchvision's `batched_nms`: one after the other where there are many boxes, and otherwise moved apart,
-by the same rule, because the second way rounds.
+Groups are separated as in torchvision's `batched_nms`: processed one after the other if there are many boxes, otherwise moved apart.
+The choice follows the same rule, because moving boxes rounds their coordinates.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torchvision import ops
 
 from zoo.kernels.library import address, library, sizes
 
-_APART = 4000  # coordinates, up to which torchvision moves the boxes of groups apart on a processor
+_APART = 4000  # number of coordinates up to which torchvision moves the boxes of groups apart on CPUs
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Leave out boxes that overlap a better one of their group.
+    """Suppress boxes that overlap a higher-scoring box of their group.
+
+    While a graph is exported, torchvision's operator is used.
 
     Args:
-        boxes: [N, 4] xyxy.
-        scores: [N].
-        groups: [N] int64.
-        threshold: the IoU above which two boxes are of one object.
-
-    Where a graph is exported, it is torchvision's.
+        boxes: boxes, [N, 4] xyxy.
+        scores: scores, [N].
+        groups: group of each box, [N] int64.
+        threshold: IoU above which the lower-scoring of two boxes is suppressed.
 
     Returns:
-        Positions of the others, by descending score.
+        Indices of the boxes that are kept, by descending score.
     """
     fits = boxes.device.type == "cpu" and boxes.dtype == torch.float32 and boxes.shape == (len(scores), 4) and scores.shape == groups.shape
     kernels = library("suppression") if fits and not torch.compiler.is_compiling() and not torchvision._is_tracing() else None
@@ -47,7 +47,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
 
 
 def _kept(kernels: ctypes.CDLL, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Return the positions of boxes of one group that are kept, by descending score."""
+    """Return the indices of the boxes of one group that are kept, by descending score."""
     order = scores.sort(descending=True, stable=True).indices
     kept = np.empty(len(boxes), np.bool_)
     kernels.zoo_suppress(address(boxes[order].contiguous()), *sizes(len(boxes)), ctypes.c_double(threshold), address(kept))

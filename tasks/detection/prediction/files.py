@@ -23,7 +23,7 @@ from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_text
 from zoo.system.memory import no_collector
-from zoo.task.answers import AnswerFiles
+from zoo.task.answer_files import AnswerFiles
 from zoo.tasks.detection.data.coco_json import are_four_numbers
 from zoo.tasks.detection.data.numbers import NumberedDataset
 

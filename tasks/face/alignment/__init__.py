@@ -1,1 +1,1 @@
-"""Face alignment: templates, the aligner, and its cache of landmarks."""
+"""Face alignment: templates, the aligner, and the cache of aligned faces."""

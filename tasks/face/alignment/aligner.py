@@ -1,4 +1,4 @@
-"""The faces of a picture, found and aligned for a model, and its embeddings put beside them again."""
+"""Find and align the faces of an image for a model, and pair the model's embeddings with them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import ImageError, InputError
-from zoo.models.model import Model
+from zoo.task.model import TaskModel
 from zoo.tasks.face.alignment.templates import align, template_points
 from zoo.tasks.face.detection.faces import Finder, Found, Image, Wanted
 from zoo.tasks.face.detection.finders import ModelFinder, find_finder
 from zoo.tasks.face.prediction.faces import Faces
 
-BOX = "facenet"  # the template of models that have none: the box and a margin
+BOX = "facenet"  # template for models without one: the box plus a margin
 
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """The faces of one picture.
+    """Aligned faces of one image.
 
     Attributes:
-        key: where the picture came from.
-        image: [H, W, 3] uint8, RGB.
-        found: where they are.
-        crops: one of each, aligned.
-        embedding_size: of a picture without a face too.
+        key: file or name of the image.
+        image: [H, W, 3] uint8, RGB, the whole image.
+        found: boxes, scores and landmarks of the faces.
+        crops: one aligned crop per face.
+        embedding_size: length D of the model's embeddings; needed for the shape [0, D] of an image without a face.
     """
 
     key: str
@@ -38,21 +38,21 @@ class FoundFaces:
     embedding_size: int
 
     def prediction(self, answers: Sequence[Any]) -> Faces:
-        """Put the embeddings beside the faces."""
+        """Return the faces with their embeddings, one answer [D] per crop."""
         rows: NDArray[np.float32] = np.stack(answers) if answers else np.empty((0, self.embedding_size), np.float32)
         return Faces(self.key, self.image, self.found.boxes, self.found.scores, self.found.landmarks, rows)
 
 
 @dataclass(frozen=True)
 class Looking:
-    """How pictures are looked at.
+    """Callable that finds the faces of an image and crops them for a model.
 
     Attributes:
-        finder: finds faces.
-        wanted: which of them.
-        template: what they are aligned to; one of `alignment.TEMPLATES`.
-        size_hw: of a crop.
-        embedding_size: of the model; 0 where none is to answer.
+        finder: face detector.
+        wanted: which of the detected faces are kept.
+        template: alignment template of the crops, one of `templates.TEMPLATES`.
+        size_hw: height and width of a crop in pixels.
+        embedding_size: length of the model's embeddings; 0 where no model embeds the crops.
     """
 
     finder: Finder
@@ -62,23 +62,27 @@ class Looking:
     embedding_size: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a finder that can't serve the template, before any picture is read.
+        """Reject a finder that can't serve the template, before any image is read.
 
         Raises:
-            InputError: it finds boxes alone, and the template needs five points.
-            UnknownNameError: no such template.
+            InputError: the finder returns boxes only, and the template needs five landmarks.
+            UnknownNameError: there is no such template.
         """
         if template_points(self.template, self.size_hw) is not None and isinstance(self.finder, ModelFinder):
             raise InputError(
-                f"detector: the model's faces are aligned to the template {self.template} by five points, and a detection model finds "
-                'boxes alone; take "mtcnn"'
+                f"detector: the model's template {self.template} aligns faces by five landmarks, and a detection model finds boxes only; "
+                'use "mtcnn"'
             )
 
     def __call__(self, image: Image, key: str) -> FoundFaces:
-        """Find and align.
+        """Return the aligned faces of an RGB image [H, W, 3].
+
+        Args:
+            image: [H, W, 3] uint8, RGB.
+            key: file or name of the image, for messages.
 
         Raises:
-            ImageError: the finder's answer can't be meant, or a face can't be aligned: its points are unknown, or all in one place.
+            ImageError: the finder's result is invalid, or a face can't be aligned: its landmarks are unknown or coincide.
         """
         try:
             found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
@@ -90,16 +94,16 @@ class Looking:
         return FoundFaces(key, image, found, crops, self.embedding_size)
 
 
-def looking(model: Model, detector: object, faces: str) -> Looking:
-    """Return how a model looks at pictures; one whose faces aren't aligned gets the box and a margin.
+def looking(model: TaskModel, detector: object, faces: str) -> Looking:
+    """Return the `Looking` for a model; a model without a template gets the box plus a margin.
 
     Args:
-        model: for faces.
-        detector: as in `find_finder`.
-        faces: as in `Wanted`.
+        model: face model.
+        detector: face detector, as in `find_finder`.
+        faces: which faces are kept, as in `Wanted.which`.
 
     Raises:
-        InputError: the detector, the choice of faces, or that the two don't suit the model.
+        InputError: the detector or the choice of faces is invalid, or the detector doesn't suit the model.
     """
     size, preprocess = model.config.options["embedding_size"], model.preprocess
     return Looking(find_finder(detector), Wanted(cast(Any, faces)), preprocess.alignment or BOX, preprocess.size_hw, size)

@@ -1,7 +1,7 @@
-"""The main face of one picture, found, aligned and kept: a small picture in the cache, known by the bytes it came from and by how.
+"""Disk cache of aligned main faces: one small PNG per image, keyed by the image's bytes and the alignment settings.
 
-What is kept may be deleted at any time: it is made again. A picture without a face is kept too, as an empty file: that it has none takes
-as long to find out.
+Entries may be deleted at any time; they are recreated on demand. An image without a face is cached as an empty file, because finding out
+that there is none takes just as long.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from zoo.system.files import write_atomic
 from zoo.tasks.face.alignment.aligner import Looking
 
 NO_FACE = "no face was found in it"
-_FORMAT = 1  # another number leaves what older versions have kept aside
+_FORMAT = 1  # cache version: changing it invalidates entries of older versions
 
 
 @dataclass(frozen=True)
 class FaceMaker:
-    """What makes the face of a picture.
+    """Makes or looks up the aligned main face of an image.
 
     Attributes:
-        looking: finder, template and size; it wants one face of a picture.
-        decoding: how pictures are read.
+        looking: finder, template and crop size; it keeps at most one face per image.
+        decoding: options of the image decoder.
     """
 
     looking: Looking
@@ -41,16 +41,16 @@ class FaceMaker:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything but the picture that a face depends on."""
+        """All settings that the aligned face depends on, apart from the image."""
         looking = self.looking
         crops = {"template": looking.template, "size_hw": list(looking.size_hw), "faces": asdict(looking.wanted)}
         return {**looking.finder.settings, **crops}
 
     def of(self, record: Record) -> KeptFace | Image | None:
-        """Return the face of a picture: what is kept, or the face itself where nothing can be; None where there is none.
+        """Return the face of an image: its cache entry, or the crop itself where the cache can't be written; None if there is no face.
 
         Raises:
-            ImageError: the picture can't be read, or its face can't be aligned.
+            ImageError: the image can't be read, or its face can't be aligned.
         """
         name = self._name(record)
         place = cache_folder("aligned") / f"{name}.png"
@@ -65,7 +65,7 @@ class FaceMaker:
         return None if empty else KeptFace(place, record, self)
 
     def made(self, record: Record) -> Image | None:
-        """Find and align the face of a picture.
+        """Find and align the face of an image, without the cache; None if there is no face.
 
         Raises:
             ImageError: as in `of`.
@@ -74,16 +74,16 @@ class FaceMaker:
         return crops[0] if len(crops) else None
 
     def _name(self, record: Record) -> str:
-        """Return what the face of a picture is known by.
+        """Return the cache key of an image's face: a hash of the settings and of the image's bytes.
 
         Raises:
-            ImageError: the file can't be read.
+            ImageError: the image can't be read.
         """
         settings = {"format": _FORMAT, "opencv": cv2.__version__, **self.settings}
         digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=20)
         if isinstance(record.source, Path) and record.source.is_file():
             digest.update(record.source.read_bytes())
-        else:  # drawn or in memory; of a file that isn't there, reading says what is wrong
+        else:  # generated or in memory; a missing file is reported by the read
             image = np.ascontiguousarray(record.picture(self.decoding)[0])
             digest.update(f"{image.shape}".encode() + image.tobytes())
         return digest.hexdigest()
@@ -91,12 +91,12 @@ class FaceMaker:
 
 @dataclass(frozen=True, slots=True)
 class KeptFace:
-    """The source of an aligned picture: its file, or where that is gone the face, which is found again and kept again.
+    """Source of an aligned face: reads the cached file, and recreates it if it is missing or damaged.
 
     Attributes:
-        place: the file in the cache.
-        record: the whole picture.
-        maker: what has made it.
+        place: path of the cached file.
+        record: record of the whole image.
+        maker: the maker of the face, used to recreate it.
     """
 
     place: Path
@@ -105,27 +105,27 @@ class KeptFace:
 
     @property
     def fingerprint(self) -> str:
-        """What the face is known by."""
+        """The cache key of the face."""
         return self.place.stem
 
     def __call__(self) -> Image:
         """Return the face, [h, w, 3] uint8, RGB.
 
         Raises:
-            ImageError: it is gone, and so is the picture that it is of, or the face in it.
+            ImageError: the cached file is gone, and the image is gone too or no longer shows a face.
         """
         try:
             return images.read(self.place)
         except ImageError:
             chip = self.maker.made(self.record)
         if chip is None:
-            raise ImageError(self.record.key, f"{NO_FACE}, and there was one before: the picture has been changed meanwhile")
+            raise ImageError(self.record.key, f"{NO_FACE}, but an earlier run found one: the image has changed since")
         keep(self.place, chip)
         return chip
 
 
 def keep(place: Path, chip: Image | None) -> bool:
-    """Write a face, or that there is none; tell whether there was room and permission."""
+    """Write a face, or an empty file for none; return whether writing succeeded (disk space, permission)."""
     data = b"" if chip is None else cv2.imencode(".png", chip[:, :, ::-1])[1].tobytes()
     try:
         write_atomic(place, lambda file: _write(file, data))

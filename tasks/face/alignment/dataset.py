@@ -1,4 +1,4 @@
-"""A data set's faces, found and aligned: the main one of each picture, kept in the cache."""
+"""Align a dataset: find the main face of each image, align it and cache it."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from dataclasses import dataclass, replace
 
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.models.model import Model
 from zoo.system.cache import LIMIT_BYTES, cache_folder, shrink
 from zoo.task.alignment import Aligned, Aligning
+from zoo.task.model import TaskModel
 from zoo.tasks.face.alignment.aligner import Looking, looking
 from zoo.tasks.face.alignment.cache import NO_FACE, FaceMaker, KeptFace
 
-MAIN = "central"  # the face that a picture is of
+MAIN = "central"  # which face is taken as the subject of an image
 
 
-def align_data(dataset: Dataset, models: Sequence[Model], aligning: Aligning) -> Aligned:
-    """Align a data set for models.
+def align_data(dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned:
+    """Align a dataset for one or several models.
 
     Raises:
-        InputError: the models' faces aren't aligned alike, or the detector doesn't suit them.
-        ImageError: a picture can't be read, or its face can't be aligned, and it isn't to be skipped.
-        DataError: there is no face in any picture.
+        InputError: the models need different alignments, or the detector doesn't suit them.
+        ImageError: an image can't be read or its face can't be aligned, and `aligning.skip` is false.
+        DataError: no face was found in any image.
     """
     ways = {(model.preprocess.alignment, model.preprocess.size_hw) for model in models}
     if len(ways) > 1:
         said = " and ".join(sorted(f"{template or 'none'} at {height}×{width}" for template, (height, width) in ways))
-        raise InputError(f"align: the models' faces are aligned in different ways ({said}); evaluate them one at a time")
+        raise InputError(f"align: the models need different alignments ({said}); evaluate them one at a time")
     aligned = AlignedData(looking(models[0], aligning.detector, MAIN), aligning).of(dataset)
     if not aligned.dataset.records:
-        raise DataError(f"data {dataset.name!r}: in none of its {len(dataset)} pictures a face was found:", aligned.left_out)
+        raise DataError(f"data {dataset.name!r}: no face was found in any of its {len(dataset)} images:", aligned.left_out)
     return aligned
 
 
 @dataclass(frozen=True)
 class AlignedData:
-    """What aligns the pictures of a data set.
+    """Aligns the images of a dataset.
 
     Attributes:
-        looking: finder, template and size; of a picture with several faces the main one is taken.
-        aligning: what is asked for.
+        looking: finder, template and crop size; of an image with several faces the main one is kept.
+        aligning: settings of this run: decoding, skipping, progress and the share of this process.
     """
 
     looking: Looking
     aligning: Aligning
 
     def of(self, dataset: Dataset) -> Aligned:
-        """Align a data set.
+        """Return the aligned dataset, with a fault for each image without a face and for each that can't be read.
 
         Raises:
-            ImageError: a picture can't be read, or its face can't be aligned, and it isn't to be skipped.
+            ImageError: an image can't be read or its face can't be aligned, and `aligning.skip` is false.
         """
         records, not_found, unreadable = {}, {}, {}
         count, asked = len(dataset), self.aligning

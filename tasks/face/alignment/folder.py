@@ -1,4 +1,4 @@
-"""A folder of pictures to a folder of aligned faces, with a report of what was found and a sheet to look at."""
+"""Write the aligned faces of a folder of images to another folder, with a JSON report and a contact sheet."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from zoo.tasks.face.alignment.aligner import FoundFaces, Looking
 from zoo.tasks.face.alignment.cache import NO_FACE
 
 REPORT, SHEET = "aligned.json", "sheet.html"
-_SHOWN = 60  # faces on the sheet
+_SHOWN = 60  # maximum number of faces on the contact sheet
 
 
 @dataclass(frozen=True)
 class AlignedFolder:
-    """What became of a folder.
+    """Result of aligning a folder.
 
     Attributes:
-        out: the new folder.
-        pictures: how many were looked at.
-        faces: one entry per file written, JSON-ready: where it is, the picture it is from, box, score and landmarks.
-        not_found: pictures without a face.
-        unreadable: pictures that can't be read, and were left out.
+        out: path of the output folder.
+        pictures: number of images searched.
+        faces: one JSON-ready entry per written file: file, source image, box, score and landmarks.
+        not_found: one fault per image without a face.
+        unreadable: one fault per image that can't be read or aligned and was skipped.
     """
 
     out: str
@@ -43,7 +43,7 @@ class AlignedFolder:
     unreadable: tuple[Fault, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-ready."""
+        """Return the result as a JSON-ready dict."""
         lost = {name: [fault.to_dict() for fault in getattr(self, name)] for name in ("not_found", "unreadable")}
         return {"out": self.out, "pictures": self.pictures, "faces": list(self.faces), **lost}
 
@@ -51,20 +51,20 @@ class AlignedFolder:
 def align_folder(
     folder: Path, out: Path, looking: Looking, *, skip: bool = False, decoding: Decoding | None = None, progress: Progress | None = None
 ) -> AlignedFolder:
-    """Find and align the faces of every picture.
+    """Find and align the faces of every image of a folder, and write them as PNG files.
 
     Args:
-        folder: searched whole; its folders come out the same.
-        out: appears whole or not at all; what this function has written there before, from the same folder, is replaced.
-        looking: how.
-        skip: whether pictures that can't be read, or whose faces can't be aligned, are left out.
-        decoding: how pictures are read.
-        progress: where the bar is drawn.
+        folder: input folder, searched recursively; its sub-folders are reproduced in `out`.
+        out: output folder, written atomically; an earlier output of this function for the same folder is replaced.
+        looking: finder, template and crop size.
+        skip: whether images that can't be read, or whose faces can't be aligned, are skipped instead of raising.
+        decoding: options of the image decoder; the defaults if None.
+        progress: progress bar; none if None.
 
     Raises:
-        InputError: one folder is in the other, or `out` holds something else, or faces of another folder.
-        DataError: no pictures there.
-        ImageError: a picture can't be read, or a face in it can't be aligned, and it isn't to be skipped.
+        InputError: one folder lies in the other, or `out` holds other files or the faces of another folder.
+        DataError: the folder holds no images.
+        ImageError: an image can't be read or a face in it can't be aligned, and `skip` is false.
     """
     files = _files(folder, out)
     faces: list[dict[str, Any]] = []
@@ -93,41 +93,45 @@ def align_folder(
         done = AlignedFolder(str(out), len(files), faces, tuple(not_found), tuple(unreadable))
         how = {**looking.finder.settings, "template": looking.template, "size_hw": looking.size_hw, "faces": asdict(looking.wanted)}
         write_text(draft / REPORT, json.dumps({"source": str(folder.resolve()), "settings": how, **done.to_dict()}, indent=1) + "\n")
-        title = f"{len(faces)} faces in {len(files)} pictures, {len(not_found)} without; aligned to {looking.template}"
+        title = f"{len(faces)} faces in {len(files)} images, {len(not_found)} images without a face; aligned to {looking.template}"
         write_text(draft / SHEET, page([[one] for one in shown], title, ()))
     return done
 
 
 def _files(folder: Path, out: Path) -> list[Path]:
-    """Return the pictures, after a look at both folders."""
+    """Check both folders and return the image files."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one with pictures. It is relative to {Path.cwd()}")
+        raise InputError(f"{folder} is not a folder; expected a folder of images. Relative paths start at {Path.cwd()}")
     old, new = folder.resolve(), out.resolve()
     if old == new or old in new.parents or new in old.parents:
-        raise InputError(f"{out} and {folder} are one in the other; choose another place, or the faces would be taken for pictures")
+        raise InputError(
+            f"{out} and {folder} lie one in the other; choose another output folder, or the faces would be taken for input images"
+        )
     _check_old(folder, out)
     files = picture_files(folder)
     if not files:
-        raise DataError(f"{folder} holds no pictures (files ending in {', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} holds no images (files ending in {', '.join(SUFFIXES)})")
     return files
 
 
 def _check_old(folder: Path, out: Path) -> None:
-    """Refuse to replace what was made of another folder, or holds more than was made."""
+    """Reject an output folder made from another input folder, or holding files that this module didn't write."""
     if not (out / REPORT).is_file():
-        return  # `draft_folder` says what else there may be
+        return  # `draft_folder` reports any other content
     try:
         report = json.loads((out / REPORT).read_text(encoding="utf-8"))
         source, made = report["source"], {REPORT, SHEET, *(face["file"] for face in report["faces"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out / REPORT} doesn't say which folder {out} was made of; choose another place, or delete it") from error
+        raise InputError(
+            f"{out / REPORT} doesn't name the folder that {out} was made from; choose another output folder, or delete it"
+        ) from error
     if source != str(folder.resolve()):
-        raise InputError(f"{out} holds the faces of {source}; choose another place for those of {folder}, or delete it")
+        raise InputError(f"{out} holds the faces of {source}; choose another output folder for {folder}, or delete it")
     refuse_others(out, made)
 
 
 def _written(found: FoundFaces, draft: Path, name: Path) -> list[dict[str, Any]]:
-    """Write a picture's faces, as NAME.png and, where that is taken, NAME-2.png and so on, and return an entry for each."""
+    """Write the faces of an image as NAME.png (NAME-2.png and so on where the name is taken), and return an entry for each."""
     entries = []
     for number, crop in enumerate(found.crops):
         file, next_one = name.with_name(f"{name.name}.png"), 2

@@ -1,4 +1,4 @@
-"""Which pairs of faces are attacked: as many genuine as impostor ones, each with the folds that must not choose its threshold."""
+"""Choice of the attacked pairs: as many genuine as impostor pairs, each with the folds excluded from choosing its threshold."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from zoo.tasks.face.verification import protocol as verification
 from zoo.tasks.face.verification.pairs import PairedDataset
 from zoo.tasks.face.verification.protocol import Floats, Ints
 
-FOLDS = 10  # as LFW has
+FOLDS = 10  # as in LFW's protocol
 
 
 @dataclass(frozen=True)
 class AttackPairs:
-    """Pairs of a probe, which is attacked, and a picture of the gallery, which is not.
+    """Pairs of a probe image, which is attacked, and a gallery image, which is not.
 
     Attributes:
-        places: [P, 2] positions in the manifest: the probe's, and the gallery's.
-        same: [P] whether they show one person.
-        folds: [P, 2] the folds of their two people; of a pair that the data brings along, twice that pair's.
+        places: [P, 2] indices of the probe's and the gallery image's record in the dataset.
+        same: [P] whether both images show the same person.
+        folds: [P, 2] cross-validation folds of the two people; for pairs defined by the data, the pair's fold twice.
     """
 
     places: Ints
@@ -35,16 +35,17 @@ class AttackPairs:
         return len(self.same)
 
     def only(self, kept: NDArray[np.bool_] | Ints) -> AttackPairs:
-        """Return a part of them."""
+        """Return the pairs selected by a mask or by indices."""
         return AttackPairs(self.places[kept], self.same[kept], self.folds[kept])
 
     def thresholds(self, similar: Floats) -> Floats | None:
-        """Return for each pair the best threshold [P] of the pairs that touch neither of its folds.
+        """Return a threshold for each pair [P]: the best one over the pairs that share neither of its folds.
 
-        So nobody in a pair was seen when its threshold was chosen. None where no such pairs of both kinds are left.
+        The people of a pair therefore have no influence on its threshold. Returns None if some pair leaves no genuine or no impostor pairs
+        in the other folds.
 
         Args:
-            similar: [P], how alike the pairs are.
+            similar: [P] similarity of each pair.
         """
         chosen = np.empty(len(self))
         for two in np.unique(np.sort(self.folds, axis=1), axis=0):
@@ -58,15 +59,15 @@ class AttackPairs:
 
 
 def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
-    """Choose pairs: of the data's own where it brings some, else evenly among all pairs of its people.
+    """Choose the attacked pairs: among the pairs defined by the data if there are any, otherwise uniformly among all pairs of images.
 
     Args:
-        dataset: pictures with people as targets, or with pairs.
-        limit: of each kind, at most; there are as many of the one as of the other.
-        seed: decides which, and which of two pictures is the probe where the data doesn't say: in its own pairs it is the first.
+        dataset: images with people as targets, or with pairs.
+        limit: maximum number of pairs of each kind; equally many genuine and impostor pairs are chosen.
+        seed: seed of the choice of pairs, and of which image is the probe; in pairs defined by the data the probe is the first image.
 
     Raises:
-        InputError: there is no pair of one kind, or a picture without an identity.
+        InputError: there are no genuine or no impostor pairs, or an image has no identity.
     """
     rng = np.random.default_rng(seed)
     pairs = _own(dataset) if isinstance(dataset, PairedDataset) else _drawn(dataset, limit, rng)
@@ -75,7 +76,7 @@ def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
     if count == 0:
         raise InputError(
             f"attack: data {dataset.name!r} has {len(genuine)} genuine and {len(impostor)} impostor pairs; "
-            "expected some of both: two people, one of them with two pictures"
+            "expected at least one of each: two people, one of them with two images"
         )
     kept = np.concatenate([rng.permutation(kind)[:count] for kind in (genuine, impostor)])
     return pairs.only(np.sort(kept))
@@ -83,7 +84,7 @@ def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
 
 def _own(dataset: PairedDataset) -> AttackPairs:
     place = {key: index for index, key in enumerate(dataset.keys)}
-    # a picture that was left out when the data was opened can't be attacked; the protocol counts its pairs as missing
+    # an image skipped when the data was opened can't be attacked; the protocol counts its pairs as missing
     pairs = [pair for pair in dataset.pairs if pair.first in place and pair.second in place]
     places = np.array([(place[pair.first], place[pair.second]) for pair in pairs], np.int64).reshape(-1, 2)
     folds = np.array([pair.fold for pair in pairs], np.int64)
@@ -93,11 +94,11 @@ def _own(dataset: PairedDataset) -> AttackPairs:
 def _drawn(dataset: Dataset, limit: int, rng: np.random.Generator) -> AttackPairs:
     for record in dataset.records:
         if record.target is None:
-            raise InputError(f"{record.key}: has no identity as its target; an attack needs to know whose picture each is")
+            raise InputError(f"{record.key}: has no identity as its target; an attack needs the identity of every image")
     identities = np.unique([str(record.target) for record in dataset.records], return_inverse=True)[1].astype(np.int64)
     kinds = [verification.sample_pairs(identities, genuine, limit, rng) for genuine in (True, False)]
     places = np.concatenate(kinds)
-    turned = rng.random(len(places)) < 0.5  # else the earlier person would always be the attacker
+    turned = rng.random(len(places)) < 0.5  # otherwise the person with the lower index would always be the attacker
     places[turned] = places[turned, ::-1]
     fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
     return AttackPairs(places, np.arange(len(places)) < len(kinds[0]), fold_of[identities][places])

@@ -1,11 +1,11 @@
-"""Face verification under attack: a person who does not want to be recognised, and one who wants to pass for another.
+"""Attack protocol for face verification: dodging (not being recognised) and impersonation (being taken for another person).
 
-One picture of each pair, the probe, is attacked; the other is as it was enrolled. Of a genuine pair the probe is pushed away from the
-other picture (dodging), of an impostor pair it is pulled towards it (impersonation): the two aims of Sharif et al. 2016, "Accessorize to
-a Crime". Every pair has an attack of its own, also where pairs share a picture.
+One image of each pair, the probe, is attacked; the other, the enrolled one, stays unchanged. In a genuine pair the probe is pushed away
+from the other image (dodging), in an impostor pair it is pulled towards it (impersonation): the two goals of Sharif et al. 2016,
+"Accessorize to a Crime". Every pair is attacked separately, even where pairs share an image.
 
-An attacker doesn't move the system's threshold: clean and attacked pairs are decided by the same thresholds, chosen on clean pairs of
-other people. So an accuracy far below one half is possible, and says that nearly every attack succeeds.
+An attacker doesn't change the system's threshold: clean and attacked pairs are decided by the same thresholds, chosen on clean pairs of
+other people. An accuracy far below one half is therefore possible; it means that nearly every attack succeeds.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 
 
 class PairAttack(AttackProtocol):
-    """The attacker lowers the similarity of genuine pairs, and raises that of impostor pairs."""
+    """Attack that lowers the similarity of genuine pairs and raises that of impostor pairs."""
 
     def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score = "cosine") -> None:
         """Choose the pairs.
 
         Args:
-            dataset: pictures with people as targets, or with pairs of its own.
-            pairs: of each kind, at most.
-            seed: decides which.
-            score: what is attacked and compared: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
+            dataset: images with people as targets, or with pairs.
+            pairs: maximum number of pairs of each kind.
+            seed: seed of the choice of pairs.
+            score: similarity that is attacked and compared: "cosine", or "euclidean" for the distance of unnormalised embeddings.
 
         Raises:
-            InputError: there is no pair of one kind, or a picture without an identity.
+            InputError: there are no genuine or no impostor pairs, or an image has no identity.
         """
         self._records, self._score = dataset.records, score
         self._pairs, self._missing = choose_pairs(dataset, pairs, seed), 0
@@ -53,9 +53,13 @@ class PairAttack(AttackProtocol):
         self._clean: Mapping[str, Any] = {}
 
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return the probe of each pair whose pictures could both be read; its target is the number of the pair.
+        """Return the probes to attack, one for each pair whose images could both be read; the target of a probe is its pair's index.
+
+        Args:
+            answers: clean embeddings [D] by key.
 
         Raises:
+            InputError: an embedding is not finite or all zeros.
             DataError: there is no such pair.
         """
         for key, answer in answers.items():
@@ -64,20 +68,23 @@ class PairAttack(AttackProtocol):
         read = np.array([record.key in answers for record in self._records])
         found = np.asarray(read[self._pairs.places].all(1))
         if not found.any():
-            raise DataError(f"attack: of none of the {len(found)} pairs could both pictures be read", [])
+            raise DataError(f"attack: none of the {len(found)} pairs has two readable images", [])
         self._pairs, self._missing = self._pairs.only(found), int((~found).sum())
         probes = [self._records[place] for place in self._pairs.places[:, 0]]
         return replace(self.pictures, records=tuple(Record(self._key(n), probe.source, n) for n, probe in enumerate(probes)))
 
     def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Return the similarity [B] of embeddings [B, D] to the other picture's for impostor pairs, and its negative for genuine ones."""
+        """Return the loss [B] that the attacker maximises: the embeddings' similarity to the gallery image, negated for genuine pairs."""
         numbers = np.array(targets, np.int64)
         gallery = torch.from_numpy(self._rows(self._pairs.places[numbers, 1])).to(answers)
         similar = F.cosine_similarity(answers, gallery) if self._score == "cosine" else -(answers - gallery).norm(dim=1)
         return torch.where(torch.from_numpy(self._pairs.same[numbers]).to(answers.device), -similar, similar)
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score embeddings [D], both by the thresholds of the clean ones; where too few people are left to choose them there are none."""
+        """Score the clean and the attacked embeddings [D] by the thresholds of the clean pairs.
+
+        Without enough people to choose thresholds on, the scores that need one are None.
+        """
         for key, answer in robust.items():
             check_answer(np.asarray(answer), key)
         probes, gallery = (self._rows(self._pairs.places[:, side]) for side in (0, 1))
@@ -98,11 +105,11 @@ class PairAttack(AttackProtocol):
             "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},
         }
         if thresholds is None:
-            details["note"] = "there are too few people, or folds of pairs, to choose thresholds on others"
+            details["note"] = "too few people, or folds of pairs, to choose thresholds on other people"
         return MetricResult(scores, details=details, replicates=drawn)
 
     def _units(self) -> tuple[bool, int, Ints]:
-        """Return whether people are known, how many units the bootstrap draws, and those of each pair [P, 2]: people, or the pair."""
+        """Return whether identities are known, the number of bootstrap units, and the units of each pair [P, 2]: people, or the pair."""
         targets = [self._records[place].target for place in self._pairs.places.reshape(-1)]
         if any(target is None for target in targets):
             return False, len(self._pairs), np.arange(len(self._pairs))[:, None].repeat(2, 1)
@@ -110,7 +117,7 @@ class PairAttack(AttackProtocol):
         return True, len(people), numbers.reshape(-1, 2)
 
     def _rows(self, places: Ints) -> NDArray[np.float32]:
-        """Return the clean embeddings [P, D] of pictures."""
+        """Return the clean embeddings [P, D] of the records at these indices."""
         return np.array([self._clean[self._records[place].key] for place in places], np.float32)
 
     def _similar(self, probes: NDArray[np.float32], gallery: NDArray[np.float32]) -> Floats:

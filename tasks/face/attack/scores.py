@@ -1,4 +1,4 @@
-"""Scores of pairs that are decided by given thresholds, with the bootstrap over people behind their intervals."""
+"""Scores of pairs decided by given thresholds, with bootstrap replicates over people."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates:
     """Score pairs.
 
     Args:
-        pairs: with their similarities.
-        thresholds: [P], from which on each pair is accepted as one person; None where they are unknown, and nothing is decided.
-        units: people, or pairs where people aren't known.
-        replicates: draws.
+        pairs: pairs with their similarities.
+        thresholds: [P] similarity from which each pair is accepted as the same person; None if unknown, so that no pair is decided.
+        units: number of bootstrap units: people, or pairs if identities aren't known.
+        replicates: number of bootstrap replicates.
 
     Returns:
-        accuracy, AUC, EER, true accept rate (genuine pairs accepted) and false accept rate (impostor pairs accepted), None where there
-        is none; and each in every draw [R], NaN where a draw doesn't support it.
+        The scores: accuracy, AUC, EER, true accept rate (share of genuine pairs accepted) and false accept rate (share of impostor pairs
+        accepted), None where undefined; and the value of each in every replicate [R], NaN where a replicate doesn't support it.
     """
     similar = np.asarray(pairs.values, np.float64)
     curve = roc_scores(similar[pairs.genuine], similar[~pairs.genuine])
@@ -47,12 +47,12 @@ def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates:
 
 
 def _decided(decided: Pairs, weights: Floats) -> tuple[float, float, float]:
-    """Return accuracy, true and false accept rate; both kinds weigh the same, as they do in the protocol."""
+    """Return accuracy, true accept rate and false accept rate; genuine and impostor pairs have equal weight, as in the protocol."""
     genuine, impostor = (_mean(decided.values[kind], weights[kind]) for kind in (decided.genuine, ~decided.genuine))
     return (genuine + impostor) / 2, genuine, 1 - impostor
 
 
 def _mean(right: NDArray[np.generic], weights: Floats) -> float:
-    """Return the share of right decisions; NaN where a draw has none of a kind."""
+    """Return the weighted share of correct decisions; NaN if a replicate has no pairs of this kind."""
     total = float(weights.sum())
     return float((np.asarray(right, np.float64) * weights).sum() / total) if total > 0 else float("nan")

@@ -1,1 +1,1 @@
-"""`zoo faces`: one file for each of its verbs."""
+"""`zoo faces`: one module per subcommand."""

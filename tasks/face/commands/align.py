@@ -14,15 +14,15 @@ from zoo.tasks.face.commands.arguments import FacesAlignFlags
 if TYPE_CHECKING:
     from zoo.tasks.face.alignment.aligner import Looking
 
-_SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # that the networks behind the templates take
-_DEFAULT = "dlib"  # the default embedder's
+_SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # height and width expected by the network of each template
+_DEFAULT = "dlib"  # template of the default embedder
 
 
 def align(words: list[str]) -> int:
-    """Run the command, and return its exit status: 0 also where pictures were left out, as asked, or show no face.
+    """Run the command and return its exit status, which is 0 even if images were skipped (--skip-bad) or show no face.
 
     Raises:
-        InputError: the folders, the template or the model are wrong.
+        InputError: the folders, the template or the model are invalid.
     """
     flags = parse(FacesAlignFlags, "faces align", words)
     from zoo.tasks.face.alignment.folder import SHEET, align_folder  # after --help
@@ -33,16 +33,16 @@ def align(words: list[str]) -> int:
         print_json(done.to_dict())
     else:
         for fault in (*done.not_found, *done.unreadable):
-            print(f"left out: {fault}", file=sys.stderr)
+            print(f"skipped: {fault}", file=sys.stderr)
         faces, none = counted(len(done.faces), "face"), "has" if len(done.not_found) == 1 else "have"
         are = "is" if len(done.faces) == 1 else "are"
-        print(f"{faces} of {counted(done.pictures, 'picture')} {are} in {done.out}; {len(done.not_found)} {none} none")
-        print(f"look at them: {flags.out / SHEET}")
+        print(f"{faces} of {counted(done.pictures, 'image')} {are} in {done.out}; {len(done.not_found)} {none} no face")
+        print(f"contact sheet: {flags.out / SHEET}")
     return 0
 
 
 def _looking(flags: FacesAlignFlags) -> Looking:
-    """Return how the pictures are looked at."""
+    """Return the settings for finding and aligning faces."""
     from zoo.models.config import model_folder, read_description
     from zoo.tasks.face.alignment.aligner import Looking
     from zoo.tasks.face.detection.faces import Wanted
@@ -54,9 +54,9 @@ def _looking(flags: FacesAlignFlags) -> Looking:
     size_hw = (flags.size or _SIZES[template],) * 2
     if flags.model is not None:
         if flags.template is not None or flags.size is not None:
-            raise InputError("--model has a template and a size of its own; give it, or --template and --size")
+            raise InputError("--model already sets the template and the size; pass either --model, or --template and --size")
         preprocess = read_description(model_folder(flags.model))[0].preprocess
         if preprocess.alignment is None:
-            raise InputError(f"{flags.model}: the model's faces aren't aligned; give --template and --size")
+            raise InputError(f"{flags.model}: the model doesn't use aligned faces; pass --template and --size")
         template, size_hw = preprocess.alignment, preprocess.size_hw
     return Looking(find_finder(flags.detector), Wanted(flags.faces), template, size_hw)

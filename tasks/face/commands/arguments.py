@@ -1,4 +1,4 @@
-"""The flags of `zoo faces`: typed dataclasses that tyro turns into a command line."""
+"""Flags of `zoo faces`: typed dataclasses that tyro turns into a command line."""
 
 from __future__ import annotations
 
@@ -8,81 +8,87 @@ from typing import Annotated, Literal
 
 import tyro
 
-_PLACE = "A file, or postgresql://user@host/database (extra [postgres]); by default $ZOO_GALLERY, else faces.gallery in your data folder."
+_PLACE = (
+    "The gallery: a file, or postgresql://user@host/database (requires the extra [postgres]). Default: $ZOO_GALLERY, otherwise "
+    "faces.gallery in your data folder."
+)
 _Place = Annotated[str | None, tyro.conf.arg(help=_PLACE)]
 _FINDS = (
-    "mtcnn (settings: mtcnn?min_size=40&threshold=0.8), a detection model's folder (also runs/faces?threshold=0.7), or none for photos "
-    "that are nothing but a face."
+    "Face detector: mtcnn (also mtcnn?min_size=40&threshold=0.8), the folder of a detection model (also runs/faces?threshold=0.7), "
+    "or none for photos that contain only a face."
 )
 _Detector = Annotated[str | None, tyro.conf.arg(help=_FINDS)]
 
 
 @dataclass(frozen=True)
 class FacesAlignFlags:
-    """Find the face in every picture of a folder, and write it aligned, as PNG, under its old name into the same folders of a new one."""
+    """Find and align the face in every image of a folder, and write it as PNG under the same name and subfolder in a new folder."""
 
     folder: tyro.conf.Positional[Path]
-    """Searched whole."""
+    """Folder of images, searched recursively."""
     out: tyro.conf.Positional[Path]
-    """New, empty, or written by this command before, of this folder: faces, aligned.json (what was found), sheet.html (to look at)."""
+    """Output folder for the faces, aligned.json (what was found) and sheet.html (contact sheet): new, empty, or written by this command
+    from the same folder."""
     model: Path | None = None
-    """A run's or saved model's folder: its template and size. By default those of the default embedder."""
+    """Folder of a run or saved model whose template and size are used. Default: those of the default embedder."""
     template: Literal["arcface", "dlib", "facenet"] | None = None
-    """What the faces are aligned to, instead of a model's."""
+    """Template to align the faces to, instead of a model's."""
     size: int | None = None
-    """Height and width in pixels; by default the template's own: 112, 150, 160."""
+    """Height and width of the aligned faces in pixels. Default: 112 for arcface, 150 for dlib, 160 for facenet."""
     detector: str = "mtcnn"
-    """mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (also runs/faces?threshold=0.7;
-    for the template facenet)."""
+    """Face detector: mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (also
+    runs/faces?threshold=0.7; for the template facenet)."""
     faces: Literal["central", "largest", "all"] = "central"
-    """Which of several faces: large and near the middle, the largest, or all of them (NAME-2.png and so on)."""
+    """Which face to take if there are several: a large one near the middle, the largest, or all of them (NAME-2.png and so on)."""
     skip_bad: bool = False
-    """Leave out pictures that can't be read, say which, and go on."""
+    """Skip images that can't be read, report them and continue."""
     quiet: bool = False
-    """Show no progress."""
+    """Don't show progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print a single JSON object to standard output, and nothing else."""
 
 
 @dataclass(frozen=True)
 class FacesVerifyFlags:
-    """Say whether two photos show the same person. Exit status 0 whatever the answer is."""
+    """Check whether two photos show the same person. The exit status is 0 whatever the answer."""
 
     a: tyro.conf.Positional[Path]
-    """A photo with one face."""
+    """First photo, with one face."""
     b: tyro.conf.Positional[Path]
-    """Another."""
+    """Second photo, with one face."""
     model: Path | None = None
-    """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces])."""
+    """Folder of a run or saved face model. Default: dlib's ResNet-29 (requires the extra [faces])."""
     threshold: float | None = None
-    """The largest distance of one person, instead of the model's own."""
+    """Largest distance at which two faces count as the same person, instead of the model's own threshold."""
     detector: _Detector = None
     engine: str = "eager"
-    """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
+    """Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the embedder's matrix work. auto is fp32 where the engine is eager, elsewhere bf16 where the processor has it."""
+    """Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor
+    has it."""
     faces: Literal["one", "central", "largest"] = "one"
-    """What to do with several faces in a photo: refuse it, or take the main one."""
+    """If a photo shows several faces: refuse it (one), or take the main face (central or largest)."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print a single JSON object to standard output, and nothing else."""
 
 
 @dataclass(frozen=True)
 class GalleryFlags:
-    """Which gallery, and how faces are found and embedded."""
+    """Which gallery to use, and how faces are found and embedded."""
 
     gallery: _Place = None
     model: Path | None = None
-    """A run's or saved face model's folder; by default dlib's ResNet-29 (extra [faces]). A gallery belongs to one model."""
+    """Folder of a run or saved face model. Default: dlib's ResNet-29 (requires the extra [faces]). A gallery belongs to one model."""
     detector: _Detector = None
     engine: str = "eager"
-    """What computes the embedder: eager, inductor, openvino or onnxruntime, or auto for the quickest here; see zoo predict --help."""
+    """Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the embedder's matrix work. auto is fp32 where the engine is eager, elsewhere bf16 where the processor has it."""
+    """Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor
+    has it."""
     quiet: bool = False
-    """Show no progress."""
+    """Don't show progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print a single JSON object to standard output, and nothing else."""
 
 
 _Gallery = Annotated[tyro.conf.OmitArgPrefixes[GalleryFlags], tyro.conf.arg(name="gallery")]
@@ -90,71 +96,72 @@ _Gallery = Annotated[tyro.conf.OmitArgPrefixes[GalleryFlags], tyro.conf.arg(name
 
 @dataclass(frozen=True)
 class FacesEnrollFlags:
-    """Enrol a person from photos that show nobody else: all of them, or none."""
+    """Enrol a person from photos that show only this person: either all of the photos or none."""
 
     name: tyro.conf.Positional[str]
-    """Who it is."""
+    """Name of the person."""
     photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures, or folders of them."""
+    """Images, or folders of images."""
     faces: Literal["one", "central", "largest"] = "one"
-    """What to do with several faces in a photo: refuse it, or take the main one."""
+    """If a photo shows several faces: refuse it (one), or take the main face (central or largest)."""
     add: bool = False
-    """Add photos to somebody who is enrolled."""
+    """Add the photos to a person who is already enrolled."""
     force: bool = False
-    """Take photos that are too small, blurred, dark, turned away or cut off, or that seem to be of somebody else."""
+    """Accept photos whose face is too small, blurred, dark, turned away or cut off, or that seem to show another person."""
     at: _Gallery = GalleryFlags()
-    """Which gallery, and how faces are found and embedded."""
+    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
 class FacesIdentifyFlags:
-    """Say who is to be seen, of those enrolled."""
+    """Name the enrolled people in images."""
 
     sources: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures, folders of them, or videos."""
+    """Images, folders of images, or videos."""
     out: Path | None = None
-    """A folder for the pictures with names drawn, and predictions.jsonl: new, empty, or written by this command before."""
+    """Output folder for predictions.jsonl and the images with names drawn on them: new, empty, or written by this command before."""
     top: int = 3
-    """How many people to name for each face, the nearest first."""
+    """Number of nearest people to list for each face."""
     threshold: float | None = None
-    """The largest distance of one person, instead of the gallery's own; within a tenth of it on either side nobody is named."""
+    """Largest distance at which two faces count as the same person, instead of the gallery's own. Faces whose distance is within a
+    tenth of it, on either side, are not named."""
     skip_bad: bool = False
-    """Leave out pictures that can't be read, say which, and go on."""
+    """Skip images that can't be read, report them and continue."""
     at: _Gallery = GalleryFlags()
-    """Which gallery, and how faces are found and embedded."""
+    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
 class FacesClusterFlags:
-    """Group the unknown faces of photos by person; people who are enrolled are left out."""
+    """Group the unknown faces in photos by person. Faces of enrolled people are excluded."""
 
     sources: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders, pictures or videos."""
+    """Folders of images, images or videos."""
     out: Path | None = None
-    """A new HTML page that shows the groups."""
+    """HTML page to create, which shows the groups."""
     threshold: float | None = None
-    """The largest distance of one person, instead of the gallery's or model's own."""
+    """Largest distance at which two faces count as the same person, instead of the gallery's or model's own threshold."""
     skip_bad: bool = False
-    """Leave out pictures that can't be read, say which, and go on."""
+    """Skip images that can't be read, report them and continue."""
     at: _Gallery = GalleryFlags()
-    """Which gallery, and how faces are found and embedded."""
+    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
 class FacesForgetFlags:
-    """Delete a person with every face, for good."""
+    """Permanently delete a person with all their faces."""
 
     name: tyro.conf.Positional[str]
-    """Who it is."""
+    """Name of the person."""
     gallery: _Place = None
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print a single JSON object to standard output, and nothing else."""
 
 
 @dataclass(frozen=True)
 class FacesListFlags:
-    """List who is enrolled."""
+    """List the people enrolled."""
 
     gallery: _Place = None
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print a single JSON object to standard output, and nothing else."""

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from zoo.tasks.face.gallery.clustering import Groups, Place
     from zoo.tasks.face.prediction.faces import Faces
 
-_QUALITY = 80  # of the page's JPEGs
+_QUALITY = 80  # JPEG quality of the faces on the page
 
 
 def cluster(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: no source, a page that exists, a gallery of another model, or a picture that can't be read.
+        InputError: no source is given, the page exists, the gallery belongs to another model, or an image can't be read.
     """
     flags = parse(FacesClusterFlags, "faces cluster", words)
     if not flags.sources:
@@ -45,7 +45,7 @@ def cluster(words: list[str]) -> int:
     total = sum(map(len, photos))
     known = total - len(groups.alone) - sum(map(len, groups.groups))
     if flags.out is not None:
-        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # as a gallery, its owner's alone
+        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # readable only by its owner, as a gallery is
     if flags.at.json:
         print_json(
             {
@@ -63,14 +63,14 @@ def cluster(words: list[str]) -> int:
     for place in groups.alone:
         print(f"alone: {_named(photos, place)}")
     print(
-        f"{counted(total, 'face')} of {counted(len(photos), 'picture')}: {counted(len(groups.groups), 'group')}, "
-        f"{len(groups.alone)} alone, {known} of people enrolled"
+        f"{counted(total, 'face')} in {counted(len(photos), 'image')}: {counted(len(groups.groups), 'group')}, "
+        f"{len(groups.alone)} alone, {known} of enrolled people"
     )
     return 0
 
 
 def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
-    """Return a page with a row of faces for each group, and the ones that stand alone after them."""
+    """Return an HTML page with one row of faces per group, followed by the faces that belong to no group."""
     rows = [
         [Seen(photos[photo].key, _crop(photos[photo], face), (f"group {number}: {len(places)} faces",)) for photo, face in places]
         for number, places in enumerate(groups.groups, 1)
@@ -80,7 +80,7 @@ def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
 
 
 def _crop(photo: Faces, face: int) -> Any:
-    """Return a face with a quarter of its box all round, as far as the picture goes."""
+    """Return the crop of a face: its box enlarged by a quarter on each side, clipped to the image."""
     height, width = photo.image.shape[:2]
     left, top, right, bottom = (float(side) for side in photo.boxes[face])
     x, y = (right - left) / 4, (bottom - top) / 4

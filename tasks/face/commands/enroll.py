@@ -12,10 +12,10 @@ from zoo.tasks.face.commands.arguments import FacesEnrollFlags
 
 
 def enroll(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: no photos, a name or photos that can't be enrolled, or a gallery that can't be written; nobody is enrolled then.
+        InputError: no photo is given, the name or a photo can't be enrolled, or the gallery can't be written; no face is enrolled then.
     """
     flags = parse(FacesEnrollFlags, "faces enroll", words)
     if not flags.photos:
@@ -24,7 +24,7 @@ def enroll(words: list[str]) -> int:
     from zoo.tasks.face.gallery.names import check_name
 
     name = check_name(flags.name)
-    from zoo.tasks.face.commands.photos import look, open_gallery  # brings torch, which takes seconds
+    from zoo.tasks.face.commands.photos import look, open_gallery  # imports torch, which takes seconds
 
     with progress_of(flags.at.quiet) as progress:
         gallery, model = open_gallery(flags.at, progress)
@@ -36,5 +36,5 @@ def enroll(words: list[str]) -> int:
             print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
         else:
             holds = counted(summary["faces"], "face")
-            print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which holds {holds} now")
+            print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which now holds {holds}")
     return 0

@@ -9,10 +9,10 @@ from zoo.tasks.face.commands.arguments import FacesForgetFlags
 
 
 def forget(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: no gallery, nobody of that name, or a gallery that can't be written.
+        InputError: there is no gallery, no person of that name, or the gallery can't be written.
     """
     flags = parse(FacesForgetFlags, "faces forget", words)
     from zoo.tasks.face.gallery import Gallery  # after --help
@@ -24,5 +24,5 @@ def forget(words: list[str]) -> int:
             print_json({"gallery": gallery.place, "name": flags.name, "forgotten": count, "faces": len(gallery)})
         else:
             deleted = counted(count, "face")
-            print(f"{flags.name}: {deleted} deleted from gallery {gallery.place}; copies of it are yours to delete")
+            print(f"{flags.name}: {deleted} deleted from gallery {gallery.place}; copies of the gallery must be deleted separately")
     return 0

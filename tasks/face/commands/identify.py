@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class NamedFaces:
-    """The faces of a picture, and whose they are.
+    """Faces of an image with their identifications.
 
     Attributes:
-        faces: as found.
-        answers: one for each.
+        faces: faces found in the image.
+        answers: identification of each face.
     """
 
     faces: Faces
@@ -32,11 +32,11 @@ class NamedFaces:
 
     @property
     def key(self) -> str:
-        """The picture's."""
+        """Key of the image."""
         return self.faces.key
 
     def plot(self) -> Image.Image:
-        """Return the picture with boxes and names drawn."""
+        """Return the image with boxes and names drawn on it."""
         from PIL import ImageDraw
 
         from zoo.images.drawing import enlargement, font, text_size
@@ -44,17 +44,17 @@ class NamedFaces:
         picture = self.faces.plot()
         draw = ImageDraw.Draw(picture)
         height, width = self.faces.image.shape[:2]
-        scale = enlargement((width, height))  # the plot's
+        scale = enlargement((width, height))  # scale of the plot
         size = text_size((width * scale, height * scale))
         for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
             place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
-            said = answer.name or answer.decision
-            draw.rectangle(draw.textbbox(place, said, font=font(size)), fill=(24, 24, 32))
-            draw.text(place, said, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font(size))
+            label = answer.name or answer.decision
+            draw.rectangle(draw.textbbox(place, label, font=font(size)), fill=(24, 24, 32))
+            draw.text(place, label, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font(size))
         return picture
 
     def to_dict(self) -> dict[str, Any]:
-        """Return keys, boxes and answers, JSON-ready; embeddings stay where they are."""
+        """Return the key, boxes and answers, JSON-ready, without embeddings."""
         boxes = zip(self.faces.boxes, self.faces.scores, self.answers, strict=True)
         return {
             "key": self.key,
@@ -63,20 +63,20 @@ class NamedFaces:
 
 
 def named(gallery: Gallery, photos: Iterator[Faces], top: int, threshold: float | None) -> Iterator[NamedFaces]:
-    """Yield pictures with the names of their faces."""
+    """Yield the faces of each image with their identifications."""
     for photo in photos:
         yield NamedFaces(photo, gallery.identify(photo, top=top, threshold=threshold))
 
 
 def identify(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: no source, no gallery, one of another model, or a picture that can't be read.
+        InputError: no source is given, there is no gallery, it belongs to another model, or an image can't be read.
     """
     flags = parse(FacesIdentifyFlags, "faces identify", words)
     if not flags.sources:
-        raise InputError("no source: zoo faces identify PHOTO, a folder or a video")
+        raise InputError("no source: zoo faces identify PHOTO (or a folder or video)")
     from zoo.prediction.output import write_predictions  # after --help
     from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
 
@@ -84,7 +84,7 @@ def identify(words: list[str]) -> int:
     with progress_of(flags.at.quiet) as progress:
         gallery, model = open_gallery(flags.at, progress)
         with gallery:
-            about = gallery.model  # a missing gallery is said before the pictures are looked at
+            about = gallery.model  # reports a missing gallery before any image is processed
             photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
             show = None if flags.at.json else _show
             answers = write_predictions(named(gallery, photos, flags.top, flags.threshold), flags.out, show, keep=flags.at.json)
@@ -103,4 +103,4 @@ def _show(answer: dict[str, Any]) -> None:
         which = f", face {number} at {(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" if len(answer["faces"]) > 1 else ""
         near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
         between = f" between {' and '.join(face['tied'])}" if face["tied"] and face["decision"] == "undecided" else ""
-        print(f"{answer['key']}{which}: {face['name'] or face['decision']}{between} (nearest: {near or 'nobody is enrolled'})")
+        print(f"{answer['key']}{which}: {face['name'] or face['decision']}{between} (nearest: {near or 'no person is enrolled'})")

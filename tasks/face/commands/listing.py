@@ -11,10 +11,10 @@ from zoo.tasks.face.commands.arguments import FacesListFlags
 
 
 def list_people(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: no gallery, or one that can't be read.
+        InputError: there is no gallery, or it can't be read.
     """
     flags = parse(FacesListFlags, "faces list", words)
     from zoo.tasks.face.gallery import Gallery  # after --help

@@ -1,4 +1,4 @@
-"""What the verbs of a gallery share: the gallery with its model, and the faces of pictures."""
+"""Shared code of the gallery commands: opening the gallery with its model, and finding the faces in images."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from zoo.tasks.face.prediction.faces import Faces
 
 
 def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Model]:
-    """Return the gallery, and the model that embeds for it.
+    """Return the gallery and its embedding model.
 
     Raises:
-        InputError: no such model, or a place that can't be a gallery.
+        InputError: the model doesn't exist, or the location can't be a gallery.
         WeightsError: the default weights aren't installed.
     """
     model = embedder(flags.model, flags.engine, flags.precision, progress.say)
@@ -33,15 +33,15 @@ def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Mode
 def look(
     model: Model, sources: Sequence[Path], detector: str | None, which: str, skipped: list[Fault] | None, progress: Progress
 ) -> Iterator[Faces]:
-    """Yield the faces of pictures, in their order.
+    """Yield the faces of each image, in the order of the sources.
 
     Args:
-        model: for faces.
-        sources: as `zoo.predict` takes them.
-        detector: as for `zoo.predict`.
-        which: "all", "central" or "largest".
-        skipped: receives pictures that can't be read; None to stop at the first.
-        progress: where the bar is drawn.
+        model: face model.
+        sources: images, folders or videos, as accepted by `zoo.predict`.
+        detector: face detector, as accepted by `zoo.predict`.
+        which: faces to return for each image: "all", "central" or "largest".
+        skipped: list that receives the images that can't be read; None to stop at the first one.
+        progress: progress display.
     """
     found = predict(
         model,
@@ -56,9 +56,9 @@ def look(
 
 
 def say_skipped(skipped: Sequence[Fault] | None) -> None:
-    """Say on standard error what was left out."""
+    """Print the skipped images to standard error."""
     for fault in skipped or ():
-        print(f"left out: {fault}", file=sys.stderr)
+        print(f"skipped: {fault}", file=sys.stderr)
 
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -68,23 +68,23 @@ DEFAULT = "dlib_resnet29"
 
 
 def embedder(folder: Path | None, engine: str = "eager", precision: Precision = "auto", say: Callable[[str], None] | None = None) -> Model:
-    """Return a saved face model, or the default one: dlib's ResNet-29 with its own weights.
+    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights.
 
     Args:
-        folder: a run's or saved model's; None for the default.
-        engine: what computes it; "eager" for the model as it is.
-        precision: of its matrix work; "auto" is fp32 where the engine is eager.
-        say: told what building says.
+        folder: folder of a run or saved model; None for the default model.
+        engine: engine that runs the model; "eager" for the uncompiled model.
+        precision: numeric precision of matrix multiplications; "auto" is fp32 with the engine "eager".
+        say: callback that receives progress messages (one line each).
 
     Raises:
-        InputError: no saved model there, or one for another task; an engine that isn't there.
-        WeightsError: the default weights aren't installed; with the extra to install.
+        InputError: the folder holds no saved model or one for another task, or the engine isn't available.
+        WeightsError: the default weights aren't installed; the message names the extra to install.
     """
     model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
-        raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs one for face")
+        raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs a model for the task face")
     if engine == "eager" and precision in ("auto", "fp32"):
         return model
-    from zoo.compilation.compile import compile  # brings the evaluation along
+    from zoo.compilation.compile import compile  # imports the evaluation package
 
     return compile(model, engine, precision, say=say)

@@ -8,10 +8,10 @@ from zoo.tasks.face.commands.arguments import FacesVerifyFlags
 
 
 def verify(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: a photo without a face or with several, or a model that says no threshold.
+        InputError: a photo shows no face or several, or the model has no threshold.
     """
     flags = parse(FacesVerifyFlags, "faces verify", words)
     from zoo.tasks.face.commands.photos import embedder  # after --help
@@ -23,6 +23,6 @@ def verify(words: list[str]) -> int:
         print_json(found.to_dict())
         return 0
     low, high = found.undecided
-    print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} from {found.threshold_from}")
-    print(f"below {low:.3g} is the same person, above {high:.3g} another, between them undecided")
+    print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} (source: {found.threshold_from})")
+    print(f"below {low:.3g}: same person; above {high:.3g}: different people; in between: undecided")
     return 0

@@ -1,4 +1,4 @@
-"""Where the faces of a picture are: what every finder answers, and which faces are wanted of it."""
+"""Detected faces of an image, the contract of a face detector, and the choice of faces to keep."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Which = Literal["all", "largest", "central"]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The faces of one picture, in pixels of that picture.
+    """Detected faces of one image, in pixels of that image.
 
     Attributes:
-        boxes: [N, 4] float32, xyxy; a face that is cut off may reach beyond the picture.
-        scores: [N] float32, how sure it is that this is a face, 0–1, descending.
-        landmarks: [N, 5, 2] float32, xy: left eye, right eye, nose, left and right corner of the mouth as they are seen in the
-            picture; NaN where they are unknown.
+        boxes: [N, 4] float32, xyxy; the box of a face at the edge may extend beyond the image.
+        scores: [N] float32, confidence that the box holds a face, 0–1, descending.
+        landmarks: [N, 5, 2] float32, xy: left eye, right eye, nose, left and right corner of the mouth, where left and right are those of
+            the image; NaN where unknown.
     """
 
     boxes: NDArray[np.float32]
@@ -33,18 +33,18 @@ class Found:
         """Check shapes and order, and make the arrays read-only.
 
         Raises:
-            InputError: an array of another shape, boxes that aren't finite, or scores that don't descend.
+            InputError: an array has the wrong shape, boxes or scores aren't finite, or scores aren't in descending order.
         """
         count = len(self.scores)
         for name, shape in (("boxes", (count, 4)), ("scores", (count,)), ("landmarks", (count, 5, 2))):
             array: NDArray[np.float32] = getattr(self, name)
             if array.shape != shape:
-                raise InputError(f"faces that were found: {name} has the shape {array.shape}; expected {shape}, one row per face")
+                raise InputError(f"detected faces: {name} has the shape {array.shape}; expected {shape}, one row per face")
             array.setflags(write=False)
         if not np.isfinite(self.boxes).all() or not np.isfinite(self.scores).all():
-            raise InputError("faces that were found: boxes or scores hold values that are not finite")
+            raise InputError("detected faces: boxes or scores hold values that are not finite")
         if (np.diff(self.scores) > 0).any():
-            raise InputError("faces that were found: scores are not in descending order")
+            raise InputError("detected faces: scores are not in descending order")
 
     def __len__(self) -> int:
         """Return the number of faces."""
@@ -52,48 +52,48 @@ class Found:
 
     @classmethod
     def none(cls) -> Found:
-        """Return the answer for a picture without a face."""
+        """Return the result for an image without a face."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
 
     def take(self, rows: NDArray[np.int64]) -> Found:
-        """Return some of the faces, in the order given, which descends by score."""
+        """Return the faces at these indices, which must be in descending order of score."""
         return Found(self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
 
 class Finder(Protocol):
-    """Finds the faces of one picture."""
+    """Contract of a face detector."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides its answers, JSON-ready: what is kept of them is known again by it."""
+        """All settings that the results depend on, JSON-ready; part of the key of cached results."""
 
     def __call__(self, image: Image) -> Found:
-        """Return the faces of an RGB picture [H, W, 3]."""
+        """Return the faces of an RGB image [H, W, 3]."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which of the faces that a finder has found are taken.
+    """Choice of the detected faces to keep.
 
     Attributes:
-        which: "all"; "largest", by the area of its box; or "central": the one whose area less twice the squared distance of its middle
-            from the picture's is largest, so that neither a passer-by at the edge nor a speck in the middle is taken for the person
-            that the picture is of (the rule that FaceNet's LFW crops are made by).
+        which: "all"; "largest", by box area; or "central", the face with the largest value of box area minus twice the squared distance
+            from the box's centre to the image's, so that neither a passer-by at the edge nor a speck in the centre is taken for the
+            subject of the image (the rule used for FaceNet's LFW crops).
     """
 
     which: Which = "all"
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Check the choice.
 
         Raises:
-            UnknownNameError: another choice of faces.
+            UnknownNameError: there is no such choice of faces.
         """
         if self.which not in get_args(Which):
             raise UnknownNameError("choice of faces", str(self.which), get_args(Which))
 
     def of(self, found: Found, size_hw: tuple[int, int]) -> Found:
-        """Return the wanted faces of those of a picture of this height and width; a box without a pixel of it is no face."""
+        """Return the chosen faces of an image of this height and width; boxes without a pixel in the image are dropped."""
         frame = np.array([size_hw[1], size_hw[0]], np.float32)
         seen = (np.minimum(found.boxes[:, 2:], frame) - np.maximum(found.boxes[:, :2], 0)).min(1) >= 1
         kept = found.take(np.flatnonzero(seen))
@@ -106,10 +106,10 @@ class Wanted:
 
 
 def check_score(finder: str, threshold: float) -> None:
-    """Refuse a threshold that no score can be above, or none below.
+    """Check that a score threshold lies strictly between 0 and 1.
 
     Raises:
-        InputError: naming the finder.
+        InputError: the threshold is out of range; the message names the finder.
     """
     if not 0 < threshold < 1:
         raise InputError(f"{finder}: threshold is {threshold}; expected a score between 0 and 1")

@@ -1,4 +1,4 @@
-"""The finder that `detector=` names: MTCNN, or a detection model of the zoo that knows faces."""
+"""Resolve the option `detector=` to a face detector: MTCNN, or a detection model of the zoo with a face class."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from zoo.models.fingerprint import model_fingerprint
 from zoo.models.model import Model
 from zoo.tasks.face.detection.faces import Finder, Found, Image, check_score
 
-FACE = "face"  # the name of the class, where a model has several
+FACE = "face"  # class that counts as a face in a model of several classes
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFinder:
-    """A detection model as a finder. It knows no landmarks: models whose faces are aligned by five points can't follow it.
+    """Detection model as a face detector. It returns no landmarks, so it doesn't suit models whose template needs five landmarks.
 
     Attributes:
-        model: of the task detection.
-        threshold: the score that a face has at least; what is below the model's own `score_threshold` it doesn't answer at all.
+        model: detection model.
+        threshold: minimum score of a face; boxes below the model's own `score_threshold` are never returned.
     """
 
     model: Model
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check what it detects.
+        """Check the model and the threshold.
 
         Raises:
-            InputError: it is of another task, has several classes and none of them is "face", or the threshold is no score.
+            InputError: the model is for another task, has several classes of which none is "face", or the threshold is out of range.
         """
         check_score("detector", self.threshold)
         if self.model.task != "detection":
@@ -48,11 +48,11 @@ class ModelFinder:
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides its answers."""
+        """All settings that the results depend on, JSON-ready."""
         return {"detector": "model", "fingerprint": model_fingerprint(self.model), "threshold": self.threshold}
 
     def __call__(self, image: Image) -> Found:
-        """Return the faces of an RGB picture [H, W, 3]."""
+        """Return the faces of an RGB image [H, W, 3]."""
         from zoo.prediction.predict import predict
 
         found: Any = next(iter(predict(self.model, image, device=str(self.model.device))))
@@ -62,15 +62,15 @@ class ModelFinder:
 
 
 def find_finder(detector: object) -> Finder:
-    """Return a finder.
+    """Return the face detector that a value names.
 
     Args:
-        detector: "mtcnn", the folder of a saved detection model or of the run that made it, each also with settings
-            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"), such a model, or a finder.
+        detector: "mtcnn", or the folder of a saved detection model or of a training run, each optionally with settings
+            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"); or a detection model, or a `Finder`.
 
     Raises:
-        InputError: none of these, a model that doesn't detect faces, or a setting that can't be meant.
-        UnknownNameError: a setting that the detector doesn't have.
+        InputError: the value is none of these, the model doesn't detect faces, or a setting is invalid.
+        UnknownNameError: the detector has no such setting.
     """
     if isinstance(detector, Model):
         return ModelFinder(detector)
@@ -84,7 +84,7 @@ def find_finder(detector: object) -> Finder:
 def _named(text: str) -> Finder:
     place, _, settings = (text, "", "") if Path(text).expanduser().exists() else text.partition("?")
     if place == "mtcnn":
-        from zoo.tasks.face.detection.mtcnn import MTCNN  # brings its networks
+        from zoo.tasks.face.detection.mtcnn import MTCNN  # imports its networks
 
         return MTCNN(
             **_settings(text, place, settings, {"min_size": float, "threshold": float, "factor": float, "enlarge": int, "border": int})
@@ -95,7 +95,7 @@ def _named(text: str) -> Finder:
 
 
 def _settings(text: str, whose: str, written: str, kinds: Mapping[str, type[int] | type[float]]) -> dict[str, Any]:
-    """Return what stands behind the question mark."""
+    """Parse the settings after the question mark."""
     settings: dict[str, Any] = {}
     for name, value in parse_qsl(written, keep_blank_values=True):
         if name not in kinds:

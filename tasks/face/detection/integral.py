@@ -1,8 +1,9 @@
-"""Means over rectangles of a picture, from sums that are taken once: what shrinks it for every scale of a detector's pyramid.
+"""Integral images: area-averaged resizing of an image to every scale of a detector's pyramid, from sums computed once.
 
-The rectangles are those of adaptive average pooling (torch's `interpolate(…, mode="area")`), and the sums are whole numbers: the means
-are exact, and cost as much as the small picture has pixels, not the large one. Colours come as planes: NumPy gathers single numbers
-several times as quickly as threes. Where the machine has a compiler, kernels of our own do the same, to the bit (`zoo.kernels.library`).
+The rectangles are those of adaptive average pooling (torch's `interpolate(…, mode="area")`). The sums are integers, so the means are exact;
+their cost depends on the number of pixels of the resized image, not of the original. Colours are stored as planes, because NumPy gathers
+single values several times as fast as triples. Where a compiler is available, C++ kernels compute bit-identical results
+(`zoo.kernels.library`).
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class AreaSums:
-    """Sums over everything left of and above each pixel's corner.
+    """Integral image: sums over all pixels above and to the left of each pixel corner.
 
     Attributes:
-        sums: [H + 1, 3, W + 1], modulo 2³², so that the sum of a rectangle is exact as long as it has less than 16 million pixels itself.
+        sums: [H + 1, 3, W + 1] uint32, modulo 2³²; the sum over a rectangle is exact as long as it has fewer than 16 million pixels.
     """
 
     sums: NDArray[np.uint32]
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> AreaSums:
-        """Take the sums of a picture [H, W, 3].
+        """Compute the integral image of an RGB image [H, W, 3] uint8.
 
         Raises:
-            InputError: it is something else.
+            InputError: the array has another shape or dtype.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"a picture of shape {image.shape} in {image.dtype}; expected RGB [H, W, 3] in uint8")
+            raise InputError(f"image of shape {image.shape} and dtype {image.dtype}; expected RGB [H, W, 3] uint8")
         height, width = image.shape[:2]
         sums = reused("sums", (height + 1, 3, width + 1), np.uint32)
         kernels = library("area")
@@ -55,18 +56,18 @@ class AreaSums:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the image in pixels."""
         return self.sums.shape[0] - 1, self.sums.shape[2] - 1
 
     def shrunk(self, size_hw: tuple[int, int], bands: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Yield bands of the picture at another size.
+        """Yield the image resized to another size, in bands of rows.
 
         Args:
-            size_hw: of the whole picture.
-            bands: the first row of each, and the one after its last.
+            size_hw: height and width of the whole resized image.
+            bands: first row and end row (exclusive) of each band, in the resized image.
 
         Yields:
-            [3, rows, w], 0–255.
+            [3, rows, w] float32, 0–255.
         """
         top, bottom = _bins(self.size_hw[0], size_hw[0])
         left, right = _bins(self.size_hw[1], size_hw[1])
@@ -74,7 +75,7 @@ class AreaSums:
             yield self._means(top[first:end], bottom[first:end], left, right)
 
     def _means(self, top: Ints, bottom: Ints, left: Ints, right: Ints) -> Floats:
-        """Return the means of rectangles, given by their edges [rows] and [w]: [3, rows, w]."""
+        """Return the means [3, rows, w] over the rectangles with these edges, [rows] and [w]."""
         kernels = library("area")
         if kernels is not None:
             means = np.empty((3, len(top), len(left)), np.float32)
@@ -89,13 +90,20 @@ class AreaSums:
         return means.transpose(1, 0, 2)
 
     def crops(self, boxes: Ints, side: int) -> Floats:
-        """Return rectangles [N, 4] xyxy of whole pixels, each with at least one, as squares [N, 3, side, side], 0–255.
+        """Return crops of the image, each resized to a square.
+
+        Args:
+            boxes: [N, 4] int64, xyxy in whole pixels; each holds at least one pixel.
+            side: side of the squares in pixels.
+
+        Returns:
+            [N, 3, side, side] float32, 0–255.
 
         Raises:
-            ValueError: one has no pixel, or reaches out of the picture.
+            ValueError: a box holds no pixel, or extends beyond the image.
         """
         if (boxes[:, :2] < 0).any() or (boxes[:, :2] >= boxes[:, 2:]).any() or (boxes[:, 2:] > self.size_hw[::-1]).any():
-            raise ValueError(f"crops of a picture of {self.size_hw[0]}×{self.size_hw[1]} have to lie in it")
+            raise ValueError(f"a box is empty or extends beyond the image of {self.size_hw[0]}×{self.size_hw[1]} pixels")
         kernels = library("area")
         if kernels is not None:
             squares = np.empty((len(boxes), 3, side, side), np.float32)
@@ -113,16 +121,18 @@ class AreaSums:
 
 
 def _edges(first: Ints, end: Ints, parts: int) -> tuple[Ints, Ints]:
-    """Return where the parts of stretches [N] begin and end, [N, parts] each."""
+    """Return the first and end positions [N, parts] of the bins of N intervals."""
     low, high = _bins(end - first, parts)
     return first[:, None] + low, first[:, None] + high
 
 
 def _bins(length: int | Ints, parts: int) -> tuple[Ints, Ints]:
-    """Return where each part of one length, or of several [N], begins and ends; where they don't divide evenly, neighbours share a pixel.
+    """Return the first and end positions of the bins of one length, or of several [N].
+
+    If the length isn't divisible by the number of bins, neighbouring bins share a pixel.
 
     Returns:
-        [parts] or [N, parts], twice.
+        Two arrays [parts] or [N, parts].
     """
     step, whole = np.arange(parts), np.asarray(length)[..., None]
     return step * whole // parts, -(-(step + 1) * whole // parts)

@@ -1,10 +1,10 @@
-"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): facenet-pytorch's three trained networks in a cascade of our own.
+"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): facenet-pytorch's three trained networks in a reimplemented cascade.
 
-The boxes are those of facenet-pytorch's `MTCNN.detect` to a small fraction of a pixel, several times as quick on a processor: its time
-goes into pooling the whole picture for every scale, and into passing activations of tens of megabytes through memory layer by layer. Here
-the pooling comes from sums that are taken once (`area`), and the first network sees a picture in bands that stay in the cache. Where the
-original fails (`torch.cat` of nothing in a picture without a face, facenet-pytorch#176; ragged arrays, #224) nothing is left to fail:
-pictures come one at a time, and every stage takes any number of candidates, none included.
+The boxes equal those of facenet-pytorch's `MTCNN.detect` to a small fraction of a pixel, several times as fast on a CPU. The original
+spends its time on pooling the whole image for every scale, and on passing activations of tens of megabytes through memory layer by layer.
+Here the pooling uses an integral image (`integral`), and the first network processes the image in bands that fit into the cache. The
+original's failures (`torch.cat` of nothing in an image without a face, facenet-pytorch#176; ragged arrays, #224) can't occur: images are
+processed one at a time, and every stage accepts any number of candidates, including none.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from zoo.tasks.face.detection.faces import Found, Image, check_score
 from zoo.tasks.face.detection.integral import AreaSums
 from zoo.tasks.face.detection.networks import networks
 
-_CELL, _STEP = 12, 2  # pixels: what the first network sees of a face, and how far it moves on
-_SURE = (0.6, 0.7)  # the scores that the first two networks pass a box on with; facenet-pytorch's
-_FIRST_IOU, _IOU = 0.5, 0.7  # above which two boxes, of one scale or of all, are of one face
-_BAND = 32_768  # answers of the first network that each thread makes at once
+_CELL, _STEP = 12, 2  # receptive field and stride of the first network, in pixels
+_CANDIDATE_SCORES = (0.6, 0.7)  # minimum scores of a box after the first and the second network, as in facenet-pytorch
+_FIRST_IOU, _IOU = 0.5, 0.7  # overlap above which two boxes are the same face: within one scale, and across scales
+_BAND = 32_768  # outputs of the first network that each thread computes at a time
 _SMALL, _ENLARGE, _BORDER = 160, 3, 30
 
 
 @dataclass(frozen=True)
 class MTCNN:
-    """The finder.
+    """MTCNN face detector with five landmarks.
 
     Attributes:
-        min_size: pixels of the picture as it is; smaller faces aren't looked for.
-        threshold: the score, of the last network, that a face has at least. facenet-pytorch has 0.7: that lets in two specks on the
-            sleeve of one of its own portraits (0.85 and 0.80); the lowest score of a face in those is 0.998, and in ORL 0.987.
-        factor: between two sizes that are looked for.
-        enlarge: how many times the picture is enlarged for finding, bicubically; None for 3 where its shorter side is below 160 pixels,
-            and 1 otherwise. The networks see faces from outside: one that fills a small picture is missed without these two.
-        border: pixels by which its edges are continued after that; None for 30 where it is small, and 0 otherwise.
+        min_size: size of the smallest faces searched for, in pixels of the original image.
+        threshold: minimum score of a face in the last network. facenet-pytorch uses 0.7, which accepts two specks on the sleeve in one
+            of its own portraits (0.85 and 0.80); the lowest score of a face is 0.998 in those portraits and 0.987 in ORL.
+        factor: ratio between successive scales of the image pyramid.
+        enlarge: factor of a bicubic enlargement before detection; None for 3 if the shorter side is below 160 pixels, and 1 otherwise.
+            The networks expect some surroundings of a face: one that fills a small image is missed without `enlarge` and `border`.
+        border: pixels of edge padding on each side after enlarging; None for 30 if the shorter side of the original image is below 160
+            pixels, and 0 otherwise.
     """
 
     min_size: float = 20.0
@@ -53,12 +54,12 @@ class MTCNN:
     border: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Check the settings.
 
         Raises:
-            InputError: naming the setting.
+            InputError: a setting is out of range; the message names it.
         """
-        if not 5 <= self.min_size <= 10_000:  # twice as small takes four times as long
+        if not 5 <= self.min_size <= 10_000:  # halving it takes four times as long
             raise InputError(f"mtcnn: min_size is {self.min_size}; expected 5 to 10000 pixels")
         check_score("mtcnn", self.threshold)
         if not 0.1 <= self.factor <= 0.95:
@@ -70,25 +71,25 @@ class MTCNN:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides its answers."""
+        """All settings that the results depend on, JSON-ready."""
         return {"detector": "mtcnn", **asdict(self)}
 
     def __call__(self, image: Image) -> Found:
-        """Return the faces of an RGB picture [H, W, 3], in its own pixels."""
+        """Return the faces of an RGB image [H, W, 3], in pixels of that image."""
         small = min(image.shape[:2]) < _SMALL
         enlarge = self.enlarge or (_ENLARGE if small else 1)
         border = self.border if self.border is not None else _BORDER if small else 0
         with torch.inference_mode():
             boxes, points = self._found(AreaSums.of(_prepared(image, enlarge, border)), self.min_size * enlarge)
         scores = boxes[:, 4]
-        # the edge x of a box comes to lie at 3 x; a point is in the middle of a pixel, and that of pixel x comes to lie at 3 x + 1
+        # at enlarge = 3, a box edge at x moves to 3 x, but a landmark refers to a pixel centre, which moves from x to 3 x + 1
         boxes, points = (boxes[:, :4] - border) / enlarge, (points - border + 0.5) / enlarge - 0.5
         return Found(boxes.numpy(), scores.numpy(), points.numpy())
 
     def _found(self, sums: AreaSums, min_size: float) -> tuple[Tensor, Tensor]:
-        """Return boxes with their scores [N, 5], descending, and points [N, 5, 2], in the picture that is looked at."""
+        """Return boxes with scores [N, 5] in descending order and landmarks [N, 5, 2], in pixels of the prepared image."""
         boxes = self._proposed(sums, min_size)
-        boxes, moves, _ = _refined(sums, boxes, networks().second, 24, _SURE[1])
+        boxes, moves, _ = _refined(sums, boxes, networks().second, 24, _CANDIDATE_SCORES[1])
         kept = nms(boxes[:, :4], boxes[:, 4], _IOU)
         boxes = _squared(_moved(boxes[kept], moves[kept], 1))
         boxes, moves, points = _refined(sums, boxes, networks().third, 48, self.threshold)
@@ -99,18 +100,18 @@ class MTCNN:
         return boxes[kept], points[kept]
 
     def _proposed(self, sums: AreaSums, min_size: float) -> Tensor:
-        """Return squares [N, 5] in which the first network sees something like a face, with its scores."""
+        """Return the candidates of the first network: square boxes with scores [N, 5]."""
         found = [torch.empty(0, 9)]
         for scale in self._scales(min(sums.size_hw), min_size):
             size_hw = (int(sums.size_hw[0] * scale + 1), int(sums.size_hw[1] * scale + 1))
-            boxes = _cells(sums, size_hw, scale, _SURE[0])
+            boxes = _cells(sums, size_hw, scale, _CANDIDATE_SCORES[0])
             found.append(boxes[nms(boxes[:, :4], boxes[:, 4], _FIRST_IOU)])
         boxes = torch.cat(found)
         boxes = boxes[nms(boxes[:, :4], boxes[:, 4], _IOU)]
         return _squared(_moved(boxes[:, :5], boxes[:, 5:], 0))
 
     def _scales(self, side: int, min_size: float) -> Iterator[float]:
-        """Yield the scales at which faces are as large as a cell, from the smallest face to the largest that fits into a side."""
+        """Yield the scales at which a face is as large as a cell, from the smallest face to the largest that fits into `side`."""
         scale = _CELL / min_size
         left = side * scale
         while left >= _CELL:
@@ -119,7 +120,7 @@ class MTCNN:
 
 
 def _prepared(image: Image, enlarge: int, border: int) -> Image:
-    """Return the picture as it is looked at."""
+    """Return the image as the networks receive it: enlarged and padded."""
     if enlarge > 1:
         image = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
     if border:
@@ -128,10 +129,10 @@ def _prepared(image: Image, enlarge: int, border: int) -> Image:
 
 
 def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: float) -> Tensor:
-    """Return the cells of one scale that the first network takes for a face: boxes, score and moves, [N, 9].
+    """Return the cells of one scale that the first network classifies as a face: box, score and box regression, [N, 9].
 
-    Its answers are made in bands of rows: of a row the network sees the 12 that begin at twice its number, and the pooling in it
-    takes a last odd row alone.
+    The output is computed in bands of rows: output row r depends on the 12 input rows from 2 r on, and the network's pooling treats a last
+    odd row separately.
     """
     height, width = (math.ceil((side - 2) / 2) - 4 for side in size_hw)
     if min(height, width) < 1:
@@ -150,16 +151,17 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
 
 
 def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Look at boxes [N, 5] more closely.
+    """Classify candidate boxes [N, 5] with the second or third network.
 
     Returns:
-        Those that are still taken for faces, with their new scores [M, 5]; moves [M, 4]; what else the network says, [M, …].
+        Boxes still classified as faces, with their new scores [M, 5]; their box regression [M, 4]; their landmarks [M, 10], which are 0
+        for the second network.
     """
     height, width = sums.size_hw
     whole = boxes[:, :4].trunc().long()
     whole[:, :2] = whole[:, :2].clamp(min=1) - 1
     whole[:, 2:] = torch.minimum(whole[:, 2:], torch.tensor([width, height]))
-    inside = (whole[:, 2:] > whole[:, :2]).all(1)  # the others, moved out of the picture, have no pixel in it
+    inside = (whole[:, 2:] > whole[:, :2]).all(1)  # box regression may have moved the others out of the image
     boxes, kept = boxes[inside], [(torch.empty(0, 5), torch.empty(0, 4), torch.empty(0, 10))]
     corners = whole[inside].numpy()
     for first in range(0, len(boxes), networks().at_once):
@@ -169,18 +171,18 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
         faces = scores > threshold
         marks = points[0] if points else torch.zeros(len(scores), 10)
         kept.append((torch.cat([several[faces, :4], scores[faces, None]], 1), moves[faces], marks[faces]))
-    found, moved, said = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    return found, moved, said
+    found, moved, points_found = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return found, moved, points_found
 
 
 def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
-    """Return boxes [N, 5] with each edge moved by a part of their width or height, counted as `more` pixels larger than it is."""
+    """Return boxes [N, 5] with each edge moved by a fraction of the box's width or height, each measured `more` pixels longer."""
     sides = boxes[:, 2:4] - boxes[:, :2] + more
     return torch.cat([boxes[:, :4] + moves * sides.repeat(1, 2), boxes[:, 4:]], 1)
 
 
 def _squared(boxes: Tensor) -> Tensor:
-    """Return the squares [N, 5] around the middles of boxes, with their longer sides."""
+    """Return the squares [N, 5] with the centres and the longer sides of boxes."""
     sides = boxes[:, 2:4] - boxes[:, :2]
     longer = sides.max(1, keepdim=True).values
     corner = boxes[:, :2] + sides * 0.5 - longer * 0.5
@@ -188,9 +190,10 @@ def _squared(boxes: Tensor) -> Tensor:
 
 
 def _distinct(boxes: Tensor) -> Tensor:
-    """Return places of boxes [N, 5] in descending order of score, without those that lie for the most part in, or around, a better one.
+    """Return the indices of boxes [N, 5] in descending order of score, after non-maximum suppression by overlap.
 
-    What two share is measured by the smaller of them; with pixels counted as in the original, a side is one longer than the difference.
+    The overlap is the intersection relative to the smaller of the two areas, so that a box inside or around a better one is removed. As in
+    the original, a side is one pixel longer than the difference of its edges.
     """
     order = boxes[:, 4].argsort(descending=True, stable=True)
     corners = boxes[order, :4]

@@ -1,6 +1,6 @@
-"""The three trained networks of facenet-pytorch's MTCNN, whose weights are in its wheel, laid out for processors.
+"""The three trained networks of facenet-pytorch's MTCNN, with the weights from its wheel, optimised for CPUs.
 
-Where the machine has a compiler their convolutions are kernels of our own (`PReLUStack`); elsewhere torch computes them.
+Where a compiler is available, a C++ kernel (`PReLUStack`) computes their convolutions; elsewhere torch does.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from torch import Tensor, nn
 from zoo.kernels.library import library
 from zoo.tasks.face.detection.stack import PReLUStack
 
-_MIDDLE, _SPREAD = 127.5, 128  # of pixels, as the networks take them
+_MIDDLE, _SPREAD = 127.5, 128  # offset and divisor of the pixel normalisation
 _LAST: Any = torch.channels_last
 
 
 class Normalised(nn.Module):
-    """A network, given pixels in 0–255; their own memory is used."""
+    """A network preceded by pixel normalisation: takes pixels in 0–255, which are overwritten."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Put what normalises before a network."""
+        """Wrap a network that expects normalised pixels."""
         super().__init__()
         self.network = network
 
     def forward(self, pixels: Tensor) -> Any:
-        """Answer as the network does."""
+        """Normalise the pixels in place and return the network's output."""
         return self.network(pixels.sub_(_MIDDLE).mul_(1 / _SPREAD))
 
 
 class FirstNetwork(nn.Module):
-    """What looks at every cell of 12 pixels of a picture, in steps of two.
+    """PNet, the first network of MTCNN, applied to every cell of 12 pixels of an image with a stride of 2.
 
-    The same numbers as facenet-pytorch's PNet, three to four times as quick by torch's functions alone: channels last; the ten channels of
-    its first layer filled up to whole registers; pooling as maxima of rows, then of columns; and moves of boxes for candidates alone.
+    Computes the same values as facenet-pytorch's PNet, three to four times as fast with torch's functions alone: channels last; the ten
+    channels of the first layer padded to whole registers; max pooling over rows, then over columns; box regression for candidates only.
     """
 
     def __init__(self, trained: Any) -> None:
-        """Take over the weights of a PNet."""
+        """Copy the weights of facenet-pytorch's PNet."""
         super().__init__()
         self._channels = trained.conv1.out_channels
         self.conv1, self.prelu1 = nn.Conv2d(3, 16, 3), nn.PReLU(16)
@@ -55,11 +55,10 @@ class FirstNetwork(nn.Module):
         self.move.load_state_dict({"weight": trained.conv4_2.weight.flatten(1), "bias": trained.conv4_2.bias})
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at a picture [1, 3, H, W].
+        """Classify every cell of a normalised image [1, 3, H, W].
 
         Returns:
-            The logarithm of the odds that each cell is a face [h, w], and its features [h, w, 32], from which `move` gives the four
-            moves of the box.
+            The logit of each cell being a face [h, w], and its features [h, w, 32], from which `move` computes the box regression [4].
         """
         seen = self.prelu1(self.conv1(pixels)).permute(0, 2, 3, 1)[0]
         pooled = _larger(_larger(seen, 0), 1, self._channels)
@@ -68,7 +67,7 @@ class FirstNetwork(nn.Module):
 
 
 def _larger(values: Tensor, dim: int, channels: int | None = None) -> Tensor:
-    """Return the larger of each two neighbours along a dimension, for the first channels [H, W, C]; a last odd one stays alone."""
+    """Return the maxima of pairs of neighbours along a dimension of the first channels of [H, W, C]; a last odd element is kept."""
     values = values[..., :channels]
     length = values.shape[dim]
     first, second = (values[(slice(None),) * dim + (slice(start, None, 2),)] for start in (0, 1))
@@ -77,10 +76,10 @@ def _larger(values: Tensor, dim: int, channels: int | None = None) -> Tensor:
 
 
 class FirstKernels(nn.Module):
-    """The same by a kernel, again four times as quick: the moves of all cells cost less than keeping their features."""
+    """PNet as one kernel, four times as fast again: box regression of all cells costs less than storing their features."""
 
     def __init__(self, trained: Any) -> None:
-        """Take over the weights of a PNet."""
+        """Copy the weights of facenet-pytorch's PNet."""
         super().__init__()
         features, last = trained.conv4_1.in_channels, nn.Conv2d(trained.conv4_1.in_channels, 5, 1)
         face, move = trained.conv4_1, trained.conv4_2
@@ -92,13 +91,13 @@ class FirstKernels(nn.Module):
         self.move = nn.Identity()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at a picture [1, 3, H, W] in 0–255; odds as those of `FirstNetwork`, and in place of features the moves [h, w, 4]."""
+        """Classify every cell of an image [1, 3, H, W] in 0–255; return the logits [h, w] and the box regression [h, w, 4]."""
         answer = self._layers(pixels)[0].permute(1, 2, 0)
         return answer[..., 0], answer[..., 1:]
 
 
 def _by_kernels(trained: Any) -> Any:
-    """Let an RNet or ONet compute all of its convolutions, and what stands between them, where the first one is."""
+    """Replace the convolutions of an RNet or ONet, and the layers between them, by one kernel in place of the first convolution."""
     names = [name for name, module in trained.named_children() if isinstance(module, (nn.Conv2d, nn.MaxPool2d))]
     names += [f"prelu{name.removeprefix('conv')}" for name in names if name.startswith("conv")]
     order = [name for name, _ in trained.named_children() if name in names]
@@ -110,14 +109,14 @@ def _by_kernels(trained: Any) -> Any:
 
 @dataclass(frozen=True)
 class Networks:
-    """The cascade.
+    """The networks of the cascade; all take pixels in 0–255.
 
     Attributes:
-        first: proposes cells, see `FirstNetwork`.
-        move: makes the moves of boxes [N, 4] from some of its features.
-        second: [B, 3, 24, 24], in 0–255 as for all of them, to moves of boxes [B, 4] and probabilities of no face and of a face [B, 2].
-        third: [B, 3, 48, 48] to moves [B, 4], points [B, 10] (five x, then five y) and probabilities [B, 2].
-        at_once: how many pictures the second and the third had best take: of few, what torch's layers hand on stays in the cache.
+        first: proposal network: an image [1, 3, H, W] to the logit [h, w] and the features of each cell, see `FirstNetwork`.
+        move: maps features of cells of the first network to box regression [N, 4].
+        second: crops [B, 3, 24, 24] to box regression [B, 4] and the probabilities of no face and of a face [B, 2].
+        third: crops [B, 3, 48, 48] to box regression [B, 4], landmarks [B, 10] (five x, then five y) and the same probabilities [B, 2].
+        at_once: best batch size of the second and third networks; in small batches the activations of torch's layers stay in the cache.
     """
 
     first: nn.Module
@@ -129,8 +128,8 @@ class Networks:
 
 @functools.cache
 def networks() -> Networks:
-    """Return the networks, which are read once."""
-    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # takes a while to import
+    """Return the networks; they are loaded on the first call."""
+    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # slow import
 
     first, second, third = PNet(), RNet(), ONet()
     if library("prelu_networks") is not None:

@@ -1,8 +1,8 @@
-"""How good a photo of a face is, by what makes recognition fail: small, blurred, turned away, cut off, too dark or too bright.
+"""Quality of a face photo: measures of what makes recognition fail (small, blurred, turned, cut off, too dark or too bright).
 
-Measured on the face alone, in the picture as it came. All values are plain numbers with a unit, kept with every enrolled face, so that
-other limits can be set later. The limits are those that ORL's 400 photos and the portraits pass and that damaged copies of them don't
-(`tests/unit/test_face_quality.py`); five landmarks say little of pitch, which is why its limits are wide.
+The measures are taken on the face only, in the original image. They are plain numbers with a unit and are stored with every enrolled face,
+so that other limits can be applied later. The default limits accept ORL's 400 photos and the portraits, and reject damaged copies of them
+(`tests/unit/tasks/face/test_quality.py`). Five landmarks carry little information on pitch, so its limit is wide.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 
 from zoo.errors import InputError
 
-_SIDE = 112  # pixels that a face is scaled to before its sharpness is measured, so that large faces aren't smoother than small ones
-_FACE = 1.8  # side of a face's square from brow to chin, in distances of the eyes
+_SIDE = 112  # side in pixels to which a face is resized before measuring sharpness; otherwise large faces would count as smoother
+_FACE = 1.8  # side of the square from brow to chin, in eye distances
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a photo must have to be enrolled.
+    """Limits of the measures in `Quality` that a photo must meet to be enrolled.
 
     Attributes:
-        eye_distance: pixels between the eyes, at least; dlib's network sees them 40 pixels apart, ArcFace's 35.
-        side: pixels of the box's shorter side, at least.
-        sharpness: at least; see `Quality`.
-        brightness: at least, and at most 255 less this.
-        contrast: at least.
-        yaw: at most, to either side.
-        pitch: at most, up or down.
-        roll: degrees at most, to either side; aligned crops are turned upright, so this is about heads that lie.
-        confidence: of the finder, at least.
-        inside: part of the face that the picture holds, at least.
+        eye_distance: minimum distance between the eyes in pixels; in crops for dlib's network it is 40 pixels, for ArcFace's 35.
+        side: minimum length of the box's shorter side in pixels.
+        sharpness: minimum sharpness.
+        brightness: minimum mean grey level; the maximum is 255 minus this value.
+        contrast: minimum standard deviation of the grey levels.
+        yaw: maximum absolute yaw in eye distances.
+        pitch: maximum absolute pitch.
+        roll: maximum absolute roll in degrees; alignment rotates faces upright, so this limit is only about heads of people lying down.
+        confidence: minimum confidence of the face detector, 0–1.
+        inside: minimum fraction of the face inside the image, 0–1.
     """
 
     eye_distance: float = 20.0
@@ -49,10 +49,10 @@ class Limits:
     inside: float = 0.75
 
     def __post_init__(self) -> None:
-        """Refuse limits that can't be meant.
+        """Check the limits.
 
         Raises:
-            InputError: a limit that is negative or not a number.
+            InputError: a limit is negative or NaN.
         """
         for name, value in asdict(self).items():
             if not value >= 0:
@@ -61,20 +61,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Quality:
-    """What is measured of one face; None where landmarks are needed and unknown.
+    """Quality measures of one face; measures that need landmarks are None where those are unknown.
 
     Attributes:
-        eye_distance: pixels between the eyes.
-        side: pixels of the box's shorter side.
-        sharpness: variance of the Laplacian of the grey face, scaled to 112 pixels and to a standard deviation of 64, so that a dim
-            photo doesn't count as blurred (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy).
+        eye_distance: distance between the eyes in pixels.
+        side: length of the box's shorter side in pixels.
+        sharpness: variance of the Laplacian of the grey face, resized to 112 pixels and scaled to a standard deviation of 64, so that a
+            dim photo doesn't count as blurred (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy).
         brightness: mean grey level, 0–255.
         contrast: standard deviation of the grey levels.
-        yaw: how far the nose is from the middle between the eyes, to the right in the picture, in eye distances; 0.5 is above an eye.
-        pitch: where the nose is between eyes and mouth, 0 in the middle, 0.5 at the height of the mouth.
-        roll: degrees by which the line of the eyes is turned, clockwise.
-        confidence: of the finder, 0–1.
-        inside: part of the face that the picture holds, 0–1.
+        yaw: offset of the nose from the midpoint of the eyes, to the right in the image, in eye distances; at 0.5 it is level with an eye.
+        pitch: position of the nose between eyes and mouth: −0.5 at the height of the eyes, 0 in the middle, 0.5 at the height of the mouth.
+        roll: clockwise rotation of the line between the eyes in degrees.
+        confidence: confidence of the face detector, 0–1.
+        inside: fraction of the face inside the image, 0–1.
     """
 
     eye_distance: float | None
@@ -89,11 +89,11 @@ class Quality:
     inside: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the values by name."""
+        """Return the measures by name, JSON-ready."""
         return asdict(self)
 
     def problems(self, limits: Limits) -> tuple[str, ...]:
-        """Return why the photo is not good enough, in words with the value and the limit; empty where it is."""
+        """Return a message for each limit that isn't met, with value and limit; empty if the photo is good enough."""
         found = []
 
         def least(value: float | None, limit: float, what: str) -> None:
@@ -104,7 +104,7 @@ class Quality:
             if value is not None and abs(value) > limit:
                 found.append(f"{what}: {value:.3g}, expected at most {limit:g} to either side")
 
-        least(self.inside, limits.inside, "the face is cut off at the picture's edge (part inside)")
+        least(self.inside, limits.inside, "the face is cut off at the image's edge (fraction inside)")
         least(self.eye_distance, limits.eye_distance, "the face is too small (pixels between the eyes)")
         least(self.side, limits.side, "the face is too small (pixels of its box)")
         least(self.brightness, limits.brightness, "the face is too dark (mean grey level)")
@@ -114,18 +114,18 @@ class Quality:
         most(self.yaw, limits.yaw, "the face looks to the side (yaw, eye distances)")
         most(self.pitch, limits.pitch, "the face looks up or down (pitch)")
         most(self.roll, limits.roll, "the head is tilted (roll, degrees)")
-        least(self.confidence, limits.confidence, "it is not sure that this is a face (confidence)")
+        least(self.confidence, limits.confidence, "it may not be a face (confidence)")
         return tuple(found)
 
 
 def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDArray[np.floating], confidence: float) -> Quality:
-    """Measure one face.
+    """Measure the quality of one face.
 
     Args:
-        image: [H, W, 3] uint8, RGB, the whole picture.
-        box: [4] xyxy in its pixels; may reach beyond it.
-        landmarks: [5, 2] xy: left eye, right eye, nose, left and right corner of the mouth as seen; NaN where unknown.
-        confidence: of the finder, 0–1.
+        image: [H, W, 3] uint8, RGB, the whole image.
+        box: [4] xyxy in pixels of the image; may extend beyond it.
+        landmarks: [5, 2] xy in the same pixels, in the order of `Found.landmarks`; NaN where unknown.
+        confidence: confidence of the face detector, 0–1.
     """
     known = bool(np.isfinite(landmarks).all())
     left, top, right, bottom = (float(value) for value in box)
@@ -148,7 +148,7 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDAr
 
 
 def _pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
-    """Return the eyes' distance, and yaw, pitch and roll, in the frame of a face that is turned upright."""
+    """Return eye distance, yaw, pitch and roll; yaw and pitch are measured in the frame of the upright face."""
     points = landmarks.astype(np.float64)
     across = points[1] - points[0]
     distance = float(np.hypot(*across))
@@ -164,10 +164,10 @@ def _pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
 
 
 def _square(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
-    """Return the square of a face by its landmarks, whatever box a finder gives, xyxy."""
+    """Return the square [xyxy] around a face computed from its landmarks, independently of the detector's box."""
     points = landmarks.astype(np.float64)
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
-    # of a face that looks to the side the eyes come near each other, and eyes and mouth don't: they are about as far apart
+    # in a frontal face the distance from eyes to mouth is about that between the eyes; in profile only the latter shrinks
     half = max(np.hypot(*(points[1] - points[0])), np.hypot(*(mouth - eyes))) * _FACE / 2
     x, y = (eyes + mouth) / 2
     return float(x - half), float(y - half), float(x + half), float(y + half)
@@ -181,7 +181,7 @@ def _inside(box: tuple[float, float, float, float], height: int, width: int) -> 
 
 
 def _grey(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return the part of a picture that a box covers, grey; one black pixel where it covers nothing."""
+    """Return the part of an image inside a box, in grey; a single black pixel if the box lies outside the image."""
     height, width = image.shape[:2]
     left, top = (int(np.clip(np.floor(box[side]), 0, limit)) for side, limit in ((0, width), (1, height)))
     right, bottom = (int(np.clip(np.ceil(box[side]), 0, limit)) for side, limit in ((2, width), (3, height)))

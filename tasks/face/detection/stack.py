@@ -1,7 +1,7 @@
-"""Convolutions with PReLU and pooling by maxima, in sequence, as one kernel: pictures pass through all of them in the cache.
+"""A sequence of convolutions, PReLUs and max poolings as one CPU kernel, which keeps all activations in the cache.
 
-torch passes every map through memory for every layer, PReLU and pooling included; for small networks that takes two to four times as long
-as their products do. The kernel's source is `zoo/kernels/prelu_networks.cpp`. What is no number doesn't always survive its pooling.
+torch passes the activations of every layer, PReLU and pooling included, through memory; for small networks that takes two to four times as
+long as the arithmetic. The kernel's source is `zoo/kernels/prelu_networks.cpp`. Its pooling doesn't always propagate NaN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.kernels.library import address, library, sizes, threads
 
-_FILLED = 16  # channels are filled up to a multiple of this
+_FILLED = 16  # channels are padded to a multiple of this
 
 
 class _Layer(ctypes.Structure):
@@ -26,19 +26,19 @@ class _Layer(ctypes.Structure):
 
 
 class PReLUStack(nn.Module):
-    """What `nn.Sequential` of the same modules would answer, for numbers in float32 on a CPU, without gradients."""
+    """Equivalent of `nn.Sequential` of the same modules, for float32 on the CPU, without gradients."""
 
     def __init__(self, modules: Sequence[nn.Module], shift: float, scale: float) -> None:
-        """Take over the weights.
+        """Copy the weights of the modules.
 
         Args:
-            modules: convolutions (square kernels, bias, no padding, steps of one), each of which may be followed by a PReLU (a slope for
-                each channel) and then by a pooling by maxima (square windows, no padding, the last ones reaching over the edge).
-            shift: what is taken of pixels.
-            scale: what they are multiplied by then.
+            modules: convolutions (square kernels, bias, no padding, stride 1), each optionally followed by a PReLU (one slope per
+                channel) and then by a max pooling (square windows, no padding, `ceil_mode=True`).
+            shift: value subtracted from the pixels.
+            scale: factor applied to the shifted pixels.
 
         Raises:
-            ValueError: another module is among them.
+            ValueError: a module is of another kind or in another order.
         """
         super().__init__()
         self._shift, self._scale = shift, scale
@@ -55,10 +55,10 @@ class PReLUStack(nn.Module):
                 raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Answer for pictures [B, C, H, W]: [B, C', H', W'], channels last.
+        """Return the output [B, C', H', W'], in channels-last memory format, for images [B, C, H, W].
 
         Raises:
-            ValueError: they have another number of channels, or are too small for a single answer.
+            ValueError: the images have another number of channels, or are too small for an output of one pixel.
         """
         kernels = library("prelu_networks")
         assert kernels is not None
@@ -68,7 +68,7 @@ class PReLUStack(nn.Module):
         kernels.zoo_prelu_network_answers.restype = ctypes.c_int64
         height, width = (kernels.zoo_prelu_network_answers(*sizes(side), layers, *deep) for side in pixels.shape[2:])
         if pixels.shape[1] != layers[0].in_channels or min(height, width) < 1:
-            raise ValueError(f"pictures of shape {tuple(pixels.shape)} can't be answered: other channels, or too small")
+            raise ValueError(f"images of shape {tuple(pixels.shape)} don't suit this stack: wrong number of channels, or too small")
         answer = torch.empty(len(pixels), height, width, layers[-1].out_channels, dtype=torch.float32, device="cpu")
         given = address(pixels), *sizes(len(pixels), *pixels.shape[2:]), ctypes.c_float(self._shift), ctypes.c_float(self._scale)
         kernels.zoo_prelu_network(*given, layers, *deep, address(answer), threads())
@@ -76,7 +76,7 @@ class PReLUStack(nn.Module):
 
 
 def _convolution(module: nn.Conv2d) -> tuple[list[Tensor], list[int]]:
-    """Return weights, biases and slopes, and the sizes of a layer."""
+    """Return the padded weights, biases and slopes of a layer, and its sizes in the order of `_Layer`."""
     assert module.bias is not None
     out, wide, side = module.out_channels, -(-module.out_channels // _FILLED) * _FILLED, int(module.kernel_size[0])
     plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
@@ -91,7 +91,7 @@ def _is_plain(module: nn.Conv2d) -> bool:
 
 
 def _window(pooling: nn.MaxPool2d) -> list[int]:
-    """Return the side of its windows and their step; nothing where it is another pooling than ours."""
+    """Return the window size and stride of a pooling; an empty list if the kernel doesn't support it."""
     side, step = pooling.kernel_size, pooling.stride
     whole = isinstance(side, int) and isinstance(step, int) and step <= side
     return [side, step] if whole and pooling.ceil_mode and not pooling.padding and pooling.dilation == 1 else []  # type: ignore[list-item]

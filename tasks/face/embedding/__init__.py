@@ -1,1 +1,1 @@
-"""The face embedding: head, margin losses, distances, options."""
+"""Face embeddings: heads, margin losses, distances and options."""

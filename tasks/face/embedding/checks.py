@@ -1,4 +1,4 @@
-"""What an embedding must be before it can be compared with another one."""
+"""Checks that embeddings can be compared: shape, finite values, direction and equal length."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from zoo.errors import Flaw, InputError
 
 
 def check_embedding(embedding: NDArray[Any]) -> None:
-    """Refuse what is no direction in space.
+    """Check that an embedding has a direction.
 
     Args:
-        embedding: of one picture, as a model or a file gives it.
+        embedding: embedding of one image, from a model or a file.
 
     Raises:
-        Flaw: anything but [D] numbers, D at least 1; numbers that aren't finite; only zeros, which have a cosine with nothing.
+        Flaw: the shape isn't [D] with D at least 1, a value isn't finite, or all values are 0, so that no cosine is defined.
     """
     if embedding.ndim != 1 or not len(embedding):
-        raise Flaw(f"its embedding has the shape {list(embedding.shape)}; expected a row of numbers")
+        raise Flaw(f"its embedding has the shape {list(embedding.shape)}; expected [D], one row of numbers")
     if not np.isfinite(embedding).all():
         raise Flaw("its embedding is not finite")
     if not embedding.any():
-        raise Flaw(f"all {len(embedding)} numbers of its embedding are 0: it has no direction, and a cosine with nothing")
+        raise Flaw(f"all {len(embedding)} numbers of its embedding are 0: it has no direction, so its cosine is undefined")
 
 
 def check_answer(embedding: NDArray[Any], key: str) -> None:
-    """Refuse an embedding of a model that is no direction in space.
+    """Check that a model's embedding has a direction.
 
     Args:
-        embedding: the answer.
-        key: of the picture.
+        embedding: output of the model for one image.
+        key: key of the image, for the message.
 
     Raises:
-        InputError: as `check_embedding`, with the picture.
+        InputError: as in `check_embedding`; the message names the image.
     """
     try:
         check_embedding(embedding)
@@ -44,15 +44,15 @@ def check_answer(embedding: NDArray[Any], key: str) -> None:
 
 
 def check_length(length: int, other: int, whose: str) -> None:
-    """Refuse embeddings of two lengths.
+    """Check that two embeddings have the same length.
 
     Args:
-        length: of an embedding.
-        other: of one that came before.
-        whose: the place or key of that one.
+        length: length of an embedding.
+        other: length of an earlier embedding.
+        whose: location or key of the earlier embedding, for the message.
 
     Raises:
-        Flaw: they differ.
+        Flaw: the lengths differ.
     """
     if length != other:
-        raise Flaw(f"its embedding has {length} numbers, that of {whose} has {other}; expected one length for all")
+        raise Flaw(f"its embedding has {length} numbers, that of {whose} has {other}; expected the same length for all")

@@ -1,4 +1,4 @@
-"""From a trunk's features to an embedding, by way of one of several necks, and the loss over the identities of the training data."""
+"""Face heads: from a backbone's features through a neck to an embedding, with a loss over the training identities."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from zoo.task.head import Head, HeadSpec, Losses, Tensors
 from zoo.task.pooling import PooledHead
 from zoo.tasks.face.embedding.options import FaceOptions, LossName
 
-_FACENET_EPSILON = 1e-3  # of facenet-pytorch's batch-norms, which were TensorFlow's
+_FACENET_EPSILON = 1e-3  # epsilon of facenet-pytorch's batch norms, ported from TensorFlow
 
 
 class IdentityHead(Head):
-    """What all heads for faces share: the length of embeddings, and the loss.
+    """Base class of face heads: normalisation of the embeddings, and the loss.
 
-    The loss is a module of the head under its own name ("arcface", "cosface" or "triplet"): the centres of identities that the first
-    two learn are part of it, so that training can be resumed. Embeddings don't depend on them. A head without identities only embeds.
+    The loss is a sub-module named "arcface", "cosface" or "triplet". It holds the learned identity centres of the first two, so training
+    can be resumed; embeddings don't depend on them. A head without identities has no loss and only embeds.
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = tuple(f"{name}." for name in get_args(LossName))
@@ -31,37 +31,37 @@ class IdentityHead(Head):
         """Build the loss.
 
         Args:
-            num_identities: people in the training data; 0 for a model that only embeds.
-            options: distance and loss.
+            num_identities: number of people in the training data; 0 for a model that only embeds.
+            options: options of the face model; the distance and the loss are used.
 
         Raises:
-            InputError: identities for embeddings that are compared by their raw distance.
+            InputError: there are identities, but the embeddings are compared by their unnormalised distance.
         """
         super().__init__()
         self.unit_length = options.distance != "euclidean"
         self.loss_name: str = options.loss
         if num_identities and not self.unit_length:
             raise InputError(
-                f"face: these embeddings are compared by their raw distance, and the loss {options.loss} learns angles. To train, build "
-                "the model with distance='cosine' (--distance cosine; a threshold that came with the weights doesn't hold then); to embed, "
-                "build it without identities"
+                f"face: these embeddings are compared by their unnormalised distance, but the loss {options.loss} trains angles; to train, "
+                "build the model with distance='cosine' (--distance cosine; a threshold stored with the weights is no longer valid then); "
+                "to embed, build it without identities"
             )
         if num_identities:
-            from zoo.tasks.face.embedding.losses import make_loss  # takes a second to import
+            from zoo.tasks.face.embedding.losses import make_loss  # slow import (a second)
 
             self.add_module(options.loss, make_loss(num_identities, options))
 
     @property
     def criterion(self) -> nn.Module | None:
-        """From embeddings [B, D] and identities [B] to the loss; None without identities."""
+        """The loss module, from embeddings [B, D] and identities [B] to a scalar; None without identities."""
         return self._modules.get(self.loss_name)
 
     def finished(self, embeddings: Tensor) -> Tensor:
-        """Return embeddings [B, D] at the length that they are compared at."""
+        """Return embeddings [B, D], normalised to unit length unless the distance is Euclidean."""
         return F.normalize(embeddings, dim=1) if self.unit_length else embeddings
 
     def identity_loss(self, embeddings: Tensor, targets: Any) -> Losses:
-        """Return the loss with identities [B] int64, as "loss_" and its name.
+        """Return the loss of embeddings [B, D] with identities [B] int64, under the key `loss_<name>`.
 
         Raises:
             InputError: the model was built without identities.
@@ -76,37 +76,37 @@ class IdentityHead(Head):
 
 
 class EmbeddingHead(IdentityHead, PooledHead):
-    """Global average of the deepest level, one linear layer, batch-norm (dlib's network goes without), unit length."""
+    """Head with global average pooling of the deepest level, a linear layer, batch norm (none in dlib's neck) and normalisation."""
 
     def __init__(self, channels: int, num_identities: int, options: FaceOptions) -> None:
         """Build the layers.
 
         Args:
-            channels: of the trunk's deepest level.
-            num_identities: people in the training data; 0 for a model that only embeds.
-            options: neck, dropout, embedding size, distance and loss.
+            channels: number of channels of the backbone's deepest level.
+            num_identities: number of people in the training data; 0 for a model that only embeds.
+            options: options of the face model: neck, dropout, embedding size, distance and loss.
         """
         super().__init__(num_identities, options := options.settled())
         assert options.embedding_size is not None
         self.dropout = options.dropout
-        # no bias: the batch-norm behind it would take it away again
+        # no bias: the batch norm that follows would cancel it
         self.fc = nn.Linear(channels, options.embedding_size, bias=False)
         epsilon = _FACENET_EPSILON if options.neck == "facenet" else 1e-5
         self.norm = nn.Identity() if options.neck == "dlib" else nn.BatchNorm1d(options.embedding_size, epsilon)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return embeddings [B, D] of unit length, or raw, float32 whatever the precision of the trunk.
+        """Return embeddings [B, D], float32 whatever the precision of the backbone.
 
         Raises:
-            InputError: a single picture in training mode, which batch-norm has no statistics for.
+            InputError: the batch holds a single image in training mode, for which batch norm has no statistics.
         """
         _check_batch(self.norm, pooled)
-        # bf16 has 8 bits of precision: too few for lengths of 1 and for the small angles that tell faces apart
+        # bf16 has 8 bits of precision: too few for unit lengths and for the small angles that distinguish faces
         with torch.autocast(pooled.device.type, enabled=False):
             return self.finished(self.norm(self.fc(F.dropout(pooled, self.dropout or 0.0, self.training))))
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the loss with identities [B] int64.
+        """Return the loss of pooled features [B, C] with identities [B] int64.
 
         Raises:
             InputError: the model was built without identities.
@@ -115,14 +115,14 @@ class EmbeddingHead(IdentityHead, PooledHead):
 
 
 class FlatEmbeddingHead(IdentityHead):
-    """Batch-norm of the deepest level, dropout, one linear layer over all its places, batch-norm whose factors stay 1, unit length.
+    """Head with batch norm of the deepest level, dropout, a linear layer over all positions, batch norm without scale, and normalisation.
 
-    The "E" output of Deng et al. 2019 (arXiv 1801.07698, section 3.2.1) as InsightFace's arcface_torch has it. Places keep their own
-    weights, which suits faces that are aligned, and takes pictures of one size.
+    The "E" output of Deng et al. 2019 (arXiv 1801.07698, section 3.2.1), as implemented in InsightFace's arcface_torch. Each position has
+    separate weights, which suits aligned faces and requires images of a fixed size.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
-        """Build the layers, from the trunk's levels, the size of the pictures and settled options."""
+        """Build the layers from the backbone's levels, the image size and settled options."""
         options: FaceOptions = spec.options
         super().__init__(spec.num_classes, options)
         assert options.embedding_size is not None
@@ -137,23 +137,23 @@ class FlatEmbeddingHead(IdentityHead):
         self.norm.weight.requires_grad_(False)
 
     def check(self, batch: ImageBatch) -> None:
-        """Refuse pictures of another size.
+        """Check the size of the images.
 
         Raises:
-            InputError: naming both.
+            InputError: the images don't have the model's fixed size; the message names both sizes.
         """
         assert self.fixed_hw is not None
         if batch.pixels.shape[2:] != self.fixed_hw:
             raise InputError(
-                f"face: this model embeds pictures of {self.fixed_hw[0]}×{self.fixed_hw[1]} pixels alone (its neck is 'flat'), "
+                f"face: this model embeds images of {self.fixed_hw[0]}×{self.fixed_hw[1]} pixels only (its neck is 'flat'), "
                 f"not of {batch.pixels.shape[2]}×{batch.pixels.shape[3]}"
             )
 
     def tensors(self, features: Features) -> Tensors:
-        """Return embeddings [B, D], float32 whatever the precision of the trunk.
+        """Return embeddings [B, D], float32 whatever the precision of the backbone.
 
         Raises:
-            InputError: a single picture in training mode.
+            InputError: the batch holds a single image in training mode.
         """
         deepest = features[next(reversed(features))].float()
         _check_batch(self.norm, deepest)
@@ -165,7 +165,7 @@ class FlatEmbeddingHead(IdentityHead):
         return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the loss with identities [B] int64.
+        """Return the loss of the features' embeddings with identities [B] int64.
 
         Raises:
             InputError: the model was built without identities.
@@ -174,7 +174,7 @@ class FlatEmbeddingHead(IdentityHead):
 
 
 def make_head(spec: HeadSpec) -> IdentityHead:
-    """Build the head that the options' neck names."""
+    """Build the head for the neck chosen in the options."""
     if spec.options.neck == "flat":
         return FlatEmbeddingHead(spec)
     return EmbeddingHead(spec.levels[-1].channels, spec.num_classes, spec.options)
@@ -182,4 +182,6 @@ def make_head(spec: HeadSpec) -> IdentityHead:
 
 def _check_batch(norm: nn.Module, rows: Tensor) -> None:
     if norm.training and isinstance(norm, nn.BatchNorm1d) and len(rows) < 2:
-        raise InputError("face: a batch of one picture can't be trained on (batch-norm); give 2 or more, or call model.eval() first")
+        raise InputError(
+            "face: a batch of one image can't be used in training mode (batch norm); use 2 or more images, or call model.eval() first"
+        )

@@ -1,4 +1,4 @@
-"""Galleries: people by their faces, in a file or a database."""
+"""Galleries of people enrolled by their faces, in a file or a database."""
 
 from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError

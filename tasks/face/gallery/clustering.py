@@ -1,4 +1,4 @@
-"""Which of many unknown faces are one person: HDBSCAN's hierarchy, cut by the model's threshold where there is one."""
+"""Clustering of unknown faces by person: HDBSCAN's hierarchy, cut at the model's threshold if there is one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 from zoo.tasks.face.gallery.store import Vectors
 
 Place = tuple[int, int]
-# of the threshold: faces are joined through each other, so a link must be surer than a single comparison. Of ORL's 400 faces with
-# dlib's network (threshold 0.6), 0.75 gives an adjusted Rand index of 0.97, and 1.0 for ten strangers and for five photos of one
-# person; HDBSCAN's own choice by density gives 0.87, 0.1 and 0.0: it needs both crowds and several people
+# Fraction of the threshold within which faces are linked. Faces are joined through each other, so a link must be more certain than a
+# single comparison. On ORL's 400 faces with dlib's network (threshold 0.6), 0.75 gives an adjusted Rand index of 0.97, and of 1.0 for
+# ten strangers and for five photos of one person. HDBSCAN's own density-based choice gives 0.87, 0.1 and 0.0: it needs both many faces
+# and several people.
 _LINK = 0.75
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Faces by person, each as the place of its photo and its own in that photo, from 0.
+    """Faces grouped by person. A face is given as (index of its photo, index of the face in that photo), both from 0.
 
     Attributes:
-        groups: the faces of each person, the largest group first.
-        alone: the faces that belong to no other.
+        groups: faces of each person, largest group first.
+        alone: faces that belong to no group.
     """
 
     groups: tuple[tuple[Place, ...], ...]
@@ -35,9 +36,9 @@ def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: floa
 
     Args:
         rows: [N, D] embeddings.
-        places: [N] where each stands.
+        places: [N] photo and face index of each embedding.
         distance: "cosine" or "euclidean".
-        threshold: the largest distance at which two faces are taken for one person. None to let density decide, which can't tell one
+        threshold: largest distance at which two faces count as the same person. None to decide by density, which can't distinguish one
             person, or only strangers, from several people.
     """
     if len(rows) < 2:
@@ -45,7 +46,7 @@ def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: floa
     from sklearn.cluster import HDBSCAN
 
     points = rows.astype(np.float64)
-    if distance == "cosine":  # the chord between directions, |a − b|² = 2 (1 − cosine), puts them in the same order
+    if distance == "cosine":  # the chord between unit vectors, |a − b|² = 2 (1 − cosine), gives the same order
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         threshold = None if threshold is None else math.sqrt(2 * threshold)
     tree = HDBSCAN(min_cluster_size=2, min_samples=1, copy=True).fit(points)

@@ -1,4 +1,4 @@
-"""Whether the photos of a name show that one person, and nobody who is enrolled under another name: asked before anybody is enrolled."""
+"""Checks before enrolment: the photos of a name must show a single person, who is not enrolled under another name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from zoo.tasks.face.embedding.distances import distances
 from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.store import EnrolledFace, Match, NewFace
 
-# of the threshold: nearer than that are copies of a photo. Of ORL's 1,800 pairs of photos of one person with dlib's network (threshold
-# 0.6) the nearest are 0.095 apart, of the 78,000 pairs of two people 0.456
+# Fraction of the threshold within which two photos are copies. With dlib's network (threshold 0.6), the smallest distance is 0.095 among
+# ORL's 1,800 pairs of photos of one person, and 0.456 among its 78,000 pairs of two people.
 COPY = 0.1
 
 
 def strangers(new: Sequence[NewFace], enrolled: Sequence[EnrolledFace], embedder: Embedder) -> list[str]:
-    """Return which new photos show somebody else than the other photos of the same name, with their distance.
+    """Return a message for each new photo that shows another person than the other photos of the same name.
 
-    Photos are one person's where each is within the threshold of another, as links of a chain: one that is turned to the side may be
-    far from one that is turned to the other. The person is who is enrolled, else who is on the first photo.
+    Photos show one person if each is within the threshold of another one, like the links of a chain: a face turned to one side may be
+    far from one turned to the other. The reference is the enrolled photos, or the first new photo if there are none.
 
     Args:
-        new: the photos.
-        enrolled: those that the name has already.
-        embedder: the model; without a threshold nothing can be said.
+        new: photos to enrol.
+        enrolled: photos already enrolled under the name.
+        embedder: the embedding model; without a threshold, nothing is checked.
     """
     if embedder.threshold is None or not new:
         return []
@@ -36,24 +36,24 @@ def strangers(new: Sequence[NewFace], enrolled: Sequence[EnrolledFace], embedder
     apart = far[linked].min(0)
     first = len(enrolled)
     return [
-        f"{face.photo}: another person than on the other photos (distance {apart[first + place]:.3f}, threshold {embedder.threshold:g})"
+        f"{face.photo}: shows another person than the other photos (distance {apart[first + place]:.3f}, threshold {embedder.threshold:g})"
         for place, face in enumerate(new)
         if not linked[first + place]
     ]
 
 
 def copies(name: str, new: Sequence[NewFace], nearest: Sequence[Sequence[Match]], embedder: Embedder) -> list[str]:
-    """Return which new photos are, but for a trifle, a photo that another name is enrolled with.
+    """Return a message for each new photo that is nearly identical to one enrolled under another name.
 
     Args:
-        name: whose photos they are to be.
-        new: the photos.
-        nearest: the nearest two people of each.
-        embedder: the model.
+        name: name to enrol the photos under.
+        new: photos to enrol.
+        nearest: the two nearest enrolled people of each photo.
+        embedder: the embedding model.
     """
     most = COPY * (embedder.threshold or 0)
     return [
-        f"{face.photo}: enrolled as {match.name!r} already (distance {match.distance:.3f})"
+        f"{face.photo}: already enrolled as {match.name!r} (distance {match.distance:.3f})"
         for face, matches in zip(new, nearest, strict=True)
         for match in matches
         if match.name != name and match.distance <= most

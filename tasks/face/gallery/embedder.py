@@ -1,4 +1,4 @@
-"""Which model embeddings come from, and how they are compared: what a gallery belongs to."""
+"""Identity of the model that a gallery's embeddings come from, and how they are compared."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ DISTANCES = ("cosine", "euclidean")
 
 @dataclass(frozen=True)
 class Embedder:
-    """The maker of embeddings.
+    """Identity of an embedding model.
 
     Attributes:
-        fingerprint: of what embeddings depend on (see `fingerprint.embedding_fingerprint`); those of two fingerprints are never compared.
-        name: what people know it by.
-        distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", of the embeddings as they are.
-        threshold: the largest distance at which two faces are taken for one person; None where it isn't known.
-        formerly: another fingerprint of the same model, by which galleries of earlier versions know it.
+        fingerprint: fingerprint of everything that the embeddings depend on (see `fingerprint.embedding_fingerprint`); embeddings with
+            different fingerprints are never compared.
+        name: human-readable name of the model.
+        distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", between the unnormalised embeddings.
+        threshold: largest distance at which two faces count as the same person; None if unknown.
+        formerly: fingerprint of the same model in galleries written by earlier versions.
     """
 
     fingerprint: str
@@ -35,25 +36,25 @@ class Embedder:
     formerly: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what can't be compared by.
+        """Validate the distance and the threshold.
 
         Raises:
-            InputError: an unknown distance, or a threshold that is no distance.
+            InputError: the distance is unknown, or the threshold is negative or not finite.
         """
         if self.distance not in DISTANCES:
             raise InputError(f"model {self.name}: its distance is {self.distance!r}; expected one of: {', '.join(DISTANCES)}")
         check_threshold(self.threshold, f"model {self.name}")
 
     def __str__(self) -> str:
-        """Return name and fingerprint."""
+        """Return the name and the fingerprint."""
         return f"{self.name} ({self.fingerprint})"
 
     @classmethod
     def of(cls, model: Model | Embedder) -> Embedder:
-        """Return the identity of a model, by its numbers, its preprocessing and what its metadata says of comparing.
+        """Return the identity of a model, from its weights, its preprocessing and the comparison settings in its metadata.
 
         Raises:
-            InputError: a model of another task.
+            InputError: the model is for another task.
         """
         if isinstance(model, cls):
             return model
@@ -61,48 +62,48 @@ class Embedder:
 
         assert not isinstance(model, Embedder)
         if model.task != "face":
-            raise InputError(f"a gallery needs a model of the task face; {model.backbone_name} is one of {model.task}")
+            raise InputError(f"a gallery needs a model for the task face; {model.backbone_name} is for {model.task}")
         distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
         return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold, model_fingerprint(model))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as a gallery keeps it, JSON-ready."""
+        """Return the identity as a gallery stores it, JSON-ready."""
         return {"fingerprint": self.fingerprint, "name": self.name, "distance": self.distance, "threshold": self.threshold}
 
 
 def check_threshold(threshold: float | None, whose: str) -> None:
-    """Refuse a threshold that is no distance; None is right.
+    """Raise an error unless a threshold is a valid distance or None.
 
     Raises:
-        InputError: it is negative or not a finite number.
+        InputError: the threshold is negative or not finite.
     """
     if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
         raise InputError(f"{whose}: the threshold is {threshold}; expected a distance, 0 or more")
 
 
 def check_same(place: str, stored: Embedder, given: Embedder, stored_size: int, given_size: int) -> None:
-    """Refuse embeddings of another model than a gallery's.
+    """Raise an error if embeddings come from another model than a gallery's.
 
     Args:
-        place: the gallery.
-        stored: the model that it belongs to.
-        given: the model of the embeddings.
-        stored_size: numbers per embedding in the gallery.
-        given_size: numbers per embedding.
+        place: location of the gallery, for the message.
+        stored: model that the gallery belongs to.
+        given: model of the embeddings.
+        stored_size: dimensions of the gallery's embeddings.
+        given_size: dimensions of the embeddings.
 
     Raises:
-        ModelMismatchError: naming both.
+        ModelMismatchError: the models, distances or dimensions differ; the message names both.
     """
     if stored.fingerprint not in (given.fingerprint, given.formerly):
-        same = " (also if it is the same one: other settings, other numbers after training, or an early zoo's gallery)"
+        same = " (same name, but other settings or other weights, or the gallery is from an early version of the zoo)"
         raise ModelMismatchError(
-            f"gallery {place} belongs to the model {stored}, and these embeddings come from {given}: distances between the two mean nothing"
-            f"{same if stored.name == given.name else ''}. Use the gallery's own model, or another gallery for this one"
+            f"gallery {place} belongs to the model {stored}, but these embeddings come from {given}; the two can't be compared"
+            f"{same if stored.name == given.name else ''}. Use the gallery's model, or another gallery for this model"
         )
     if stored.distance != given.distance:
         raise ModelMismatchError(
-            f"gallery {place} was made with the distance {stored.distance}, and the same model {given} now says {given.distance}; "
-            "use the metadata that the model had, or another gallery"
+            f"gallery {place} was created with the distance {stored.distance}, but the metadata of the same model {given} now has {given.distance}; "
+            "restore the metadata, or use another gallery"
         )
     if stored_size != given_size:
-        raise ModelMismatchError(f"gallery {place} holds embeddings of {stored_size} numbers, by {stored}; these have {given_size}")
+        raise ModelMismatchError(f"gallery {place} holds embeddings of {stored_size} dimensions, from {stored}; these have {given_size}")

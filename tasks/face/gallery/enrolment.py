@@ -1,4 +1,4 @@
-"""From what is given – faces found in photos, or embeddings alone – to rows that may be enrolled."""
+"""Conversion of faces found in photos, or of plain embeddings, to rows that can be enrolled."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from zoo.tasks.face.gallery.errors import QualityError
 from zoo.tasks.face.gallery.store import NewFace, Vectors
 from zoo.tasks.face.prediction.faces import Faces
 
-_LENGTHS = (1e-6, 1e6)  # outside, float32 can't hold its square
+_LENGTHS = (1e-6, 1e6)  # valid norms of an embedding; outside this range, float32 can't represent the square
 Given = Faces | Sequence[Faces] | NDArray[Any]
 
 
 def embeddings_of(faces: Given) -> Vectors:
-    """Return the embeddings [N, D] of faces, or of embeddings [D] or [N, D].
+    """Return the embeddings [N, D] of faces, or validate plain embeddings [D] or [N, D].
 
     Raises:
-        InputError: no numbers, numbers that aren't finite, or a row without a direction.
+        InputError: the values are not numeric or not finite, or a row has no direction.
     """
     if isinstance(faces, Faces):
         return _checked(faces.embeddings, faces.key)
     if isinstance(faces, Sequence) and all(isinstance(one, Faces) for one in faces):
         rows = [_checked(one.embeddings, one.key) for one in faces if len(one)]
         if len({row.shape[1] for row in rows}) > 1:
-            raise InputError("these faces have embeddings of different lengths; expected those of one model")
+            raise InputError("these faces have embeddings of different lengths; expected embeddings of one model")
         return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
     try:
         array = np.asarray(faces, np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"expected faces of zoo.predict, or embeddings as numbers [N, D]; this is {type(faces).__name__}") from error
+        raise InputError(f"expected faces from zoo.predict, or numeric embeddings [N, D]; got {type(faces).__name__}") from error
     return _checked(array[None] if array.ndim == 1 else array, "the embeddings")
 
 
 def new_faces(name: str, faces: Given, photos: str | Sequence[str], quality: Limits | None) -> list[NewFace]:
-    """Return one person's faces as rows: one of each photo.
+    """Return one person's faces as rows, one per photo.
 
     Args:
-        name: of the person, for messages.
-        faces: of photos that show one face each, or embeddings [D] or [N, D], of which no quality can be measured.
-        photos: keys of the embeddings' photos; none where faces bring their own.
-        quality: what a photo must have; None to take every one.
+        name: name of the person, for messages.
+        faces: faces from photos that show one face each, or embeddings [D] or [N, D], whose quality can't be measured.
+        photos: keys of the photos of plain embeddings; empty for faces, which carry their keys.
+        quality: limits that each photo must meet; None to accept every photo.
 
     Raises:
-        InputError: no face or several in a photo, embeddings that are none, or another number of keys.
-        QualityError: photos that are too bad, with every reason.
+        InputError: a photo shows no face or several, an embedding is invalid, or the number of keys differs from that of embeddings.
+        QualityError: photos miss the limits; the message lists every reason.
     """
     if isinstance(photos, str):
         photos = [photos]
     pictures = [faces] if isinstance(faces, Faces) else faces
     if isinstance(pictures, Sequence) and all(isinstance(one, Faces) for one in pictures):
         if photos:
-            raise InputError(f"{name!r}: faces of zoo.predict bring the keys of their photos; leave photos out")
+            raise InputError(f"{name!r}: faces from zoo.predict carry the keys of their photos; don't pass photos")
         return _of_photos(name, [one for one in pictures if isinstance(one, Faces)], quality)
     rows = embeddings_of(faces)
     if not len(rows):
         raise InputError(f"{name!r} can't be enrolled without a face")
     if photos and len(photos) != len(rows):
-        raise InputError(f"{name!r}: {len(rows)} embeddings and {len(photos)} keys of photos; expected one for each")
+        raise InputError(f"{name!r}: {len(rows)} embeddings and {len(photos)} photo keys; expected one key per embedding")
     return [NewFace(row, _key(key)) for row, key in zip(rows, photos or [""] * len(rows), strict=True)]
 
 
@@ -73,7 +73,7 @@ def _of_photos(name: str, photos: Sequence[Faces], quality: Limits | None) -> li
     found, problems = [], []
     for photo in photos:
         if len(photo) != 1:
-            problems.append(f"{photo.key}: no face was found" if not len(photo) else f"{photo.key}: it shows {len(photo)} faces")
+            problems.append(f"{photo.key}: no face was found" if not len(photo) else f"{photo.key}: shows {len(photo)} faces")
             continue
         measured = measure(photo.image, photo.boxes[0], photo.landmarks[0], float(photo.scores[0]))
         problems += [f"{photo.key}: {reason}" for reason in (measured.problems(quality) if quality is not None else ())]
@@ -81,15 +81,15 @@ def _of_photos(name: str, photos: Sequence[Faces], quality: Limits | None) -> li
     if any(len(photo) != 1 for photo in photos):
         listed = "\n".join(f"  {problem}" for problem in problems)
         several = any(len(photo) > 1 for photo in photos)
-        remedy = "Cut the others out, or have the main one taken (--faces central, or largest)" if several else "Give other photos"
-        raise InputError(f"{name!r} is not enrolled; each photo must show one face, of this person:\n{listed}\n{remedy}")
+        remedy = "Crop the others out, or take the main face (--faces central or --faces largest)" if several else "Use other photos"
+        raise InputError(f"{name!r} is not enrolled; each photo must show one face, that of this person:\n{listed}\n{remedy}")
     if problems:
         raise QualityError(name, problems)
     return found
 
 
 def _key(photo: str) -> str:
-    """Return a photo's key as text that every store can keep: bytes of a file's name that are no UTF-8, and zeros, are written out."""
+    """Return a photo's key as text that every store can hold: bytes of a file name that are not UTF-8, and null characters, are escaped."""
     return photo.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
@@ -102,7 +102,7 @@ def _checked(embeddings: NDArray[Any], key: str) -> Vectors:
             check_embedding(row)
             length = float(np.linalg.norm(row.astype(np.float64)))
             if not _LENGTHS[0] <= length <= _LENGTHS[1]:
-                raise Flaw(f"the length of its embedding is {length:g}; expected {_LENGTHS[0]:g} to {_LENGTHS[1]:g}")
+                raise Flaw(f"the norm of its embedding is {length:g}; expected {_LENGTHS[0]:g} to {_LENGTHS[1]:g}")
         except Flaw as flaw:
             raise InputError(f"{key}: face {place}: {flaw}") from None
     return rows

@@ -1,4 +1,4 @@
-"""What is wrong with a gallery, or with what is to be enrolled there."""
+"""Errors of galleries and of enrolment."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from zoo.errors import InputError
 
 
 class GalleryError(InputError):
-    """A gallery can't be opened, read or changed; the message names it, and nothing in it has changed."""
+    """A gallery can't be opened, read or changed; the message names it, and its content is unchanged."""
 
 
 class ModelMismatchError(GalleryError):
-    """Embeddings of one model, and a gallery of another one's."""
+    """Embeddings come from another model than the gallery's."""
 
 
 class NameTakenError(GalleryError):
-    """Somebody of that name is enrolled."""
+    """A person of this name is already enrolled."""
 
 
 def name_taken(place: str, name: str) -> NameTakenError:
-    """Return what is said where somebody of a name is enrolled already."""
-    return NameTakenError(f"gallery {place}: {name!r} is enrolled already; choose another name, or add these photos to it (--add)")
+    """Return the error for a name that is already enrolled."""
+    return NameTakenError(f"gallery {place}: {name!r} is already enrolled; choose another name, or add these photos to that person (--add)")
 
 
 class UnknownPersonError(GalleryError):
-    """Nobody of that name is enrolled."""
+    """No person of this name is enrolled."""
 
 
 class QualityError(InputError):
-    """Photos that are too bad to enrol, or show somebody else; nothing was enrolled.
+    """Photos are too bad to enrol, or show another person; nothing was enrolled.
 
     Attributes:
-        problems: what is wrong, one line per photo and reason.
+        problems: descriptions of the problems, one line per photo and reason.
     """
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
-        """Name the person, every photo and every reason."""
+        """Build the message, which names the person, every photo and every reason."""
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
-            f"{name!r} is not enrolled, for these photos would make mistakes later:\n{listed}\n"
-            "Give better photos, or enrol them all the same (--force)"
+            f"{name!r} is not enrolled, because these photos would cause mistakes later:\n{listed}\n"
+            "Use better photos, or enrol them anyway (--force)"
         )

@@ -14,14 +14,13 @@ import pytest
 from zoo.benchmarks import coco_opening
 from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotations
 from zoo.data.dataset import Dataset
-from zoo.data.formats import open_data
 from zoo.errors import DataError
 from zoo.task.contract import get_task
 from zoo.tasks.detection.data.coco_json import annotation_of, read_lists
 
 
 def opened(folder: Path) -> Dataset:
-    return open_data(f"coco:{folder}", get_task("detection").schemes, "detection")
+    return get_task("detection").open(f"coco:{folder}")
 
 
 def change(folder: Path, **values: Any) -> None:

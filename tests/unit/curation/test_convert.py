@@ -224,7 +224,7 @@ def test_faults_stop_it_or_are_left_out_and_listed(tmp_path: Path, capsys: pytes
     result = json.loads(capsys.readouterr().out)
     assert [fault["key"] for fault in result["skipped"]] == ["deep/val2.png"]
     assert result["data"] == [f"voc:{tmp_path / 'out'}?split=train", f"voc:{tmp_path / 'out'}?split=val"]
-    opened = open_data(result["data"][1], DETECTION.schemes, "detection")
+    opened = open_data(result["data"][1], DETECTION.data.schemes, "detection")
     assert isinstance(opened, Dataset)
     assert sum(len(record.target["boxes"]) for record in opened.records) == 2
 

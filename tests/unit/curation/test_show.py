@@ -36,7 +36,7 @@ def squares(count: int = 6) -> Dataset:
 
 def test_boxes_stay_on_their_objects_through_augmentation_and_scaling() -> None:
     preprocess = Preprocess("fit", (60, 100), interpolation="bilinear")
-    rows, lost = seen(squares(), DETECTION, preprocess, DETECTION.recipe(), n=6, variants=4)
+    rows, lost = seen(squares(), DETECTION, preprocess, DETECTION.data.recipe(), n=6, variants=4)
     assert not lost
     mirrored = set()
     for one in (one for variants in rows for one in variants):
@@ -53,7 +53,7 @@ def test_evaluation_is_not_augmented_and_colours_are_those_of_the_file(tmp_path:
     from zoo.data.formats import open_data
 
     write_class_folders(tmp_path, per_class=2)
-    data = open_data(f"folder:{tmp_path}", CLASSIFICATION.schemes, "classification")
+    data = open_data(f"folder:{tmp_path}", CLASSIFICATION.data.schemes, "classification")
     rows, _ = seen(data, CLASSIFICATION, Preprocess("squash", (16, 16)), None, n=100)
     assert [row[0].key for row in rows] == list(data.keys)
     for (one,) in rows:

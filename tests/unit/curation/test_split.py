@@ -32,7 +32,7 @@ def write(root: Path, names: list[str]) -> None:
 
 def parts_of(data: object) -> dict[str, set[str]]:
     return {
-        part: {record.key.removeprefix(f"{part}/") for record in open_data(text, CLASSIFICATION.schemes, "classification").records}
+        part: {record.key.removeprefix(f"{part}/") for record in open_data(text, CLASSIFICATION.data.schemes, "classification").records}
         for part, text in data.items()  # type: ignore[attr-defined]
     }
 
@@ -144,7 +144,7 @@ def test_people_are_never_parted(shared_data: Path, tmp_path: Path, capsys: pyte
     assert main(["data", "split", f"identities:{shared_data / 'orl'}?split=train", str(tmp_path / "out"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     face = get_task("face")
-    people = {part: set(open_data(data, face.schemes, "face").classes) for part, data in result["data"].items()}
+    people = {part: set(open_data(data, face.data.schemes, "face").classes) for part, data in result["data"].items()}
     assert not people["train"] & people["val"]
     assert result["classes"] == {"people": {"train": len(people["train"]), "val": len(people["val"])}}
     assert sorted(len(names) for names in people.values()) == [5, 19]
@@ -169,7 +169,7 @@ def test_a_class_that_cannot_be_in_every_part_is_said(tmp_path: Path, capsys: py
     assert "warning: class 'yak': none of its 1 are in" in printed.err
     assert "10 pictures in 10 groups" in printed.out
     # the class is still counted the same in both parts
-    classes = [open_data(f"folder:{tmp_path / 'out'}?split={part}", CLASSIFICATION.schemes, "").classes for part in ("train", "val")]
+    classes = [open_data(f"folder:{tmp_path / 'out'}?split={part}", CLASSIFICATION.data.schemes, "").classes for part in ("train", "val")]
     assert classes == [("ape", "yak")] * 2
 
 

@@ -20,7 +20,6 @@ import pytest
 
 from tests.pictures import picture, write_picture
 from zoo.curation.check import KINDS
-from zoo.data.formats import open_data
 from zoo.errors import InputError
 from zoo.task.contract import get_task
 
@@ -194,9 +193,9 @@ def check(name: str, folder: Path, count: int) -> None:
     case = CASES[name]
     task = get_task(case.task)
     data, file = case.write(folder)
-    if data.partition(":")[0] not in task.schemes:
+    if data.partition(":")[0] not in task.data.schemes:
         pytest.skip(f"there is no {data.partition(':')[0]}: yet")
-    assert len(open_data(data, task.schemes, task.name)) > 0
+    assert len(task.open(data)) > 0
     whole, rng, refused = file.read_bytes(), random.Random(name), 0
     kinds: set[str] = set()
     gc.collect()
@@ -207,7 +206,7 @@ def check(name: str, folder: Path, count: int) -> None:
         file.write_bytes(damaged)
         start = time.process_time()
         try:
-            dataset = open_data(data, task.schemes, task.name, rng.choice(("raise", "skip")))
+            dataset = task.open(data, rng.choice(("raise", "skip")))
             assert all(isinstance(key, str) for key in dataset.keys)
             kinds |= {fault.kind for fault in dataset.skipped}
         except InputError as error:

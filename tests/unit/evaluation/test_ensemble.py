@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from zoo.evaluation.ensemble import Ensemble
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.archive import save
 from zoo.models.fingerprint import model_fingerprint
-from zoo.task.contract import Task, get_task
-from zoo.tasks.classification import ClassificationTask
+from zoo.task.answers import Answers
+from zoo.task.contract import get_task
+from zoo.tasks.classification.task import ClassificationAnswers
+from zoo.tasks.face.task import FaceAnswers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -212,10 +215,10 @@ def test_skipped_pictures_count_once(tmp_path: Path) -> None:
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
-class Plain(ClassificationTask):
+class Plain(ClassificationAnswers):
     """A task from elsewhere that knows nothing about combining answers."""
 
-    combination = Task.combination
+    combination = Answers.combination
 
 
 @pytest.mark.parametrize(
@@ -246,7 +249,7 @@ def test_models_that_know_other_classes() -> None:
 
 
 def test_a_task_without_a_way_to_combine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.evaluation.ensemble.get_task", lambda name: Plain())
+    monkeypatch.setattr("zoo.evaluation.ensemble.get_task", lambda name: replace(get_task("classification"), answers=Plain()))
     assert evaluate(model(), data(), replicates=0).n == 12
     for models, tta in (([model(), model(1)], ()), ([model()], ("flip",))):
         with pytest.raises(InputError, match="the task classification can't combine answers: evaluate one model at a time"):
@@ -292,6 +295,12 @@ def test_an_ensemble_scores_the_same_over_one_and_three_processes(tmp_path: Path
             assert_close(together[name], alone[name], name)
 
 
+class NoFiles(FaceAnswers):
+    """Answers of a task without prediction files."""
+
+    files = Answers.files
+
+
 def test_a_task_without_prediction_files() -> None:
     with pytest.raises(InputError, match="the task face reads and writes no prediction files"):
-        Task.answer_files(get_task("face"))
+        replace(get_task("face"), answers=NoFiles()).answer_files()

@@ -140,12 +140,12 @@ def test_phone_photos_differ_by_less_than_two_grey_levels(shared_data: Path, tmp
 def test_what_training_needs() -> None:
     classification, face = get_task("classification"), get_task("face")
     # the smallest crop of a square is 0.48 of its area, 0.6 of its side wide and 0.8 high
-    assert classification.training_min_size_hw(ClassificationRecipe(crop_scale=0.48), SQUASH) == (54, 54)
-    assert classification.training_min_size_hw(ClassificationRecipe(crop_scale=1), SQUASH) == (32, 32)
-    assert face.training_min_size_hw(FaceRecipe(zoom=0.25), SQUASH) == (40, 40)
+    assert classification.data.training_min_size_hw(ClassificationRecipe(crop_scale=0.48), SQUASH) == (54, 54)
+    assert classification.data.training_min_size_hw(ClassificationRecipe(crop_scale=1), SQUASH) == (32, 32)
+    assert face.data.training_min_size_hw(FaceRecipe(zoom=0.25), SQUASH) == (40, 40)
     sharp = Preprocess(antialias=False)
-    assert classification.training_min_size_hw(ClassificationRecipe(), sharp) is None
-    assert face.training_min_size_hw(FaceRecipe(), sharp) is None
+    assert classification.data.training_min_size_hw(ClassificationRecipe(), sharp) is None
+    assert face.data.training_min_size_hw(FaceRecipe(), sharp) is None
 
 
 def test_augmentation_gets_the_reduced_picture(large: Path) -> None:
@@ -197,7 +197,7 @@ def test_exact_in_the_dataset_string_decodes_whole_pictures_wherever_it_is_used(
     folder = large.parents[1]
     model = zoo.build("resnet20", classes=["one"])
     model.preprocess = Watching(**vars(model.preprocess))
-    schemes = get_task("classification").schemes
+    schemes = get_task("classification").data.schemes
 
     def sizes(option: str, exact: bool = False) -> set[tuple[int, ...]]:
         """Return the sizes of the pictures that evaluating, predicting and validating prepare."""
@@ -219,7 +219,7 @@ def test_exact_in_the_dataset_string_is_for_training_too(large: Path) -> None:
         return sample
 
     plan = TrainingPlan(Shuffled(1, 1, 1), epochs=1, seed=0)
-    schemes = get_task("classification").schemes
+    schemes = get_task("classification").data.schemes
     for option in ("exact=true", "exact=false"):
         data = open_data(f"folder:{large.parents[1]}?{option}", schemes, "classification")
         list(training_loader(data, SQUASH, plan, 0, "raise", look, decoding=Decoding((54, 54))))

@@ -47,7 +47,7 @@ def test_settings_that_are_none_are_not_in_the_file() -> None:
 
 @pytest.mark.parametrize("task", TASKS.names())
 def test_every_task_has_a_recipe_that_comes_back(task: str, tmp_path: Path) -> None:
-    kind = get_task(task).recipe
+    kind = get_task(task).data.recipe
     path = tmp_path / "recipe.toml"
     path.write_text(to_toml(replace(kind(), epochs=3)))
     assert read_toml(path, kind) == replace(kind(), epochs=3)

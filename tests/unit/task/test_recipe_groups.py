@@ -22,7 +22,7 @@ def help_of(task: str, recipe: Any = None) -> str:
     kind = get_task(task)
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # boxes are drawn where they can be written
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-        parse(combine("Train", TrainFlags, kind.options, kind.recipe() if recipe is None else recipe), "train", ["--help"])
+        parse(combine("Train", TrainFlags, kind.building.options, kind.data.recipe() if recipe is None else recipe), "train", ["--help"])
     printed.seek(0)
     return printed.read()
 
@@ -38,7 +38,7 @@ def boxes(printed: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("task", TASKS.names())
 def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: str) -> None:
-    recipe = get_task(task).recipe()
+    recipe = get_task(task).data.recipe()
     groups, said, shown = grouped(type(recipe)), explained(type(recipe)), boxes(help_of(task))
     assert OTHERS not in groups, f"settings without a group: {groups.get(OTHERS)}"
     assert set(groups) <= set(GROUPS)
@@ -88,8 +88,8 @@ def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest(
 
 def test_flags_make_the_recipe_and_keep_the_file_s_values() -> None:
     task = get_task("classification")
-    kind = combine("Train", TrainFlags, task.options, task.recipe(lr=0.25, epochs=3))
+    kind = combine("Train", TrainFlags, task.building.options, task.data.recipe(lr=0.25, epochs=3))
     flags = parse(kind, "train", ["--data", "x", "--batch-size", "8", "--epochs", "None"])
-    assert flags.recipe == task.recipe(lr=0.25, batch_size=8)
+    assert flags.recipe == task.data.recipe(lr=0.25, batch_size=8)
     with pytest.raises(InputError, match="batch_size is 1; expected 2 or more"):
         _ = parse(kind, "train", ["--data", "x", "--batch-size", "1"]).recipe

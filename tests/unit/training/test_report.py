@@ -124,7 +124,7 @@ def made(task: str, history: list[dict[str, Any]], **changes: Any) -> Trained:
     sizes: dict[str, Any] = {"classification": {"image_size": 32}, "face": {"image_size": 32, "embedding_size": 8}}
     options = sizes.get(task, {"image_size": 64, "max_image_size": 64})
     model = build("test_resnet" if task != "detection" else "resnet20", task, classes=sorted(COLOURS), **options)
-    recipe = replace_settings(get_task(task).recipe(), {"epochs": 3}, "here")
+    recipe = replace_settings(get_task(task).data.recipe(), {"epochs": 3}, "here")
     whole = Trained(model, coloured(), None, history, None, recipe, recipe, (), 61.4)
     return replace(whole, **changes)
 

@@ -64,7 +64,7 @@ def task_of(ref: DataRef) -> str:
 
     path = Path(ref.path).expanduser()
     for name in list_tasks():
-        schemes = get_task(name).schemes
+        schemes = get_task(name).data.schemes
         if ref.scheme:
             if ref.scheme in schemes:
                 return name

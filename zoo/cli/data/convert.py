@@ -44,7 +44,7 @@ def _task(source: str, target: str, guessed: str) -> str:
     from zoo.task.contract import list_tasks
 
     new = DataRef.parse(target).scheme
-    able = [name for name in list_tasks() if (writers := get_task(name).writers) is not None and new in writers]
+    able = [name for name in list_tasks() if (writers := get_task(name).data.writers) is not None and new in writers]
     old = DataRef.parse(source).scheme
-    fitting = [name for name in able if not old or old in get_task(name).schemes]
+    fitting = [name for name in able if not old or old in get_task(name).data.schemes]
     return guessed if guessed in fitting or not fitting else fitting[0]

@@ -12,7 +12,6 @@ from zoo.cli.data.flags import DataShowFlags
 from zoo.cli.flags import parse
 from zoo.curation.show import originals, seen, value_range
 from zoo.data.dataset import OnError
-from zoo.data.formats import open_data
 from zoo.data.reference import DataRef
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
@@ -42,9 +41,9 @@ def show(words: list[str]) -> int:
     on_error: OnError = "skip" if flags.skip_bad else "raise"
     with progress_of(flags.quiet) as progress:
         task, preprocess, known = _model(flags, task_of)
-        dataset = open_data(flags.data, task.schemes, task.name, on_error, progress.say)
+        dataset = task.open(flags.data, on_error, progress.say)
         preprocess = preprocess or _built(task, flags.backbone, dataset.classes)
-        recipe = None if flags.plain else find_recipe(task.recipe, task.recipes, flags.recipe)
+        recipe = None if flags.plain else find_recipe(task.data.recipe, task.data.recipes, flags.recipe)
         rows, lost = seen(dataset, task, preprocess, recipe, n=flags.n, variants=flags.variants, seed=flags.seed, on_error=on_error)
         if not rows:
             raise InputError(f"data {flags.data!r}: none of the {flags.n} samples can be read")

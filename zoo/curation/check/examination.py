@@ -42,7 +42,7 @@ def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = 
     opened = open_all(data, kind, progress.say)
     records = [item.record for item in opened.items]
     facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))
-    found = _findings(opened, facts, near, people=kind.open_set)
+    found = _findings(opened, facts, near, people=kind.data.open_set)
     splits = Counter(split for item in opened.items for split in item.splits or ("",))
     counts = labels.class_counts(opened)
     answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found))

@@ -16,7 +16,6 @@ from zoo.curation.check.findings import Finding
 from zoo.data import tables as tabular
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import subfolders
-from zoo.data.formats import open_data
 from zoo.data.reference import DataRef
 from zoo.errors import Fault, InputError
 from zoo.task.contract import Task
@@ -100,7 +99,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     if isinstance(data, Path):
         data = str(data)
     if not isinstance(data, str):
-        given = open_data(data, task.schemes, task.name, "skip")
+        given = task.open(data, "skip")
         opened = Opened(given.name)
         _add(opened, "", given)
         return opened
@@ -118,7 +117,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
 
     for split in ["", *names]:
         try:
-            part = open_data(_with_split(data, split), task.schemes, task.name, "skip", listen)
+            part = task.open(_with_split(data, split), "skip", listen)
         except InputError as error:
             if split:
                 opened.findings.append(Finding("split", split, str(error)))

@@ -152,7 +152,7 @@ def write_content(
 
 
 def _writer(ref: DataRef, task: Task) -> Writer:
-    writers = task.writers
+    writers = task.data.writers
     if writers is None:
         raise InputError(f"the task {task.name} has no formats that can be written")
     if not ref.scheme or not ref.path:

@@ -99,16 +99,16 @@ def split(
         raise InputError(f"data {source!r} has the splits {', '.join(found)}; say which is to be divided, with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
-    made = form_groups(items, content, group_names(items, groups, task.open_set, progress))
-    if task.open_set:  # people are not classes: nobody can be in two parts
+    made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
+    if task.data.open_set:  # people are not classes: nobody can be in two parts
         made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
     shares = as_shares(parts, len(items))
     chosen = assign(made, shares, seed)
     part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
     divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
     ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
-    counts = {"people": Counter(chosen)} if task.open_set else _counts(ready)
-    warnings = (*_large(made, shares, len(items)), *(() if task.open_set else _warnings(counts, shares)))
+    counts = {"people": Counter(chosen)} if task.data.open_set else _counts(ready)
+    warnings = (*_large(made, shares, len(items)), *(() if task.data.open_set else _warnings(counts, shares)))
     for text in warnings:
         warn(text)
     where = target if DataRef.parse(target).scheme else f"{_scheme(opened.scheme, task)}:{target}"
@@ -144,9 +144,9 @@ def _labels(picture: Picture) -> Any:
 
 
 def _scheme(scheme: str, task: Task) -> str:
-    if task.writers is not None and scheme in task.writers:
+    if task.data.writers is not None and scheme in task.data.writers:
         return scheme
-    known = ", ".join(task.writers or ())
+    known = ", ".join(task.data.writers or ())
     raise InputError(f"{scheme or 'this data'}: can't be written; say in which format, as scheme:FOLDER with one of: {known}")
 
 

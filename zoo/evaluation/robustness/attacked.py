@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from zoo.data.dataset import OnError
-from zoo.data.formats import open_data
 from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.evaluation.ensemble import Ensemble, Reading
@@ -99,7 +98,7 @@ def attack_evaluate(
     options = task.parse_scoring(metric_options or {}, [model.metadata])
     plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)
     progress = progress or Progress(enabled=False)
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
+    opened = task.open(data, on_error, progress.say)
     dataset, classes = match_classes(task, opened, model.classes)
     protocol = task.attack_protocol(dataset, classes, pairs, seed, **options)
     whole = Ensemble.of(model)
@@ -128,7 +127,7 @@ def attack_evaluate(
         ).to_dict()
         for name, result in protocol.score(robust, replicates).items()
     }  # fmt: skip
-    return {"score": task.primary_score, **plan.to_dict(), **results}
+    return {"score": task.scoring.primary_score, **plan.to_dict(), **results}
 
 
 def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
@@ -140,7 +139,7 @@ def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol,
         for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
             pixels = _attacked(_answer_of(model), batch, protocol, plan, model.device)
             with torch.inference_mode():
-                answers.update(zip(batch.keys, task.split(_answer_of(model)(pixels)), strict=True))
+                answers.update(zip(batch.keys, task.answers.split(_answer_of(model)(pixels)), strict=True))
     finally:
         model.train(was_training)
     return answers
@@ -174,11 +173,11 @@ def _attacked(
 
 
 def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_size: int | None) -> None:
-    if not task.attacks:
-        known = [f"{name} ({', '.join(TASKS[name].attacks)})" for name in TASKS if TASKS[name].attacks]
+    if not task.scoring.attacks:
+        known = [f"{name} ({', '.join(TASKS[name].scoring.attacks)})" for name in TASKS if TASKS[name].scoring.attacks]
         raise InputError(f"attack: the model's task is {task.name}; attacks are for {' and '.join(known)}")
-    if attack not in task.attacks:
-        raise UnknownNameError(f"attack of {task.name}", attack, task.attacks)
+    if attack not in task.scoring.attacks:
+        raise UnknownNameError(f"attack of {task.name}", attack, task.scoring.attacks)
     if not 0 <= eps <= 1:
         raise InputError(f"attack: eps is {eps}; expected a part of the range of values, from 0 to 1, such as 8/255")
     if steps < 1:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.formats import open_data
 from zoo.errors import InputError
 from zoo.evaluation.evaluate import evaluate
 from zoo.evaluation.intervals import interval
@@ -63,8 +62,8 @@ def evaluate_corruptions(
     progress = progress or Progress(enabled=False)
     task = get_task(model.task)
     start = time.perf_counter()
-    opened = open_data(data, task.schemes, task.name, on_error, progress.say)
-    score = task.primary_score
+    opened = task.open(data, on_error, progress.say)
+    score = task.scoring.primary_score
 
     def run(dataset: Dataset, note: str) -> Scores:
         return evaluate(model, dataset, on_error=on_error, progress=Part(progress, note), **options)

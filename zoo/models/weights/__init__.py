@@ -28,7 +28,7 @@ class Weights:
         preprocess: how these weights want their pictures, where they say so.
         norm_eps: the batch-norms' epsilon, where it differs from the trunk's own.
         options: the task's options that the head was made with; they hold unless the caller says otherwise.
-        metadata: what users of the head's answers must know, of `Task.metadata`: it holds for answers that are given as the weights
+        metadata: what users of the head's answers must know, of `Building.metadata`: it holds for answers that are given as the weights
             were trained to.
         note: what a user should be told about the conversion; "" for nothing.
     """

@@ -48,7 +48,7 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
         preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
     else:
-        known = get_task(task).metadata(get_task(task).parse_options(config.options))
+        known = get_task(task).building.metadata(get_task(task).parse_options(config.options))
     return replace(
         weights,
         num_classes=len(config.classes),

@@ -13,7 +13,6 @@ from torch import Tensor
 import zoo
 from tests.closeness import assert_close
 from tests.pictures import cut_short, write_class_folders
-from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.evaluation.robustness.attacked import attack_evaluate
 from zoo.evaluation.robustness.attacks import Loss, autoattack, fgsm, pgd
@@ -29,7 +28,7 @@ EPS = 8 / 255
 def cifar(shared_data: Path) -> Any:
     task = get_task("classification")
     model = zoo.build("resnet20", weights=shared_data / "weights" / "resnet20-12fca82f.th")
-    return model, open_data(f"folder:{shared_data / 'cifar10' / 'test'}", task.schemes, task.name)
+    return model, task.open(f"folder:{shared_data / 'cifar10' / 'test'}")
 
 
 @pytest.fixture
@@ -216,7 +215,7 @@ def test_other_tasks_are_told_who_has_attacks() -> None:
     with pytest.raises(InputError, match=r"task is detection; attacks are for classification \(fgsm, pgd, autoattack\) and face \(pgd\)"):
         attack_evaluate(zoo.build("resnet18", task="detection", classes=["a"]), "folder:nowhere")
     with pytest.raises(InputError, match="the task detection has no attacks"):
-        get_task("detection").attack_protocol(open_data("demo:scenes?limit=1", get_task("detection").schemes, "detection"), (), 1, 0)
+        get_task("detection").attack_protocol(get_task("detection").open("demo:scenes?limit=1"), (), 1, 0)
     with pytest.raises(UnknownNameError, match=r"unknown attack of face 'autoattack'\. Known: pgd"):
         attack_evaluate(zoo.build("resnet20", task="face"), "folder:nowhere", "autoattack")
 

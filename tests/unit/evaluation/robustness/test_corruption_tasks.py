@@ -15,7 +15,6 @@ import zoo
 from tests.pictures import picture
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
-from zoo.data.formats import open_data
 from zoo.evaluation.robustness.corruptions import CORRUPTIONS, corrupt, corrupted
 from zoo.evaluation.robustness.sweep import evaluate_corruptions
 from zoo.task.contract import get_task
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def opened(task: str, data: str) -> Dataset:
-    return open_data(data, get_task(task).schemes, task)
+    return get_task(task).open(data)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,7 @@ def test_a_detector_that_knows_the_boxes_loses_nothing(detector: Path, monkeypat
         truth = [next(targets).target for _ in answers]
         return [{"boxes": one["boxes"], "labels": one["labels"], "scores": np.ones(len(one["labels"]), np.float32)} for one in truth]
 
-    monkeypatch.setattr(type(task), "split", split)
+    monkeypatch.setattr(type(task.answers), "split", split)
     found = evaluate_corruptions(model, data, names=["fog", "elastic_transform"], severities=[5], workers=0, replicates=20)
     assert (found["score"], found["clean"], found["mean"], found["relative_drop"]) == ("AP", 1.0, 1.0, 0.0)
     assert found["intervals"].get("relative_drop", [0.0, 0.0]) == [0.0, 0.0]

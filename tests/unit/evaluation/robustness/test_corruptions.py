@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from tests.pictures import picture, write_class_folders
 from zoo.data.dataset import Dataset, Record
-from zoo.data.formats import open_data
 from zoo.data.loader import evaluation_loader
 from zoo.errors import ImageError, InputError, UnknownNameError
 from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
@@ -216,7 +215,7 @@ def test_unknown_names_and_severities_are_refused(call: Callable[[str, int], obj
 
 def test_corrupted_data_keeps_keys_targets_and_classes(tmp_path: Path) -> None:
     task = get_task("classification")
-    clean = open_data(f"folder:{write_class_folders(tmp_path)}", task.schemes, task.name)
+    clean = task.open(f"folder:{write_class_folders(tmp_path)}")
     worse = corrupted(clean, "fog", 3, seed=7)
     assert (worse.keys, worse.classes) == (clean.keys, clean.classes)
     assert worse.name == f"{clean.name} with fog of severity 3"

@@ -63,4 +63,4 @@ def test_it_looks_where_the_class_is() -> None:
 
 def test_tasks_without_maps_say_so_by_none() -> None:
     model = zoo.build("resnet18", task="face", image_size=64)
-    assert get_task("face").explain(model, model.preprocess.batch(torch.rand(1, 3, 64, 64)), Mistake(("a",), "", 1.0)) == {}
+    assert get_task("face").answers.explain(model, model.preprocess.batch(torch.rand(1, 3, 64, 64)), Mistake(("a",), "", 1.0)) == {}

@@ -16,7 +16,6 @@ from torchvision.models.detection.transform import resize_boxes
 from tests.pictures import picture, write_picture
 from zoo.curation.convert.convert import convert
 from zoo.data.dataset import Dataset, Record
-from zoo.data.formats import open_data
 from zoo.data.sampling import Balanced, Shuffled
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.task.contract import get_task
@@ -75,7 +74,7 @@ def test_every_format_knows_the_sizes_of_its_pictures(tmp_path: Path, scheme: st
     (source / "instances.json").write_text(json.dumps(content))
     task = get_task("detection")
     (data,) = convert(f"coco:{source}", f"{scheme}:{tmp_path / 'data'}", task, lossy=True).data
-    dataset = open_data(data, task.schemes, task.name)
+    dataset = task.open(data)
     assert {Path(record.key).name: record.size_hw for record in dataset.records} == sizes
     assert sorted(are_tall(dataset)) == [False, True]
 
@@ -92,8 +91,8 @@ def records(*sizes_hw: tuple[int, int]) -> Dataset:
 def test_the_recipe_chooses_the_sampling(settings: dict[str, Any], kind: type) -> None:
     task = get_task("detection")
     mixed = records((20, 30), (30, 20), (20, 30), (30, 20))
-    assert isinstance(task.sampling(DetectionRecipe(**settings), mixed, 2, 2), kind)
-    assert not isinstance(task.sampling(DetectionRecipe(**settings), records(*[(20, 30)] * 4), 2, 2), AspectGrouped)
+    assert isinstance(task.data.sampling(DetectionRecipe(**settings), mixed, 2, 2), kind)
+    assert not isinstance(task.data.sampling(DetectionRecipe(**settings), records(*[(20, 30)] * 4), 2, 2), AspectGrouped)
 
 
 def marked_batch(preprocess: Preprocess) -> tuple[ImageBatch, list[torch.Tensor]]:
@@ -139,8 +138,8 @@ def test_sizes_are_drawn_between_the_two_factors() -> None:
 def test_the_task_scales_the_batches_of_training() -> None:
     batch, boxes = marked_batch(Preprocess(policy="fit", size_hw=(128, 224)))
     task = get_task("detection")
-    images, targets = task.mix(DetectionRecipe(scale_min=0.5, scale_max=0.5), batch, boxes, 1)
+    images, targets = task.data.mix(DetectionRecipe(scale_min=0.5, scale_max=0.5), batch, boxes, 1)
     assert batch.pixels.shape[2:] == (224, 224)
     assert images.pixels.shape[2:] == (128, 128)  # half of it, in multiples of 32
     assert targets is boxes
-    assert task.mix(DetectionRecipe(), batch, boxes, 1)[0] is batch
+    assert task.data.mix(DetectionRecipe(), batch, boxes, 1)[0] is batch

@@ -13,7 +13,6 @@ from pycocotools import mask as coco_mask
 
 from tests.pictures import write_picture
 from zoo.data.dataset import Dataset, Sample
-from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
@@ -28,7 +27,7 @@ HW = (40, 60)
 
 
 def opened(root: Path) -> Dataset:
-    return open_data(f"coco:{root}", get_task("detection").schemes, "detection")
+    return get_task("detection").open(f"coco:{root}")
 
 
 def write_coco(root: Path, *segmentations: Any, ids: bool = True) -> Path:

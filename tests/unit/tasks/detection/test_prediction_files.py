@@ -15,7 +15,6 @@ import zoo
 from tests.pictures import picture, write_picture
 from tests.unit.tasks.detection.test_metrics import ORACLE
 from zoo.cli.main import main
-from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.evaluation.evaluate import evaluate, evaluate_predictions
 from zoo.task.contract import get_task
@@ -60,7 +59,7 @@ def test_the_official_example_by_the_command_line(shared_data: Path, capsys: pyt
 
 
 def test_answers_are_found_by_id_key_and_name(coco: Path) -> None:
-    data = open_data(f"coco:{coco}", get_task("detection").schemes, "detection", pictures=False)
+    data = get_task("detection").open(f"coco:{coco}", pictures=False)
     assert data.classes == ("cat", "dog")
     file = results(coco, entry(), entry(image_id="sub/b.png", category_id="cat"), entry(image_id="b", category_id=2, score=0.2))
     found = read(file, data, data.classes)
@@ -73,7 +72,7 @@ def test_answers_are_found_by_id_key_and_name(coco: Path) -> None:
 
 def test_pictures_are_needed_where_a_model_looks_at_them(coco: Path) -> None:
     with pytest.raises(DataError, match="the picture is missing"):
-        open_data(f"coco:{coco}", get_task("detection").schemes, "detection")
+        get_task("detection").open(f"coco:{coco}")
 
 
 def test_what_the_data_leaves_out_is_passed_over_and_said(coco: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -134,7 +133,7 @@ def test_a_model_and_its_file_score_alike(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_numbers_survive_the_file(coco: Path) -> None:
-    data = open_data(f"coco:{coco}", get_task("detection").schemes, "detection", pictures=False)
+    data = get_task("detection").open(f"coco:{coco}", pictures=False)
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 500, (50, 2)).astype(np.float32)
     answer = {
@@ -155,5 +154,5 @@ def test_results_beside_the_annotations_are_not_taken_for_them(coco: Path) -> No
     (coco / "instances.json").rename(coco / "instances_val.json")
     (coco / "instances_val_results.json").write_text(f"\n {json.dumps([entry()])}")
     write_picture(coco / "a.png", picture((9, 9, 9)))
-    data = open_data(f"coco:{coco}", get_task("detection").schemes, "detection", "skip")
+    data = get_task("detection").open(f"coco:{coco}", "skip")
     assert data.keys == ("a.png",)

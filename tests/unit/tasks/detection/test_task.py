@@ -52,7 +52,7 @@ def test_classes_are_moved_and_dropped() -> None:
     (empty,) = keep_classes([Record("p", sample(None).image, TARGET)], [None, 0, None])
     assert empty.target["boxes"].shape == (0, 4)
     data = Dataset("d", (Record("p", sample(None).image, TARGET),), ("a", "b", "c"))
-    moved = get_task("detection").relabel(data, [3, 4, 5], ("x",) * 6)
+    moved = get_task("detection").data.relabel(data, [3, 4, 5], ("x",) * 6)
     assert moved.records[0].target["labels"].tolist() == [3, 5]
 
 
@@ -94,12 +94,12 @@ def test_names_that_leave_the_folder_are_seen(name: str, safe: bool) -> None:
 def test_answers_are_split_into_arrays() -> None:
     task = get_task("detection")
     answer = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]), "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}
-    (found,) = task.split([answer])
+    (found,) = task.answers.split([answer])
     assert {name: array.dtype.name for name, array in found.items()} == {"boxes": "float32", "scores": "float32", "labels": "int64"}
-    prediction = task.prediction(found, sample(None).image, "p", ("a", "b"))
+    prediction = task.answers.prediction(found, sample(None).image, "p", ("a", "b"))
     assert isinstance(prediction, Detections)
     assert prediction.names == ["b"]
-    (target,) = task.collate_targets([TARGET])
+    (target,) = task.data.collate_targets([TARGET])
     assert target["boxes"].dtype == torch.float32
 
 

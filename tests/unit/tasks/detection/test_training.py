@@ -70,7 +70,7 @@ def test_every_ingredient_together_trains(tmp_path: Path) -> None:
 
 
 def test_standard_is_the_default_and_the_presets_differ_in_effort() -> None:
-    presets = get_task("detection").recipes
+    presets = get_task("detection").data.recipes
     assert presets["standard"] == DetectionRecipe()
     steps = [presets[name].steps for name in ("quick", "standard", "thorough")]
     assert steps == sorted(set(steps))

@@ -20,7 +20,6 @@ from tests.pictures import cut_short, write_picture
 from tests.unit.tasks.face.test_training import RECIPE, fresh, people
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.fingerprint import data_fingerprint
-from zoo.data.formats import open_data
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import decoding as images
 from zoo.images.decoding import Decoding
@@ -197,9 +196,9 @@ def test_what_cant_be_read(tmp_path: Path) -> None:
 
 def test_what_cant_be_aligned(tmp_path: Path) -> None:
     folder = photos(tmp_path / "data", 4, 2)
-    with pytest.raises(DataError, match="in none of its 8 pictures a face was found"):
+    with pytest.raises(DataError, match="no face was found in any of its 8 images"):
         zoo.evaluate(fresh(alignment="arcface"), f"identities:{folder}", align=BrightFinder(level=254))
-    with pytest.raises(InputError, match=r"aligned in different ways \(arcface at 32×32 and dlib at 32×32\)"):
+    with pytest.raises(InputError, match=r"need different alignments \(arcface at 32×32 and dlib at 32×32\)"):
         zoo.evaluate([fresh(alignment="arcface"), fresh(alignment="dlib")], f"identities:{folder}", align=BrightFinder())
     with pytest.raises(InputError, match="the task classification takes pictures as they are; it goes without"):
         zoo.evaluate(zoo.build("resnet20", classes=["p0", "p1", "p2", "p3"]), f"folder:{folder}", align="mtcnn")
@@ -227,7 +226,7 @@ def test_the_cache_may_be_cleared_at_any_time(tmp_path: Path, cache: Path, on_er
 
 def aligned_photos(folder: Path, finder: Any) -> Dataset:
     task, aligning = get_task("face"), Aligning(finder, Decoding(), False, Progress(enabled=False))
-    return task.align(open_data(f"identities:{folder}", task.schemes, task.name, "raise"), [fresh(alignment="arcface")], aligning).dataset
+    return task.align(task.open(f"identities:{folder}", "raise"), [fresh(alignment="arcface")], aligning).dataset
 
 
 def test_a_face_that_is_gone_or_damaged_is_made_and_kept_again(tmp_path: Path, cache: Path) -> None:
@@ -250,7 +249,7 @@ def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
     first, second, *_ = aligned_photos(folder, BrightFinder()).records
     shutil.rmtree(cache)
     write_picture(folder / first.key, bright_quarter())
-    with pytest.raises(ImageError, match=f"{first.key}: no face was found in it, and there was one before: the picture has been changed"):
+    with pytest.raises(ImageError, match=f"{first.key}: no face was found in it, but an earlier run found one: the image has changed"):
         first.load()
     (folder / second.key).unlink()
     with pytest.raises(ImageError, match=rf"{second.key}: does not exist"):
@@ -260,7 +259,7 @@ def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
 def test_a_face_that_can_t_be_aligned_is_named_and_may_be_left_out(tmp_path: Path) -> None:
     folder, model = photos(tmp_path / "data"), fresh(alignment="arcface")
     write_picture(folder / "p2" / "0.png", green_quarter(1))
-    said = "p2/0.png: the five points of the face lie all in one place"
+    said = "p2/0.png: the five landmarks of the face coincide"
     with pytest.raises(ImageError, match=said):
         zoo.evaluate(model, f"identities:{folder}", align=OnePlace())
     scores = zoo.evaluate(model, f"identities:{folder}", align=OnePlace(), on_error="skip", replicates=0)

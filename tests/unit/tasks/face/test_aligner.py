@@ -109,7 +109,7 @@ def test_a_detection_model_in_mtcnn_s_place(detection_model: zoo.Model, model: z
         assert len(answer) == (scores >= least).sum() > 0
         assert np.isnan(answer.landmarks).all()
         assert {tuple(box) for box in answer.boxes.tolist()} <= {tuple(box) for box in expected.boxes.tolist()}  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="aligned to the template arcface by five points, and a detection model finds boxes alone"):
+    with pytest.raises(InputError, match="template arcface aligns faces by five landmarks, and a detection model finds boxes only"):
         found(model, image, detector=detection_model)
     assert find_finder(detection_model).settings["fingerprint"]
     assert find_finder(f"{folder}?threshold=0.3").settings["threshold"] == 0.3

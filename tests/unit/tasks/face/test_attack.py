@@ -1,4 +1,4 @@
-"""PGD against face verification: which pairs, which picture of them, by which thresholds, and what it does to scores."""
+"""PGD attacks on face verification: choice of pairs and probes, thresholds, and the effect on scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 import zoo
 from tests.pictures import cut_short, picture, write_picture
 from zoo.data.dataset import Dataset, Record
-from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.robustness.attacked import attack_evaluate
 from zoo.task.contract import get_task
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def people(count: int, pictures: int) -> Dataset:
-    """Return data of so many people, no picture like another."""
+    """Return a dataset of `count` people in which no two images are alike."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 200, (count, 3))
     records = [
@@ -40,7 +39,7 @@ def people(count: int, pictures: int) -> Dataset:
 
 
 def paired(dataset: Dataset, folds: int = 2) -> PairedDataset:
-    """Return the data with pairs of its own: in each fold some genuine and impostor ones, the second picture before the first."""
+    """Return the dataset with genuine and impostor pairs in each fold; genuine pairs list the second image first."""
     keys = dataset.keys
     pairs = [Pair(keys[4 * n + 1], keys[4 * n], True, n % folds) for n in range(len(keys) // 4)]
     pairs += [Pair(keys[4 * n + 2], keys[(4 * n + 5) % len(keys)], False, n % folds) for n in range(len(keys) // 4)]
@@ -60,12 +59,12 @@ def test_pairs_are_balanced_different_and_of_the_right_kind() -> None:
     assert np.array_equal(targets[:, 0] == targets[:, 1], pairs.same)
     assert pairs.same.sum() == (~pairs.same).sum() == 20
     assert len({frozenset(pair) for pair in pairs.places.tolist()}) == 40
-    assert (pairs.places[:, 0] < pairs.places[:, 1]).any()  # either of two may be the probe
+    assert (pairs.places[:, 0] < pairs.places[:, 1]).any()  # either image of a pair may be the probe
     assert (pairs.places[:, 0] > pairs.places[:, 1]).any()
     again, other = choose_pairs(data, 20, 0), choose_pairs(data, 20, 1)
     assert np.array_equal(pairs.places, again.places)
     assert not np.array_equal(pairs.places, other.places)
-    assert len(choose_pairs(data, 10_000, 0)) == 2 * 8 * 6  # as many impostor pairs as there are genuine ones
+    assert len(choose_pairs(data, 10_000, 0)) == 2 * 8 * 6  # as many impostor as genuine pairs
 
 
 def test_pairs_of_the_data_keep_their_order_and_folds() -> None:
@@ -79,7 +78,7 @@ def test_pairs_of_the_data_keep_their_order_and_folds() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (people(1, 4), "has 6 genuine and 0 impostor pairs; expected some of both"),
+        (people(1, 4), "has 6 genuine and 0 impostor pairs; expected at least one of each"),
         (people(4, 1), "has 0 genuine and 6 impostor pairs"),
         (replace(people(4, 2), records=(Record("x", picture((1, 2, 3)), None),)), "x: has no identity as its target; an attack needs"),
     ],
@@ -90,7 +89,7 @@ def test_data_that_cannot_be_attacked(data: Dataset, reason: str) -> None:
 
 
 def test_thresholds_come_from_pairs_of_other_people() -> None:
-    """Fold 0's own pairs would move its threshold; those of 1 and 2 must not know."""
+    """A fold's own pairs would change its threshold, and must have no influence on it."""
     places = np.arange(16).reshape(-1, 2)
     same = np.array([True, False] * 4)
     folds = np.repeat([[0, 0], [1, 1], [2, 2], [0, 1]], 2, axis=0)
@@ -99,7 +98,7 @@ def test_thresholds_come_from_pairs_of_other_people() -> None:
     assert found is not None
     assert found[0] == pytest.approx(0.6)  # fold 0: between 0.4 and 0.8
     assert found[2] == pytest.approx(0.05)  # fold 1: 0.1 and 0.8 against 0.0 and 0.4, the lowest of the best
-    assert found[6] == pytest.approx(0.6)  # both people's folds are left out: 0.8 against 0.4
+    assert found[6] == pytest.approx(0.6)  # the folds of both people are excluded: 0.8 against 0.4
     assert AttackPairs(places[:2], same[:2], folds[:2]).thresholds(similar[:2]) is None
 
 
@@ -113,7 +112,7 @@ def test_scores_are_worked_out_by_hand() -> None:
     assert scores["auc"] == pytest.approx((3 + 1 + 3) / 9)
     assert set(drawn) == set(scores)
     assert all(values.shape == (200,) for values in drawn.values())
-    assert np.isnan(drawn["false_accept_rate"]).any()  # one person drawn thrice makes no impostor
+    assert np.isnan(drawn["false_accept_rate"]).any()  # one person drawn three times leaves no impostor pair
     assert score_pairs(pairs, np.full(6, 0.5), 3, 0)[1] == {}
     undecided = score_pairs(pairs, None, 3, 10)
     assert undecided[0]["accuracy"] is None
@@ -169,7 +168,7 @@ def test_scores_depend_on_neither_batches_nor_workers(embedder: zoo.Model) -> No
     )
     for kind in ("clean", "robust"):
         for name, value in first[kind]["scores"].items():
-            assert second[kind]["scores"][name] == pytest.approx(value, abs=1 / 16 + 1e-9)  # rounding may turn one pair
+            assert second[kind]["scores"][name] == pytest.approx(value, abs=1 / 16 + 1e-9)  # rounding may flip one pair
 
 
 def test_pairs_of_the_data_are_attacked_without_knowing_people(embedder: zoo.Model) -> None:
@@ -192,12 +191,12 @@ def test_damaged_pictures_are_told_or_their_pairs_counted(embedder: zoo.Model, t
     with pytest.raises(ImageError, match=r"0.0\.png"):
         attack_evaluate(embedder, data, steps=1, workers=0)
     found = attack_evaluate(embedder, data, steps=1, workers=0, on_error="skip", replicates=0)["robust"]
-    pairs = choose_pairs(open_data(data, get_task("face").schemes, "face"), 500, 0)
+    pairs = choose_pairs(get_task("face").open(data), 500, 0)
     assert found["details"]["pairs"]["missing"] == int((pairs.places == 0).any(1).sum()) > 0
     assert (found["n"], found["expected"], len(found["skipped"])) == (17, 18, 1)
     for path in set(tmp_path.glob("*/*.png")) - {tmp_path / "0" / "0.png", tmp_path / "1" / "0.png"}:
         cut_short(path)
-    with pytest.raises(DataError, match="of none of the 36 pairs could both pictures be read"):
+    with pytest.raises(DataError, match="none of the 36 pairs has two readable images"):
         attack_evaluate(embedder, data, steps=1, workers=0, on_error="skip")
 
 

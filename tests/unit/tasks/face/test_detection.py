@@ -65,7 +65,7 @@ def test_pictures_without_a_face(shape: tuple[int, int], level: int) -> None:
 
 
 def test_noise_and_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._SURE", (0.1, 0.1))
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._CANDIDATE_SCORES", (0.1, 0.1))
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (170, 190, 3)).astype(np.uint8)
     stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 8), 20)[None, :, None].repeat(200, 0).repeat(3, 2)

@@ -37,7 +37,7 @@ def built(seed: int = 0, **options: Any) -> zoo.Model:
 
 
 def opened() -> Dataset:
-    return open_data(DATA, TASK.schemes, "face")
+    return open_data(DATA, TASK.data.schemes, "face")
 
 
 def test_embeddings_keep_their_length() -> None:
@@ -54,8 +54,8 @@ def test_evaluation_compares_as_the_model_does(asked: Any, used: str) -> None:
     scores = zoo.evaluate(model, DATA, metric_options={"score": asked})
     assert scores.details["score"] == used
     with torch.inference_mode():
-        rows = TASK.split(model([sample.image for sample in opened()]))
-    metric = TASK.metric(opened(), (), score=used)
+        rows = TASK.answers.split(model([sample.image for sample in opened()]))
+    metric = TASK.scoring.metric(opened(), (), score=used)
     metric.update(rows, [record.target for record in opened().records], opened().keys)
     assert scores.scores["auc"] == pytest.approx(metric.compute().scores["auc"], abs=1e-6)
     assert zoo.evaluate(built(distance="cosine"), DATA).details["score"] == "cosine"

@@ -110,7 +110,7 @@ def test_an_unknown_option_lists_the_nearest() -> None:
 def test_the_task_builds_head_and_preprocessing_from_its_options() -> None:
     task = get_task("face")
     native = Preprocess(policy="crop", size_hw=(224, 224), antialias=False, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))
-    prepare = task.preprocess(native, task.parse_options({"image_size": 64}))
+    prepare = task.building.preprocess(native, task.parse_options({"image_size": 64}))
     assert (prepare.policy, prepare.size_hw, prepare.antialias, prepare.mean, prepare.std) == (
         "squash",
         (64, 64),
@@ -118,11 +118,11 @@ def test_the_task_builds_head_and_preprocessing_from_its_options() -> None:
         native.mean,
         native.std,
     )
-    built = task.head(HeadSpec((Level("c4", 6, 16), Level("c5", 12, 32)), 3, OPTIONS, prepare))
+    built = task.building.head(HeadSpec((Level("c4", 6, 16), Level("c5", 12, 32)), 3, OPTIONS, prepare))
     assert {name: list(value.shape) for name, value in built.named_parameters()} == {
         "fc.weight": [16, 12],
         "norm.weight": [16],
         "norm.bias": [16],
         "arcface.W": [16, 3],
     }
-    assert task.metadata(OPTIONS) == {"distance": "cosine", "unit_length": True, "threshold": None}
+    assert task.building.metadata(OPTIONS) == {"distance": "cosine", "unit_length": True, "threshold": None}

@@ -13,7 +13,7 @@ from tests.pictures import picture, write_picture
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError, UnknownNameError
-from zoo.tasks.face import FaceTask
+from zoo.task.contract import get_task
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.verification.pairmetric import PairsMetric
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
@@ -206,7 +206,7 @@ def test_scores_by_hand() -> None:
 def test_pairs_left_out_are_counted(folder: Path) -> None:
     (folder / "Cy/Cy_0001.jpg").unlink()
     dataset = opened(f"lfw:{folder}", "skip")
-    metric = FaceTask().metric(dataset, ())
+    metric = get_task("face").scoring.metric(dataset, ())
     assert isinstance(metric, PairsMetric)
     rng = np.random.default_rng(0)
     metric.update([rng.normal(size=4) for _ in dataset.keys], [record.target for record in dataset.records], dataset.keys)

@@ -85,7 +85,7 @@ def test_without_faces_the_picture_is_drawn_as_it_is() -> None:
 
 
 def test_a_prediction_is_the_whole_picture() -> None:
-    answer = get_task("face").prediction(np.array([0.6, 0.8], np.float32), IMAGE, "a.jpg", ())
+    answer = get_task("face").answers.prediction(np.array([0.6, 0.8], np.float32), IMAGE, "a.jpg", ())
     assert isinstance(answer, Faces)
     assert answer.boxes.tolist() == [[0, 0, 60, 40]]
     assert answer.scores.tolist() == [1]
@@ -95,17 +95,17 @@ def test_a_prediction_is_the_whole_picture() -> None:
 
 def test_targets_and_answers_change_form() -> None:
     task = get_task("face")
-    targets = task.collate_targets([3, 0])
+    targets = task.data.collate_targets([3, 0])
     assert targets.dtype == torch.int64
     assert targets.tolist() == [3, 0]
-    rows = task.split(torch.eye(2, 4, dtype=torch.bfloat16))
+    rows = task.answers.split(torch.eye(2, 4, dtype=torch.bfloat16))
     assert [row.dtype for row in rows] == [np.float32] * 2
     assert rows[1].tolist() == [0, 1, 0, 0]
 
 
 def test_relabelling_counts_identities_anew() -> None:
     data = Dataset("two", (Record("a", IMAGE, 0), Record("b", IMAGE, 1)), ("ann", "bob"))
-    moved = get_task("face").relabel(data, [2, 0], ("bob", "eve", "ann"))
+    moved = get_task("face").data.relabel(data, [2, 0], ("bob", "eve", "ann"))
     assert [record.target for record in moved.records] == [2, 0]
     assert moved.classes == ("bob", "eve", "ann")
 

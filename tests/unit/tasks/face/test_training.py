@@ -47,7 +47,7 @@ def fresh(seed: int = 3, identities: int = 5, **options: Any) -> zoo.Model:
 
 
 def suited(loss: Any, pictures: int | None = None) -> Any:
-    return get_task("face").suit(replace(RECIPE, pictures_per_identity=pictures), FaceOptions(loss=loss))
+    return get_task("face").data.suit(replace(RECIPE, pictures_per_identity=pictures), FaceOptions(loss=loss))
 
 
 @pytest.mark.parametrize(("loss", "given", "used"), [
@@ -77,7 +77,7 @@ def test_the_recipe_is_read_back_as_it_was_written(pictures: int | None, tmp_pat
 
 
 def sampling(recipe: FaceRecipe, data: Dataset, processes: int = 1) -> Any:
-    return get_task("face").sampling(recipe, data, recipe.batch_size * processes, 2 * processes)
+    return get_task("face").data.sampling(recipe, data, recipe.batch_size * processes, 2 * processes)
 
 
 def test_the_recipe_chooses_the_sampling() -> None:
@@ -161,7 +161,7 @@ def test_a_trained_embedder_knows_from_its_validation_how_far_one_person_reaches
 @pytest.mark.parametrize(("similarity", "expected"), [(0.75, {"threshold": 0.25}), (1.0, {}), (1.5, {}), (None, {})])
 def test_a_threshold_is_a_distance_above_0_or_none(similarity: float | None, expected: dict[str, float]) -> None:
     scores: Any = SimpleNamespace(details={"threshold": similarity})  # above every pair's cosine, where all pairs are impostors
-    assert get_task("face").found_by(scores) == expected
+    assert get_task("face").building.trained_metadata(scores) == expected
 
 
 def test_a_run_of_before_the_options_goes_on(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
     for name in ("people", "portraits"):
         write_picture(tmp_path / name / "a.png", bright_quarter(0))
     align_folder(tmp_path / "people", out, looking())
-    with pytest.raises(InputError, match=r"faces holds the faces of .*people; choose another place for those of .*portraits, or delete it"):
+    with pytest.raises(InputError, match=r"faces holds the faces of .*people; choose another output folder for .*portraits, or delete it"):
         align_folder(tmp_path / "portraits", out, looking())
     write_picture(out / "mine.png", bright_quarter(0))
     with pytest.raises(InputError, match=r"faces holds mine.png, which isn't of the zoo; choose another place, or take it out"):
@@ -105,7 +105,7 @@ def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
     (out / "mine.png").unlink()
     assert len(align_folder(tmp_path / "people", out, looking()).faces) == 1
     (out / "aligned.json").write_text("{}")
-    with pytest.raises(InputError, match=r"aligned.json doesn't say which folder .*faces was made of; choose another place, or delete it"):
+    with pytest.raises(InputError, match=r"aligned.json doesn't name the folder that .*faces was made from; choose another .*, or delete it"):
         align_folder(tmp_path / "people", out, looking())
 
 
@@ -137,7 +137,7 @@ def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.Cap
     folder, out = tmp_path / "photos", tmp_path / "faces"
     write_picture(folder / "a.png", bright_quarter(0))
     write_picture(folder / "b.png", green_quarter(0))
-    said = "b.png: the five points of the face lie all in one place"
+    said = "b.png: the five landmarks of the face coincide"
     status, _, errors = printed(capsys, "faces", "align", folder, out, "--quiet")
     assert (status, errors[: len(said) + 5]) == (2, f"zoo: {said}")
     status, text, errors = printed(capsys, "faces", "align", folder, out, "--quiet", "--skip-bad")
@@ -150,10 +150,10 @@ def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["photos", "photos/faces"], "one in the other; choose another place"),
+        (["photos", "photos/faces"], "one in the other; choose another output folder"),
         (["photos", "."], "one in the other"),
-        (["nowhere", "faces"], "nowhere is not a folder; expected one with pictures"),
-        (["empty", "faces"], "empty holds no pictures"),
+        (["nowhere", "faces"], "nowhere is not a folder; expected a folder of images"),
+        (["empty", "faces"], "empty holds no images"),
         (["photos", "taken"], "taken exists and holds no aligned.json"),
         (["photos", "faces", "--size", "3"], "--size is 3; expected 16 to 4096"),
         (["photos", "faces", "--detector", "mtcn"], "detector is 'mtcn'; expected mtcnn"),

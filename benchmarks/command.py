@@ -1,0 +1,56 @@
+"""Functions shared by the command lines of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import ParamSpec
+
+from zoo.errors import ZooError
+
+P = ParamSpec("P")
+
+
+def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser for `python -m zoo.benchmarks.NAME` that has the flag --json."""
+    parser = argparse.ArgumentParser(prog=f"python -m zoo.benchmarks.{name}", description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else, on standard output")
+    return parser
+
+
+def prints_errors(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Decorate a command so that it prints a `ZooError` as "NAME: message" and returns its exit status."""
+
+    def decorate(main: Callable[P, int]) -> Callable[P, int]:
+        @functools.wraps(main)
+        def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except ZooError as error:
+                log(f"{name}: {error}")
+                return error.exit_status
+
+        return run
+
+    return decorate
+
+
+def log(text: str) -> None:
+    """Print a message on standard error, so that it doesn't mix with JSON output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set the number of threads that torch computes with, and restore it at the end."""
+    import torch  # not all benchmarks load it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

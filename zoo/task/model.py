@@ -1,0 +1,41 @@
+"""The part of a model that tasks rely on."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+from zoo.backbones import Backbone
+from zoo.images.preprocess import Preprocess
+
+
+class TaskModel(Protocol):
+    """A model as tasks see it; `zoo.Model` is one.
+
+    Attributes:
+        preprocess: the model's preprocessing.
+        metadata: what users of its answers need, such as distance and threshold of embeddings.
+    """
+
+    preprocess: Preprocess
+    metadata: dict[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """The configuration; `config.options` maps the task's option names to values."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+
+    def __call__(self, images: Any, targets: Any = None) -> Any:
+        """Return the answer for images, or named losses where targets are passed."""
