@@ -1,4 +1,4 @@
-# The environment is made once, and again whenever pyproject.toml changes.
+# The environment is created once and updated whenever pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
@@ -6,7 +6,7 @@ READY := .venv/.installed
 .PHONY: help bench test check format wheel
 .DEFAULT_GOAL := help
 
-help:  ## this list
+help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 10
 
 $(READY): pyproject.toml
@@ -15,21 +15,21 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-bench: $(READY)  ## accuracy, speed and memory of the three tasks on built-in data, offline, in minutes
+bench: $(READY)  ## measure accuracy, speed and memory of the three tasks on built-in data, offline, in minutes
 	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick
 
-test: $(READY)  ## the whole test suite, a process to each core
+test: $(READY)  ## run all tests, in up to four processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: $(READY)  ## everything CI asks of a change: format, lint, types, tests
+check: $(READY)  ## run everything that CI requires: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
 
-format: $(READY)  ## bring the code into the form that check expects
+format: $(READY)  ## reformat the code and fix lint errors where possible
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-wheel: $(READY)  ## sdist and wheel in dist/
+wheel: $(READY)  ## build the sdist and the wheel in dist/
 	$(BIN)/python -m build

@@ -1,4 +1,4 @@
-"""Look into an sdist and a wheel: everything that belongs there, and nothing that would collide with a user's modules."""
+"""Check that an sdist and a wheel contain the expected files and nothing that could collide with a user's modules."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _EXPECTED = (
 
 
 def faults(sdist: Path, wheel: Path) -> list[str]:
-    """Return what is wrong with the two packages, one line each."""
+    """Return the errors found in the two packages, one line each."""
     with tarfile.open(sdist) as archive:
-        # a link would be lost on Windows, and dangles if its folder is left out
+        # a link would be lost on Windows, and would dangle if its folder was missing
         found = [f"{sdist.name}: {member.name} is a link" for member in archive if member.issym() or member.islnk()]
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     in_wheel = set(zipfile.ZipFile(wheel).namelist())

@@ -251,33 +251,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = build(flags.backbone, flags.task, classes=classes, image_size=flags.side, **options)
     photos = islice(cycle(map(images.read, photo_files(flags.photos)[:count])), count)
     found = profile(model, _batch(model, photos, flags.side), flags.precision, flags.rounds, calibration(flags))
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
-
-    Returns:
-        0, or 2 where the input is wrong or OpenVINO isn't there.
-    """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.engine_profile", description=__doc__)
-    parser.add_argument("--task", default="classification", help="classification, detection or face")
-    parser.add_argument("--side", type=int, default=224, help="shorter side of the pictures in pixels")
-    parser.add_argument("--rounds", type=int, default=20, help="calls that are counted")
-    parser.add_argument("--layers", type=int, default=5, help="how many of the longest are listed by themselves")
-    add_network_flags(parser, precision="bf16")
-    flags = parser.parse_args(argv)
-    try:
-        count = 16 if flags.batch_size is None else flags.batch_size
-        check_positive("profile", batch_size=count, side=flags.side)
-        torch.manual_seed(0)
-        options: dict[str, Any] = {"max_image_size": 2 * flags.side} if flags.task == "detection" else {}
-        classes = None if flags.task == "face" else [f"class {index}" for index in range(80)]
-        model = build(flags.backbone, flags.task, classes=classes, image_size=flags.side, **options)
-        photos = islice(cycle(map(images.read, photo_files(flags.photos)[:count])), count)
-        data = str(flags.photos) if flags.precision == "int8" else None
-        found = profile(model, _batch(model, photos, flags.side), flags.precision, flags.rounds, data)
-    except ZooError as error:
-        print(f"engine_profile: {error}", file=sys.stderr)
-        return error.exit_status
     rates = peaks()
     if flags.json:
         load = {"threads": torch.get_num_threads(), "load": os.getloadavg()[0]}

@@ -198,7 +198,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_positive("face_pipeline", threads=flags.threads)
     with torch_threads(flags.threads):
         comparison = compare([(path.name, images.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
-        torch.set_num_threads(before)
     if flags.json:
         about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
         setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}

@@ -2,9 +2,9 @@
 
 A ResNet-20 is trained from random weights on the 6,000 training images of CIFAR-10 (JPEG) and evaluated on the test images. One side is the
 zoo with `--recipe standard`. The other is a loop with the defaults of timm's `train.py`: images transformed by `create_transform`, SGD with
-Nesterov momentum, a learning rate of 0.1 per 256 images, weight decay 2e-5, label smoothing 0.1, batches of 128, and a cosine schedule after
-five epochs of warm-up. Each side measures the time of an epoch and plans as many epochs as fit, so that its schedule is completed. Both run
-at the same time on one thread each, so that other work on the machine affects both.
+Nesterov momentum, a learning rate of 0.1 per 256 images, weight decay 2e-5, label smoothing 0.1, batches of 128, and a cosine schedule
+after five epochs of warm-up. Each side measures the time of an epoch and plans as many epochs as fit, so that its schedule is completed.
+Both run at the same time on one thread each, so that other work on the machine affects both.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""How quickly pictures get from files to batches, beside torchvision: `python -m zoo.benchmarks.input_pipeline`.
+"""Compare the speed of image loading with torchvision: `python -m zoo.benchmarks.input_pipeline`.
 
-Both sides read the same files with one core, scale them to 224 pixels as ImageNet's evaluation does, and end with the same
-normalised float batches; they take turns, and medians are compared. Normalising is part of a zoo model and is timed here as well.
+Both sides read the same files on one core, resize them to 224 pixels as in ImageNet's evaluation, and produce the same normalised float
+batches. They alternate, and medians are compared. In the zoo, normalisation is part of the model; it is included in the time here.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -29,10 +28,11 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.photos import link_files, photo_files
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import picture_files
 from zoo.data.loader import evaluation_loader
-from zoo.errors import DataError, ZooError
 from zoo.images.decoding import Decoding
 from zoo.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_float
 
@@ -40,17 +40,18 @@ _PREPROCESS = Preprocess()
 _DECODING = Decoding(_PREPROCESS.min_size_hw)
 _BATCH = 16
 _MEGAPIXELS = 12
+_REMEDY = "pass the folder that contains photos/ and portraits/ as --data"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        name: what was measured.
-        ours: pictures per second, median over the rounds.
-        theirs: the same of what it is compared with.
-        bound: the ratio that is promised.
+        name: what is compared.
+        ours: median images per second of the zoo.
+        theirs: median images per second of the other side.
+        bound: target ratio.
     """
 
     name: str
@@ -60,24 +61,24 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times as many pictures per second."""
+        """Images per second of the zoo divided by those of the other side."""
         return self.ours / self.theirs
 
     @property
     def met(self) -> bool:
-        """Whether the ratio reaches the bound."""
+        """Whether the ratio reaches the target."""
         return self.ratio >= self.bound
 
 
 def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], bound: float, rounds: int) -> Comparison:
-    """Measure two sides in turns, after one turn each that isn't counted.
+    """Measure two sides alternately, after one untimed round.
 
     Args:
-        name: what is measured.
-        ours: runs once and returns pictures per second.
-        theirs: the same.
-        bound: the ratio that is promised.
-        rounds: turns of each side that are counted.
+        name: what is compared.
+        ours: function that runs the zoo once and returns images per second.
+        theirs: function that runs the other side once and returns images per second.
+        bound: target ratio.
+        rounds: number of timed runs of each side.
     """
     rates = [(ours(), theirs()) for _ in range(rounds + 1)][1:]
     return Comparison(name, statistics.median(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates), bound)
@@ -85,7 +86,7 @@ def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], b
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Keep to one core, with the threads that are started meanwhile, where the system can."""
+    """Restrict the thread and the threads it starts to one core, where the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -99,19 +100,19 @@ def one_core() -> Iterator[None]:
 
 @one_core()
 def zoo_rate(folder: Path) -> float:
-    """Return the zoo's pictures per second over a folder, in this process."""
+    """Return the images per second of the zoo for a folder, without loader processes."""
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     dataset = _dataset(folder)
     start = time.perf_counter()
     for batch in evaluation_loader(dataset, _PREPROCESS, _BATCH, 0, decoding=_DECODING):
-        assert batch.images is not None, "nothing is skipped"
+        assert batch.images is not None, "no image is skipped"
         as_float(batch.images.pixels).sub_(mean).div_(deviation)
     return len(dataset) / (time.perf_counter() - start)
 
 
 @one_core()
 def torchvision_rate(folder: Path) -> float:
-    """Return the pictures per second of `ImageFolder`, PIL and the standard transforms over a folder of class folders."""
+    """Return the images per second of `ImageFolder`, PIL and the standard transforms for a folder of class folders."""
     transform = v2.Compose(
         [
             v2.Resize(256),
@@ -128,19 +129,19 @@ def torchvision_rate(folder: Path) -> float:
 
 
 def workers_rate(folder: Path, workers: int, repeats: int = 20) -> float:
-    """Return the zoo's pictures per second with loader processes, from the moment when all of them are at work.
+    """Return the images per second of the zoo with loader processes, measured once all of them are running.
 
     Args:
-        folder: pictures.
-        workers: loader processes.
-        repeats: how often the folder is read.
+        folder: folder of images.
+        workers: number of loader processes.
+        repeats: number of times that the folder is read.
     """
     dataset = _dataset(folder, repeats)
     batches = iter(evaluation_loader(dataset, _PREPROCESS, _BATCH, workers, decoding=_DECODING))
     first = sum(len(batch.keys) for batch in islice(batches, workers))
     start = time.perf_counter()
     rest = sum(len(batch.keys) for batch in batches)
-    assert first + rest == len(dataset), "nothing is skipped"
+    assert first + rest == len(dataset), "no image is skipped"
     return rest / (time.perf_counter() - start)
 
 
@@ -149,34 +150,17 @@ def _dataset(folder: Path, repeats: int = 1) -> Dataset:
     return Dataset(str(folder), tuple(Record(f"{index}", file, 0) for index, file in enumerate(files)))
 
 
-def link_photos(photos: Path, folder: Path) -> Path:
-    """Put links to pictures into one class folder, as `ImageFolder` wants them, and return the folder above it.
-
-    Raises:
-        DataError: there are none.
-    """
-    files = picture_files(photos) if photos.is_dir() else []
-    if not files:
-        raise DataError(f"{photos} holds no pictures. Say with --data where photos/ and portraits/ are")
-    inside = folder / "photos" / "all"
-    inside.mkdir(parents=True)
-    for file in files:
-        (inside / file.name).symlink_to(file.resolve())
-    return inside.parent
-
-
 def write_phone_photos(portraits: Path, folder: Path) -> Path:
-    """Write portraits as JPEGs of 12 megapixels and about 2 MB, and return the folder above them.
+    """Write portraits as JPEGs of 12 megapixels and about 2 MB into one class folder, and return its parent.
 
-    A cubic enlargement alone is smoother than any camera's picture, and quicker to decode; a little noise (deviation 4) brings the
-    files to the size of a phone's. Much of the time of a reduced decoding is their entropy coding, which noise makes longer.
+    Bicubic enlargement alone is smoother than a camera's image and faster to decode. A little noise (standard deviation 4) gives the files
+    the size of phone photos. Entropy decoding, which noise slows down, takes much of the time of decoding at a reduced scale.
 
     Raises:
-        DataError: there are no portraits.
+        InputError: the folder of portraits doesn't exist.
+        DataError: it contains no images.
     """
-    files = picture_files(portraits) if portraits.is_dir() else []
-    if not files:
-        raise DataError(f"{portraits} holds no pictures. Say with --data where photos/ and portraits/ are")
+    files = photo_files(portraits, _REMEDY)
     inside = folder / "phone" / "all"
     inside.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -190,42 +174,40 @@ def write_phone_photos(portraits: Path, folder: Path) -> Path:
 
 
 def run(data: Path, rounds: int) -> list[Comparison]:
-    """Make all comparisons, with one thread.
+    """Run all comparisons with one thread.
 
     Args:
-        data: the folder with `photos` and `portraits`.
-        rounds: turns of each side that are counted.
+        data: folder that contains `photos` and `portraits`.
+        rounds: number of timed runs of each side.
 
     Raises:
-        DataError: the pictures aren't there.
+        InputError: a folder doesn't exist.
+        DataError: a folder contains no images.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        photos, phone = link_photos(data / "photos", Path(scratch)), write_phone_photos(data / "portraits", Path(scratch))
+        photos = link_files(photo_files(data / "photos", _REMEDY), Path(scratch) / "photos" / "all").parent
+        phone = write_phone_photos(data / "portraits", Path(scratch))
         return [
-            compare("photos, one core, beside torchvision", lambda: zoo_rate(photos), lambda: torchvision_rate(photos), 1.15, rounds),
-            compare("12 megapixels, one core, beside torchvision", lambda: zoo_rate(phone), lambda: torchvision_rate(phone), 3.0, rounds),
-            compare("photos, two workers beside one", lambda: workers_rate(photos, 2), lambda: workers_rate(photos, 1), 1.7, rounds),
+            compare("photos, one core, vs. torchvision", lambda: zoo_rate(photos), lambda: torchvision_rate(photos), 1.15, rounds),
+            compare("12 megapixels, one core, vs. torchvision", lambda: zoo_rate(phone), lambda: torchvision_rate(phone), 3.0, rounds),
+            compare("photos, two workers vs. one", lambda: workers_rate(photos, 2), lambda: workers_rate(photos, 1), 1.7, rounds),
         ]
 
 
+@prints_errors("input_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where every bound is met, 1 where one isn't, 2 where the data isn't there.
+        0 if every target is met, 1 if one isn't, 2 if the data doesn't exist.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.input_pipeline", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with photos/ and portraits/")
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="turns of each side, 1 to 100")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser = make_parser("input_pipeline", __doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="timed runs of each side, 1 to 100")
     flags = parser.parse_args(argv)
-    try:
-        comparisons = run(flags.data, flags.rounds)
-    except ZooError as error:
-        print(f"input_pipeline: {error}", file=sys.stderr)
-        return error.exit_status
+    comparisons = run(flags.data, flags.rounds)
     if flags.json:
         lines = [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in comparisons]
         print(json.dumps({"comparisons": lines, "rounds": flags.rounds, "load": os.getloadavg()[0]}))
@@ -235,13 +217,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(comparisons: Sequence[Comparison], rounds: int) -> None:
-    table = Table("", "zoo", "other", "ratio", "promised", "met", title=f"pictures per second, medians of {rounds}", title_justify="left")
+    table = Table("", "zoo", "other", "ratio", "target", "met", title=f"images per second, medians of {rounds}", title_justify="left")
     for line in comparisons:
         met = "yes" if line.met else "no"
         table.add_row(line.name, f"{line.ours:.1f}", f"{line.theirs:.1f}", f"{line.ratio:.2f}", f"{line.bound:.2f}", met)
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"other processes take time from both sides; load average {os.getloadavg()[0]:.1f}")
+    console.print(f"other processes slow down both sides; load average {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Training that is killed at random moments and goes on: `python -m zoo.benchmarks.interruptions`.
+"""Check that training survives `kill -9` at random moments: `python -m zoo.benchmarks.interruptions`.
 
-A small run of `zoo train` on drawn pictures, with all that has a memory: dropout, mixup, RandAugment, a moving average, accumulated
-gradients, validation. It is run once whole. Then again and again with `kill -9` of all its processes at a random moment of it (every
-second time while it writes), up to three times before it may go on to its end with --resume. Its weights and its metrics.jsonl must be
-those of the whole run, bit for bit.
+A small run of `zoo train` on built-in images uses every feature with state: dropout, mixup, RandAugment, a moving average, accumulated
+gradients and validation. It is run once without interruption. Each further run has all its processes killed at random moments (in every
+second run while it writes), up to three times, before it completes with --resume. Its weights and its metrics.jsonl must be bit-identical
+to those of the uninterrupted run.
 
-The commands start from a process that has imported the zoo already: otherwise most of the time is that of imports.
+The commands are forked from a process that has imported the zoo, because imports would take most of the time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 
 TIMES = 20
 _MODULES = ["zoo.cli.main", "zoo.cli.flags", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
-_KILLS = 3  # of one run, at most
+_KILLS = 3  # maximum kills per run
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Kill:
     """One kill.
 
     Attributes:
-        writing: what was being written, by the names of the half-written files that it left; empty where nothing was.
-        after: seconds from the start of the process.
+        writing: names of the files that were being written, from the partial files left behind; empty if there were none.
+        after: seconds since the start of the process.
     """
 
     writing: tuple[str, ...]
@@ -44,17 +44,17 @@ class Kill:
 
 
 class Runs:
-    """Runs of one command in folders of their own."""
+    """Runs of one command, each in its own folder."""
 
     def __init__(self, root: Path, epochs: int) -> None:
-        """Prepare.
+        """Prepare the server process that the runs are forked from.
 
         Args:
-            root: where the runs are written.
-            epochs: how long they are.
+            root: folder in which the runs are written.
+            epochs: number of epochs of each run.
         """
         self.root, self._epochs = root, epochs
-        # processes that are killed can't give back their loaders' semaphores; Python does, and would say so
+        # killed processes leak the semaphores of their loaders; Python frees them and would warn about it
         os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_MODULES)
@@ -69,55 +69,55 @@ class Runs:
         return ["train", *data, "--out", str(self.root / name), *settings.split()]
 
     def start(self, name: str, workers: int, resume: bool) -> BaseProcess:
-        """Start, or continue, a run."""
+        """Start or resume a run."""
         process = self._context.Process(target=_run, args=(self.words(name, workers) + ["--resume"] * resume, self.root / f"{name}.log"))
         process.start()
         return process
 
     def finish(self, name: str, workers: int, resume: bool) -> None:
-        """Let a run come to its end.
+        """Start or resume a run and wait until it completes.
 
         Raises:
-            RuntimeError: it doesn't.
+            RuntimeError: the run fails.
         """
         process = self.start(name, workers, resume)
         process.join()
         if process.exitcode:
-            raise RuntimeError(f"the run {name} ended with {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
+            raise RuntimeError(f"the run {name} ended with exit status {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
 
     def kill(self, name: str, workers: int, resume: bool, after: float, writing: bool) -> Kill | None:
-        """Start, or continue, a run and kill it.
+        """Start or resume a run and kill it.
 
         Args:
-            name: of the run.
-            workers: loader processes.
-            resume: continue it.
-            after: seconds from the start.
-            writing: wait on from then until it writes something.
+            name: name of the run.
+            workers: number of loader processes.
+            resume: whether to resume the run.
+            after: seconds between start and kill.
+            writing: whether to wait after that time until the run writes a file.
 
         Returns:
-            What became of it; None where it came to its end before.
+            The kill, or None if the run completed first.
         """
         start = time.monotonic()
         process = self.start(name, workers, resume)
         process.join(after)
         while writing and process.is_alive() and not _drafts(self.root / name):
-            time.sleep(0.001)  # a checkpoint takes some milliseconds; the cores are for the run
+            time.sleep(0.001)  # writing a checkpoint takes some milliseconds; polling faster would slow down the run
         ended = not process.is_alive()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid or 0, signal.SIGKILL)  # the loader processes too
+            os.killpg(process.pid or 0, signal.SIGKILL)  # includes the loader processes
         process.join()
         if ended or process.exitcode == 0:
             return None
         return Kill(tuple(sorted(_drafts(self.root / name))), time.monotonic() - start)
 
     def content(self, name: str) -> tuple[bytes, bytes]:
-        """Return the final weights and the metrics of a run, byte by byte."""
+        """Return the contents of a run's final weights and metrics files."""
         return (self.root / name / "model" / "weights.safetensors").read_bytes(), (self.root / name / "metrics.jsonl").read_bytes()
 
 
 def _run(words: Sequence[str], log: Path) -> None:
-    """Be a process of its own, as a shell starts it."""
+    """Run a command line in a new session, as a shell would start it."""
     os.setsid()
     from zoo.cli.main import main
 
@@ -128,31 +128,31 @@ def _run(words: Sequence[str], log: Path) -> None:
 
 
 def _drafts(folder: Path) -> set[str]:
-    """Return the names of what is being written in a run's folder."""
+    """Return the names of the partially written files in a run's folder."""
     return {path.name.split("-")[0].strip(".") for path in (*folder.glob(".*.part*"), *folder.glob("checkpoints/.*.part*"))}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Kill runs, print what became of each, and return 1 where one of them ends otherwise than the whole one."""
+    """Kill and resume runs, print the result of each, and return 1 if one differs from the uninterrupted run."""
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.interruptions", description=main.__doc__)
-    parser.add_argument("--times", type=int, default=TIMES, help="how many runs are killed")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=None, help="of the random moments; by default another one every time")
+    parser.add_argument("--times", type=int, default=TIMES, help="number of runs to kill")
+    parser.add_argument("--epochs", type=int, default=6, help="number of epochs of each run")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the random moments; random by default")
     flags = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(10**6) if flags.seed is None else flags.seed
     draw, right = random.Random(seed), 0
-    root = Path(tempfile.mkdtemp(prefix="zoo-interruptions-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="zoo-interruptions-", ignore_cleanup_errors=True) as scratch:
+        root = Path(scratch)
         runs = Runs(root, flags.epochs)
         runs.finish("warm", 0, resume=False)
         start = time.monotonic()
         runs.finish("whole", 0, resume=False)
         seconds, whole = time.monotonic() - start, runs.content("whole")
-        print(f"the whole run takes {seconds:.1f} s; the moments' seed is {seed}", flush=True)
+        print(f"the uninterrupted run takes {seconds:.1f} s; the seed is {seed}", flush=True)
         for number in range(flags.times):
             name, workers = f"run{number + 1}", 2 * (number % 4 >= 2)
             kills: list[Kill] = []
-            while not kills:  # again, where it had ended before the first moment
+            while not kills:  # repeat if the run completed before the first kill
                 shutil.rmtree(root / name, ignore_errors=True)
                 for _ in range(draw.randint(1, _KILLS)):
                     kill = runs.kill(name, workers, bool(kills), draw.uniform(0, seconds), writing=number % 2 == 1)
@@ -165,12 +165,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             moments = ", ".join(
                 f"after {kill.after:.2f} s{' writing ' + ' and '.join(kill.writing) if kill.writing else ''}" for kill in kills
             )
-            result = "equal" if equal else "OTHER"
+            result = "equal" if equal else "DIFFERENT"
             print(f"{name}: {workers} loader processes; killed {moments}; then {result}", flush=True)
             shutil.rmtree(root / name)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print(f"{right} of {flags.times} end bit for bit like the run that was never killed")
+    print(f"{right} of {flags.times} runs are bit-identical to the uninterrupted run")
     return 0 if right == flags.times else 1
 
 

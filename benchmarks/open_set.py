@@ -1,13 +1,12 @@
-"""How often a gallery names a stranger, and how often somebody enrolled: `python -m zoo.benchmarks.open_set --data identities:…`.
+"""Measure how often a gallery identifies strangers and enrolled people: `python -m zoo.benchmarks.open_set --data identities:…`.
 
-Everybody in turn is left out of a gallery of all others, and all of the one's pictures are asked about; those who are enrolled are asked
-about with the pictures that they were not enrolled with. All of it by `zoo.Gallery.identify`, with dlib's network, its distance and its
-threshold, on faces that MTCNN finds and aligns.
+Each person in turn is a stranger to a gallery of all others and is probed with all of his or her images. Enrolled people are probed with
+the images that they weren't enrolled with. Probes are identified by `zoo.Gallery.identify` with dlib's network, distance and threshold, on
+faces detected and aligned with MTCNN.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -19,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import DataError, ZooError
+from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.errors import DataError
 from zoo.models.builder import build
 from zoo.prediction.predict import predict
 from zoo.task.contract import get_task
@@ -31,16 +31,16 @@ People = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Rates:
-    """What a gallery answers.
+    """Results of identification.
 
     Attributes:
-        photos: of each person enrolled.
-        strangers: questions about people who are not.
-        named: part of them that got a name, which is always wrong.
-        undecided: part of them that was left open.
-        probes: questions about people who are enrolled.
-        right: part of them that got the right name.
-        wrong: part that got another one's.
+        photos: number of images enrolled per person.
+        strangers: number of probes of strangers.
+        named: fraction of stranger probes that are identified, always wrongly.
+        undecided: fraction of stranger probes that are left undecided.
+        probes: number of probes of enrolled people.
+        right: fraction of enrolled probes that are identified correctly.
+        wrong: fraction of enrolled probes that are identified as another person.
     """
 
     photos: int
@@ -53,15 +53,15 @@ class Rates:
 
 
 def measure(people: People, embedder: Embedder, photos: int) -> Rates:
-    """Ask about strangers, and about people who are enrolled.
+    """Probe galleries with strangers and with enrolled people.
 
     Args:
-        people: [N, D] embeddings of each.
-        embedder: their model.
-        photos: of each person to enrol.
+        people: embeddings [N, D] of each person, by name.
+        embedder: the model that computed the embeddings.
+        photos: number of images to enrol per person.
 
     Raises:
-        DataError: a person without a picture to ask about.
+        DataError: a person has no image left to probe with.
     """
     for name, rows in people.items():
         if len(rows) <= photos:
@@ -84,43 +84,36 @@ def measure(people: People, embedder: Embedder, photos: int) -> Rates:
     return Rates(photos, asked, *parts, known, probes["right"] / known, probes["wrong"] / known)
 
 
+@prints_errors("open_set")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print.
-
-    Args:
-        argv: the words after the module; None for the process's own.
+    """Run the benchmark from the command line.
 
     Returns:
-        The exit status.
+        0, or 2 if the input is invalid.
     """
-    parser = argparse.ArgumentParser("python -m zoo.benchmarks.open_set", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", required=True, help="people: identities:FOLDER?split=…")
-    parser.add_argument("--photos", type=int, nargs="+", default=[1, 3], help="of each person enrolled")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else")
+    parser = make_parser("open_set", __doc__)
+    parser.add_argument("--data", required=True, help="dataset string of the people: identities:FOLDER?split=…")
+    parser.add_argument("--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enrol per person")
     flags = parser.parse_args(argv)
-    try:
-        people, embedder = embedded(flags.data)
-        found = [measure(people, embedder, photos) for photos in flags.photos]
-    except ZooError as error:
-        print(f"open_set: {error}", file=sys.stderr)
-        return error.exit_status
+    people, embedder = embedded(flags.data)
+    found = [measure(people, embedder, photos) for photos in flags.photos]
     if flags.json:
         print(json.dumps({"people": len(people), "model": str(embedder), "rates": [asdict(rates) for rates in found]}))
         return 0
     for rates in found:
         print(
-            f"{rates.photos} of each of {len(people) - 1} people enrolled: of {rates.strangers} pictures of strangers "
-            f"{rates.named:.1%} are named and {rates.undecided:.1%} left undecided; of {rates.probes} of people enrolled "
-            f"{rates.right:.1%} get the right name, {rates.wrong:.1%} another's"
+            f"{len(people) - 1} people enrolled with {rates.photos} each: of {rates.strangers} images of strangers "
+            f"{rates.named:.1%} are identified and {rates.undecided:.1%} undecided; of {rates.probes} images of enrolled people "
+            f"{rates.right:.1%} are identified correctly and {rates.wrong:.1%} as another person"
         )
     return 0
 
 
 def embedded(data: str) -> tuple[People, Embedder]:
-    """Return the embeddings of each person's main faces, and the model: dlib's.
+    """Return the embeddings of each person's most central faces, and dlib's model that computed them.
 
     Args:
-        data: people, as for the task face.
+        data: dataset string for the task face.
     """
     model = build("dlib_resnet29", "face", weights="default")
     opened = get_task("face").open(data)

@@ -1,14 +1,13 @@
-"""A folder of photos of many sizes beside one of equal sizes: `python -m zoo.benchmarks.photo_sizes`.
+"""Compare prediction on photos of many sizes with photos of one size: `python -m zoo.benchmarks.photo_sizes`.
 
-The photos of a folder are scaled, once to upright and lying ones with sides of 1:2 to 2:1, no two alike, and once to one size, so that
-the model sees as many pixels of both. A detector answers for both folders, decoding and writing included: twenty pictures of one, twenty
-of the other, in turns, since the same network may take twice as long half a minute later where a machine is shared. What the sizes cost
-shows in the first pass over all of them, in which every one is new to the engine, and in the others.
+The photos of a folder are resized twice: to portrait and landscape sizes with aspect ratios from 1:2 to 2:1, all different, and to a single
+size that gives the model the same number of pixels on average. A detector predicts both folders, decoding and writing included, alternating
+between twenty images of each, because on a shared machine the same network may be half as fast half a minute later. The cost of varying
+sizes shows in the first pass over all images, in which every size is new to the engine, and in later passes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -26,33 +25,34 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.engine_flags import add_flags, computed
+from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.engine_flags import add_flags, computed, setting
 from zoo.benchmarks.photos import photo_files
 from zoo.benchmarks.prediction_pipeline import travel
-from zoo.errors import ZooError, check_positive
+from zoo.errors import check_positive
 from zoo.images import decoding as images
 from zoo.images.preprocess import Preprocess
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
 
-BOUND = 1.3  # times as long as pictures of equal size
-_TURN = 20  # pictures of one folder, before it is the other's turn
-_AREA = 480 * 640  # pixels of a photo
-_RATIO = 2.0  # of its sides, at most
+BOUND = 1.3  # target for the ratio of the times
+_TURN = 20  # images of one folder per turn
+_AREA = 480 * 640  # pixels per photo
+_RATIO = 2.0  # maximum aspect ratio
 
 SizeHW = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All passes.
+    """Times of all passes.
 
     Attributes:
-        pictures: in each of them.
-        shapes: different ones among those of many sizes, as the model sees them.
-        many_s: seconds of each pass over these.
-        equal_s: likewise over those of equal size.
+        pictures: number of images per pass.
+        shapes: number of different model input shapes among the images of many sizes.
+        many_s: seconds of each pass over the images of many sizes.
+        equal_s: seconds of each pass over the images of one size.
     """
 
     pictures: int
@@ -62,28 +62,28 @@ class Comparison:
 
     @property
     def first(self) -> float:
-        """How many times as long the first pass took."""
+        """Time of the first pass with many sizes, divided by that with one size."""
         return self.many_s[0] / self.equal_s[0]
 
     @property
     def ratio(self) -> float:
-        """How many times as long a pass took, by the medians of all."""
+        """Median time of the passes with many sizes, divided by that with one size."""
         return statistics.median(self.many_s) / statistics.median(self.equal_s)
 
     @property
     def met(self) -> bool:
-        """Whether both are what is promised."""
+        """Whether both ratios are within the target."""
         return max(self.first, self.ratio) <= BOUND
 
 
 def sizes(count: int) -> list[SizeHW]:
-    """Return heights and widths of so many photos, of about one area and with sides as different as photos' are, always the same ones."""
+    """Return `count` heights and widths with about the same area and the range of aspect ratios of photos; always the same."""
     ratios = _RATIO ** np.random.default_rng(0).permutation(np.linspace(-1, 1, count))
     return [(round(math.sqrt(_AREA * ratio)), round(math.sqrt(_AREA / ratio))) for ratio in ratios]
 
 
 def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
-    """Return the size of lying photos of which a model sees as many pixels as of these on average."""
+    """Return a landscape size that gives the model as many pixels as the given sizes do on average."""
     seen = [preprocess.resized_hw(*size) for size in several]
     short = min(preprocess.size_hw)
     height = min(size[0] for size in several)
@@ -91,33 +91,32 @@ def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None) -> Comparison:
-    """Answer for both folders in turns.
+    """Predict both folders alternately.
 
     Args:
-        model: a detector, on the CPU.
-        photos: a folder.
-        pictures: how many to make of it, in each folder.
-        rounds: passes over each.
-        batch_size: as for `zoo.predict`.
+        model: a detector on the CPU.
+        photos: folder of photos.
+        pictures: number of images to generate per folder.
+        rounds: number of passes over each folder.
+        batch_size: as in `zoo.predict`.
 
     Raises:
-        InputError: no folder, or a number below 1.
-        DataError: no photos.
+        InputError: the folder doesn't exist, or a number is not above 0.
+        DataError: the folder contains no images.
     """
     check_positive("photo_sizes", pictures=pictures, rounds=rounds)
     files, many = photo_files(photos), sizes(pictures)
     equal = [equal_size(many, model.preprocess)] * pictures
     with tempfile.TemporaryDirectory() as scratch:
         folders = [_scaled(files, wanted, Path(scratch) / name) for name, wanted in (("many", many), ("equal", equal))]
-        for _ in predict(model, folders[1][0], batch_size=batch_size, device="cpu"):  # kernels are chosen, and an engine compiles
-            break
+        next(iter(predict(model, folders[1][0], batch_size=batch_size, device="cpu")))  # selects kernels, compiles an engine
         passes = [_pass(model, folders, batch_size) for _ in range(rounds)]
     shapes = {model.preprocess.resized_hw(*size) for size in many}
     return Comparison(pictures, len(shapes), tuple(one for one, _ in passes), tuple(other for _, other in passes))
 
 
 def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | None) -> list[float]:
-    """Answer for all pictures of both folders, and return the seconds of each."""
+    """Predict all images of both folders and return the seconds of each folder."""
     seconds = [0.0, 0.0]
     for turn, parts in enumerate(zip(*folders, strict=True)):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
@@ -126,7 +125,7 @@ def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | Non
 
 
 def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> list[Path]:
-    """Write photos at these sizes, into a folder for each turn."""
+    """Write photos resized to the given sizes, in one subfolder per turn."""
     for index, (photo, (height, width)) in enumerate(zip(_read(files), wanted, strict=False)):
         part = folder / f"{index // _TURN:03d}"
         part.mkdir(parents=True, exist_ok=True)
@@ -136,40 +135,36 @@ def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> li
 
 
 def _read(files: Sequence[Path]) -> Iterator[images.Image]:
-    """Yield the first photos again and again: reading every one anew would take longer than what is measured."""
+    """Yield the first photos repeatedly; decoding each again would take longer than the benchmark itself."""
     yield from cycle([images.read(path) for path in islice(files, 16)])
 
 
+@prints_errors("photo_sizes")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where the ratio is what is promised, 1 where it isn't, 2 where the input is wrong.
+        0 if the ratios are within the target, 1 if they aren't, 2 if the input is invalid.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.photo_sizes", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=200, help="in each folder")
-    parser.add_argument("--rounds", type=int, default=3, help="passes over each folder")
+    parser = make_parser("photo_sizes", __doc__)
+    parser.add_argument("--pictures", type=int, default=200, help="number of images per folder")
+    parser.add_argument("--rounds", type=int, default=3, help="number of passes over each folder")
     add_flags(parser)
     flags = parser.parse_args(argv)
-    try:
-        torch.manual_seed(0)
-        model = build(flags.backbone, "detection", classes=[f"class {index}" for index in range(80)])
-        comparison = compare(computed(model, flags), flags.photos, flags.pictures, flags.rounds, flags.batch_size)
-    except ZooError as error:
-        print(f"photo_sizes: {error}", file=sys.stderr)
-        return error.exit_status
-    setting = {"backbone": flags.backbone, "engine": flags.engine, "precision": flags.precision, "threads": torch.get_num_threads()}
+    torch.manual_seed(0)
+    model = build(flags.backbone, "detection", classes=[f"class {index}" for index in range(80)])
+    comparison = compare(computed(model, flags), flags.photos, flags.pictures, flags.rounds, flags.batch_size)
     if flags.json:
         found = {**vars(comparison), "first": comparison.first, "ratio": comparison.ratio, "met": comparison.met}
-        print(json.dumps({**found, **setting, "load": os.getloadavg()[0]}))
+        print(json.dumps({**found, **setting(flags), "load": os.getloadavg()[0]}))
     else:
-        _print(comparison, ", ".join(str(setting[name]) for name in ("backbone", "engine", "precision")))
+        _print(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
     return 0 if comparison.met else 1
 
 
 def _print(comparison: Comparison, what: str) -> None:
     table = Table(
-        f"{comparison.pictures} pictures", "first pass", "median", "pictures per second",
+        f"{comparison.pictures} images", "first pass", "median", "images per second",
         title=f"{what}: detection on {torch.get_num_threads()} threads", title_justify="left",
     )  # fmt: skip
     for name, passes in ((f"{comparison.shapes} shapes", comparison.many_s), ("one shape", comparison.equal_s)):
@@ -178,8 +173,8 @@ def _print(comparison: Comparison, what: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
-        f"many sizes take {comparison.first:.2f} times as long at first, {comparison.ratio:.2f} by the medians "
-        f"(promised: at most {BOUND:g}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
+        f"many sizes take {comparison.first:.2f} times as long in the first pass, {comparison.ratio:.2f} by the medians "
+        f"(target: at most {BOUND:g}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
     )
 
 

@@ -1,17 +1,16 @@
-"""How long a training step takes, beside torchvision's reference loop: `python -m zoo.benchmarks.training_step`.
+"""Compare the time of a training step with torchvision's reference loop: `python -m zoo.benchmarks.training_step`.
 
-Both sides train the same network, from the same weights, on the same batch of drawn pictures, with SGD; they take turns, and the
-medians of single steps are compared; beside them stands the ratio of the quickest steps, which other processes disturb less. The
-zoo's side is `zoo.train` itself, loader and bookkeeping included, with the precision that it picks for this processor (bf16 where it
-has the instructions) and channels-last; the other side is the inner loop of torchvision's references (`train_one_epoch`): float32,
-channels first, the batch at hand. The losses of both sides are printed: they are the same computation, apart from rounding and from
-the proposals that a detector's loss draws. Between the turns both precisions multiply matrices: what the processor gains by bf16 there is
-about what a network can gain whose time goes into convolutions, and it changes by the minute where a machine is shared.
+Both sides train the same network from the same weights on the same batch of generated images with SGD. They alternate, and the medians of
+single steps are compared; the ratio of the fastest steps, which other processes disturb less, is shown as well. The zoo's side is
+`zoo.train`, loader and bookkeeping included, with the precision selected for this processor (bf16 if it has the instructions) and channels
+last. The other side is the inner loop of torchvision's references (`train_one_epoch`): float32, channels first, with the batch in memory.
+The losses of both sides are printed: they differ only by rounding and by the proposals that a detector's loss samples. Between the turns,
+matrix multiplications are timed in both precisions. Their speed-up in bf16 approximates what a network dominated by convolutions can gain;
+on a shared machine it changes by the minute.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -26,7 +25,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms.v2.functional import normalize
 
+from zoo.benchmarks.command import make_parser, prints_errors
 from zoo.benchmarks.peers.roofline import bf16_gain
 from zoo.benchmarks.training_work import CLASSES, Work, works
 from zoo.data.dataset import Sample
@@ -38,23 +40,23 @@ from zoo.system.hardware import Precision, pick_training_precision
 from zoo.system.progress import Progress
 from zoo.training.train import train
 
-Steps = tuple[list[float], list[float]]  # seconds and losses, step by step
+Steps = tuple[list[float], list[float]]  # seconds and loss of each step
 
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured of one work.
+    """Times and losses for one network.
 
     Attributes:
-        name: what was trained.
-        ours_s: median seconds of a step of the zoo.
-        theirs_s: median seconds of a step of torchvision's loop.
-        ours_quickest_s: seconds of the zoo's quickest step.
-        theirs_quickest_s: likewise.
-        bound: the ratio that is promised.
-        ours_losses: of the first turn, step by step.
-        theirs_losses: likewise.
-        products: how many times as fast matrix products were in bf16 as in float32, between the turns; None without bf16.
+        name: name of the network and its batch.
+        ours_s: median seconds of the zoo's steps.
+        theirs_s: median seconds of torchvision's steps.
+        ours_quickest_s: seconds of the zoo's fastest step.
+        theirs_quickest_s: seconds of torchvision's fastest step.
+        bound: target ratio.
+        ours_losses: the zoo's loss at each step of the first turn.
+        theirs_losses: torchvision's loss at each step of the first turn.
+        products: median speed-up of matrix multiplications in bf16 over float32, between the turns; None without bf16.
     """
 
     name: str
@@ -69,36 +71,36 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times as quick the zoo is."""
+        """Median step time of torchvision divided by that of the zoo."""
         return self.theirs_s / self.ours_s
 
 
 class Clock(Progress):
-    """Takes the time of every step of a run whose epochs have one step: without the checkpoint that each of them ends with."""
+    """Measures the duration of every step of a run with one step per epoch, without the checkpoint at the end of each epoch."""
 
     def __init__(self) -> None:
-        """Draw nothing."""
+        """Disable the progress display."""
         super().__init__(enabled=False)
         self.seconds: list[float] = []
         self._start = time.perf_counter()
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
-        """Start the clock."""
+        """Start the measurement of a step."""
         self._start = time.perf_counter()
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        """Stop it."""
+        """End the measurement of a step."""
         self.seconds.append(time.perf_counter() - self._start)
 
 
 def zoo_model(work: Work, weights: Path, samples: list[Sample]) -> Model:
-    """Build the zoo's model with torchvision's weights, for the size of these pictures."""
+    """Build the zoo's model with torchvision's weights, for images of this size."""
     options = {**work.options, **({"image_size": samples[0].image.shape[0]} if work.task == "classification" else {})}
     return build(work.backbone, work.task, num_classes=CLASSES, weights=weights, say=lambda text: None, **options)
 
 
 def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, precision: Precision) -> Steps:
-    """Train the zoo's model for some steps, one an epoch."""
+    """Train the zoo's model for `steps` epochs of one step."""
     model = zoo_model(work, weights, samples)
     recipe = replace(work.recipe, epochs=steps, precision=precision)
     with tempfile.TemporaryDirectory() as scratch:
@@ -113,7 +115,7 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
     network.load_state_dict(torch.load(weights, weights_only=True))
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=work.recipe.lr, momentum=0.9)
-    # what the zoo's model makes of the pictures, so that both sides see the same
+    # preprocess with the zoo's model, so that both sides get the same images
     preprocess = zoo_model(work, weights, samples).preprocess
     images = [as_float(preprocess(sample.image)) for sample in samples]
     loss_of = _detection_loss(network, images, samples) if work.task == "detection" else _class_loss(network, images, samples, preprocess)
@@ -130,35 +132,26 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
 
 
 def _class_loss(network: nn.Module, images: list[Tensor], samples: list[Sample], preprocess: Preprocess) -> Callable[[], Tensor]:
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std))
-    batch = torch.stack([(image - mean) / deviation for image in images])
-    targets, criterion = torch.tensor([sample.target for sample in samples]), nn.CrossEntropyLoss()
-
-    def loss() -> Tensor:
-        value: Tensor = criterion(network(batch), targets)
-        return value
-
-    return loss
+    batch = normalize(torch.stack(images), list(preprocess.mean), list(preprocess.std))
+    targets = torch.tensor([sample.target for sample in samples])
+    return lambda: cross_entropy(network(batch), targets)
 
 
 def _detection_loss(network: nn.Module, images: list[Tensor], samples: list[Sample]) -> Callable[[], Tensor]:
     targets = [{"boxes": torch.from_numpy(one.target["boxes"]), "labels": torch.from_numpy(one.target["labels"]) + 1} for one in samples]
 
-    def loss() -> Tensor:
-        # the network's transform changes the targets it is given
-        return torch.stack(list(network(images, [dict(target) for target in targets]).values())).sum()
-
-    return loss
+    # the dicts are copied because the network's transform modifies them
+    return lambda: torch.stack(list(network(images, [dict(target) for target in targets]).values())).sum()
 
 
 def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
-    """Let both sides take turns; the first step of each turn is not counted.
+    """Time both sides alternately; the first step of each turn is not counted.
 
     Args:
-        work: what is trained.
-        rounds: turns of each side.
-        steps: of a turn.
-        precision: of the zoo's side.
+        work: the network and data to train.
+        rounds: number of turns of each side.
+        steps: number of steps per turn.
+        precision: precision of the zoo's side.
     """
     torch.manual_seed(0)
     samples = work.samples()
@@ -177,27 +170,26 @@ def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
     return Line(work.name, *times, work.bound, turns[0][0][1], turns[0][1][1], products)
 
 
+@prints_errors("training_step")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where every bound is met or this processor has no bf16 instructions, which the bounds are for; 1 where one isn't; 2 where
-        a flag is wrong.
+        0 if every target is met or this processor has no bf16 instructions, which the targets require; 1 if a target isn't met; 2 if a
+        flag is invalid.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.training_step", description=__doc__)
+    parser = make_parser("training_step", __doc__)
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="turns of each side, 1 to 100")
-    parser.add_argument("--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="steps of a turn, 2 to 1000")
-    parser.add_argument("--batch", type=int, default=16, help="pictures of a classifier's step")
-    parser.add_argument("--side", type=int, default=224, help="their height and width in pixels")
-    parser.add_argument("--boxes-batch", type=int, default=2, help="pictures of a detector's step, of 480×640 pixels")
-    parser.add_argument("--only", default="", help="lines whose names hold this, such as 'Faster'")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of the zoo's side")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser.add_argument("--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="steps per turn, 2 to 1000")
+    parser.add_argument("--batch", type=int, default=16, help="images per batch of a classifier")
+    parser.add_argument("--side", type=int, default=224, help="height and width of a classifier's images in pixels")
+    parser.add_argument("--boxes-batch", type=int, default=2, help="images per batch of a detector, of 480×640 pixels")
+    parser.add_argument("--only", default="", help="run only rows whose names contain this text, such as 'Faster'")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's side")
     flags = parser.parse_args(argv)
     chosen = [work for work in works(flags.batch, flags.side, flags.boxes_batch, 480, 640) if flags.only in work.name]
     if not chosen:
-        print(f"training_step: --only is {flags.only!r}, which no line's name holds", file=sys.stderr)
-        return InputError.exit_status
+        raise InputError(f"--only is {flags.only!r}, which no row's name contains")
     lines = [measure(work, flags.rounds, flags.steps, flags.precision) for work in chosen]
     precision = pick_training_precision(flags.precision, torch.device("cpu"))
     if flags.json:
@@ -210,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(lines: Sequence[Line], precision: str) -> None:
     title = f"seconds of a training step, the zoo in {precision}"
-    table = Table("", "zoo", "torchvision", "ratio", "quickest steps", "with bf16", title=title, title_justify="left")
+    table = Table("", "zoo", "torchvision", "ratio", "fastest steps", "target", title=title, title_justify="left")
     for line in lines:
         quickest = f"{line.theirs_quickest_s:.3f} / {line.ours_quickest_s:.3f} = {line.theirs_quickest_s / line.ours_quickest_s:.2f}"
         ratio, bound = f"{line.ratio:.2f}", f"at least {line.bound:.1f}"
@@ -222,8 +214,8 @@ def _print(lines: Sequence[Line], precision: str) -> None:
         for side, losses in (("zoo        ", line.ours_losses), ("torchvision", line.theirs_losses)):
             console.print(f"  {side} {' '.join(f'{loss:.4f}' for loss in losses)}")
         if line.products is not None:
-            console.print(f"between its turns, matrix products were {line.products:.2f} times as fast in bf16 as in float32")
-    console.print(f"{torch.get_num_threads()} threads; other processes take time from both sides; load average {os.getloadavg()[0]:.1f}")
+            console.print(f"between its turns, matrix multiplications were {line.products:.2f} times as fast in bf16 as in float32")
+    console.print(f"{torch.get_num_threads()} threads; other processes slow down both sides; load average {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

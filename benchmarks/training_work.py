@@ -1,9 +1,10 @@
-"""What `zoo.benchmarks.training_step` trains: networks that torchvision has too, and drawn pictures of their sizes."""
+"""Networks and generated images for `zoo.benchmarks.training_step`; all networks exist in torchvision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,17 @@ _SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.
 
 @dataclass(frozen=True)
 class Work:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        name: what is trained.
-        backbone: the trunk.
-        task: the zoo's task.
-        theirs: builds torchvision's network with fresh weights.
-        samples: the batch.
-        options: of the zoo's model, so that it is the same network.
-        recipe: the zoo's settings: no augmentation, SGD.
-        bound: the ratio that is promised, on a processor with bf16 instructions.
+        name: name of the network and its batch.
+        backbone: name of the zoo's backbone.
+        task: name of the zoo's task.
+        theirs: function that builds torchvision's network with random weights.
+        samples: function that generates the batch.
+        options: options that make the zoo's model the same network.
+        recipe: the zoo's recipe: SGD without augmentation.
+        bound: target ratio on a processor with bf16 instructions.
     """
 
     name: str
@@ -46,62 +47,55 @@ class Work:
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Draw smooth noise: [height, width, 3] each."""
+    """Return images of random blocks of 16×16 pixels, [height, width, 3] each."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, height // 16, width // 16, 3), dtype=np.uint8)
     return [np.kron(picture, np.ones((16, 16, 1), np.uint8)) for picture in small]
 
 
 def labelled(count: int, side: int) -> list[Sample]:
-    """Return pictures with a class each."""
+    """Return samples with one class per image."""
     return [Sample(picture, index % CLASSES, f"{index}") for index, picture in enumerate(pictures(count, side, side))]
 
 
 def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
-    """Return pictures with boxes of all sizes."""
+    """Return samples with boxes of various sizes."""
     generator = np.random.default_rng(1)
     samples = []
     for index, picture in enumerate(pictures(count, height, width)):
         corner = generator.uniform(0, (width * 0.7, height * 0.7), (boxes, 2))
         size = generator.uniform(20, min(height, width) * 0.3, (boxes, 2))
         places = np.concatenate([corner, corner + size], 1).astype(np.float32)
-        target = {
-            "boxes": places,
-            "labels": generator.integers(0, CLASSES, boxes),
-        }
+        target = {"boxes": places, "labels": generator.integers(0, CLASSES, boxes)}
         samples.append(Sample(picture, target, f"{index}"))
     return samples
 
 
 def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> list[Work]:
-    """Return what is measured.
+    """Return the rows of the table.
 
     Args:
-        batch: pictures of a classifier's step.
-        side: of them, in pixels.
-        boxes_batch: pictures of a detector's step.
-        height: of them, in pixels.
-        width: of them.
+        batch: images per batch of a classifier.
+        side: height and width of a classifier's images in pixels.
+        boxes_batch: images per batch of a detector.
+        height: height of a detector's images in pixels.
+        width: width of a detector's images in pixels.
     """
     plain = ClassificationRecipe(batch_size=batch, crop_scale=1.0, flip=0.0, **_SGD)
     detector = DetectionRecipe(batch_size=boxes_batch, flip=0.0, light=0.0, clip_grad=0.0, **_SGD)
     full = {"image_size": height, "max_image_size": width, "fpn_channels": 256, "representation_size": 1024}
     full |= {"pre_nms_proposals": 1000, "proposals": 1000, "roi_batch": 512}
 
-    def faster_rcnn() -> nn.Module:
-        sizes = {"min_size": height, "max_size": width}
-        network: nn.Module = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1, **sizes)
-        return network
+    def classifier(name: str, network: Callable[..., nn.Module]) -> Work:
+        title = f"{name} {side}×{side}, batch {batch}"
+        theirs, samples = partial(network, num_classes=CLASSES), partial(labelled, batch, side)
+        return Work(title, network.__name__, "classification", theirs, samples, {}, plain, 3.0)
 
-    def classifier(network: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
-        return lambda: network(num_classes=CLASSES)
-
-    name = f"{side}×{side}, batch {batch}"
+    title = f"Faster R-CNN ResNet-50 FPN {height}×{width}, batch {boxes_batch}"
+    sizes = {"num_classes": CLASSES + 1, "min_size": height, "max_size": width}
+    faster_rcnn = partial(fasterrcnn_resnet50_fpn, weights=None, weights_backbone=None, **sizes)
     return [
-        Work(f"ResNet-50 {name}", "resnet50", "classification", classifier(resnet50), lambda: labelled(batch, side), {}, plain, 3.0),
-        Work(f"ResNet-18 {name}", "resnet18", "classification", classifier(resnet18), lambda: labelled(batch, side), {}, plain, 3.0),
-        Work(
-            f"Faster R-CNN ResNet-50 FPN {height}×{width}, batch {boxes_batch}", "resnet50", "detection", faster_rcnn,
-            lambda: boxed(boxes_batch, height, width), full, detector, 2.2,
-        ),
-    ]  # fmt: skip
+        classifier("ResNet-50", resnet50),
+        classifier("ResNet-18", resnet18),
+        Work(title, "resnet50", "detection", faster_rcnn, partial(boxed, boxes_batch, height, width), full, detector, 2.2),
+    ]

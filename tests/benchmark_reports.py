@@ -1,4 +1,4 @@
-"""A suite of one case, and what a run of it would report."""
+"""A suite of one case, and sample reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of networks for tests of what joins their layers: drawn parameters and maps, and what autograd keeps of them."""
+"""Network blocks for tests of fused layers: random parameters and maps, and the nodes of autograd's graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, downsample_conv
 from torch import Tensor, nn
 
 import zoo.backbones.inception_resnet_v1
-import zoo.backbones.timm  # noqa: F401  # which says what blocks compute
+import zoo.backbones.timm  # noqa: F401  # registers what blocks compute
 from zoo.backbones.cifar import BasicBlock as CifarBlock
 from zoo.kernels.overrides import training_kernels
 
@@ -27,7 +27,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 def drawn(*size: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    """Return maps in bf16, every channel with a mean and a deviation of its own."""
+    """Return random bf16 maps, with a different mean and deviation for every channel."""
     generator = torch.Generator().manual_seed(seed)
     spread, middle = torch.rand(1, size[1], 1, 1, generator=generator) + 0.2, torch.randn(1, size[1], 1, 1, generator=generator)
     return ((torch.randn(size, generator=generator) * spread + middle) * scale).bfloat16().to(memory_format=LAST)
@@ -59,7 +59,7 @@ def nodes(answer: Tensor) -> Counter[str]:
 
 
 def built(name: str) -> tuple[nn.Module, Tensor]:
-    """Return a block with drawn parameters, and maps for it."""
+    """Return a block with random parameters, and maps for it."""
     torch.manual_seed(1)
     block = BLOCKS[name]().to(memory_format=LAST)
     for module in block.modules():
@@ -70,7 +70,7 @@ def built(name: str) -> tuple[nn.Module, Tensor]:
 
 
 def run(block: nn.Module, maps: Tensor, precision: str, known: bool) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Return what a copy of the block computes and has afterwards, by name, and autograd's nodes."""
+    """Return the output, gradients and buffers of a copy of the block by name, and autograd's nodes."""
     block = copy.deepcopy(block)
     leaf = (
         maps.detach()

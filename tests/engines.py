@@ -1,4 +1,4 @@
-"""Engines that tests compute with, and models that are small enough for all of them."""
+"""Engines for tests, among them a fake one, and models small enough for all of them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def _where_installed(name: str) -> Any:
 
 
 INSTALLED = [_where_installed(name) for name in ENGINES if name != "eager"]
-KEEPING = [_where_installed(name) for name in ("openvino", "onnxruntime")]  # in a form of their own; the others keep torch's
+KEEPING = [_where_installed(name) for name in ("openvino", "onnxruntime")]  # convert networks to their own format; the others use torch's
 
 
 @cache
 def small_model(task: str, seed: int = 0) -> Model:
-    """A network of 0.3 million parameters, the same one whenever it is asked for: it must not be changed."""
+    """Return a model of 0.3 million parameters; it is shared by all callers, which must not change it."""
     torch.manual_seed(seed)
     options: dict[str, Any] = {"detection": {"image_size": 64, "max_image_size": 96, "fpn_channels": 16, "proposals": 40}}.get(task, {})
     if task == "face":
         options = {"image_size": 32, "embedding_size": 16}
     classes = None if task == "face" else ["cat", "dog", "eel"]
     model = zoo.build("resnet20", task=task, classes=classes, **options)
-    for module in model.modules():  # statistics that a trained network would have: numbers neither vanish nor explode
+    for module in model.modules():  # statistics as in a trained network, so that activations neither vanish nor explode
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
@@ -43,10 +43,10 @@ def small_model(task: str, seed: int = 0) -> Model:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    """An engine of the registry that a test may spoil."""
+    """Register a fake engine whose settings a test may change."""
 
     class Own(Fake):
-        """Its settings are the test's."""
+        """Subclass whose class attributes belong to one test."""
 
         converted: ClassVar[list[str]] = []
 
@@ -55,7 +55,18 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
 
 
 class Fake(Engine):
-    """The eager module, spoilt as a test wants it; what it converts is noted."""
+    """Fake engine: the eager module with defects that a test sets.
+
+    Attributes:
+        offset: number added to every output.
+        delay: seconds that every call sleeps.
+        refuses: names of the networks that it refuses to convert.
+        pip: what `missing` returns.
+        reverses: whether outputs are reversed along axis 1.
+        baked: where the graph of "pictures" is wrong, as `where` of `Baked`; "" for a correct graph.
+        fails: error that this graph raises there, as `fails` of `Baked`.
+        converted: names of the networks converted so far.
+    """
 
     name = "fake"
     suffix = ".fake"
@@ -76,7 +87,7 @@ class Fake(Engine):
 
     def convert(self, network: Network) -> Any:
         if network.name in self.refuses:
-            raise InputError(f"the engine fake can't take over the network {network.name!r}")
+            raise InputError(f"the engine fake can't run the network {network.name!r}")
         self.converted.append(network.name)
         return Baked(network, self.baked, self.fails) if self.baked and network.name == "pictures" else network.module
 
@@ -99,12 +110,13 @@ class Fake(Engine):
 
 
 class Baked(torch.nn.Module):
-    """A graph that took a branch of the size that it was exported at: at some other sizes it is wrong, or fails.
+    """Graph that is specialised to the size of its export: at other image sizes it is wrong, or raises an error.
 
     Args:
-        network: that it is of.
-        where: "other size", "odd height", "odd width", "small" (picture), or "last number", which alone isn't one then.
-        fails: what it raises there; "" for an answer.
+        network: network that the graph computes.
+        where: images for which it is wrong: "other size" than that of the export, "odd height", "odd width" or "small"; "last number" is
+            "other size", but only the last output is wrong, namely NaN.
+        fails: message of the RuntimeError that it raises there; "" to return wrong outputs.
     """
 
     def __init__(self, network: Network, where: str, fails: str) -> None:

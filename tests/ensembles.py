@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import torch
 
 from tests.pictures import COLOURS
 from zoo.data.dataset import Dataset, Record
-from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.data.reading import Reading
+from zoo.evaluation.ensemble import Ensemble
 from zoo.evaluation.voting import Voting
-from zoo.images.decoding import MAX_PIXELS
 from zoo.models.builder import build
 from zoo.models.model import Model
-from zoo.system.progress import Progress
 from zoo.tasks.classification.counts import softmax
 
 CLASSES = tuple(sorted(COLOURS))
@@ -43,7 +41,7 @@ def data(task: str = "classification", count: int = 12, size_hw: tuple[int, int]
 
 
 def reading(**changes: Any) -> Reading:
-    return replace(Reading(None, 0, "fp32", "raise", False, MAX_PIXELS, 0, 1, Progress(enabled=False)), **changes)
+    return Reading(**{"workers": 0, "precision": "fp32", **changes})
 
 
 def answers(models: Model | Sequence[Model], dataset: Dataset, vote: str = "soft", tta: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A finder for tests: it takes what is bright for a face, and needs no network."""
+"""Finders for tests: bright regions count as faces, and no network is needed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from zoo.tasks.face.detection.faces import Found
 
-POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)  # as parts of the box
+POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)  # fractions of the box
 
 
 @dataclass(frozen=True)
 class BrightFinder:
-    """One face per bright quarter of the picture, in the order of their brightness, with five points in it."""
+    """Finder of one face with five landmarks per bright quarter of the image, in descending order of brightness."""
 
     level: int = 100
 
@@ -40,7 +40,7 @@ class BrightFinder:
 
 @dataclass(frozen=True)
 class OnePlace(BrightFinder):
-    """The same finder; the points of bright green faces lie all in one place."""
+    """Finder of bright quarters whose landmarks coincide if the image contains bright green."""
 
     def __call__(self, image: NDArray[np.uint8]) -> Found:
         found = super().__call__(image)
@@ -48,7 +48,7 @@ class OnePlace(BrightFinder):
 
 
 def bright_quarter(*quarters: int, size: int = 64, level: int = 200) -> NDArray[np.uint8]:
-    """Return a black picture with some quarters (0 to 3, by rows) bright, each a little less than the one before."""
+    """Return a black image with some bright quarters (0 to 3, row by row), each slightly darker than the one before."""
     image = np.zeros((size, size, 3), np.uint8)
     half = size // 2
     for number, quarter in enumerate(quarters):
@@ -58,7 +58,7 @@ def bright_quarter(*quarters: int, size: int = 64, level: int = 200) -> NDArray[
 
 
 def green_quarter(*quarters: int) -> NDArray[np.uint8]:
-    """Return the same in bright green."""
+    """Return a black image with some bright green quarters."""
     image = bright_quarter(*quarters)
     image[..., 1] = np.where(image[..., 1] > 0, 255, 0)
     return image

@@ -1,4 +1,4 @@
-"""Foreign models with seeded random parameters and batch-norm statistics that matter."""
+"""Seeded random batch-norm statistics and parameters for models of other libraries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every batch-norm statistics and affine parameters away from 0 and 1, so that a missed or swapped buffer shows."""
+    """Set the statistics and affine parameters of every batch-norm away from 0 and 1, so that a missing or swapped buffer shows."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

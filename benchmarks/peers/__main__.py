@@ -1,24 +1,24 @@
-"""How quick a ResNet is here, beside the ways that people use: `python -m zoo.benchmarks.peers`.
+"""Compare the speed of the zoo with other libraries: `python -m zoo.benchmarks.peers`.
 
-Each row is one piece of work, done by the zoo with OpenVINO (`zoo.compile`) and by other libraries as their own tutorials have it: the same
-random weights, the same pictures, the same number of threads. All sides are warmed up and take turns; medians are compared, and so are the
-answers. Beside each of the zoo's rows stands the part of this processor's own peak that it reaches, which large matrix products measured in
-the same run. Promises about bf16 are for processors that have it: without, these rows are in fp32, and not judged.
+Each row is one task, performed by the zoo with OpenVINO (`zoo.compile`) and by other libraries as in their own tutorials, with the same
+random weights, images and number of threads. All sides are warmed up and alternate; medians and results are compared. Each of the zoo's
+rows also shows the share of this processor's peak that it reaches, where the peak is that of large matrix multiplications measured in the
+same run. Targets for bf16 apply to processors that support it; on others these rows run in fp32, and their targets don't apply.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from zoo.benchmarks.command import log, make_parser, prints_errors, torch_threads
 from zoo.benchmarks.peers import race
 from zoo.benchmarks.peers.race import Outcome
 from zoo.benchmarks.peers.roofline import peaks
@@ -31,34 +31,33 @@ from zoo.system.hardware import cpu_has_bf16
 
 
 def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome:
-    """Run a row; an answer that the zoo won't give is what came out of it.
+    """Run a row. If the zoo refuses to compile the model, the outcome holds the error.
 
     Args:
-        row: of the table.
-        setting: shared with other rows.
-        rounds: turns of each side.
-        budget_s: after which no other turn starts.
+        row: the row to run.
+        setting: data and models shared by all rows.
+        rounds: maximum number of rounds.
+        budget_s: seconds after which no further round starts.
 
     Raises:
-        InputError: something that a side needs isn't there.
+        InputError: something that a side needs doesn't exist.
     """
-    precision = row.precision(setting)
-    judged = row.int8 or setting.has_bf16
+    outcome = Outcome(row.key, row.title, row.precision(setting), judged=row.int8 or setting.has_bf16)
     try:
-        contest = row.prepare(setting, precision)
+        contest = row.prepare(setting, row.precision(setting))
     except InputError:
         raise
     except ZooError as error:
-        return Outcome(row.key, row.title, precision, judged, fault=str(error))
+        return replace(outcome, fault=str(error))
     with torch.no_grad():
-        return race.run(row.key, row.title, precision, judged, contest, rounds, budget_s)
+        return race.run(outcome, contest, rounds, budget_s)
 
 
 def chosen(names: Sequence[str]) -> list[Row]:
-    """Return the rows with these names, in the table's order.
+    """Return the rows with the given names, in the order of the table.
 
     Raises:
-        UnknownNameError: there is none of a name.
+        UnknownNameError: no row has this name.
     """
     for name in names:
         if name not in ROWS:
@@ -67,7 +66,7 @@ def chosen(names: Sequence[str]) -> list[Row]:
 
 
 def check_engines() -> None:
-    """Refuse to begin without what is compared.
+    """Check that the compared engines are installed.
 
     Raises:
         InputError: an engine isn't installed.
@@ -78,47 +77,36 @@ def check_engines() -> None:
             raise InputError(missing)
 
 
+@prints_errors("peers")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line.
+    """Run the benchmark from the command line.
 
     Returns:
-        0 where everything that is judged is what is promised, 1 where something isn't or an answer is wrong, 2 where the input is wrong.
+        0 if all results are right and all targets that apply are met, 1 if not, 2 if the input is invalid.
     """
-    parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.peers", description=__doc__)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"of: {', '.join(ROWS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that every side computes with")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of a row's turns, after which none starts; preparing takes its own")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with photos/ and portraits/")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
+    parser = make_parser("peers", __doc__)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"one or more of: {', '.join(ROWS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=5, help="maximum number of rounds per row")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads of every side")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time per row after which no round starts, without preparation")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
     flags = parser.parse_args(argv)
-    before = torch.get_num_threads()
-    try:
-        check_positive("peers", rounds=flags.rounds, threads=flags.threads, seconds=flags.seconds)
-        rows = chosen(flags.rows)
-        check_engines()
-        torch.set_num_threads(flags.threads)
+    check_positive("peers", rounds=flags.rounds, threads=flags.threads, seconds=flags.seconds)
+    rows = chosen(flags.rows)
+    check_engines()
+    outcomes = []
+    with torch_threads(flags.threads), tempfile.TemporaryDirectory() as scratch:
         reached, has_bf16 = peaks(), cpu_has_bf16()
-        with tempfile.TemporaryDirectory() as scratch:
-            setting = Setting(flags.data, flags.threads, has_bf16, Path(scratch))
-            outcomes = [_told(measure(row, setting, flags.rounds, flags.seconds)) for row in rows]
-    except ZooError as error:
-        print(f"peers: {error}", file=sys.stderr)
-        return error.exit_status
-    finally:
-        torch.set_num_threads(before)
+        setting = Setting(flags.data, flags.threads, has_bf16, Path(scratch))
+        for row in rows:
+            outcomes.append(measure(row, setting, flags.rounds, flags.seconds))
+            log(f"peers: {outcomes[-1].key} measured in {outcomes[-1].precision}")
     if flags.json:
         print(json.dumps({"rows": [_figures(each, reached) for each in outcomes], "peaks": reached, "threads": flags.threads,
                           "bf16": has_bf16, "load": os.getloadavg()[0]}))  # fmt: skip
     else:
         show(outcomes, reached, flags.threads)
     return 0 if all(outcome.met for outcome in outcomes) else 1
-
-
-def _told(outcome: Outcome) -> Outcome:
-    """Say that a row is done: all of them take a while."""
-    print(f"peers: {outcome.key} is measured, in {outcome.precision}", file=sys.stderr)
-    return outcome
 
 
 def _figures(outcome: Outcome, reached: dict[str, float | None]) -> dict[str, object]:

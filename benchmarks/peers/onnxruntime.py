@@ -1,4 +1,4 @@
-"""ONNX Runtime, as PyTorch's tutorial has it: export, session, run."""
+"""ONNX Runtime, used as in PyTorch's tutorial: export, create a session, run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zoo.benchmarks.peers.race import Work
 
 
 def session(network: nn.Module, pixels: Tensor, threads: int) -> Work:
-    """Return the run of a session.
+    """Return a function that runs a network on a batch.
 
     Args:
-        network: in evaluation mode.
+        network: a network in evaluation mode.
         pixels: [B, 3, H, W], normalised.
-        threads: that the session computes with.
+        threads: number of threads of the session.
     """
     import onnxruntime
 

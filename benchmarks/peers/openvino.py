@@ -1,4 +1,4 @@
-"""OpenVINO used directly, as its tutorials do: `convert_model`, NNCF's `quantize` with its defaults, `compile_model`, call."""
+"""OpenVINO, used directly as in its tutorials: `convert_model`, NNCF's `quantize` with its defaults, `compile_model`, call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zoo.benchmarks.peers.race import Work
 
 
 def compiled(network: nn.Module, pixels: Tensor, threads: int, precision: str, calibration: Tensor | None = None) -> Work:
-    """Return the call of a compiled model, for pictures of just this number and size.
+    """Return a function that runs a network on a batch, compiled for its exact shape.
 
     Args:
-        network: in evaluation mode.
+        network: a network in evaluation mode.
         pixels: [B, 3, H, W], normalised.
-        threads: that it computes with.
-        precision: "fp32" or "bf16", the hint.
-        calibration: pictures to quantise with; None to leave it at that precision.
+        threads: number of threads.
+        precision: precision hint, "fp32" or "bf16".
+        calibration: images [N, 3, H, W] for int8 quantisation, normalised; None to not quantise.
     """
     import openvino
 
@@ -46,7 +46,7 @@ def _quantised(model: Any, calibration: Tensor, batch: int) -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+        with contextlib.redirect_stdout(sys.stderr):  # NNCF prints progress bars
             batches = [calibration[first : first + batch].numpy() for first in range(0, len(calibration) - batch + 1, batch)]
             return nncf.quantize(model, nncf.Dataset(batches))
     finally:

@@ -1,12 +1,13 @@
-"""The zoo's ways: a model with a rival's weights, compiled, and called as its users call it."""
+"""The zoo's side: a model with the weights of another library's network, compiled and called like users do."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import zoo
 from zoo.benchmarks.peers.race import Work
@@ -20,41 +21,31 @@ from zoo.tasks.classification.predictions import Classification
 _ENGINE = "openvino"
 
 
-def with_weights(backbone: str, task: str, network: nn.Module, num_classes: int, image_size: int) -> Model:
-    """Build the zoo's model and give it the weights of a rival's network."""
+def with_weights(backbone: str, task: str, network: nn.Module, **options: Any) -> Model:
+    """Build the zoo's model with the weights of another library's network; `options` are those of `zoo.build`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"
         torch.save(network.state_dict(), path)
-        return zoo.build(backbone, task, num_classes=num_classes, weights=path, image_size=image_size, say=lambda text: None)
+        return zoo.build(backbone, task, weights=path, say=lambda text: None, **options)
 
 
 def compiled(model: Model, precision: AskedPrecision, data: object) -> Compiled:
-    """Compile it; on a disagreement with eager float32 the error says so."""
+    """Compile a model with OpenVINO, which raises an error if its predictions differ from eager float32."""
     return zoo.compile(model, engine=_ENGINE, precision=precision, data=data)
 
 
 def classify(model: Model, batch: ImageBatch) -> Work:
-    """Return the call for prepared pictures, uint8: scaling to 0–1 and normalisation are part of it."""
-
-    def work() -> Tensor:
-        logits: Tensor = model(batch)
-        return logits
-
-    return work
+    """Return a function that classifies preprocessed uint8 images, scaling to 0–1 and normalisation included."""
+    return lambda: model(batch)
 
 
 def detect(model: Model, photo: Image) -> Work:
-    """Return the call for a photo as it was decoded."""
-
-    def work() -> dict[str, Tensor]:
-        found: dict[str, Tensor] = model([photo])[0]
-        return found
-
-    return work
+    """Return a function that detects objects in a decoded photo, preprocessing included."""
+    return lambda: model([photo])[0]
 
 
 def classify_folder(model: Model, folder: Path, batch: int) -> Work:
-    """Return the way from a folder of pictures to classes."""
+    """Return a function that predicts the classes of the images in a folder, decoding included."""
 
     def work() -> list[int]:
         classes = []

@@ -1,4 +1,4 @@
-"""Several ways to do one piece of work, timed in turn and their answers compared: a fast wrong answer must show."""
+"""Timing of several libraries at the same task, alternately; their results are compared, so that a fast wrong result is noticed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-_WARM = 4  # calls before the clock counts: an engine makes a graph of its own for a size at the third
-_PATIENCE = 20  # a rival whose call takes more than this part of the budget is warmed up by one
-_TURN_S = 0.3  # of a turn, at least: single calls of a few milliseconds are at the mercy of the scheduler
+_WARM = 4  # warm-up calls: an engine compiles a graph for a new input size at the third call
+_PATIENCE = 20  # a library whose first call takes more than 1 / _PATIENCE of the budget gets no further warm-up calls
+_TURN_S = 0.3  # minimum seconds per turn: the scheduler distorts single calls of a few milliseconds
 
 Work = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far our answer is from another one.
+    """Difference between the zoo's result and that of another library.
 
     Attributes:
-        error: of its numbers, as a part of the other's; None where it has none.
-        same: the part of the answers (classes, boxes, faces) that are the same.
+        error: relative error of the numbers (the distance, for embeddings); None for results without numbers.
+        same: fraction of the predictions (classes, boxes, faces) that are equal.
     """
 
     error: float | None
@@ -31,29 +31,29 @@ class Difference:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far it may be.
+    """Limits of a `Difference`.
 
     Attributes:
-        error: at most.
-        same: at least.
+        error: maximum error.
+        same: minimum fraction of equal predictions.
     """
 
     error: float
     same: float
 
     def allows(self, difference: Difference) -> bool:
-        """Tell whether a difference is within it; a number that isn't one never is."""
+        """Return whether a difference is within the limits; NaN never is."""
         return difference.same >= self.same and (difference.error is None or difference.error <= self.error)
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another library's way.
+    """Another library.
 
     Attributes:
-        name: in the table.
-        work: does the whole piece, and returns the answer.
-        promise: how many times as quick the zoo is to be.
+        name: name in the table.
+        work: function that performs the task and returns its result.
+        promise: target ratio of the library's time to the zoo's.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Contest:
     """One row of the table, ready to run.
 
     Attributes:
-        ours: the zoo's way.
-        rivals: the others.
-        compare: of a rival's answer and ours.
-        tolerance: for every rival.
-        pictures: in a piece of work.
-        operations: multiplications and additions in it; None where they depend on the pictures.
+        ours: function that performs the task with the zoo and returns its result.
+        rivals: the other libraries.
+        compare: function that compares a library's result with the zoo's.
+        tolerance: allowed difference between the results.
+        pictures: number of images in the task.
+        operations: multiplications and additions in the task; None if they depend on the images.
     """
 
     ours: Work
@@ -84,15 +84,15 @@ class Contest:
 
 @dataclass(frozen=True)
 class Beaten:
-    """What came out beside one rival.
+    """Comparison with one library.
 
     Attributes:
-        name: the rival's.
-        seconds: its median.
-        ratio: how many times as quick the zoo is, to two decimals.
-        promise: that it is to be.
-        difference: of the answers.
-        right: whether that is within what is allowed.
+        name: name of the library.
+        seconds: median time of the library in seconds.
+        ratio: that time divided by the zoo's, rounded to two decimals.
+        promise: target ratio.
+        difference: difference between the results.
+        right: whether the difference is within the tolerance.
     """
 
     name: str
@@ -105,19 +105,19 @@ class Beaten:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of a row.
+    """Result of a row.
 
     Attributes:
-        key: the row's, as in `--rows`.
-        title: what was done, in words.
-        precision: that the zoo computed in.
-        judged: whether the promises hold for this processor.
-        pictures: in a piece of work.
-        seconds: the zoo's median for one; None where it refused to.
-        rounds: that medians are of.
-        beaten: beside each rival.
-        operations: multiplications and additions in a piece.
-        fault: why there is no figure.
+        key: key of the row in `--rows`.
+        title: description of the task.
+        precision: precision of the zoo.
+        judged: whether the targets apply to this processor.
+        pictures: number of images in the task.
+        seconds: median time of the zoo in seconds; None if the row failed.
+        rounds: number of completed rounds.
+        beaten: comparison with each library.
+        operations: multiplications and additions in the task; None if unknown.
+        fault: error message if the row failed.
     """
 
     key: str
@@ -133,40 +133,31 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether answers are right, and speed is what is promised where that is judged."""
+        """Whether the results are right and, where the targets apply, the ratios reach them."""
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:
-        """Return the part of the processor's peak that the zoo reaches.
+        """Return the fraction of the processor's peak that the zoo reaches; None if it is unknown.
 
         Args:
-            peaks: operations per second, by precision.
+            peaks: peak operations per second by precision.
         """
         peak = peaks.get(self.precision)
         return None if peak is None or self.seconds is None or self.operations is None else self.operations / self.seconds / peak
 
 
-def run(
-    key: str,
-    title: str,
-    precision: str,
-    judged: bool,
-    contest: Contest,
-    rounds: int,
-    budget_s: float,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Outcome:
-    """Warm all sides up, compare their answers, and let them take turns.
+def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> Outcome:
+    """Warm up all sides, compare their results and time them alternately.
 
     Args:
-        key: of the row.
-        title: of the row.
-        precision: of the zoo.
-        judged: whether the promises count.
-        contest: the sides.
-        rounds: turns of each side.
-        budget_s: after which no other round starts.
-        clock: seconds, monotonic.
+        row: outcome that describes the row and has no figures yet.
+        contest: the sides to time.
+        rounds: maximum number of rounds.
+        budget_s: seconds after which no further round starts.
+        clock: monotonic clock in seconds.
+
+    Returns:
+        The outcome with its figures.
     """
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
     warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]
@@ -177,11 +168,13 @@ def run(
         difference = contest.compare(answer, warm[0][0])
         right = contest.tolerance.allows(difference)
         beaten.append(Beaten(rival.name, theirs, round(theirs / seconds, 2), rival.promise, difference, right))
-    return Outcome(key, title, precision, judged, contest.pictures, seconds, len(times[0]), tuple(beaten), contest.operations)
+    return replace(
+        row, pictures=contest.pictures, seconds=seconds, rounds=len(times[0]), beaten=tuple(beaten), operations=contest.operations
+    )
 
 
 def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[Any, float]:
-    """Return the answer and the seconds of the last of some calls; of one, where that takes long: nothing is gained but the wait."""
+    """Make warm-up calls and return the result and the seconds of the last; a single call if it takes longer than `patience_s`."""
     for _ in range(_WARM):
         start = clock()
         answer = work()
@@ -192,7 +185,7 @@ def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[
 
 
 def _turns(works: Sequence[Work], calls: Sequence[int], rounds: int, budget_s: float, clock: Callable[[], float]) -> list[list[float]]:
-    """Return the seconds of a call, turn by turn, of each side."""
+    """Return the seconds per call in each turn, for each side."""
     times: list[list[float]] = [[] for _ in works]
     begin = clock()
     for number in range(rounds):

@@ -1,13 +1,13 @@
-"""What the processor can do at most: the rate of one large matrix multiplication, by precision."""
+"""Peak rate of the processor: that of one large matrix multiplication, by precision."""
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 
 import torch
 
+from zoo.benchmarks.harness.timing import seconds_of
 from zoo.system.hardware import cpu_has_bf16
 
 _SIDE = 2048
@@ -15,12 +15,12 @@ _RUNS = 5
 
 
 def peaks(side: int = _SIDE) -> dict[str, float | None]:
-    """Measure multiplications and additions per second in fp32, bf16 and int8; None for what isn't measured here.
+    """Measure multiplications and additions per second in fp32, bf16 and int8; None for what can't be measured.
 
-    bf16 is measured where the processor has it, int8 as torch's quantised linear layer, with oneDNN's kernels where torch has them.
+    bf16 is measured if the processor has bf16 instructions, int8 as torch's quantised linear layer if torch has oneDNN's kernels.
 
     Args:
-        side: of the square matrices.
+        side: number of rows and columns of the matrices.
     """
     square = torch.rand(side, side)
     half = square.bfloat16()
@@ -32,13 +32,12 @@ def peaks(side: int = _SIDE) -> dict[str, float | None]:
 
 
 def bf16_gain(side: int = _SIDE) -> float | None:
-    """Measure how many times as fast as in float32 a matrix product is in bf16; None where the processor doesn't have it."""
-    found = None
-    if cpu_has_bf16():
-        square = torch.rand(side, side)
-        half = square.bfloat16()
-        found = _rate(lambda: half @ half, side) / _rate(lambda: square @ square, side)
-    return found
+    """Measure the speed-up of matrix multiplication in bf16 over float32; None if the processor has no bf16 instructions."""
+    if not cpu_has_bf16():
+        return None
+    square = torch.rand(side, side)
+    half = square.bfloat16()
+    return _rate(lambda: half @ half, side) / _rate(lambda: square @ square, side)
 
 
 def _int8(square: torch.Tensor) -> float | None:
@@ -48,7 +47,7 @@ def _int8(square: torch.Tensor) -> float | None:
     try:
         torch.backends.quantized.engine = "onednn"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch means to drop these tensors
+            warnings.simplefilter("ignore")  # torch deprecates quantised tensors
             layer = torch.ao.nn.quantized.Linear(len(square), len(square))  # type: ignore[no-untyped-call]
             quantised = torch.quantize_per_tensor(square, 1 / 255, 0, torch.quint8)
             return _rate(lambda: layer(quantised), len(square))
@@ -57,11 +56,6 @@ def _int8(square: torch.Tensor) -> float | None:
 
 
 def _rate(multiply: Callable[[], object], side: int) -> float:
-    """Return the best of some runs: a peak is what nothing disturbs."""
+    """Return the rate of the fastest of several runs, the one that was disturbed least."""
     multiply()
-    seconds = []
-    for _ in range(_RUNS):
-        start = time.perf_counter()
-        multiply()
-        seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / min(seconds)
+    return 2 * side**3 / min(seconds_of(multiply) for _ in range(_RUNS))

@@ -1,4 +1,4 @@
-"""The rows of the table: what is done, beside whom, and what is promised."""
+"""Rows of the table: tasks, compared libraries and targets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from zoo.images import decoding as images
 from zoo.images.preprocess import as_float
 
 _BATCH = 16
-_DIRECTLY = 1.0  # beside OpenVINO used directly
-# a picture enlarged by a tenth in contrast is off by 0.2, one with red and blue exchanged by 0.8 and in other classes
+_DIRECTLY = 1.0  # target ratio against OpenVINO used directly
+# for comparison: 10 % more contrast causes an error of 0.2; exchanging red and blue causes 0.8 and different classes
 _NUMBERS = {"fp32": Tolerance(1e-3, 1.0), "bf16": Tolerance(0.05, 1.0), "int8": Tolerance(0.2, 0.9)}
-# of a photo that is a little brighter, another set of boxes is found: random weights are that sensitive
+# random weights are so sensitive that a slightly brighter photo gives different boxes
 _BOXES = {"fp32": Tolerance(0.0, 0.95), "bf16": Tolerance(0.0, 0.5), "int8": Tolerance(0.0, 0.2)}
 _FACES = {"fp32": Tolerance(1e-3, 1.0), "bf16": Tolerance(0.1, 1.0)}
-_LABELS = Tolerance(0.0, 0.95)  # pictures are decoded and scaled by other libraries
+_LABELS = Tolerance(0.0, 0.95)  # the libraries decode and resize images differently
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Row:
     """A row of the table.
 
     Attributes:
-        key: in `--rows`.
-        title: what is done.
-        int8: whether the zoo does it in int8; otherwise in bf16, or fp32 where the processor has no bf16.
-        prepare: builds and compiles all sides.
+        key: key of the row in `--rows`.
+        title: description of the task.
+        int8: whether the zoo uses int8; otherwise it uses bf16, or fp32 on processors without bf16.
+        prepare: function that builds and compiles all sides.
     """
 
     key: str
@@ -43,22 +43,22 @@ class Row:
     prepare: Callable[[Setting, Precision], Contest]
 
     def precision(self, setting: Setting) -> Precision:
-        """Return what the zoo computes in."""
+        """Return the precision of the zoo."""
         return "int8" if self.int8 else setting.half
 
 
 def compare_logits(theirs: Tensor, ours: Tensor) -> Difference:
-    """Return how far the numbers are apart, and how many of the first classes are the same."""
+    """Return the relative error of the logits and the fraction of equal top-1 classes."""
     return Difference(float((theirs - ours).norm() / theirs.norm()), float((theirs.argmax(1) == ours.argmax(1)).float().mean()))
 
 
 def compare_classes(theirs: list[int], ours: list[int]) -> Difference:
-    """Return how many classes are the same."""
+    """Return the fraction of equal classes."""
     return Difference(None, sum(a == b for a, b in zip(theirs, ours, strict=True)) / len(theirs))
 
 
 def operations(work: Work) -> float:
-    """Count the multiplications and additions of matrix products and convolutions, in eager float32."""
+    """Count the multiplications and additions in the matrix multiplications and convolutions of an eager function."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
@@ -71,7 +71,7 @@ def _classifier(setting: Setting, precision: Precision, batch: int, rivals: Call
 
 
 def classifier_16(setting: Setting, precision: Precision) -> Contest:
-    """A batch beside everybody in float32, and OpenVINO directly in the zoo's precision."""
+    """Classify a batch, compared with all libraries in float32 and OpenVINO used directly in the zoo's precision."""
     network, _ = setting.classifier
 
     def rivals(pixels: Tensor) -> list[Rival]:
@@ -86,13 +86,13 @@ def classifier_16(setting: Setting, precision: Precision) -> Contest:
 
 
 def classifier_1(setting: Setting, precision: Precision) -> Contest:
-    """One picture."""
+    """Classify a single image."""
     network, _ = setting.classifier
     return _classifier(setting, precision, 1, lambda pixels: [Rival("timm, eager float32", timm.eager(network, pixels), 6.0)])
 
 
 def classifier_int8(setting: Setting, precision: Precision) -> Contest:
-    """A batch in int8, calibrated on the same pictures as OpenVINO used directly."""
+    """Classify a batch in int8, calibrated on the same images as OpenVINO used directly."""
     network, _ = setting.classifier
     calibration = setting.pixels(max(_BATCH, len(setting.photos)))
 
@@ -107,7 +107,7 @@ def classifier_int8(setting: Setting, precision: Precision) -> Contest:
 
 
 def detector(setting: Setting, precision: Precision) -> Contest:
-    """A photo to boxes; scaling and padding are part of it on both sides."""
+    """Detect objects in a photo, with resizing and padding included on both sides."""
     network, _, photo = setting.detector
     theirs = torchvision.detect(network, as_float(torch.from_numpy(photo).permute(2, 0, 1)))
     rival = Rival("torchvision, eager", theirs, 8.0 if precision == "int8" else 6.0)
@@ -116,7 +116,7 @@ def detector(setting: Setting, precision: Precision) -> Contest:
 
 
 def folder(setting: Setting, precision: Precision) -> Contest:
-    """A folder of photos to classes, decoding included."""
+    """Classify a folder of photos, decoding included."""
     network, _ = setting.classifier
     files = setting.files("photos")
     links = setting.links("folder/photos", files)
@@ -127,13 +127,14 @@ def folder(setting: Setting, precision: Precision) -> Contest:
 
 
 def faces(setting: Setting, precision: Precision) -> Contest:
-    """The portraits to embeddings."""
+    """Embed the faces in the portraits."""
     photos = [images.read(path) for path in setting.files("portraits")]
     theirs = Theirs()
     mine = Ours(theirs.network)
     mine.model = ours.compiled(mine.model, precision, None)
-    rival = Rival("facenet-pytorch", facenet.over(theirs, photos), 3.0)
-    return Contest(facenet.over(mine, photos), (rival,), facenet.compare_faces, _FACES[precision], len(photos), None)
+    rival = Rival("facenet-pytorch", lambda: [theirs(photo) for photo in photos], 3.0)
+    compare, tolerance = facenet.compare_faces, _FACES[precision]
+    return Contest(lambda: [mine(photo) for photo in photos], (rival,), compare, tolerance, len(photos), None)
 
 
 ROWS = {

@@ -1,4 +1,4 @@
-"""What the rows of a run share: the pictures, the networks of random weights, and the zoo's models of the same, compiled once."""
+"""Data and models shared by the rows of a run: images, networks with random weights, and the zoo's models with the same weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import normalize
 
 import zoo
 from zoo.benchmarks.peers import ours, timm, torchvision
-from zoo.benchmarks.photos import photo_files
+from zoo.benchmarks.photos import link_files, photo_files
 from zoo.data.dataset import Sample
 from zoo.images import decoding as images
 from zoo.images.decoding import Image
@@ -25,20 +26,20 @@ from zoo.models.model import Model
 Precision = Literal["fp32", "bf16", "int8"]
 
 _CLASSES = 1000
-_COMPARED = 4  # photos that a compiled detector is compared, and calibrated, on: each takes eager float32 seconds
+_COMPARED = 4  # photos for the agreement check and calibration of a compiled detector; each takes seconds in eager float32
 
 
 @dataclass
 class Setting:
-    """What all rows of a run share.
+    """Settings, data and models shared by the rows of a run.
 
     Attributes:
-        data: the folder of `photos` and `portraits`.
-        threads: that everybody computes with.
-        has_bf16: whether the processor has it.
-        scratch: an empty folder, for links to pictures.
-        backbone: of the classifiers.
-        size: of their pictures, in pixels.
+        data: folder that contains `photos` and `portraits`.
+        threads: number of threads of every library.
+        has_bf16: whether the processor has bf16 instructions.
+        scratch: an empty folder for links to images.
+        backbone: backbone of the classifiers.
+        size: height and width of the classifiers' images in pixels.
     """
 
     data: Path
@@ -50,26 +51,26 @@ class Setting:
 
     @property
     def half(self) -> Precision:
-        """bf16, or fp32 where there is none."""
+        """bf16, or fp32 if the processor has no bf16 instructions."""
         return "bf16" if self.has_bf16 else "fp32"
 
     def files(self, name: str) -> list[Path]:
-        """Return the pictures of a folder of the data.
+        """Return the image files in a folder of the data.
 
         Raises:
-            InputError: there is no such folder.
-            DataError: it is empty.
+            InputError: the folder doesn't exist.
+            DataError: the folder contains no images.
         """
-        return photo_files(self.data / name, f"say with --data where the folder of {name!r} is")
+        return photo_files(self.data / name, f"pass the folder that contains {name!r} as --data")
 
     @cached_property
     def photos(self) -> list[Image]:
-        """The photos, decoded."""
+        """The decoded photos."""
         return [images.read(path) for path in self.files("photos")]
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """What becomes of a picture before a classifier, on all sides."""
+        """Preprocessing of the classifiers, the same for all libraries."""
         return zoo.build(self.backbone, num_classes=_CLASSES, image_size=self.size, say=lambda text: None).preprocess
 
     @cached_property
@@ -78,28 +79,28 @@ class Setting:
 
     @cached_property
     def classifier(self) -> tuple[nn.Module, Model]:
-        """Random weights: timm's network, and the zoo's model of the same."""
+        """Network of timm and the zoo's model with the same random weights."""
         network = timm.random_network(self.backbone, self.pixels(len(self.photos)))
-        return network, ours.with_weights(self.backbone, "classification", network, _CLASSES, self.size)
+        return network, ours.with_weights(self.backbone, "classification", network, num_classes=_CLASSES, image_size=self.size)
 
     @cached_property
     def _classifiers(self) -> dict[Precision, Model]:
         return {}
 
     def compiled_classifier(self, precision: Precision) -> Model:
-        """Return the classifier compiled, once; the photos come with their classes, so that scores are compared too."""
+        """Return the classifier, compiled once per precision. The photos are labelled, so that scores are compared as well."""
         if precision not in self._classifiers:
             samples = [Sample(photo, number, str(number)) for number, photo in enumerate(self.photos)]
             self._classifiers[precision] = ours.compiled(self.classifier[1], precision, samples)
         return self._classifiers[precision]
 
     def pixels(self, count: int) -> Tensor:
-        """Return so many photos as networks take them: normalised float32 [count, 3, H, W]."""
-        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (self.preprocess.mean, self.preprocess.std))
-        return (as_float(self.batch(count).pixels) - mean) / deviation
+        """Return a batch of photos as the input of a network: normalised float32 [count, 3, H, W]."""
+        pixels: Tensor = normalize(as_float(self.batch(count).pixels), list(self.preprocess.mean), list(self.preprocess.std))
+        return pixels
 
     def batch(self, count: int) -> ImageBatch:
-        """Return so many photos as the zoo takes them, uint8; each again where there are too few."""
+        """Return a batch of `count` preprocessed photos, uint8, repeating them if there are fewer."""
         whole = self._prepared
         places = [place % len(whole) for place in range(count)]
         return ImageBatch(
@@ -110,20 +111,16 @@ class Setting:
 
     @cached_property
     def detector(self) -> tuple[nn.Module, Model, Image]:
-        """Random weights: torchvision's detector, the zoo's of the same, and a photo of 800×1066."""
+        """Detector of torchvision and the zoo's model with the same random weights, and a photo of 800×1066."""
         photo = np.asarray(cv2.resize(self.photos[0], (1066, 800), interpolation=cv2.INTER_AREA), np.uint8)
         network = torchvision.random_detector(as_float(torch.from_numpy(photo).permute(2, 0, 1)))
-        return network, ours.with_weights("resnet50", "detection", network, torchvision.CLASSES, 800), photo
+        return network, ours.with_weights("resnet50", "detection", network, num_classes=torchvision.CLASSES, image_size=800), photo
 
     def compiled_detector(self, precision: Precision) -> Model:
-        """Return the detector compiled, calibrated on a few photos without truth."""
+        """Return the compiled detector, calibrated on a few photos without ground truth."""
         return ours.compiled(self.detector[1], precision, self.links("few", self.files("photos")[:_COMPARED]))
 
     def links(self, name: str, files: Sequence[Path]) -> Path:
-        """Return a folder of these files."""
+        """Return a folder of links to files, created on the first call with this name."""
         folder = self.scratch / name
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            for path in files:
-                (folder / path.name).symlink_to(path.resolve())
-        return folder
+        return folder if folder.is_dir() else link_files(files, folder)

@@ -1,4 +1,4 @@
-"""The table, as it is printed."""
+"""Printing of the table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ NO_BF16 = "this processor has no bf16: fp32"
 
 
 def show(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads: int) -> None:
-    """Print what came out, and the peaks that it is measured by.
+    """Print the table and the peak rates of the processor.
 
     Args:
-        outcomes: of the rows.
-        peaks: operations per second, by precision.
-        threads: of all sides.
+        outcomes: results of the rows.
+        peaks: peak operations per second by precision.
+        threads: number of threads of every side.
     """
     table = Table(
-        "work", "zoo", "of the peak", "beside", "theirs", "times as quick", "promised", "answers", "",
-        title=f"the zoo beside others on {threads} threads, medians", title_justify="left",
+        "task", "zoo", "of the peak", "compared with", "theirs", "times as fast", "target", "results", "",
+        title=f"the zoo compared with other libraries on {threads} threads, medians", title_justify="left",
     )  # fmt: skip
     for outcome in outcomes:
         part = outcome.part_of(peaks)
@@ -34,7 +34,7 @@ def show(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads
             table.add_row(*first, *times, _answers(each), verdict(outcome, each))
             first = ["", "", ""]
         if outcome.fault is not None:
-            table.add_row(*first, "", "", "", "", "", "refused")
+            table.add_row(*first, "", "", "", "", "", "failed")
         table.add_section()
     console = Console(highlight=False, width=max(160, Console().width))
     console.print(table)
@@ -42,7 +42,7 @@ def show(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads
         if outcome.fault is not None:
             console.print(f"{outcome.title}, {outcome.precision}: {outcome.fault}")
     if any(not outcome.judged for outcome in outcomes):
-        console.print(f"{NO_BF16}; the promises for bf16 are not measurable here, and not judged")
+        console.print(f"{NO_BF16}; the targets for bf16 don't apply")
     rounds = ", ".join(f"{outcome.key} {outcome.rounds}" for outcome in outcomes if outcome.rounds)
     console.print(f"medians of: {rounds or 'nothing'}")
     rates = ", ".join(f"{name} {'not measured' if rate is None else f'{rate / 1e9:.0f}'}" for name, rate in peaks.items())
@@ -50,16 +50,17 @@ def show(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads
     if not cpu_has_matrix_units():
         gains = ", ".join(f"{name} {rate / peaks['fp32']:.1f}" for name, rate in peaks.items() if rate and peaks["fp32"] and name != "fp32")
         console.print(
-            f"promised is what was asked of a processor with AMX, which this one lacks: its products gain, over fp32: {gains or 'nothing'}"
+            f"the targets are for a processor with AMX, which this one lacks; speed-up of its matrix multiplications over fp32: "
+            f"{gains or 'none'}"
         )
 
 
 def verdict(outcome: Outcome, beaten: Beaten) -> str:
-    """Return one word, or two, on a line."""
+    """Return a short verdict on the comparison with one library."""
     if not beaten.right:
-        return "another answer"
+        return "different results"
     if not outcome.judged:
-        return "not measurable here"
+        return "not applicable"
     return "met" if beaten.ratio >= beaten.promise else "not met"
 
 
@@ -70,5 +71,5 @@ def _time(seconds: float | None, outcome: Outcome) -> str:
 
 
 def _answers(beaten: Beaten) -> str:
-    error = "" if beaten.difference.error is None else f", numbers to {beaten.difference.error:.0e}"
-    return f"{100 * beaten.difference.same:.0f} % the same{error}"
+    error = "" if beaten.difference.error is None else f", error {beaten.difference.error:.0e}"
+    return f"{100 * beaten.difference.same:.0f} % equal{error}"

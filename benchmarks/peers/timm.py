@@ -1,4 +1,4 @@
-"""timm's ResNet, as its own examples run it: eager float32, with the pictures' memory as it comes or channels last."""
+"""timm's ResNet, used as in its examples: eager float32, in the default memory format or channels last."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from torch import Tensor, nn
 
 from zoo.benchmarks.peers.race import Work
 
-_NORM_PICTURES = 32  # that the statistics of the normalisation come from
-_BRANCH = 0.25  # the weight of a block's branch: at 1 a random network multiplies the rounding of int8 until nothing is left
-_RIDGE = 0.1  # as a part of the features' variance
+_NORM_PICTURES = 32  # images for the statistics of batch normalisation
+_BRANCH = 0.25  # scale of each residual branch: with 1, a random network amplifies int8 rounding until the output is noise
+_RIDGE = 0.1  # relative to the variance of the features
 
 
 def random_network(name: str, pixels: Tensor) -> nn.Module:
-    """Return a network of random weights that tells these pictures apart: picture k is of class k.
+    """Return a network with random weights that distinguishes the given images: it predicts class k for image k.
 
-    Fresh weights answer nearly the same for every picture, and so does a network that computes them wrongly. Here the normalisation
-    has the pictures' statistics, and the last layer is fitted to their features (ridge regression): a wrong answer is another class.
+    Newly initialised networks predict nearly the same for every image, so that wrong computations would go unnoticed. Here, batch
+    normalisation has the statistics of the images and the last layer is fitted to their features by ridge regression, so that a wrong
+    result is a different class.
 
     Args:
-        name: timm's.
+        name: name of the network in timm.
         pixels: [B, 3, H, W], normalised.
     """
     import timm
@@ -43,10 +44,10 @@ def random_network(name: str, pixels: Tensor) -> nn.Module:
 
 
 def settle_norms(network: nn.Module, pixels: Tensor) -> None:
-    """Give batch normalisation the statistics of these pictures; the network is in evaluation mode afterwards.
+    """Set the statistics of batch normalisation to those of the given images, and switch the network to evaluation mode.
 
     Args:
-        network: a ResNet of timm or torchvision, of fresh weights.
+        network: a newly initialised ResNet of timm or torchvision.
         pixels: [B, 3, H, W], normalised.
     """
     for module in network.modules():
@@ -55,7 +56,7 @@ def settle_norms(network: nn.Module, pixels: Tensor) -> None:
             nn.init.constant_(last.weight, _BRANCH)  # type: ignore[union-attr, arg-type]
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
-            module.momentum = None  # the mean over all batches, of which there is one
+            module.momentum = None  # use the statistics of the only batch, not a moving average
     network.train()
     with torch.no_grad():
         network(pixels)
@@ -63,17 +64,11 @@ def settle_norms(network: nn.Module, pixels: Tensor) -> None:
 
 
 def eager(network: nn.Module, pixels: Tensor) -> Work:
-    """Return the call of a network as it is."""
-
-    def work() -> Tensor:
-        with torch.inference_mode():
-            logits: Tensor = network(pixels)
-            return logits
-
-    return work
+    """Return a function that runs the unchanged network."""
+    return torch.inference_mode()(lambda: network(pixels))
 
 
 def channels_last(network: nn.Module, pixels: Tensor) -> Work:
-    """Return the call of a network in the other memory layout."""
+    """Return a function that runs the network in channels-last memory format."""
     moved = copy.deepcopy(network).to(memory_format=torch.channels_last)
     return eager(moved, pixels.contiguous(memory_format=torch.channels_last))

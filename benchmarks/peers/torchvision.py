@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN, and the script that everybody writes for a folder of pictures, both in eager float32."""
+"""torchvision's Faster R-CNN and a typical script for a folder of images, both in eager float32."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from zoo.benchmarks.peers.timm import settle_norms
 from zoo.images.preprocess import Preprocess
 
 CLASSES = 90
-_SAME = 0.8  # IoU of boxes that say the same
-_SPREAD, _BACKGROUND = 0.5, 2.0  # of class logits, so that a few dozen boxes pass the threshold of 0.05 and none is sure, in any photo
+_SAME = 0.8  # minimum IoU of equal boxes
+# standard deviation of the class logits and offset of the background: a few dozen boxes per photo pass the threshold of 0.05, none surely
+_SPREAD, _BACKGROUND = 0.5, 2.0
 _WORKERS = 2
 
 Boxes = Mapping[str, Tensor]
 
 
 def random_detector(photo: Tensor) -> nn.Module:
-    """Return a detector of random weights that finds a few dozen boxes in a photo.
+    """Return a detector with random weights that finds a few dozen boxes in a photo.
 
-    Fresh weights find nothing, so that what follows the networks would have nothing to do, and nothing could be compared.
+    A newly initialised detector finds nothing, so that post-processing would have no work and there would be nothing to compare.
 
     Args:
         photo: [3, H, W], 0–1.
@@ -54,7 +55,7 @@ def random_detector(photo: Tensor) -> nn.Module:
 
 
 def detect(detector: nn.Module, photo: Tensor) -> Work:
-    """Return the call of a detector for a photo [3, H, W], 0–1; classes count from 0."""
+    """Return a function that detects objects in a photo [3, H, W], 0–1; class labels start at 0."""
 
     def work() -> Boxes:
         with torch.inference_mode():
@@ -65,7 +66,7 @@ def detect(detector: nn.Module, photo: Tensor) -> Work:
 
 
 def compare_boxes(theirs: Boxes, ours: Boxes) -> Difference:
-    """Return how many of both sides' boxes the other one has too."""
+    """Return the fraction of both sides' boxes that the other side has as well."""
     counts = [len(theirs["boxes"]), len(ours["boxes"])]
     if 0 in counts:
         return Difference(None, 1.0 if counts == [0, 0] else 0.0)
@@ -74,13 +75,13 @@ def compare_boxes(theirs: Boxes, ours: Boxes) -> Difference:
 
 
 def classify_folder(network: nn.Module, root: Path, preprocess: Preprocess, batch: int) -> Work:
-    """Return the script: from a folder of folders of pictures to classes.
+    """Return a function that predicts the classes of the images in a folder with a typical script.
 
     Args:
-        network: in evaluation mode.
-        root: as `ImageFolder` takes it.
-        preprocess: what the zoo does to pictures of this network, so that this does it too.
-        batch: pictures at once.
+        network: a network in evaluation mode.
+        root: folder with one subfolder per class, as for `ImageFolder`.
+        preprocess: the zoo's preprocessing for this network, which the script reproduces.
+        batch: images per batch.
     """
     transform = transforms.Compose(
         [

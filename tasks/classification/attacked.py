@@ -1,4 +1,4 @@
-"""Classification under attack: every picture is pushed away from its class."""
+"""Robustness evaluation of classifiers: every image is attacked to move it away from its class."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from zoo.task.metric import Metric, MetricResult
 
 
 class ClassAttack(AttackProtocol):
-    """The attacker raises the cross-entropy of the right class; scores are those of any evaluation."""
+    """Protocol that attacks by raising the cross-entropy of the right class; the scores are those of any evaluation."""
 
     def __init__(self, dataset: Dataset, clean: Metric, robust: Metric) -> None:
-        """Begin.
+        """Start the protocol.
 
         Args:
-            dataset: the pictures, with classes as targets.
-            clean: a fresh metric for the answers to the pictures as they are.
-            robust: another, for the answers under attack.
+            dataset: images to attack, with classes as targets.
+            clean: empty metric for the answers to the unchanged images.
+            robust: empty metric for the answers under attack.
         """
         self.pictures = dataset
         self._metrics = {"clean": clean, "robust": robust}
         self._clean: Mapping[str, Any] = {}
 
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return every picture that could be read."""
+        """Return the images that could be read."""
         self._clean = answers
         return replace(self.pictures, records=tuple(record for record in self.pictures.records if record.key in answers))
 
     def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Return the cross-entropy [B] of logits [B, K] and class numbers."""
+        """Return the cross-entropy [B] of logits [B, K] and class indices."""
         return F.cross_entropy(answers, torch.tensor(targets, dtype=torch.int64, device=answers.device), reduction="none")
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score logits [K] by the metric of classification."""
+        """Score logits [K] with the metric of classification."""
         records = [record for record in self.pictures.records if record.key in robust]
         keys, targets = [record.key for record in records], [record.target for record in records]
         for metric, answers in zip(self._metrics.values(), (self._clean, robust), strict=True):

@@ -1,4 +1,4 @@
-"""What training pictures go through: each alone (crop, mirror, RandAugment, erasing), then in pairs (mixup, CutMix)."""
+"""Augmentation of training images: of single images (crop, flip, RandAugment, erasing), then of pairs (mixup, CutMix)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Augment:
     Sources, in this order: Szegedy et al. 2014, arXiv 1409.4842; Cubuk et al. 2019, arXiv 1909.13719; Zhong et al. 2017, arXiv
     1708.04896.
 
-    The crop has the size that the preprocessing asks for. Under the "crop" policy that still scales by 1 / crop_pct, so the
-    picture is made larger by as much, and the preprocessing cuts the middle out of it.
+    The crop has the input size of the preprocessing. With the "crop" policy the preprocessing then scales it by 1 / crop_pct and
+    keeps the centre.
     """
 
     def __init__(self, preprocess: Preprocess, recipe: ClassificationRecipe) -> None:
         """Set up the transforms.
 
         Args:
-            preprocess: the model's.
-            recipe: which ones.
+            preprocess: preprocessing of the model.
+            recipe: settings of the augmentation.
         """
-        fill = [round(255 * part) for part in preprocess.mean]  # normalises to nought
+        fill = [round(255 * part) for part in preprocess.mean]  # 0 after normalisation
         steps: list[Callable[[Tensor], Tensor]] = []
         if recipe.crop_scale < 1:
             steps.append(
@@ -52,24 +52,24 @@ class Augment:
         self._transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its picture changed; the class stays."""
+        """Return the sample with its image changed and its class kept."""
         image: Tensor = self._transform(to_chw(sample.image))
         return replace(sample, image=image.permute(1, 2, 0).contiguous().numpy())
 
 
 def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
-    """Mix the pictures of a batch, and smooth its targets.
+    """Mix the images of a batch and smooth its targets.
 
     mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them.
 
     Args:
-        recipe: the strengths.
-        num_classes: of the model.
-        images: the batch.
-        targets: [B] int64.
+        recipe: settings of the augmentation.
+        num_classes: number of classes of the model.
+        images: batch of images.
+        targets: class indices, [B] int64.
 
     Returns:
-        The batch, and the targets as they came or as probabilities [B, K].
+        The batch, and the targets, unchanged or as probabilities [B, K].
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
     if ways:
@@ -80,7 +80,7 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targ
 
 
 def soften(recipe: ClassificationRecipe, num_classes: int, targets: Tensor) -> Tensor:
-    """Spread a share of the targets, [B] int64 or [B, K], over all classes: label smoothing."""
+    """Spread a fraction of the targets, [B] int64 or [B, K], over all classes: label smoothing."""
     share = recipe.label_smoothing
     if not share:
         return targets

@@ -1,4 +1,4 @@
-"""Several classifiers' answers to one picture: the mean of their probabilities, their majority, or a mean with fitted weights."""
+"""Combination of several classifiers' answers for one image: mean of the probabilities, majority, or a mean with fitted weights."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from zoo.task.combination import Combination
 from zoo.tasks.classification.counts import Floats, log_probabilities, softmax
 
-_GAP = 1e-6  # how far the log loss of the weights may be above the least, in nats
+_GAP = 1e-6  # tolerance of the fitted weights' log loss above the minimum, in nats
 _STEPS = 10_000
 
 Logits = NDArray[np.float32]
 
 
 class ProbabilityCombination(Combination):
-    """Votes over probabilities; views of one picture are always combined by their mean.
+    """Votes over probabilities; views of one image are always combined by their mean.
 
-    "soft" and "weighted" give logits: logarithms of probabilities. "hard" gives classes alone, so that top5, ece and auc, which need
-    probabilities, have no value. Of classes with equally many votes, the one with the highest mean probability is answered.
+    "soft" and "weighted" return logits: logarithms of probabilities. "hard" returns only classes, so that top5, ece and auc, which need
+    probabilities, have no value. Of classes with equally many votes, the one with the highest mean probability is returned.
     """
 
     votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
@@ -33,7 +33,7 @@ class ProbabilityCombination(Combination):
         return moved
 
     def mirrored(self, answer: Logits, size_hw: tuple[int, int]) -> Logits:
-        """Return the logits: they have no place in the picture."""
+        """Return the logits unchanged: they have no position in the image."""
         return answer
 
     def views(self, answers: Sequence[Logits]) -> Logits:
@@ -41,17 +41,17 @@ class ProbabilityCombination(Combination):
         return log_probabilities(_probabilities(answers).mean(0))
 
     def models(self, answers: Sequence[Logits], vote: str, weights: Sequence[float]) -> NDArray[Any]:
-        """Return logits [K], or of a hard vote the class, int64 without dimensions."""
+        """Return logits [K], or for a hard vote the class as a zero-dimensional int64 array."""
         probabilities = _probabilities(answers)
         if vote == "hard":
             return _majority(probabilities)
         return log_probabilities(np.asarray(weights, np.float64) @ probabilities)
 
     def fit(self, answers: Sequence[Sequence[Logits]], targets: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
-        """Return the weights of the mean that give the right classes the least log loss.
+        """Return the weights of the mean that minimise the log loss of the right classes.
 
-        They are the shares of a mixture with known components, whose likelihood the EM algorithm raises step by step to its only
-        maximum (Dempster, Laird & Rubin 1977): not negative, and 1 together, in every step.
+        They are the shares of a mixture with known components, whose likelihood the EM algorithm increases in every step towards its
+        only maximum (Dempster, Laird & Rubin 1977). In every step the weights are non-negative and sum to 1.
         """
         labels = np.asarray(targets, np.int64)
         own = np.stack([_probabilities(logits)[np.arange(len(labels)), labels] for logits in answers])
@@ -61,21 +61,21 @@ class ProbabilityCombination(Combination):
 
 
 def _probabilities(logits: Sequence[Logits]) -> Floats:
-    """Return probabilities [N, K] of N rows of logits [K]."""
+    """Return the probabilities [N, K] of N rows of logits [K]."""
     return softmax(np.stack(logits).astype(np.float64))
 
 
 def _majority(probabilities: Floats) -> NDArray[np.int64]:
-    """Return the class that most rows [N, K] answer; of several the one with the highest mean."""
+    """Return the class predicted by most rows [N, K]; of several, the one with the highest mean probability."""
     votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
     return np.asarray(np.where(votes == votes.max(), probabilities.mean(0), -1.0).argmax(), np.int64)
 
 
 def _mixture(own: Floats) -> tuple[Floats, float]:
-    """Return shares [M] and how far their log loss is above the least, at most, in nats.
+    """Return the shares [M], and an upper bound of their log loss above the minimum, in nats.
 
     Args:
-        own: [M, N] the probability, above 0, that each component gives to what was observed.
+        own: probability, above 0, that each component assigns to each observation, [M, N].
     """
     weights = np.full(len(own), 1 / len(own))
     gap = np.inf

@@ -1,7 +1,7 @@
-"""Scores of single-label classification as functions of how often each picture counts: once, or as often as a draw has it.
+"""Scores of single-label classification as functions of image weights: 1 each, or the counts of a bootstrap replicate.
 
-Everything is computed from weighted sums over pictures, so that a thousand bootstrap draws cost a few products of matrices. The
-definitions are scikit-learn's; `zero_division` is 0, and macro averages run over the classes that occur or are answered.
+Everything is computed from weighted sums over images, so that a thousand bootstrap replicates cost a few matrix products. The
+definitions are scikit-learn's; `zero_division` is 0, and macro averages run over the classes that occur or are predicted.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
-BINS = 15  # of the calibration error, as in Guo et al. 2017
-_AUC_STEPS = 400_000_000  # pictures × classes × draws: beyond, the AUC has no interval
+BINS = 15  # number of bins of the calibration error, as in Guo et al. 2017
+_AUC_STEPS = 400_000_000  # images × classes × replicates: above this, the AUC has no confidence interval
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return probabilities [N, K] of logits [N, K]."""
+    """Return the probabilities [N, K] of logits [N, K]."""
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(shifted / shifted.sum(1, keepdims=True))
 
 
 def log_probabilities(probabilities: Floats) -> NDArray[np.float32]:
-    """Return logits whose softmax gives the probabilities; a probability of nought becomes the least that float64 holds."""
+    """Return logits whose softmax equals the probabilities; a probability of 0 becomes the smallest normal float64."""
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
@@ -34,8 +34,8 @@ class Answers:
     """Answers of a classifier, in a fixed order.
 
     Attributes:
-        logits: [N, K] float64.
-        labels: [N] the right classes.
+        logits: logits, [N, K] float64.
+        labels: right classes, [N].
     """
 
     logits: Floats
@@ -43,29 +43,29 @@ class Answers:
 
     @cached_property
     def probabilities(self) -> Floats:
-        """[N, K], the softmax."""
+        """Softmax of the logits, [N, K]."""
         return softmax(self.logits)
 
     @cached_property
     def answered(self) -> NDArray[np.int64]:
-        """[N] the class with the highest logit; of equal ones the first."""
+        """Class with the highest logit, [N]; of equals the first."""
         return np.asarray(self.logits.argmax(1))
 
     @cached_property
     def confidence(self) -> Floats:
-        """[N] the probability of the answer."""
+        """Probability of the predicted class, [N]."""
         return self.probabilities[np.arange(len(self.labels)), self.answered]
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """[N] at which place the right class stands, from 0; of equal logits the earlier class stands first."""
+        """Rank of the right class, from 0, [N]; of equal logits the earlier class ranks first."""
         own = self.logits[np.arange(len(self.labels)), self.labels][:, None]
         earlier = np.arange(self.logits.shape[1]) < self.labels[:, None]
         return np.asarray(((self.logits > own) | ((self.logits == own) & earlier)).sum(1))
 
     @cached_property
     def bins(self) -> NDArray[np.int64]:
-        """[N] which of `BINS` equal parts of 0–1 the confidence lies in; a bound belongs to the bin below it."""
+        """Index of the confidence's bin among `BINS` equal parts of 0–1, [N]; a bound belongs to the bin below it."""
         return np.clip(np.ceil(self.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
@@ -73,13 +73,13 @@ def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats
     """Return the weighted sum of values (or of ones) in each group.
 
     Args:
-        weights: [R, N].
-        groups: [N], each from 0 up to `count`.
-        count: G.
-        values: [N].
+        weights: weights, [R, N].
+        groups: group of each value, from 0 to `count` - 1, [N].
+        count: number of groups G.
+        values: values, [N]; None for ones.
 
     Returns:
-        [R, G].
+        The sums, [R, G].
     """
     rows = len(groups)
     data = np.ones(rows) if values is None else values
@@ -91,11 +91,11 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 
 def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
-    """Return precision, recall, f1 and support of every class, [R, K] each.
+    """Return precision, recall, f1, support and number of predictions of every class, [R, K] each.
 
     Args:
-        answers: of the classifier.
-        weights: [R, N], how often each picture counts.
+        answers: answers of the classifier.
+        weights: how often each image counts, [R, N].
     """
     classes = answers.logits.shape[1]
     right = (answers.ranks == 0).astype(np.float64)
@@ -111,12 +111,12 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
 
 
 def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> dict[str, Floats]:
-    """Return every score but the AUC, [R] each; micro averages of single-label answers all equal top1.
+    """Return all scores except the AUC, [R] each; micro averages of single-label answers all equal top1.
 
     Args:
-        answers: of the classifier.
-        weights: [R, N], how often each picture counts.
-        per_class: as `class_scores` gives it for these weights.
+        answers: answers of the classifier.
+        weights: how often each image counts, [R, N].
+        per_class: result of `class_scores` for the same weights.
     """
     total = weights.sum(1)
     hits = {f"top{k}": weights @ (answers.ranks < k).astype(np.float64) / total for k in (1, 5)}
@@ -133,9 +133,9 @@ def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> d
 
 
 def auc(answers: Answers, weights: Floats) -> Floats:
-    """Return the area under the ROC curve, the mean over the classes that occur and don't occur alone (one against the rest), [R].
+    """Return the area under the ROC curve [R]: the one-vs-rest mean over the classes with both positives and negatives.
 
-    With two classes it is that of the second one, as in scikit-learn. NaN where no class has both kinds.
+    With two classes it is that of the second class, as in scikit-learn. NaN if no class has both positives and negatives.
     """
     classes = answers.logits.shape[1]
     chosen = [1] if classes == 2 else range(classes)
@@ -147,10 +147,10 @@ def auc(answers: Answers, weights: Floats) -> Floats:
 
 
 def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return the area for one class [R], from the weights of the pictures [N, R].
+    """Return the area for one class [R], from the weights of the images [N, R].
 
-    Pictures in order of their scores are cut where a group of equal scores that holds a positive begins or ends: of the runs of
-    negatives between them only the sums matter, and two sparse products give these for all draws at once.
+    Images, sorted by score, are cut where a group of equal scores that contains a positive begins or ends. Of the runs of negatives
+    in between only the sums matter, and two sparse products compute these for all replicates at once.
     """
     order = np.argsort(-score, kind="stable")
     group = np.append(0, np.cumsum(np.diff(score[order]) != 0))
@@ -166,5 +166,5 @@ def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> F
 
 
 def affordable_auc(answers: Answers, draws: int) -> bool:
-    """Tell whether the AUC of so many draws is worth its time."""
+    """Return whether computing the AUC of this many bootstrap replicates is affordable."""
     return answers.logits.size * draws <= _AUC_STEPS

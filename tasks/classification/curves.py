@@ -1,4 +1,4 @@
-"""What a report draws of a classifier: calibration, ROC, and precision over recall."""
+"""Curves in the report of a classifier: calibration, ROC, and precision over recall."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from zoo.task.metric import Curve
 from zoo.tasks.classification.counts import BINS, Answers
 
-_LINES = 12  # classes with a line each; of more nobody could read them
-_POINTS = 200  # of a line
-_MICRO = 5_000_000  # pictures × classes: beyond, sorting them all for one line takes too long
+_LINES = 12  # maximum number of classes with one line each; more would be unreadable
+_POINTS = 200  # per line
+_MICRO = 5_000_000  # images × classes: above this, sorting all of them for one line takes too long
 
 Line = tuple[list[float], list[float]]
 
 
 def calibration(answers: Answers) -> list[dict[str, Any]]:
-    """Return how many answers each bin of confidence holds, how sure they are and how often right; None for an empty bin."""
+    """Return the number, mean confidence and accuracy of the answers in each confidence bin; the means of an empty bin are None."""
     rows = []
     for number in range(BINS):
         inside = answers.bins == number
@@ -29,12 +29,12 @@ def calibration(answers: Answers) -> list[dict[str, Any]]:
 
 
 def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
-    """Return the curves; up to 12 classes have lines of their own, more are drawn as one (all decisions together, micro).
+    """Return the curves; up to 12 classes have one line each, more share a single line (micro average over all decisions).
 
     Args:
-        answers: of the classifier.
-        seen: the classes that occur or are answered.
-        names: what they are called.
+        answers: answers of the classifier.
+        seen: classes that occur or are predicted.
+        names: names of these classes.
     """
     found = [part for part in calibration(answers) if part["n"]]
     line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
@@ -48,7 +48,7 @@ def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple
 
 
 def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
-    """Return of each line whether the class was right [P] and its probability [P]; both kinds must be there."""
+    """Return for each line whether the class is right [P] and its probability [P]; lines with only one outcome are skipped."""
     if len(seen) > _LINES:
         if answers.logits.size > _MICRO:
             return {}

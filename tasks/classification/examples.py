@@ -1,4 +1,4 @@
-"""A classifier's answers beside the truth."""
+"""Example answers of a classifier next to the ground truth."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.task.examples import Example
 def examples(
     answers: Sequence[NDArray[np.float32]], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...]
 ) -> Iterator[Example]:
-    """Yield the most probable class of each picture beside the true one.
+    """Yield the most probable class of each image next to the true one.
 
     Args:
-        answers: logits [K] of each picture.
-        targets: its class; None where it isn't known.
-        keys: of the pictures.
-        classes: K names.
+        answers: logits of each image, [K].
+        targets: class of each image; None if unknown.
+        keys: keys of the images.
+        classes: K class names.
     """
     for logits, target, key in zip(answers, targets, keys, strict=True):
         best = int(logits.argmax())

@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) on the trunk's last stage, by captum."""
+"""Grad-CAM of a classifier (Selvaraju et al. 2017, arXiv 1610.02391) on the last stage of its backbone, computed by captum."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.float32]:
-    """Return what in a picture speaks for a class.
+    """Return a heat map of the image regions that support a class.
 
     Args:
-        model: a classifier, in evaluation mode.
-        batch: one picture, prepared.
-        label: the class, by its place among the model's.
+        model: classifier in evaluation mode.
+        batch: one prepared image.
+        label: index of the class.
 
     Returns:
-        [h, w] in 0–1, of the prepared picture's size, the most important place at 1; all 0 where nothing speaks for the class.
+        The heat map, [h, w] in 0–1 at the size of the prepared image, with a maximum of 1; all 0 if nothing supports the class.
 
     Raises:
         InputError: captum isn't installed.
@@ -49,7 +49,7 @@ def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.floa
 
 def _captum_attribution() -> Any:
     try:
-        import captum.attr  # an extra, and slow to import
+        import captum.attr  # an optional dependency, slow to import
     except ModuleNotFoundError as error:
         raise InputError("Grad-CAM needs captum, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'") from error
     return captum.attr

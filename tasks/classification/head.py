@@ -1,4 +1,4 @@
-"""Pooled features to logits."""
+"""Linear classification head on pooled features."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zoo.errors import InputError
 from zoo.task.head import Losses
 from zoo.task.pooling import PooledHead
 
-CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of the heads of this task, which may take each other's place
+CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of all heads of this task, since one may replace another
 
 
 class ClassificationHead(PooledHead):
-    """Global average of the deepest level, dropout, one linear layer."""
+    """Global average pooling of the deepest level, dropout and one linear layer."""
 
     class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
@@ -23,11 +23,11 @@ class ClassificationHead(PooledHead):
         """Build the layer.
 
         Raises:
-            InputError: no class to tell apart.
+            InputError: the number of classes is below 1.
         """
         super().__init__()
         if num_classes < 1:
-            raise InputError(f"classification needs at least one class, got {num_classes}; give classes= or num_classes=")
+            raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
 

@@ -1,4 +1,4 @@
-"""top1, top5, precision, recall, f1, calibration error and AUC with their intervals, per class, and the confusion matrix."""
+"""Metric of classification: top1, top5, precision, recall, f1, calibration error and AUC with intervals, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _OF_PROBABILITIES = ("top5", "ece", "auc")
 
 
 class ClassificationMetric:
-    """Collects logits by key; the scores depend neither on batches nor on processes.
+    """Metric that collects logits by key; the scores depend neither on batches nor on processes.
 
-    It keeps 4 bytes per picture and class.
+    It needs 4 bytes per image and class.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
-        """Start empty.
+        """Create an empty metric.
 
         Args:
-            classes: the model's class names; labels count in their order.
+            classes: class names of the model, in the order of the labels.
         """
         self._classes = classes
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take a batch of logits [K] with class indices; from a file perhaps classes alone, int64 without dimensions.
+        """Add a batch of logits [K], or of classes (from a file) as zero-dimensional int64 arrays, with class indices as targets.
 
         Raises:
-            InputError: logits that are not finite, or a target that is no class.
+            InputError: logits are not finite, or a target is not a class index.
         """
         for answer, target, key in zip(answers, targets, keys, strict=True):
             logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
@@ -50,15 +50,15 @@ class ClassificationMetric:
             self._samples[key] = int(target), logits
 
     def state(self) -> Any:
-        """Return the samples."""
+        """Return the collected samples, for `merge`."""
         return self._samples
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Bring the samples of several processes together; one that several have seen counts once."""
+        """Replace the collected samples by those of several processes; duplicates count once."""
         self._samples = {key: sample for state in states for key, sample in state.items()}
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Compute the scores; classes that neither occur nor are answered don't count in the macro averages."""
+        """Compute the scores; classes that neither occur nor are predicted don't count in the macro averages."""
         keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
         logits = np.stack([self._samples[key][1] for key in keys]).astype(np.float64)
         labels_alone = any(answer.dtype == np.bool_ for _, answer in self._samples.values())
@@ -68,7 +68,7 @@ class ClassificationMetric:
         area = float(auc(answers, once)[0])
         values: dict[str, float | None] = {name: float(found[0]) for name, found in scores(answers, once, by_class).items()}
         values["auc"] = None if np.isnan(area) else area
-        # a float32 network answers a little differently in batches of another size, and has no more digits to give
+        # float32 outputs vary slightly with the batch size, so further digits are not reproducible
         values["ece"] = round(values["ece"] or 0.0, 6)
         seen = np.flatnonzero(by_class["n"][0] + by_class["answered"][0])
         per_class: dict[str, dict[str, float | None]] = {
@@ -95,7 +95,7 @@ class ClassificationMetric:
         return self._classes[index] if index < len(self._classes) else str(index)
 
     def _mistakes(self, answers: Answers, keys: Sequence[str]) -> list[Mistake]:
-        """Return the wrong answers that were given with most confidence."""
+        """Return the wrong answers with the highest confidence."""
         wrong = np.flatnonzero(answers.ranks > 0)
         worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")[:_SHOWN]]
         return [
@@ -116,7 +116,7 @@ def _confusion(answers: Answers) -> NDArray[np.int64]:
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:
-    """Score every draw of `zoo.evaluation.intervals.draws`."""
+    """Return the scores of the bootstrap replicates of `zoo.evaluation.intervals.draws`."""
     parts: list[dict[str, Floats]] = []
     with_auc = affordable_auc(answers, replicates)
     for counts in draws(len(answers.labels), replicates):

@@ -1,4 +1,4 @@
-"""The weighted vote of the nearest training pictures (Wu et al. 2018, arXiv 1805.01978, section 3.4; as DINO evaluates trunks)."""
+"""k-nearest-neighbours classifier (Wu et al. 2018, arXiv 1805.01978, section 3.4; the protocol by which DINO evaluates backbones)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from zoo.task.pooling import RememberingHead
 from zoo.tasks.classification.head import CLASS_DEPENDENT
 
 _TEMPERATURE = 0.07  # of the paper: a neighbour's vote is exp(cosine / temperature)
-_LEAST = 1e-6  # share of the votes that every class has, so that logits are finite
+_LEAST = 1e-6  # minimum share of the votes of each class, so that logits are finite
 
 
 class NeighbourHead(RememberingHead):
-    """Logs of each class's share of the votes; what it remembers are buffers, which are saved with the model."""
+    """Head whose logits are the logarithms of each class's share of the votes; stored features are buffers and saved with the model."""
 
     class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, neighbours: int) -> None:
-        """Remember nothing yet.
+        """Create a head without stored features.
 
         Args:
-            channels: of the trunk's deepest level.
-            num_classes: to tell apart.
-            neighbours: how many vote.
+            channels: number of channels of the backbone's deepest level.
+            num_classes: number of classes.
+            neighbours: number of nearest neighbours that vote.
 
         Raises:
-            InputError: no class to tell apart.
+            InputError: the number of classes is below 1.
         """
         super().__init__()
         if num_classes < 1:
-            raise InputError(f"classification needs at least one class, got {num_classes}; give classes= or num_classes=")
+            raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")
         self._num_classes, self._neighbours = num_classes, neighbours
         self.register_buffer("memory", torch.zeros(0, channels))  # [N, C], of unit length
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))  # [N]
@@ -43,30 +43,30 @@ class NeighbourHead(RememberingHead):
         self.labels: Tensor
 
     def remember(self, pooled: Tensor, targets: Tensor) -> None:
-        """Take pooled features [N, C] with their classes [N] int64."""
+        """Store pooled features [N, C] with their classes [N] int64."""
         self.memory = F.normalize(pooled, dim=1).to(self.memory.device)
         self.labels = targets.to(self.labels.device)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return the logs of the shares of the votes: [B, K].
+        """Return the logarithms of the shares of the votes, [B, K].
 
         Raises:
-            InputError: nothing was remembered yet.
+            InputError: no features are stored yet.
         """
         if not len(self.memory):
-            raise InputError("classifier 'knn' remembers no picture yet; train the model first (zoo train --classifier knn --freeze trunk)")
-        with torch.autocast(pooled.device.type, enabled=False):  # neighbours differ in the third digit
+            raise InputError("classifier 'knn' has no stored images yet; train the model first (zoo train --classifier knn --freeze trunk)")
+        with torch.autocast(pooled.device.type, enabled=False):  # similarities of neighbours differ only in the third digit
             similar, nearest = (F.normalize(pooled.float(), dim=1) @ self.memory.T).topk(min(self._neighbours, len(self.memory)))
             votes = pooled.new_zeros(len(pooled), self._num_classes, dtype=torch.float32)
             votes = votes.scatter_add(1, self.labels[nearest], (similar / _TEMPERATURE).exp())
             return (votes / votes.sum(1, keepdim=True)).clamp_min(_LEAST).log()
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]; nothing learns from it."""
+        """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]; no parameter is trained on it."""
         return {"loss_classifier": F.cross_entropy(self.answer(pooled), targets.to(pooled.device))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Make room for as many pictures as were remembered."""
+        """Resize the buffers to the number of stored images."""
         for name in ("memory", "labels"):
             if f"{prefix}{name}" in state_dict:
                 own = getattr(self, name)

@@ -1,8 +1,8 @@
-"""Answers of a classifier in a file: a table (CSV, TSV, Parquet) or JSON lines, one row or line per picture.
+"""Files of a classifier's answers: a table (CSV, TSV, Parquet) or JSON lines, with one row or line per image.
 
 A table has the column `key` and one column per class: `logit:CLASS` for logits, `CLASS` alone for probabilities; or `key` and `label`
-for answers without any probability. Which it is stands in the header and is never guessed from the numbers. JSON lines hold
-`{"key": …, "logits": {class: number}}`, `"probabilities"` likewise, or `"label"`: a class's name, or its number as an integer.
+for answers without probabilities. The kind is determined by the header, never guessed from the numbers. JSON lines contain
+`{"key": …, "logits": {class: number}}`, the same with `"probabilities"`, or `"label"`: a class's name, or its index as an integer.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from zoo.tasks.classification.counts import log_probabilities
 
 SUFFIXES = (*tabular.SUFFIXES, ".jsonl")
 _LOGIT = "logit:"
-_SUM = 1e-3  # how far the probabilities of a picture may be from 1 together: tools round them to four digits and fewer
+_SUM = 1e-3  # tolerance of the sum of an image's probabilities around 1: tools round to four digits or fewer
 
-Answer = NDArray[Any]  # [K] float32 logits, or [] int64, the class alone
+Answer = NDArray[Any]  # [K] float32 logits, or only the class as [] int64
 
 
 def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one answer for each picture.
+    """Read one answer for each image.
 
     Args:
-        path: the file; its suffix is one of `SUFFIXES`.
-        keys: of the pictures, each of which must have an answer.
-        classes: names of the labels, in their order.
+        path: file to read, with one of the suffixes in `SUFFIXES`.
+        keys: keys of the images, each of which must have an answer.
+        classes: class names, in the order of the labels.
 
     Returns:
-        Key to logits [K] float32 (of probabilities their logarithms), or to the class as an int64 without dimensions.
+        The answer of each image by key: logits [K] float32 (logarithms, if the file has probabilities), or the class as a
+        zero-dimensional int64 array.
 
     Raises:
-        InputError: another kind of file, columns that are missing, and every fault of its rows, with their lines.
+        InputError: the kind of file is unknown, columns are missing, or rows are invalid; the message lists them with their lines.
     """
     suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
@@ -58,15 +59,16 @@ def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str,
 
 
 def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
-    """Write logits, or classes alone, so that `read` gives the same back, to the last bit.
+    """Write logits, or only classes, so that `read` returns bit-identical values.
 
     Args:
-        path: the file; its suffix is one of `SUFFIXES`.
-        answers: key to logits [K] float32, or all to a class, int64 without dimensions.
-        classes: names of the labels, in their order.
+        path: file to write, with one of the suffixes in `SUFFIXES`.
+        answers: logits [K] float32 of each image by key, or the classes of all images as zero-dimensional int64 arrays.
+        classes: class names, in the order of the labels.
 
     Raises:
-        InputError: another kind of file; names that are no text in UTF-8 or differ in spaces at their ends alone; no pyarrow.
+        InputError: the kind of file is unknown; names can't be encoded as UTF-8, or differ only in leading or trailing spaces; pyarrow
+            is not installed.
     """
     suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
     prediction_rows.check_writable(list(answers), "pictures", path)
@@ -84,7 +86,7 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
     """Return logits [K] from the numbers of a row.
 
     Raises:
-        Flaw: a value that is no finite number; probabilities outside 0–1, or that don't add up.
+        Flaw: a value is not a finite number, or probabilities are outside 0–1 or don't sum to 1.
     """
     try:
         numbers = np.array([prediction_rows.number(value) for value in values], np.float64)
@@ -95,22 +97,22 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
         raise Flaw(f"{classes[at]!r} is {values[at]!r}; expected a finite number")
     if logits:
         if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
-            raise Flaw(f"{classes[int(np.abs(numbers).argmax())]!r} is {numbers[np.abs(numbers).argmax()]:g}: more than float32 holds")
+            raise Flaw(f"{classes[int(np.abs(numbers).argmax())]!r} is {numbers[np.abs(numbers).argmax()]:g}, outside the range of float32")
         return numbers.astype(np.float32)
     total = math.fsum(numbers)
     if numbers.min() < 0 or numbers.max() > 1 or abs(total - 1) > _SUM:
         raise Flaw(
-            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and add up to {total:g}; expected 0 to 1, 1 together. "
-            f"Logits stand in columns called {_LOGIT}CLASS (in JSON lines under logits)"
+            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and sum to {total:g}; expected 0 to 1, with a sum of 1. "
+            f"Logits belong in columns named {_LOGIT}CLASS (in JSON lines under logits)"
         )
     return log_probabilities(numbers)
 
 
 def _label(value: Any, position: Mapping[str, int]) -> Answer:
-    """Return a class by its name, or by its number where the file says that it is one.
+    """Return a class from its name, or from its index if the value is an integer.
 
     Raises:
-        Flaw: no class.
+        Flaw: the value is not a class.
     """
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
         return np.array(value, np.int64)
@@ -125,15 +127,15 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
     plain = list(prediction_rows.by_text(classes, "classes", path))
-    next(tabular.rows(path, ("key",), (), []), None)  # what can't be read at all says so itself
+    next(tabular.rows(path, ("key",), (), []), None)  # raises if the table can't be read at all
     columns: Sequence[str]
     for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
         if tabular.has_columns(path, ("key", *columns)):
             break
     else:
         raise DataError(
-            f"{path}: its header fits no kind of predictions; expected key and a column for each of the {len(plain)} classes "
-            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or called {_LOGIT}CLASS with its logit, "
+            f"{path}: unknown header; expected key and a column for each of the {len(plain)} classes "
+            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or named {_LOGIT}CLASS with its logit, "
             "or key and label"
         )
     position = {name: index for index, name in enumerate(plain)}
@@ -141,7 +143,7 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
     for row in tabular.rows(path, ("key", *columns), (), faults):
         strange = [name for name in row.values if logits and name.startswith(_LOGIT) and name not in columns]
         if strange:
-            raise DataError(f"{path}: the column {strange[0]!r} is of no class; the classes are {', '.join(plain[:8])}")
+            raise DataError(f"{path}: the column {strange[0]!r} belongs to no class; the classes are {', '.join(plain[:8])}")
         answer = None
         try:
             values = [row.values[name] for name in columns]
@@ -159,12 +161,12 @@ def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str)
         return text.getvalue()
     table.writerow(["key", *(_LOGIT + name for name in classes)])
     for key, logits in answers.items():
-        table.writerow([key, *map(str, np.asarray(logits, np.float32))])  # the shortest text that is this float32 and no other
+        table.writerow([key, *map(str, np.asarray(logits, np.float32))])  # the shortest text that identifies this float32
     return text.getvalue()
 
 
 def _labels_alone(answers: Mapping[str, Answer]) -> bool:
-    """Tell whether the answers are classes without probabilities, as of a majority vote."""
+    """Return whether the answers are classes without probabilities, as from a majority vote."""
     return len(answers) > 0 and all(np.ndim(answer) == 0 for answer in answers.values())
 
 
@@ -197,7 +199,7 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
 
 
 def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
-    # a float32 is exactly some float64, whose text JSON keeps
+    # every float32 is exact in float64, whose text JSON preserves
     entries = (
         {"key": key, "label": classes[int(row)]}
         if np.ndim(row) == 0
@@ -212,7 +214,7 @@ def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str
 
 
 def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)  # in the order of the data
+    write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)  # in the order of the dataset
 
 
 FILES = AnswerFiles(SUFFIXES, _read, _write)

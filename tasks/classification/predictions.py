@@ -1,4 +1,4 @@
-"""What `zoo.predict` yields for classification."""
+"""Predicted classes of one image, as yielded by `zoo.predict`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.images.drawing import caption
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """One picture's classes.
+    """Class probabilities of one image.
 
     Attributes:
-        key: the picture's file or name.
-        image: [H, W, 3] uint8, RGB, the picture (large JPEGs at a reduced scale, unless predicted with `exact`).
-        probabilities: [K] float32, summing to 1.
-        classes: K names.
+        key: file or name of the image.
+        image: image, [H, W, 3] uint8, RGB (large JPEGs at a reduced scale, unless predicted with `exact`).
+        probabilities: class probabilities, [K] float32, summing to 1.
+        classes: K class names.
     """
 
     key: str
@@ -29,10 +29,10 @@ class Classification:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check that names and probabilities belong together.
+        """Check that there is one probability per class.
 
         Raises:
-            ValueError: another number of names than of probabilities.
+            ValueError: the numbers of names and probabilities differ.
         """
         if self.probabilities.shape != (len(self.classes),):
             raise ValueError(f"probabilities have the shape {self.probabilities.shape}; expected ({len(self.classes)},), one per class")
@@ -40,18 +40,18 @@ class Classification:
 
     @classmethod
     def from_logits(cls, key: str, image: NDArray[np.uint8], logits: NDArray[np.float32], classes: tuple[str, ...]) -> Classification:
-        """Apply the softmax to logits [K]."""
+        """Create a prediction from logits [K] by applying the softmax."""
         exponents = np.exp(logits.astype(np.float64) - logits.max())
         return cls(key, image, (exponents / exponents.sum()).astype(np.float32), classes)
 
     @property
     def label(self) -> int:
-        """The index of the most probable class."""
+        """Index of the most probable class."""
         return int(self.probabilities.argmax())
 
     @property
     def name(self) -> str:
-        """The name of the most probable class."""
+        """Name of the most probable class."""
         return self.classes[self.label]
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -60,10 +60,10 @@ class Classification:
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
     def plot(self) -> Image:
-        """Return the picture with the most probable classes written below it."""
+        """Return the image with the most probable classes written below it."""
         return caption(self.image, [f"{name}  {probability:.1%}" for name, probability in self.top(3)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer, JSON-ready: the first five classes in full."""
+        """Return the prediction as JSON-compatible values, with the five most probable classes."""
         top = [{"name": name, "probability": probability} for name, probability in self.top(5)]
         return {"key": self.key, "label": self.label, "name": self.name, "probability": float(self.probabilities[self.label]), "top": top}

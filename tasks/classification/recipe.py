@@ -1,4 +1,4 @@
-"""How a classifier is trained unless one says otherwise."""
+"""Training recipe of classifiers: settings, defaults and presets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from zoo.task.recipe import Recipe, check_parts
 
 @dataclass(frozen=True)
 class ClassificationRecipe(Recipe):
-    """AdamW, one cosine, random crops and flips.
+    """AdamW with one cosine cycle, random crops and flips.
 
     Attributes:
-        crop_scale: smallest part of a picture's area that a random crop keeps; 1 for no crops.
-        flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
-        randaugment: strength of two random changes per picture (RandAugment), 1 to 30, 9 being usual; 0 for none.
-        erasing: chance that a random rectangle of a picture is blotted out.
-        mixup: how far pictures of a batch are mixed in pairs (alpha of a beta distribution), 0.2 to 1; 0 for none.
-        cutmix: likewise, for rectangles pasted from one picture into another; with mixup, each batch gets one of them.
-        label_smoothing: share of the target spread over all classes.
+        crop_scale: smallest fraction of an image's area that a random crop keeps; 1 disables cropping.
+        flip: probability of a horizontal flip; set to 0 where left and right differ (digits, text).
+        randaugment: magnitude of two random operations per image (RandAugment), 1 to 30, usually 9; 0 disables them.
+        erasing: probability that a random rectangle of an image is erased.
+        mixup: alpha of the beta distribution with which pairs of images in a batch are blended (mixup), 0.2 to 1; 0 disables it.
+        cutmix: alpha of the beta distribution with which rectangles are pasted from one image into another (CutMix), 0.2 to 1; 0
+            disables it. With mixup, each batch gets one of the two.
+        label_smoothing: fraction of the target that is spread over all classes.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -43,12 +44,12 @@ class ClassificationRecipe(Recipe):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant."""
+        """Validate the settings."""
         super().__post_init__()
         check_parts("recipe", 0, 1, True, crop_scale=self.crop_scale, flip=self.flip, erasing=self.erasing)
         check_parts("recipe", 0, 1, False, label_smoothing=self.label_smoothing)
         if self.crop_scale == 0:
-            raise InputError("recipe: crop_scale is 0; expected a part above 0 and up to 1")
+            raise InputError("recipe: crop_scale is 0; expected a fraction above 0 and up to 1")
         if not 0 <= self.randaugment <= 30:
             raise InputError(f"recipe: randaugment is {self.randaugment}; expected a strength from 0 to 30")
         if self.mixup < 0 or self.cutmix < 0:

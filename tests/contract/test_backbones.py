@@ -1,4 +1,4 @@
-"""One contract for every trunk in the registry: declared levels are the real ones, and every parameter learns."""
+"""Contract of every backbone in the registry: declared levels are the real ones, and every parameter gets a gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from zoo.backbones import BACKBONES, Backbone, Features, Level, list_backbones
 from zoo.errors import UnknownNameError
 
-# one small trunk of every source, for what needs real numbers
+# one small backbone of every source, for tests that compute real values
 SMALL = [
     "resnet20",
     "test_resnet",
@@ -25,7 +25,7 @@ SMALL += ["res2net50_48w_2s", "iresnet18", "inception_resnet_v1", "dlib_resnet29
 
 
 def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]:
-    """Return what differs between the declared levels and the features of a square picture."""
+    """Return the differences between the declared levels and the features of a square image."""
     faults = []
     if list(features) != [level.name for level in backbone.levels]:
         faults.append(f"names {list(features)}")
@@ -44,7 +44,7 @@ def without_gradient(backbone: nn.Module) -> list[str]:
 
 
 def small_size(name: str) -> int:
-    """The size at which the trunk runs without memory: a multiple of 32 that every one of them accepts."""
+    """Return the image side for a run on the meta device: a multiple of 32 that every backbone accepts."""
     return 32 if name in {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110"} else 128
 
 
@@ -85,7 +85,7 @@ def test_the_check_sees_a_wrong_declaration() -> None:
 
 @pytest.mark.parametrize("name", ["inception_resnet_v1", "dlib_resnet29"])
 def test_a_trunk_that_does_not_pad_says_what_it_needs(name: str) -> None:
-    """Its declared field is the least picture, and the levels' sizes are exact whatever the picture's size."""
+    """The declared field is the smallest image side, and the sizes of the levels are exact for every image size."""
     backbone = BACKBONES[name].create().eval().to("meta")
     least = backbone.levels[-1].field
     for size in range(least, least + 70):
@@ -115,7 +115,7 @@ def test_an_unknown_backbone_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
 def test_cifar_resnets_have_the_papers_size(depth: int, parameters: float) -> None:
-    """He et al. 2015, table 6: millions of parameters, the classifier among them."""
+    """He et al. 2015, table 6: millions of parameters, including the classifier."""
     backbone = BACKBONES[f"resnet{depth}"].create()
     count = sum(parameter.numel() for parameter in backbone.parameters()) + 64 * 10 + 10
     assert round(count / 1e6, 2 if parameters < 1 else 1) == parameters

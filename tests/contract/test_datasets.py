@@ -1,4 +1,4 @@
-"""One contract for every data format of every task: what a sample is, keys, classes=, limit=, and opening twice."""
+"""Contract of every dataset format of every task: samples, keys, classes=, limit=, and opening twice."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ CASES = [(task, scheme) for task in TASKS for scheme in get_task(task).data.sche
 
 def text_of(task: str, scheme: str, tmp: Path) -> str:
     if (task, scheme) not in FIXTURES:
-        pytest.fail(f"the format {scheme} of {task} has no fixture in {Path(__file__).name}: add a small one, so that it is tested too")
+        pytest.fail(f"the format {scheme} of {task} has no fixture in {Path(__file__).name}: add a small one, so that the format is tested")
     return FIXTURES[task, scheme](tmp)
 
 
@@ -176,7 +176,7 @@ def faults_of(sample: Any, classes: tuple[str, ...]) -> list[str]:
             faults.append(f"boxes {boxes.dtype} {boxes.shape}")
         height, width = image.shape[:2]
         if len(boxes) and not ((boxes[:, :2] < boxes[:, 2:]).all() and boxes.min() >= 0 and (boxes[:, 2:] <= (width, height)).all()):
-            faults.append(f"boxes {boxes.tolist()} in a picture of {width}×{height}")
+            faults.append(f"boxes {boxes.tolist()} in an image of {width}×{height}")
     return faults
 
 
@@ -226,7 +226,7 @@ def test_classes_are_kept_in_the_order_asked_for(task: str, scheme: str, tmp_pat
     with pytest.raises(UnknownNameError, match=r"unknown class of .*: 'no such class'"):
         opened(task, with_option(text, "classes=no such class"))
     if not whole.classes:
-        return  # a format that doesn't know whose its pictures are
+        return  # a format without identities
     kept = (whole.classes[2], whole.classes[0])
     part = opened(task, with_option(text, f"classes={kept[0]},{kept[1]}"))
     assert part.classes == kept
@@ -245,7 +245,7 @@ def test_an_option_that_is_not_the_schemes_is_refused(task: str, scheme: str, tm
 
 @pytest.mark.parametrize("scheme", [scheme for task, scheme in CASES if task == "detection" and scheme != "demo"])
 def test_every_detection_format_reads_the_same_boxes(scheme: str, tmp_path: Path) -> None:
-    """The same four pictures in every format: one of them without objects, which is a sample like the others."""
+    """The same four images in every format; one has no objects and is a sample like the others."""
     dataset = opened("detection", text_of("detection", scheme, tmp_path))
     assert dataset.classes == tuple(NAMES)
     found = {Path(record.key).stem: record.target for record in dataset.records}

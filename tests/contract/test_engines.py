@@ -1,4 +1,4 @@
-"""One contract for every engine in the registry and every task: it answers as the model does, whatever the size of the batch."""
+"""Contract of every engine in the registry, for every task: its predictions equal the model's at any batch size."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_same(wanted: list[Any], got: list[Any]) -> None:
 @pytest.mark.parametrize("task", _TASKS)
 def test_every_engine_answers_as_the_model_does(task: str, engine: str) -> None:
     model, fast = small_model(task), compiled(task, engine)
-    for count in (2, 1, 5, 5, 5, 5, 3):  # several times the same: an engine may make a graph for it
+    for count in (2, 1, 5, 5, 5, 5, 3):  # the same size repeatedly: an engine may make a graph for it
         check_same(answers(model, pictures(count), task), answers(fast, pictures(count), task))
     assert fast.making.agreement.relative_error < 1e-4
     assert fast.classes == model.classes
@@ -80,7 +80,7 @@ def test_answers_are_the_callers_own(engine: str) -> None:
     first = fast(pictures(2))
     kept = first.clone()
     fast(pictures(3)[1:])
-    assert torch.equal(first, kept), "the second call has written into the answer of the first"
+    assert torch.equal(first, kept), "the second call has overwritten the output of the first"
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
@@ -117,7 +117,7 @@ def test_a_detector_takes_pictures_of_any_size(engine: str) -> None:
     model = zoo.build("test_resnet", task="detection", classes=["a"], image_size=64, max_image_size=200, fpn_channels=16, proposals=30)
     fast = zoo.compile(model, engine=engine, precision="fp32")
     generator = np.random.default_rng(0)
-    for height, width in ((64, 64), (20, 200), (200, 20), (64, 97), (7, 9)):  # of the smallest, levels with a single place
+    for height, width in ((64, 64), (20, 200), (200, 20), (64, 97), (7, 9)):  # for the smallest image, some levels are 1×1
         several = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8)] * 2
         pixels = model.preprocess.batch(several).pixels
         with torch.inference_mode():
@@ -148,13 +148,13 @@ def test_scores_are_those_of_the_model(engine: str) -> None:
 
 def test_a_compiled_model_has_no_losses_and_no_training() -> None:
     fast = zoo.compile(small_model("classification"), engine="eager")
-    with pytest.raises(InputError, match="a compiled model answers for pictures alone"):
+    with pytest.raises(InputError, match="a compiled model takes images only"):
         fast(pictures(1), torch.tensor([0]))
     with pytest.raises(InputError, match="a compiled model can't be trained"):
         fast.train()
     with pytest.raises(InputError, match="a compiled model can't be trained"):
         zoo.train(fast, "demo:digits")
-    with pytest.raises(InputError, match=r"answers on the CPU, not on meta; use device='cpu'"):
+    with pytest.raises(InputError, match=r"runs on the CPU, not on meta; use device='cpu'"):
         fast.to("meta")
     assert fast.eval() is fast
     assert fast.to("cpu") is fast
@@ -184,7 +184,7 @@ for run in (first, second):
     run(torch.zeros(2, 3, 8, 8))
 del run, first
 del second
-signal.signal(signal.SIGINT, lambda number, frame: print("told", flush=True))
+signal.signal(signal.SIGINT, lambda number, frame: print("interrupted", flush=True))
 os.kill(os.getpid(), signal.SIGINT)
 """
 
@@ -192,11 +192,11 @@ os.kill(os.getpid(), signal.SIGINT)
 @pytest.mark.parametrize("engine", INSTALLED)
 def test_ctrl_c_is_told_after_networks_were_started_and_forgotten(engine: str) -> None:
     done = subprocess.run([sys.executable, "-c", _SIGNALLED, engine], capture_output=True, text=True, timeout=240)
-    assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr
 
 
 def likeness(wanted: Any, got: Any) -> float:
-    """Return the smallest correlation of an output with eager's."""
+    """Return the smallest correlation of any output with that of eager."""
     pairs = [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(wanted, got, strict=True)]
     return min(float(torch.corrcoef(pair)[0, 1].nan_to_num()) for pair in pairs if pair.shape[1] > 1)
 

@@ -1,4 +1,4 @@
-"""Damage in every data format: each reader names it by the same kind, whatever its words."""
+"""Damage in every dataset format: all readers report it with the same kind, whatever their message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.contract.test_datasets import BOXES, opened, text_of, write_pictures
 from zoo.curation.check import KINDS
 from zoo.errors import DataError
 
-Damage = tuple[str, Callable[[str], str]]  # a file, relative to the fixture's folder, and what becomes of its text
+Damage = tuple[str, Callable[[str], str]]  # file, relative to the fixture's folder, and a function that changes its text
 
 
 def _json(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
@@ -105,7 +105,7 @@ DAMAGES: dict[tuple[str, str], dict[str, tuple[Damage, str]]] = {
     ("task", "scheme", "name"), [(task, scheme, name) for (task, scheme), damages in DAMAGES.items() for name in damages]
 )
 def test_damage_is_a_fault_of_a_known_kind(task: str, scheme: str, name: str, tmp_path: Path) -> None:
-    """Programs read the kind: it is the same word from every reader, the reasons are for people."""
+    """The kind is machine-readable and the same for all readers; the reason is for people."""
     text = text_of(task, scheme, tmp_path)
     (file, change), kind = DAMAGES[task, scheme][name]
     path = tmp_path / file

@@ -1,4 +1,4 @@
-"""What every gallery promises, wherever it is kept."""
+"""Contract of galleries, for every kind of store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Open = Callable[..., Gallery]
 
 @pytest.fixture(params=PLACES)
 def opened(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Open]:
-    """Return what opens one gallery, as often as it is called."""
+    """Return a function that opens the same gallery on every call."""
     if request.param == "file":
         place = str(tmp_path / "faces.gallery")
     else:
@@ -49,7 +49,7 @@ def vectors(count: int, size: int = 8, seed: int = 0) -> Any:
 
 
 def photo(key: str, count: int = 1, score: float = 0.99) -> Faces:
-    """Return a picture of noise, with faces that have all that is asked of one."""
+    """Return an image of noise with faces that meet all quality limits."""
     image = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
     points = np.array([(80, 80), (120, 80), (100, 100), (85, 120), (115, 120)], np.float32)
     return Faces(
@@ -92,7 +92,7 @@ def test_what_is_asked_for_decides_how_many_and_how_near(opened: Open) -> None:
 
 
 def test_nobody_is_named_by_the_threshold_of_a_single_pair(opened: Open) -> None:
-    """Among many people the nearest stranger is near: only what is surely one person gets a name."""
+    """Among many people, the nearest stranger is close: only a certain match gets a name."""
     gallery = opened()  # threshold 0.6, so that the band is 0.54 to 0.66
     gallery.enroll("Ann", np.array([1.0, 0, 0]))
     answers = gallery.identify(np.array([[1, apart, 0] for apart in (0.53, 0.55, 0.6, 0.65, 0.67)]))
@@ -132,8 +132,8 @@ def test_a_model_without_a_threshold_decides_nothing(opened: Open) -> None:
 @pytest.mark.parametrize("model", [DLIB, OTHER])
 def test_the_search_is_exact(opened: Open, model: Embedder) -> None:
     rows, probes = vectors(300, 32), vectors(40, 32, seed=1)
-    rows[200:250] = rows[:50]  # equal ones: the first enrolled comes first
-    rows[250:] = np.nextafter(rows[50:100], np.float32(9))  # as near as float32 goes
+    rows[200:250] = rows[:50]  # duplicates: the one enrolled first comes first
+    rows[250:] = np.nextafter(rows[50:100], np.float32(9))  # as close as float32 allows
     gallery = opened(model)
     gallery.enroll_all({f"p{index:03}": row for index, row in enumerate(rows)})
     queries = np.concatenate([probes, rows[:60]])
@@ -143,7 +143,7 @@ def test_the_search_is_exact(opened: Open, model: Embedder) -> None:
         best = np.lexsort((np.arange(300), exact))[:7]
         assert [match.name for match in answer.matches] == [f"p{index:03}" for index in best]
         assert [match.distance for match in answer.matches] == exact[best].tolist()
-        np.testing.assert_allclose(exact, 1 - row if model is OTHER else -row, atol=1e-6)  # evaluation has it so too
+        np.testing.assert_allclose(exact, 1 - row if model is OTHER else -row, atol=1e-6)  # evaluation agrees
 
 
 def test_people_with_many_photos_are_named_once(opened: Open) -> None:
@@ -160,12 +160,12 @@ def test_who_is_forgotten_is_gone(opened: Open) -> None:
     gallery.enroll_all({"Ann": np.eye(3)[:2], "Bob": np.eye(3)[2]})
     assert reader.identify(np.eye(3))[0].name == "Ann"
     assert gallery.forget("Ann") == 2
-    assert [answer.name for answer in reader.identify(np.eye(3))] == [None, None, "Bob"]  # what another one knew is forgotten too
-    with pytest.raises(UnknownPersonError, match=r"nobody of the name 'Ann' is enrolled; see who is with: zoo faces list"):
+    assert [answer.name for answer in reader.identify(np.eye(3))] == [None, None, "Bob"]  # another reader's cache is updated too
+    with pytest.raises(UnknownPersonError, match=r"no person named 'Ann' is enrolled; list the people enrolled: zoo faces list"):
         gallery.forget("Ann")
     gallery.enroll("Ann", np.eye(3)[0])
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1), ("Bob", 1)]
-    assert gallery.faces("Ann")[0].number > 3  # no number is given twice
+    assert gallery.faces("Ann")[0].number > 3  # numbers are never reused
     for name in ("Ann", "Bob"):
         gallery.forget(name)
     assert gallery.people() == []
@@ -175,9 +175,11 @@ def test_who_is_forgotten_is_gone(opened: Open) -> None:
 def test_a_name_that_exists_is_refused_unless_photos_are_added(opened: Open) -> None:
     gallery = opened()
     gallery.enroll("Ann", np.eye(3)[0])
-    with pytest.raises(NameTakenError, match=r"'Ann' is enrolled already; choose another name, or add these photos to it \(--add\)"):
+    with pytest.raises(
+        NameTakenError, match=r"'Ann' is already enrolled; choose another name, or add these photos to that person \(--add\)"
+    ):
         gallery.enroll("Ann", np.eye(3)[1])
-    with pytest.raises(NameTakenError, match="'Ann' is enrolled already"):
+    with pytest.raises(NameTakenError, match="'Ann' is already enrolled"):
         gallery.enroll_all({"Bob": np.eye(3)[1], "Ann": np.eye(3)[1]})
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1)]
     assert gallery.enroll("Ann", np.eye(3)[1], add=True) == 1
@@ -187,28 +189,30 @@ def test_a_name_that_exists_is_refused_unless_photos_are_added(opened: Open) -> 
 def test_another_model_is_refused_and_both_are_named(opened: Open) -> None:
     opened().enroll("Ann", vectors(1))
     stranger = opened(OTHER)
-    both = r"belongs to the model dlib_resnet29 \(0123456789abcdef\), and these embeddings come from iresnet50 \(fedcba9876543210\)"
+    both = r"belongs to the model dlib_resnet29 \(0123456789abcdef\), but these embeddings come from iresnet50 \(fedcba9876543210\)"
     with pytest.raises(ModelMismatchError, match=both):
         stranger.enroll("Bob", vectors(1))
     with pytest.raises(ModelMismatchError, match=both):
         stranger.identify(vectors(1))
-    with pytest.raises(ModelMismatchError, match=r"embeddings of 8 numbers, by dlib_resnet29 .*; these have 3"):
+    with pytest.raises(ModelMismatchError, match=r"embeddings of 8 dimensions, from dlib_resnet29 .*; these have 3"):
         opened().identify(np.ones(3))
-    with pytest.raises(UnknownPersonError, match="nobody of the name 'Eve' is enrolled; see who is with: zoo faces list"):
+    with pytest.raises(UnknownPersonError, match="no person named 'Eve' is enrolled; list the people enrolled: zoo faces list"):
         opened().faces("Eve")
-    with pytest.raises(ModelMismatchError, match=r"made with the distance euclidean, and the same model .* now says cosine"):
+    with pytest.raises(
+        ModelMismatchError, match=r"created with the distance euclidean, but the metadata of the same model .* now has cosine"
+    ):
         opened(Embedder(DLIB.fingerprint, DLIB.name, "cosine", 0.6)).enroll("Bob", vectors(1))
-    with pytest.raises(ModelMismatchError, match="holds embeddings of 8 numbers"):
+    with pytest.raises(ModelMismatchError, match=r"holds embeddings of 8 dimensions, .* these have 9"):
         opened().enroll("Bob", vectors(1, 9))
     assert opened(None).model == DLIB
     assert len(opened(None)) == 1
 
 
 def test_embeddings_of_nobody_knows_which_model_are_refused(opened: Open) -> None:
-    with pytest.raises(GalleryError, match=r"whose embeddings are these\? Open it with the model"):
+    with pytest.raises(GalleryError, match=r"no model was given for the embeddings; open the gallery with it"):
         opened(None).enroll("Ann", vectors(1))
     opened().enroll("Ann", vectors(1))
-    with pytest.raises(GalleryError, match=r"whose embeddings are these\?"):
+    with pytest.raises(GalleryError, match="no model was given for the embeddings"):
         opened(None).identify(vectors(1))
 
 
@@ -221,7 +225,7 @@ def test_a_gallery_that_is_not_there_is_not_taken_for_an_empty_one(opened: Open,
         "faces": lambda gallery: gallery.faces("Ann"),
         "forget": lambda gallery: gallery.forget("Ann"),
     }
-    with pytest.raises(GalleryError, match="there is no gallery yet; enrol somebody first, or check the place"):
+    with pytest.raises(GalleryError, match="there is no gallery yet; enrol a person first, or check the path or address"):
         calls[call](opened())
 
 
@@ -278,7 +282,7 @@ def test_bad_photos_are_refused_with_every_reason_and_nobody_is_half_enrolled(op
 
 
 def of(key: str, embedding: Any) -> Faces:
-    """Return a good photo with an embedding of its own."""
+    """Return a good photo with the given embedding."""
     good = photo(key)
     return Faces(key, good.image, good.boxes.copy(), good.scores.copy(), good.landmarks.copy(), np.array([embedding], np.float32))
 
@@ -286,13 +290,13 @@ def of(key: str, embedding: Any) -> Faces:
 def test_photos_of_two_people_under_one_name_are_refused(opened: Open) -> None:
     gallery = opened()  # threshold 0.6
     ann, turned, other_side, bob, bob_too = ([1, x] for x in (0, 0.5, 1.0, 3.0, 3.1))
-    said = r"(?s)'Ann' is not enrolled.*b.jpg: another person than on the other photos \(distance 3.000, threshold 0.6\).*\(--force\)"
+    said = r"(?s)'Ann' is not enrolled.*b.jpg: shows another person than the other photos \(distance 3.000, threshold 0.6\).*\(--force\)"
     with pytest.raises(QualityError, match=said):
         gallery.enroll("Ann", [of("a.jpg", ann), of("b.jpg", bob)])
-    with pytest.raises(QualityError, match=r"(?s)b.jpg: another.*c.jpg: another"):
+    with pytest.raises(QualityError, match=r"(?s)b.jpg: shows another.*c.jpg: shows another"):
         gallery.enroll("Ann", [of("a.jpg", ann), of("a2.jpg", turned), of("b.jpg", bob), of("c.jpg", bob_too)])
     assert gallery.enroll("Ann", [of("a.jpg", ann), of("a3.jpg", other_side), of("a2.jpg", turned)]) == 3  # a chain
-    with pytest.raises(QualityError, match=r"b.jpg: another person than on the other photos \(distance 2.000"):
+    with pytest.raises(QualityError, match=r"b.jpg: shows another person than the other photos \(distance 2.000"):
         gallery.enroll("Ann", of("b.jpg", bob), add=True)
     assert len(gallery) == 3
     assert gallery.enroll("Ann", of("b.jpg", bob), add=True, quality=None) == 1
@@ -301,7 +305,7 @@ def test_photos_of_two_people_under_one_name_are_refused(opened: Open) -> None:
 def test_one_photo_under_two_names_is_refused(opened: Open) -> None:
     gallery = opened()
     gallery.enroll("Ann", of("a.jpg", [1, 0]))
-    with pytest.raises(QualityError, match=r"'Bob' is not enrolled(?s:.*)copy.jpg: enrolled as 'Ann' already \(distance 0.050\)"):
+    with pytest.raises(QualityError, match=r"'Bob' is not enrolled(?s:.*)copy.jpg: already enrolled as 'Ann' \(distance 0.050\)"):
         gallery.enroll("Bob", of("copy.jpg", [1, 0.05]))
     assert gallery.enroll("Bob", of("twin.jpg", [1, 0.1])) == 1
     assert gallery.enroll("Ann", of("again.jpg", [1, 0]), add=True) == 1
@@ -312,9 +316,9 @@ def test_keys_of_photos_that_belong_to_nothing_are_refused(opened: Open) -> None
     gallery = opened()
     assert gallery.enroll_all({"Ann": np.ones(3)}, photos={"Ann": "x.jpg"}) == 1
     assert gallery.faces("Ann")[0].photo == "x.jpg"
-    with pytest.raises(InputError, match="photos are named of 'Cem', who is not among the people to enrol"):
+    with pytest.raises(InputError, match="photos has keys for 'Cem', who is not among the people to enrol"):
         gallery.enroll_all({"Bob": np.ones(3)}, photos={"Cem": ["x.jpg"]})
-    with pytest.raises(InputError, match=r"'Bob': faces of zoo.predict bring the keys of their photos; leave photos out"):
+    with pytest.raises(InputError, match=r"'Bob': faces from zoo.predict carry the keys of their photos; don't pass photos"):
         gallery.enroll("Bob", photo("a.jpg"), photos="x.jpg")
 
 

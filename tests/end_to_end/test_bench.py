@@ -1,4 +1,4 @@
-"""`zoo.bench` on a small suite: trained, scored, timed and reported for real."""
+"""`zoo.bench` on a small suite with real training, evaluation, timing and reports."""
 
 from __future__ import annotations
 

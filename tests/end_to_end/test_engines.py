@@ -1,4 +1,4 @@
-"""Engines from the command line, on real pictures and weights: compiled, quantised, exported, and run by others."""
+"""Engines from the command line, on real images and weights: compiled, quantised, exported, and run without the zoo."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def model_flags(shared_data: Path) -> list[str]:
 
 def _printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
     assert main([*words, "--json", "--quiet"]) == 0
-    return json.loads(capsys.readouterr().out)  # and nothing else there
+    return json.loads(capsys.readouterr().out)  # standard output is JSON only
 
 
 def test_eight_bits_keep_the_score(model_flags: list[str], shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +41,7 @@ def test_eight_bits_keep_the_score(model_flags: list[str], shared_data: Path, ca
     plain = _printed(["eval", *model_flags, "--data", data, "--replicates", "0"], capsys)
     found = _printed(["eval", *model_flags, "--data", data, "--replicates", "0", *flags], capsys)
     assert found["n"] == plain["n"] == 5000
-    assert found["scores"]["top1"] == pytest.approx(plain["scores"]["top1"], abs=0.015)  # 500 pictures decided which layers are int8
+    assert found["scores"]["top1"] == pytest.approx(plain["scores"]["top1"], abs=0.015)  # which layers are int8 was decided on 500 images
     assert found["scores"]["top1"] != plain["scores"]["top1"], "nothing was quantised"
     assert found["precision"] == "int8"
     assert found["details"]["engine"]["agreement"]["score"] == "top1"
@@ -83,7 +83,7 @@ def test_pictures_are_answered_by_the_quickest(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--precision", "int8"], "int8 is calibrated on pictures"),
+        (["--precision", "int8"], "int8 is calibrated on images"),
         (["--calibration", "demo:digits"], "--calibration goes with --engine, which is not given"),
         (["--engine", "openvino", "--precision", "fp16"], "--precision fp16 is for GPUs"),
         (["--engine", "openvino", "--device", "cuda"], "it goes without --device cuda"),

@@ -1,4 +1,4 @@
-"""Real faces with real weights: from photos to the scores that aligned faces reach."""
+"""Real faces with real weights: aligned faces reach the expected scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_orl_aligned_by_five_points(shared_data: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.slow
 def test_alignment_is_the_point(dlib_model: zoo.Model, shared_data: Path) -> None:
-    """Whole pictures, stretched to a square: the same weights lose fifteen points."""
+    """Without alignment, on whole images stretched to a square, the same weights lose fifteen points."""
     scores = zoo.evaluate(dlib_model, f"identities:{shared_data / 'orl'}?split=train,test", replicates=0)
     assert 0.8 < (scores["accuracy"] or 0) < 0.9
 
@@ -50,7 +50,7 @@ def test_photos_of_one_person_and_of_two(shared_data: Path, capsys: pytest.Captu
         assert found["threshold_from"].startswith("the model (dlib_resnet29")
     assert answers == {"5.pgm": "same", "kate_siegel.jpg": "different"}
     assert main(["faces", "verify", str(orl / "1.pgm"), str(portraits / "multiface.jpg")]) == 2
-    assert "multiface.jpg: shows 6 faces, and one is compared" in capsys.readouterr().err
+    assert "multiface.jpg: shows 6 faces, expected one" in capsys.readouterr().err
 
 
 def test_every_face_of_the_group_photo_is_drawn(dlib_model: zoo.Model, shared_data: Path) -> None:

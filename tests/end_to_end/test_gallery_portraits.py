@@ -1,4 +1,4 @@
-"""From a photo to a name with the trained default embedder: the four portraits enrolled, other pictures of the same photos identified."""
+"""Identification with the trained default embedder: four portraits are enrolled, and other versions of the same photos identified."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
 
 
 def video(path: Path, photos: Sequence[Path]) -> Path:
-    """Write a film of photos, a frame each, in the upper left of a black frame."""
+    """Write a video with one frame per photo, placed in the upper left of a black frame."""
     film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 640))
     assert film.isOpened()
     for photo in photos:
@@ -45,7 +45,7 @@ def video(path: Path, photos: Sequence[Path]) -> Path:
 def test_every_portrait_is_identified_among_the_others(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     portraits, gallery = shared_data / "portraits", tmp_path / "faces.gallery"
     for name in PEOPLE:
-        # good photos pass; the main face, for one shows others in the background
+        # good photos pass; the main face, because one photo shows others in the background
         run(capsys, "enroll", name, portraits / f"{name}.jpg", "--faces", "central", "--gallery", gallery)
         image = images.read(portraits / f"{name}.jpg")
         scale = 640 / max(image.shape[:2])

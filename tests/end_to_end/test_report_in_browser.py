@@ -1,4 +1,4 @@
-"""The zoo's pages in a real browser, on a desktop and on a phone, light and dark."""
+"""HTML pages in a real browser: desktop and phone, light and dark mode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 def everything() -> tuple[Scores, Dataset]:
-    """Return a result with every section, names that don't wrap, and pictures of many shapes."""
+    """Return a result with every section, names that don't wrap, and images of many shapes."""
     rng = np.random.default_rng(0)
     keys = [f"{'a_long_name_without_a_space' * 6}/{index}.png" for index in range(6)]
     shapes = [(40, 900), (900, 40), (32, 32), (600, 800), (300, 200), (1, 1)]
@@ -43,7 +43,7 @@ def everything() -> tuple[Scores, Dataset]:
         details={"confusion_matrix": {"classes": names, "rows_true_columns_answered": rng.integers(0, 900, (28, 28)).tolist()}, "x": keys},
         data=f"folder:/{'folder_' * 30}", preprocess={"size_hw": (32, 32)}, fingerprints={"data": "0" * 64}, versions={"zoo": "1"},
         mistakes=(*(Mistake((key,), "missed", 1.0, (box, box)) for key in keys), Mistake((keys[0], keys[1]), "a pair", 0.5),
-                  Mistake(("gone",), "a picture that is gone", 0.1)),
+                  Mistake(("gone",), "a missing image", 0.1)),
         curves=tuple(Curve("Curve", "x", "y", dict.fromkeys(names[:12], line), diagonal=log, log_x=log) for log in (False, True)),
         tables=(Table("Errors", tuple(names[:9]), (tuple(range(9)),), "What they cost."),),
     )  # fmt: skip
@@ -52,7 +52,7 @@ def everything() -> tuple[Scores, Dataset]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return one page of each kind, and the headings it must have."""
+    """Return one page of each kind, by name."""
     folder = tmp_path_factory.mktemp("pages")
     data = f"folder:{write_class_folders(folder / 'data', per_class=3)}"
     found, dataset = everything()
@@ -72,7 +72,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_is_whole_and_fits(opened: Chrome, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
     view(opened, pages[name], width, "dark" if scheme == "dark" else "light")
-    assert requests(opened) == [pages[name].as_uri()], "nothing but the file itself is asked for"
+    assert requests(opened) == [pages[name].as_uri()], "only the file itself is requested"
     assert complaints(opened) == []
     assert opened.execute_script("return innerWidth") == width
     wide = opened.execute_script("return document.documentElement.scrollWidth")
@@ -90,22 +90,24 @@ def test_a_page_is_whole_and_fits(opened: Chrome, pages: dict[str, Path], name: 
 def test_the_report_is_laid_out_for_its_reader(opened: Chrome, pages: dict[str, Path], width: int) -> None:
     view(opened, pages["everything"], width)
     headings = opened.execute_script("return [...document.querySelectorAll('h2')].map(one => one.textContent)")
-    known = ["Scores", "Confusion matrix", "Analysis", "Curves", "Worst mistakes", "Per class", "Left out", "Details", "What this rests on"]
+    known = ["Scores", "Confusion matrix", "Analysis", "Curves", "Worst mistakes", "Per class", "Skipped", "Details", "Provenance"]
     assert headings == known
-    assert opened.execute_script("return document.querySelector('.big').getBoundingClientRect().bottom < 420"), "the score is seen first"
+    assert opened.execute_script("return document.querySelector('.big').getBoundingClientRect().bottom < 420"), (
+        "the score is visible without scrolling"
+    )
     assert opened.execute_script("return [...document.images].every(image => image.alt)")
-    # the pictures keep their shape, and nothing sticks out of its card
+    # images keep their aspect ratio, and nothing extends beyond its card
     shapes = "return [...document.querySelectorAll('.views img')].map(i => i.width / i.height / (i.naturalWidth / i.naturalHeight))"
-    assert opened.execute_script(shapes) == pytest.approx([1.0] * 11, rel=0.35), "up to a pixel, of those that are few pixels high"
+    assert opened.execute_script(shapes) == pytest.approx([1.0] * 11, rel=0.35), "up to one pixel, which matters for images few pixels high"
     out = """return [...document.querySelectorAll('.mistakes > li')].filter(card =>
         [...card.querySelectorAll('*')].some(one => one.getBoundingClientRect().right > card.getBoundingClientRect().right + 1)).length"""
     assert opened.execute_script(out) == 0
     pair = """const [a, b] = [...document.querySelectorAll('.mistakes > li')].find(card => card.textContent.includes('a pair'))
         .querySelectorAll('img'); return a.getBoundingClientRect().right <= b.getBoundingClientRect().left"""
-    assert opened.execute_script(pair), "pairs stand side by side, on a phone too"
+    assert opened.execute_script(pair), "pairs are side by side, on a phone too"
     small = """return [...document.querySelectorAll('svg.chart')].map(one => {
         const scale = one.getBoundingClientRect().width / 360; return 11 * scale })"""
-    assert min(opened.execute_script(small)) >= 9.5, "the text of charts can be read"
+    assert min(opened.execute_script(small)) >= 9.5, "the text of charts is readable"
     opened.execute_script("document.querySelector('a[href=\"#mistakes\"]').click()")
     assert abs(opened.execute_script("return document.querySelector('#mistakes').getBoundingClientRect().top")) < 5
 
@@ -113,7 +115,7 @@ def test_the_report_is_laid_out_for_its_reader(opened: Chrome, pages: dict[str, 
 @pytest.mark.parametrize("name", ["everything", "training"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(opened: Chrome, pages: dict[str, Path], name: str, scheme: str) -> None:
-    """WCAG 2.2, success criterion 1.4.3: a contrast of 4.5 to 1."""
+    """WCAG 2.2, success criterion 1.4.3: a contrast of at least 4.5 to 1."""
     view(opened, pages[name], DESKTOP, "dark" if scheme == "dark" else "light")
     measured = """
         const part = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4

@@ -1,4 +1,4 @@
-"""Batch-norm by kernels of our own, against torch's in float32: values, gradients, running statistics, and what stays with torch."""
+"""Batch-norm by the zoo's kernels against torch's in float32: values, gradients, running statistics, and cases left to torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo.tasks.classification.recipe import ClassificationRecipe
 
 
 def layer(channels: int, **settings: Any) -> nn.BatchNorm2d:
-    """Return one whose parameters and running statistics are drawn."""
+    """Return a layer with random parameters and running statistics."""
     generator = torch.Generator().manual_seed(channels)
     norm = nn.BatchNorm2d(channels, **settings)
     for tensor in norm.state_dict().values():
@@ -32,14 +32,14 @@ def layer(channels: int, **settings: Any) -> nn.BatchNorm2d:
 
 
 def maps(*size: int, mean: float = 0.0) -> Tensor:
-    """Return drawn maps in bf16, every channel with a mean and a deviation of its own."""
+    """Return random bf16 maps, with a different deviation for every channel."""
     generator = torch.Generator().manual_seed(7)
     spread = torch.rand(1, size[1], 1, 1, generator=generator) * 3 + 0.1
     return (torch.randn(size, generator=generator) * spread + mean).bfloat16().to(memory_format=LAST)
 
 
 def computed(norm: nn.BatchNorm2d, given: Tensor, context: Any = None) -> dict[str, Tensor]:
-    """Return the answer, the gradients for a drawn direction and the running statistics, of a copy of the layer."""
+    """Return the output, the gradients for a random direction and the running statistics of a copy of the layer."""
     norm, given = copy.deepcopy(norm), given.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     with context or contextlib.nullcontext():
         answer = norm(given)
@@ -52,18 +52,18 @@ def computed(norm: nn.BatchNorm2d, given: Tensor, context: Any = None) -> dict[s
 
 
 def own() -> Any:
-    """Return the context of training."""
+    """Return the context in which training runs."""
     return training_kernels(nn.Identity(), "bf16", CPU)
 
 
 def node(norm: nn.Module, given: Tensor, context: Any = None) -> str:
-    """Return the name of autograd's node of a layer."""
+    """Return the name of a layer's node in autograd's graph."""
     with context or own():
         return type(norm(given).grad_fn).__name__
 
 
 @needs_compiler
-@pytest.mark.parametrize("threads", [1, 2, 64])  # more than blocks
+@pytest.mark.parametrize("threads", [1, 2, 64])  # more threads than blocks
 @pytest.mark.parametrize(
     ("size", "mean"),
     [
@@ -89,18 +89,18 @@ def test_values_gradients_and_statistics_are_those_of_float32(size: tuple[int, .
         theirs, wanted = plain[name], exact[name].double()
         assert (ours.dtype, ours.shape, ours.stride()) == (theirs.dtype, theirs.shape, theirs.stride())
         error, theirs_off = (float((each.double() - wanted).norm() / wanted.norm()) for each in (ours, theirs))
-        # rounding to 8 bits is all that there is beside torch's own error in float32
+        # the only error besides torch's own in float32 is the rounding to 8 bits
         assert error < (2e-3 if ours.dtype == torch.bfloat16 else 2e-5) or error <= theirs_off, (name, error, theirs_off)
 
 
 @needs_compiler
 def test_rounding_is_torchs_own_and_what_is_no_number_stays_none() -> None:
-    """A layer that leaves its input as it is but for rounding: halves go to the even one, a NaN poisons its channel and no other."""
+    """In a layer whose only effect is rounding, ties go to the even number; a NaN affects its channel and no other."""
     given = maps(4, 64, 16, 16)
     given[0, 3, 0, 0] = float("nan")
     given[1, 5, 0, 0] = float("inf")
     norm = layer(64)
-    norm.weight.data[7:8] = torch.tensor([0x7FFFFFFF], dtype=torch.int32).view(torch.float32)  # rounded up, this would be a zero
+    norm.weight.data[7:8] = torch.tensor([0x7FFFFFFF], dtype=torch.int32).view(torch.float32)  # a NaN that would become zero if rounded up
     with own():
         answer = norm(given)
     broken = ~torch.isfinite(answer).all(dim=(0, 2, 3))
@@ -115,7 +115,7 @@ def test_rounding_is_torchs_own_and_what_is_no_number_stays_none() -> None:
         answer = norm(given)
     statistics = given.double().mean((0, 2, 3)), given.double().var((0, 2, 3), correction=0)
     exact = torch.nn.functional.batch_norm(given.double(), *statistics, norm.weight.double(), norm.bias.double(), eps=1e-12)
-    assert float((answer == exact.bfloat16()).double().mean()) > 0.999  # others lie between two, up to rounding in float32
+    assert float((answer == exact.bfloat16()).double().mean()) > 0.999  # the others are ties within rounding in float32
 
 
 @needs_compiler
@@ -158,7 +158,7 @@ def test_a_gradient_in_another_layout(kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "size", "dtype", "layout"),
     [
-        ({}, (4, 64, 4, 4), torch.bfloat16, LAST),  # too little work
+        ({}, (4, 64, 4, 4), torch.bfloat16, LAST),  # too small
         ({}, (4, 64, 16, 16), torch.float32, LAST),
         ({}, (4, 64, 16, 16), torch.bfloat16, torch.contiguous_format),
         ({"affine": False}, (4, 64, 16, 16), torch.bfloat16, LAST),
@@ -168,7 +168,7 @@ def test_a_gradient_in_another_layout(kind: str) -> None:
 )
 def test_others_stay_with_torch(settings: dict[str, Any], size: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> None:
     given = maps(*size).to(dtype).contiguous(memory_format=layout).requires_grad_()
-    with contextlib.suppress(RuntimeError):  # what torch has no kernel for is torch's to say
+    with contextlib.suppress(RuntimeError):  # torch raises an error if it has no kernel
         assert node(nn.BatchNorm2d(64, **settings), given) == "NativeBatchNormBackward0"
 
 
@@ -209,13 +209,13 @@ def test_what_has_to_see_torchs_own_function_does(monkeypatch: pytest.MonkeyPatc
     assert found.shape == given.shape
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, own():
         assert norm(mode.from_tensor(given)).shape == given.shape
-    monkeypatch.delattr(torch._C, "_are_functorch_transforms_active")  # another torch
+    monkeypatch.delattr(torch._C, "_are_functorch_transforms_active")  # another version of torch
     assert node(norm, given.requires_grad_()) == "NativeBatchNormBackward0"
 
 
 @needs_compiler
 def test_training_in_bf16_computes_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step of a run on a CPU, whose losses are those of the same run by torch."""
+    """All steps of a run on the CPU use the kernels, and the losses are those of the same run with torch."""
     generator = np.random.default_rng(0)
     samples = [Sample(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8), index % 2, str(index)) for index in range(4)]
     kinds: list[str] = []
@@ -234,7 +234,7 @@ def test_training_in_bf16_computes_so(tmp_path: Path, monkeypatch: pytest.Monkey
         return [entry["loss"] for entry in zoo.train(model, samples, recipe=recipe, out=out, device="cpu").history]
 
     found = losses(tmp_path / "own")
-    assert kinds.count("_NormBackward") == 3 * 10  # epochs, and layers whose maps have 2¹⁵ numbers: the stem and the first two stages
+    assert kinds.count("_NormBackward") == 3 * 10  # epochs × layers whose maps have at least 2¹⁵ numbers: the stem and the first two stages
     assert kinds.count("NativeBatchNormBackward0") == 3 * 10
     monkeypatch.setattr("zoo.kernels.overrides.library", lambda name: None)
     kinds.clear()

@@ -1,4 +1,4 @@
-"""Batch-norm, the sum and ReLU in one kernel: against the same in float64, in blocks and in whole trunks."""
+"""Batch-norm, sum and ReLU in one kernel: against float64, in blocks and in whole backbones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = needs_compiler
 def activated(
     number: torch.dtype, maps: Tensor, addend: Tensor | None, direction: Tensor, compute: Callable[..., Tensor]
 ) -> dict[str, Tensor]:
-    """Return the answer, gradients and running statistics of relu(norm(maps) + addend), computed in a type of numbers."""
+    """Return the output, gradients and running statistics of relu(norm(maps) + addend), computed in a dtype."""
     channels = maps.shape[1]
     generator = torch.Generator().manual_seed(channels)
     weight, bias, mean, var = (torch.randn(channels, generator=generator) * 0.5 + 1 for _ in range(4))
@@ -59,7 +59,7 @@ def by_kernel(maps: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Ten
     return answer
 
 
-@pytest.mark.parametrize("threads", [1, 2, 64])  # more than blocks
+@pytest.mark.parametrize("threads", [1, 2, 64])  # more threads than blocks
 @pytest.mark.parametrize("size", [(8, 64, 28, 28), (3, 272, 17, 13), (2, 2048, 7, 7), (4, 17, 64, 65), (1, 40000, 1, 2), (5, 300, 9, 5)])
 @pytest.mark.parametrize("summed", [False, True])
 def test_values_gradients_and_statistics_are_those_of_float64(size: tuple[int, ...], summed: bool, threads: int) -> None:
@@ -78,7 +78,7 @@ def test_values_gradients_and_statistics_are_those_of_float64(size: tuple[int, .
         assert torch.equal(ours, again[name]), name
         assert (ours.dtype, ours.shape, ours.stride()) == (plain[name].dtype, plain[name].shape, plain[name].stride()), name
         error, theirs = (float((each.double() - exact[name]).norm() / exact[name].norm()) for each in (ours, plain[name]))
-        # rounding of the answer is all that there is, where torch rounds in between, too
+        # the only error is the rounding of the result, whereas torch also rounds intermediate results
         assert error < (2e-3 if ours.dtype == torch.bfloat16 else 2e-5) or error <= theirs, (name, error, theirs)
 
 
@@ -124,11 +124,14 @@ def test_other_sums_are_not_taken_along(addend: Tensor) -> None:
         with torch.autocast("cpu", torch.bfloat16), training_kernels(model, "bf16", CPU):
             answers.append(block(maps.requires_grad_()))
     assert torch.equal(*answers)
-    assert [nodes(answer)["ReluBackward0"] for answer in answers] == [2, 1]  # the block's own; the one without a sum is taken along
+    assert [nodes(answer)["ReluBackward0"] for answer in answers] == [
+        2,
+        1,
+    ]  # the ReLU after the sum is the block's own; the other one is fused
 
 
 class Shortcut(nn.Module):
-    """Answers something of its own."""
+    """Returns a fixed tensor."""
 
     def __init__(self, addend: Tensor) -> None:
         super().__init__()
@@ -197,7 +200,7 @@ def test_what_is_computed_again_for_backward(reentrant: bool) -> None:
     assert error < 1.2 * theirs
 
 
-# names, how many norms are followed by an activation in known blocks and stems, and how many there are
+# name, number of norms that are followed by an activation in known blocks and stems, number of norms
 TRUNKS = [("resnet18", 17, 20), ("resnet50", 49, 53), ("resnet50d", 49, 55), ("seresnet50", 1, 53), ("resnet20", 19, 19)]
 
 
@@ -232,7 +235,7 @@ def test_a_trunk_that_computes_again_for_backward_does_so() -> None:
 
 
 def test_training_in_bf16_computes_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step of a run on a CPU, whose losses are those of the same run without."""
+    """All steps of a run on the CPU use the kernels, and the losses are those of the same run without them."""
     generator = np.random.default_rng(0)
     samples = [Sample(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8), index % 2, str(index)) for index in range(4)]
     kinds: list[str] = []

@@ -1,4 +1,4 @@
-"""Classifiers of torchvision and timm, saved by those libraries in their own layout, answer the same through the zoo."""
+"""Parity of classifiers with torchvision and timm, from weights that these libraries saved in their own layout."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def test_preprocessing_equals_timms_own(shared_data: Path) -> None:
             theirs = transform(image.convert("RGB"))
             pixels = torch.from_numpy(np.array(image.convert("RGB")))
         ours = (model.preprocess(pixels.permute(2, 0, 1)).float() / 255 - MEAN[0]) / STD[0]
-        # PIL and torch both scale in uint8 and may round a level apart
+        # PIL and torch both resize in uint8, and their rounding may differ by one level
         assert (ours - theirs).abs().max() < 1.01 / 255 / 0.224
         assert (ours - theirs).abs().mean() < 0.1 / 255 / 0.224

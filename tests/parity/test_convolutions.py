@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices, against torch's own: values, gradients, and which of them are computed so."""
+"""Convolutions as matrix products against torch's: values, gradients, and which convolutions are computed this way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def computed(convolution: nn.Module, maps: Tensor, context: Any, bf16: bool = True) -> list[Tensor]:
-    """Return the answer, and the gradients of the maps and of the parameters for a drawn direction."""
+    """Return the output, and the gradients of the maps and of the parameters for a random direction."""
     maps = maps.detach().requires_grad_()
     convolution.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16), context:
@@ -36,7 +36,7 @@ def computed(convolution: nn.Module, maps: Tensor, context: Any, bf16: bool = Tr
 
 
 def node(convolution: nn.Module, maps: Tensor, precision: str = "bf16", device: str = "cpu") -> str:
-    """Return the name of autograd's node of a convolution."""
+    """Return the name of a convolution's node in autograd's graph."""
     with torch.autocast("cpu", torch.bfloat16), training_kernels(nn.Identity(), precision, torch.device(device)):
         return type(convolution(maps).grad_fn).__name__
 
@@ -66,7 +66,7 @@ def test_values_and_gradients_are_those_of_a_convolution(
     assert len(found) == len(plain) == 3 + bias
     for ours, theirs, exact in zip(found, plain, expected, strict=True):
         assert (ours.dtype, ours.shape, ours.stride()) == (theirs.dtype, theirs.shape, theirs.stride())
-        assert float((ours.float() - exact).norm() / exact.norm()) < 0.005  # bf16 has 8 bits: 0.003 by itself
+        assert float((ours.float() - exact).norm() / exact.norm()) < 0.005  # bf16 has 8 bits: rounding alone causes 0.003
         assert float((ours.float() - theirs.float()).norm() / exact.norm()) < 0.004
 
 
@@ -140,13 +140,13 @@ def test_what_is_computed_again_for_backward_may_be_so_by_torch(kernel: int, siz
 @pytest.mark.parametrize(
     ("settings", "size", "layout"),
     [
-        ({"kernel_size": 1}, (3, 3), torch.channels_last),  # too little work
+        ({"kernel_size": 1}, (3, 3), torch.channels_last),  # too small
         ({"kernel_size": 1, "padding": 1}, (40, 40), torch.channels_last),
         ({"kernel_size": 1, "groups": 2}, (64, 64), torch.channels_last),
         ({"kernel_size": 1}, (40, 40), torch.contiguous_format),
         ({"kernel_size": 3, "padding": 2, "dilation": 2}, (7, 7), torch.channels_last),
         ({"kernel_size": 3, "padding": "same"}, (7, 7), torch.channels_last),
-        ({"kernel_size": 3, "padding": 1}, (48, 48), torch.channels_last),  # many places
+        ({"kernel_size": 3, "padding": 1}, (48, 48), torch.channels_last),  # many positions
         ({"kernel_size": 3, "padding": 1, "groups": 2}, (7, 7), torch.channels_last),
     ],
 )
@@ -167,7 +167,7 @@ def test_without_pictures() -> None:
 
 
 def test_training_in_bf16_computes_so(tmp_path: Path) -> None:
-    """Every step of a run on a CPU; the wide kernels of ResNet-18's last stage among them."""
+    """All steps of a run on the CPU use the products, including the wide kernels of ResNet-18's last stage."""
     generator = np.random.default_rng(0)
     samples = [Sample(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8), index % 2, str(index)) for index in range(4)]
     kinds = []
@@ -182,5 +182,5 @@ def test_training_in_bf16_computes_so(tmp_path: Path) -> None:
             module.register_forward_hook(note)
     recipe = ClassificationRecipe(epochs=2, batch_size=2, precision="bf16")
     zoo.train(model, samples, recipe=recipe, out=tmp_path / "run", device="cpu")
-    assert kinds.count("_WideBackward") == 2 * 2 * 4  # epochs, steps, and kernels of the last stage
+    assert kinds.count("_WideBackward") == 2 * 2 * 4  # epochs × steps × kernels of the last stage
     assert kinds.count("ConvolutionBackward0") == 2 * 2 * 16

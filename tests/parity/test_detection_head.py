@@ -1,4 +1,4 @@
-"""The head against torchvision's own Faster R-CNN: equal weights and features, equal losses and answers."""
+"""Parity of the head with torchvision's Faster R-CNN: with equal weights and features, losses and detections are equal."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def theirs(pictures: list[Tensor]) -> FasterRCNN:
     )
     randomise(model)
     with torch.no_grad():
-        # untrained, the maps' sizes run from 0.5 to 200 and every class is about as likely; levelled and spread out, the order
-        # of the answers is no matter of rounding
+        # untrained, the magnitude of the maps ranges from 0.5 to 200 and all classes are about equally likely; equalise the maps and
+        # spread the scores, so that the order of the detections doesn't depend on rounding
         for block, size in zip(model.backbone.fpn.inner_blocks, (0.5, 4, 66, 225), strict=True):
             block[0].weight.div_(size)
         predictor = model.roi_heads.box_predictor
@@ -52,7 +52,7 @@ def theirs(pictures: list[Tensor]) -> FasterRCNN:
         hook = model.roi_heads.box_head.register_forward_hook(lambda module, given, found: pooled.append(found))
         model.eval()(pictures)
         hook.remove()
-        predictor.cls_score.bias.copy_(-predictor.cls_score.weight @ pooled[0].mean(0))  # else one class would have every box
+        predictor.cls_score.bias.copy_(-predictor.cls_score.weight @ pooled[0].mean(0))  # otherwise one class would get every box
     return model.eval()
 
 
@@ -75,7 +75,7 @@ def features_of(theirs: FasterRCNN, batch: ImageBatch) -> dict[str, Tensor]:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_proposals_are_those_of_all_anchors(training: bool, memory: torch.memory_format) -> None:
-    """Torchvision makes boxes of every anchor before it chooses; in the end they are the same, to the last bit."""
+    """Torchvision decodes every anchor before it selects proposals; the results are bit-identical."""
     torch.manual_seed(0)
     levels = tuple(Level(f"c{index}", 8, 2**index) for index in range(2, 5))
     options = replace(DetectionOptions(image_size=64, max_image_size=128, **FULL), fpn_channels=8, pre_nms_proposals=150, proposals=40)
@@ -83,7 +83,9 @@ def test_proposals_are_those_of_all_anchors(training: bool, memory: torch.memory
     sizes = ((64, 90), (70, 60))
     batch = ImageBatch(torch.rand(2, 3, 96, 96), sizes, sizes)
     tensors = head.tensors({level.name: torch.randn(2, 8, 96 // level.stride, 96 // level.stride) for level in levels})
-    tensors = tuple((10 * tensor).detach().to(memory_format=memory) for tensor in tensors)  # far apart, or they all propose the same
+    tensors = tuple(
+        (10 * tensor).detach().to(memory_format=memory) for tensor in tensors
+    )  # spread the scores, so that the proposals differ
     found = head._propose(_Maps.of(tensors), batch)
     count, rpn = len(tensors) // 3, head.rpn
     anchors = rpn.anchor_generator(ImageList(batch.pixels, list(sizes)), list(tensors[:count]))
@@ -98,7 +100,7 @@ def test_proposals_are_those_of_all_anchors(training: bool, memory: torch.memory
 
 
 def test_detections_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictures: list[Tensor]) -> None:
-    """Pictures of two sizes in one batch, so that padding and scaling matter."""
+    """Images of two sizes in one batch, so that padding and scaling matter."""
     batch = PREPROCESS.batch(pictures)
     with torch.inference_mode():
         expected = theirs(pictures)
@@ -125,7 +127,7 @@ def test_losses_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictu
             pictures, [{"boxes": box, "labels": label + 1} for box, label in zip(boxes, labels, strict=True)]
         )
         pyramid = theirs.backbone.fpn({str(index): level for index, level in enumerate(features.values())})
-        torch.manual_seed(7)  # both draw the samples of their losses
+        torch.manual_seed(7)  # both sample anchors and proposals for their losses
         proposals, rpn_losses = theirs.rpn(scaled, pyramid, targets)
         _, box_losses = theirs.roi_heads(pyramid, proposals, scaled.image_sizes, targets)
         torch.manual_seed(7)
@@ -139,7 +141,7 @@ def test_losses_are_torchvisions(theirs: FasterRCNN, ours: FasterRCNNHead, pictu
 
 
 def test_old_key_names_are_todays(theirs: FasterRCNN) -> None:
-    """Until 0.13 the blocks of the pyramid and the proposals' convolution had no inner modules."""
+    """Until 0.13 the blocks of the FPN and the convolution of the RPN had no inner modules."""
     state = theirs.state_dict()
     old = {_old_name(key): value for key, value in state.items()}
     assert "rpn.head.conv.weight" in old

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN, saved by torchvision in its own layout, answers the same through the zoo."""
+"""torchvision's Faster R-CNN, saved by torchvision in its layout, returns the same detections through the zoo."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def torchvision_detector() -> FasterRCNN:
     predictor = model.roi_heads.box_predictor
     with torch.no_grad():
         for name, module in model.backbone.named_modules():
-            if name.endswith("bn3"):  # what every residual block adds: without this, activations double from block to block
+            if name.endswith("bn3"):  # scale of each residual branch: otherwise activations double from block to block
                 module.weight *= 0.2
-        # untrained, every box and class is about as likely: spread the scores, so that their order is no matter of rounding
+        # untrained, all boxes and classes are about equally likely: spread the scores, so that their order doesn't depend on rounding
         for layer, spread in {model.rpn.head.cls_logits: 0.05, model.rpn.head.bbox_pred: 0.05, predictor.cls_score: 0.5}.items():
             layer.weight.normal_(0, spread)
         predictor.bbox_pred.weight.normal_(0, 0.02)
@@ -57,7 +57,7 @@ def test_boxes_labels_and_scores_are_torchvisions(detector_file: Path, photo: ND
     assert len(expected["boxes"]) == 100
     torch.testing.assert_close(answer["scores"], expected["scores"], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(answer["boxes"], expected["boxes"], rtol=1e-3, atol=0.05)
-    # COCO's ids count from 1 with the background as 0; here classes count from 0
+    # COCO's ids start at 1, with 0 for the background; here labels start at 0
     assert torch.equal(answer["labels"] + 1, expected["labels"])
     assert len(ours.classes) == 90
     assert (ours.classes[0], ours.classes[89]) == ("person", "toothbrush")

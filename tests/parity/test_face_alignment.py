@@ -1,4 +1,4 @@
-"""Aligned faces beside dlib's own chips and facenet-pytorch's crops; the similarity beside a solution by linear least squares."""
+"""Aligned faces against dlib's chips and facenet-pytorch's crops; the similarity transform against linear least squares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.tasks.face.detection.mtcnn import MTCNN
 from zoo.tasks.face.prediction.faces import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-# where dlib's own five points (corners of the eyes, and the nose) are in its chip, as parts of the face box (get_face_chip_details)
+# dlib's five target points (corners of the eyes, and the nose) as fractions of the face box (get_face_chip_details)
 DLIB_POINTS = np.array(
     [(0.8595674595992, 0.2134981538014), (0.6460604764104, 0.2289674387677), (0.1205750620789, 0.2137274526848),
      (0.3340850613712, 0.2290642403242), (0.4901123135679, 0.6277975316475)]
@@ -29,7 +29,7 @@ EYES = np.array([(30.0, 40), (70, 40), (50, 60), (35, 80), (65, 80)], np.float32
 
 
 def golden(shared_data: Path) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Return name, ORL picture, dlib's points in it enlarged 3 times, dlib's chip and its descriptor."""
+    """Return name, ORL image, dlib's points in the image enlarged 3 times, dlib's chip and its descriptor."""
     kept = np.load(shared_data / "dlib-golden.npz")
     found = []
     for name, points, chip, descriptor in zip(kept["names"], kept["landmarks"], kept["chips"], kept["descriptors"], strict=True):
@@ -46,12 +46,12 @@ def test_the_warp_gives_dlib_s_own_chips(shared_data: Path) -> None:
         enlarged = np.asarray(cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
         found = warp(enlarged, similarity(points, target), (150, 150))
         assert np.abs(found.astype(float) - chip).mean() < 2.5, name
-        shifted = warp(enlarged, similarity(points + 2, target), (150, 150))  # two pixels of the enlarged picture are seen
+        shifted = warp(enlarged, similarity(points + 2, target), (150, 150))  # a shift of two pixels of the enlarged image is detected
         assert np.abs(shifted.astype(float) - chip).mean() > 2.5, name
 
 
 def test_faces_aligned_by_mtcnn_are_dlib_s_faces(dlib_model: zoo.Model, shared_data: Path) -> None:
-    """Other points, which nearly the same chip comes from: each face is nearer to its own of dlib's descriptors than to anybody's else."""
+    """MTCNN's landmarks differ from dlib's, but give nearly the same chip, and so an embedding near dlib's descriptor."""
     people = golden(shared_data)
     found = [
         cast(Faces, prediction).embeddings for prediction in zoo.predict(dlib_model, [image for _, image, *_ in people], faces="largest")
@@ -68,7 +68,7 @@ def test_the_margin_crop_is_facenet_s(shared_data: Path) -> None:
 
     image = images.read(shared_data / "portraits" / "multiface.jpg")
     found = MTCNN()(image)
-    edge = np.array([-20.0, 500.4, 90.6, 700.0], np.float32)  # a face that is cut off at two sides
+    edge = np.array([-20.0, 500.4, 90.6, 700.0], np.float32)  # a face cut off at two edges
     for box in (*found.boxes, edge):
         theirs = extract_face(Image.fromarray(image), box.tolist(), image_size=160, margin=14).permute(1, 2, 0).numpy()
         ours = align(image, np.full((5, 2), np.nan, np.float32), box, "facenet", (160, 160))
@@ -80,7 +80,7 @@ def test_the_margin_crop_is_facenet_s(shared_data: Path) -> None:
 def test_the_similarity_is_the_best_in_the_sense_of_least_squares(seed: int) -> None:
     rng = np.random.default_rng(seed)
     source, target = rng.uniform(0, 200, (5, 2)), rng.uniform(0, 100, (5, 2))
-    # a turn with a scale is (a, −b; b, a): linear in a, b and the shift
+    # rotation times scale is (a, −b; b, a): linear in a, b and the translation
     rows = [row for x, y in source for row in ((x, -y, 1, 0), (y, x, 0, 1))]
     a, b, x, y = np.linalg.lstsq(np.array(rows), target.ravel(), rcond=None)[0]
     np.testing.assert_allclose(similarity(source, target), [[a, -b, x], [b, a, y]], rtol=1e-6, atol=1e-6)
@@ -117,7 +117,7 @@ def test_points_come_to_the_template_s_places(template: str, size: int) -> None:
     points = template_points(template, (size, size))
     assert points is not None
     dots = np.zeros((400, 300, 3), np.uint8)
-    turn = np.array([[1.1, -0.4], [0.4, 1.1]]) * 130 / size  # the face stands askew, and larger than the crop
+    turn = np.array([[1.1, -0.4], [0.4, 1.1]]) * 130 / size  # the face is rotated, and larger than the crop
     places = (points @ turn.T + [60, 50]).astype(np.float32)
     for number, (x, y) in enumerate(places):
         cv2.circle(dots, (round(float(x)), round(float(y))), 3, (255, 255, 255) if number else (255, 0, 0), -1, cv2.LINE_AA)
@@ -130,14 +130,14 @@ def test_points_come_to_the_template_s_places(template: str, size: int) -> None:
 
 
 def test_a_large_picture_is_halved_before_the_warp() -> None:
-    """A pattern of single pixels becomes its mean; without the halving it would be read at single places."""
+    """A pattern of single pixels becomes its mean; without the halving it would be sampled at single pixels."""
     chess = np.zeros((1024, 1024, 3), np.uint8)
     chess[::2, ::2] = chess[1::2, 1::2] = 255
     crop = warp(chess, np.array([[0.11, 0, 0], [0, 0.11, 0]]), (100, 100))
     assert np.abs(crop[10:-10, 10:-10].astype(float) - 127.5).max() < 3
     gradient = np.repeat(np.linspace(0, 255, 1024).astype(np.uint8)[None, :, None], 1024, 0).repeat(3, 2)
     small = warp(gradient, np.array([[0.2, 0, 0], [0, 0.2, 0]]), (200, 200))
-    np.testing.assert_allclose(small[100, 10:190, 0], gradient[0, 50:950:5, 0], atol=2)  # nothing has moved
+    np.testing.assert_allclose(small[100, 10:190, 0], gradient[0, 50:950:5, 0], atol=2)  # the content hasn't shifted
 
 
 def test_what_cant_be_aligned() -> None:

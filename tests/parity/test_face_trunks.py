@@ -1,4 +1,4 @@
-"""Face networks with weights in their own files answer as the libraries that those files are from."""
+"""Parity of face networks with the libraries that their weights files come from."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_dlibs_own_descriptors(dlib_model: zoo.Model, shared_data: Path) -> None
     golden = np.load(shared_data / "dlib-golden.npz")
     ours = embedded(dlib_model, torch.from_numpy(golden["chips"]).permute(0, 3, 1, 2)).numpy()
     assert np.abs(ours - golden["descriptors"]).max() < 1e-5
-    assert np.abs(np.linalg.norm(ours, axis=1) - 1).min() > 0.05, "the vectors are raw"
+    assert np.abs(np.linalg.norm(ours, axis=1) - 1).min() > 0.05, "dlib's vectors are not normalised"
 
 
 def test_what_is_known_of_dlibs_vectors_stays_with_them(dlib_model: zoo.Model, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_another_size_keeps_dlibs_distance(dlib_model: zoo.Model) -> None:
 
 
 def test_raw_vectors_are_not_trained_by_angles() -> None:
-    with pytest.raises(InputError, match=r"compared by their raw distance, and the loss arcface learns angles.*distance='cosine'"):
+    with pytest.raises(InputError, match=r"compared by their unnormalised distance, but the loss arcface trains angles.*distance='cosine'"):
         zoo.build("resnet20", task="face", distance="euclidean", num_classes=3)
 
 
@@ -77,7 +77,7 @@ def test_raw_vectors_are_not_trained_by_angles() -> None:
 
 
 class Restated:
-    """arcface_torch's network in functional form, straight from a state dict in its key names."""
+    """arcface_torch's network in functional form, computed from a state dict in its key names."""
 
     def __init__(self, state: dict[str, Tensor], depth: int) -> None:
         self.state, self.blocks = state, BLOCKS[depth]
@@ -105,7 +105,7 @@ class Restated:
 
 
 def published(depth: int, size: int = 512, side: int = 7) -> dict[str, Tensor]:
-    """Return random numbers under the names, and in the shapes, of a published backbone.pth; each batch-norm with its counter."""
+    """Return a random state dict with the names and shapes of a published backbone.pth, counters of batch-norms included."""
     generator = torch.Generator().manual_seed(depth)
     state: dict[str, Tensor] = {}
 
@@ -170,7 +170,7 @@ def test_an_iresnet_for_other_pictures_and_sizes_says_so_itself(tmp_path: Path) 
     [
         (
             {"embedding_size": 128},
-            r"face: embedding_size is 128, but the weights .*backbone\.pth were trained with 256; leave it out",
+            r"face: embedding_size is 128, but the weights .*backbone\.pth were trained with 256; omit it",
         ),
         ({"image_size": 112}, "image_size is 112, but the weights .* were trained with 64"),
         ({"neck": "mean"}, "neck is 'mean', but the weights .* were trained with 'flat'"),
@@ -191,16 +191,16 @@ def test_a_published_iresnet_is_a_trunk_for_other_tasks(tmp_path: Path) -> None:
     model = zoo.build("iresnet18", num_classes=3, weights=tmp_path / "backbone.pth", say=said.append)
     assert torch.equal(model.state_dict()["backbone.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert model.preprocess.alignment is None
-    assert said == [f"weights {tmp_path / 'backbone.pth'}: the trunk was loaded; the head of classification starts fresh"]
+    assert said == [f"weights {tmp_path / 'backbone.pth'}: loaded into the backbone; the classification head is newly initialised"]
     torch.save({key: value for key, value in state.items() if not key.startswith(("bn2", "fc", "features"))}, tmp_path / "trunk.pth")
     assert len(zoo.build("iresnet18", "face", num_classes=2, weights=tmp_path / "trunk.pth", say=said.append).classes) == 2
-    assert "the head of face starts fresh" in said[1]
+    assert "the face head is newly initialised" in said[1]
 
 
 def test_half_an_iresnets_end(tmp_path: Path) -> None:
     state = published(18, side=4)
     torch.save({key: value for key, value in state.items() if not key.startswith("features")}, tmp_path / "backbone.pth")
-    with pytest.raises(WeightsError, match="of the layers bn2, fc and features that end an IResNet only a part is there"):
+    with pytest.raises(WeightsError, match=r"only some of the final layers bn2, fc and features of an IResNet are present: bn\.weight"):
         zoo.build("iresnet18", task="face", weights=tmp_path / "backbone.pth")
 
 
@@ -246,9 +246,7 @@ def test_weights_by_name_come_through_facenets_loader(
     theirs.classify = False  # type: ignore[assignment]
     with torch.inference_mode():
         torch.testing.assert_close(embedded(model, images), theirs((images.float() - 127.5) / 128), rtol=1e-5, atol=1e-5)
-    assert said == [
-        f"weights inception_resnet_v1.{name}: left out: the classifier of the {people:,} people that they were trained on (logits)"
-    ]
+    assert said == [f"weights inception_resnet_v1.{name}: skipped the classifier of the {people:,} people in the training data (logits)"]
 
 
 def test_facenets_trunk_alone(tmp_path: Path) -> None:
@@ -257,7 +255,7 @@ def test_facenets_trunk_alone(tmp_path: Path) -> None:
     said: list[str] = []
     model = zoo.build("inception_resnet_v1", task="face", num_classes=2, embedding_size=64, weights=tmp_path / "f.pt", say=said.append)
     assert model.config.options["embedding_size"] == 64
-    assert "the head of face starts fresh" in said[0]
+    assert "the face head is newly initialised" in said[0]
 
 
 def test_facenets_weights_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

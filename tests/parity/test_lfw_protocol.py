@@ -1,7 +1,7 @@
-"""LFW's protocol against a second implementation of it, written from the paper and as plainly as can be, and scikit-learn's curves.
+"""LFW's protocol against a second, plain implementation written from the paper, and against scikit-learn's curves.
 
-Huang et al. 2007: ten folds in the file's order; each is decided with the threshold that is best on the nine others; the estimated
-mean accuracy, and its standard error: the standard deviation over the folds divided by the root of their number.
+Huang et al. 2007: ten folds in the file's order, each decided with the threshold that is best on the nine others; the estimated mean
+accuracy and its standard error, the standard deviation over the folds divided by the square root of their number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEYS = [key for pair in PAIRS for key in (pair.first, pair.second)]
 
 
 def embeddings(signal: float, ties: bool, seed: int = 0) -> dict[str, Floats]:
-    """Return embeddings of which a genuine pair shares a part; with ties only their signs, so that many similarities are equal."""
+    """Return embeddings in which genuine pairs share a component; with `ties`, only their signs, so that many similarities are equal."""
     rng = np.random.default_rng(seed)
     made = {}
     for pair in PAIRS:
@@ -47,7 +47,7 @@ def scored(rows: dict[str, Floats], score: Score, shuffled: bool = True) -> Metr
 
 
 def plainly(rows: dict[str, Floats], score: Score) -> tuple[list[float], list[float], list[bool]]:
-    """Return the accuracy of each fold, the similarity of each pair, and whether it is genuine: no vectors, no shared code."""
+    """Return the accuracy of each fold, the similarity of each pair, and whether it is genuine, without vectorisation or shared code."""
     similar, same = [], []
     for pair in PAIRS:
         a, b = (rows[key].astype(np.float32).astype(np.float64) for key in (pair.first, pair.second))
@@ -56,7 +56,7 @@ def plainly(rows: dict[str, Floats], score: Score) -> tuple[list[float], list[fl
         else:
             similar.append(-float(sum((a - b) ** 2) ** 0.5))
         same.append(pair.same)
-    similar = [round(value, 12) for value in similar]  # equal but for the order of additions
+    similar = [round(value, 12) for value in similar]  # equal up to the order of additions
     accuracies = []
     for fold in range(FOLDS):
         others = [index for index, pair in enumerate(PAIRS) if pair.fold != fold]
@@ -74,7 +74,7 @@ def test_the_protocol_equals_the_plain_one(score: Score, ties: bool) -> None:
     rows = embeddings(1.2, ties)
     result = scored(rows, score)
     accuracies, similar, same = plainly(rows, score)
-    assert 0.6 < np.mean(accuracies) < 0.95  # neither chance nor perfection: it could differ
+    assert 0.6 < np.mean(accuracies) < 0.95  # neither chance nor perfect, so the implementations could differ
     assert [fold["accuracy"] for fold in result.details["per_fold"]] == pytest.approx(accuracies, abs=1e-12)
     assert result.scores["accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-12)
     assert result.scores["accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1) / np.sqrt(FOLDS), abs=1e-12)
@@ -83,7 +83,7 @@ def test_the_protocol_equals_the_plain_one(score: Score, ties: bool) -> None:
 
 
 def test_rates_are_those_of_every_threshold_tried() -> None:
-    """EER and TAR@FAR from their definitions: all thresholds, counted."""
+    """EER and TAR@FAR follow their definitions, counted at every threshold."""
     rng = np.random.default_rng(0)
     pairs = [Pair(f"{index}a", f"{index}b", index < 400, index % 10) for index in range(2_400)]
     rows = {key: np.array([1.0, 0.0]) for pair in pairs for key in (pair.first, pair.second)}
@@ -98,7 +98,7 @@ def test_rates_are_those_of_every_threshold_tried() -> None:
     genuine, impostor = similar[:400], similar[400:]
     tried = [(float((impostor >= t).mean()), float((genuine >= t).mean())) for t in np.unique(similar)]
     assert scores["tar@1e-2"] == pytest.approx(max(tar for far, tar in tried if far <= 1e-2))
-    assert scores["tar@1e-3"] is None  # 2,000 impostor pairs support no rate of two in 2,000
+    assert scores["tar@1e-3"] is None  # 2,000 impostor pairs are too few for a rate of two in 2,000
     far, tar, _ = roc_curve(np.arange(2_400) < 400, similar, drop_intermediate=False)
     between = np.flatnonzero((far[:-1] <= 1 - tar[:-1]) & (far[1:] >= 1 - tar[1:]))[0]
     low, high = sorted((far[between], far[between + 1]))
@@ -107,7 +107,7 @@ def test_rates_are_those_of_every_threshold_tried() -> None:
 
 
 def test_random_embeddings_score_chance_and_their_lengths_mean_nothing() -> None:
-    """Hazard 10. A threshold chosen on its own fold of twenty pairs would find more than chance."""
+    """Hazard 10. A threshold chosen on the scored fold of twenty pairs would exceed chance."""
     rng = np.random.default_rng(2)
     pairs = [Pair(f"{index}a", f"{index}b", index % 2 == 0, index // 20) for index in range(6_000)]
     keys = [key for pair in pairs for key in (pair.first, pair.second)]

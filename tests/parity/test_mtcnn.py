@@ -1,4 +1,4 @@
-"""MTCNN beside facenet-pytorch's own, on real photos."""
+"""MTCNN compared with facenet-pytorch's implementation, on real photos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zoo.tasks.face.detection.networks import FirstKernels, networks
 from zoo.tasks.face.detection.stack import PReLUStack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PIXEL = 0.01  # a hundredth of what the issue allows
+PIXEL = 0.01  # tolerance in pixels
 FACES = {"angelina_jolie": 1, "kate_siegel": 1, "multiface": 6, "paul_rudd": 1, "shea_whigham": 1}
 
 
@@ -34,7 +34,7 @@ def theirs() -> Any:
 
 @pytest.fixture(params=["kernels", "torch"])
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """What computes: kernels of our own, or torch and NumPy, as where there is no compiler."""
+    """The implementation under test: kernels, or torch and NumPy as without a compiler."""
     if request.param == "kernels" and library("prelu_networks") is None:
         pytest.skip("the kernels need Linux and a C++ compiler (g++)")
     if request.param == "torch":
@@ -52,7 +52,7 @@ def test_the_networks_are_those_that_are_asked_for(by: str) -> None:
 
 def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's, about its ragged arrays
+        warnings.simplefilter("ignore")  # NumPy's warning about ragged arrays
         boxes, scores, points = theirs.detect(image, landmarks=True)
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     boxes, scores, points = (np.asarray(part[order], np.float64) for part in (boxes, scores, points))
@@ -62,7 +62,7 @@ def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("name", FACES)
 def test_the_same_boxes_points_and_scores(by: str, shared_data: Path, theirs: Any, name: str) -> None:
     image = images.read(shared_data / "portraits" / f"{name}.jpg")
-    if name not in ("kate_siegel", "multiface"):  # two at their full size are enough for a quick test
+    if name not in ("kate_siegel", "multiface"):  # two images at full size are enough
         image = np.asarray(cv2.resize(image, None, fx=0.45, fy=0.45, interpolation=cv2.INTER_AREA), np.uint8)
     boxes, scores, points = sorted_answer(theirs, image)
     ours = MTCNN(threshold=0.7)(image)
@@ -96,9 +96,9 @@ def test_odd_sizes_and_other_settings(
     np.testing.assert_allclose(ours.scores, scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("factor", [0.709, 0.9])  # with the second, boxes of two sizes are of one face
+@pytest.mark.parametrize("factor", [0.709, 0.9])  # with 0.9, boxes of two scales cover the same face
 def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the second and the third network get to see: nothing is lost, or looked at twice, that the answer doesn't show."""
+    """The second and third networks get the same number of candidates: none is lost or duplicated unnoticed by the results."""
     from facenet_pytorch import MTCNN as Theirs
     from facenet_pytorch.models.utils import detect_face
 
@@ -115,7 +115,7 @@ def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float
 
     monkeypatch.setattr(detect_face, "fixed_batch_process", processed)
     monkeypatch.setattr(AreaSums, "crops", cropped)
-    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._BAND", 1)  # bands of eight rows, of which no row may be lost
+    monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._BAND", 1)  # bands of eight rows; no row may be lost between them
     image = images.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, (601, 317), interpolation=cv2.INTER_AREA), np.uint8)
     sorted_answer(Theirs(keep_all=True, factor=factor), small)
@@ -126,7 +126,7 @@ def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float
 
 def test_a_box_within_a_better_one_is_the_same_face() -> None:
     boxes = torch.tensor([[10, 10, 20, 20, 0.9], [0, 0, 100, 100, 0.99], [90, 90, 130, 130, 0.8], [300, 300, 340, 340, 0.95]])
-    # the first lies in the second, though it is a hundredth of it; the third shares a sixteenth of its own
+    # the first lies inside the second, with a hundredth of its area; the third shares a sixteenth of its area with it
     assert _distinct(boxes).tolist() == [1, 3, 2]
     assert _distinct(torch.empty(0, 5)).tolist() == []
 
@@ -144,7 +144,7 @@ def test_every_face_of_the_portraits_and_no_other(shared_data: Path, name: str) 
 
 
 def test_a_small_picture_is_enlarged_and_answered_in_its_own_pixels(shared_data: Path) -> None:
-    """The same places as in the large photo, scaled: within two of its own pixels, and the box, which is taken less exactly, in five."""
+    """Landmarks agree with those in the large photo within two pixels of the small one, the less exact boxes within five."""
     large = images.read(shared_data / "portraits" / "paul_rudd.jpg")[:2040, :1630]
     truth = MTCNN(min_size=200)(large)
     scale = 13

@@ -1,4 +1,4 @@
-"""RoI align as a sum of rows, against torchvision's operator: values and gradients."""
+"""Parity of RoI align as a sum of rows with torchvision's operator: values and gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.tasks.detection.model.roi_align import PyramidRoIAlign, pool
 
 @pytest.fixture(params=["kernel", "torch"])
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What computes where no gradient is wanted; memory is kept however little it is."""
+    """Implementation under test; buffers of any size are kept for reuse."""
     monkeypatch.setattr("zoo.system.memory._LEAST", 1)
     if request.param == "torch":
         monkeypatch.setattr("zoo.tasks.detection.model.roi_align.library", lambda name: None)
@@ -25,7 +25,7 @@ def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def random_boxes(count: int, height: int, width: int, seed: int) -> Tensor:
-    """Return boxes of all sizes, some beyond the picture, one of no area and one much larger than it."""
+    """Return boxes of all sizes, some outside the image, one without area and one much larger than the image."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
     sides = torch.exp(torch.rand(count, 2, generator=generator) * 6)
@@ -95,7 +95,7 @@ def test_gradients_are_the_same_for_any_number_of_threads() -> None:
 
 
 def test_what_watches_functions_sees_torchs() -> None:
-    """Checkpointing compares what is kept for backward, and torch.func wants to go through."""
+    """Checkpointing compares the tensors saved for backward, and torch.func must differentiate through the function."""
     maps = torch.randn(1, 6, 20, 20, requires_grad=True)
     boxes = [random_boxes(9, 160, 160, 0)]
     level_of = torch.zeros(len(boxes[0]), dtype=torch.int64)
@@ -118,7 +118,7 @@ def test_no_box_at_all_is_pooled_to_nothing() -> None:
 
 
 def test_memory_that_is_kept_between_calls_makes_no_difference(by: str) -> None:
-    """Larger and smaller maps in turn, in every mode of autograd; answers of before stay what they were."""
+    """Larger and smaller maps in turn, in every autograd mode; earlier outputs are not overwritten."""
     theirs, ours = pyramids()
     answers = []
     for mode, side in (
@@ -140,7 +140,7 @@ def test_memory_that_is_kept_between_calls_makes_no_difference(by: str) -> None:
 @pytest.mark.parametrize("channels", [6, 64, 70])
 @pytest.mark.parametrize("types", [(torch.float32, torch.float32), (torch.float32, torch.float64), (torch.float64, torch.float32)])
 def test_without_gradients_it_is_torchvisions_too(by: str, channels: int, types: tuple[torch.dtype, torch.dtype]) -> None:
-    """For maps and boxes of these types, of which torchvision takes the same only."""
+    """Also for maps and boxes of different dtypes, which torchvision doesn't accept."""
     theirs, ours = pyramids()
     torch.manual_seed(3)
     maps = {name: torch.randn(2, channels, 64 // scale, 48 // scale) for name, scale in (("a", 1), ("b", 2), ("c", 4))}
@@ -162,7 +162,7 @@ def test_boxes_that_are_no_numbers_touch_no_other(by: str, wrong: float) -> None
     assert torch.equal(found[others], expected[others])
 
 
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated and warns at every line
 def test_an_exported_graph_has_torchvisions_operator() -> None:
     class Pool(torch.nn.Module):
         def __init__(self) -> None:

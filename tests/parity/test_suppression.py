@@ -1,4 +1,4 @@
-"""Non-maximum suppression beside torchvision's: the same boxes in the same order, to the last bit of every IoU."""
+"""Parity of non-maximum suppression with torchvision's: the same boxes in the same order, with bit-identical IoU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many boxes the kernel has been given, each time."""
+    """Number of boxes in each call of the kernel."""
     counts: list[int] = []
     kept: Callable[..., Tensor] = suppression._kept
 
@@ -37,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def drawn(count: int, groups: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return boxes in heaps, scores of which none is twice there, and groups."""
+    """Return clustered boxes, distinct scores, and groups."""
     generator = torch.Generator().manual_seed(seed)
     middles = (
         torch.rand(max(1, count // 12), 2, generator=generator)[torch.randint(0, max(1, count // 12), (count,), generator=generator)] * 700
@@ -67,7 +67,7 @@ def test_equal_scores_stay_in_order(asked: list[int]) -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 1 / 3, 0.5, 1.0])
 def test_exactly_at_the_threshold(asked: list[int], threshold: float) -> None:
-    """Two boxes whose IoU, as float32 has it, is the threshold, or the next number: to the last bit."""
+    """IoUs that equal the threshold in float32, or differ from it in the last bit."""
     boxes, scores, groups = drawn(900, 1, 5)
     boxes = boxes.round()  # with many equal ratios
     assert batched_nms(boxes, scores, groups, threshold).tolist() == theirs(boxes, scores, groups, threshold).tolist()
@@ -79,7 +79,7 @@ def test_exactly_at_the_threshold(asked: list[int], threshold: float) -> None:
 
 
 def test_products_are_rounded_before_they_are_subtracted(asked: list[int]) -> None:
-    """Pairs of boxes, each with its own IoU as the threshold: an IoU that is the next number would leave one box out."""
+    """Pairs of boxes with their own IoU as the threshold: an IoU larger by one bit would suppress one of them."""
     generator, two, group = torch.Generator().manual_seed(9), torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64)
     kept = []
     for _ in range(1500):
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_by_torchvision(asked: list[int]) -> None:
     assert not asked
 
 
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and says so of every line
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated and warns at every line
 def test_an_exported_graph_has_torchvisions_operator(asked: list[int]) -> None:
     class Suppress(torch.nn.Module):
         def forward(self, boxes: Tensor, scores: Tensor, groups: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Messages name what is wrong and what to do; exit statuses follow the class."""
+"""Error messages name the problem and the remedy, and exit statuses follow the class."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def test_an_unknown_name_of_a_long_list_lists_only_the_nearest() -> None:
 
 def test_an_unknown_name_with_a_remedy_and_without_any_known() -> None:
     assert str(UnknownNameError("trunk", "qqq", ["resnet"], "See: zoo list")) == "unknown trunk 'qqq'. See: zoo list"
-    assert str(UnknownNameError("trunk", "qqq", [])) == "unknown trunk 'qqq'. None is known."
+    assert str(UnknownNameError("trunk", "qqq", [])) == "unknown trunk 'qqq'. No names are known."
 
 
 def test_a_data_error_prints_twenty_faults_and_counts_the_rest() -> None:
-    error = DataError("data x:", [Fault(f"f{number}", "bad") for number in range(23)], "Mend them.")
+    error = DataError("data x:", [Fault(f"f{number}", "bad") for number in range(23)], "Fix them.")
     lines = str(error).splitlines()
     assert lines[0] == "data x:"
     assert lines[1] == "  f0: bad"
-    assert lines[20:] == ["  f19: bad", "  … and 3 more", "Mend them."]
+    assert lines[20:] == ["  f19: bad", "  … and 3 more", "Fix them."]
     assert len(error.faults) == 23
 
 

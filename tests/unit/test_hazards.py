@@ -1,19 +1,19 @@
-"""The field's known mistakes, each with the tests that fail when it is made; what had no test has one here.
+"""Known mistakes of the field, each with the tests that detect it; mistakes without a test elsewhere are tested here.
 
-These mistakes were put in for a moment, one after the other, and the tests seen to fail:
+Each mistake was made temporarily, one after another, and these tests failed:
 
-    1   resizing without antialiasing; a loaded model with its trunk's own preprocessing in place of the saved one
-    2   OpenCV's BGR instead of RGB: of plain pictures, at reduced scales, with transparency or 16 bit, of video frames
-    3   ids from 0 handed to either evaluator
-    4   the limits 1, 10 and 100 whatever is asked for
-    5   COCO labels by id instead of by place
-    6   the box's area for the annotation's; crowds, or difficult objects, that count
-    7   a loader that fills up the processes' shares; a face metric that takes what it is given twice
-    8   EXIF orientation left out; sides of boxes longer by one
-    9   pairs by place instead of by key; accuracy over the whole protocol without the pairs that are missing
-    10  the threshold chosen on the fold that it decides; cosines of embeddings of any length
-    11  a loader that gives the next picture for one that can't be read
-    12  a hundred recalls in place of 101; pictures by name in place of their ids
+    1   resizing without antialiasing; a loaded model with the default preprocessing of its backbone instead of the saved one
+    2   OpenCV's BGR instead of RGB: in plain images, at reduced scales, with transparency or 16 bit, in video frames
+    3   ids from 0 passed to either evaluator
+    4   the limits 1, 10 and 100 regardless of the requested one
+    5   COCO labels by id instead of by index
+    6   the area of the box instead of the annotation's; crowds or difficult objects that count
+    7   a loader that pads the shares of the processes; a face metric that counts repeated samples twice
+    8   EXIF orientation ignored; sides of boxes longer by one
+    9   pairs by position instead of by key; accuracy over the whole protocol without the missing pairs
+    10  the threshold chosen on the fold that it scores; cosines of embeddings that aren't normalised
+    11  a loader that returns the next image for an unreadable one
+    12  a hundred recalls instead of 101; images by name instead of by id
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def test_every_hazard_has_a_test(hazard: int) -> None:
 @pytest.mark.parametrize("min_side", [None, 100, 40, 20, 10])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff", ".ppm"])
 def test_red_is_red_in_every_way_of_decoding(suffix: str, min_side: int | None) -> None:
-    """Hazard 2: whole and at reduced scales, with transparency and with 16 bit, each of which OpenCV decodes in another way."""
+    """Hazard 2: at full and reduced scales, with transparency and with 16 bit, which OpenCV decodes differently."""
     red = np.zeros((320, 320, 3), np.uint8)
-    red[..., 2] = 254  # BGR, as OpenCV writes
+    red[..., 2] = 254  # OpenCV writes BGR
     kinds: list[NDArray[Any]] = [red]
     if suffix in (".png", ".tiff"):
         kinds += [np.dstack([red, np.full((320, 320), 255, np.uint8)]), red.astype(np.uint16) * 257]
@@ -118,7 +118,7 @@ def test_red_is_red_in_every_way_of_decoding(suffix: str, min_side: int | None) 
 
 
 def test_a_face_that_comes_twice_counts_once() -> None:
-    """Hazard 7, for pairs: what a padded sampler gives twice changes nothing, neither in pairs nor in identification."""
+    """Hazard 7, for pairs: samples repeated by a padding sampler change nothing, neither in verification nor in identification."""
     rng = np.random.default_rng(0)
     keys = [f"{person}/{number}" for person in range(12) for number in range(3)]
     rows = [rng.normal(size=8).astype(np.float32) for _ in keys]

@@ -1,4 +1,4 @@
-"""Registration, look-up, order, discovery in a package and through entry points."""
+"""Registration, look-up, order, and discovery in a package and through entry points."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def test_a_module_that_fails_fails_at_every_look_up(tmp_path: Path, monkeypatch:
         tmp_path, monkeypatch, "things_broken", a="from things_broken import THINGS\nTHINGS.add('a', 1)\n", b="import no_such_module\n"
     )
     things = importlib.import_module("things_broken").THINGS
-    for _ in range(2):  # and not half of the names at the second
+    for _ in range(2):  # the second time as well, instead of returning half of the names
         with pytest.raises(ModuleNotFoundError, match="no_such_module"):
             things.names()
 
 
 class Entry:
-    """An installed entry point, as far as the registry looks at it."""
+    """An installed entry point, reduced to the attributes that the registry uses."""
 
     def __init__(self, name: str, value: object) -> None:
         self.name, self.value = name, value

@@ -1,4 +1,4 @@
-"""Converted networks on disk, so that a model is converted once: found again by the model, the network, the engine and its version."""
+"""Cache of converted networks on disk, with keys made from the model, the network, the engine and its versions."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_text
 
 _LENGTH = 24
-_WAY = 4  # in which networks are converted and quantised here; after a change of it they are made anew
+_REVISION = 4  # of the conversion and quantisation code; increase it to invalidate cached networks
 
 
 def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
-    """Return what a converted network is known by.
+    """Return the cache key of a converted network.
 
     Args:
-        fingerprint: of the model.
-        network: of it.
-        engine: that converts it.
-        samples: that it is quantised with; none for a network that isn't.
-        judged: whether layers were left as they were, for the sake of the score.
+        fingerprint: fingerprint of the model.
+        network: network to convert.
+        engine: engine that converts the network.
+        samples: inputs to calibrate on; empty for a network that is not quantised.
+        judged: whether layers may stay unquantised for the sake of the score.
     """
     digest = hashlib.blake2b()
     shapes = [list(each.shape[2:]) for each in network.example]
-    content: list[Any] = [_WAY, fingerprint, network.name, shapes, network.free, engine.name, judged]
+    content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged]
     for package in ("resnet-zoo", "torch", *engine.distributions):
         with contextlib.suppress(PackageNotFoundError):
             content.append(version(package))
@@ -47,21 +47,21 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
 
 
 def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
-    """Return a network in an engine's form: out of the cache, where it stands there whole, or converted now and put there.
+    """Return a converted network from the cache, or convert it and add it to the cache.
 
     Args:
-        engine: of the network.
-        key: of `network_key`.
-        convert: makes it.
+        engine: engine of the network.
+        key: cache key, as returned by `network_key`.
+        convert: function that converts the network.
 
     Raises:
-        InputError: it can't be converted.
+        InputError: the network can't be converted.
     """
     folder = cache_folder("networks")
-    with contextlib.suppress(Exception):  # missing, damaged, of a file system that is gone: it is made anew
+    with contextlib.suppress(Exception):  # missing, damaged or unreadable: convert again
         return _read(engine, folder, key)
     made = convert()
-    with contextlib.suppress(OSError, RuntimeError):  # no room, or no right to write: it does without
+    with contextlib.suppress(OSError, RuntimeError):  # no space or no permission: go on without the cache
         _write(engine, folder, key, made)
     return made
 
@@ -84,5 +84,5 @@ def _write(engine: Engine, folder: Path, key: str, made: Any) -> None:
         digests = {path.name: file_fingerprint(path) for path in files}
         for path in files:
             os.replace(path, folder / path.name)
-    write_text(folder / f"{key}.json", json.dumps(digests))  # last: what isn't listed there is not looked at
+    write_text(folder / f"{key}.json", json.dumps(digests))  # last: files that aren't listed there are not read
     shrink(folder, LIMIT_BYTES, [folder / f"{key}.json"])

@@ -1,4 +1,4 @@
-"""`zoo.compile`: hand a model's networks to an engine, and hand the result out when it answers as the model does."""
+"""`zoo.compile` and `zoo.export`: run a model with an engine, or export its graphs, once they are shown to agree with the model."""
 
 from __future__ import annotations
 
@@ -30,26 +30,28 @@ def compile(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Return a model that is called, evaluated and saved like the given one, and computed by an engine.
+    """Compile a model: the result is called, evaluated and saved like the model, but an engine runs it.
 
-    It is compared with the model in eager float32 before it is handed out, and carries the figures as `making.agreement`.
+    The result is compared with the model in eager float32 before it is returned; `making.agreement` holds the figures.
 
     Args:
-        model: any model of the zoo; it stays as it is.
-        engine: a name of `zoo.list_engines()`, or "auto" for the quickest of those installed, measured here, once: what won is kept.
-        precision: "fp32", "bf16", "int8" (needs `data`), or "auto": bf16 where the processor has it and it agrees, else fp32.
-        data: what to compare, and for int8 to calibrate, on: a dataset string, a path or samples. With truth in it the scores of both are
-            compared too. None for a few built-in pictures.
-        on_error: "raise", or "skip" to leave out annotations of it that can't be right, and pictures that can't be read.
-        batch_size: that "auto" measures with; None for what suits the size of the pictures.
-        tune_seconds: that "auto" may measure for.
-        say: told what was compared and chosen.
-        progress: where bars are drawn; None for nowhere.
+        model: model to compile; it is not changed.
+        engine: name of the engine, one of `zoo.list_engines()`, or "auto" for the fastest installed engine, which is measured on this
+            machine once and remembered.
+        precision: "fp32", "bf16", "int8" (needs `data`), or "auto": bf16 if the processor supports it and the predictions agree, otherwise
+            fp32.
+        data: images to compare on, and to calibrate on for int8: a dataset string, a path or samples. If they have ground truth, the scores
+            are compared as well. None for a few built-in images.
+        on_error: "raise", or "skip" to skip images that can't be read and annotations that are invalid.
+        batch_size: batch size that "auto" measures with; None to choose it by the image size.
+        tune_seconds: time limit of the measurements of "auto", in seconds.
+        say: callback that receives messages about what was compared and chosen (one line each).
+        progress: progress bars; None for none.
 
     Raises:
-        InputError: an engine that isn't installed or can't take the model, int8 without data, or a model that is compiled already.
-        UnknownNameError: no such engine.
-        DisagreementError: the compiled model's answers are too far from the model's.
+        InputError: the engine isn't installed or can't run the model, int8 without data, or the model is already compiled.
+        UnknownNameError: an unknown engine.
+        DisagreementError: the predictions of the compiled model differ too much from the model's.
 
     Example:
         >>> import zoo
@@ -59,14 +61,14 @@ def compile(
     """
     if isinstance(model, Compiled):
         raise InputError(
-            f"the model is compiled already (engine {model.making.engine}, {model.precision}); compile the one it was made from"
+            f"the model is compiled already (engine {model.making.engine}, {model.precision}); compile the original model instead"
         )
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise InputError(f"precision is {precision!r}; expected auto, fp32, bf16 or int8")
-    if not tune_seconds >= 0:  # NaN isn't either
+    if not tune_seconds >= 0:  # true for NaN as well
         raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
     if precision == "int8" and data is None:
-        raise InputError("int8 is calibrated on pictures, and there are none: give data= (--calibration), some hundred of your own")
+        raise InputError("int8 is calibrated on images, and there are none: pass data= (--calibration) with a few hundred of your own")
     say = say or (lambda text: None)
     source = Source.of(model, data, on_error, say, progress or Progress(enabled=False))
     if engine == "auto":
@@ -77,19 +79,19 @@ def compile(
         raise InputError(missing)
     settled: EnginePrecision = ("bf16" if cpu_has_bf16() and "bf16" in chosen.precisions else "fp32") if precision == "auto" else precision
     if settled not in chosen.precisions:
-        raise InputError(f"the engine {engine} has no {settled}; it has {', '.join(chosen.precisions)}")
+        raise InputError(f"the engine {engine} doesn't support {settled}; it supports {', '.join(chosen.precisions)}")
     try:
         compiled = source.compiled(chosen, settled)
     except DisagreementError as error:
         if precision != "auto" or settled == "fp32":
             raise
-        say(f"{error}; fp32 it is")
+        say(f"{error}; falling back to fp32")
         compiled = source.compiled(chosen, "fp32")
     say(f"engine {engine}, {compiled.precision}: {compiled.making.agreement}")
     return compiled
 
 
-FORMATS = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "eager"}  # to the engine that writes and reads it
+FORMATS = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "eager"}  # format: the engine that writes and reads it
 
 
 def export(
@@ -103,33 +105,33 @@ def export(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Write a model's networks as graphs, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
+    """Export the networks of a model as graphs, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
 
-    Every graph is named by its network. `pictures` takes RGB pictures [B, 3, H, W], float32 0–1, prepared as `preprocess` in model.json
-    says; normalisation is in the graph, and the number of pictures is free. It answers logits or embeddings; a detector's answers the
-    levels of its pyramid, objectness and deltas, and has a second graph, `boxes`. `zoo.load` puts them together again.
+    Each graph is named after its network. The graph `pictures` takes RGB images [B, 3, H, W], float32 in 0–1, prepared according to
+    `preprocess` in model.json; normalisation is part of the graph, and the batch size is dynamic. It returns logits or embeddings. A
+    detector's graph returns pyramid levels, objectness and deltas, and a second graph, `boxes`, completes it. `zoo.load` reassembles them.
 
     Args:
-        model: any model that isn't compiled.
-        folder: where to; an older exported model there is replaced.
+        model: model to export, not compiled.
+        folder: destination; an older exported model there is replaced.
         format: "openvino" (.xml and .bin), "onnx" (checked by onnx.checker) or "torch" (torch.export's .pt2).
-        precision: as for `zoo.compile`.
-        data: as for `zoo.compile`: what the graph is compared, and int8 calibrated, on.
-        on_error: likewise.
-        say: told what was compared.
-        progress: where bars are drawn.
+        precision: numeric precision, as for `zoo.compile`.
+        data: images to compare on, and to calibrate on for int8, as for `zoo.compile`.
+        on_error: "raise" or "skip", as for `zoo.compile`.
+        say: callback that receives messages about the comparison (one line each).
+        progress: progress bars; None for none.
 
     Returns:
-        The model, as `zoo.load(folder)` gives it.
+        The compiled model, equal to `zoo.load(folder)`.
 
     Raises:
-        UnknownNameError: no such format.
-        InputError: its engine isn't installed or can't take the model, or the folder holds something else, weights among it.
-        DisagreementError: the graph answers otherwise than the model.
+        UnknownNameError: an unknown format.
+        InputError: the format's engine isn't installed or can't run the model, or the folder holds something else, such as weights.
+        DisagreementError: the predictions of the graph differ too much from the model's.
     """
     if format not in FORMATS:
-        raise UnknownNameError("format to export to", format, FORMATS)
-    check_place(Path(folder), compiled=True)  # before the minutes that it may take
+        raise UnknownNameError("export format", format, FORMATS)
+    check_place(Path(folder), compiled=True)  # before compiling, which may take minutes
     compiled = compile(model, FORMATS[format], precision, data=data, on_error=on_error, say=say, progress=progress)
     save(compiled, folder)
     return compiled

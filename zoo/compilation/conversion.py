@@ -1,9 +1,9 @@
-"""Where a compiled model has its networks from: converted out of a model when they are first asked for, or found converted already.
+"""Conversion of a model's networks for an engine: at first use, or from the cache.
 
-Pictures of a model's own size have a graph for it alone; all other sizes share one. Detectors, whose pictures differ, have that one only.
-What is exported for any size takes the branches of the size that it was exported at (torch.export guards them, other formats don't). So
-it is tried, in float32, at sizes that it wasn't exported at, and where it answers otherwise than the model does, such pictures are left to
-eager. (The engines that take modules as they are, and compile again where a branch is another, have nothing to be tried.)
+Images of the model's own size have a graph for this size only; all other sizes share one. Detectors, whose images vary in size, have only
+the shared graph. A graph for any size contains the branches that were taken at the size of its export (torch.export guards them, other
+formats don't). It is therefore tested, in float32, at other sizes; if its outputs differ from the model's, images of other sizes run in
+eager. (Engines that run modules without conversion recompile when a branch changes, so there is nothing to test.)
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from zoo.models.model import Model
 from zoo.system.wording import reason
 from zoo.task.pooling import PooledHead
 
-FEATURES = "features"  # the network of trunk and pooling, of models with a `PooledHead`
-_STEP = 32  # pixels that sides of pictures are a multiple of where they are padded
-_ROUNDING = 1e-3  # that graphs in float32 may be off, as a part of the largest number
+FEATURES = "features"  # name of the network of backbone and pooling, for models with a `PooledHead`
+_STEP = 32  # pixels; sides of padded images are multiples of it
+_ROUNDING = 1e-3  # largest error of a float32 graph, relative to the largest value
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Networks that are converted when they are first asked for; one that the engine can't take is left to eager, and that is said.
+    """Networks that are converted at first use; one that the engine can't run falls back to eager, with a message.
 
     Attributes:
-        model: in evaluation mode, on the CPU.
-        fingerprint: its; for `FEATURES` that of its trunk is enough.
-        engine: what converts and computes them.
-        precision: of the matrix work.
-        threads: to compute with.
-        samples: by network, inputs to quantise with; empty for networks that are not quantised.
-        judge: by network, says how good a quantised one is; None to quantise every layer.
-        say: told what is left to eager.
-        refused: why, by network.
-        taken: sizes other than its own that a model which can't take all of them has taken.
+        model: model in evaluation mode, on the CPU.
+        fingerprint: fingerprint of the model; for `FEATURES` that of its backbone is enough.
+        engine: engine that converts and runs the networks.
+        precision: numeric precision to compute in.
+        threads: number of CPU threads to compute with.
+        samples: inputs to calibrate on, by network name; empty for networks that are not quantised.
+        judge: function from a network's name to the scorer of its quantised candidates; None to quantise every layer.
+        say: callback that receives a message about each fallback to eager.
+        refused: errors of networks that the engine can't run, by network name.
+        taken: for a model that can't take every image size, the sizes other than its own that it was found to take.
     """
 
     model: Model
@@ -61,29 +61,29 @@ class Conversion:
     taken: set[SizeHW] = field(default_factory=set)
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size that the graph for pictures of this size is made for: the model's own, or None for the one that takes any.
+        """Return the image size of the graph that takes images of this size: the model's own, or None for the graph that takes any.
 
         Raises:
-            InputError: the model itself can't take this size, where an engine might answer: some add a map of one row to one of two.
+            InputError: the model itself can't take this size. An engine might still return something: some add maps of one and two rows.
         """
         if size_hw == self._own_hw:
             return size_hw
-        if self._is_choosy and size_hw not in self.taken:
+        if self._is_selective and size_hw not in self.taken:
             try:
                 self.model.levels(torch.zeros(1, 3, *size_hw))
             except RuntimeError as error:
                 raise InputError(
-                    f"the backbone {self.model.backbone_name} can't take pictures of {size_hw[0]}×{size_hw[1]} pixels ({reason(error)}); "
-                    f"give sides that are multiples of {max(_STEP, self.model.backbone.levels[-1].stride)}"
+                    f"the backbone {self.model.backbone_name} can't take images of {size_hw[0]}×{size_hw[1]} pixels ({reason(error)}); "
+                    f"use sides that are multiples of {max(_STEP, self.model.backbone.levels[-1].stride)}"
                 ) from error
             self.taken.add(size_hw)
         return None
 
     @cached_property
-    def _is_choosy(self) -> bool:
-        """Whether there are sizes that the trunk itself can't take, by maps of odd and even sides at all of its levels.
+    def _is_selective(self) -> bool:
+        """Whether there are image sizes that the backbone can't take, tested with odd and even map sides at all of its levels.
 
-        What is padded has sides that every trunk takes.
+        Padded images have sides that every backbone takes.
         """
         if self.model.preprocess.pads:
             return False
@@ -100,24 +100,25 @@ class Conversion:
         return None if preprocess.pads else preprocess.size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Convert a network and start it."""
+        """Return the runner of a network, which falls back to eager where the engine can't run it."""
         eager = ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
         try:
             run = self.started(name, size_hw)
         except InputError as error:
             self.refused[name] = error
-            self.say(f"{error}. That part is left to eager")
+            self.say(f"{error}. This network runs in eager instead")
             return eager
-        said = False
+        reported = False
 
         def in_eager(error: Exception, *inputs: Tensor) -> Tensors:
-            nonlocal said
-            if not said:
+            nonlocal reported
+            if not reported:
                 shape = tuple(inputs[0].shape)
                 self.say(
-                    f"the engine {self.engine.name} can't compute {name!r} of {shape} ({reason(error)}). What it can't is left to eager"
+                    f"the engine {self.engine.name} can't run {name!r} on inputs of shape {shape} ({reason(error)}). "
+                    "Such inputs run in eager instead"
                 )
-            said = True
+            reported = True
             return eager(*inputs)
 
         return run if size_hw is not None else or_else(run, in_eager)
@@ -126,29 +127,32 @@ class Conversion:
         """Convert a network and start it.
 
         Raises:
-            InputError: the engine can't take it.
+            InputError: the engine can't run it.
         """
         made = self._converted(name, size_hw)
         with one_reason(self.engine.name, self._network(name, size_hw)):
             return self.engine.start(made, self.precision, self.threads)
 
     def check(self) -> None:
-        """Refuse an engine that has taken nothing.
+        """Refuse an engine that can't run any of the networks.
 
         Raises:
-            InputError: why it hasn't.
+            InputError: the engine's error for the first network.
         """
         if len(self.refused) == 1 + len(self.model.head.networks()):
             raise self.refused[PICTURES]
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the networks, those of one size for the size that the model's pictures are prepared to."""
+        """Write the networks to a folder, and return their entries in model.json.
+
+        A graph for one image size is written for the size that the model's preprocessing produces.
+        """
         written = []
         for name in (PICTURES, *self.model.head.networks()):
             size_hw = self._own_hw if name == PICTURES else None
             file = f"{name}{self.engine.suffix}"
             self.engine.write(self._converted(name, size_hw), folder / file)
-            if name == PICTURES and size_hw is None and not self.engine.converts:  # others were tried when they were converted
+            if name == PICTURES and size_hw is None and not self.engine.converts:  # others are tested when converted
                 self._check_sizes(self._network(name, None), self.engine.read(folder / file))
             written.append({"name": name, "file": file, "size_hw": size_hw and list(size_hw)})
         return written
@@ -169,10 +173,10 @@ class Conversion:
         return converted(self.engine, key, convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
-        """Refuse a graph for any size that isn't one.
+        """Refuse a graph for any image size that is correct only for some sizes.
 
         Raises:
-            InputError: it answers otherwise than the model does.
+            InputError: the outputs of the graph differ from the model's.
         """
         with one_reason(self.engine.name, network):
             runner = self.engine.start(made, "fp32", self.threads)
@@ -182,15 +186,15 @@ class Conversion:
             try:
                 with torch.no_grad():
                     wanted: Tensors = network.module(pixels)
-            except RuntimeError:  # a size that the trunk itself can't take, and is not asked for: some add maps that differ by a row
+            except RuntimeError:  # a size that the backbone itself can't take: some add maps that differ by a row
                 continue
             with one_reason(self.engine.name, network):
                 errors = [relative_error(*pair) for pair in zip(wanted, runner(pixels), strict=True)]
-            error = float(np.max(errors))  # NaN where one is
+            error = float(np.max(errors))  # NaN if any of them is NaN
             if not error <= _ROUNDING:
                 raise InputError(
-                    f"the engine {self.engine.name} computes the network {network.name!r} otherwise for pictures of another size than that "
-                    f"of its export ({shape[2]}×{shape[3]}: numbers are off by {error:.2g} of the largest)"
+                    f"the engine {self.engine.name} computes the network {network.name!r} incorrectly for images of other sizes than that "
+                    f"of its export ({shape[2]}×{shape[3]}: outputs are off by {error:.2g} of the largest value)"
                 )
 
     def _network(self, name: str, size_hw: SizeHW | None) -> Network:
@@ -204,7 +208,7 @@ class Conversion:
 
 
 class _Pictures(nn.Module):
-    """Normalisation, trunk, and what the head makes of it: float 0–1 [B, 3, H, W] to tensors."""
+    """Normalisation, backbone and `Head.tensors`: maps images [B, 3, H, W], float in 0–1, to tensors."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -215,7 +219,7 @@ class _Pictures(nn.Module):
 
 
 class _Pooled(nn.Module):
-    """Normalisation, trunk, and the pooled features: float 0–1 [B, 3, H, W] to [B, C]."""
+    """Normalisation, backbone and pooling: maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -223,19 +227,19 @@ class _Pooled(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensors:
         head = self.model.head
-        assert isinstance(head, PooledHead), "others look at more of a trunk"
+        assert isinstance(head, PooledHead), "other heads need full feature maps"
         return (head.pool(self.model.levels(pixels)),)
 
 
 def _example_hw(model: Model) -> SizeHW:
-    """Return a small size that every level of the trunk divides, with different sides."""
+    """Return a small image size with two different sides, both divisible by the stride of every level."""
     last = model.backbone.levels[-1]
-    # without padding a map is smaller than its stride says: one of a single place would make a graph for single places
+    # unpadded maps are smaller than the stride suggests, and a map with a side of 1 would specialise the graph to such maps
     step, lost = max(_STEP, last.stride), -(-(last.field - 1) // _STEP) * _STEP
     return 4 * step + lost, 5 * step + lost
 
 
 def _other_shapes(height: int, width: int, padded: bool) -> list[tuple[int, int, int, int]]:
-    """Return [B, 3, H, W] of pictures unlike those that a network was exported with; of odd sides too where they aren't padded."""
+    """Return input shapes [B, 3, H, W] other than that of the export; with odd sides too unless images are padded."""
     even = [(1, 3, width, height + 3 * _STEP), (3, 3, height + 2 * _STEP, width), (2, 3, height + _STEP, width + _STEP)]
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]

@@ -1,4 +1,4 @@
-"""A model that is to be compiled, and the pictures that it is tried on."""
+"""The model to compile, and the images that it is compared, calibrated and scored on."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from zoo.system.progress import Progress
 from zoo.system.wording import counted
 from zoo.task.contract import Task, get_task
 
-_CALIBRATION = 300  # pictures: as many as NNCF takes by itself
-_ENOUGH = 100  # of them, below which that is said
-_COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # pictures, and their pixels, that both look at where the user gave none
+_CALIBRATION = 300  # images for calibration: NNCF's default
+_ENOUGH = 100  # images for calibration; with fewer, a message recommends more
+_COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # limits for a batch, and for the built-in images to compare on: images and pixels
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is to be compiled, and pictures to compare, calibrate and judge on.
+    """The model to compile, and images to compare, calibrate and score on.
 
     Attributes:
-        model: a copy, in evaluation mode, on the CPU.
-        fingerprints: the model's.
-        pictures: the user's, or a few built-in ones.
-        given: whether they are the user's.
-        has_truth: whether they are, with targets that scores can be measured by.
-        say: told what is done.
-        progress: where bars are drawn.
-        on_error: "raise", or "skip" to leave out pictures that can't be read.
-        left_out: what was said of those.
+        model: copy of the model, in evaluation mode, on the CPU.
+        fingerprints: fingerprints of the model.
+        pictures: the user's images, or a few built-in ones.
+        given: whether the images are the user's.
+        has_truth: whether the images are the user's and have ground truth, so that scores can be measured.
+        say: callback that receives progress messages (one line each).
+        progress: progress bars.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        left_out: messages about skipped images, each of which is reported once.
     """
 
     model: Model
@@ -60,17 +60,17 @@ class Source:
 
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
-        """Copy a model and open data.
+        """Copy a model and open the data.
 
         Args:
-            model: any; it stays as it is.
-            data: as for `zoo.compile`.
-            on_error: likewise.
-            say: as above.
-            progress: as above.
+            model: model to compile; it is not changed.
+            data: images to compare and calibrate on, as for `zoo.compile`.
+            on_error: "raise" or "skip", as for `zoo.compile`.
+            say: callback that receives progress messages (one line each).
+            progress: progress bars.
 
         Raises:
-            InputError: the data is wrong.
+            InputError: the data is invalid.
         """
         task = get_task(model.task)
         plain = _plain_pictures(data)
@@ -84,15 +84,15 @@ class Source:
 
     @property
     def task(self) -> Task:
-        """The model's task."""
+        """The task of the model."""
         return get_task(self.model.task)
 
     def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
-        """Yield so many of the pictures, evenly spread, in batches.
+        """Yield `count` of the images, evenly spread, in prepared batches of `size`.
 
         Raises:
-            ImageError: one can't be read, and isn't left out.
-            DataError: none can be read.
+            ImageError: an image can't be read, and `on_error` is "raise".
+            DataError: no image can be read.
         """
         records = self.pictures.records
         chosen, read = [records[place * len(records) // count] for place in range(count)], 0
@@ -102,7 +102,7 @@ class Source:
             if pictures:
                 yield self.model.preprocess.batch(pictures)
         if not read:
-            raise DataError(f"data {self.pictures.name}: none of {count} pictures to compare on can be read")
+            raise DataError(f"data {self.pictures.name}: none of {count} images to compare on can be read")
 
     def _readable(self, records: Sequence[Record]) -> Iterator[Image]:
         for record in records:
@@ -111,30 +111,30 @@ class Source:
             except ImageError as error:
                 if self.on_error == "raise":
                     raise
-                if str(error) not in self.left_out:  # pictures are read to calibrate, and again to compare
+                if str(error) not in self.left_out:  # images are read for calibration, and again for comparison
                     self.say(f"left out: {error}")
                 self.left_out.add(str(error))
 
     @property
     def compared_count(self) -> int:
-        """How many pictures the model and a compiled one both answer for, number by number."""
+        """Number of images on which the outputs of the model and of a compiled one are compared."""
         height, width = self.model.preprocess.size_hw
         few = min(_COMPARED, max(2, _COMPARED_PIXELS // (height * width)))
         return min(len(self.pictures), _CALIBRATION if self.given else few)
 
     def compared(self) -> Iterator[ImageBatch]:
-        """Yield these pictures."""
+        """Yield the images to compare on, in prepared batches."""
         height, width = self.model.preprocess.size_hw
         count, size = self.compared_count, max(1, min(_COMPARED, _COMPARED_PIXELS // (height * width)))
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
 
     @cached_property
     def eager_score(self) -> float:
-        """The primary score of the model itself on all pictures, measured once for all that is compared with it."""
+        """The primary score of the model itself on all images, measured once for all comparisons."""
         return self.score(self.model)
 
     def score(self, model: Model, numbers: Sequence[int] | None = None) -> float:
-        """Return the task's primary score of a model on the pictures, all of them or those with these numbers."""
+        """Return the task's primary score of a model on all images, or on those with the given indices."""
         from zoo.evaluation.evaluate import evaluate
 
         records = self.pictures.records
@@ -142,32 +142,32 @@ class Source:
         found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[
             self.task.scoring.primary_score
         ]
-        return 0.0 if found is None else found  # of too little data: there both have none
+        return 0.0 if found is None else found  # too little data: then neither model has a score
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
-        """Return the model, computed by an engine, when it answers like the model.
+        """Return the model compiled for an engine, if its predictions agree with the model's.
 
         Raises:
-            InputError: the engine can't take it.
-            DisagreementError: it doesn't.
+            InputError: the engine can't run the model.
+            DisagreementError: the predictions disagree.
         """
-        if (engine.name, precision) == ("eager", "fp32"):  # the same computation, operation by operation
+        if (engine.name, precision) == ("eager", "fp32"):  # the same computation: nothing to compare
             return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
         try:
             return self._checked(self._conversion(engine, precision))
         except DisagreementError as error:
             if precision != "int8" or not self.has_truth:
                 raise
-            self.say(f"{error}. Leaving layers as they were until it does, which takes a while")
+            self.say(f"{error}. Leaving layers unquantised until it agrees, which takes a while")
         return self._checked(self._conversion(engine, precision, self._judge))
 
     def _conversion(self, engine: Engine, precision: EnginePrecision, judge: Callable[[str], Judge] | None = None) -> Conversion:
         samples = self._samples if precision == "int8" else {}
         if samples and judge is None:
-            count, unsaid = len(samples[PICTURES]), "" if self.has_truth else "; they come without truth, so that its score isn't compared"
-            few = "; a hundred and more are better" if count < _ENOUGH else ""
-            if few or unsaid:
-                self.say(f"int8 is calibrated on {counted(count, 'picture')}{few}{unsaid}")
+            count, unscored = len(samples[PICTURES]), "" if self.has_truth else "; without ground truth the scores can't be compared"
+            few = "; 100 or more are better" if count < _ENOUGH else ""
+            if few or unscored:
+                self.say(f"int8 is calibrated on {counted(count, 'image')}{few}{unscored}")
         return Conversion(self.model, self.fingerprints["model"], engine, precision, torch.get_num_threads(), samples, judge, self.say)
 
     def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:
@@ -186,7 +186,7 @@ class Source:
 
     @cached_property
     def _samples(self) -> dict[str, list[Tensors]]:
-        """Inputs of every network, from the pictures: the same for every engine, and for layers that are left as they were."""
+        """Inputs to calibrate on, by network name, computed from the images once for all engines and attempts."""
         found: dict[str, list[Tensors]] = {PICTURES: []}
         head, count = self.model.head, min(_CALIBRATION, len(self.pictures))
 
@@ -210,7 +210,7 @@ class Source:
         return found
 
     def _judge(self, name: str) -> Judge:
-        """Return what scores a network in the place of the model's own, the others being the model's."""
+        """Return the scorer of candidates for one network, with the model's other networks in eager."""
         eager = self._conversion(ENGINES["eager"](), "fp32")
 
         def score(runner: Runner, numbers: Sequence[int]) -> float:
@@ -224,12 +224,12 @@ class Source:
 
 @dataclass(frozen=True)
 class _Replaced:
-    """Networks, one of which is another.
+    """The networks of a conversion, one of which is replaced.
 
     Attributes:
-        others: where all but that one come from.
-        name: of that one.
-        network: what computes it.
+        others: source of all other networks.
+        name: name of the replaced network.
+        network: runner that replaces it.
     """
 
     others: Conversion
@@ -237,20 +237,20 @@ class _Replaced:
     network: Runner
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the size that the graph for pictures of this size is made for."""
+        """Return the image size of the graph that takes images of this size; None for the graph that takes any size."""
         return self.others.made_for(size_hw)
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return the network, or one of the others."""
+        """Return the replacement, or the runner of one of the other networks."""
         return self.network if name == self.name else self.others.runner(name, size_hw)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write nothing: this model is judged and thrown away."""
+        """Write nothing: this model is only scored, never saved."""
         return []
 
 
 def _plain_pictures(data: object) -> Dataset | None:
-    """Return the pictures of a folder that lie there just so, without classes or annotations; None where data is anything else."""
+    """Return the images of a folder without subfolders and annotations, as a dataset; None for any other data."""
     if not isinstance(data, str | Path) or not Path(data).is_dir():
         return None
     folder = Path(data)

@@ -1,4 +1,4 @@
-"""`engine="auto"`: the quickest engine of this machine for this model, measured once and remembered."""
+"""`engine="auto"`: choice of the fastest engine for a model on this machine, measured once and remembered."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from zoo.system.files import write_text
 from zoo.system.hardware import cpu_has_bf16, cpu_name
 from zoo.system.versions import versions
 
-_ORDER = ("openvino", "onnxruntime", "inductor")  # from what is mostly the quickest, and is converted soonest, on
-GAIN = 1.05  # times as quick as eager: less is the noise of a clock, and not worth another engine's ways
+_ORDER = ("openvino", "onnxruntime", "inductor")  # engines that are usually fastest, and convert fastest, come first
+GAIN = 1.05  # smallest speed-up over eager: less is within timing noise, and not worth another engine's peculiarities
 _RUNS = 5
 _LIMIT = 2**20
 
@@ -33,28 +33,28 @@ Choice = tuple[str, EnginePrecision]
 
 
 def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
-    """Return the model, computed by the quickest engine that answers as it does; eager where none is quicker.
+    """Return the model compiled for the fastest engine whose predictions agree; eager if none is faster.
 
     Args:
-        source: the model.
-        precision: asked for; "auto" for fp32 and, where the processor has it, bf16.
-        batch_size: to measure with; None for what suits the size of the pictures.
-        tune_seconds: after which no further engine is tried.
+        source: the model and the images to compare on.
+        precision: requested precision; "auto" for fp32 and, if the processor supports it, bf16.
+        batch_size: batch size to measure with; None to choose it by the image size.
+        tune_seconds: time limit in seconds, after which no further engine is tried.
 
     Raises:
-        InputError: a precision that nothing installed has, or a batch size below 1.
+        InputError: no installed engine supports the precision, or the batch size is below 1.
     """
     say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
     choices = list(candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = _kept(path)
     if kept in [*choices, ("eager", "fp32")]:
-        with contextlib.suppress(ZooError):  # what agreed then doesn't on these pictures: it is measured anew
+        with contextlib.suppress(ZooError):  # it agreed then, but not on these images: measure again
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
-            say(f"engine {kept[0]}, {kept[1]} (found quickest here before): {compiled.making.agreement}")
+            say(f"engine {kept[0]}, {kept[1]} (fastest here in an earlier measurement): {compiled.making.agreement}")
             return compiled
     best, figures = _race(source, choices, size, tune_seconds)
-    with contextlib.suppress(OSError):  # no room, or no right to write: it is measured again next time
+    with contextlib.suppress(OSError):  # no space or no permission: measured again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
         shrink(path.parent, _LIMIT, [path])
@@ -62,14 +62,14 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
 
 
 def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda text: None) -> Iterator[Choice]:
-    """Yield what could be quicker than eager, from what is mostly the quickest on.
+    """Yield the engines and precisions that may be faster than eager, usually the fastest first.
 
     Args:
-        precision: asked for.
-        say: told what is not installed.
+        precision: requested precision.
+        say: callback that receives a message about each engine that is not installed.
 
     Raises:
-        InputError: nothing that is installed has the precision.
+        InputError: no installed engine supports the precision.
     """
     asked = ("bf16", "fp32") if precision == "auto" and cpu_has_bf16() else ("fp32",) if precision == "auto" else (precision,)
     others = [name for name in ENGINES if name not in _ORDER and name != "eager"]
@@ -84,21 +84,21 @@ def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda te
                 found = True
                 yield name, each
     if not found and precision not in ("auto", "fp32"):
-        raise InputError(f"no engine that is installed has {precision}; install one: pip install 'resnet-zoo[openvino]'")
+        raise InputError(f"no installed engine supports {precision}; install one: pip install 'resnet-zoo[openvino]'")
 
 
 def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: float) -> tuple[Compiled, dict[str, float]]:
-    """Measure one after the other, each in turn with eager, until the time is over."""
+    """Measure the candidates one after the other, each in alternation with eager, until the time limit."""
     start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
     batch = _batch(source, size)
     best, figures, gain = eager, dict[str, float](), 1.0
-    eager(batch)  # the first call pays for allocations
+    eager(batch)  # warm-up: the first call allocates memory
     for engine, precision in candidates:
         label = f"{engine}, {precision}"
         left = tune_seconds - (time.perf_counter() - start)
         if left < ENGINES[engine].seconds:
-            say(f"engine {label}: not tried, of {tune_seconds:g} seconds {max(0.0, left):.0f} are left; --tune-seconds gives it more")
+            say(f"engine {label}: not tried, {max(0.0, left):.0f} of {tune_seconds:g} seconds are left; set a larger --tune-seconds")
             continue
         try:
             compiled = source.compiled(ENGINES[engine](), precision)
@@ -111,14 +111,14 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
         if before / after > max(gain, GAIN):
             best, gain = compiled, before / after
     if best is eager:
-        say("engine auto: nothing that was tried is quicker than eager")
+        say("engine auto: no engine that was tried is faster than eager")
     else:
-        say(f"engine auto: {best.making.engine}, {best.precision}, {gain:.1f} times as quick as eager")
+        say(f"engine auto: {best.making.engine}, {best.precision}, {gain:.1f} times as fast as eager")
     return best, figures
 
 
 def _batch(source: Source, size: int) -> ImageBatch:
-    """Return a batch of the source's pictures, each again where they are too few."""
+    """Return a batch of `size` images of the source, which are repeated if there are fewer."""
     count = min(size, len(source.pictures))
     first = next(source.batches(count, count))
     places = torch.arange(size) % count
@@ -128,8 +128,8 @@ def _batch(source: Source, size: int) -> ImageBatch:
 
 
 def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
-    """Return the median milliseconds of both, which take turns: other processes slow down both alike."""
-    _milliseconds(compiled, batch)  # warm
+    """Return the median times of both models in milliseconds, measured in alternation: other processes slow down both alike."""
+    _milliseconds(compiled, batch)  # warm-up
     pairs, start = [(_milliseconds(eager, batch), _milliseconds(compiled, batch))], time.perf_counter()
     while len(pairs) < _RUNS and time.perf_counter() - start < budget_s:
         pairs.append((_milliseconds(eager, batch), _milliseconds(compiled, batch)))
@@ -143,14 +143,14 @@ def _milliseconds(model: Compiled, batch: ImageBatch) -> float:
 
 
 def _key(source: Source, size: int, candidates: list[Choice]) -> str:
-    """Return what a choice belongs to: machine, versions, model, batch, engines."""
+    """Return the cache key of a choice: machine, versions, model, batch size and candidates."""
     preprocess = asdict(source.model.preprocess)
     content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _kept(path: Any) -> Choice | None:
-    """Return a choice that was made before; None where there is none that can be read."""
+    """Return the remembered choice; None if there is none or it can't be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return content["engine"], content["precision"]

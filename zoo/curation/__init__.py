@@ -1,1 +1,1 @@
-"""Work on data sets: check, convert, split, show."""
+"""Dataset tools: check, convert, split and show."""

@@ -1,4 +1,4 @@
-"""`zoo data show`: a contact sheet of samples as the model will see them, after augmentation and preprocessing, with their targets."""
+"""`zoo data show`: samples as the model receives them, after augmentation and preprocessing, with their targets."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from zoo.report.sheet import Seen
 from zoo.task.contract import Task
 from zoo.task.recipe import Recipe
 
-_SIDE = 448  # pixels: what originals are kept at
+_SIDE = 448  # pixels: longer side of the originals
 
 
 def seen(
     dataset: Dataset, task: Task, preprocess: Preprocess, recipe: Recipe | None, *, n: int, variants: int = 1, seed: int = 0,
     on_error: OnError = "raise",
 ) -> tuple[list[list[Seen]], list[Fault]]:  # fmt: skip
-    """Pass samples through the very loaders that training and evaluation use.
+    """Pass samples through the same loaders that training and evaluation use.
 
     Args:
         dataset: the data.
-        task: whose augmentation and targets.
-        preprocess: of the model.
-        recipe: training's settings: with it, samples come augmented; None for what evaluation sees.
-        n: how many samples, drawn by the seed; the same whatever their order.
-        variants: how often each is shown, augmented anew.
-        seed: of the draw and of the augmentation.
-        on_error: "skip" leaves out pictures that can't be read.
+        task: task that defines augmentation and targets.
+        preprocess: preprocessing of the model.
+        recipe: training recipe, to augment the samples; None for samples as in evaluation.
+        n: number of samples; the choice depends on the seed and not on their order.
+        variants: number of times each sample is shown, with a different augmentation each time.
+        seed: seed of the choice and the augmentation.
+        on_error: "raise", or "skip" to skip images that can't be read.
 
     Returns:
-        One list of variants per sample, in the order of the data; and what was left out.
+        One list of variants per sample, in the order of the data; and the skipped images.
 
     Raises:
-        ImageError: a picture can't be read.
+        ImageError: an image can't be read.
     """
     drawn = sorted(dataset.records, key=lambda record: hashlib.sha256(f"{seed}:{record.key}".encode()).digest())[:n]
     chosen = {record.key for record in drawn}
@@ -82,14 +82,14 @@ def _pictures(batch: Batch[ImageBatch], classes: Sequence[str]) -> Iterator[Seen
 
 
 def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
-    """Return samples as they lie in the data: upright, with their own boxes, neither augmented nor prepared.
+    """Return samples as stored in the data: upright, with their original boxes, neither augmented nor preprocessed.
 
     Args:
         dataset: the data.
-        keys: which samples.
+        keys: keys of the samples.
 
     Raises:
-        ImageError: a picture can't be read.
+        ImageError: an image can't be read.
     """
     wanted = set(keys)
     return {record.key: _original(record, dataset.classes) for record in dataset.records if record.key in wanted}
@@ -98,7 +98,7 @@ def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
 def _original(record: Record, classes: Sequence[str]) -> Seen:
     sample = record.load()
     height, width = sample.image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))  # whole phone photos would fill the memory
+    scale = min(1.0, _SIDE / max(height, width))  # full-size phone photos would fill the memory
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.LANCZOS)) if scale < 1 else sample.image
     if isinstance(sample.target, Mapping):
@@ -108,7 +108,7 @@ def _original(record: Record, classes: Sequence[str]) -> Seen:
 
 
 def value_range(rows: Sequence[Sequence[Seen]], preprocess: Preprocess) -> tuple[float, float]:
-    """Return the lowest and the highest value that the first layer gets from these pictures, after normalisation."""
+    """Return the lowest and highest value that the first layer receives from these images, after normalisation."""
     mean, std = np.array(preprocess.mean), np.array(preprocess.std)
     ends = [end for variants in rows for one in variants for end in (one.image.min((0, 1)), one.image.max((0, 1)))]
     values = (np.stack(ends) / 255 - mean) / std

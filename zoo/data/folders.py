@@ -113,4 +113,4 @@ class PictureRoot:
 
     def _check_inside(self, text: str, real: str) -> None:
         if not self._holds(real):
-            raise Flaw(f"{text!r} leads outside the data's folder {self.folder}; images and annotations must lie inside it")
+            raise Flaw(f"{text!r} leaves the data's folder {self.folder}; images and annotations must lie inside it")

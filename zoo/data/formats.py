@@ -55,7 +55,7 @@ def open_data(
 
     Raises:
         DataError: the data doesn't exist, or the annotations have faults.
-        InputError: an unknown scheme or option, or a path that matches no scheme or several.
+        InputError: the scheme or an option is unknown, or a path matches no scheme or several.
     """
     if isinstance(data, Dataset):
         return data
@@ -93,7 +93,7 @@ def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnE
         raise InputError(f"data {ref.text!r} matches several formats: {reasons}. Specify the format as scheme:path")
     ((name, reason),) = found.items()
     if say is not None:
-        say(f"data {ref.text}: opened as {name}: because {reason}")
+        say(f"data {ref.text}: taken as {name}: because {reason}")
     return _open_scheme(replace(ref, scheme=name), schemes[name], on_error)
 
 

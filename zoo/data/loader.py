@@ -85,7 +85,7 @@ class _PreparedDataset(TorchDataset[Any]):
         return _Prepared(self.preprocess(image), original_hw, target, record.key)
 
 
-class _BesideTheNetwork:
+class _ThreadedBatches:
     """The batches of a `DataLoader` without worker processes, made in threads while the loop works on earlier ones."""
 
     def __init__(self, prepared: _PreparedDataset, batches: Sequence[Sequence[Index]]) -> None:
@@ -105,7 +105,7 @@ class _BesideTheNetwork:
 class Batches:
     """Batches of a loader; with `on_error="raise"`, the first unreadable image ends the iteration."""
 
-    def __init__(self, loader: DataLoader[Any] | _BesideTheNetwork, on_error: OnError) -> None:
+    def __init__(self, loader: DataLoader[Any] | _ThreadedBatches, on_error: OnError) -> None:
         """Wrap a loader."""
         self._loader, self._on_error = loader, on_error
 
@@ -156,7 +156,7 @@ def evaluation_loader(
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
     prepared = _PreparedDataset(dataset, preprocess, decoding, on_error)
-    return _loader(prepared, batches, workers) if workers else Batches(_BesideTheNetwork(prepared, batches), on_error)
+    return _loader(prepared, batches, workers) if workers else Batches(_ThreadedBatches(prepared, batches), on_error)
 
 
 def training_loader(

@@ -36,7 +36,7 @@ class Steps:
         return epochs * self.per_epoch + math.ceil(rest / self.accumulation)
 
     def complete(self, batches: int) -> bool:
-        """Return whether a step is complete after a number of batches."""
+        """Return whether the last of a number of batches completes a step."""
         return batches % self.batches_per_epoch % self.accumulation == 0
 
 

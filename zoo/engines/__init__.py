@@ -122,10 +122,10 @@ class Engine(ABC):
             judge: scorer; layers stay unquantised as far as its score requires. None to quantise all layers.
 
         Raises:
-            InputError: the engine has no int8.
+            InputError: the engine doesn't support int8.
         """
         having = [name for name in ENGINES if "int8" in ENGINES[name].precisions]
-        raise InputError(f"the engine {self.name} has no int8; use one of: {', '.join(having)}")
+        raise InputError(f"the engine {self.name} doesn't support int8; use one of: {', '.join(having)}")
 
     @abstractmethod
     def write(self, converted: Any, path: Path) -> None:

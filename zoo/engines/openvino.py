@@ -53,9 +53,9 @@ class OpenVINO(Engine):
         from zoo.engines import quantise
 
         # NNCF runs the judged candidates itself, before outputs can be moved
-        spared = [] if judge is None else _after_answers(converted)
+        spared = [] if judge is None else _after_outputs(converted)
         quantised = quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner, spared)
-        _move_answers(quantised)
+        _move_outputs(quantised)
         _name(quantised, converted.get_friendly_name())
         return quantised
 
@@ -109,7 +109,7 @@ class Session:
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
-        network = _as_handed(converted, self._taken, self._given, in_bytes)
+        network = _with_interface(converted, self._taken, self._given, in_bytes)
         self.compiled = _core().compile_model(network, "CPU", {**hints, **settings})
         self.request = self.compiled.create_infer_request()
 
@@ -133,7 +133,7 @@ def _is_map(port: Any) -> bool:
     return shape.rank.is_static and len(shape) == 4 and shape[1].is_static and shape[1].get_length() > 4
 
 
-def _as_handed(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
+def _with_interface(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
     """Return a network whose `taken` inputs and `given` outputs are [B, H, W, C], and whose `in_bytes` inputs are uint8, scaled to 0–1."""
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
@@ -193,15 +193,15 @@ def _per_channel(slopes: NDArray[Any]) -> bool:
     return slopes.size == 1 or (slopes.ndim > 1 and slopes.shape[1] == slopes.size)
 
 
-def _users_of_answers(model: Any) -> list[Any]:
+def _users_of_outputs(model: Any) -> list[Any]:
     """Return the inputs fed by a tensor that is also an output, such as the pyramid levels, which a detector's first stage takes."""
     answers = [result.input_value(0) for result in model.get_results()]
     return [user for answer in answers for user in answer.get_target_inputs() if user.get_node().get_type_name() != "Result"]
 
 
-def _after_answers(model: Any) -> list[str]:
+def _after_outputs(model: Any) -> list[str]:
     """Return the names of all operations downstream of a tensor that is also an output."""
-    names, left = dict[str, None](), _users_of_answers(model)
+    names, left = dict[str, None](), _users_of_outputs(model)
     while left:
         node = left.pop().get_node()
         if node.get_friendly_name() not in names and node.get_type_name() != "Result":
@@ -210,13 +210,13 @@ def _after_answers(model: Any) -> list[str]:
     return list(names)
 
 
-def _move_answers(model: Any) -> None:
+def _move_outputs(model: Any) -> None:
     """Move an output that also feeds a quantised layer behind the rounding of that layer's input.
 
     Where a tensor is both an output in float and, rounded, the input of an 8-bit layer, OpenVINO (2026.4) computes that layer incorrectly:
     a detector's objectness was zero everywhere.
     """
-    for user in _users_of_answers(model):
+    for user in _users_of_outputs(model):
         rounding = user.get_node()
         if rounding.get_type_name() == "FakeQuantize" and user.get_index() == 0:
             answer = user.get_source_output()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
+from zoo.data.reading import Reading
 from zoo.errors import DataError, Fault, InputError
-from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.evaluation.answers import Answered, answered
+from zoo.evaluation.ensemble import Ensemble, voted
+from zoo.evaluation.group import ModelGroup
 from zoo.evaluation.intervals import REPLICATES, interval
 from zoo.evaluation.voting import Voting, check_val
 from zoo.images.decoding import MAX_PIXELS, Decoding
@@ -24,10 +27,11 @@ from zoo.system.hardware import Precision, pick_device
 from zoo.system.progress import Progress
 from zoo.system.versions import versions
 from zoo.task.alignment import Aligning
+from zoo.task.combination import check_tta
 from zoo.task.contract import Task, get_task
-from zoo.task.metric import MetricResult
+from zoo.task.metric import Metric, MetricResult
+from zoo.task.pooling import FeatureSource
 from zoo.task.scores import Scores
-from zoo.training.features.batches import PooledData
 
 
 def evaluate(
@@ -48,7 +52,7 @@ def evaluate(
     metric_options: Mapping[str, Any] | None = None,
     save_predictions: Path | None = None,
     progress: Progress | None = None,
-    pooled: PooledData | None = None,
+    pooled: FeatureSource | None = None,
     align: object = None,
 ) -> Scores:
     """Score a model, or several models that answer together, on data.
@@ -82,41 +86,37 @@ def evaluate(
         DataError: nothing is left to score.
     """
     check_val(vote, val)
-    ensemble = Ensemble.of(model, vote, tta)
-    task = ensemble.task
+    augmented, group = check_tta(tta), ModelGroup.of(model)
+    ensemble = None
+    if len(group.models) > 1 or augmented:
+        ensemble = Ensemble.of(group.models, vote, tta)
+    elif vote != "soft":
+        voted(group, vote)  # the vote must exist, though one model has nothing to vote about
+    task = group.task
     _check_destination(save_predictions, task)
-    options = task.parse_scoring(metric_options or {}, [model.metadata for model in ensemble.models])
+    options = task.parse_scoring(metric_options or {}, group.metadata)
     progress = progress or Progress(enabled=False)
     opened = task.open(data, on_error, progress.say)
-    dataset, classes = match_classes(task, opened, ensemble.classes)
-    place = pick_device(device, any(model.compiled for model in ensemble.models))
-    chosen, state = ensemble.precision(precision), PartialState(cpu=place.type == "cpu")
-    ensemble.place(place)
-    rank, count = state.process_index, state.num_processes
+    dataset, classes = match_classes(task, opened, group.models[0].classes if ensemble is None else ensemble.classes)
+    place = pick_device(device, any(model.compiled for model in group.models))
+    chosen, state = group.precision(precision), PartialState(cpu=place.type == "cpu")
+    group.place(place)
+    reading = Reading(
+        batch_size, workers, chosen, str(place), on_error, exact, max_pixels, progress, state.process_index, state.num_processes
+    )
     aligned = None
     if align is not None:
-        decoding = Decoding(max_pixels=max_pixels)
-        aligned = task.align(dataset, ensemble.models, Aligning(align, decoding, on_error == "skip", progress, rank, count))
-    reading = Reading(batch_size, workers, chosen, on_error, exact, max_pixels, rank, count, progress, pooled)
+        way = Aligning(align, Decoding(max_pixels=max_pixels), on_error == "skip", progress, reading.rank, reading.processes)
+        aligned = task.align(dataset, group.models, way)
     metric = task.scoring.metric(dataset, classes, **options)
     start = time.perf_counter()
-    voting = Voting.of(ensemble, vote, val, opened, reading)
-    skipped: list[Fault] = []
-    kept: dict[str, Any] = {}
-    keys: list[str] = []
-    for batch in ensemble.answer(dataset if aligned is None else aligned.dataset, reading):
-        skipped += batch.skipped
-        answers = [voting.answer(several) for several in batch.answers]
-        if batch.keys:
-            metric.update(answers, batch.targets, batch.keys)
-        keys += batch.keys
-        if save_predictions is not None:
-            kept.update(zip(batch.keys, answers, strict=True))
-    if state.num_processes > 1:
-        metric.merge(gather_object([metric.state()]))
-        skipped = sorted(gather_object(skipped), key=lambda fault: fault.key)
-        keys = gather_object(keys)
-        kept = {key: answer for part in gather_object([kept]) for key, answer in part.items()}
+    scored = dataset if aligned is None else aligned.dataset
+    if ensemble is None:
+        batches, ensemble_details = answered(group.models[0], scored, reading, pooled), {}
+    else:
+        voting = Voting.of(ensemble, vote, val, opened, reading)
+        batches, ensemble_details = voting.answered(scored, reading), voting.details()
+    keys, skipped, kept = _collected(batches, metric, save_predictions is not None, state.num_processes)
     if aligned is not None:
         skipped += aligned.left_out
     if len(skipped) == len(dataset):
@@ -127,15 +127,45 @@ def evaluate(
     result = metric.compute(replicates)
     alignment = {} if aligned is None else {"alignment": aligned.details}
     return summarise(
-        replace(result, details={**result.details, **voting.details(), **ensemble.engines(), **alignment}),
+        replace(result, details={**result.details, **ensemble_details, **group.engines(), **alignment}),
         opened,
         keys,
         skipped,
-        preprocess=ensemble.preprocess(),
-        precision=ensemble.computed_in(chosen),
+        preprocess=group.preprocess(),
+        precision=group.reported_precision(chosen),
         seconds=seconds,
-        fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **ensemble.fingerprints()},
+        fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **group.fingerprints()},
     )
+
+
+def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processes: int) -> tuple[list[str], list[Fault], dict[str, Any]]:
+    """Update a metric with all batches, and merge what all processes have answered.
+
+    Args:
+        batches: this process's share.
+        metric: it is updated in place.
+        keep: whether to keep the answers.
+        processes: number of processes.
+
+    Returns:
+        Keys of the scored samples, faults of the skipped ones, and the kept answers by key.
+    """
+    keys: list[str] = []
+    skipped: list[Fault] = []
+    kept: dict[str, Any] = {}
+    for batch in batches:
+        skipped += batch.skipped
+        if batch.keys:
+            metric.update(batch.answers, batch.targets, batch.keys)
+        keys += batch.keys
+        if keep:
+            kept.update(zip(batch.keys, batch.answers, strict=True))
+    if processes > 1:
+        metric.merge(gather_object([metric.state()]))
+        skipped = sorted(gather_object(skipped), key=lambda fault: fault.key)
+        keys = gather_object(keys)
+        kept = {key: answer for part in gather_object([kept]) for key, answer in part.items()}
+    return keys, skipped, kept
 
 
 def _check_destination(save_predictions: Path | None, task: Task) -> None:

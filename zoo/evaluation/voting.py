@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, Record
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
+from zoo.data.reading import Reading
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.evaluation.answers import Answered
+from zoo.evaluation.ensemble import Ensemble
 from zoo.images.decoding import Decoding
 from zoo.models.classes import match_classes
 
@@ -56,23 +58,30 @@ class Voting:
 
     def answer(self, answers: Sequence[Any]) -> Any:
         """Return one answer out of one per model; that of a single model is left as it is."""
-        if self.ensemble.combination is None or len(answers) == 1:
+        if len(answers) == 1:
             return answers[0]
         return self.ensemble.combination.models(answers, self.vote, self.weights)
 
+    def answered(self, dataset: Dataset, reading: Reading) -> Iterator[Answered]:
+        """Yield this process's share of the data, batch by batch, with one answer per image.
+
+        Raises:
+            ImageError: an image can't be read and `on_error` is "raise".
+        """
+        for batch in self.ensemble.answer(dataset, reading):
+            yield replace(batch, answers=[self.answer(several) for several in batch.answers])
+
     def details(self) -> dict[str, Any]:
         """Return what a result says about how its answers came about, JSON-ready: nothing for one model with one view."""
-        if self.ensemble.combination is None:
-            return {}
         found: dict[str, Any] = {"models": len(self.weights), "tta": list(self.ensemble.tta)}
         if len(self.weights) > 1:
-            found |= {"vote": self.vote, "weights": self.ensemble.by_name(self.weights)}
+            found |= {"vote": self.vote, "weights": self.ensemble.group.by_name(self.weights)}
         if self.val:
             found["val"] = self.val
         views = [
             [{"size_hw": list(view.preprocess.size_hw), "mirror": view.mirror} for view in member.views] for member in self.ensemble.members
         ]
-        return {"ensemble": {**found, "views": self.ensemble.by_name(views)}, **self.ensemble.combination.details(self.ensemble.tta)}
+        return {"ensemble": {**found, "views": self.ensemble.group.by_name(views)}, **self.ensemble.combination.details(self.ensemble.tta)}
 
 
 def check_val(vote: str, val: object) -> None:
@@ -105,8 +114,8 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
         DataError: none of its pictures can be read.
         ImageError: one can't be read and it isn't to be skipped.
     """
-    opened = ensemble.task.open(val, reading.on_error, reading.progress.say)
-    dataset, _ = match_classes(ensemble.task, opened, ensemble.classes)
+    opened = ensemble.group.task.open(val, reading.on_error, reading.progress.say)
+    dataset, _ = match_classes(ensemble.group.task, opened, ensemble.classes)
     found: dict[str, list[Any]] = {}
     for batch in ensemble.answer(dataset, reading, "fitting weights"):
         found.update(zip(batch.keys, batch.answers, strict=True))
@@ -116,7 +125,6 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
         raise DataError(f"validation data {dataset.name!r}: none of its {len(dataset)} pictures can be read")
     records = [record for record in dataset.records if record.key in found]
     by_model = [[found[record.key][number] for record in records] for number in range(len(ensemble.members))]
-    assert ensemble.combination is not None, "there are several models"
     weights, fit = ensemble.combination.fit(by_model, [record.target for record in records])
     facts = {"data": opened.name, "fingerprint": data_fingerprint(opened), "n": len(records), **fit, **_overlap(opened, data)}
     if "warning" in facts:

@@ -115,7 +115,7 @@ class Preprocess:
     def min_size_hw(self) -> tuple[int, int] | None:
         """Height and width in pixels that an image needs, for `Decoding`; None for full size.
 
-        An image decoded at a reduced scale is already smoothed. Without antialias the model expects unsmoothed images, so they aren't reduced.
+        Decoding at a reduced scale smooths an image. Without antialias the model expects unsmoothed images, so they aren't reduced.
         """
         if not self.antialias:
             return None

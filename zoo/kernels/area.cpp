@@ -1,5 +1,6 @@
-// Means over rectangles of a picture, from sums over everything left of and above each pixel's corner: [height + 1, 3, width + 1]. They are
-// kept modulo 2^32, so that a rectangle's sum is exact as long as it has less than 16 million pixels itself, however large the picture.
+// Means over rectangles of an image, from an integral image: sums over all pixels to the left of and above each pixel corner,
+// [height + 1, 3, width + 1]. The sums are stored modulo 2^32, so that the sum of a rectangle is exact if the rectangle has less than
+// 16 million pixels, however large the image is.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +11,7 @@ namespace {
 
 const int64_t PLANES = 3;
 
-// Where each of `parts` parts of a stretch begins and ends; where they don't divide evenly, neighbours share a pixel.
+// Divide an interval into `parts` parts, and store their begins and ends; if it doesn't divide evenly, neighbouring parts share a pixel.
 void divide(int64_t first, int64_t end, int64_t parts, int64_t* begins, int64_t* ends) {
   for (int64_t part = 0; part < parts; part++) {
     begins[part] = first + part * (end - first) / parts;
@@ -22,7 +23,7 @@ void divide(int64_t first, int64_t end, int64_t parts, int64_t* begins, int64_t*
 
 extern "C" {
 
-// Take the sums of a picture [height, width, 3].
+// Compute the integral image of an image [height, width, 3].
 void zoo_area_sums(const uint8_t* image, int64_t height, int64_t width, uint32_t* sums) {
   const int64_t line = width + 1;
   std::fill_n(sums, PLANES * line, 0);
@@ -40,7 +41,7 @@ void zoo_area_sums(const uint8_t* image, int64_t height, int64_t width, uint32_t
   }
 }
 
-// Means [3, rows, columns] of the rectangles from `top` to `bottom` of each row, and from `left` to `right` of each column.
+// Compute the means [3, rows, columns] of the rectangles from `top` to `bottom` of each row and from `left` to `right` of each column.
 void zoo_area_shrink(const uint32_t* sums, int64_t width, const int64_t* top, const int64_t* bottom, int64_t rows, const int64_t* left,
                      const int64_t* right, int64_t columns, float* means, int threads) {
   const int64_t line = width + 1;
@@ -60,7 +61,7 @@ void zoo_area_shrink(const uint32_t* sums, int64_t width, const int64_t* top, co
   }
 }
 
-// Squares [count, 3, side, side] of means from boxes [count, 4] xyxy.
+// Shrink boxes [count, 4] xyxy to squares [count, 3, side, side] of means.
 void zoo_area_crop(const uint32_t* sums, int64_t width, const int64_t* boxes, int64_t count, int64_t side, float* squares, int threads) {
   const int64_t line = width + 1;
 #pragma omp parallel num_threads(threads)

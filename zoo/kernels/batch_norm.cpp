@@ -1,9 +1,9 @@
-// Batch-norm of maps in bf16, channels last, and what follows it in a block, the sum with another map and ReLU: two passes through memory
-// forward, and two backward.
+// Batch-norm of bf16 maps, channels last, optionally fused with the operations that follow it in a block, the sum with another map and
+// ReLU: two passes through memory forward, and two backward.
 //
-// A map is [rows, channels], one row for each place of each picture. Statistics are those of float32: rows are summed up in blocks that
-// stay in the nearest cache, where their deviations from the block's own mean are summed up too, and blocks are put together in double
-// precision (Chan, Golub and LeVeque 1979). Sums have one order for the number of threads that OpenMP gives: a run can be repeated.
+// A map is [rows, channels], with one row for each position of each image. Statistics have the precision of float32: rows are summed in
+// blocks that stay in the nearest cache, as are their squared deviations from the mean of the block, and blocks are combined in double
+// precision (Chan, Golub and LeVeque 1979). The order of summation depends only on the number of OpenMP threads, so runs are reproducible.
 
 #include <algorithm>
 #include <cmath>
@@ -17,20 +17,20 @@
 
 namespace {
 
-const int64_t BLOCK = 16384;  // numbers of a block: 32 KiB
-const int64_t HEIGHT = 256;   // rows of it at most: sums in float32 of many more would lose digits
-const int64_t WIDTH = 256;    // channels of it at most
-const int64_t LANES = 16;     // channels that are computed at once
-const int64_t AT_ONCE = 4;    // rows likewise
+const int64_t BLOCK = 16384;  // numbers per block: 32 KiB
+const int64_t HEIGHT = 256;   // maximum rows per block: float32 sums over many more rows would lose precision
+const int64_t WIDTH = 256;    // maximum channels per block
+const int64_t LANES = 16;     // channels computed at once
+const int64_t AT_ONCE = 4;    // rows computed at once
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
 
-// What follows batch-norm.
+// Operations fused after batch-norm.
 enum After { NOTHING, RELU, SUM_AND_RELU };
 
-// Call `each(first, count)` for what is from `begin` to `end`: `step` at once, and then what is left.
+// Call `each(first, count)` for the range from `begin` to `end`, in steps of `step` and a shorter last one.
 template <typename Each>
 inline __attribute__((always_inline)) void in_steps(int64_t begin, int64_t end, int64_t step, Each each) {
   int64_t first = begin;
@@ -52,7 +52,7 @@ inline Floats read(const uint16_t* from, int64_t count) {
 
 inline void write(Floats value, float* to, int64_t count) { std::memcpy(to, &value, count * sizeof *to); }
 
-// to the nearest, to the even one of two; what is no number stays none
+// rounds to nearest, ties to even; NaN stays NaN
 inline void write(Floats value, uint16_t* to, int64_t count) {
 #ifdef __AVX512BF16__
   const __m256bh found = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(value));
@@ -65,10 +65,10 @@ inline void write(Floats value, uint16_t* to, int64_t count) {
 
 inline Floats normalised(Floats value, Floats mean, Floats factor, Floats bias) { return (value - mean) * factor + bias; }
 
-// `value` where `decides` is above zero or no number, which is to be seen
+// `value` where `decides` is above zero or NaN, so that NaN propagates; 0 elsewhere
 inline Floats rectified(Floats value, Floats decides) { return decides <= 0 ? Floats{} : value; }
 
-// Two sums for each channel, by one thread each.
+// Two sums per channel and thread.
 struct Sums {
   std::vector<double> first, second;
   std::vector<int64_t> rows;
@@ -76,7 +76,7 @@ struct Sums {
   Sums(int threads, int64_t channels) : first(threads * channels, 0.0), second(threads * channels, 0.0), rows(threads, 0) {}
 };
 
-// Call `each(row, end, channel, count)` for the blocks of a map that are this thread's: rows up to `end`, and `count` channels.
+// Call `each(row, end, channel, count)` for the blocks of a map assigned to this thread: rows up to `end`, and `count` channels.
 template <typename Each>
 void by_blocks(int64_t rows, int64_t channels, Each each) {
   const int64_t height = std::min(HEIGHT, BLOCK / std::min(channels, WIDTH)), blocks = (rows + height - 1) / height;
@@ -86,7 +86,7 @@ void by_blocks(int64_t rows, int64_t channels, Each each) {
   }
 }
 
-// Call `each(row, high, channel, count)` for the places of a block: AT_ONCE rows, LANES channels.
+// Call `each(row, high, channel, count)` for the tiles of a block: AT_ONCE rows, LANES channels.
 template <typename Each>
 inline __attribute__((always_inline)) void by_lanes(int64_t begin, int64_t end, int64_t width, Each each) {
   in_steps(begin, end, AT_ONCE, [=](int64_t row, int64_t high) __attribute__((always_inline)) {
@@ -94,7 +94,7 @@ inline __attribute__((always_inline)) void by_lanes(int64_t begin, int64_t end, 
   });
 }
 
-// Add what one thread has seen of some channels, the means and the squared deviations of `count` rows, to what another has.
+// Merge the means and summed squared deviations of `count` further rows into those of `seen` rows.
 template <typename Number>
 void join(double* mean, double* squares, int64_t seen, const Number* other_mean, const Number* other_squares, int64_t count,
           int64_t channels) {
@@ -106,7 +106,7 @@ void join(double* mean, double* squares, int64_t seen, const Number* other_mean,
   }
 }
 
-// Sum up means and squared deviations: the first pass forward.
+// Compute means and summed squared deviations: the first forward pass.
 void observe(const uint16_t* x, int64_t rows, int64_t channels, Sums& sums, int threads) {
 #pragma omp parallel num_threads(threads)
   {
@@ -142,7 +142,7 @@ void observe(const uint16_t* x, int64_t rows, int64_t channels, Sums& sums, int 
   }
 }
 
-// Write the answer: the second pass forward.
+// Write the result: the second forward pass.
 template <After AFTER>
 void answer(const uint16_t* x, const uint16_t* addend, uint16_t* y, int64_t rows, int64_t channels, const float* mean, const float* factor,
             const float* bias, int threads) {
@@ -157,8 +157,8 @@ void answer(const uint16_t* x, const uint16_t* addend, uint16_t* y, int64_t rows
   }
 }
 
-// Sum up the gradient, and the gradient times the deviations: the first pass backward. Where a sum and ReLU have followed, the answer `y`
-// tells where ReLU let through, and what it did is left in `through`, which is the gradient of the other addend, too.
+// Sum the gradient, and the gradient times the deviations: the first backward pass. After a sum and ReLU, the mask of ReLU is derived from
+// the result `y`, and the masked gradient is stored in `through`; it is also the gradient of the other addend.
 template <After AFTER>
 void sum_up(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, uint16_t* through, int64_t rows, int64_t channels,
             const float* mean, const float* factor, const float* bias, Sums& sums, int threads) {
@@ -195,7 +195,7 @@ void sum_up(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, uint
   }
 }
 
-// Write the gradient of `x`: the second pass backward. `gradient` is what was let through where a sum has followed.
+// Write the gradient of `x`: the second backward pass. After a sum, `gradient` is the masked gradient.
 template <After AFTER>
 void descend(const uint16_t* gradient, const uint16_t* x, uint16_t* of_x, int64_t rows, int64_t channels, const float* mean,
              const float* factor, const float* bias, const float* average, const float* along, int threads) {
@@ -215,8 +215,8 @@ void descend(const uint16_t* gradient, const uint16_t* x, uint16_t* of_x, int64_
 
 extern "C" {
 
-// Normalise `x` into `y`, with the sum of it and `addend`, if there is one, and ReLU, if it is asked for; leave the statistics in `mean` and
-// `scale`, one over the deviation, and follow them with the running ones, where there are any.
+// Normalise `x` into `y`, add `addend` unless it is null, and apply ReLU if requested; store the statistics in `mean` and `scale` (one over
+// the standard deviation), and update the running statistics unless they are null.
 void zoo_batch_norm(const uint16_t* x, const uint16_t* addend, int relu, uint16_t* y, int64_t rows, int64_t channels, const float* weight,
                     const float* bias, float* running_mean, float* running_var, double momentum, double epsilon, float* mean, float* scale,
                     int threads) {
@@ -237,8 +237,8 @@ void zoo_batch_norm(const uint16_t* x, const uint16_t* addend, int relu, uint16_
   second(x, addend, y, rows, channels, mean, factor.data(), bias, threads);
 }
 
-// Gradients of `weight`, of the bias, of `x`, where there is room for it in `of_x`, and of the addend in `through`. `y`, the answer, and
-// `through` are there if an addend was; `bias` if ReLU followed without one.
+// Compute the gradients of `weight`, of the bias, of `x` unless `of_x` is null, and of the addend in `through`. The result `y` and
+// `through` are required if there was an addend; `bias` is required for ReLU without an addend.
 void zoo_batch_norm_backward(const uint16_t* gradient, const uint16_t* x, const uint16_t* y, int relu, uint16_t* through, uint16_t* of_x,
                              int64_t rows, int64_t channels, const float* weight, const float* bias, const float* mean, const float* scale,
                              float* of_weight, float* of_bias, int threads) {

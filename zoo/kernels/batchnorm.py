@@ -1,7 +1,7 @@
-"""Batch-norm in training in bf16 on a processor, by kernels of our own where the machine has a compiler for them (`zoo.kernels.library`).
+"""Batch-norm in training mode in bf16 on the CPU, by custom C++ kernels if the machine has a compiler for them (`zoo.kernels.library`).
 
-torch's take two to three times as long as reading and writing the maps does, and were a quarter of a training step of ResNet-50. The sum
-with a shortcut and ReLU can be had in the same passes. What is gained: `python -m zoo.benchmarks.training_step`.
+torch's kernels take two to three times as long as reading and writing the maps, and took a quarter of a training step of ResNet-50. The sum
+with a shortcut and ReLU can be fused into the same passes. To measure the gain: `python -m zoo.benchmarks.training_step`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from zoo.kernels.library import address, is_watched, library, sizes, threads
 
-_LEAST_NUMBERS = 2**15  # of a map: below, waking a second thread takes longer than is gained
+_LEAST_NUMBERS = 2**15  # per map: for smaller ones, waking a second thread takes longer than the kernels save
 
 
 def normalise(
@@ -31,10 +31,10 @@ def normalise(
     relu: bool = False,
     addend: Tensor | None = None,
 ) -> Tensor | None:
-    """Compute what `torch.nn.functional.batch_norm` would, with its arguments; None where it had better do so itself.
+    """Compute `torch.nn.functional.batch_norm`, with its arguments, or return None if torch should compute it.
 
-    The answer can be differentiated once. What may follow it in the same passes are the sum with `addend`, a map of the same size, and
-    `relu`, without which there is no sum.
+    The result can be differentiated once. ReLU (`relu`) and, before it, the sum with `addend`, a map of the same size, can be
+    fused into the same passes; a sum requires ReLU.
     """
     if not training or eps <= 0 or input.numel() < _LEAST_NUMBERS:
         return None
@@ -52,18 +52,18 @@ def normalise(
 
 
 def _map(tensor: Tensor) -> bool:
-    """Tell whether the kernels can read this, as a map."""
+    """Return whether the kernels can read a tensor as a map."""
     plain = type(tensor) is Tensor and tensor.dtype == torch.bfloat16 and tensor.device.type == "cpu" and tensor.dim() == 4
     return plain and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _plain(vector: Tensor, channels: int) -> bool:
-    """Tell whether the kernels can read this, with a number for each channel."""
+    """Return whether the kernels can read a tensor as a vector with one number per channel."""
     return vector.dtype == torch.float32 and vector.shape == (channels,) and vector.is_contiguous() and vector.device.type == "cpu"
 
 
 class _Norm(torch.autograd.Function):
-    """Batch-norm with the statistics of the batch, and what follows it."""
+    """Batch-norm with the statistics of the batch, and the operations fused with it."""
 
     @staticmethod
     def forward(
@@ -75,7 +75,7 @@ class _Norm(torch.autograd.Function):
         vectors = [address(each) for each in (weight, bias, running_mean, running_var)]
         numbers = [ctypes.c_double(momentum), ctypes.c_double(eps)]
         _kernels().zoo_batch_norm(*maps, *vectors, *numbers, address(mean), address(scale), threads())
-        # through ReLU alone, gradients find their way by the input; a sum is to be seen in the answer only
+        # backward derives the mask of a ReLU alone from the input; after a sum, the mask can only be derived from the result
         through = (bias, None) if addend is None and relu else (None, answer if addend is not None else None)
         ctx.save_for_backward(input, weight, mean, scale, *through)
         ctx.relu = relu
@@ -112,5 +112,5 @@ def _kernels() -> ctypes.CDLL:
 
 
 def _size(maps: Tensor) -> tuple[ctypes.c_int64, ...]:
-    """Return the rows and channels of [N, C, H, W]."""
+    """Return the number of rows (N · H · W) and of channels of [N, C, H, W]."""
     return sizes(maps.numel() // maps.shape[1], maps.shape[1])

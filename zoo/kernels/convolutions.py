@@ -1,10 +1,10 @@
-"""Convolutions in training in bf16 on a processor, as products of matrices where those are quicker than oneDNN's own kernels.
+"""Convolutions in training in bf16 on the CPU, as matrix products where these are faster than oneDNN's kernels.
 
-Two kinds of them make up much of a step of a ResNet. With a kernel of 1×1, a convolution over channels-last maps is a product of
-matrices as it stands, forward and backward; where it strides, the places in between needn't be seen. With a wide 3×3 kernel over few
-places, as in the last stage, oneDNN computes the gradient of the weights several times as slowly as the convolution itself; the same
-gradient is a product of the gradient that comes in with the patches of the map. The sums are the same but for the order in which they
-are rounded. What it gains: `python -m zoo.benchmarks.training_step`.
+Two kinds of convolutions take much of a training step of a ResNet. A 1×1 convolution over channels-last maps is a matrix product without
+any rearrangement, forward and backward; with a stride, the skipped positions needn't be read. For a wide 3×3 kernel over few positions, as
+in the last stage, oneDNN computes the gradient of the weights several times as slowly as the convolution itself; this gradient is the
+product of the incoming gradient and the patches of the map. The sums are the same except for the order of rounding. To measure the gain:
+`python -m zoo.benchmarks.training_step`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# measured with 16 pictures of 224: below, calling takes longer than is gained
+# measured with 16 images of 224 × 224 pixels: below the first limit, the calls take longer than is gained
 _LEAST_PRODUCTS = 2**24  # multiplications of a 1×1 convolution
-_WIDE_KERNEL = 2**20  # weights from which oneDNN's gradient of them is slow
-_FEW_PLACES = 4096  # of the answer, up to which patches are quickly written out
+_WIDE_KERNEL = 2**20  # number of weights from which oneDNN computes their gradient slowly
+_FEW_PLACES = 4096  # number of output positions up to which copying the patches is fast
 _Pair = tuple[int, int]
 
 
 def convolve(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor | None:
-    """Compute what `torch.nn.functional.conv2d` would, with its arguments; None where it had better do so itself."""
+    """Compute `torch.nn.functional.conv2d`, with its arguments, or return None if torch should compute it."""
     steps, border = _pair(stride), _pair(padding)
     if steps is None or border is None or _pair(dilation) != (1, 1) or groups != 1 or not _in_bf16():
         return None
@@ -48,7 +48,7 @@ def convolve(
 
 
 def _pair(value: Any) -> _Pair | None:
-    """Return two numbers where one stands for both; None for other ways to say it."""
+    """Return a pair for an integer or a pair; None for other forms of the argument."""
     if isinstance(value, int):
         return value, value
     if isinstance(value, tuple) and len(value) == 2:
@@ -61,7 +61,7 @@ def _in_bf16() -> bool:
 
 
 class _Pointwise(torch.autograd.Function):
-    """A convolution with a kernel of 1×1. It keeps for backward what conv2d keeps, so that checkpointing may compute it by that again."""
+    """A 1×1 convolution. It saves the same tensors for backward as conv2d, so that checkpointing may recompute it with conv2d."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair) -> Tensor:
@@ -82,18 +82,18 @@ class _Pointwise(torch.autograd.Function):
             else:
                 of_input = torch.zeros_like(input)
                 _seen(of_input, ctx.stride).copy_(there)
-        if ctx.needs_input_grad[1]:  # in the order of the weights, which optimisers and several processes count on
+        if ctx.needs_input_grad[1]:  # in the memory layout of the weights, which optimisers and distributed training rely on
             of_weight = (rows.t() @ _seen(input, ctx.stride).reshape(len(rows), -1)).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
         return of_input, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 def _seen(input: Tensor, stride: _Pair) -> Tensor:
-    """Return the places that a kernel of 1×1 stands on: [N, H', W', C]."""
+    """Return the positions that a 1×1 kernel reads: [N, H', W', C]."""
     return input.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
 
 
 class _Wide(torch.autograd.Function):
-    """A convolution whose weights' gradient is a product of matrices."""
+    """A convolution whose gradient of the weights is a matrix product."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair, padding: _Pair) -> Tensor:
@@ -111,7 +111,7 @@ class _Wide(torch.autograd.Function):
 
 
 def _weight_gradient(input: Tensor, weight: Tensor, gradient: Tensor, stride: _Pair, padding: _Pair) -> Tensor:
-    """Multiply the gradient of the answer, [N, O, H', W'], with the patches of the input, [N, C, H, W]: [O, C, kernel, kernel]."""
+    """Multiply the gradient of the output, [N, O, H', W'], with the patches of the input, [N, C, H, W]: [O, C, kernel, kernel]."""
     answers, channels, *kernel = weight.shape
     patches = _patches(input, kernel, stride, padding, gradient.shape[2:])
     by_channel = gradient.permute(1, 0, 2, 3).reshape(answers, -1)
@@ -119,7 +119,7 @@ def _weight_gradient(input: Tensor, weight: Tensor, gradient: Tensor, stride: _P
 
 
 def _patches(input: Tensor, kernel: list[int], stride: _Pair, padding: _Pair, size: torch.Size) -> Tensor:
-    """Write out what the kernel sees at every place: [places, kernel · kernel · C]."""
+    """Copy the patch that the kernel reads at every position: [positions, kernel · kernel · C]."""
     maps = F.pad(input.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
     count, _, _, channels = maps.shape
     picture, row, column, channel = maps.stride()

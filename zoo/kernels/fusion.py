@@ -1,7 +1,7 @@
-"""Blocks of known networks, whose batch-norm, sum and ReLU are one pass through memory in training, where there are kernels for it.
+"""Fusion of batch-norm, sum and ReLU in blocks of known networks into one pass through memory in training, if there are kernels for it.
 
-A backbone's module says of its blocks, by `fusible`, what they compute; `fused` lets those of a model compute so for a while. The model's
-code and parameters stay as they are: a block that has anything else in it, or that somebody watches by hooks, is left alone.
+The module of a backbone registers with `fusible` what its blocks compute; `fused` temporarily makes the blocks of a model compute it this
+way. The model's code and parameters don't change: a block with other layers, or with hooks, is computed as usual.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from zoo.kernels.library import is_watched
 
 
 class Activate(Protocol):
-    """What `fusible` functions normalise with."""
+    """The normalisation that is passed to `fusible` functions."""
 
     def __call__(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
-        """Return relu(norm(maps) + addend): [B, C, H, W], as both are."""
+        """Return relu(norm(maps) + addend): [B, C, H, W], as are `maps` and `addend`."""
 
 
-Forward = Callable[..., Any]  # of the module, its input and an `Activate`
+Forward = Callable[..., Any]  # arguments: the module, its input and an `Activate`
 Parts = Mapping[type[nn.Module], Sequence[str]]
 
 _FUSIBLE: dict[str, tuple[Parts, Forward]] = {}
 
 
 def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
-    """Return a decorator for the function that computes what modules of a class do in training, by an `Activate`.
+    """Return a decorator for the function that computes a class of modules in training through an `Activate`.
 
     Args:
-        kind: the class, by its module and name: it needn't be imported for this.
-        parts: names of what the function stands for, by the very class that each has to have; what may be missing, too, has to be an
-            `nn.Identity`.
+        kind: class, as module and qualified name, so that it needn't be imported.
+        parts: names of the submodules that the function replaces, by the exact class that they must have; those of `nn.Identity` may
+            also be None.
     """
 
     def add(forward: Forward) -> Forward:
@@ -49,7 +49,7 @@ def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
 
 
 class _Session:
-    """One use of `fused`: it counts in its own thread, while it is open; a copy of it, in a copy of a model, is closed."""
+    """One use of `fused`, effective in its thread until it is closed; a copy, made with a copy of the model, is closed."""
 
     def __init__(self, activate: Activate | None = None) -> None:
         self.activate, self.thread = activate, threading.get_ident()
@@ -58,7 +58,7 @@ class _Session:
         return _Session, ()
 
     def compute(self, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Compute a block by its function; or as it is, where that has to be seen: the function computes the shortcut earlier."""
+        """Compute a block by its function, or as usual if it must be observable: the function computes the shortcut earlier."""
         parts, forward = _FUSIBLE[_kind(block)]
         mine = self.activate is not None and self.thread == threading.get_ident() and not kwargs
         if mine and not is_watched() and not _all_are_hooked() and _holds(block, parts):
@@ -68,11 +68,11 @@ class _Session:
 
 @contextlib.contextmanager
 def fused(model: nn.Module, activate: Activate) -> Iterator[None]:
-    """Let the blocks of a model compute by their fused functions, in this thread; afterwards they are as they were.
+    """Make the blocks of a model compute by their fused functions in this thread; the previous state is restored on exit.
 
     Args:
-        model: its modules' `forward` is replaced.
-        activate: see `Activate`.
+        model: model whose modules' `forward` is replaced.
+        activate: function that normalises; see `Activate`.
     """
     session, changed = _Session(activate), {}
     try:
@@ -92,21 +92,21 @@ def _kind(block: nn.Module) -> str:
 
 
 def _is_own(kind: type[nn.Module]) -> bool:
-    """Tell whether a class computes by its own function, and not by one that somebody has put in its place."""
+    """Return whether a class computes by the function that it defines, not by a patched one."""
     return (kind.forward.__module__, kind.forward.__qualname__) == (kind.__module__, f"{kind.__qualname__}.forward")
 
 
 def _all_are_hooked() -> bool:
-    """Tell whether there are hooks for every module there is."""
+    """Return whether there are global hooks, which apply to all modules."""
     hooks = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
     return any(getattr(modules, name, True) for name in hooks)
 
 
 def _holds(block: nn.Module, parts: Parts) -> bool:
-    """Tell whether a block has what its function stands for, and nobody watches that."""
+    """Return whether a block has the parts that its function replaces, without hooks."""
     try:
         return all(_is_plain(attrgetter(name)(block), kind) for kind, names in parts.items() for name in names)
-    except AttributeError:  # an older block, or another's
+    except AttributeError:  # a block of another version or library
         return False
 
 

@@ -1,4 +1,4 @@
-"""The quickest ways there are on this processor to compute the layers of a network in training."""
+"""The fastest available implementations of layers in training on this processor."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _Function = Callable[..., Any]
 
 
 def has_norm_kernels(precision: str, device: torch.device) -> bool:
-    """Tell whether kernels of the zoo's own compute batch-norm here; they are made where they weren't yet.
+    """Return whether the zoo's own kernels compute batch-norm here; they are compiled first if necessary.
 
     Args:
-        precision: that autocast is set to.
-        device: that the model is on.
+        precision: precision of autocast.
+        device: device of the model.
     """
     return _applies(precision, device) and library("batch_norm") is not None
 
 
 @contextlib.contextmanager
 def training_kernels(model: nn.Module, precision: str, device: torch.device, norms: bool = True) -> Iterator[None]:
-    """Compute layers in the quickest way, in this thread, for a while; elsewhere than in bf16 on a CPU this changes nothing.
+    """Use the fastest implementations of layers in this thread; has no effect except in bf16 on the CPU.
 
     Args:
-        model: that is called.
-        precision: that autocast is set to.
-        device: that the model is on.
-        norms: batch-norm too, where there are kernels for it, and what follows it in blocks that are known.
+        model: model that is trained.
+        precision: precision of autocast.
+        device: device of the model.
+        norms: whether to include batch-norm, if there are kernels for it, and the operations that follow it in known blocks.
     """
     if not _applies(precision, device):
         yield
@@ -55,7 +55,7 @@ def _applies(precision: str, device: torch.device) -> bool:
 
 
 class _Kernels(TorchFunctionMode):
-    """Takes the place of torch's functions where it pays."""
+    """Replaces torch's functions by faster ones, which may return None to leave the computation to torch."""
 
     def __init__(self, instead: Mapping[_Function, _Function]) -> None:
         super().__init__()
@@ -71,21 +71,21 @@ class _Kernels(TorchFunctionMode):
 
 
 class _Normaliser:
-    """Takes the place of torch's batch-norm where it pays, with the sum and ReLU that follow where that is known beforehand."""
+    """Replaces torch's batch-norm where this is faster, including the sum and ReLU that follow it if they are known in advance."""
 
     def __init__(self) -> None:
-        self._ahead: dict[str, Any] = {}  # what follows the next batch-norm
-        self._joined = False  # whether the last one has computed that, too
+        self._ahead: dict[str, Any] = {}  # operations that follow the next batch-norm, as arguments of `normalise`
+        self._joined = False  # whether the last batch-norm has computed these, too
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
-        """Compute what `torch.nn.functional.batch_norm` would; None where it had better do so itself."""
+        """Compute `torch.nn.functional.batch_norm`, or return None if torch should compute it."""
         ahead, self._ahead = self._ahead, {}
         found = normalise(*args, **{**kwargs, **ahead}) if ahead else None
         self._joined = found is not None
         return found if self._joined else normalise(*args, **kwargs)
 
     def activate(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
-        """Return relu(norm(maps) + addend), see `zoo.kernels.fusion`."""
+        """Return relu(norm(maps) + addend); see `zoo.kernels.fusion`."""
         self._ahead, self._joined = {"relu": True, "addend": addend}, False
         try:
             answer: Tensor = norm(maps)

@@ -1,5 +1,5 @@
-// Small networks of convolutions, each with PReLU and perhaps a pooling by maxima behind it, as a whole: every picture, or a tile of it,
-// passes through all layers in the cache of one thread. In float32; maps lie channels last.
+// Small networks of convolutions, each followed by PReLU and optionally max pooling, fused: every image, or a tile of it, passes through
+// all layers within the cache of one thread. In float32; maps are channels last.
 
 #include <algorithm>
 #include <cstdint>
@@ -7,21 +7,22 @@
 #include <omp.h>
 #include <vector>
 
-// A layer: a square kernel without padding, and windows of `pool` places, one every `step`, the last of which may reach over the edge.
+// A layer: a square kernel without padding, then max pooling over windows of `pool` positions with stride `step`, the last of which may
+// extend past the edge.
 struct Layer {
-  const float *weights;  // [kernel, kernel, in, wide], where `wide` is `out`, rounded up to 16
+  const float *weights;  // [kernel, kernel, in, wide], where `wide` is `out` rounded up to a multiple of 16
   const float *bias;     // [wide]
-  const float *slope;    // [wide], below zero
+  const float *slope;    // [wide], slope of negative values
   int64_t kernel, in, out, pool, step;
 };
 
 namespace {
 
-const int64_t FILLED = 16;  // channels are filled up to a multiple of this
-const int64_t DOWN = 44, ALONG = 92;  // answers of a tile: the first layers of MTCNN's first network have few leftovers then
+const int64_t FILLED = 16;  // channels are padded to a multiple of this
+const int64_t DOWN = 44, ALONG = 92;  // output positions of a tile: leaves small remainders in the first layers of MTCNN's first network
 
 #ifdef __AVX512F__
-const int LANES = 16, SUMS = 24;  // channels that are computed at once; vectors that registers have room for beside those that are read
+const int LANES = 16, SUMS = 24;  // channels computed at once; accumulators that fit into registers next to the operands
 #else
 const int LANES = 8, SUMS = 12;
 #endif
@@ -37,7 +38,7 @@ inline void write(Floats value, float* to) { std::memcpy(to, &value, sizeof valu
 
 inline int64_t wide(const Layer& layer) { return (layer.out + FILLED - 1) / FILLED * FILLED; }
 
-// How many answers a layer has along a side of so many pixels.
+// Number of output positions of a layer along a side with `side` input positions.
 inline int64_t convolved(const Layer& layer, int64_t side) { return side - layer.kernel + 1; }
 inline int64_t pooled(const Layer& layer, int64_t side) {
   if (side < layer.pool) return layer.pool - side < layer.step ? 1 : 0;
@@ -48,7 +49,7 @@ inline int64_t answers(const Layer& layer, int64_t side) {
   return left < 1 ? 0 : pooled(layer, left);
 }
 
-// Compute VECTORS × LANES channels of PLACES neighbours. IN is the number of channels that come in, or 0 where it is known to `layer` only.
+// Compute VECTORS × LANES channels of PLACES neighbouring positions. IN is the number of input channels, or 0 to read it from `layer`.
 template <int IN, int VECTORS, int PLACES>
 inline __attribute__((always_inline)) void convolve(const float* from, int64_t row, const Layer& layer, int64_t channel, float* to) {
   const int64_t in = IN ? IN : layer.in, stride = wide(layer), window = layer.kernel * in;
@@ -77,7 +78,7 @@ inline __attribute__((always_inline)) void convolve(const float* from, int64_t r
   }
 }
 
-// Compute some channels of a row of `count` places.
+// Compute VECTORS × LANES channels of a row of `count` positions.
 template <int IN, int VECTORS, int PLACES = SUMS / VECTORS>
 void row_of(const float* from, int64_t row, const Layer& layer, int64_t channel, int64_t count, float* to) {
   const int64_t in = IN ? IN : layer.in;
@@ -89,10 +90,10 @@ void row_of(const float* from, int64_t row, const Layer& layer, int64_t channel,
   }
 }
 
-// Computes some channels of a row of so many places.
+// Function that computes some channels of a row of `count` positions.
 typedef void (*Row)(const float* from, int64_t row, const Layer& layer, int64_t channel, int64_t count, float* to);
 
-// What computes as many of a layer's vectors at once as divide them; by constant addresses, for the numbers of channels of MTCNN.
+// Row function for a number of input channels and of vectors at once; the numbers of channels of MTCNN have compile-time offsets.
 struct Kind {
   int64_t in, vectors;
   Row row;
@@ -110,11 +111,11 @@ Kind kind_of(const Layer& layer) {
   return {layer.in, 1, row_of<0, 1>};
 }
 
-// Where a thread has its maps.
+// Buffers of a thread for its maps.
 struct Room {
   std::vector<float> rows, maps[2];
 
-  // `size` numbers, and what is written beyond the last place's channels.
+  // Return a buffer of `size` numbers, plus the padding written after the channels of the last position.
   static float* of(std::vector<float>& some, int64_t size) {
     const size_t all = size + FILLED;
     if (some.size() < all) some.resize(all);
@@ -155,7 +156,7 @@ void pass(const Layer& layer, const float* from, int64_t height, int64_t width, 
             largest = value > largest ? value : largest;
           }
         }
-        write(largest, to + c);  // what is beyond `out` gives way to the next place
+        write(largest, to + c);  // numbers past `out` are overwritten by the next position
       }
     }
   }
@@ -165,14 +166,14 @@ void pass(const Layer& layer, const float* from, int64_t height, int64_t width, 
 
 extern "C" {
 
-// How many answers there are along a side of so many pixels.
+// Return the number of output positions of the network along a side of `side` pixels.
 int64_t zoo_prelu_network_answers(int64_t side, const Layer* layers, int64_t depth) {
   for (const Layer* layer = layers; layer < layers + depth; layer++) side = answers(*layer, side);
   return side;
 }
 
-// Answer for pictures [count, 3, height, width], of whose values `shift` is taken before they are multiplied by `scale`: [count, h, w, out]
-// of the last layer.
+// Compute the output [count, h, w, out] of the last layer for images [count, 3, height, width], whose values are transformed to
+// (value - shift) * scale.
 void zoo_prelu_network(const float* pictures, int64_t count, int64_t height, int64_t width, float shift, float scale, const Layer* layers,
                        int64_t depth, float* answer, int threads) {
   const int64_t high = zoo_prelu_network_answers(height, layers, depth), across = zoo_prelu_network_answers(width, layers, depth);

@@ -1,6 +1,6 @@
-// RoI align: what a cell of a box holds is a weighted sum of pixels of a feature map, whose weights are products of those of its rows and
-// of its columns. Maps lie channels last, and are read where they are. Backward every thread has channels of its own, so that sums have one
-// order for any number of threads.
+// RoI align: each cell of a box is a weighted sum of pixels of a feature map, whose weights are products of row weights and column
+// weights. Maps are channels last, and are read in place. In the backward pass each thread handles separate channels, so that the order of
+// summation doesn't depend on the number of threads.
 
 #include <algorithm>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace {
 
-const int64_t LANES = 16;  // channels that are computed at once
+const int64_t LANES = 16;  // channels computed at once
 const int64_t AT_ONCE = 4 * LANES;
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -22,7 +22,7 @@ inline Floats read(const float* from) {
 
 inline void write(Floats value, float* to) { std::memcpy(to, &value, sizeof value); }
 
-// The places and weights along one axis of a box's cells.
+// Pixel positions and weights of a cell along one axis.
 struct Axis {
   const int64_t* places;
   const float* weights;
@@ -30,7 +30,7 @@ struct Axis {
   Axis at(int64_t term) const { return {places + term, weights + term}; }
 };
 
-// Call `each(offset, weight)` for the pixels of a map that one cell is made of.
+// Call `each(offset, weight)` for the pixels of a map that contribute to a cell.
 template <typename Each>
 inline __attribute__((always_inline)) void by_pixels(int64_t width, int64_t channels, const Axis& down, const Axis& across, int64_t terms,
                                                      Each each) {
@@ -41,7 +41,7 @@ inline __attribute__((always_inline)) void by_pixels(int64_t width, int64_t chan
   }
 }
 
-// Sum up the pixels of one cell.
+// Compute the weighted sum of the pixels of one cell.
 inline void sum_up(const float* map, int64_t width, int64_t channels, const Axis& down, const Axis& across, int64_t terms, float* cell) {
   int64_t c = 0;
   for (; c + AT_ONCE <= channels; c += AT_ONCE) {
@@ -59,7 +59,7 @@ inline void sum_up(const float* map, int64_t width, int64_t channels, const Axis
   }
 }
 
-// Hand the gradient of one cell on to its pixels, for channels from `first` to `end`.
+// Add the gradient of one cell to its pixels, for channels from `first` to `end`.
 inline void hand_on(const float* cell, int64_t first, int64_t end, int64_t width, int64_t channels, const Axis& down, const Axis& across,
                     int64_t terms, float* map) {
   if (end - first == LANES) {
@@ -80,7 +80,7 @@ extern "C" {
 
 // Pool boxes to [count, cells, cells, channels].
 //
-// `maps` has where the map of each box begins, and `widths` its width; `rows`, `columns` and their weights are [count, cells, terms].
+// `maps` contains a pointer to the map of each box, and `widths` its width; `rows`, `columns` and their weights are [count, cells, terms].
 void zoo_roi_align(const float* const* maps, const int64_t* widths, int64_t channels, const int64_t* rows, const float* row_weights,
                    const int64_t* columns, const float* column_weights, int64_t count, int64_t cells, int64_t terms, float* pooled,
                    int threads) {
@@ -96,7 +96,7 @@ void zoo_roi_align(const float* const* maps, const int64_t* widths, int64_t chan
   }
 }
 
-// Add the gradients of the maps to what is in `maps`, from that of what was pooled.
+// Add the gradients of the maps to `maps`, given the gradient of the pooled boxes in `pooled`.
 void zoo_roi_align_backward(const float* pooled, float* const* maps, const int64_t* widths, int64_t channels, const int64_t* rows,
                             const float* row_weights, const int64_t* columns, const float* column_weights, int64_t count, int64_t cells,
                             int64_t terms, int threads) {

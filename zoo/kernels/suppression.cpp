@@ -1,17 +1,17 @@
-// Non-maximum suppression, with the arithmetic of torchvision's `nms_kernel.cpp`, box by box: the same boxes to the last bit.
+// Non-maximum suppression, with the arithmetic of torchvision's `nms_kernel.cpp` for each box: the results are bit-identical.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
-#pragma GCC optimize("fp-contract=off")  // a product that is subtracted unrounded would make other bits
+#pragma GCC optimize("fp-contract=off")  // fused multiply-subtract would skip a rounding and change the results
 
 extern "C" {
 
-// Boxes [count, 4] xyxy by descending score: leave in `kept` whether each overlaps none that is kept before it by more than `most`.
+// For boxes [count, 4] xyxy by descending score, store in `kept` whether each has an IoU of at most `most` with all boxes kept before.
 void zoo_suppress(const float* boxes, int64_t count, double most, uint8_t* kept) {
-  float limit = static_cast<float>(most);  // the largest number of its kind that isn't larger: what exceeds one exceeds the other
+  float limit = static_cast<float>(most);  // the largest float that isn't above `most`: a float above one is above the other
   if (static_cast<double>(limit) > most) limit = std::nextafter(limit, -INFINITY);
   std::vector<float> sides[4], areas(count);
   for (int64_t side = 0; side < 4; side++) {

@@ -1,4 +1,4 @@
-"""Build a model from names: backbone, task, classes, weights, options."""
+"""Building of models from names: backbone, task, classes, weights and options."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from zoo.task.head import Head, HeadSpec
 
 @dataclass(frozen=True)
 class Settled:
-    """What a model is built with.
+    """Resolved options of a model, and the metadata of its weights.
 
     Attributes:
-        options: of the task, none left open.
-        metadata: what the weights say of the answers that a model with these options gives; empty where they say nothing.
+        options: the task's options, all of them set.
+        metadata: entries of the weights' metadata that hold for predictions with these options; may be empty.
     """
 
     options: Any
@@ -33,17 +33,17 @@ class Settled:
 
 
 def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> Settled:
-    """Bring together what is said about the options of a model.
+    """Resolve the options of a model: the caller's values first, then those stored with the weights, then the backbone's defaults.
 
     Args:
-        task: what the model is for.
-        definition: the trunk's.
-        weights: those that it is to have.
-        asked: the caller's options; what is None is not asked for.
+        task: task of the model.
+        definition: registry entry of the backbone.
+        weights: weights to load; None for random parameters.
+        asked: the caller's options; None stands for an option that is not set.
 
     Raises:
         UnknownNameError: an option that the task doesn't have.
-        InputError: an option that can't be meant, or that the weights contradict.
+        InputError: an option is invalid or contradicts the weights.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
@@ -57,20 +57,20 @@ def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, 
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse other options than weights can be used with.
+    """Refuse options that contradict the weights.
 
     Args:
-        task: what the model is for.
-        weights: what they are, for the message.
-        made_with: the options that they were trained with.
+        task: task of the model.
+        weights: description of the weights, for the message.
+        made_with: options that the weights were trained with.
         asked: the caller's options.
 
     Raises:
-        InputError: naming the option, and both values.
+        InputError: an option contradicts the weights; the message names the option and both values.
     """
     for name in task.building.bound_options(made_with):
         if name in asked and asked[name] != made_with[name]:
-            raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; leave it out")
+            raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
 def components(config: ModelConfig) -> tuple[Backbone, Head, dict[str, Any]]:
@@ -118,27 +118,27 @@ def build(
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Model:
-    """Build a model: a trunk from the registry with the head of a task.
+    """Build a model: a backbone from the registry with the head of a task.
 
     Args:
-        backbone: a name of `zoo.list_backbones()`.
-        task: a name of `zoo.list_tasks()`.
-        classes: the user's class names, counted from 0, without background.
-        num_classes: their number, where names don't matter. Without either, the weights' own classes are kept.
+        backbone: name of the backbone, one of `zoo.list_backbones()`.
+        task: name of the task, one of `zoo.list_tasks()`.
+        classes: the user's class names by index from 0, without background.
+        num_classes: number of classes, where names don't matter. Without `classes` and `num_classes`, those of the weights are kept.
         weights: None (random), "default", a timm tag, a torchvision or facenet-pytorch weights name, or a file or folder.
         freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
-        pretrained: timm's way to say `weights="default"`.
-        checkpoint_path: timm's way to say `weights=path`.
-        say: told what was left fresh; by default it goes to the log of "zoo".
-        **options: the task's options, see `zoo.info(task)`.
+        pretrained: timm's name for `weights="default"`.
+        checkpoint_path: timm's name for `weights=path`.
+        say: callback that receives a message about parameters that were not loaded; by default it is logged by the logger "zoo".
+        **options: the task's options; see `zoo.info(task)`.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
         UnknownNameError: an unknown backbone, task, option or weights name.
-        InputError: options that contradict each other.
-        WeightsError: weights that can't be read or do not fit.
+        InputError: options that are invalid or contradict each other.
+        WeightsError: weights that can't be read or don't match the model.
 
     Example:
         >>> import zoo
@@ -147,7 +147,7 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    settle(definition_task, definition, None, options)  # a mistake here is told before anything is fetched
+    settle(definition_task, definition, None, options)  # report invalid options before anything is fetched
     weights = _one_of(weights, checkpoint_path, pretrained)
     loaded = None if weights is None else find_weights(weights, backbone, task)
     settled = settle(definition_task, definition, loaded, options)
@@ -173,15 +173,15 @@ def build(
 def _one_of(weights: str | Path | None, checkpoint_path: str | Path | None, pretrained: bool) -> str | Path | None:
     given = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(given) > 1:
-        raise InputError("weights, checkpoint_path and pretrained say the same thing; give one of them")
+        raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
     return given[0] if given else None
 
 
 def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
-    """Settle the class names: given, counted, the weights' own, or the task's default.
+    """Return the class names: those passed, numbers up to `num_classes`, those of the weights, or the task's default.
 
     Raises:
-        InputError: names that repeat, or that contradict `num_classes`.
+        InputError: names that repeat or contradict `num_classes`, or a `num_classes` that is too small.
     """
     if classes is not None:
         names = tuple(str(name) for name in classes)

@@ -125,9 +125,7 @@ class Compiled(Model):
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._takes_bytes = ENGINES[making.engine].takes_bytes
-        self._runners: dict[
-            tuple[str, SizeHW | None], Runner
-        ] = {}  # of the first network at most two: one for the model's image size, one for any size
+        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # at most two of the first network: own image size, any size
         self._alone = threading.Lock()  # the outputs of an engine are valid only until its next call
         self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
 
@@ -168,6 +166,10 @@ class Compiled(Model):
         if key not in self._runners:
             self._runners[key] = self._supply.runner(name, size_hw)
         return self._runners[key](pixels)
+
+    def engine_details(self) -> dict[str, Any]:
+        """Return the engine, the precision and the agreement with eager float32, JSON-ready."""
+        return self.making.to_dict()
 
     def train(self, mode: bool = True) -> Compiled:
         """Refuse training mode.

@@ -1,4 +1,4 @@
-"""What exactly was measured: fingerprints of data and model, and the versions of what computed the scores."""
+"""Fingerprints of a model's configuration and parameters, which identify what was measured."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PREPROCESS = Preprocess()
 
 
 def model_fingerprint(model: Model) -> str:
-    """Return a fingerprint of a model's configuration and of every number in it, wherever they came from.
+    """Return a fingerprint of a model's configuration, parameters and buffers, whatever their origin.
 
-    A compiled model has that of the model it was made from: it has been seen to answer as that does.
+    A compiled model has the fingerprint of the model it was compiled from, because its predictions were found to agree.
     """
     if model.fingerprints is not None:
         return model.fingerprints["model"]
@@ -31,20 +31,20 @@ def model_fingerprint(model: Model) -> str:
 
 
 def fingerprints(model: Model) -> dict[str, str]:
-    """Return both fingerprints, which a model that is compiled from this one goes by too."""
+    """Return both fingerprints, which a model compiled from this one inherits."""
     return {"model": model_fingerprint(model), "embeddings": embedding_fingerprint(model)}
 
 
 def embedding_fingerprint(model: Model) -> str:
-    """Return a fingerprint of what a face model's embeddings depend on, and of nothing else: it must stay what it is for years.
+    """Return a fingerprint of what a face model's embeddings depend on, and of nothing else; it must not change for years.
 
-    Those are trunk, epsilon, preprocessing, neck and length, and every number but the loss's and the counts of batch-norms. What has
-    its default value is left out, so that a further option of `Preprocess` changes no fingerprint; a default must never change.
+    It covers backbone, epsilon, preprocessing, neck and distance, and all parameters and buffers except those of the loss and the counters
+    of batch-norms. Default values are omitted, so that a new option of `Preprocess` changes no fingerprint; a default must never change.
     """
     if model.fingerprints is not None:
         return model.fingerprints["embeddings"]
     config, face = model.config, model.config.options
-    said = {
+    settings = {
         "backbone": config.backbone,
         "norm_eps": config.norm_eps,
         "preprocess": {name: value for name, value in config.preprocess.to_dict().items() if value != getattr(_PREPROCESS, name)},
@@ -58,11 +58,11 @@ def embedding_fingerprint(model: Model) -> str:
         for name, tensor in model.state_dict().items()
         if not name.startswith(loss) and not name.endswith("num_batches_tracked")
     }
-    return _fingerprint({name: value for name, value in said.items() if value is not None}, state)
+    return _fingerprint({name: value for name, value in settings.items() if value is not None}, state)
 
 
 def trunk_fingerprint(model: Model) -> str:
-    """Return a fingerprint of what a model's trunk makes of prepared pictures: its name and epsilon, the normalisation, every number."""
+    """Return a fingerprint of what a backbone's features depend on: its name, epsilon, normalisation, parameters and buffers."""
     config = model.config
     return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone.state_dict())
 

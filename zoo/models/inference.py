@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from zoo.images.preprocess import ImageBatch
@@ -10,18 +12,31 @@ from zoo.task.contract import get_task
 from zoo.task.pooling import AnyImages
 
 
-def answers(model: Model, images: AnyImages) -> list[Any]:
-    """Let a model answer for a batch, pictures of one padded size at a time.
+@contextmanager
+def evaluation_mode(*models: Model) -> Iterator[None]:
+    """Set evaluation mode, and restore each model's mode at the end."""
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
 
-    A batch of upright and lying photos is padded to squares: nearly twice the work, and what is computed near the edge of a photo would
-    depend on whether there is padding beside it.
+
+def answers(model: Model, images: AnyImages) -> list[Any]:
+    """Return the predictions of a model for a batch, computed for the images of one padded size at a time.
+
+    A batch of portrait and landscape photos is padded to squares. That is nearly twice the work, and the values near the edge of a photo
+    would depend on whether it is padded there.
 
     Args:
-        model: in evaluation mode.
-        images: pictures, or features of them.
+        model: model in evaluation mode.
+        images: images, or their pooled features.
 
     Returns:
-        One answer per picture, as `Answers.split` has them, in the order of the batch.
+        One prediction per image, as returned by `Answers.split`, in the order of the batch.
     """
     task = get_task(model.task)
     if not isinstance(images, ImageBatch):

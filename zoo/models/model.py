@@ -1,4 +1,4 @@
-"""`Model`: a backbone and a task head, with the preprocessing that belongs to them."""
+"""`Model`: a backbone and a task head, with their preprocessing."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from zoo.task.pooling import AnyImages, PooledBatch, PooledHead
 
 
 class Model(nn.Module):
-    """One trunk with the head of one task.
+    """A backbone with the head of a task.
 
-    Calling it with pictures answers in the task's convention; with pictures and targets it answers named losses, in
-    training and in evaluation mode alike. Pictures are RGB, uint8 0–255 or float 0–1: the model normalises them itself.
+    Called with images, it returns predictions in the task's convention; called with images and targets, it returns named losses, in
+    training and in evaluation mode alike. Images are RGB, uint8 in 0–255 or float in 0–1; the model normalises them itself.
 
     Attributes:
-        config: enough to rebuild the model.
-        preprocess: the only preprocessing; the model has applied it to everything but a plain batch.
-        metadata: what travels with the model: distance and threshold of embeddings, training summary, scores.
-        compiled: whether an engine computes it (`zoo.compile`).
-        precision: of the engine's matrix work; None where the caller decides.
-        fingerprints: of the model that a compiled one was made from; None where they are to be taken of the numbers in it.
+        config: configuration from which the model can be rebuilt.
+        preprocess: the only preprocessing of images; the model applies it to all inputs except a plain batch tensor.
+        metadata: data saved with the model: distance and threshold of embeddings, training summary, scores.
+        compiled: whether an engine runs the model (`zoo.compile`).
+        precision: numeric precision of the engine; None where the caller chooses the precision.
+        fingerprints: fingerprints of the model that this one was compiled from; None where they are computed from the parameters.
     """
 
     def __init__(self, backbone: Backbone, head: Head, config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-        """Join a backbone and a head; `zoo.build` makes both from names.
+        """Combine a backbone and a head; `zoo.build` creates both from names.
 
         Args:
-            backbone: the backbone, which `config.backbone` names.
-            head: the head of the task `config.task`, built for the backbone's levels.
-            config: enough to rebuild the model.
-            metadata: what users of the answers need, such as the distance and threshold of embeddings.
+            backbone: the backbone named by `config.backbone`.
+            head: head of the task `config.task`, built for the backbone's levels.
+            config: configuration from which the model can be rebuilt.
+            metadata: data that users of the predictions need, such as the distance and threshold of embeddings.
         """
         super().__init__()
         self.config = config
@@ -63,17 +63,17 @@ class Model(nn.Module):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The user's class names by index; no background among them."""
+        """The user's class names by index, without background."""
         return self.config.classes
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """The name of the task."""
         return self.config.task
 
     @property
     def backbone_name(self) -> str:
-        """The trunk's name in the registry."""
+        """The name of the backbone in the registry."""
         return self.config.backbone
 
     @property
@@ -85,51 +85,51 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self._mean.device
 
     def check(self, batch: ImageBatch) -> None:
-        """Refuse pictures that the trunk or the head can't take.
+        """Refuse images that the backbone or the head can't take.
 
         Raises:
-            InputError: too small for the one, or of another size than the other's own.
+            InputError: the images are too small for the backbone, or don't have the size that the head requires.
         """
         (height, width), least = batch.pixels.shape[-2:], self._least_side
         if min(height, width) < least:
             raise InputError(
-                f"pictures of {height}×{width} pixels are too small for the backbone {self.backbone_name}, "
-                f"which needs {least} each way; give a larger image_size"
+                f"images of {height}×{width} pixels are too small for the backbone {self.backbone_name}, "
+                f"which needs at least {least} pixels per side; set a larger image_size"
             )
         self.head.check(batch)
 
     def features(self, batch: ImageBatch) -> Features:
-        """Normalise and run the trunk: {"c2": [B, C, H / stride, W / stride], …}.
+        """Normalise a batch and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}.
 
         Raises:
-            InputError: pictures that the model can't take.
+            InputError: images that the model can't take.
         """
         self.check(batch)
         return self.levels(as_float(batch.pixels))
 
     def levels(self, pixels: Tensor) -> Features:
-        """Normalise and run the trunk on [B, 3, H, W], float 0–1."""
+        """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps."""
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
-        """Answer in the task's convention, or, with targets, with named losses.
+        """Return predictions in the task's convention, or named losses if targets are passed.
 
         Args:
-            images: [B, 3, H, W], a list of pictures of any size, a prepared batch, or one that the trunk has seen already.
-            targets: as the task's loss takes them: [B] int64 (classification, faces), or a list of
-                `{"boxes": [N, 4] xyxy in pixels of the pictures as given, "labels": [N]}`.
+            images: a tensor [B, 3, H, W], a list of images of any size, a prepared batch, or a batch of pooled features.
+            targets: targets of the task's loss: [B] int64 (classification, faces), or a list of
+                `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`.
 
         Raises:
-            InputError: pictures that aren't RGB in 0–255 uint8 or 0–1 float.
+            InputError: images that aren't RGB, uint8 in 0–255 or float in 0–1.
         """
         if isinstance(images, PooledBatch):
             head, pooled = self.head, images.to(self.device).pooled
-            assert isinstance(head, PooledHead), "other heads look at more of a trunk"
+            assert isinstance(head, PooledHead), "other heads need full feature maps"
             return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
         batch = self.preprocess.batch(images).to(self.device)
         features = self.features(batch)
@@ -137,17 +137,21 @@ class Model(nn.Module):
             return self.head(features, batch)
         return self.head.loss(features, batch, targets)
 
+    def engine_details(self) -> dict[str, Any] | None:
+        """Return which engine computes the model and how well it agrees, JSON-ready; None for a model that isn't compiled."""
+        return None
+
     def set_frozen(self, modules: tuple[nn.Module, ...]) -> None:
-        """Keep these modules in evaluation mode from now on, and no others; `zoo.freeze` is the way in."""
+        """Keep these modules, and no others, in evaluation mode from now on; called by `zoo.freeze`."""
         self._frozen = modules
         self.train(self.training)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Return which layer a parameter belongs to, by its name: the stem is 0, then the stages, then the head (timm's interface)."""
+        """Return a function from a parameter's name to its layer: 0 for the stem, then the stages, then the head (timm's interface)."""
         stages = self.backbone.stages()
         names = {module: name for name, module in self.named_modules()}
         prefixes = {f"{names[module]}.": number for number, stage in enumerate(stages) for module in stage}
-        deepest = len(stages) - 1  # of the trunk, what stands outside its stages (a last norm) belongs to the last one
+        deepest = len(stages) - 1  # backbone modules outside the stages (a final norm) belong to the last stage
 
         def layer(name: str) -> int:
             outside = deepest if name.startswith("backbone.") else deepest + 1
@@ -156,17 +160,17 @@ class Model(nn.Module):
         return layer
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write what the model computes with into a folder, and return what model.json says of that beside config and metadata.
+        """Write the weights to a folder, and return further entries of model.json, in addition to config and metadata.
 
         Raises:
-            OSError: no room, no permission.
+            OSError: no space or no permission.
         """
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         save_tensors(tensors, folder / "weights.safetensors")
         return {}
 
     def train(self, mode: bool = True) -> Model:
-        """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics do not move."""
+        """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics don't change."""
         super().train(mode)
         for module in self._frozen:
             module.eval()

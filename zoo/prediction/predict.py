@@ -20,7 +20,7 @@ from zoo.errors import Fault, ImageError, InputError
 from zoo.images.decoding import MAX_PIXELS, Decoding
 from zoo.models.inference import answers
 from zoo.models.model import Model
-from zoo.prediction.sources import Frame, Made, Reading, Source, open_source
+from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
 from zoo.system.hardware import Precision, autocast, pick_decoding_threads, pick_device, pick_inference_precision, place
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
@@ -86,7 +86,7 @@ def predict(
     # a batch is read while the one before is answered; where parts are found picture by picture, one is read while one is looked at
     window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
     decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
-    jobs, total = open_source(source, Reading(decoding, on_error, model.preprocess if find is None else None))
+    jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None))
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []

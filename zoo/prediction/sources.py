@@ -47,7 +47,7 @@ Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class FrameReader:
     """How pictures are read.
 
     Attributes:
@@ -79,7 +79,7 @@ class Reading:
         return self.frame(image, key)
 
 
-def open_source(source: Source, reading: Reading) -> tuple[Iterator[Job[Made]], int]:
+def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     """Return a job for each picture of a source, and their number (0 where it isn't known).
 
     Raises:
@@ -89,48 +89,48 @@ def open_source(source: Source, reading: Reading) -> tuple[Iterator[Job[Made]], 
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected a picture, folder, video, camera number or arrays")
     if isinstance(source, int):
-        return _video(source, f"camera {source}", reading), 0
+        return _video(source, f"camera {source}", reader), 0
     if isinstance(source, np.ndarray):
-        return iter([Job(partial(reading.frame, _checked(source, "array"), "array"))]), 1
+        return iter([Job(partial(reader.frame, _checked(source, "array"), "array"))]), 1
     if isinstance(source, str | Path):
-        return _path(Path(source).expanduser(), reading)
+        return _path(Path(source).expanduser(), reader)
     if isinstance(source, Dataset):
-        chosen = source.decoding(reading.decoding)
-        return (Job(partial(reading.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
+        chosen = source.decoding(reader.decoding)
+        return (Job(partial(reader.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
     if not isinstance(source, Iterable):
         raise InputError(f"the source is a {type(source).__name__}; expected a picture, folder, video, camera number or arrays")
-    return _several(source, reading), len(source) if isinstance(source, Sequence) else 0
+    return _several(source, reader), len(source) if isinstance(source, Sequence) else 0
 
 
-def _path(path: Path, reading: Reading) -> tuple[Iterator[Job[Made]], int]:
+def _path(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     if path.is_dir():
         files = picture_files(path)
         if not files:
             raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
-        return (_file(file, reading) for file in files), len(files)
+        return (_file(file, reader) for file in files), len(files)
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. {look_at(path)}")
     if path.suffix.lower() in _VIDEOS:
-        return _video(str(path), str(path), reading), 0
-    return iter([_file(path, reading)]), 1
+        return _video(str(path), str(path), reader), 0
+    return iter([_file(path, reader)]), 1
 
 
-def _file(path: Path, reading: Reading) -> Job[Made]:
-    return Job(partial(reading.load, str(path), partial(reading.decoding.read, path)))
+def _file(path: Path, reader: FrameReader) -> Job[Made]:
+    return Job(partial(reader.load, str(path), partial(reader.decoding.read, path)))
 
 
-def _several(sources: Iterable[Any], reading: Reading) -> Iterator[Job[Made]]:
+def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]:
     # pictures that an iterator makes as it goes may be a camera's, and the next one may depend on the answer for this one
     early = isinstance(sources, Sequence)
     for index, item in enumerate(sources):
         if isinstance(item, np.ndarray):
-            yield Job(partial(reading.frame, _checked(item, f"array {index}"), f"array {index}"), early)
+            yield Job(partial(reader.frame, _checked(item, f"array {index}"), f"array {index}"), early)
         elif hasattr(item, "image") and hasattr(item, "key"):
-            yield Job(partial(reading.frame, _checked(item.image, str(item.key)), str(item.key)), early)
+            yield Job(partial(reader.frame, _checked(item.image, str(item.key)), str(item.key)), early)
         else:
             if isinstance(item, int):
                 yield Job(lambda: None, early=False)  # nothing after it is asked for before its turn: open cameras keep old frames
-            yield from open_source(item, reading)[0]
+            yield from open_source(item, reader)[0]
 
 
 def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
@@ -139,12 +139,12 @@ def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
     return image
 
 
-def _video(source: str | int, name: str, reading: Reading) -> Iterator[Job[Made]]:
+def _video(source: str | int, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
         remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, cut short, or needs converting to MP4 or AVI"
         raise DataError(f"{name} can't be opened as a video; {remedy}")
-    return _video_jobs(_Video(capture, name, reading), isinstance(source, str))
+    return _video_jobs(_Video(capture, name, reader), isinstance(source, str))
 
 
 def _video_jobs(video: _Video, early: bool) -> Iterator[Job[Made]]:
@@ -160,9 +160,9 @@ def _video_jobs(video: _Video, early: bool) -> Iterator[Job[Made]]:
 class _Video:
     """A video, whose frames are read one after the other, by whichever threads the jobs for them are in."""
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, reading: Reading) -> None:
+    def __init__(self, capture: cv2.VideoCapture, name: str, reader: FrameReader) -> None:
         self.ended = False
-        self._capture, self._name, self._reading = capture, name, reading
+        self._capture, self._name, self._reader = capture, name, reader
         self._next, self._turn = 0, threading.Condition()
 
     def frame(self, index: int) -> Made:
@@ -180,7 +180,7 @@ class _Video:
             if index == 0:
                 raise DataError(f"{self._name} holds no frames that can be read; it is damaged, or its codec is unknown here: convert it")
             return None
-        return self._reading.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
+        return self._reader.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
 
     def release(self) -> None:
         """Close the video; no job reads from it any more."""

@@ -1,1 +1,1 @@
-"""The report of an evaluation: one HTML page with the scores first, then why the model fails."""
+"""HTML report of an evaluation: the scores first, then an analysis of the errors."""

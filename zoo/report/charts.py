@@ -1,7 +1,7 @@
-"""Curves as SVG inside the page.
+"""Charts of curves as SVG embedded in the page.
 
-Written by hand and not by matplotlib: its SVG is five to ten times as large, its colours can't follow the page into the dark, and its
-text would shrink on a phone, where a chart drawn 360 wide stands at its own size.
+The SVG is written directly instead of with matplotlib, whose SVG is five to ten times as large, whose colours can't follow the page's dark
+mode, and whose text would shrink on a phone; these charts are 360 units wide, which a phone shows at full size.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from zoo.report.pages import text
 from zoo.task.metric import Curve
 
 _WIDTH, _HEIGHT = 360, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # room for ticks and labels
-_LINES = 12  # six colours, each solid and dashed: more nobody could tell apart
-_POINTS = 400  # of a line: more than there are pixels
-_MARKED = 25  # a line of so few points shows each of them
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # margins for ticks and labels
+_LINES = 12  # six colours, each solid and dashed: more would be indistinguishable
+_POINTS = 400  # per line: more than there are pixels
+_MARKED = 25  # points: lines with no more than this mark each of them
 _TICKS = 5
 
 STYLE = """
@@ -41,14 +41,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: from numbers to places on the page.
+    """Chart axis, which maps values to positions.
 
     Attributes:
-        low: the number at its beginning.
-        high: the number at its end, above `low`.
-        log: whether it is logarithmic.
-        start: place of `low`.
-        end: place of `high`.
+        low: value at the start of the axis.
+        high: value at the end of the axis, above `low`.
+        log: whether the axis is logarithmic.
+        start: position of `low`, in SVG units.
+        end: position of `high`, in SVG units.
     """
 
     low: float
@@ -58,7 +58,7 @@ class Axis:
     end: float
 
     def place(self, values: Floats) -> Floats:
-        """Return where values stand; what lies outside stands at the edge."""
+        """Return the positions of values; values outside the axis are placed at its ends."""
         values = np.clip(values, self.low, self.high)
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         part = ((np.log10(values) if self.log else values) - low) / (high - low)
@@ -66,7 +66,7 @@ class Axis:
         return placed
 
     def ticks(self) -> list[float]:
-        """Return round numbers on the axis."""
+        """Return round values on the axis."""
         if self.log:
             first, last = round(math.log10(self.low)), round(math.log10(self.high))
             return [10.0**power for power in range(first, last + 1, max(1, (last - first) // _TICKS))]
@@ -76,20 +76,20 @@ class Axis:
 
 
 def round_step(span: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, so that a span has about five of them."""
+    """Return 1, 2 or 5 times a power of ten, such that a span has about five steps."""
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     return next(times * power for times in (1, 2, 5, 10) if span / (times * power) <= _TICKS + 0.5)
 
 
 def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False) -> Axis:
-    """Return an axis on which values have room.
+    """Return an axis that covers the values.
 
     Args:
-        values: finite numbers.
-        log: whether it is logarithmic; values not above 0 stand at its beginning then.
-        start: place of its beginning.
-        end: place of its end.
-        unit: whether it goes from 0 to 1 at least.
+        values: finite values.
+        log: whether the axis is logarithmic; values of 0 and below are then placed at its start.
+        start: position of the start of the axis, in SVG units.
+        end: position of the end of the axis, in SVG units.
+        unit: whether the axis covers at least 0 to 1.
     """
     if log:
         positive = values[values > 0]
@@ -109,12 +109,12 @@ def chart(curve: Curve) -> str:
     """Return a curve with its title and legend as HTML."""
     lines = {name: _finite(*points) for name, points in list(curve.lines.items())[:_LINES]}
     lines = {name: points for name, points in lines.items() if len(points[0])}
-    most = f"{len(lines)} of {len(curve.lines)} lines are drawn; the others have no points, or come after the first {_LINES}."
-    said = f'<p class="soft">{most}</p>' if len(lines) < len(curve.lines) else ""
+    count = f"{len(lines)} of {len(curve.lines)} lines are drawn; the others have no points or come after the first {_LINES}."
+    note = f'<p class="soft">{count}</p>' if len(lines) < len(curve.lines) else ""
     words = f"{curve.title}: {curve.y_label} over {curve.x_label}, {', '.join(lines) or 'no lines'}"
     drawing = "".join(_drawn(curve, lines)) if lines else ""
     picture = f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(words)}">{drawing}</svg>' if lines else ""
-    return f"<figure><h3>{text(curve.title)}</h3>{picture}{_legend(list(lines)) if len(lines) > 1 else ''}{said}</figure>"
+    return f"<figure><h3>{text(curve.title)}</h3>{picture}{_legend(list(lines)) if len(lines) > 1 else ''}{note}</figure>"
 
 
 def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
@@ -127,11 +127,11 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
 def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[str]:
     xs, ys = (np.concatenate([points[side] for points in lines.values()]) for side in (0, 1))
     across = axis(xs, curve.log_x, _LEFT, _WIDTH - _RIGHT, unit=curve.diagonal or (_part(xs) and bool(np.ptp(xs) > 0.5)))
-    # parts of a whole, as most scores are, are seen against the whole
+    # fractions, as most scores are, need the full range from 0 to 1
     up = axis(ys, False, _HEIGHT - _BOTTOM, _TOP, unit=curve.diagonal or _part(ys))
     yield from _grid(across, up)
     if curve.diagonal:
-        same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # bent, where one axis is logarithmic
+        same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # curved if the x axis is logarithmic
         yield _path(same, same, across, up, "line diagonal")
     for place, (x, y) in enumerate(lines.values()):
         yield _path(x, y, across, up, _kind(place))

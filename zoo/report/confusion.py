@@ -1,4 +1,4 @@
-"""The confusion matrix: a table where it can be read, a picture and the pairs confused most where it has many classes."""
+"""Confusion matrix: a table for few classes; an image and the most frequently confused pairs for many classes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from zoo.report.pages import data_uri, scrolling, table, text
 
-_TABLE = 30  # classes: a table of more is neither read nor small
+_TABLE = 30  # classes: a larger table is neither readable nor small
 _PAIRS = 40
-_DOTS = 500  # along a side of the picture
-_LEVELS = 10  # of colour
+_DOTS = 500  # dots along a side of the image
+_LEVELS = 10  # of colour strength
 _COLD, _WARM, _RIGHT = (247, 248, 250), (196, 78, 18), (0, 88, 160)
 
 Counts = NDArray[np.int64]
@@ -27,7 +27,7 @@ STYLE = """
 .confusion tbody th{position:sticky;left:0;background:var(--paper);text-align:right;max-width:11rem;overflow:hidden;text-overflow:ellipsis}
 .heat{width:min(100%,500px);image-rendering:pixelated;display:block;border:1px solid var(--rule)}
 """
-# right answers are blue, wrong ones orange; from the sixth level on the text turns white
+# correct predictions are blue, wrong ones orange; from the sixth level, the text is white
 STYLE += "".join(
     f".confusion .{name}{level}{{background:rgb({colour} / {level / _LEVELS:.2f});{'color:#fff' if level > 5 else ''}}}"
     for name, colour in (("r", "0 88 160"), ("w", "196 78 18"))
@@ -36,16 +36,16 @@ STYLE += "".join(
 
 
 def confusion(found: Mapping[str, Any]) -> Iterator[str]:
-    """Return the matrix as HTML.
+    """Yield the matrix as HTML.
 
     Args:
-        found: `classes`, K names, and `rows_true_columns_answered`, K rows of K numbers of pictures.
+        found: mapping with `classes`, K names, and `rows_true_columns_answered`, K rows of K image counts.
     """
     names = [str(name) for name in found["classes"]]
     counts = np.array(found["rows_true_columns_answered"], np.int64).reshape(len(names), len(names))
     yield (
-        "<p>A row is a true class, a column what was answered. The colour is the part of the row: <b>blue</b> right, <b>orange</b> wrong; "
-        "its strength grows with the square root, so that rare mistakes are seen.</p>"
+        "<p>Rows are true classes, columns are predicted classes. The colour shows the fraction of the row: <b>blue</b> is correct, "
+        "<b>orange</b> is wrong. Its strength grows with the square root, so that rare mistakes are visible.</p>"
     )
     if len(names) <= _TABLE:
         yield _table(names, counts)
@@ -55,7 +55,7 @@ def confusion(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def levels(counts: Counts) -> NDArray[np.uint8]:
-    """Return how strongly each cell is coloured, 0–10: the square root of its part of the row, and at least 1 where there is anything."""
+    """Return the colour level of each cell, 0–10: from the square root of its fraction of the row, and at least 1 if it isn't empty."""
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     strength: NDArray[np.uint8] = np.maximum(np.rint(_LEVELS * np.sqrt(parts)), counts > 0).astype(np.uint8)
     return strength
@@ -68,18 +68,18 @@ def _table(names: Sequence[str], counts: Counts) -> str:
         cells = []
         for column, count in enumerate(counts[row].tolist()):
             kind = f' class="{"r" if row == column else "w"}{strength[row, column]}"' if count else ""
-            said = f"{name}, answered {names[column]}: {count} of {total}"
-            title = f' title="{text(said)} ({count / total:.1%})"' if count else ""
+            counted = f"{name}, predicted {names[column]}: {count} of {total}"
+            title = f' title="{text(counted)} ({count / total:.1%})"' if count else ""
             cells.append(f"<td{kind}{title}>{count or ''}</td>")
         rows.append(f'<tr><th scope="row" title="{text(name)}">{text(name)}</th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col" title="{text(name)}"><span>{text(name)}</span></th>' for name in names)
     return scrolling(
-        f'<table class="confusion"><thead><tr><th>true ↓ answered →</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f'<table class="confusion"><thead><tr><th>true ↓ predicted →</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
 
 
 def _heat(classes: int, counts: Counts) -> str:
-    """Return the matrix as a picture; where it has more classes than dots, a dot is the strongest of its block."""
+    """Return the matrix as an image; with more classes than dots, each dot shows the strongest cell of its block."""
     step = -(-classes // _DOTS)
     room = -classes % step
     strength, right = (np.pad(cells, ((0, room), (0, room))) for cells in (levels(counts), np.eye(classes, dtype=np.uint8)))
@@ -89,9 +89,9 @@ def _heat(classes: int, counts: Counts) -> str:
     image = (np.array(_COLD) * (1 - part) + np.where(right[..., None], _RIGHT, _WARM) * part).astype(np.uint8)
     grow = max(1, _DOTS // side)
     large = cv2.resize(image, None, fx=grow, fy=grow, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    each = "a dot is a class against a class" if step == 1 else f"a dot is {step} classes against {step}, coloured as the strongest of them"
+    each = "a dot is one pair of classes" if step == 1 else f"a dot is {step} × {step} pairs of classes, coloured as the strongest"
     alt = f"confusion matrix of {classes} classes"
-    return f'<img class="heat" alt="{alt}" src="{data_uri(large, None)}"><p class="soft">{classes} classes, in their order; {each}.</p>'
+    return f'<img class="heat" alt="{alt}" src="{data_uri(large, None)}"><p class="soft">{classes} classes, in order; {each}.</p>'
 
 
 def _pairs(names: Sequence[str], counts: Counts) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _pairs(names: Sequence[str], counts: Counts) -> Iterator[str]:
     np.fill_diagonal(wrong, 0)
     places = np.flatnonzero(wrong)
     if not len(places):
-        yield "<p>No class was ever taken for another.</p>"
+        yield "<p>No classes were confused.</p>"
         return
     most = places[np.argsort(-wrong.ravel()[places], kind="stable")][:_PAIRS]
     rows = []
@@ -108,5 +108,5 @@ def _pairs(names: Sequence[str], counts: Counts) -> Iterator[str]:
         share = f"{wrong[row, column] / total:.1%} of {total}"
         rows.append((text(names[row]), text(names[column]), str(wrong[row, column]), share))
     shown = f"the {len(rows)} most frequent of {len(places)} pairs" if len(places) > len(rows) else f"all {len(places)} pairs"
-    inner = table(("true", "answered", "pictures", "of the class"), rows, right=[2, 3])
-    yield f"<details{' open' if len(names) > _TABLE else ''}><summary>What is taken for what: {shown}</summary>{inner}</details>"
+    inner = table(("true", "predicted", "images", "fraction of the class"), rows, right=[2, 3])
+    yield f"<details{' open' if len(names) > _TABLE else ''}><summary>Confused classes: {shown}</summary>{inner}</details>"

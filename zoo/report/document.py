@@ -1,4 +1,4 @@
-"""The report as a whole: which sections there are, and in which order."""
+"""The whole report: its sections and their order."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from zoo.system.files import write_text
 from zoo.task.contract import get_task
 from zoo.task.scores import Scores
 
-LARGEST = 5_000_000  # bytes
-SPARE = 100_000  # of them, for what is around the sections
+LARGEST = 5_000_000  # bytes of a report
+SPARE = 100_000  # bytes of `LARGEST` reserved for everything around the sections
 _STYLE = "".join(part.STYLE for part in (summary, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
 
 def write_report(scores: Scores, data: object, path: str | Path, *, model: Model | None = None, task: str | None = None) -> None:
-    """Write what an evaluation found as one HTML file under 5 MB, which loads nothing from anywhere.
+    """Write the report of an evaluation as one HTML file under 5 MB that loads no external resources.
 
     Args:
-        scores: of `zoo.evaluate` or `evaluate_predictions`.
-        data: what was scored, as it was handed to them: the pictures of the mistakes are read from it.
-        path: the file; replaced whole.
-        model: what was scored; with it the report shows where a classifier looked (Grad-CAM; needs captum).
-        task: the task's name, where there is no model.
+        scores: result of `zoo.evaluate` or `evaluate_predictions`.
+        data: the scored data, as passed to that function; the images of the mistakes are read from it.
+        path: output file; an existing file is replaced atomically.
+        model: the scored model; with it, the report shows where a classifier looked (Grad-CAM; needs captum).
+        task: name of the task; required without a model.
 
     Raises:
-        InputError: neither a model nor a task is given, or the data is wrong.
+        InputError: neither a model nor a task is given, or the data is invalid.
 
     Example:
         >>> import tempfile, zoo
@@ -42,20 +42,20 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
     """
     name = task or (model.task if model is not None else None)
     if name is None:
-        raise InputError("write_report has neither a model nor a task; give model=, or task= for answers from a file")
-    # what could not be read was reported when it was scored; a picture that is missing is said so in its place
+        raise InputError("write_report has neither a model nor a task; pass model=, or task= for predictions from a file")
+    # unreadable samples were reported by the evaluation; a missing image is reported in its place
     dataset = get_task(name).open(data, "skip", pictures=False)
     write_text(Path(path), html(scores, dataset, name, model))
 
 
 def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None) -> str:
-    """Return the report.
+    """Return the report as HTML.
 
     Args:
-        scores: the result.
-        dataset: where the pictures are.
-        task: the task's name.
-        model: what was scored, where it is at hand.
+        scores: result of the evaluation.
+        dataset: source of the images.
+        task: name of the task.
+        model: the scored model; None if it isn't available.
     """
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
@@ -66,13 +66,13 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
 
 
 def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: str = "") -> str:
-    """Return a report of its head, links to its sections, and these.
+    """Return a report: its head, links to its sections, and the sections.
 
     Args:
-        title: of the page, plain text.
-        head: HTML.
-        sections: in their order.
-        style: CSS besides that of the parts that every report has.
+        title: page title, plain text.
+        head: HTML above the links.
+        sections: sections, in order.
+        style: CSS in addition to that of the parts common to all reports.
     """
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in sections)
     return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *_laid_out(sections)], _STYLE + style)
@@ -86,14 +86,14 @@ def _laid_out(sections: Sequence[Section]) -> Iterator[str]:
 
 
 def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
-    """Yield the sections that an evaluation fills, from the scores down to what they rest on.
+    """Yield the sections of an evaluation, from the scores to their provenance.
 
     Args:
-        scores: the result.
-        dataset: where the pictures are.
-        task: the task's name.
-        model: what was scored, where the page shall show where it looked.
-        room: bytes that they may take together; the pictures of the mistakes become smaller where it must be.
+        scores: result of the evaluation.
+        dataset: source of the images.
+        task: name of the task.
+        model: the scored model, to show where it looked; None to omit that.
+        room: bytes available to all sections together; the images of the mistakes are reduced to fit.
     """
     before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:
@@ -106,7 +106,7 @@ def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None,
 
 
 def _why(scores: Scores) -> Iterator[Section]:
-    """Yield the scores, and which errors there are."""
+    """Yield the sections on scores and errors."""
     yield "scores", "Scores", [summary.score_table(scores)]
     matrix = scores.details.get("confusion_matrix")
     if matrix:
@@ -118,12 +118,12 @@ def _why(scores: Scores) -> Iterator[Section]:
 
 
 def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
-    """Yield everything else, down to what it all rests on."""
+    """Yield the remaining sections, up to the provenance."""
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:
-        yield "left-out", "Left out", [summary.left_out(scores.skipped)]
+        yield "left-out", "Skipped", [summary.left_out(scores.skipped)]
     others = {name: value for name, value in scores.details.items() if name != "confusion_matrix"}
     if others:
-        yield "details", "Details", ["<details><summary>what else was found</summary>", *tables.details(others), "</details>"]
-    yield "provenance", "What this rests on", [summary.provenance(scores, "" if model is None else model.config.weights or "")]
+        yield "details", "Details", ["<details><summary>other results</summary>", *tables.details(others), "</details>"]
+    yield "provenance", "Provenance", [summary.provenance(scores, "" if model is None else model.config.weights or "")]

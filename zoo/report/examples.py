@@ -1,4 +1,4 @@
-"""Pictures with the model's answer beside the truth, good and bad alike."""
+"""Example images with the model's prediction and the ground truth, both correct and wrong ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from zoo.task.contract import Task
 from zoo.task.examples import Example
 
 SHOWN = 12
-_LARGEST = 60_000  # characters of one picture
+_LARGEST = 60_000  # characters of one encoded image
 _BATCH = 8
-_VERDICTS = {True: ("right", "✓ right"), False: ("wrong", "✗ not right"), None: ("open", "")}
+_VERDICTS = {True: ("right", "✓ correct"), False: ("wrong", "✗ incorrect"), None: ("open", "")}
 
 STYLE = """
 .examples{list-style:none;padding:0;margin:.8rem 0;display:grid;gap:1rem}
@@ -37,12 +37,12 @@ break-inside:avoid}
 
 
 def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
-    """Let a model answer for some samples of the data; what can't be read is left out.
+    """Return a model's predictions for some samples of the data; unreadable samples are skipped.
 
     Args:
-        model: in evaluation mode, on its device.
-        task: the model's.
-        dataset: relabelled, if the task has labels of its own.
+        model: model in evaluation mode, on its device.
+        task: task of the model.
+        dataset: the data, relabelled if the task defines its labels.
     """
     part = Dataset(dataset.name, tuple(task.answers.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
     found, targets, keys = list[object](), list[object](), list[str]()
@@ -59,9 +59,9 @@ def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterato
     """Yield the examples as HTML.
 
     Args:
-        examples: of `answered`.
-        dataset: where their pictures are.
-        said: which data it is, in words.
+        examples: result of `answered`.
+        dataset: source of their images.
+        said: text above the examples that describes the data.
     """
     colours = kinds_of([caption for example in examples for _, caption in example.boxes_xyxy])
     yield f"<p>{text(said)}</p>"
@@ -70,7 +70,7 @@ def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterato
         yield f'<ul class="key">{marks}</ul>'
     wanted = {key for example in examples for key in example.keys}
     records = {record.key: record for record in dataset.records if record.key in wanted}
-    # two pictures, or one with boxes, take more room than one alone
+    # a pair of images, or an image with boxes, needs more room
     size = " large" if any(len(example.keys) > 1 or example.boxes_xyxy for example in examples) else ""
     yield f'<ol class="examples{size}">{"".join(_card(example, records, colours) for example in examples)}</ol>'
 
@@ -78,10 +78,10 @@ def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterato
 def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
     kind, verdict = _VERDICTS[example.right]
     views = "".join(_view(example, place, records, colours) for place in range(len(example.keys)))
-    rows = {"answer": example.answer, "truth": example.truth or "not known", "": verdict}
-    said = "".join(f"<dt>{name}</dt><dd>{text(words)}</dd>" for name, words in rows.items() if words)
+    rows = {"prediction": example.answer, "ground truth": example.truth or "unknown", "": verdict}
+    entries = "".join(f"<dt>{name}</dt><dd>{text(words)}</dd>" for name, words in rows.items() if words)
     keys = f"<small>{text(', '.join(example.keys))}</small>"
-    return f'<li class="{kind}"><div class="views">{views}</div><dl>{said}</dl>{keys}</li>\n'
+    return f'<li class="{kind}"><div class="views">{views}</div><dl>{entries}</dl>{keys}</li>\n'
 
 
 def _view(example: Example, place: int, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
@@ -91,5 +91,5 @@ def _view(example: Example, place: int, records: Mapping[str, Record], colours: 
         return f'<figure><div class="lost">{text(image)}</div></figure>'
     drawn = with_boxes(image, () if place else example.boxes_xyxy, colours, numbered=False)
     height, width = drawn.shape[:2]
-    alt = f"{key}: {'the most similar' if place else example.answer}"
+    alt = f"{key}: {'most similar image' if place else example.answer}"
     return f'<figure><img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(drawn, _LARGEST)}"></figure>'

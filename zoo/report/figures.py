@@ -1,4 +1,4 @@
-"""The pictures of mistakes: whole, with their boxes, the part that matters enlarged, and where the model looked."""
+"""Images of mistakes: the whole image with its boxes, an enlarged detail, and heat maps of where the model looked."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Image
 
-SIDE = 336  # pixels: of the longer side
-_SMALL = 3  # boxes that together take less than a third of both sides are shown enlarged as well
-_CONTEXT = 1.8  # of that enlargement: its sides over the boxes'
-_BOLD = 8  # boxes: more of them are drawn with thin lines
-_LEAST = 24  # pixels of the original that an enlargement shows at least
+SIDE = 336  # pixels of the longer side
+_SMALL = 3  # boxes that together span less than a third of both sides are also shown enlarged
+_CONTEXT = 1.8  # side of the enlarged detail relative to that of the boxes
+_BOLD = 8  # boxes: more than this are drawn with thin lines
+_LEAST = 24  # pixels of the original: minimum side of an enlarged detail
 
 Box = tuple[float, float, float, float]
-COLOURS = ((220, 38, 38), (37, 99, 235), (217, 119, 6), (5, 150, 105), (147, 51, 234), (8, 145, 178))  # of kinds of boxes
+COLOURS = ((220, 38, 38), (37, 99, 235), (217, 119, 6), (5, 150, 105), (147, 51, 234), (8, 145, 178))  # by kind of box
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One picture of a mistake, ready for the page.
+    """Image of a mistake, ready for the page.
 
     Attributes:
         image: [h, w, 3] uint8, RGB.
-        text: what it shows.
+        text: caption.
     """
 
     image: Image
@@ -35,36 +35,36 @@ class Drawn:
 
 
 def kind_of(caption: str) -> str:
-    """Return the kind of a box, which decides its colour: the first word of its caption ("true", "answered", "missed")."""
+    """Return the kind of a box, which determines its colour: the first word of its caption, such as "true" or "missed"."""
     return caption.partition(" ")[0]
 
 
 def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """Return a colour for each kind, in the order in which they come."""
+    """Return the colour of each kind of box, in order of first occurrence."""
     kinds = dict.fromkeys(map(kind_of, captions))
     return {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)}
 
 
 def with_boxes(image: Image, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]], numbered: bool) -> Image:
-    """Return a picture at the page's size with its boxes.
+    """Return an image at page size with its boxes drawn.
 
     Args:
-        image: [H, W, 3] uint8, RGB, the original.
-        boxes: boxes in pixels of the original, with their captions.
-        colours: of each kind of box.
-        numbered: whether each box bears its number, where there are several.
+        image: original image, [H, W, 3] uint8, RGB.
+        boxes: boxes (xyxy, pixels of the original) with captions.
+        colours: colour of each kind of box.
+        numbered: whether boxes are numbered if there are several.
     """
     return _view(image, (0, 0, image.shape[1], image.shape[0]), boxes, colours, numbered)
 
 
 def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
-    """Return a picture at the page's size with its boxes, and where these are small the part they are in.
+    """Return an image at page size with its boxes drawn and, if the boxes are small, an enlarged detail.
 
     Args:
-        image: [H, W, 3] uint8, RGB, the original.
-        name: what to call it.
-        boxes: boxes in pixels of the original, with their captions.
-        colours: of each kind of box.
+        image: original image, [H, W, 3] uint8, RGB.
+        name: caption of the whole image.
+        boxes: boxes (xyxy, pixels of the original) with captions.
+        colours: colour of each kind of box.
     """
     height, width = image.shape[:2]
     drawn = [Drawn(with_boxes(image, boxes, colours, numbered=True), name)]
@@ -77,7 +77,7 @@ def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours:
 
 
 def _part(boxes: Sequence[tuple[Box, str]], height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Return the part [left, top, right, bottom] around the boxes; None where they are large enough, or there are none."""
+    """Return the part [left, top, right, bottom] around the boxes; None if they are large enough or there are none."""
     known = np.array([box for box, _ in boxes], np.float64).reshape(-1, 4)
     known = known[np.isfinite(known).all(1)]
     if not len(known):
@@ -110,7 +110,7 @@ def _view(
 
 
 def scaled(image: Image) -> tuple[Image, float]:
-    """Return a copy whose longer side is the page's, and by how much it was scaled; small pictures keep their pixels visible."""
+    """Return a copy whose longer side is `SIDE`, and the scale; when small images are enlarged, their pixels stay visible."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale > 3 else cv2.INTER_CUBIC
@@ -119,14 +119,14 @@ def scaled(image: Image) -> tuple[Image, float]:
 
 
 def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], number: int, bold: bool) -> None:
-    # boxes may reach far outside: OpenCV takes 32-bit numbers only
+    # clamp boxes far outside the image: OpenCV accepts 32-bit numbers only
     left, top, right, bottom = (round(min(max(side, -4), 2 * SIDE)) for side in sides)
     if bold:
-        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # a light edge: seen on dark and on bright pictures
+        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # white outline: visible on dark and bright images
     cv2.rectangle(image, (left, top), (right, bottom), colour, 2 if bold else 1)
     if number:
         (wide, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        # an answer and the true box lie nearly on each other: their numbers stand at different corners
+        # a prediction and its true box nearly coincide, so their numbers are at different corners
         corner = left if number % 2 else right - wide - 5
         x, y = min(max(corner, 0), image.shape[1] - wide - 6), min(max(top - high - 6, 0), image.shape[0] - high - 6)
         cv2.rectangle(image, (x, y), (x + wide + 5, y + high + 5), colour, -1)
@@ -134,11 +134,11 @@ def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], nu
 
 
 def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:
-    """Lay a heat map over a picture; where it is 0 the picture stays as it is.
+    """Overlay a heat map on an image; where the map is 0, the image is unchanged.
 
     Args:
-        image: [H, W, 3] uint8, RGB, as the model got it.
-        heat: [H, W] in 0–1.
+        image: model input, [H, W, 3] uint8, RGB.
+        heat: heat map [H, W], 0–1.
     """
     small, _ = scaled(image)
     large = cv2.resize(heat, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR).clip(0, 1)

@@ -1,4 +1,4 @@
-"""The worst mistakes, with their pictures: each a card with what is wrong, where, and where the model looked."""
+"""The worst mistakes: a card for each, with a description, the images with their boxes, and where the model looked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from zoo.report.looks import Looks
 from zoo.report.pages import fitting_uri, text
 from zoo.task.metric import Mistake
 
-_SHOWN = 48  # mistakes with pictures
-_LISTED = 500  # of the others
-_BOXES = 40  # of one mistake, in words
-_LARGEST = 120_000  # characters of one picture
+_SHOWN = 48  # mistakes shown with images
+_LISTED = 500  # other mistakes listed as text
+_BOXES = 40  # boxes listed per mistake
+_LARGEST = 120_000  # characters of one encoded image
 
 STYLE = """
 .mistakes{list-style:none;padding:0;margin:.6rem 0;gap:1rem;display:grid}
@@ -35,11 +35,11 @@ border-radius:3px;color:#fff;text-align:center;font-weight:600;font-size:12px}
 
 @dataclass(frozen=True)
 class Card:
-    """One mistake with what can be shown of it.
+    """A mistake with its images.
 
     Attributes:
-        mistake: as the metric has it.
-        views: its pictures; in place of one that can't be shown a text that says why.
+        mistake: mistake from the metric.
+        views: its images; one that can't be shown is replaced by a text with the reason.
     """
 
     mistake: Mistake
@@ -47,13 +47,13 @@ class Card:
 
 
 def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Card], str]:
-    """Return the worst mistakes with their pictures, and the note on the maps of where the model looked.
+    """Return the worst mistakes with their images, and the note on the maps of where the model looked.
 
     Args:
-        mistakes: worst first.
-        dataset: where their pictures are.
-        task: the task's name.
-        model: what made them; None where only its answers are known.
+        mistakes: mistakes, worst first.
+        dataset: source of their images.
+        task: name of the task.
+        model: model that made them; None if only its predictions are available.
     """
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
@@ -72,45 +72,45 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
 
 
 def load_picture(record: Record | None, key: str) -> Image | str:
-    """Return the whole picture of a sample, or why it can't be shown.
+    """Return the full image of a sample, or the reason why it can't be shown.
 
     Args:
-        record: the sample; None where the data has it no more.
-        key: its key.
+        record: the sample; None if the data no longer contains it.
+        key: key of the sample.
     """
     if record is None:
-        return f"{key}: no picture, the data has no sample with this key any more"
+        return f"{key}: no image, the data no longer has a sample with this key"
     try:
         return record.load().image
     except ImageError as error:
-        return f"{key}: no picture, {error}"
+        return f"{key}: no image, {error}"
 
 
 def section(made: Sequence[Card], mistakes: Sequence[Mistake], note: str, room: int) -> Iterator[str]:
     """Yield the cards as HTML.
 
     Args:
-        made: as `cards` gives them.
-        mistakes: all of them; those without a card are listed.
-        note: what there is to say about the maps.
-        room: characters that the pictures may take together; 0 to leave them out, and so see how much the rest takes.
+        made: cards from `cards`.
+        mistakes: all mistakes; those without a card are listed.
+        note: note on the maps.
+        room: characters available to all images together; 0 to omit the images, which gives the size of the rest.
     """
     count = sum(isinstance(view, Drawn) for card in made for view in card.views)
     most = min(_LARGEST, room // max(1, count))
-    yield f"<p>The {len(mistakes)} worst, the worst first. {text(note)}</p>"
+    yield f"<p>The {len(mistakes)} worst mistakes, worst first. {text(note)}</p>"
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     yield f'<ol class="mistakes">{"".join(_card(card, most, colours) for card in made)}</ol>'
     others = mistakes[len(made) :]
     if others:
         listed = "".join(f"<li>{text(', '.join(other.keys))}: {text(other.text)}</li>" for other in others[:_LISTED])
         more = f"<li>… and {len(others) - _LISTED} more</li>" if len(others) > _LISTED else ""
-        yield f"<details><summary>{len(others)} more, without pictures</summary><ul>{listed}{more}</ul></details>"
+        yield f"<details><summary>{len(others)} more, without images</summary><ul>{listed}{more}</ul></details>"
 
 
 def _card(card: Card, most: int, colours: Mapping[str, tuple[int, int, int]]) -> str:
     views = "".join(_view(view, card.mistake, most) for view in card.views)
     boxes = _boxes(card.mistake, colours) if card.mistake.boxes_xyxy else ""
-    kind = ' class="boxed"' if boxes else ""  # one above the other on a phone: side by side, boxes would be too small there
+    kind = ' class="boxed"' if boxes else ""  # stacked on a phone, where boxes would be too small side by side
     return f'<li{kind}><p class="what">{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
 
 
@@ -124,12 +124,12 @@ def _view(view: Drawn | str, mistake: Mistake, most: int) -> str:
 
 
 def _boxes(mistake: Mistake, colours: Mapping[str, tuple[int, int, int]]) -> str:
-    """Return what the numbers in the picture stand for."""
+    """Return the legend of the numbered boxes."""
     alone = len(mistake.boxes_xyxy) == 1
     rows = []
     for number, (_, caption) in enumerate(mistake.boxes_xyxy[:_BOXES], 1):
         red, green, blue = colours[kind_of(caption)]
         rows.append(f'<li><b style="background:rgb({red},{green},{blue})">{"&nbsp;" if alone else number}</b>{text(caption)}</li>')
     left = len(mistake.boxes_xyxy) - _BOXES
-    more = f"<li>… and {left} boxes more, drawn alone</li>" if left > 0 else ""
+    more = f"<li>… and {left} more boxes, shown only in the image</li>" if left > 0 else ""
     return f'<ul class="boxes">{"".join(rows)}{more}</ul>'

@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: the frame, the tables and the pictures that every page of the zoo is made of.
+"""Self-contained HTML pages: the frame, tables and images that all pages of the zoo share.
 
-A page loads nothing from anywhere and runs no script, and says so in its content security policy; it follows the reader's choice of
-light or dark, and only boxes inside it scroll sideways.
+A page loads no external resources and runs no scripts, which its content security policy enforces. It follows the reader's choice of light
+or dark mode, and only boxes inside it scroll sideways.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 500  # characters of a text that comes from data: a key may be a whole URL
+_LONGEST = 500  # characters of a text from the data: a key may be a whole URL
 _CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#565f68;--paper:#fff;--panel:#f3f5f7;--rule:#d5dae0}
@@ -37,12 +37,12 @@ summary{cursor:pointer;padding:.2rem 0}
 
 
 def page(title: str, body: Iterable[str], style: str = "") -> str:
-    """Return a whole page.
+    """Return a complete page.
 
     Args:
-        title: of the page, plain text.
-        body: its parts, HTML.
-        style: CSS besides what all pages have.
+        title: page title, plain text.
+        body: parts of the body, HTML.
+        style: CSS in addition to that of all pages.
     """
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -54,18 +54,18 @@ def page(title: str, body: Iterable[str], style: str = "") -> str:
 
 
 def text(words: object) -> str:
-    """Return words from anywhere as HTML: escaped, cut at 500 characters, and without what UTF-8 can't hold."""
-    plain = str(words).encode("utf-8", "replace").decode("utf-8")  # names of files may hold bytes that are no text
+    """Return untrusted text as HTML: escaped, truncated to 500 characters, and without characters that UTF-8 can't encode."""
+    plain = str(words).encode("utf-8", "replace").decode("utf-8")  # file names may contain bytes that are not text
     return escape(plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Return a table in a box of its own, which scrolls sideways where it is too wide.
+    """Return a table in a box that scrolls sideways if the table is too wide.
 
     Args:
-        header: names of the columns, HTML; empty for none.
-        rows: the cells, HTML.
-        right: which columns hold numbers.
+        header: column names, HTML; empty for no header.
+        rows: rows of cells, HTML.
+        right: indices of the columns with numbers, which are right-aligned.
     """
     numbers = set(right)
     head = "".join(_cell("th", place, name, numbers) for place, name in enumerate(header))
@@ -80,36 +80,36 @@ def _cell(tag: str, place: int, content: str, numbers: set[int]) -> str:
 
 
 def scrolling(content: str) -> str:
-    """Return HTML in a box that scrolls sideways; the keyboard reaches it."""
+    """Return HTML in a box that scrolls sideways and can be focused by keyboard."""
     return f'<div class="scroll" tabindex="0">{content}</div>'
 
 
 def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
-    """Return a picture as a data URI.
+    """Return an image as a data URI.
 
     Args:
         image: [H, W, 3] uint8 RGB, or [H, W] uint8 grey.
-        quality: of the JPEG, 0–100; None for a PNG, which loses nothing.
+        quality: JPEG quality, 0–100; None for a lossless PNG.
     """
     kind, settings = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image  # OpenCV writes BGR
     done, data = cv2.imencode(kind, stored, settings)
-    assert done, "a picture in memory can always be encoded"
+    assert done, "an image in memory can always be encoded"
     return f"data:image/{'png' if quality is None else 'jpeg'};base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def fitting_uri(image: NDArray[np.uint8], most: int) -> str:
-    """Return a picture as a JPEG data URI of at most so many characters: of less quality, then smaller, where it must be.
+    """Return an image as a JPEG data URI of limited length; reduce the quality, then the size, if necessary.
 
     Args:
         image: [H, W, 3] uint8 RGB.
-        most: characters.
+        most: maximum number of characters.
     """
     for quality in (85, 70, 50):
         uri = data_uri(image, quality)
         if len(uri) <= most:
             return uri
     if max(image.shape[:2]) <= 16:
-        return uri  # a kilobyte: there is nothing left to save
+        return uri  # about a kilobyte: nothing left to save
     smaller = (max(1, image.shape[1] * 7 // 10), max(1, image.shape[0] * 7 // 10))  # half the area
     return fitting_uri(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8), most)

@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with their targets drawn, on one picture or one self-contained HTML page."""
+"""Contact sheet: samples with their targets drawn, as one image or as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zoo.report import pages
 _CELL, _GAP, _TEXT = 224, 10, 13  # pixels
 _PAPER, _INK, _GREY = (250, 250, 251), (28, 32, 36), (120, 128, 136)
 _COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (227, 119, 194), (188, 189, 34))
-_NAMED = 8  # boxes: with more, names would hide the picture
-_NARROW = 24  # pixels: narrower boxes get no name
+_NAMED = 8  # boxes: with more, names would hide the image
+_NARROW = 24  # pixels: narrower boxes are drawn without a name
 _STYLE = """
 figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption{max-width:224px}
 .sheet img{width:224px;height:224px;max-width:none}
@@ -25,13 +25,13 @@ figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption
 
 @dataclass(frozen=True)
 class Seen:
-    """One picture as the model gets it.
+    """An image as the model receives it.
 
     Attributes:
-        key: of the sample.
-        image: [h, w, 3] uint8, RGB, without padding; normalisation is part of the model and comes after this.
-        labels: names of its class, or of its boxes.
-        boxes_xyxy: [N, 4] in pixels of `image`; None where the task has none.
+        key: key of the sample.
+        image: [h, w, 3] uint8, RGB, without padding; not normalised, because the model does that.
+        labels: class name of the image, or of each box.
+        boxes_xyxy: [N, 4] in pixels of `image`; None if the task has no boxes.
     """
 
     key: str
@@ -41,12 +41,12 @@ class Seen:
 
 
 def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
-    """Lay pictures out on one sheet, with a class's boxes in one colour; variants of a sample stand side by side.
+    """Draw images on one sheet, with one box colour per class and the variants of a sample side by side.
 
     Args:
         rows: variants of each sample.
-        title: what stands above.
-        classes: names, whose place decides the colour.
+        title: title above the images.
+        classes: class names; their index determines the colour.
     """
     each = max(len(variants) for variants in rows)
     columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
@@ -68,13 +68,13 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
 
 
 def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str], quality: int | None = None) -> str:
-    """Return the sheet as an HTML page, which loads nothing from anywhere.
+    """Return the sheet as an HTML page that loads no external resources.
 
     Args:
         rows: variants of each sample.
-        title: what stands above.
-        classes: names, whose place decides the colour.
-        quality: of JPEGs, 0–100, a tenth of the size; None for PNGs, which lose nothing.
+        title: title above the images.
+        classes: class names; their index determines the colour.
+        quality: JPEG quality, 0–100, for a tenth of the size; None for lossless PNGs.
     """
     figures = "\n".join(_figure(variants, classes, quality) for variants in rows)
     return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)
@@ -84,19 +84,19 @@ def _figure(variants: Sequence[Seen], classes: Sequence[str], quality: int | Non
     pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), quality)}">' for one in variants)
     names = variants[0].labels
     if variants[0].boxes_xyxy is None or not names:
-        said = pages.text(_plain_label(variants[0]))
+        caption = pages.text(_plain_label(variants[0]))
     else:
         marks = {name: "#{:02x}{:02x}{:02x}".format(*_colour(name, classes)) for name in names}
-        said = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {pages.text(name)}' for name, colour in marks.items())
-    return f"<figure><div>{pictures}</div><figcaption>{said}<br><small>{pages.text(variants[0].key)}</small></figcaption></figure>"
+        caption = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {pages.text(name)}' for name, colour in marks.items())
+    return f"<figure><div>{pictures}</div><figcaption>{caption}<br><small>{pages.text(variants[0].key)}</small></figcaption></figure>"
 
 
 def _plain_label(one: Seen) -> str:
-    return ", ".join(one.labels) or "nothing in it"
+    return ", ".join(one.labels) or "no label"
 
 
 def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
-    """Return a picture in the middle of a square, its boxes drawn after it was scaled so that lines stay thin and names readable."""
+    """Return an image centred in a square; boxes are drawn after scaling, so that lines stay thin and names readable."""
     height, width = one.image.shape[:2]
     scale = _CELL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -111,13 +111,13 @@ def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
         if len(one.labels) <= _NAMED and right - left > _NARROW:
             place_of_name = (left + 3, top + 2)
-            draw.rectangle(draw.textbbox(place_of_name, name, font=font(11)), fill=_PAPER)  # readable on whatever is in the box
+            draw.rectangle(draw.textbbox(place_of_name, name, font=font(11)), fill=_PAPER)  # keeps the name readable on any image
             draw.text(place_of_name, name, fill=colour, font=font(11))
     return square
 
 
 def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
-    """Write the class, or how many boxes there are of each, in the colour of the boxes."""
+    """Write the class, or the number of boxes of each class in the colour of the boxes."""
     if one.boxes_xyxy is None or not one.labels:
         draw.text(place, _cut(_plain_label(one), room), fill=_INK, font=font(_TEXT))
         return

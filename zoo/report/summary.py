@@ -1,4 +1,4 @@
-"""The head of a report and its foot: the score that matters, all scores with their intervals, and what they rest on."""
+"""Head and foot of a report: the primary score, all scores with confidence intervals, and the provenance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoo.report.pages import table, text
 from zoo.report.tables import number
 from zoo.task.scores import Scores
 
-_LISTED = 200  # samples that were left out
-_BAR = 160  # pixels
+_LISTED = 200  # skipped samples that are listed
+_BAR = 160  # pixels: width of a score's bar
 
 STYLE = """
 .kicker{color:var(--soft);font-size:.85rem;letter-spacing:.04em;text-transform:uppercase;margin:0 0 .2rem}
@@ -30,41 +30,41 @@ padding:1.1rem 1.3rem;margin:1rem 0}
 
 
 def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator[str]:
-    """Return the score that matters, and on how much it rests.
+    """Yield the primary score, and how many samples were scored.
 
     Args:
-        scores: the result.
-        primary: name of that score.
-        facts: what else belongs there: name to words.
+        scores: result of the evaluation.
+        primary: name of the primary score.
+        facts: further facts to show: text by name.
     """
     bounds = scores.intervals.get(primary)
     interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "no interval"
     left_out = scores.expected - scores.n
-    shown = {"scored": f"{scores.n:,} of {scores.expected:,}", "left out": f"{left_out:,}", **facts}
+    shown = {"scored": f"{scores.n:,} of {scores.expected:,}", "skipped": f"{left_out:,}", **facts}
     yield panel(primary, scores.scores.get(primary), interval, shown)
     if left_out or scores.skipped:
-        faults = f' Faults that were passed over: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
-        yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores are of the others.{faults}</p>'
+        faults = f' Skipped errors: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
+        yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores cover the others.{faults}</p>'
 
 
 def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) -> str:
-    """Return one number in large figures, and what belongs to it.
+    """Return a panel with one number in large figures, and related facts.
 
     Args:
-        name: what it is.
-        value: the number; None for none.
-        below: what is said of it.
-        facts: name to words; what is "" isn't shown.
+        name: name of the number.
+        value: the number; None if there is none.
+        below: text below the number.
+        facts: text by name; entries with empty text are omitted.
     """
-    said = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
+    entries = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
     return (
         f'<section class="headline"><div><p class="soft">{text(name)}</p><div class="big">{number(value)}</div>'
-        f'<p class="soft">{text(below)}</p></div><dl>{said}</dl></section>'
+        f'<p class="soft">{text(below)}</p></div><dl>{entries}</dl></section>'
     )
 
 
 def score_table(scores: Scores) -> str:
-    """Return all scores with their intervals, if it has any, as numbers and as bars where they are between 0 and 1."""
+    """Return a table of all scores with their confidence intervals, if any, and bars for scores between 0 and 1."""
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
@@ -88,18 +88,18 @@ def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
 
 
 def left_out(faults: Sequence[Fault]) -> str:
-    """Return what was left out, and why."""
+    """Return the list of skipped samples, with the reasons."""
     listed = "".join(f"<li>{text(fault)}</li>" for fault in faults[:_LISTED])
     more = len(faults) - _LISTED
-    return f"<ul>{listed}{f'<li>… and {more:,} more; all are in --json</li>' if more > 0 else ''}</ul>"
+    return f"<ul>{listed}{f'<li>… and {more:,} more; --json lists all</li>' if more > 0 else ''}</ul>"
 
 
 def provenance(scores: Scores, weights: str) -> str:
-    """Return what the result rests on: data, model, preprocessing, versions.
+    """Return the provenance of the result: data, model, preprocessing, versions.
 
     Args:
-        scores: the result.
-        weights: where the model's parameters came from; "" where that isn't known.
+        scores: result of the evaluation.
+        weights: origin of the model's parameters; "" if unknown.
     """
     rows = [("data", text(scores.data))]
     rows += [("weights", text(weights))] if weights else []

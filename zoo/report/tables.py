@@ -1,4 +1,4 @@
-"""Tables of a report: per class, those that a metric brings, and what else it found."""
+"""Tables of a report: scores per class, tables from the metric, and its other results."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from zoo.report.pages import table, text
 from zoo.task.metric import Table
 
-_ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of it
-_OPEN = 40  # rows: longer tables are folded
-_INLINE = 12  # values of a list in one cell
+_ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of this
+_OPEN = 40  # rows: longer tables are collapsed
+_INLINE = 12  # values of a list that one cell shows
 
 Row = Sequence[str]
 
 
 def number(value: object) -> str:
-    """Return a cell as HTML: scores with four digits, counts whole, an en dash for nothing."""
+    """Return a cell as HTML: scores with four decimals, counts as integers, an en dash for a missing value."""
     return text(_plain(value))
 
 
@@ -33,18 +33,18 @@ def per_class(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     columns = list(dict.fromkeys(name for scores in found.values() for name in scores))
     ordered = sorted(found.items(), key=lambda item: _strength(item[1]))
     rows = [(text(name), *(number(scores.get(column)) for column in columns)) for name, scores in ordered]
-    yield "<p>The weakest first, by the mean of a class's scores.</p>"
+    yield "<p>Weakest classes first, by the mean of their scores.</p>"
     yield _folded("classes", ("class", *columns), rows, range(1, len(columns) + 1))
 
 
 def _strength(scores: Mapping[str, float | None]) -> tuple[bool, float]:
-    """Return what classes are ordered by: the mean of the scores (whole numbers are counts); those without any come last."""
+    """Return the sort key of a class: the mean of its scores (integers are counts); classes without scores come last."""
     known = [value for value in scores.values() if isinstance(value, float) and value == value]
     return not known, sum(known) / max(1, len(known))
 
 
 def given(found: Table) -> Iterator[str]:
-    """Yield a table that a metric brings."""
+    """Yield a table from the metric."""
     yield f"<h3>{text(found.title)}</h3>"
     if found.note:
         yield f"<p>{text(found.note)}</p>"
@@ -53,27 +53,27 @@ def given(found: Table) -> Iterator[str]:
 
 
 def _folded(what: str, header: Sequence[str], rows: Sequence[Row], numeric: Sequence[int]) -> str:
-    """Return a table, to be unfolded where it is long, and with its beginning alone where it would fill the file."""
+    """Return a table, collapsed if it is long and truncated if it would fill the file."""
     shown = list(_within(rows, _ROOM))
     whole = table([text(name) for name in header], shown, numeric)
     if len(rows) <= _OPEN and len(shown) == len(rows):
         return whole
     which = (
-        f"all {len(rows):,} {what}" if len(shown) == len(rows) else f"the first {len(shown):,} of {len(rows):,} {what}; all are in --json"
+        f"all {len(rows):,} {what}" if len(shown) == len(rows) else f"the first {len(shown):,} of {len(rows):,} {what}; --json lists all"
     )
     return f"<details{' open' if len(shown) <= _OPEN else ''}><summary>{which}</summary>{whole}</details>"
 
 
 def _within(rows: Sequence[Row], room: int) -> Iterator[Row]:
     for row in rows:
-        room -= sum(len(cell) + 20 for cell in row)  # the cells' tags
+        room -= sum(len(cell) + 20 for cell in row)  # 20 for the tags of a cell
         if room < 0:
             return
         yield row
 
 
 def details(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what else a metric found: single values in one table, lists of records as tables of their own."""
+    """Yield the other results of a metric: single values in one table, each list of records as a separate table."""
     single: list[tuple[str, str]] = []
     for name, value in _flat(found):
         if isinstance(value, list | tuple) and value and all(isinstance(entry, Mapping) for entry in value):

@@ -186,7 +186,7 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
         >>> len(data), data.classes[:3]
         (360, ('0', '1', '2'))
         >>> data.records[0].key, data.records[0].target
-        ('X', 0)
+        ('digit-0000', 0)
     """
     return get_task(task).open(data, on_error, say)
 

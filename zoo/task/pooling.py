@@ -6,8 +6,9 @@ What a frozen trunk makes of a picture stays the same, so such a head can learn 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -77,3 +78,24 @@ class RememberingHead(PooledHead):
 
 
 AnyBatch = Batch[ImageBatch] | Batch[PooledBatch]
+
+
+class FeatureBatches(Protocol):
+    """Batches of pooled features in a fixed order."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+
+    def __iter__(self) -> Generator[Batch[PooledBatch]]:
+        """Iterate over the batches."""
+
+
+class FeatureSource(Protocol):
+    """A dataset whose images have been run through the backbone already; `zoo.training.features` makes them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the dataset."""
+
+    def evaluation(self, batch_size: int, rank: int, processes: int) -> FeatureBatches:
+        """Return the batches of one process, every sample exactly once over all processes."""

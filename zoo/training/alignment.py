@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset
+from zoo.data.reading import Reading
 from zoo.errors import DataError, InputError
 from zoo.images.decoding import Decoding
 from zoo.models.model import Model
@@ -14,7 +15,6 @@ from zoo.system.processes import Processes
 from zoo.system.progress import Progress
 from zoo.task.alignment import Aligned, Aligning
 from zoo.task.contract import Task
-from zoo.training.batches import Reading
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,47 @@
-"""What a run reads: batches to learn from, pictures or what a frozen trunk makes of them, and the data that it is scored on."""
+"""Inputs of a training run: batches of images or of cached features, and the validation data."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from zoo.data.dataset import Dataset, OnError, Sample
+import timm
+import torch
+
+from zoo.data.dataset import Dataset, Sample
+from zoo.data.fingerprint import manifest_fingerprint
 from zoo.data.loader import training_loader
 from zoo.data.plan import TrainingPlan
+from zoo.data.reading import Reading
 from zoo.evaluation.evaluate import evaluate
-from zoo.images.decoding import Decoding
 from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
 from zoo.system.hardware import Precision, in_one_thread, pick_inference_precision, pick_workers
 from zoo.system.processes import Processes
-from zoo.system.progress import Progress
 from zoo.task.contract import Task
 from zoo.task.pooling import AnyBatch
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
 from zoo.training.features.batches import PooledData
 from zoo.training.features.cache import FeatureCache
-from zoo.training.features.file import Turns
 from zoo.training.features.trunk import has_small_head, learns_from_features, pooled_data
-
-Part = Literal["training", "validation"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read.
-
-    Attributes:
-        on_error: "skip" leaves out what can't be read, and says so.
-        exact: decode every picture whole.
-        max_pixels: larger pictures are refused before they are decoded.
-    """
-
-    on_error: OnError
-    exact: bool
-    max_pixels: int
 
 
 @dataclass(frozen=True)
 class RunData:
-    """The data of one run.
+    """Inputs of a training run, and the batches made from them.
 
     Attributes:
-        model: the one that is trained.
-        task: the model's.
-        dataset: what to train on, relabelled.
-        validation: what to score on, relabelled; None for nothing.
-        recipe: the settings.
-        processes: this one and the others.
-        reading: how pictures are read.
-        progress: where bars and lines are drawn.
-        turns: of "training" and "validation", in which features were computed that the run has begun with; as they come for those that
-            aren't named. What is computed is noted here.
+        model: the model.
+        task: the model's task.
+        dataset: the relabelled training data.
+        validation: the relabelled validation data, scored after every epoch; None for none.
+        recipe: the training settings.
+        processes: this process and the others.
+        reading: how images are read; its progress display receives bars and messages.
+        alignment: how images were aligned beforehand, JSON-ready; None where they were not.
     """
 
     model: Model
@@ -68,8 +51,45 @@ class RunData:
     recipe: Recipe
     processes: Processes
     reading: Reading
-    progress: Progress
-    turns: dict[str, Turns] = field(default_factory=dict)
+    alignment: Mapping[str, Any] | None = None
+
+    def describe(self, freeze: str) -> dict[str, Any]:
+        """Return the contents of run.json: everything that a resumed run must have in common with the one it continues.
+
+        Args:
+            freeze: the model's `freeze` at the beginning of the run.
+        """
+        return {
+            "model": {**self.model.config.to_dict(), "freeze": freeze},
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "manifest": manifest_fingerprint(self.dataset),
+            "val": self.validation.name if self.validation is not None else None,
+            "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
+            "exact": self.reading.exact,
+            "alignment": self.alignment,
+            "processes": self.processes.count,
+            "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        }
+
+    def summary(self, history: Sequence[Mapping[str, Any]], precision: str, seconds: float) -> dict[str, Any]:
+        """Return the training summary in a saved model's metadata.
+
+        Args:
+            history: one entry per epoch.
+            precision: precision of training.
+            seconds: wall-clock time.
+        """
+        last = {name: value for name, value in (history[-1] if history else {}).items() if name != "curve"}
+        return {
+            "data": self.dataset.name,
+            "samples": len(self.dataset),
+            "recipe": asdict(self.recipe),
+            "precision": precision,
+            **({} if self.alignment is None else {"alignment": self.alignment}),
+            "seconds": round(seconds, 3),
+            **last,
+        }
 
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
@@ -84,9 +104,11 @@ class RunData:
             precision: of those features.
         """
         reading = self.reading
-        pooled = self.features("training", self.dataset, precision)
+        pooled = self.features(self.dataset, precision)
         if pooled is not None:
-            self.progress.say("the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones")
+            self.reading.progress.say(
+                "the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones"
+            )
             _ = self._validation_features  # not in the middle of the first epoch
             batches = pooled.training(plan, start)
             return in_one_thread(batches) if has_small_head(self.model, self.recipe) else batches
@@ -98,26 +120,24 @@ class RunData:
             reading.on_error,
             augment,
             start,
-            Decoding(None if reading.exact else self.task.data.training_min_size_hw(self.recipe, preprocess), reading.max_pixels),
+            reading.decoding(self.task.data.training_min_size_hw(self.recipe, preprocess)),
         )
         return iter(loader)
 
-    def features(self, part: Part, dataset: Dataset, precision: Precision) -> PooledData | None:
+    def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
         """Return a data set's features, where the head can learn from features that are computed once."""
         if not learns_from_features(self.model, self.recipe):
             return None
         preprocess, reading = self.model.preprocess, self.reading
-        decoding = Decoding(None if reading.exact else preprocess.min_size_hw, reading.max_pixels)
-        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.progress)
-        data = pooled_data(cache, dataset, self.processes, self.turns.get(part))
-        self.turns[part] = data.features.turns
-        return data
+        decoding = reading.decoding(preprocess.min_size_hw)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.reading.progress)
+        return pooled_data(cache, dataset, self.processes)
 
     @functools.cached_property
     def _validation_features(self) -> PooledData | None:
         """In the precision of an evaluation."""
         precision = pick_inference_precision("auto")
-        return None if self.validation is None else self.features("validation", self.validation, precision)
+        return None if self.validation is None else self.features(self.validation, precision)
 
     def score(self, model: Model) -> Scores:
         """Score a model, the trained one or its average, on the validation data, which there must be."""
@@ -130,6 +150,6 @@ class RunData:
             exact=self.reading.exact,
             max_pixels=self.reading.max_pixels,
             replicates=0,
-            progress=self.progress,
+            progress=self.reading.progress,
             pooled=self._validation_features,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import math
 import signal
 import time
@@ -12,26 +11,16 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import timm
-import torch
-
-from zoo.data.dataset import Dataset
-from zoo.data.fingerprint import manifest_fingerprint
 from zoo.data.plan import Steps, TrainingPlan
 from zoo.errors import Fault, InputError
 from zoo.models.freezing import freeze, unfreeze
-from zoo.models.model import Model
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_training_precision, place
-from zoo.system.processes import Processes
-from zoo.system.progress import Progress
 from zoo.system.seeding import derived_seed, seed_torch
 from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
-from zoo.task.contract import Task
 from zoo.task.pooling import AnyBatch
-from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
-from zoo.training.batches import Reading, RunData
+from zoo.training.batches import RunData
 from zoo.training.features.trunk import why_not
 from zoo.training.folder import BEST, CHECKPOINT, RunFolder
 from zoo.training.gradients import Gradients, share_norm
@@ -43,41 +32,25 @@ from zoo.training.tracking import Tracking
 
 @dataclass
 class TrainingLoop:
-    """The state of one run.
+    """State of a run that optimises a model.
 
     Attributes:
-        model: it is trained in place.
-        task: the model's.
-        dataset: what to train on, relabelled.
-        validation: what to score on after every epoch, relabelled; None for nothing.
-        recipe: the settings; its epochs are settled.
-        processes: this one and the others.
-        reading: how pictures are read.
-        progress: where bars and lines are drawn.
+        data: model, data, recipe and processes of the run; the model is trained in place, and the recipe's epochs are set.
+        track: names of experiment trackers, as returned by `zoo.training.tracking.check_trackers`.
         history: one entry per finished epoch, as in metrics.jsonl.
-        skipped: what was left out, by key.
-        scores: of the best epoch of this call.
-        batches_done: of this process, in all epochs.
-        track: the trackers that are told how it goes, of `zoo.training.tracking.check_trackers`.
-        alignment: how pictures were aligned before, and in which of them nothing was found; None where they were not.
-        seconds: wall-clock time, that of interrupted calls up to their last checkpoint included.
+        skipped: faults of skipped samples, by key.
+        scores: validation scores of the best epoch of this call.
+        batches_done: number of batches that this process has finished, over all epochs.
+        seconds: wall-clock time, including earlier calls of an interrupted run up to their last checkpoint.
     """
 
-    model: Model
-    task: Task
-    dataset: Dataset
-    validation: Dataset | None
-    recipe: Recipe
-    processes: Processes
-    reading: Reading
-    progress: Progress
+    data: RunData
+    track: tuple[str, ...] = ()
     history: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, Fault] = field(default_factory=dict)
     scores: Scores | None = None
     batches_done: int = 0
-    track: tuple[str, ...] = ()
     seconds: float = 0.0
-    alignment: Mapping[str, Any] | None = None
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
     _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
@@ -88,6 +61,9 @@ class TrainingLoop:
         Raises:
             InputError: the recipe asks for what this data, model or device can't do.
         """
+        data = self.data
+        self.model, self.task, self.recipe, self.processes = data.model, data.task, data.recipe, data.processes
+        self.dataset, self.validation, self.progress = data.dataset, data.validation, data.reading.progress
         recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
         assert recipe.epochs is not None, "the epochs are settled"
         if recipe.early_stop and self.validation is None:
@@ -111,38 +87,13 @@ class TrainingLoop:
         self._since = time.perf_counter()
         self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.scoring.primary_score)
 
-    @functools.cached_property
-    def data(self) -> RunData:
-        """What the run reads."""
-        return RunData(self.model, self.task, self.dataset, self.validation, self.recipe, self.processes, self.reading, self.progress)
-
     def describe(self) -> dict[str, Any]:
-        """Return what makes this run this run, for run.json."""
-        return {
-            "model": {**self.model.config.to_dict(), "freeze": self._first_freeze},
-            "data": self.dataset.name,
-            "samples": len(self.dataset),
-            "manifest": manifest_fingerprint(self.dataset),
-            "val": self.validation.name if self.validation is not None else None,
-            "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
-            "exact": self.reading.exact,
-            "alignment": self.alignment,
-            "processes": self.processes.count,
-            "versions": {"torch": torch.__version__, "timm": timm.__version__},
-        }
+        """Return the contents of run.json."""
+        return self.data.describe(self._first_freeze)
 
     def summary(self) -> dict[str, Any]:
-        """Return what a saved model says of its training."""
-        last = {name: value for name, value in (self.history[-1] if self.history else {}).items() if name != "curve"}
-        return {
-            "data": self.dataset.name,
-            "samples": len(self.dataset),
-            "recipe": asdict(self.recipe),
-            "precision": self.precision,
-            **({} if self.alignment is None else {"alignment": self.alignment}),
-            "seconds": round(self.seconds, 3),
-            **last,
-        }
+        """Return the training summary in a saved model's metadata."""
+        return self.data.summary(self.history, self.precision, self.seconds)
 
     @property
     def not_finite(self) -> int:
@@ -329,7 +280,6 @@ class TrainingLoop:
             "history": self.history,
             "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
-            "turns": self.data.turns,
             "norm_kernels": self._gradients.norm_kernels,
         }
 
@@ -352,8 +302,7 @@ class TrainingLoop:
         self.seconds = state["seconds"]
         self._record = LossRecord(**state["record"])
         self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
-        self.data.turns.update(state.get("turns", {"training": (), "validation": ()}))  # earlier versions had eager alone
-        had_kernels = state.get("norm_kernels", False)
+        had_kernels = state["norm_kernels"]
         if had_kernels and not self._gradients.norm_kernels:
             self.progress.say("batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on")
         self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels  # what began by torch goes on by torch

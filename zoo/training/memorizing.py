@@ -1,67 +1,99 @@
-"""The run of a head that learns by heart: one pass over the data, and no step."""
+"""Training run of a k-nearest-neighbours head: stores features in one pass; nothing is optimised."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from zoo.errors import InputError
+from zoo.errors import Fault, InputError
 from zoo.models.freezing import freeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_inference_precision, place
 from zoo.task.pooling import RememberingHead
+from zoo.task.scores import Scores
+from zoo.training.batches import RunData
 from zoo.training.features.trunk import learns_from_features
 from zoo.training.folder import RunFolder
 from zoo.training.history import LossRecord
-from zoo.training.loop import TrainingLoop
 from zoo.training.tracking import Tracking
 
 
-class Remembering(TrainingLoop):
-    """A run of one epoch, whose data, features and scores are those of any other."""
+@dataclass
+class Memorizing:
+    """State of a run that stores features, as `TrainingLoop` is of one that optimises.
+
+    Attributes:
+        data: model, data, recipe and processes of the run.
+        track: names of experiment trackers.
+        history: the one entry of metrics.jsonl.
+        skipped: faults of skipped samples, by key.
+        scores: validation scores.
+        seconds: wall-clock time.
+        not_finite: 0, because no loss is computed.
+    """
+
+    data: RunData
+    track: tuple[str, ...] = ()
+    history: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, Fault] = field(default_factory=dict)
+    scores: Scores | None = None
+    seconds: float = 0.0
+    not_finite: int = 0
 
     def __post_init__(self) -> None:
-        """Set up the model.
+        """Freeze the model and move it to its device.
 
         Raises:
-            InputError: the trunk isn't to stay as it is.
+            InputError: the backbone isn't frozen for the whole run.
         """
-        self.device = self.processes.device
-        self.precision = pick_inference_precision("auto")  # what is looked up later is computed so too
-        if self.recipe.freeze is not None:
-            freeze(self.model, self.recipe.freeze)
-        if not learns_from_features(self.model, self.recipe):
+        model, recipe = self.data.model, self.data.recipe
+        self.precision = pick_inference_precision("auto")  # queries are computed in the same precision later
+        if recipe.freeze is not None:
+            freeze(model, recipe.freeze)
+        if not learns_from_features(model, recipe):
             raise InputError(
-                f"freeze is {self.model.config.freeze!r}, but this head remembers features, which go with the trunk as it is: "
-                "give --freeze trunk, without --unfreeze-every and --no-feature-cache"
+                f"freeze is {model.config.freeze!r}, but this head stores features of a frozen backbone: "
+                "pass --freeze trunk, without --unfreeze-every and --no-feature-cache"
             )
-        place(self.model, self.device)
-        self._first_freeze = self.model.config.freeze
+        place(model, self.data.processes.device)
+        self._first_freeze = model.config.freeze
+
+    def describe(self) -> dict[str, Any]:
+        """Return the contents of run.json."""
+        return self.data.describe(self._first_freeze)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the training summary in a saved model's metadata."""
+        return self.data.summary(self.history, self.precision, self.seconds)
 
     def checkpoint_bytes(self) -> int:
-        """Return about what the model takes: there is nothing to go on from."""
-        return tensor_bytes(self.model.state_dict())
+        """Return the approximate size of the model in bytes; such a run has no checkpoint."""
+        return tensor_bytes(self.data.model.state_dict())
 
     def run(self, folder: RunFolder) -> None:
-        """Remember every picture that can be read, and score."""
-        start = time.perf_counter()
-        head = self.model.head
+        """Store the features of every readable image, and score."""
+        start, data = time.perf_counter(), self.data
+        head = data.model.head
         assert isinstance(head, RememberingHead)
-        data = self.data.features("training", self.dataset, self.precision)
-        assert data is not None, "it was asked above"
-        for fault in data.features.faults.values():
-            self._leave_out(fault)
-        good = [place for place in range(len(self.dataset)) if place not in data.features.faults]
-        targets = [self.dataset.records[place].target for place in good]
-        head.remember(data.features.rows[torch.tensor(good)], self.task.data.collate_targets(targets))
+        pooled = data.features(data.dataset, self.precision)
+        assert pooled is not None, "learns_from_features was checked above"
+        faults = pooled.features.faults
+        for fault in faults.values():
+            data.reading.progress.say(f"left out: {fault}")
+            self.skipped[fault.key] = fault
+        good = [place for place in range(len(data.dataset)) if place not in faults]
+        targets = [data.dataset.records[place].target for place in good]
+        head.remember(pooled.features.rows[torch.tensor(good)], data.task.data.collate_targets(targets))
         entry = {"epoch": 1, "step": 0, "lr": 0.0, **LossRecord().entry(0), "skipped": len(self.skipped)}
-        if self.validation is not None:
-            self.scores = self.data.score(self.model)
+        if data.validation is not None:
+            self.scores = data.score(data.model)
             entry["val"] = dict(self.scores)
         self.history = [entry]
         folder.write_metrics(self.history)
-        tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, 0)
+        tracking = Tracking(data.processes.accelerator, self.track, folder.path, data.recipe, 0)
         tracking.epoch(entry)
         tracking.end()
         self.seconds = time.perf_counter() - start

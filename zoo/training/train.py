@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset, OnError
+from zoo.data.reading import Reading
 from zoo.errors import Fault, InputError
 from zoo.images.decoding import MAX_PIXELS
 from zoo.models.archive import save
@@ -25,10 +26,10 @@ from zoo.task.pooling import RememberingHead
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
 from zoo.training.alignment import Alignment
-from zoo.training.batches import Reading
+from zoo.training.batches import RunData
 from zoo.training.folder import CHECKPOINT, RunFolder
 from zoo.training.loop import TrainingLoop
-from zoo.training.memorizing import Remembering
+from zoo.training.memorizing import Memorizing
 from zoo.training.report import Trained, write_training_report
 from zoo.training.tracking import check_trackers
 
@@ -116,7 +117,7 @@ def train(
         with processes.together():
             dataset = _open(task, data, model, on_error, progress)
             validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.data.open_set)
-            reading = Reading(on_error, exact, max_pixels)
+            reading = Reading(device=device, on_error=on_error, exact=exact, max_pixels=max_pixels, progress=progress)
             alignment = None
             if align is not None:
                 alignment = Alignment(model, task, align, reading, processes, progress)
@@ -124,9 +125,9 @@ def train(
             _check_rare(task, dataset, recipe, progress)
             _say_unscored(task, validation, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
-            kind = Remembering if isinstance(model.head, RememberingHead) else TrainingLoop
             how = None if alignment is None else alignment.details
-            loop = kind(model, task, dataset, validation, recipe, processes, reading, progress, track=track, alignment=how)
+            inputs = RunData(model, task, dataset, validation, recipe, processes, reading, how)
+            loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)
             folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
             if resume and not (folder.path / CHECKPOINT).is_file():
                 progress.say(f"{folder.path}: there is no checkpoint to continue from; the run begins anew")

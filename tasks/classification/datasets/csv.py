@@ -1,4 +1,4 @@
-"""`csv:` – a table with the columns path, label and perhaps split: CSV, TSV or Parquet."""
+"""The `csv:` format: a table with the columns path, label and optionally split, in CSV, TSV or Parquet."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _COLUMNS = ("path", "label")
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read a table of pictures and their classes.
+    """Read a table of images and their classes.
 
     Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, whichever split is chosen: sorted
-    as numbers where all of them are whole numbers, else as text; or in the order of a `classes.txt` beside the table.
+    as numbers if all of them are integers, otherwise as text; or in the order of a `classes.txt` next to the table.
 
     Raises:
-        DataError: the table can't be read, or faults: an empty label, a path that is missing, named twice or outside the folder.
-        InputError: a split that isn't there, or splits without `split=`.
+        DataError: the table can't be read, or has annotation errors: an empty label, a path that is missing, repeated or outside the
+            folder.
+        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
@@ -37,7 +38,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
         label = row.values["label"]
         keeps = splits.keeps(row)
         if not label:
-            faults.append(row.fault(Flaw("the label is empty; expected the picture's class", "unknown-label"), whole=True))
+            faults.append(row.fault(Flaw("the label is empty; expected the class of the image", "unknown-label"), whole=True))
             continue
         labels.add(label)
         try:
@@ -46,7 +47,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
             faults.append(row.fault(flaw, whole=True))
             continue
         if first_at.setdefault(key, row.place) != row.place:
-            faults.append(row.fault(Flaw(f"{key!r} is named a second time; it stands at {first_at[key]} already", "repeated-id")))
+            faults.append(row.fault(Flaw(f"{key!r} is listed a second time; first listed at {first_at[key]}", "repeated-id")))
         elif keeps:
             chosen.append((key, file, label))
     splits.check()
@@ -56,7 +57,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def sorted_labels(labels: set[str]) -> list[str]:
-    """Return classes as numbers where all are whole numbers, else as text."""
+    """Return the classes, sorted as numbers if all are integers, otherwise as text."""
     numbers = all(label.isdecimal() and label.isascii() and len(label) < 19 for label in labels)
     return sorted(labels, key=lambda label: (int(label), label)) if numbers else sorted(labels)
 

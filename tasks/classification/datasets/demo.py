@@ -1,4 +1,4 @@
-"""`demo:digits` – scikit-learn's handwritten digits: 1,797 real scans of 8×8 pixels, built in and offline."""
+"""The `demo:digits` dataset: scikit-learn's 1,797 real scans of handwritten digits of 8×8 pixels, built in and offline."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TEST_EVERY = 5  # every fifth scan is for testing, the others for training
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open the built-in digits; `split=train` (1,437 pictures), `split=test` (360) or all of them.
+    """Open the built-in digits; `split=train` (1,437 images), `split=test` (360) or all of them.
 
-    The source is the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), CC BY 4.0, as it
-    comes with scikit-learn. Ink is white on black, enlarged from 8×8 to 32×32 pixels.
+    The source is the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), CC BY 4.0, as
+    distributed with scikit-learn. Ink is white on black, enlarged from 8×8 to 32×32 pixels.
 
     Raises:
-        UnknownNameError: another name than digits.
-        InputError: another split.
+        UnknownNameError: the name is not "digits".
+        InputError: the split is unknown.
     """
-    from sklearn.datasets import load_digits  # a second of imports
+    from sklearn.datasets import load_digits  # takes a second to import
 
     if ref.path != "digits":
         raise UnknownNameError("demo data of classification", ref.path, ["digits"])
@@ -44,7 +44,7 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _draw(scan: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return a scan (8×8, ink 0–16) as an RGB picture."""
+    """Return a scan (8×8, ink 0–16) as an RGB image."""
     grey = np.clip(scan * (255 / 16), 0, 255).astype(np.uint8)
     large: NDArray[np.uint8] = cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     return np.repeat(large[:, :, None], 3, axis=2)

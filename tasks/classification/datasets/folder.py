@@ -1,4 +1,4 @@
-"""`folder:` – one folder of pictures per class, with or without train/val/test above them."""
+"""The `folder:` format: one folder of images per class, optionally inside train/val/test."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from zoo.tasks.classification.datasets import SCHEMES
 
 
 def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; pictures may lie deeper.
+    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; images may be in subfolders.
 
     Raises:
-        DataError: no class folders, a class folder without pictures, or splits without `split=`.
-        InputError: a split that isn't there.
+        DataError: there are no class folders, or a class folder has no images.
+        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     root = ref.folder()
     base = split_folder(ref, root)
     folders = subfolders(base)
     if not folders:
-        raise DataError(f"data {ref.text!r}: {base} has no class folders; expected one folder of pictures per class")
+        raise DataError(f"data {ref.text!r}: {base} has no class folders; expected one folder of images per class")
     records, faults = [], []
     classes = in_order([folder.name for folder in folders], root)
     for folder in folders:
         files = picture_files(folder)
         if not files:
-            faults.append(Fault(str(folder), "a class folder without pictures", kind="empty-class"))
+            faults.append(Fault(str(folder), "a class folder without images", kind="empty-class"))
         records += [Record(file.relative_to(root).as_posix(), file, classes.index(folder.name)) for file in files]
     return finish(ref, records, classes, faults, on_error)
 
@@ -39,7 +39,7 @@ def _recognise(path: Path) -> str | None:
     folders = subfolders(path)
     if not folders or not any(picture_files(folder) for folder in folders[:3]):
         return None
-    return f"it holds {len(folders)} folders with pictures"
+    return f"it contains {len(folders)} folders with images"
 
 
 SCHEMES.add("folder", Scheme("folder", open_folder, _recognise))

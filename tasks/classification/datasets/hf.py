@@ -1,4 +1,4 @@
-"""`hf:` – a Hugging Face data set: a name on the hub, or a local folder written by `save_to_disk` (extra `[hf]`)."""
+"""The `hf:` format: a Hugging Face dataset, by its name on the hub or as a local folder from `save_to_disk` (extra `[hf]`)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PLAIN = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", 
 
 
 def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open a data set of that library; its pictures are decoded by the zoo, not by Pillow.
+    """Open a Hugging Face dataset; its images are decoded by the zoo, not by Pillow.
 
-    `image=` and `label=` name the columns where several could be meant, `config=` the configuration of a data set on the hub. A label
-    is a class label (its names, in its order), or text or whole numbers (sorted).
+    `image=` and `label=` select the columns if several qualify, `config=` the configuration of a dataset on the hub. Labels are class
+    labels (with their names and order), or text or integers (sorted).
 
     Raises:
-        InputError: the library is not installed, a column or split that isn't there, or several and none was named.
-        DataError: the data set can't be opened, or samples without label or picture.
+        InputError: the library is not installed, a column or split doesn't exist, or several exist and none is selected.
+        DataError: the dataset can't be opened, or a sample has no label.
     """
     table = _table(ref)
     image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
@@ -58,7 +58,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
 
 def _library(ref: DataRef) -> Any:
     try:
-        import datasets  # seconds of imports, and an extra
+        import datasets  # an optional dependency that takes seconds to import
     except ImportError:
         raise InputError(f"data {ref.text!r} needs the library datasets. Install it with: pip install 'resnet-zoo[hf]'") from None
     return datasets
@@ -71,17 +71,17 @@ def _undecoded() -> Any:
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """Return what the library and pyarrow raise for damaged files."""
+    """Return the exceptions that the library and pyarrow raise for damaged files."""
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 def _table(ref: DataRef) -> Table:
-    """Return the split that was asked for, checked."""
+    """Return the validated table of the requested split."""
     datasets = _library(ref)
     if not ref.path:
-        raise InputError(f"data {ref.text!r} names no data set; expected hf:name or hf:folder")
+        raise InputError(f"data {ref.text!r} names no dataset; expected hf:name or hf:folder")
     folder = Path(ref.path).expanduser()
     try:
         if folder.is_dir():
@@ -90,7 +90,7 @@ def _table(ref: DataRef) -> Table:
         else:
             opened = datasets.load_dataset(ref.path, ref.options.get("config"))
         table = _split(ref, opened)
-        table.data.table.validate(full=True)  # pyarrow doesn't look when it opens, and reads wild where offsets are wrong
+        table.data.table.validate(full=True)  # pyarrow doesn't validate on opening, and wrong offsets read arbitrary memory
     except InputError:
         raise
     except _damage() as error:
@@ -99,10 +99,10 @@ def _table(ref: DataRef) -> Table:
 
 
 def _check_saved(ref: DataRef, folder: Path) -> None:
-    """Refuse folders of another kind, and tables that would be read from elsewhere.
+    """Check that a folder was written by `save_to_disk` and reads no files from elsewhere.
 
     Raises:
-        DataError: either.
+        DataError: the folder was not written by `save_to_disk`, or a data file is outside of it.
     """
     if not _is_saved(folder):
         raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected {' or '.join(_SAVED)} in it")
@@ -110,7 +110,7 @@ def _check_saved(ref: DataRef, folder: Path) -> None:
         for entry in json.loads(state.read_bytes())["_data_files"]:
             name = entry["filename"]
             if Path(name).name != name or (state.parent / name).is_symlink():
-                raise DataError(f"{state}: the data file {name!r} leaves the data's folder")
+                raise DataError(f"{state}: the data file {name!r} is outside the dataset's folder")
 
 
 def _split(ref: DataRef, opened: Any) -> Table:
@@ -118,30 +118,32 @@ def _split(ref: DataRef, opened: Any) -> Table:
         name = str(opened.split) if opened.split is not None else None
         if ref.split not in (None, name):
             raise InputError(
-                f"data {ref.text!r}: no split {ref.split!r}; it is {f'the split {name}' if name else 'one set without splits'}"
+                f"data {ref.text!r}: no split {ref.split!r}; it is {f'the split {name}' if name else 'a dataset without splits'}"
             )
         return cast("Table", opened)
     names = list(opened)
     if ref.split is None and len(names) > 1:
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; say which with ?split={names[0]}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; select one with ?split={names[0]}")
     if ref.split not in (None, *names):
         raise InputError(f"data {ref.text!r}: no split {ref.split!r}; its splits are: {', '.join(names)}")
     return cast("Table", opened[ref.split or names[0]])
 
 
 def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
-    """Return the column that `image=` or `label=` names, or the only one that fits."""
+    """Return the column selected by `image=` or `label=`, or the only suitable one."""
     candidates = [name for name, feature in table.features.items() if fits(feature)]
-    if option == "label" and len(candidates) > 1:  # a class label goes before plain text or numbers
+    if option == "label" and len(candidates) > 1:  # a class label takes precedence over plain text or numbers
         candidates = [name for name in candidates if hasattr(table.features[name], "names")] or candidates
     given = ref.options.get(option)
     if given is not None:
         if given not in table.features or not fits(table.features[given]):
-            raise InputError(f"data {ref.text!r}: {option} is {given!r}, which is no such column; its columns are: {_columns(table)}")
+            raise InputError(
+                f"data {ref.text!r}: {option} is {given!r}, which is not a suitable column; the columns are: {_columns(table)}"
+            )
         return given
     if len(candidates) != 1:
-        found = f"could be {', '.join(candidates)}" if candidates else "is none of them"
-        raise InputError(f"data {ref.text!r}: the {option} {found}; say which with {option}=. Its columns are: {_columns(table)}")
+        found = f"column could be {', '.join(candidates)}" if candidates else "column was not found"
+        raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {_columns(table)}")
     return str(candidates[0])
 
 
@@ -154,7 +156,7 @@ def _is_label(feature: Any) -> bool:
 
 
 def _name(value: Any, names: list[str] | None) -> str | None:
-    """Return the class of a value; None where there is none (−1 stands for unknown in the hub's test sets)."""
+    """Return the class name of a value; None if it has none (−1 stands for unknown in the hub's test sets)."""
     if value is None or value == "":
         return None
     if names is None:
@@ -169,7 +171,7 @@ def _classes(feature: Any, values: list[Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A picture of the table; called, it decodes."""
+    """Image in the table that is decoded when called."""
 
     table: Table
     index: int
@@ -180,14 +182,14 @@ class _Encoded:
         return images.decode(self.encoded(), self.name)
 
     def encoded(self) -> bytes:
-        """Return the picture's file.
+        """Return the bytes of the image file.
 
         Raises:
-            ImageError: there is none.
+            ImageError: the table has no image for the sample.
         """
         entry = self.table[self.index][self.column]
         if entry is None or entry.get("bytes") is None:
-            raise ImageError(self.name, "has no picture in the table; save the data set with its pictures in it (embed_external_files)")
+            raise ImageError(self.name, "has no image in the table; save the dataset with embedded images (embed_external_files)")
         return bytes(entry["bytes"])
 
 

@@ -1,4 +1,4 @@
-"""The formats that classification data can be written in."""
+"""Formats in which classification datasets can be written."""
 
 from zoo.data.writers import Writer
 from zoo.registry import Registry

@@ -1,4 +1,4 @@
-"""Write `csv:` – labels.csv with path, label and split, beside the pictures."""
+"""Writer of the `csv:` format: labels.csv with path, label and split, next to the images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "labels.csv"
 
 
 def write_csv(content: Content, out: Path) -> None:
-    """Write a row per picture; the column split is there where the data has splits."""
+    """Write one row per image; the column split is included only if the dataset has splits."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", *(["split"] if content.splits else [])])
@@ -29,9 +29,9 @@ def write_csv(content: Content, out: Path) -> None:
 
 def _losses(content: Content) -> list[str]:
     several = [picture for picture in content.pictures if len(picture.splits) > 1]
-    lost = [f"{picture.name} lies in several splits: {', '.join(picture.splits)}" for picture in several]
+    lost = [f"{picture.name} is in several splits: {', '.join(picture.splits)}" for picture in several]
     strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]
-    return lost + [f"names with spaces at their ends: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
+    return lost + [f"names with leading or trailing spaces: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
 
 
 WRITERS.add("csv", Writer(write_csv, _losses, path=FILE))

@@ -1,4 +1,4 @@
-"""Write `folder:` – a folder of pictures per class, below a folder per split."""
+"""Writer of the `folder:` format: one folder of images per class, inside one folder per split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.tasks.classification.writers import WRITERS
 
 
 def write_folder(content: Content, out: Path) -> None:
-    """Place every picture in its class's folder, and note the order of the classes where a part of the data doesn't show it."""
+    """Place every image in the folder of its class, and write the order of the classes if it can't be inferred from every split."""
     place_in_folders(content, out)
     for split in content.splits or ("",):
         used = {content.classes[picture.record.target] for picture in content.of_split(split)}

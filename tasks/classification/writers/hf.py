@@ -1,4 +1,4 @@
-"""Write `hf:` – a Hugging Face data set on disk, with the pictures' files in its tables (extra `[hf]`)."""
+"""Writer of the `hf:` format: a Hugging Face dataset on disk, with the image files in its tables (extra `[hf]`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The detections and objects of one class in one picture – a cell – and how they overlap.
+"""Cells: the detections and objects of one class in one image, and their overlaps.
 
-COCO's evaluation looks at each cell by itself: its detections, surest first and no more than a limit, against its objects.
+COCO evaluates each cell separately: its detections, in descending order of score and up to a limit, against its objects.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints, Truth
 
-_PAIRS = 2_000_000  # pairs of boxes compared at once, which bounds the memory
+_PAIRS = 2_000_000  # pairs of boxes compared at once, to bound the memory
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """The detections that count, cell by cell (picture, then class), the surest of a cell first.
+    """Detections that count, cell by cell (image, then class), in descending order of score within a cell.
 
     Attributes:
-        rows: [D] positions in `Columns.found`.
-        cell: [D] number of the cell: picture × classes + label.
-        rank: [D] place within the cell, from 0.
+        rows: detections as indices into `Columns.found`, [D].
+        cell: number of each detection's cell, image × classes + label, [D].
+        rank: rank of each detection within its cell, from 0, [D].
     """
 
     rows: Ints
@@ -31,7 +31,7 @@ class Ranked:
 
 
 def ranked(columns: Columns, max_dets: int) -> Ranked:
-    """Order detections by cell and score, equal scores as they came, and leave out all beyond a cell's `max_dets` surest."""
+    """Order detections by cell and score, equal scores in input order, and drop all beyond the `max_dets` highest of a cell."""
     found = columns.found
     cell = found.picture * max(1, len(columns.classes)) + found.label
     order = np.lexsort((-found.score, cell))
@@ -46,9 +46,9 @@ class Overlaps:
     """Pairs of a detection and an object that overlap.
 
     Attributes:
-        detection: [P] ascending; what it counts, the caller knows.
-        truth: [P] positions in `Columns.truth`, ascending within a detection.
-        iou: [P]; for a crowd, the part of the detection that lies inside.
+        detection: position of each detection in the `rows` passed to `overlaps`, ascending, [P].
+        truth: objects as indices into `Columns.truth`, ascending within a detection, [P].
+        iou: IoU of each pair, [P]; for a crowd, the fraction of the detection inside it.
     """
 
     detection: Ints
@@ -60,11 +60,11 @@ def overlaps(columns: Columns, rows: Ints, within: Ints, truth_within: Ints, lea
     """Return the pairs of detections and objects that overlap by at least `least`.
 
     Args:
-        columns: all boxes.
-        rows: [D] positions in `Columns.found`: the detections; the result counts them by their places here.
-        within: [D] what a detection is compared within: its picture, or its cell.
-        truth_within: [G] the same of the objects.
-        least: the smallest overlap that counts.
+        columns: objects and detections.
+        rows: detections as indices into `Columns.found`, [D].
+        within: group of each detection, its image or its cell, [D]; pairs are formed within a group.
+        truth_within: group of each object, [G].
+        least: smallest overlap that counts.
     """
     truth_order = np.argsort(truth_within, kind="stable")
     ordered = truth_within[truth_order]
@@ -92,7 +92,7 @@ def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order:
     truth = truth_order[first[detection] + place]
     boxes, others = columns.found.xywh[rows], columns.truth.xywh
     sides: list[Floats] = []
-    for axis in (0, 1):  # most pairs are apart already in their columns: their rows aren't looked at
+    for axis in (0, 1):  # most pairs are already disjoint along x and needn't be compared along y
         begin, end = boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
         other_begin, other_end = others[:, axis], others[:, axis] + others[:, axis + 2]
         shared = np.minimum(end[detection], other_end[truth]) - np.maximum(begin[detection], other_begin[truth])
@@ -105,6 +105,6 @@ def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order:
 
 
 def _iou(shared: Floats, own: Floats, objects: Truth, truth: Ints) -> Floats:
-    """Return the overlap of pairs [P] that share an area, by the arithmetic of pycocotools' maskApi, step by step: the same bits."""
+    """Return the IoU of overlapping pairs [P] with the arithmetic of pycocotools' maskApi, step by step, for bit-identical results."""
     other = (objects.xywh[:, 2] * objects.xywh[:, 3])[truth]
     return np.asarray(shared / np.where(objects.crowd[truth], own, own + other - shared))

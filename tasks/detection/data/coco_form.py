@@ -1,4 +1,4 @@
-"""Boxes in COCO's own form, the lists of an instances file and of a results file, without any picture."""
+"""Evaluation of boxes in COCO's form (the lists of an instances file and a results file), without images."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ def coco_scores(
     """Evaluate boxes in COCO's form.
 
     Args:
-        gt: `images`, `categories` and `annotations` (`bbox` xywh in pixels; `area` by default the box's, `iscrowd` and `difficult`
-            by default false), as in a COCO instances file. Ids may be any numbers, 0 among them.
+        gt: ground truth: `images`, `categories` and `annotations` (`bbox` xywh in pixels; `area` by default the box's, `iscrowd` and
+            `difficult` by default false), as in a COCO instances file. Ids may be any numbers, including 0.
         detections: dicts with `image_id`, `category_id`, `bbox` xywh and `score`, as in a COCO results file.
-        scoring: which library counts, and how many answers; None for the defaults.
-        replicates: bootstrap draws over pictures.
+        scoring: evaluator and limit of detections; None for the defaults.
+        replicates: number of bootstrap replicates over images.
 
     Returns:
-        The twelve numbers, None where the data has nothing to measure (COCO's -1), and all else that the metric finds.
+        The twelve scores, None where there is nothing to measure (COCO's -1), and the other results of the metric.
 
     Raises:
-        InputError: a detection for a picture, or of a class, that isn't there.
+        InputError: a detection refers to an unknown image or class.
     """
     return scored(columns_of_coco(gt, detections), scoring or DetectionScoring(), replicates)
 
 
 def columns_of_coco(gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Columns:
-    """Bring COCO's lists into columns, pictures and classes in the order of their ids.
+    """Convert COCO's lists into columns, with images and classes in the order of their ids.
 
     Args:
-        gt: as for `coco_scores`.
-        detections: as for `coco_scores`.
+        gt: ground truth, as for `coco_scores`.
+        detections: detections, as for `coco_scores`.
 
     Raises:
-        InputError: a detection for a picture, or of a class, that isn't there.
+        InputError: a detection refers to an unknown image or class.
     """
     categories = sorted(gt["categories"], key=lambda category: category["id"])
     picture = {identity: place for place, identity in enumerate(sorted(image["id"] for image in gt["images"]))}
     label = {category["id"]: index for index, category in enumerate(categories)}
-    for name, known, what in (("image_id", picture, "pictures"), ("category_id", label, "classes")):
+    for name, known, what in (("image_id", picture, "images"), ("category_id", label, "classes")):
         strangers = sorted({str(entry[name]) for entry in detections if entry[name] not in known})
         if strangers:
-            raise InputError(f"detections name {len(strangers)} {what} that the ground truth doesn't have: {', '.join(strangers[:8])}")
+            raise InputError(f"detections refer to {len(strangers)} {what} that are not in the ground truth: {', '.join(strangers[:8])}")
     objects = sorted(gt["annotations"], key=lambda entry: picture[entry["image_id"]])
     answers = sorted(detections, key=lambda entry: picture[entry["image_id"]])
     boxes = _boxes(objects)

@@ -1,7 +1,7 @@
-"""COCO's JSON in little memory: the three lists that matter, without outlines, and with annotations as rows of bytes.
+"""Memory-efficient reading of COCO's JSON: the three relevant lists, without outlines, with annotations as rows of bytes.
 
-Half a million annotations are 350 MiB as dictionaries and 50 MiB as rows. Each is packed the moment it has been parsed; what is odd about
-an annotation (no number where one is expected, no id, a wild value) leaves it the dictionary it was, for the reader to say so.
+Half a million annotations take 350 MiB as dictionaries and 50 MiB as rows. Each is packed as soon as it is parsed; an unusual annotation
+(a value that is not a number, a missing id, an extreme value) stays a dictionary, so that the reader can report it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 from zoo.errors import DataError
 from zoo.system.memory import no_collector
 
-_HUGE = 1e12  # no coordinate or area; NaN is not below it either
+_HUGE = 1e12  # above any coordinate or area; NaN fails the comparison, too
 _PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
 _ROW = struct.Struct("<3q5d?")  # id, image_id, category_id; x, y, width, height, area; iscrowd
 
 
 def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
-    """Return images, annotations and categories, each entry with the keys that matter.
+    """Return images, annotations and categories, with the required keys of each entry checked.
 
     Args:
-        data: the dataset string, for messages.
-        file: an instances file.
+        data: dataset string, for messages.
+        file: instances file.
 
     Returns:
-        Dictionaries; an annotation may be a row, for `annotation_of`.
+        The lists by name; entries are dictionaries, annotations dictionaries or rows (see `annotation_of`).
 
     Raises:
-        DataError: it can't be read, is no JSON, or lacks a list or a key.
+        DataError: the file can't be read, is not valid JSON, or lacks a list or a key.
     """
     with no_collector():
         try:
@@ -49,7 +49,7 @@ def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
 
 
 def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an annotation as COCO has it: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
+    """Return an annotation in COCO's form: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
     if not isinstance(entry, bytes):
         return entry
     identity, image, category, x, y, width, height, area, crowd = _ROW.unpack(entry)
@@ -58,12 +58,12 @@ def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a number that can be a coordinate or an area; truth values are none."""
+    """Return whether a value is a number that can be a coordinate or an area; booleans are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def are_four_numbers(values: Any) -> bool:
-    """Tell whether a value is a list of four numbers that can be coordinates."""
+    """Return whether a value is a list of four numbers that can be coordinates."""
     if not isinstance(values, list) or len(values) != 4 or not {int, float}.issuperset(map(type, values)):
         return False
     x, y, width, height = values
@@ -71,11 +71,11 @@ def are_four_numbers(values: Any) -> bool:
 
 
 def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
-    """Return an annotation's row; anything else as it is, but for its outline, which is most of a file and many times that in memory."""
+    """Return an annotation as a row, and other objects without their outline, which is most of a file and many times larger in memory."""
     entry.pop("segmentation", None)
     if (
         "bbox" not in entry or "file_name" in entry or "name" in entry or entry.get("difficult")
-    ):  # pictures and categories with a key too many are none
+    ):  # an image or category with an extra key is not an annotation
         return entry
     box, crowd = entry["bbox"], entry.get("iscrowd", 0)
     ids = entry.get("id"), entry.get("image_id"), entry.get("category_id")
@@ -91,7 +91,7 @@ def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
 
 
 def _wrong(part: str, entry: Any) -> str:
-    """Return what an entry of a list lacks, or ""."""
+    """Return what is wrong with an entry of a list, or ""."""
     needed = _PARTS[part]
     missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
     if missing:

@@ -1,6 +1,6 @@
-"""Objects and detections of many pictures as columns: what every way of scoring starts from.
+"""Objects and detections of many images as columns, the input of all scoring.
 
-Half a million detections as columns are 30 MB and a few array operations; as dictionaries they are 300 MB and seconds.
+Half a million detections take 30 MB and a few array operations as columns; as dictionaries they take 300 MB and seconds.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Truth:
-    """What is there.
+    """Ground-truth objects.
 
     Attributes:
-        picture: [G] position of the picture, ascending.
-        label: [G] class, from 0.
-        xywh: [G, 4] left, top, width and height in pixels.
-        area: [G] in square pixels; that of the mask where the data has masks.
-        crowd: [G] whether it stands for a group of objects.
-        difficult: [G] whether it counts neither as found nor as missed.
+        picture: index of each object's image, ascending, [G].
+        label: class of each object, from 0, [G].
+        xywh: left, top, width and height in pixels, [G, 4].
+        area: area in square pixels, [G]; that of the mask if the dataset has masks.
+        crowd: whether each object stands for a group of objects, [G].
+        difficult: whether each object counts neither as found nor as missed, [G].
     """
 
     picture: Ints
@@ -42,19 +42,19 @@ class Truth:
 
     @property
     def ignored(self) -> Bools:
-        """[G] whether it counts neither way, of whatever size it is."""
+        """Whether each object counts neither as found nor as missed, whatever its size, [G]."""
         return self.crowd | self.difficult
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was answered.
+    """Detections.
 
     Attributes:
-        picture: [D] position of the picture, ascending; the order within a picture decides between equal scores.
-        label: [D] class, from 0.
-        xywh: [D, 4] left, top, width and height in pixels.
-        score: [D].
+        picture: index of each detection's image, ascending, [D]; the order within an image breaks ties between equal scores.
+        label: class of each detection, from 0, [D].
+        xywh: left, top, width and height in pixels, [D, 4].
+        score: score of each detection, [D].
     """
 
     picture: Ints
@@ -64,19 +64,19 @@ class Found:
 
     @property
     def area(self) -> Floats:
-        """[D] in square pixels."""
+        """Area in square pixels, [D]."""
         return np.asarray(self.xywh[:, 2] * self.xywh[:, 3])
 
 
 @dataclass(frozen=True)
 class Columns:
-    """All there is to score.
+    """Objects and detections to score.
 
     Attributes:
-        keys: of the pictures, by position: the order in which COCO's evaluation takes them.
-        classes: names by label.
-        truth: what is there.
-        found: what was answered.
+        keys: keys of the images by index, in the order in which COCO's evaluation processes them.
+        classes: class names by label.
+        truth: ground-truth objects.
+        found: detections.
     """
 
     keys: tuple[str, ...]
@@ -88,13 +88,13 @@ class Columns:
 def columns_of(
     keys: Sequence[str], classes: Sequence[str], targets: Sequence[Target], answers: Sequence[Mapping[str, NDArray[Any]]]
 ) -> Columns:
-    """Bring targets and answers, one of each per picture, into columns.
+    """Convert targets and answers, one of each per image, into columns.
 
     Args:
-        keys: of the pictures, in the order they are to be counted in.
-        classes: names by label.
-        targets: full ones, as `as_target` gives them.
-        answers: `boxes` [N, 4] xyxy, `scores` [N] and `labels` [N] each.
+        keys: keys of the images, in the order of evaluation.
+        classes: class names by label.
+        targets: complete target of each image, as returned by `as_target`.
+        answers: answer of each image: `boxes` [N, 4] xyxy, `scores` [N] and `labels` [N].
     """
     annotated = [target["annotated"] if "annotated" in target else _as_annotated(target) for target in targets]
     rows = _stacked(annotated, 5)
@@ -116,10 +116,10 @@ def columns_of(
 
 
 def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> None:
-    """Refuse an answer that can't be scored.
+    """Check that an answer can be scored.
 
     Raises:
-        InputError: scores or boxes that are not finite, boxes upside down, or labels outside the classes.
+        InputError: scores or boxes are not finite, a box is upside down, or a label is outside the classes.
     """
     boxes, scores, labels = answer["boxes"], answer["scores"], answer["labels"]
     for name, values in (("scores", scores), ("boxes", boxes)):

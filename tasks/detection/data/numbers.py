@@ -1,4 +1,4 @@
-"""Data whose pictures and classes have numbers of their own, as COCO's have: files of results name these."""
+"""Datasets whose images and classes have ids, such as COCO's, to which result files refer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zoo.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class NumberedDataset(Dataset):
-    """Pictures and classes with the ids of their annotation file.
+    """Dataset with the image and category ids of its annotation file.
 
     Attributes:
-        pictures: image id to key, of all pictures that the file lists: those that `limit=` or a fault left out are known, too.
-        categories: category id to the class's name, of all of them likewise.
-        annotations: the annotation file, for the outlines that aren't kept; None where the format has none.
+        pictures: key of each image by id, for all images in the file, including those excluded by `limit=` or an annotation error.
+        categories: name of each class by category id, for all categories in the file.
+        annotations: annotation file, from which outlines are read on demand; None if the format has none.
     """
 
     pictures: Mapping[Any, str] = field(default_factory=dict)
@@ -28,12 +28,12 @@ class NumberedDataset(Dataset):
     def of(
         cls, dataset: Dataset, pictures: Mapping[Any, str], categories: Mapping[Any, str], annotations: Path | None = None
     ) -> NumberedDataset:
-        """Attach the ids and their file to open data."""
+        """Return an open dataset with the ids and their file attached."""
         values: dict[str, Any] = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
         return cls(**values, pictures=pictures, categories=categories, annotations=annotations)
 
     @property
     def order(self) -> dict[str, int]:
-        """Key to its place in the order of the ids, in which COCO's evaluation takes pictures."""
+        """Position of each key in the order of the ids, in which COCO's evaluation processes images."""
         ids = sorted(self.pictures, key=lambda identity: (isinstance(identity, str), identity))
         return {self.pictures[identity]: place for place, identity in enumerate(ids)}

@@ -1,4 +1,4 @@
-"""The outlines of COCO's objects, read when masks are asked for: opening the data leaves them out, they are most of a file."""
+"""Outlines of COCO's objects, read only when masks are needed: they make up most of a file, so opening a dataset skips them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from zoo.system.memory import no_collector
 from zoo.tasks.detection.data.numbers import NumberedDataset
 
 _NONE = "copy_paste needs the objects' masks"
-_REMEDY = "Give coco: data with a segmentation, or set copy_paste to 0"
+_REMEDY = "Use coco: data with a segmentation, or set copy_paste to 0"
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """The outlines of a data set's boxes, kept as the file has them and drawn one picture at a time.
+    """Outlines of a dataset's boxes, stored as in the file and rasterised one image at a time.
 
     Attributes:
-        file: the instances file, for messages.
-        parts: annotation id to its polygons (x, y, x, y, …) or run lengths.
+        file: instances file, for messages.
+        parts: polygons (x, y, x, y, …) or run lengths of each box by annotation id.
     """
 
     file: Path
@@ -38,15 +38,15 @@ class Outlines:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Outlines:
-        """Read the outlines of a data set's boxes.
+        """Read the outlines of a dataset's boxes.
 
         Raises:
-            InputError: the format has none, or no box of the data has one.
-            DataError: an outline that is neither polygons nor run lengths.
+            InputError: the format has no outlines, or no box of the dataset has one.
+            DataError: an outline is neither polygons nor run lengths.
         """
         file = dataset.annotations if isinstance(dataset, NumberedDataset) else None
         if file is None:
-            raise InputError(f"{_NONE}; data {dataset.name!r} has boxes alone. {_REMEDY}")
+            raise InputError(f"{_NONE}; data {dataset.name!r} has only boxes. {_REMEDY}")
         wanted = {int(identity) for record in dataset.records for identity in (record.target or {}).get("ids", ())}
         with no_collector():
             annotations = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_essence)["annotations"]
@@ -60,14 +60,14 @@ class Outlines:
         return cls(file, parts)
 
     def masks(self, target: Mapping[str, Any], size_hw: tuple[int, int]) -> Tensor:
-        """Draw the masks of one picture.
+        """Return the masks of one image.
 
         Args:
-            target: of the picture, with the `ids` of its annotations.
-            size_hw: of the picture.
+            target: target of the image, with the `ids` of its annotations.
+            size_hw: height and width of the image in pixels.
 
         Returns:
-            [N, H, W] bool; empty for a box without an outline.
+            The masks, [N, H, W] bool; empty for a box without an outline.
         """
         masks = np.zeros((len(target["boxes"]), *size_hw), np.bool_)
         for mask, identity in zip(masks, target.get("ids", ()), strict=False):
@@ -78,7 +78,7 @@ class Outlines:
 
 
 def _essence(entry: dict[str, Any]) -> dict[str, Any]:
-    """Keep of an annotation what its outline needs; run lengths and the lists themselves stay as they are."""
+    """Reduce an annotation to its id and outline; other objects, such as run lengths, are returned unchanged."""
     return {name: entry[name] for name in ("id", "segmentation") if name in entry} if "bbox" in entry else entry
 
 
@@ -86,7 +86,7 @@ def _checked(outline: Any, where: str) -> Any:
     """Return an outline with its numbers packed.
 
     Raises:
-        DataError: neither polygons of three points or more, nor run lengths.
+        DataError: the outline is neither polygons of three points or more, nor run lengths.
     """
     try:
         if isinstance(outline, dict):
@@ -102,12 +102,12 @@ def _checked(outline: Any, where: str) -> Any:
         pass
     raise DataError(
         f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
-        '{"counts": …, "size": [height, width]}. Mend it, or set copy_paste to 0'
+        '{"counts": …, "size": [height, width]}. Fix it, or set copy_paste to 0'
     )
 
 
 def _closes(polygon: NDArray[np.float64]) -> bool:
-    """Tell whether numbers are the corners of a polygon: x, y of three points or more."""
+    """Return whether numbers are the corners of a polygon: x, y of three points or more."""
     return polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 and bool(np.isfinite(polygon).all())
 
 
@@ -119,7 +119,7 @@ def _decoded(runs: Mapping[str, Any]) -> NDArray[np.uint8]:
 
 
 def _drawn(outline: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Return the mask [H, W] of one object; run lengths of a picture of another size belong to another picture, and give none."""
+    """Return the mask [H, W] of one object; empty for run lengths of another image size, which belong to another image."""
     if isinstance(outline, Mapping):
         mask = _decoded(outline)
         return mask if mask.shape == size_hw else np.zeros(size_hw, np.bool_)

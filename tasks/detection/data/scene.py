@@ -1,4 +1,4 @@
-"""A picture with its boxes, and its masks where there are any, that torchvision's transforms move together."""
+"""Training image with its boxes and, if needed, masks, which torchvision's transforms move together."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from zoo.data.dataset import Sample
 from zoo.images.preprocess import to_chw
 from zoo.tasks.detection.data.targets import Target, as_target
 
-_LEAST_VISIBLE = 0.1  # of an object's area; what shows less of it can't be told, and as a label it would be noise
-_MOVED = ("boxes", "area", "annotated")  # fields that hold places or sizes; the others are true wherever the box goes
+_LEAST_VISIBLE = 0.1  # fraction of an object's area; with less visible it can't be recognised, and its label would be noise
+_MOVED = ("boxes", "area", "annotated")  # fields that hold positions or sizes; the others don't change when a box moves
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a training picture shows, while it is changed.
+    """Training image and its objects during augmentation.
 
     Attributes:
-        image: [3, H, W] uint8.
-        boxes: [N, 4] float32 xyxy in pixels of `image`.
-        masks: [N, H, W] bool, the objects' pixels; empty for an object without an outline. None where nobody asked for them.
-        areas: [N] float32, square pixels of `image`.
-        fields: what else is known of each box, by name; one entry per box.
+        image: image, [3, H, W] uint8.
+        boxes: boxes, [N, 4] float32, xyxy in pixels of `image`.
+        masks: pixels of each object, [N, H, W] bool; empty for an object without an outline. None if masks aren't needed.
+        areas: area of each object, [N] float32, in square pixels of `image`.
+        fields: other fields of the target by name, with one entry per box.
     """
 
     image: tv_tensors.Image
@@ -39,14 +39,14 @@ class Scene:
 
     @classmethod
     def of(cls, sample: Sample, masks: Tensor | None = None) -> Scene:
-        """Take up a sample.
+        """Create a scene from a sample.
 
         Args:
-            sample: of a detection data set.
-            masks: [N, H, W] bool of its boxes.
+            sample: sample of a detection dataset.
+            masks: masks of its objects, [N, H, W] bool.
 
         Raises:
-            InputError: the target is none, or doesn't fit together.
+            InputError: the target is missing or inconsistent.
         """
         target = as_target(sample.target, sample.key)
         size_hw = (sample.image.shape[0], sample.image.shape[1])
@@ -64,22 +64,22 @@ class Scene:
         return self.image.shape[-2], self.image.shape[-1]
 
     def into(self, sample: Sample) -> Sample:
-        """Return the sample with this picture and these boxes."""
+        """Return the sample with the image and boxes of this scene."""
         pixels = self.image.as_subclass(Tensor).permute(1, 2, 0).contiguous().numpy()
         boxes = self.boxes.as_subclass(Tensor).numpy()
         return replace(sample, image=pixels, target={"boxes": boxes, "area": self.areas.numpy(), **self.fields})
 
     def changed(self, change: Callable[[Any], Any]) -> Scene:
-        """Return the scene after a transform of torchvision's v2, which must keep every box."""
+        """Return the scene after a transform of torchvision's v2 API, which must keep every box."""
         parts = {"image": self.image, "boxes": self.boxes} | ({} if self.masks is None else {"masks": self.masks})
         moved = change(parts)
         return replace(self, image=moved["image"], boxes=moved["boxes"], masks=moved.get("masks"))
 
     def kept(self, visible: Tensor) -> Scene:
-        """Leave out the objects of which too little is to be seen.
+        """Return the scene without objects of which too little is visible.
 
         Args:
-            visible: [N], the part of each object's area that is still there, 0–1.
+            visible: visible fraction of each object's area, [N], 0–1.
         """
         stays = visible >= _LEAST_VISIBLE
         size_hw = self.size_hw
@@ -93,11 +93,11 @@ class Scene:
 
 
 def box_areas(boxes: Tensor) -> Tensor:
-    """Return the areas [N] of boxes [N, 4] xyxy, nought for those that are turned inside out."""
+    """Return the areas [N] of boxes [N, 4] xyxy; 0 for inverted boxes."""
     sides: Tensor = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides.prod(1)
 
 
 def joined(one: Target, other: Target) -> Target:
-    """Return the fields of two lists of boxes as those of one; what only one of them knows is left out."""
+    """Concatenate the fields of two lists of boxes; fields that only one of them has are dropped."""
     return {name: np.concatenate((array, other[name])) for name, array in one.items() if name in other}

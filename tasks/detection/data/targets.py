@@ -1,4 +1,4 @@
-"""What is known about a picture's objects: the target that every format gives and every user of it takes."""
+"""Targets: the annotated objects of an image, in the form shared by all formats and all code that uses them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from zoo.errors import Box, Flaw, InputError
 
 Target = dict[str, NDArray[Any]]
 
-TOLERANCE = 1.0  # pixels that a box may stick out of its picture, from rounding; it is cut off
+TOLERANCE = 1.0  # pixels by which a box may exceed its image, from rounding; the excess is clipped
 _PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids": np.int64, "annotated": np.float64}
 
 
 def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
-    """Bring a target into its full form.
+    """Return a target with all of its fields.
 
     Args:
-        values: `boxes` [N, 4] xyxy in pixels of the picture and `labels` [N] from 0; `iscrowd` [N], `difficult` [N], `area` [N]
-            (square pixels, by default the box's), `ids` [N] and `annotated` [N, 5] may be there. None where nothing is known.
-        key: the picture, for messages.
+        values: target with `boxes` [N, 4], xyxy in pixels of the image, and `labels` [N], from 0; optionally `iscrowd` [N],
+            `difficult` [N], `area` [N] (square pixels, by default the box's), `ids` [N] and `annotated` [N, 5]. None if the image
+            isn't annotated.
+        key: key of the image, for messages.
 
     Returns:
-        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N]; if given `ids`, and
-        `annotated` float64 [N, 5]: x, y, width, height and area to the last digit of the annotations, which is what COCO's
-        evaluation counts (`boxes` are rounded to float32 and cut off at the picture's border).
+        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N]; if present also `ids`, and
+        `annotated` float64 [N, 5]: x, y, width, height and area with all digits of the annotations, which COCO's evaluation uses
+        (`boxes` are rounded to float32 and clipped to the image).
 
     Raises:
-        InputError: nothing is known, or arrays that don't fit together.
+        InputError: the image isn't annotated, or the arrays have different lengths.
     """
     if not isinstance(values, Mapping) or "boxes" not in values or "labels" not in values:
         raise InputError(f'{key}: the target is a {type(values).__name__}; expected {{"boxes": [N, 4] xyxy in pixels, "labels": [N]}}')
@@ -48,12 +49,12 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
     full |= {name: np.asarray(values[name], dtype) for name, dtype in _PER_BOX.items() if name in values}
     for name, array in full.items():
         if len(array) != len(boxes):
-            raise InputError(f"{key}: the target has {len(boxes)} boxes and {len(array)} {name}; expected as many")
+            raise InputError(f"{key}: the target has {len(boxes)} boxes and {len(array)} {name}; expected equal numbers")
     return full
 
 
 def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Target:
-    """Return the target with label i replaced by new_index[i], without the boxes whose class is not kept (None)."""
+    """Return the target with label i replaced by new_index[i], without the boxes of dropped classes (None)."""
     full = as_target(target, "target")
     moved = np.array([-1 if index is None else index for index in new_index], np.int64)
     labels = moved[full["labels"]]
@@ -62,27 +63,27 @@ def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Ta
 
 
 def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
-    """Drop the boxes of classes that aren't kept; the pictures stay, with nothing in them if need be."""
+    """Drop the boxes of dropped classes; images are kept, even without boxes."""
     return [replace(record, target=relabelled(record.target, new_index)) for record in records]
 
 
 def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
-    """Check a box of an annotation file.
+    """Validate a box of an annotation file.
 
     Args:
         box: xyxy in pixels.
-        size_hw: of the picture.
+        size_hw: height and width of the image in pixels.
 
     Returns:
-        The box within the picture (at most a pixel is cut off).
+        The box, clipped to the image by at most one pixel.
 
     Raises:
-        Flaw: it is not four finite numbers, has no area, or lies outside.
+        Flaw: the box is not four finite numbers, has no area, or lies outside the image.
     """
     height, width = size_hw
     left, top, right, bottom = map(float, box)
     if 0 <= left < right <= width and 0 <= top < bottom <= height:
-        return left, top, right, bottom  # nearly every box; half a million of them pass here when a large data set is opened
+        return left, top, right, bottom  # fast path of nearly all boxes; a large dataset has half a million
     shown = f"[{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy)"
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise Flaw(f"the box {shown} is not four finite numbers")
@@ -92,12 +93,12 @@ def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
     inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
     beyond = max(abs(given - cut) for given, cut in zip((left, top, right, bottom), inside, strict=True))
     if beyond > TOLERANCE or inside[2] <= inside[0] or inside[3] <= inside[1]:
-        reason = f"the box {shown} lies outside the picture of {width:g}×{height:g} pixels"
+        reason = f"the box {shown} lies outside the image of {width:g}×{height:g} pixels"
         raise Flaw(reason, "box-outside", (left, top, right, bottom))
     return inside
 
 
 def safe_name(name: str) -> bool:
-    """Tell whether a file name in an annotation stays within the data's folder."""
+    """Return whether a file name in an annotation stays within the dataset's folder."""
     parts = name.replace("\\", "/").split("/")
     return bool(name) and "\0" not in name and parts[0] != "" and ".." not in parts and not parts[0].endswith(":")

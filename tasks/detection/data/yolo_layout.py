@@ -1,4 +1,4 @@
-"""Where a YOLO data set keeps its pictures, labels and class names: Ultralytics' `data.yaml`, or bare folders."""
+"""Layout of a YOLO dataset: its images, labels and class names, from Ultralytics' `data.yaml` or bare folders."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAX_YAML_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Layout:
-    """What is to be read.
+    """Folders and class names of the requested split.
 
     Attributes:
-        root: the data's folder.
-        names: the classes by index; empty where nothing names them.
-        sources: folders of pictures, or `.txt` lists of them, of the split that was asked for.
+        root: folder of the dataset.
+        names: class names by index; empty if nothing names them.
+        sources: folders of images, or `.txt` lists of images, of the requested split.
     """
 
     root: PictureRoot
@@ -33,11 +33,11 @@ class Layout:
 
 
 def find_layout(ref: DataRef) -> Layout:
-    """Read `data.yaml` (the path itself, or in its folder), or else take the folders `images` and `labels` as they are.
+    """Return the layout from `data.yaml` (the path itself, or in its folder), otherwise from the folders `images` and `labels`.
 
     Raises:
-        DataError: the YAML is wrong, or there is neither.
-        InputError: a split that isn't there, or splits without `split=`.
+        DataError: the YAML is invalid, or there is neither.
+        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     path = ref.existing("folder or file")
     if path.is_file():
@@ -48,45 +48,45 @@ def find_layout(ref: DataRef) -> Layout:
     if not is_bare(path):
         raise DataError(f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor the folders images and labels")
     if "root" in ref.options:
-        raise InputError(f"data {ref.text!r}: root= goes with a {YAML_NAMES[0]}; {path} has none")
+        raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
     return Layout(PictureRoot(path), _class_list(path), (split_folder(ref, path / "images"),))
 
 
 def is_bare(folder: Path) -> bool:
-    """Tell whether a folder has pictures in `images` and text in `labels`."""
+    """Return whether a folder has a folder `images` and text files in `labels`."""
     return (folder / "images").is_dir() and next((folder / "labels").rglob("*.txt"), None) is not None
 
 
 def read_yaml(file: Path) -> Mapping[Any, Any]:
-    """Read a YAML file of nothing but plain values.
+    """Read a YAML file that contains only plain values.
 
     Raises:
-        DataError: it is too large, no YAML, or no mapping.
+        DataError: the file is too large, not valid YAML, or not a mapping.
     """
     import yaml  # rarely needed
 
     try:
         if file.stat().st_size > _MAX_YAML_BYTES:
-            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; that is no description of a data set")
+            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a description of a dataset")
         content = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{file}: is no YAML: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"{file}: is not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{file}: holds a {type(content).__name__}; expected a mapping with names, train, val, …")
+        raise DataError(f"{file}: contains a {type(content).__name__}; expected a mapping with names, train, val, …")
     return content
 
 
 def label_key(picture_key: str) -> str:
-    """Return where the labels of a picture are: the last folder `images` becomes `labels`, the suffix `.txt` (Ultralytics' rule)."""
+    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix `.txt` (Ultralytics' rule)."""
     head, images, tail = f"/{picture_key}".rpartition("/images/")
     moved = f"{head}/labels/{tail}" if images else f"/{picture_key}"
     return posixpath.splitext(moved[1:])[0] + ".txt"
 
 
 def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]:
-    """Return key and file of every picture of the layout; what can't be found goes to the faults, as do labels without pictures."""
+    """Return key and file of every image; images that can't be found, and labels without an image, are added to the faults."""
     pictures: dict[str, Path] = {}
     for source in layout.sources:
         is_list = source.is_file()
@@ -97,7 +97,7 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
                 faults.append(flaw.at(place, line, whole=True))
                 continue
             if key in pictures:
-                faults.append(Flaw(f"{key!r} is named a second time", "repeated-id").at(place, line))
+                faults.append(Flaw(f"{key!r} is listed a second time", "repeated-id").at(place, line))
             pictures[key] = file
         if not is_list:
             faults += _orphans(layout.root.folder, source, pictures)
@@ -109,22 +109,22 @@ def _lying(folder: Path) -> list[tuple[str, str, str, Path]]:
 
 
 def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
-    """Return file and line, line, path and base of each line; paths are relative to the data's folder, with `./` in front to the list's."""
+    """Return place, line, path and base folder of each line: the dataset's folder, or the list's own for paths that start with `./`."""
     lines = [line.strip() for line in _text(file).splitlines()]
     numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
     return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
 
 
 def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
-    """Return the label files below a folder's counterpart that belong to no picture."""
+    """Return errors for the label files of a folder that belong to no image."""
     key = f"{source.relative_to(root).as_posix()}/"
     labels = root / posixpath.dirname(label_key(f"{key}x"))
-    if labels == source:  # the labels lie beside the pictures, among who knows what
+    if labels == source:  # the labels are next to the images, possibly among other text files
         return []
     known = {label_key(picture) for picture in pictures}
     files = sorted(file for file in labels.rglob("*.txt") if file.name != "classes.txt")
     keys = [file.relative_to(root).as_posix() for file in files]
-    return [Fault(key, "labels without a picture", kind="no-picture") for key in keys if key not in known]
+    return [Fault(key, "labels without an image", kind="no-picture") for key in keys if key not in known]
 
 
 def _from_yaml(ref: DataRef, file: Path) -> Layout:
@@ -132,9 +132,9 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
     folder = ref.root_folder() or _root(file, content)
     given = {split: content[split] for split in _SPLITS if content.get(split)}
     if not given:
-        raise DataError(f"{file}: names no pictures; expected train, val or test")
+        raise DataError(f"{file}: names no images; expected train, val or test")
     if ref.split is None and len(given) > 1:
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; say which with ?split={next(iter(given))}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; select one with ?split={next(iter(given))}")
     split = ref.split or next(iter(given))
     if split not in given:
         raise InputError(f"data {ref.text!r}: no split {split!r} in {file}; its splits are: {', '.join(given)}")
@@ -146,11 +146,11 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
 def _root(file: Path, content: Mapping[Any, Any]) -> Path:
     text = content.get("path") or "."
     if not isinstance(text, str) or "\0" in text:
-        raise DataError(f"{file}: path is {text!r}; expected a folder relative to the file's own")
+        raise DataError(f"{file}: path is {text!r}; expected a folder, relative to the file's own folder")
     root = file.parent / text
     if not PictureRoot(file.parent).holds(root) or not root.is_dir():
         raise DataError(
-            f"{file}: path is {text!r}, which is no folder beside the file. Say where the data is, as yolo:{file}?root=FOLDER",
+            f"{file}: path is {text!r}, which is not a folder inside the file's own. Set the dataset's folder: yolo:{file}?root=FOLDER",
         )
     return root
 
@@ -158,18 +158,18 @@ def _root(file: Path, content: Mapping[Any, Any]) -> Path:
 def _source(file: Path, split: str, text: Any, root: PictureRoot) -> Path:
     """Return the folder or list that an entry names.
 
-    Exports of Roboflow say `../train/images` for a folder beside the file; Ultralytics drops the dots where nothing is there, too.
+    Roboflow's exports write `../train/images` for a folder next to the file; like Ultralytics, drop the dots if nothing is there.
     """
     if not isinstance(text, str) or "\0" in text:
-        raise DataError(f"{file}: {split} is {text!r}; expected a folder, a .txt list, or several of them")
+        raise DataError(f"{file}: {split} is {text!r}; expected a folder, a .txt list, or a list of them")
     for candidate in (text, text.removeprefix("../")):
         path = root.folder / candidate
         try:
             if root.holds(path) and (path.is_dir() or (path.is_file() and path.suffix == ".txt")):
                 return root.folder / path.resolve().relative_to(root.folder.resolve())
-        except OSError:  # too long for a name
+        except OSError:  # the name is too long
             continue
-    raise DataError(f"{file}: {split} is {text!r}, which is no folder and no .txt list inside {root.folder}")
+    raise DataError(f"{file}: {split} is {text!r}, which is neither a folder nor a .txt list inside {root.folder}")
 
 
 def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -179,20 +179,20 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
             raise DataError(f"{file}: the keys of names are not 0 to {len(names) - 1}, each once")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise DataError(f"{file}: names is a {type(names).__name__}; expected the class names, as a list or by number")
+        raise DataError(f"{file}: names is a {type(names).__name__}; expected the class names, as a list or a mapping from numbers")
     for name in names:
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-            raise DataError(f"{file}: the class name {name!r} is no text. Put it in quotation marks (YAML reads no as false)")
+            raise DataError(f"{file}: the class name {name!r} is not text. Put it in quotation marks (YAML reads no as false)")
     texts = tuple(str(name) for name in names)
     if len(set(texts)) < len(texts):
-        raise DataError(f"{file}: names holds a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")
+        raise DataError(f"{file}: names lists a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")
     if count not in (None, len(texts)):
         raise DataError(f"{file}: nc is {str(count)[:40]}, but there are {len(texts)} names")
     return texts
 
 
 def _class_list(folder: Path) -> tuple[str, ...]:
-    """Return the lines of `classes.txt`, which labelling programs leave beside the folders or among the labels."""
+    """Return the lines of `classes.txt`, which labelling tools write next to the folders or among the labels."""
     for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if file.is_file():
             names = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
@@ -206,6 +206,6 @@ def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise DataError(f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None

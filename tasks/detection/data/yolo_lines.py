@@ -1,4 +1,4 @@
-"""One line of YOLO labels: corners in pixels to centre and size as fractions, and back, without losing a bit."""
+"""Lossless conversion between corners in pixels and the fractions of a YOLO label line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Fractions = tuple[float, float, float, float]
 
 
 def corners(line: Fractions, size_hw: tuple[int, int]) -> Fractions:
-    """Return xyxy in pixels of centre and size as fractions of a picture."""
+    """Return xyxy in pixels from centre and size as fractions of an image."""
     (cx, cy, width, height), (high, wide) = line, size_hw
     return (cx - width / 2) * wide, (cy - height / 2) * high, (cx + width / 2) * wide, (cy + height / 2) * high
 
 
 def fractions(box: NDArray[np.float32] | Sequence[float], size_hw: tuple[int, int]) -> Fractions:
-    """Return centre and size as fractions, such that `corners` gives the same float32 numbers again.
+    """Return centre and size as fractions such that `corners` returns the same float32 numbers.
 
-    A float64 fraction is 2^-29 finer than a float32 coordinate, so rounding there is rounding back.
+    A float64 fraction is finer than a float32 coordinate by a factor of 2^29, so rounding to float32 restores the coordinate.
 
     Args:
         box: xyxy in pixels.
-        size_hw: of the picture.
+        size_hw: height and width of the image in pixels.
     """
     left, top, right, bottom = (float(side) for side in box)
     high, wide = size_hw

@@ -1,4 +1,4 @@
-"""The data formats of detection: one module each."""
+"""Dataset formats of detection, one module each."""
 
 from zoo.data.formats import Scheme
 from zoo.registry import Registry

@@ -1,4 +1,4 @@
-"""`coco:` – a folder of pictures and an instances file in COCO's JSON format."""
+"""The `coco:` format: a folder of images and an instances file in COCO's JSON format."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, 
 from zoo.tasks.detection.datasets import SCHEMES
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
-_COLUMNS = 12  # of a box in memory: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated
-_ENDLESS = (math.inf, math.inf)  # the height and width of a picture that nobody knows the size of
+_COLUMNS = 12  # numbers per box: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated
+_ENDLESS = (math.inf, math.inf)  # height and width of an image of unknown size
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     """Read an instances file.
 
-    The file is `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or the like; where there are several,
-    `split=` or `json=` (a file, relative to the folder) says which. Pictures are looked for in `images=` (a folder, relative
-    to the data's), or in the folders that COCO, Roboflow and others keep them in. The key is the `file_name`. Classes are the
-    categories in the order of their ids, which may have gaps. Pictures without annotations are samples like any other. The files of
-    pictures must be there, unless answers are scored that stand in a file (`DataRef.pictures`).
+    The file is `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or similar; if there are several,
+    `split=` or `json=` (a file, relative to the folder) selects one. Images are searched in `images=` (a folder, relative to the
+    dataset's), or in the folders that COCO, Roboflow and others use. The key is the `file_name`. Classes are the categories in the
+    order of their ids, which may have gaps. Images without annotations are samples like any other. The image files must exist, unless
+    predictions from a file are scored (`DataRef.pictures`).
 
     Raises:
-        DataError: no such file, one that isn't COCO's, or faults.
-        InputError: several files and no word which.
+        DataError: the file is missing or not in COCO's format, or there are annotation errors.
+        InputError: several files match and none is selected.
     """
     root = ref.folder()
     file = _choose(ref, root)
@@ -51,9 +51,9 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder looks like COCO's, or None."""
+    """Return why a folder is recognised as COCO's, or None."""
     names = [file for file in _candidates(path) if file.name.startswith("instances") or file.name == "_annotations.coco.json"]
-    return f"it holds {names[0].relative_to(path).as_posix()}" if names else None
+    return f"it contains {names[0].relative_to(path).as_posix()}" if names else None
 
 
 def _candidates(root: Path) -> list[Path]:
@@ -63,16 +63,16 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
-    """Tell whether a file's content is a list: results, which are often kept beside the annotations, and never annotations."""
+    """Return whether a file contains a list: results, often stored next to the annotations, are lists; annotations never are."""
     try:
         with file.open("rb") as content:
             return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    except OSError:  # whoever reads the file says so
+    except OSError:  # reported when the file is read
         return False
 
 
 def _splits(root: Path, file: Path) -> set[str]:
-    """Return the names of the split that a file stands for; the year of COCO's own files may be left out."""
+    """Return the split names that match a file; the year of COCO's own files may be omitted."""
     stem = file.stem.removeprefix("instances_")
     return {stem, re.sub(r"\d{4}$", "", stem), file.parent.relative_to(root).as_posix()}
 
@@ -92,7 +92,7 @@ def _choose(ref: DataRef, root: Path) -> Path:
         raise DataError(f"data {ref.text!r}: {root} has no instances file; expected annotations/instances_<split>.json or instances.json")
     if not chosen:
         raise InputError(f"data {ref.text!r}: no instances file for the split {ref.split!r} in {root}; its JSON files are: {names}")
-    raise InputError(f"data {ref.text!r}: several files could be meant in {root}: {names}. Say which with ?split=… or ?json=…")
+    raise InputError(f"data {ref.text!r}: several files match in {root}: {names}. Select one with ?split=… or ?json=…")
 
 
 def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
@@ -109,18 +109,18 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
 
 @dataclass
 class _Boxes:
-    """One picture's boxes, in 8 bytes a number.
+    """Boxes of one image, at 8 bytes per number.
 
     Attributes:
-        rows: `_COLUMNS` numbers each.
-        ids: of the annotations.
+        rows: `_COLUMNS` numbers per box.
+        ids: annotation id of each box.
     """
 
     rows: array[float] = field(default_factory=lambda: array("d"))
     ids: list[Any] = field(default_factory=list)
 
     def target(self) -> Target:
-        """Return them as a target; the ids with it where all are whole numbers of 64 bits."""
+        """Return the boxes as a target, with their ids if all of them are 64-bit integers."""
         columns = np.array(self.rows).reshape(-1, _COLUMNS)
         target: Target = {
             "boxes": columns[:, :4].astype(np.float32),
@@ -137,7 +137,7 @@ class _Boxes:
 
 @dataclass
 class _Reader:
-    """Turns the lists of one file into records, and collects what is wrong."""
+    """Reader that turns the lists of one file into records and collects annotation errors."""
 
     root: Path
     file: Path
@@ -147,7 +147,7 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Count the classes in the order of their ids."""
+        """Number the classes in the order of their ids."""
         self.name = self.file.relative_to(self.root).as_posix() if self.file.is_relative_to(self.root) else str(self.file)
         categories = sorted(self.content["categories"], key=lambda category: (isinstance(category["id"], str), category["id"]))
         self.label = {category["id"]: index for index, category in enumerate(categories)}
@@ -155,10 +155,10 @@ class _Reader:
         for kind, values in (("ids", [category["id"] for category in categories]), ("names", self.classes)):
             repeated = [str(value) for value, count in Counter(values).items() if count > 1]
             if repeated:
-                raise DataError(f"{self.file}: several categories share the {kind} {', '.join(repeated)}; expected different ones")
+                raise DataError(f"{self.file}: several categories share the {kind} {', '.join(repeated)}; expected unique ones")
 
     def records(self) -> list[Record]:
-        """Return one record per picture that is there."""
+        """Return one record per image that was found."""
         pictures = dict(self._pictures())
         boxes = self._boxes(pictures)
         return [
@@ -167,14 +167,14 @@ class _Reader:
         ]
 
     def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[float, float]]]]:
-        """Yield the id of each picture with its key, file, height and width."""
+        """Yield the id of each image with its key, file, and height and width."""
         ids: set[Any] = set()
         keys: set[str] = set()
         self.listed = {image["id"]: str(image["file_name"]) for image in self.content["images"]}
         for image in self.content["images"]:
             key = str(image["file_name"])
             if image["id"] in ids or key in keys:
-                twice = Flaw("the id or the file name is there twice; expected different ones", "repeated-id")
+                twice = Flaw("the id or the file name occurs twice; expected unique ones", "repeated-id")
                 self._lost(key, twice, f"image id {image['id']}")
                 continue
             ids.add(image["id"])
@@ -186,15 +186,15 @@ class _Reader:
 
     def _locate(self, key: str) -> Path | None:
         if not safe_name(key):
-            self._lost(key, Flaw("the file name leads out of the data's folder; expected a path inside it"))
+            self._lost(key, Flaw("the file name is outside the dataset's folder; expected a path inside it"))
             return None
         for folder in self.folders:
-            if os.path.isfile(folder / key):  # unlike Path.is_file, false for a name that is too long
+            if os.path.isfile(folder / key):  # unlike Path.is_file, returns False for a name that is too long
                 return folder / key
         if not self.needs_pictures:
             return self.root / key
         looked = ", ".join(folder.relative_to(self.root).as_posix() for folder in self.folders if folder.is_relative_to(self.root))
-        self._lost(key, Flaw(f"the picture is missing; looked for it in: {looked or self.folders[0]}", "no-picture"))
+        self._lost(key, Flaw(f"the image is missing; searched in: {looked or self.folders[0]}", "no-picture"))
         return None
 
     def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
@@ -210,12 +210,12 @@ class _Reader:
             return None
 
     def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[float, float]]]) -> dict[Any, _Boxes]:
-        """Return every picture's boxes."""
+        """Return the boxes of every image."""
         boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
         ids: set[Any] = set()
         annotations = self.content["annotations"]
         for number, entry in enumerate(annotations):
-            annotations[number] = None  # each is let go as soon as it is taken
+            annotations[number] = None  # frees each entry as soon as it is read
             annotation = annotation_of(entry)
             image_id, place = annotation["image_id"], _place(annotation, number)
             if image_id not in boxes:
@@ -232,14 +232,14 @@ class _Reader:
         return boxes
 
     def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
-        """Return the `_COLUMNS` of an annotation.
+        """Return the `_COLUMNS` numbers of an annotation.
 
         Raises:
-            Flaw: what is wrong with it.
+            Flaw: the annotation is invalid.
         """
         identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
         if isinstance(identity, (list, dict)) or identity in ids:
-            raise Flaw(f"the id {identity!r} is there twice; expected different numbers", "repeated-id")
+            raise Flaw(f"the id {identity!r} occurs twice; expected unique ids", "repeated-id")
         if identity is not None:
             ids.add(identity)
         if category not in self.label:
@@ -249,11 +249,11 @@ class _Reader:
         checked = checked_box((box[0], box[1], box[0] + box[2], box[1] + box[3]), size_hw)
         crowd, area = annotation.get("iscrowd", 0), annotation.get("area", box[2] * box[3])
         if not is_number(area) or area < 0 or crowd not in (0, 1):
-            raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected square pixels, and 0 or 1")
+            raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected an area in square pixels, and 0 or 1")
         return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True), *box
 
     def _lost(self, key: str, flaw: Flaw, place: str = "") -> None:
-        """Note what costs a whole picture."""
+        """Record an annotation error that costs a whole image."""
         before = f"{self.name}: {place}: " if place else f"{self.name}: "
         self.faults.append(flaw.at(key, place, before=before, whole=True))
 

@@ -1,4 +1,4 @@
-"""`csv:` – a table with one box per row: path, xmin, ymin, xmax, ymax, label and perhaps split, as CSV, TSV or Parquet."""
+"""The `csv:` format: a table with one box per row (path, xmin, ymin, xmax, ymax, label, optionally split) in CSV, TSV or Parquet."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _MARKS = ("iscrowd", "difficult", "area")
 
 @dataclass
 class _Picture:
-    """What the rows of one picture say.
+    """Annotations of one image, collected from its rows.
 
     Attributes:
-        file: the picture.
-        size_hw: its height and width in pixels.
-        place: the first row that names it.
-        chosen: whether it is of the split that was asked for.
-        boxes: xyxy in pixels, with their class names.
-        marks: iscrowd, difficult and area of each.
+        file: image file.
+        size_hw: height and width of the image in pixels.
+        place: position of the first row for the image.
+        chosen: whether the image is in the requested split.
+        boxes: boxes, xyxy in pixels, with their class names.
+        marks: iscrowd, difficult and area of each box.
     """
 
     file: Path
@@ -48,15 +48,16 @@ class _Picture:
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read a table of boxes, xyxy in pixels of the upright picture; a row with a path alone is a picture without objects.
+    """Read a table of boxes, xyxy in pixels of the upright image; a row with only a path is an image without objects.
 
     Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, sorted, or in the order of a
-    `classes.txt` beside it. Pictures stand in the order in which they first appear. The optional columns iscrowd, difficult (0 or 1)
-    and area (square pixels; by default the box's) mean what they do in COCO and VOC.
+    `classes.txt` next to it. Images are in the order of their first row. The optional columns iscrowd, difficult (0 or 1) and area
+    (square pixels; by default the box's) have the same meaning as in COCO and VOC.
 
     Raises:
-        DataError: the table can't be read, or faults: a path that is missing or leaves the folder, a wrong box, an empty label.
-        InputError: a split that isn't there, or splits without `split=`.
+        DataError: the table can't be read, or has annotation errors: a path that is missing or outside the folder, an invalid box, an
+            empty label.
+        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
@@ -88,13 +89,13 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
-    """Return the picture that a row is about.
+    """Return the image to which a row belongs.
 
     Raises:
-        Flaw: it can't be found or read, or its rows stand in several splits.
+        Flaw: the image can't be found or read, or its rows are in several splits.
     """
     key = row.values["path"]
-    if key not in pictures:  # its plain form needs no second look at the disk
+    if key not in pictures:  # a known key needs no second disk access
         key, file = root.find(key)
     if key not in pictures:
         try:
@@ -107,10 +108,10 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
 
 
 def _box(row: tabular.Row, picture: _Picture) -> Box | None:
-    """Return a row's box, or None where it has none.
+    """Return the box of a row, or None if it has none.
 
     Raises:
-        Flaw: the box or its label is wrong.
+        Flaw: the box or its label is invalid.
     """
     given = [row.values[side] for side in _SIDES]
     if not any(given) and not row.values["label"]:
@@ -119,7 +120,7 @@ def _box(row: tabular.Row, picture: _Picture) -> Box | None:
         sides = [float(side) for side in given]
     except ValueError:
         numbers = ", ".join(map(repr, given))
-        raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or none and no label") from None
+        raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or all empty with an empty label") from None
     box = checked_box(sides, picture.size_hw)
     if not row.values["label"]:
         raise Flaw("the label is empty; expected the class of the box", "unknown-label")
@@ -130,7 +131,7 @@ def _marks(row: tabular.Row, box: Box) -> tuple[bool, bool, float]:
     """Return iscrowd, difficult and area of a row, from the optional columns of these names.
 
     Raises:
-        Flaw: neither 0 nor 1, or no area.
+        Flaw: iscrowd or difficult is neither 0 nor 1, or the area is invalid.
     """
     crowd, difficult, area = (row.values.get(name, "") for name in _MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
@@ -140,7 +141,7 @@ def _marks(row: tabular.Row, box: Box) -> tuple[bool, bool, float]:
     except ValueError:
         given = math.nan
     if given is not None and not 0 <= given < math.inf:
-        raise Flaw(f"area is {area!r}; expected square pixels")
+        raise Flaw(f"area is {area!r}; expected an area in square pixels")
     left, top, right, bottom = (np.float32(side) for side in box)
     return crowd == "1", difficult == "1", float((right - left) * (bottom - top)) if given is None else given
 

@@ -1,4 +1,4 @@
-"""`demo:scenes` – real handwritten digits placed into larger pictures at known boxes, built in and offline."""
+"""The `demo:scenes` dataset: real handwritten digits placed in larger images at known boxes, built in and offline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from zoo.tasks.detection.datasets import SCHEMES
 
 SIZE_HW = (128, 160)
 _PICTURES = {"train": 600, "test": 100}
-_DIGIT_SIZES = (24, 56)  # pixels of the square that a scan is enlarged to
-_MOST = 5  # digits in a picture
-_TRIES = 20  # for a free place; a digit that finds none is left out
+_DIGIT_SIZES = (24, 56)  # side in pixels of the square to which a scan is enlarged
+_MOST = 5  # maximum number of digits per image
+_TRIES = 20  # attempts to find a free place; without one the digit is skipped
 _TEST_EVERY = 5  # every fifth scan is for testing, the others for training
-_INK = 0.2  # what is at least this dark belongs to the digit, and to its box
+_INK = 0.2  # minimum ink of a pixel that belongs to the digit and its box
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Placed:
     """A digit in a scene.
 
     Attributes:
-        label: the digit.
-        ink: [H, W] float32, 0–1, cut to its box.
-        left: pixels from the left side of the picture.
-        top: pixels from its upper side.
+        label: the digit, 0–9.
+        ink: ink of the digit, [H, W] float32, 0–1, cropped to its box.
+        left: distance from the left side of the image in pixels.
+        top: distance from the top of the image in pixels.
     """
 
     label: int
@@ -44,22 +44,22 @@ class Placed:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """The box, xyxy in pixels."""
+        """Box of the digit, xyxy in pixels."""
         height, width = self.ink.shape
         return self.left, self.top, self.left + width, self.top + height
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open drawn scenes, 128 × 160 pixels: `split=train` (600 pictures), `split=test` (100) or both.
+    """Open generated scenes of 128 × 160 pixels: `split=train` (600 images), `split=test` (100) or both.
 
-    The digits are scikit-learn's 1,797 scans (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", CC BY 4.0),
-    those of the test scenes never among those of the training scenes. A scene holds up to five, some hold none; boxes are tight
-    around the ink and hardly overlap. Options: `n=` (pictures of each split) and `seed=` (0); the same options always draw the same
-    pictures, and a picture is the same however many there are.
+    The digits are scikit-learn's 1,797 scans (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", CC BY 4.0);
+    training and test scenes have no scan in common. A scene has up to five digits, and some have none; boxes are tight around the ink
+    and hardly overlap. Options: `n=` (number of images per split) and `seed=` (default: 0). The same options always generate the same
+    images, and an image doesn't depend on the number of images.
 
     Raises:
-        UnknownNameError: another name than scenes.
-        InputError: another split, or an option that is no number.
+        UnknownNameError: the name is not "scenes".
+        InputError: the split is unknown, or an option is not a number.
     """
     if ref.path != "scenes":
         raise UnknownNameError("demo data of detection", ref.path, ["scenes"])
@@ -83,7 +83,7 @@ def _number(ref: DataRef, name: str, default: int, least: int) -> int:
 
 
 def _record(seed: int, split: str, index: int) -> Record:
-    # a stream of its own for each picture: what is drawn depends on nothing else
+    # a separate random stream per image, so that an image depends on nothing else
     stream = (seed, list(_PICTURES).index(split), index)
     placed = _place(np.random.default_rng(stream), split)
     return Record(f"scene-{split}-{index:04d}", partial(draw, placed, stream), _target(placed))
@@ -91,8 +91,8 @@ def _record(seed: int, split: str, index: int) -> Record:
 
 @functools.cache
 def _scans(split: str) -> list[tuple[NDArray[np.float32], int]]:
-    """Return the scans of a split, [8, 8] ink 0–1, with their digits."""
-    from sklearn.datasets import load_digits  # a second of imports
+    """Return the scans of a split, ink [8, 8] in 0–1, with their digits."""
+    from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()
     scans = zip((digits.images / 16).astype(np.float32), digits.target.tolist(), strict=True)
@@ -114,7 +114,7 @@ def _place(random: np.random.Generator, split: str) -> list[Placed]:
 
 
 def _enlarge(scan: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Return a scan at another size, cut to its ink."""
+    """Return a scan resized to `size`, cropped to its ink."""
     large = np.clip(cv2.resize(scan, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((large >= _INK).any(axis)) for axis in (1, 0))
     return large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -138,11 +138,11 @@ def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
     """Draw digits on a textured background.
 
     Args:
-        placed: the digits.
-        stream: numbers that name the picture; they seed background and colours.
+        placed: digits to draw.
+        stream: integers that identify the image and seed its background and colours.
 
     Returns:
-        [128, 160, 3] uint8, RGB.
+        The image, [128, 160, 3] uint8, RGB.
     """
     random = np.random.default_rng([*stream, 1])
     dark = bool(random.integers(2))
@@ -157,7 +157,7 @@ def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _background(random: np.random.Generator, dark: bool) -> NDArray[np.float64]:
-    """Return clouds of two sizes in a dark or light colour, [H, W, 3]."""
+    """Return a dark or light colour with clouds of two sizes, [H, W, 3]."""
     height, width = SIZE_HW
     base = random.uniform(20, 90, 3) if dark else random.uniform(165, 235, 3)
     picture = np.tile(base, (height, width, 1))

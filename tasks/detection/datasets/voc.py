@@ -1,4 +1,4 @@
-"""`voc:` – a folder in the layout of PASCAL VOC: Annotations, JPEGImages and ImageSets/Main."""
+"""The `voc:` format: a folder in the layout of PASCAL VOC, with Annotations, JPEGImages and ImageSets/Main."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _PIXELS = re.compile(r"[1-9]\d{0,8}")
 
 
 def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read VOC annotations; `split=` names a list in ImageSets/Main, without it every annotation is taken.
+    """Read VOC annotations; `split=` names a list in ImageSets/Main, without which all annotations are read.
 
-    Boxes are taken as they are written, in pixels: no 1 is taken off, though PASCAL's own files count pixels from 1. Classes are all
-    names in the Annotations folder, sorted, so that every split counts them alike, or in the order of a `classes.txt`. Objects marked
-    difficult are kept as such: training leaves them out, evaluation counts them neither way. The key is the picture's path in the folder.
-    The elements `iscrowd` and `area`, which VOC doesn't know, mean what they do in COCO.
+    Box coordinates are used as written, in pixels: 1 is not subtracted, although PASCAL's own files count pixels from 1. Classes are
+    all names in the Annotations folder, sorted, so that every split has the same labels, or in the order of a `classes.txt`. Objects
+    marked difficult are kept as such: training skips them, and evaluation counts them neither as found nor as missed. The key is the
+    image's path in the folder. The elements `iscrowd` and `area`, which VOC doesn't define, have the same meaning as in COCO.
 
     Raises:
-        DataError: no Annotations folder, or faults.
-        InputError: a split without a list.
+        DataError: there is no Annotations folder, or there are annotation errors.
+        InputError: there is no list for the split.
     """
     root = ref.folder()
     folder = root / "Annotations"
@@ -51,9 +51,9 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder looks like VOC's, or None."""
+    """Return why a folder is recognised as VOC's, or None."""
     annotations = path / "Annotations"
-    return "it holds Annotations/*.xml" if annotations.is_dir() and next(annotations.glob("*.xml"), None) else None
+    return "it contains Annotations/*.xml" if annotations.is_dir() and next(annotations.glob("*.xml"), None) else None
 
 
 def _listed(ref: DataRef, root: Path, split: str) -> list[str]:
@@ -71,14 +71,14 @@ def _listed(ref: DataRef, root: Path, split: str) -> list[str]:
 
 @dataclass
 class _Reader:
-    """Turns annotation files into records, and collects what is wrong."""
+    """Reader that turns annotation files into records and collects annotation errors."""
 
     root: Path
     files: dict[str, Path]
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Parse every file: the classes of a part are those of the whole."""
+        """Parse every file, since a split has the classes of the whole dataset."""
         self.trees = {stem: tree for stem, file in self.files.items() if (tree := self._parse(file)) is not None}
         names = (_text(entry, "name") for tree in self.trees.values() for entry in tree.iter("object"))
         self.classes = in_order(sorted({name for name in names if name}), self.root)
@@ -86,19 +86,19 @@ class _Reader:
 
     @property
     def stems(self) -> list[str]:
-        """The names of all annotation files, without their ending."""
+        """Names of all annotation files, without suffix."""
         return list(self.files)
 
     def records(self, stems: list[str]) -> list[Record]:
-        """Return one record per picture that is there."""
+        """Return one record per image that was found."""
         records: dict[str, Record] = {}
         for stem in stems:
             if stem not in self.files:
-                self._fault(f"{stem}.xml", "is named by the split, and missing from Annotations", "no-annotation")
+                self._fault(f"{stem}.xml", "is listed in the split, but missing from Annotations", "no-annotation")
             elif stem in self.trees:
                 record = self._record(stem, self.trees[stem])
                 if record is not None and record.key in records:
-                    self._fault(f"{stem}.xml", f"names the picture {record.key}, which another annotation has", "repeated-id")
+                    self._fault(f"{stem}.xml", f"refers to the image {record.key}, which another annotation already uses", "repeated-id")
                 elif record is not None:
                     records[record.key] = record
         return list(records.values())
@@ -118,24 +118,24 @@ class _Reader:
         try:
             size_hw = _size(tree) or images.size(path)
         except ImageError as error:
-            self._fault(f"{stem}.xml", f"its picture {path.name} {error.reason}", error.kind)
+            self._fault(f"{stem}.xml", f"its image {path.name} {error.reason}", error.kind)
             return None
         return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))), size_hw)
 
     def _locate(self, stem: str, name: str) -> Path | None:
-        """Return the picture's file; some tools write its name without the ending."""
+        """Return the image file; some tools write its name without suffix."""
         if not safe_name(name):
             self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", "annotation")
             return None
         folder = self.root / "JPEGImages"
         for candidate in (name, *(name + suffix for suffix in images.SUFFIXES)):
-            if os.path.isfile(folder / candidate):  # unlike Path.is_file, false for a name that is too long
+            if os.path.isfile(folder / candidate):  # unlike Path.is_file, returns False for a name that is too long
                 return folder / candidate
-        self._fault(f"{stem}.xml", f"its picture JPEGImages/{name} is missing", "no-picture")
+        self._fault(f"{stem}.xml", f"its image JPEGImages/{name} is missing", "no-picture")
         return None
 
     def _objects(self, stem: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
-        """Yield box, label, difficult, iscrowd and area of every object that is right."""
+        """Yield box, label, difficult, iscrowd and area of every valid object."""
         for number, entry in enumerate(tree.iter("object"), start=1):
             name = _text(entry, "name")
             try:
@@ -147,7 +147,7 @@ class _Reader:
                 yield box, self.label[name], _text(entry, "difficult") == "1", _text(entry, "iscrowd") == "1", area
 
     def _fault(self, name: str, reason: str, kind: str) -> None:
-        """Note what costs a whole sample."""
+        """Record an annotation error that costs a whole sample."""
         self.faults.append(Fault(f"Annotations/{name}", reason, whole=True, kind=kind))
 
 
@@ -156,7 +156,7 @@ def _text(element: Element, path: str) -> str:
 
 
 def _size(tree: Element) -> tuple[int, int] | None:
-    """Return height and width as the file gives them; some tools write nothing or 0."""
+    """Return height and width from the file, or None: some tools write nothing or 0."""
     height, width = _text(tree, "size/height"), _text(tree, "size/width")
     if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width):
         return int(height), int(width)
@@ -176,7 +176,7 @@ def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
 
 
 def _area(entry: Element) -> float | None:
-    """Return the area where the file has one: VOC's own don't, `zoo data convert` writes a mask's."""
+    """Return the area, or None: VOC's own files have none, `zoo data convert` writes that of a mask."""
     text = _text(entry, "area")
     if not text:
         return None
@@ -185,7 +185,7 @@ def _area(entry: Element) -> float | None:
     except ValueError:
         area = math.nan
     if not 0 <= area < math.inf:
-        raise Flaw(f"its area is {text!r}; expected square pixels")
+        raise Flaw(f"its area is {text!r}; expected an area in square pixels")
     return area
 
 

@@ -1,4 +1,4 @@
-"""`yolo:` – Ultralytics' `data.yaml`, or bare folders `images` and `labels`: a text file per picture, a box per line."""
+"""The `yolo:` format: Ultralytics' `data.yaml`, or bare folders `images` and `labels`; a text file per image, a box per line."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, find_layout, is_bar
 from zoo.tasks.detection.data.yolo_lines import corners
 from zoo.tasks.detection.datasets import SCHEMES
 
-_PIXELS = 4.0  # a box that merely sticks out has its centre and size well below; numbers above are pixels
+_PIXELS = 4.0  # fractions of a box that merely sticks out stay well below; larger numbers are pixels
 
 
 def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read pictures and their labels; a picture without a label file is one without objects, as with Ultralytics.
+    """Read images and their labels; an image without a label file has no objects, as in Ultralytics.
 
-    A line of labels is `class cx cy w h`: centre and size as fractions of the upright picture's width and height. Without
-    `data.yaml` and `classes.txt` the classes are named by their numbers. `root=` says where the data is when `data.yaml` doesn't.
+    A label line is `class cx cy w h`: centre and size as fractions of the upright image's width and height. Without `data.yaml` and
+    `classes.txt` the classes are named by their numbers. `root=` sets the folder of the dataset if `data.yaml` doesn't.
 
     Raises:
-        DataError: `data.yaml` is wrong, or faults: a picture that can't be found, a wrong line, labels without a picture.
-        InputError: a split that isn't there, or splits without `split=`.
+        DataError: `data.yaml` is invalid, or there are annotation errors: an image that can't be found, an invalid line, labels
+            without an image.
+        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     layout = find_layout(ref)
     names = layout.names or _numbered(layout.root.folder / "labels")
@@ -47,25 +48,25 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _numbered(labels: Path) -> tuple[str, ...]:
-    """Return as many numbers as the labels of all splits use."""
+    """Return class names "0", "1", … up to the highest number in the labels of all splits."""
     highest = -1
     for file in filter(Path.is_file, labels.rglob("*.txt")):
         for line in file.read_bytes().splitlines():
             first = line.split(maxsplit=1)[:1]
-            if first and first[0].isdigit() and len(first[0]) < 6:  # a wild number is a fault of its line, not a million classes
+            if first and first[0].isdigit() and len(first[0]) < 6:  # a huge number is an error of its line, not a million classes
                 highest = max(highest, int(first[0]))
     return tuple(str(index) for index in range(highest + 1))
 
 
 def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[Box], list[int]]:
-    """Return the boxes, xyxy in pixels, and labels of one picture."""
+    """Return the boxes, xyxy in pixels, and labels of one image."""
     boxes: list[Box] = []
     labels: list[int] = []
     if not os.path.lexists(root.folder / key):
         return boxes, labels
     try:
         lines = root.find(key)[1].read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:  # outside the folder, unreadable, or no text
+    except (OSError, ValueError) as error:  # outside the folder, unreadable, or not text
         faults.append(Fault(key, f"the labels can't be read: {error}", kind="annotation"))
         return boxes, labels
     for number, line in enumerate(lines, 1):
@@ -82,14 +83,14 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
 
 
 def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[Box, int]:
-    """Return box and label of one line.
+    """Return the box and label of one line.
 
     Raises:
-        Flaw: it is no class and four fractions, or the box is wrong.
+        Flaw: the line is not a class and four fractions, or the box is invalid.
     """
     if len(values) != 5:
         polygon = len(values) > 6 and len(values) % 2
-        hint = ". It looks like a polygon of a segmentation; this format takes boxes" if polygon else ""
+        hint = ". It looks like a segmentation polygon; this format takes boxes" if polygon else ""
         raise Flaw(f"has {len(values)} values; expected class cx cy w h{hint}")
     try:
         label, cx, cy, width, height = (float(value) for value in values)
@@ -104,8 +105,8 @@ def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tu
 
 
 def _no_fractions(fractions: Box, box: Box, shown: str) -> Flaw:
-    """Return what is wrong with numbers that are not all from 0 to 1."""
-    reason = f"cx cy w h are {shown}; expected fractions of the picture, from 0 to 1"
+    """Return the flaw of values that are not all from 0 to 1."""
+    reason = f"cx cy w h are {shown}; expected fractions of the image, from 0 to 1"
     if not all(map(math.isfinite, fractions)):
         return Flaw(reason)
     if max(map(abs, fractions)) > _PIXELS:
@@ -117,7 +118,7 @@ def _recognise(folder: Path) -> str | None:
     for name in YAML_NAMES:
         if (folder / name).is_file() and _recognise_file(folder / name):
             return f"it has a {name} that names classes"
-    return "it has pictures in images and text in labels" if is_bare(folder) else None
+    return "it has a folder images and text files in labels" if is_bare(folder) else None
 
 
 def _recognise_file(file: Path) -> str | None:

@@ -1,10 +1,10 @@
-"""COCO's average precision and recall as functions of how often each picture counts: once, or as often as a draw has it.
+"""COCO's average precision and recall as functions of image weights: 1 each, or the counts of a bootstrap replicate.
 
-The twelve numbers come from the evaluators; this is for the scores of a thousand bootstrap draws, and for what an error costs. Counted
-once each, pictures give the evaluators' numbers (tests/unit/test_average_precision.py).
+The twelve scores come from the evaluators; this module computes the scores of a thousand bootstrap replicates, and the cost of errors.
+With weights of 1 the scores equal the evaluators' (tests/unit/tasks/detection/test_metrics.py).
 
-Between two true positives of a class only the number of detections matters. So a curve is reckoned at its true positives alone, and
-the sums up to them are shared by all thresholds.
+Between two true positives of a class only the number of detections matters. Curves are therefore computed only at their true positives,
+and the cumulative sums are shared by all thresholds.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from zoo.tasks.detection.data.columns import Bools, Columns, Floats, Ints
 from zoo.tasks.detection.metric.matching import AREAS, Matches
 
 RECALLS = np.linspace(0, 1, 101)
-_EPSILON = float(np.spacing(1))  # pycocotools adds it to what it divides by
-_WEIGHTS = 2_000_000  # held at once
-_MANY = 64  # columns
+_EPSILON = float(np.spacing(1))  # pycocotools adds it to its divisors
+_WEIGHTS = 2_000_000  # maximum number in memory at once
+_MANY = 64  # columns from which accumulating row by row is faster
 _SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
 
 
 @dataclass(frozen=True)
 class ClassMatches:
-    """What a class's detections found, the surest first.
+    """Matched detections of one class, in descending order of score.
 
     Attributes:
-        label: the class.
-        picture: [D].
-        rank: [D] place within the picture.
-        right: [D, A, T] whether each is a true positive.
-        ignored: [D, A, T] whether it counts neither way.
+        label: class of the detections.
+        picture: index of each detection's image, [D].
+        rank: rank of each detection within its image, from 0, [D].
+        right: whether each detection is a true positive, [D, A, T].
+        ignored: whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T].
     """
 
     label: int
@@ -46,7 +46,7 @@ class ClassMatches:
 
 
 def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
-    """Yield the detections of every class that has objects; equal scores stay in the order of their pictures."""
+    """Yield the detections of every class that has objects; equal scores stay in the order of their images."""
     rows = matches.ranked.rows
     label, picture = columns.found.label[rows], columns.found.picture[rows]
     order = np.lexsort((-columns.found.score[rows], label))
@@ -57,13 +57,13 @@ def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
 
 
 def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
-    """Return the twelve numbers [R] with each picture counted as often as it was drawn; NaN where no object is left to find.
+    """Return the twelve scores [R] with images weighted by how often they were drawn; NaN where no object is left to find.
 
     Args:
         columns: objects and detections.
-        matches: of all of them.
-        counts: [R, pictures].
-        max_dets: the limit that `matches` was made with.
+        matches: matches of the detections.
+        counts: how often each image was drawn in each replicate, [R, images].
+        max_dets: limit of detections with which `matches` was computed.
     """
     limits = (1, 10, max_dets)
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
@@ -90,13 +90,13 @@ def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets
 
 
 def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: Floats) -> Floats:
-    """Return the average precision of one class at each threshold [T, R]: the mean over 101 recalls of the interpolated precision.
+    """Return the average precision of one class at each threshold [T, R]: the mean of the interpolated precision over 101 recalls.
 
     Args:
-        right: [D, T] true positives, the surest first.
-        ignored: [D, T] detections that count neither way.
-        weights: [D, R] how often each detection counts.
-        positives: [R] how many objects there are to find.
+        right: whether each detection is a true positive, [D, T], in descending order of score.
+        ignored: whether each detection is ignored, [D, T].
+        weights: how often each detection counts, [D, R].
+        positives: number of objects to find, [R].
     """
     result = np.zeros((right.shape[1], weights.shape[1]))
     counting = ~ignored.all(1)
@@ -123,9 +123,9 @@ def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: 
 
 
 def _accumulated(function: np.ufunc, values: Floats) -> Floats:
-    """Return sums or maxima [D, R] over the rows so far.
+    """Return the cumulative sums or maxima [D, R] over the rows.
 
-    NumPy accumulates over the first axis column by column; a row at a time is several times quicker for many columns.
+    NumPy accumulates along the first axis column by column; going row by row is several times faster for many columns.
     """
     if values.shape[1] < _MANY:
         return np.asarray(function.accumulate(values, axis=0))
@@ -137,13 +137,13 @@ def _accumulated(function: np.ufunc, values: Floats) -> Floats:
 
 
 def _reached(recall: Floats) -> Floats:
-    """Return how many of the 101 recalls are reached, by the comparison of floats that `searchsorted` would make."""
+    """Return how many of the 101 recalls are reached, with the same float comparison as `searchsorted`."""
     nearest = np.rint(recall * 100)
     return np.asarray(nearest + (RECALLS[nearest.astype(np.int8)] <= recall))
 
 
 def _positives(columns: Columns, matches: Matches, counts: Counts) -> dict[str, Floats]:
-    """Return how many objects of each class and area there are to find: [R, K] for each area."""
+    """Return the number of objects to find per class, [R, K] for each area."""
     truth, shape = columns.truth, (len(columns.keys), len(columns.classes))
     result = {}
     for index, area in enumerate(AREAS):

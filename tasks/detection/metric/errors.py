@@ -1,20 +1,21 @@
-"""Why detections are wrong, and what each kind of error costs: TIDE (Bolya et al. 2020, arXiv:2008.08115).
+"""Kinds of detection errors and the cost of each kind: TIDE (Bolya et al. 2020, arXiv:2008.08115).
 
-A false positive at IoU 0.5 is, by the first that fits,
+A false positive at IoU 0.5 has the first kind that applies:
 
 - localisation: overlaps an object of its class by 0.1 to 0.5;
 - class: overlaps an object of another class by 0.5 or more;
-- duplicate: overlaps an object of its class by 0.5 or more, which a surer detection has found;
+- duplicate: overlaps an object of its class by 0.5 or more that a higher-scoring detection has found;
 - background: overlaps no object by more than 0.1;
-- both: what is left – wrong class and poor place.
+- both: everything else, i.e. wrong class and poor localisation.
 
-An object is missed where no detection found it and no error of the first two kinds is about it. The cost of a kind is how much AP50
-rises when all its errors are mended and nothing else: a localisation or class error becomes a find (of the object, in its class; where
-several are about one object the surest does, and the others go), a duplicate, background or both goes, a missed object is not asked
-for (nor is a class, where nothing is left of it). Costs don't add up: mending one kind makes the others weigh more.
+An object is missed if no detection found it and no error of the first two kinds refers to it. The cost of a kind is the increase in
+AP50 when all its errors are fixed and nothing else. A localisation or class error becomes a true positive for its object; if several
+refer to the same object, only the one with the highest score does and the others are removed. A duplicate, background or both error is
+removed. A missed object is removed from the ground truth (and so is a class with neither objects nor detections left). Costs don't add
+up: fixing one kind increases the weight of the others.
 
-The definitions, order and ties are those of the authors' tidecv, but that classes without objects don't count, as in COCO's AP50, and
-detections that count neither way (in a crowd, of a difficult object) are no errors.
+Definitions, order and ties follow the authors' tidecv, except that classes without objects don't count, as in COCO's AP50, and that
+ignored detections (of a crowd or a difficult object) are not errors.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU
 
 @dataclass(frozen=True)
 class Errors:
-    """Every error of a model.
+    """All errors of a detector.
 
     Attributes:
-        detections: [E] the false positives, positions in `Columns.found`.
-        kinds: [E] index in `KINDS`.
-        about: [E] the object that the error is about, a position in `Columns.truth`; −1 for none.
-        missed: [M] the objects missed, positions in `Columns.truth`.
-        cost: kind to the AP50 that it costs.
+        detections: false positives as indices into `Columns.found`, [E].
+        kinds: kind of each false positive as an index into `KINDS`, [E].
+        about: object to which each false positive refers as an index into `Columns.truth`, [E]; −1 for none.
+        missed: missed objects as indices into `Columns.truth`, [M].
+        cost: AP50 lost to each kind of error.
     """
 
     detections: Ints
@@ -53,38 +54,38 @@ class Errors:
     cost: dict[Kind, float]
 
     def count(self, kind: Kind) -> int:
-        """Return how many errors of a kind there are."""
+        """Return the number of errors of a kind."""
         return len(self.missed) if kind == "missed" else int((self.kinds == KINDS.index(kind)).sum())
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """Detections as AP50 sees them."""
+    """Detections and objects that count for AP50."""
 
     label: Ints
     score: Floats
     right: Bools
-    positives: Ints  # [K] objects to find
+    positives: Ints  # [K] number of objects to find
 
 
 def errors(columns: Columns, matches: Matches) -> Errors:
-    """Sort out every error at IoU 0.5.
+    """Classify all errors at IoU 0.5.
 
     Args:
         columns: objects and detections.
-        matches: of all of them.
+        matches: matches of the detections.
     """
     rows, right = matches.ranked.rows, matches.right[:, 0, 0]
-    order = np.lexsort((rows, -columns.found.score[rows], columns.found.picture[rows]))  # by picture, the surest first, as they came
+    order = np.lexsort((rows, -columns.found.score[rows], columns.found.picture[rows]))  # by image, descending score and input order
     rows, right, ignored = rows[order], right[order], matches.ignored[order, 0, 0]
     used = np.zeros(len(columns.truth.label), np.bool_)
     used[matches.truth[order, 0, 0][right]] = True
     wrong = rows[~right & ~ignored]
     kinds, about = _kinds(columns, wrong, used)
-    mendable = kinds <= 1
-    mendable[mendable] = ~used[about[mendable]]
+    fixable = kinds <= 1
+    fixable[fixable] = ~used[about[fixable]]
     missed = ~used & ~columns.truth.ignored
-    missed[about[mendable]] = False
+    missed[about[fixable]] = False
     counted = _Counted(
         columns.found.label[rows[~ignored]],
         columns.found.score[rows[~ignored]],
@@ -93,13 +94,13 @@ def errors(columns: Columns, matches: Matches) -> Errors:
     )
     place = np.flatnonzero(~counted.right)
     found = Errors(wrong, kinds, np.where(kinds <= 1, about, -1), np.flatnonzero(missed), {})
-    return replace(found, cost=_costs(columns, counted, place, found, _surest(about, mendable, columns.found.score[wrong])))
+    return replace(found, cost=_costs(columns, counted, place, found, _surest(about, fixable, columns.found.score[wrong])))
 
 
 def _kinds(columns: Columns, wrong: Ints, used: Bools) -> tuple[Ints, Ints]:
-    """Return the kind of each false positive, and the object that it is about."""
+    """Return the kind of each false positive, and the object to which it refers."""
     found, truth = columns.found, columns.truth
-    counting = np.where(truth.ignored, -1, truth.picture)  # ignored objects are compared with nothing
+    counting = np.where(truth.ignored, -1, truth.picture)  # excludes ignored objects
     pairs = overlaps(columns, wrong, found.picture[wrong], counting, np.finfo(np.float64).tiny)
     same = found.label[wrong[pairs.detection]] == truth.label[pairs.truth]
     own, own_at = _best(pairs, same, len(wrong))
@@ -114,7 +115,7 @@ def _kinds(columns: Columns, wrong: Ints, used: Bools) -> tuple[Ints, Ints]:
 
 
 def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
-    """Return for each detection the largest overlap of the wanted pairs, and with which object: the first of equals; 0 and −1 for none."""
+    """Return the largest IoU of each detection among the wanted pairs, and its object (the first of equals); 0 and −1 for none."""
     chosen = np.flatnonzero(wanted)
     order = chosen[np.lexsort((pairs.truth[chosen], -pairs.iou[chosen], pairs.detection[chosen]))]
     detection, first = np.unique(pairs.detection[order], return_index=True)
@@ -123,9 +124,9 @@ def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
     return best, at
 
 
-def _surest(about: Ints, mendable: Bools, score: Floats) -> Bools:
-    """Return of the errors that could be mended the surest about each object, the first of equals."""
-    candidates = np.flatnonzero(mendable)
+def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
+    """Return whether each fixable error has the highest score of those that refer to its object (the first of equals)."""
+    candidates = np.flatnonzero(fixable)
     order = candidates[np.lexsort((candidates, -score[candidates], about[candidates]))]
     _, first = np.unique(about[order], return_index=True)
     result = np.zeros(len(about), np.bool_)
@@ -134,14 +135,14 @@ def _surest(about: Ints, mendable: Bools, score: Floats) -> Bools:
 
 
 def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, surest: Bools) -> dict[Kind, float]:
-    """Return how much AP50 rises with each kind mended.
+    """Return the increase in AP50 when each kind is fixed.
 
     Args:
         columns: objects and detections.
-        counted: the detections as they are.
-        place: [E] where the errors stand among them.
-        found: the errors.
-        surest: [E] which of those about one object becomes a find.
+        counted: detections and objects that count for AP50, before fixing.
+        place: position of each error in `counted`, [E].
+        found: all errors.
+        surest: whether each error becomes the true positive of its object, [E].
     """
     before = _ap50(counted)
     costs: dict[Kind, float] = {}
@@ -153,10 +154,10 @@ def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, sure
             after = _ap50(left, (counted.positives > 0) & ((left.positives > 0) | answered))
         else:
             chosen = found.kinds == index
-            mended = chosen & surest
+            fixed = chosen & surest
             label, right = counted.label.copy(), counted.right.copy()
-            label[place[mended]] = columns.truth.label[found.about[mended]]
-            right[place[mended]] = True
+            label[place[fixed]] = columns.truth.label[found.about[fixed]]
+            right[place[fixed]] = True
             kept = np.ones(len(label), np.bool_)
             kept[place[chosen & ~surest]] = False
             after = _ap50(_Counted(label[kept], counted.score[kept], right[kept], counted.positives))
@@ -165,7 +166,7 @@ def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, sure
 
 
 def _ap50(counted: _Counted, classes: Bools | None = None) -> float:
-    """Return AP50 over the classes that have objects, or over those given; 0 for one where nothing is left to find."""
+    """Return AP50 over the given classes (default: those that have objects); a class with nothing left to find counts as 0."""
     wanted = np.flatnonzero(counted.positives > 0 if classes is None else classes)
     order = np.lexsort((-counted.score, counted.label))
     first, last = (np.searchsorted(counted.label[order], wanted, side=side) for side in ("left", "right"))
@@ -177,7 +178,7 @@ def _ap50(counted: _Counted, classes: Bools | None = None) -> float:
 
 
 def _class_ap50(right: Bools, positives: int) -> float:
-    """Return the AP of one class from its detections [D], the surest first."""
+    """Return the AP of one class from its detections [D], in descending order of score."""
     if not positives or not right.any():
         return 0.0
     once, column = np.ones((len(right), 1)), right[:, None]

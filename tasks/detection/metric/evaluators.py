@@ -1,4 +1,4 @@
-"""The two libraries that count as COCO does: pycocotools, the reference, and faster-coco-eval, the same numbers quicker."""
+"""The two COCO evaluators: pycocotools, the reference, and faster-coco-eval, which computes the same scores faster."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from zoo.tasks.detection.data.cells import ranked
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints
 from zoo.tasks.detection.metric.scoring import Evaluator
 
-_NOTHING = -1.0  # what the libraries answer where there is nothing to measure
+_NOTHING = -1.0  # returned by the libraries where there is nothing to measure
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator has counted.
+    """Precision and recall computed by an evaluator.
 
     Attributes:
-        precision: [T, R, K, A, M] at IoU thresholds 0.5 … 0.95, recalls 0 … 1 in hundredths, classes, areas (all, small, medium,
-            large) and limits of answers; −1 where there is nothing to measure.
-        recall: [T, K, A, M], likewise.
-        max_dets: the limits, M of them.
+        precision: precision, [T, R, K, A, M], at IoU thresholds 0.5 … 0.95, recalls 0 … 1 in hundredths, classes, areas (all, small,
+            medium, large) and limits of detections; −1 where there is nothing to measure.
+        recall: maximum recall, [T, K, A, M], at the same thresholds, classes, areas and limits; −1 where there is nothing to measure.
+        max_dets: limits of detections, M values.
     """
 
     precision: Floats
@@ -34,9 +34,9 @@ class Evaluation:
     max_dets: tuple[int, ...]
 
     def scores(self) -> dict[str, float | None]:
-        """Return the twelve numbers; None where there is nothing to measure.
+        """Return the twelve scores; None where there is nothing to measure.
 
-        They are those of `COCOeval.summarize`, which takes its limits for 1, 10 and 100 and answers −1 for others (cocoapi#558).
+        They are those of `COCOeval.summarize`, which assumes the limits 1, 10 and 100 and returns −1 for others (cocoapi#558).
         """
         everything = self.precision[..., 0, -1]
         sizes = {"s": 1, "m": 2, "l": 3}
@@ -60,12 +60,12 @@ class Evaluation:
 
 
 def evaluate(columns: Columns, evaluator: Evaluator, max_dets: int) -> Evaluation:
-    """Count.
+    """Evaluate detections with one of the libraries.
 
     Args:
         columns: objects and detections.
-        evaluator: which library counts.
-        max_dets: answers of a class and picture that count, the surest first; AR is given at 1, 10 and this.
+        evaluator: name of the library.
+        max_dets: number of highest-scoring detections per class and image that count; AR is computed at 1, 10 and this limit.
     """
     limits = (1, 10, max_dets)
     if not columns.keys or not columns.classes:
@@ -88,7 +88,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def _reference(columns: Columns) -> Any:
-    """Return pycocotools' evaluation of the columns, with ids from 1: it takes a match with id 0 for none (cocoapi#507)."""
+    """Return pycocotools' evaluation of the columns, with ids from 1: it treats a match with id 0 as no match (cocoapi#507)."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -103,7 +103,7 @@ def _reference(columns: Columns) -> Any:
     prepare = made._prepare
 
     def prepare_with_difficult() -> None:
-        prepare()  # sets `ignore` to `iscrowd`; difficult objects are to be left out too
+        prepare()  # sets `ignore` to `iscrowd`; difficult objects must be ignored too
         for entry in made.cocoGt.anns.values():
             entry["ignore"] = int(entry["out"])
 
@@ -112,7 +112,7 @@ def _reference(columns: Columns) -> Any:
 
 
 def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> list[dict[str, Any]]:
-    """Return annotations as COCO's files have them."""
+    """Return annotations in the form of COCO's files."""
     names = ("id", "image_id", "category_id", "bbox", *more)
     values = (
         range(1, len(label) + 1),
@@ -136,9 +136,9 @@ def _indexed(coco: Any, content: dict[str, Any]) -> Any:
 def _faster(columns: Columns, max_dets: int) -> Any:
     """Return faster-coco-eval's evaluation, fed from the columns.
 
-    Its own way in builds an index of dictionaries, and its compiled part goes over every pair of a picture and a class, most of which
-    hold nothing. What is counted for a class depends on the order of the pictures that hold it alone, so each class numbers its own
-    pictures here, and the evaluation sees as many as the class with the most has.
+    The library's own loading builds an index of dictionaries, and its compiled part visits every pair of an image and a class, most of
+    which are empty. The result of a class depends only on the order of the images that contain it, so each class numbers its own images
+    here, and the number of images in the evaluation is the largest number of any class.
     """
     from faster_coco_eval import COCOeval_faster
     from faster_coco_eval.core import mask
@@ -147,7 +147,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
     count = len(columns.classes)
     truth_cell = truth.picture * count + truth.label
     cells = np.unique(np.concatenate([truth_cell, detections.cell]))
-    place = _places(cells % count)  # of a cell's picture among its class's
+    place = _places(cells % count)  # index of a cell's image among those of its class
     score, boxes, area = (values[detections.rows] for values in (found.score, found.xywh, found.area))
     order = np.argsort(truth_cell, kind="stable")
     bounds = [np.searchsorted(numbers, np.append(cells, np.iinfo(np.int64).max)) for numbers in (truth_cell[order], detections.cell)]
@@ -155,7 +155,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
 
     class Evaluated(COCOeval_faster):  # type: ignore[misc]  # an untyped library
         def _prepare(self) -> None:
-            """Hand over what the compiled part reads of each object and detection."""
+            """Pass the compiled part the fields of each object and detection that it reads."""
             self.gt_dataset.clean()
             self.dt_dataset.clean()
             objects = zip(truth.area.tolist(), truth.crowd.tolist(), truth.ignored.tolist(), strict=True)
@@ -174,7 +174,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
             self._nonempty_iou_pairs = {pair for pair, i in ranges.items() if both[i]}
 
         def computeIoU(self, imgId: int, catId: int) -> Any:
-            """Return the overlaps of one cell, by the library's own function."""
+            """Return the overlaps of one cell, computed by the library's own function."""
             i = ranges[imgId, catId]
             own = order[bounds[0][i] : bounds[0][i + 1]]
             return mask.iou(boxes[bounds[1][i] : bounds[1][i + 1]], truth.xywh[own], truth.crowd[own].astype(np.uint8))
@@ -186,7 +186,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
 
 
 def _places(label: Ints) -> Ints:
-    """Return the place of each cell among those of its class, in their order."""
+    """Return the position of each cell among the cells of its class."""
     order = np.argsort(label, kind="stable")
     ordered = label[order]
     result = np.empty(len(label), np.int64)

@@ -1,10 +1,11 @@
-"""COCO's matching of detections with objects, for all pictures, sizes and thresholds at once.
+"""COCO's matching of detections with objects, for all images, area ranges and thresholds at once.
 
-Within a cell each detection, the surest first, takes the object it overlaps most of those that are still free and overlap enough;
-an object that counts before one that is ignored, the later of equals. A crowd takes any number. What matches an ignored object, or
-matches nothing and is not of the wanted size, counts neither way (pycocotools `COCOeval.evaluateImg`).
+Within a cell, in descending order of score, each detection takes the object that it overlaps most among those that are free and reach
+the threshold. Objects that count are preferred to ignored ones, and the later of equals is taken. A crowd can be taken any number of
+times. A detection is ignored if it matches an ignored object, or matches nothing and is outside the area range (pycocotools
+`COCOeval.evaluateImg`).
 
-Detections of one rank are in cells of their own and don't compete: a loop over the ranks, at most a hundred, is all there is.
+Detections of equal rank are in different cells and don't compete, so that a loop over the ranks, at most a hundred, is sufficient.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from zoo.tasks.detection.data.columns import Bools, Columns, Floats, Ints
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-_VALUES = 4_000_000  # booleans held at once
+_VALUES = 4_000_000  # maximum number of booleans in memory at once
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Which detection found what, by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`).
+    """Matches of detections and objects, by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`).
 
     Attributes:
-        ranked: the detections, cell by cell.
-        truth: [D, A, T] the object that was found, a position in `Columns.truth`; −1 for none.
-        ignored: [D, A, T] whether the detection counts neither way.
-        truth_ignored: [G, A] whether the object counts neither way.
+        ranked: detections, cell by cell.
+        truth: object matched by each detection as an index into `Columns.truth`, [D, A, T]; −1 for none.
+        ignored: whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T].
+        truth_ignored: whether each object is ignored, i.e. neither found nor missed, [G, A].
     """
 
     ranked: Ranked
@@ -42,16 +43,16 @@ class Matches:
 
     @cached_property
     def right(self) -> Bools:
-        """[D, A, T] whether the detection is a true positive."""
+        """Whether each detection is a true positive, [D, A, T]."""
         return np.asarray((self.truth >= 0) & ~self.ignored)
 
 
 def match(columns: Columns, max_dets: int = 100) -> Matches:
-    """Match every detection that counts.
+    """Match detections with objects.
 
     Args:
         columns: objects and detections.
-        max_dets: detections of a cell that count.
+        max_dets: number of highest-scoring detections per cell that count.
     """
     detections, truth = ranked(columns, max_dets), columns.truth
     outside = np.stack([(truth.area < low) | (truth.area > high) for low, high in AREAS.values()], axis=1)
@@ -74,26 +75,26 @@ def _ignored(matched: NDArray[np.int32], truth_ignored: Bools, wrong_size: Bools
 
 
 def _matched(detections: Ranked, pairs: Overlaps, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Return the object that each detection takes [D, A, T]."""
+    """Return the object that each detection takes, [D, A, T]."""
     shape = (len(AREAS), len(IOU_THRESHOLDS))
     result = np.full((len(detections.rows), *shape), -1, np.int32)
     taken = np.zeros((len(crowd), *shape), np.bool_)
     candidates = np.bincount(pairs.detection, minlength=len(detections.rows))
     first = np.cumsum(candidates) - candidates
     having = np.flatnonzero(candidates)
-    # by rank, and among equals by the number of candidates: those taken together are then padded little
+    # by rank, then by the number of candidates, so that ranges need little padding
     order = having[np.lexsort((candidates[having], detections.rank[having]))]
     for start, stop in _together(detections.rank[order], candidates[order]):
         chosen = order[start:stop]
         width = int(candidates[chosen].max())
         place = np.minimum(np.arange(width), candidates[chosen][:, None] - 1)
-        pair = first[chosen][:, None] + place  # [n, width]; where there are fewer candidates the last one stands again
+        pair = first[chosen][:, None] + place  # [n, width], padded with the last candidate
         result[chosen] = _take(pairs.truth[pair], pairs.iou[pair], taken, truth_ignored, crowd)
     return result
 
 
 def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
-    """Return ranges of one rank each, small enough to be handled at once."""
+    """Return ranges of one rank each, small enough to be processed at once."""
     bounds = [0, *(np.flatnonzero(np.diff(rank)) + 1).tolist(), len(rank)]
     per_pair = len(AREAS) * len(IOU_THRESHOLDS)
     ranges = []
@@ -108,24 +109,24 @@ def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
 
 
 def _take(truth: Ints, iou: Floats, taken: Bools, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Let n detections of different cells take the best of their candidates, and note what is taken.
+    """Match n detections of different cells with their best candidates, and mark these as taken.
 
     Args:
-        truth: [n, C] the candidates, ascending.
-        iou: [n, C] how much each is overlapped.
-        taken: [G, A, T], written to.
-        truth_ignored: [G, A].
-        crowd: [G].
+        truth: candidates of each detection in ascending order, [n, C].
+        iou: overlap with each candidate, [n, C].
+        taken: whether each object is taken, [G, A, T]; updated in place.
+        truth_ignored: whether each object is ignored, [G, A].
+        crowd: whether each object is a crowd, [G].
 
     Returns:
-        [n, A, T] the object taken, or −1.
+        The object taken by each detection, [n, A, T]; −1 for none.
     """
     free = ~taken[truth] | crowd[truth][:, :, None, None]
     free &= iou[:, :, None, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
     ignored = truth_ignored[truth][:, :, :, None]
     counting = free & ~ignored
     usable = np.where(counting.any(1, keepdims=True), counting, free & ignored)
-    # the last of the best: the arrays are read backwards, for argmax returns the first
+    # argmax returns the first of equals; reversing the order yields the last
     values = np.where(usable, iou[:, :, None, None], -1.0)[:, ::-1]
     best = truth.shape[1] - 1 - values.argmax(1)  # [n, A, T]
     chosen = np.take_along_axis(truth, best.reshape(len(truth), -1), axis=1).reshape(best.shape)

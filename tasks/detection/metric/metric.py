@@ -1,4 +1,4 @@
-"""The twelve COCO numbers with their intervals, AP, AP50 and AR per class, and why detections are wrong."""
+"""Metric of detection: the twelve COCO scores with confidence intervals, AP, AP50 and AR per class, and an error analysis."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from zoo.tasks.detection.metric.matching import Matches, match
 from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
 from zoo.tasks.detection.metric.scoring import DetectionScoring
 
-_COUNTED = 200_000_000  # detections × draws
+_COUNTED = 200_000_000  # detections × bootstrap replicates
 _LEAST_DRAWS = 200
 
 
 class CocoMetric:
-    """Collects pictures by key, and evaluates them as COCO does.
+    """Metric that collects images by key and evaluates them as COCO does.
 
-    AP is counted over at most 100 answers per picture and class (`max_dets`), whatever the model's own limit: other limits are other
-    numbers under the same name. Crowds count as in COCO; difficult objects (VOC) are neither found nor missed.
+    AP covers at most 100 detections per image and class (`max_dets`), whatever the model's own limit: another limit would change the
+    meaning of the score. Crowds are treated as in COCO; difficult objects (VOC) count neither as found nor as missed.
     """
 
     def __init__(self, classes: tuple[str, ...], scoring: DetectionScoring | None = None, order: Mapping[str, int] | None = None) -> None:
-        """Start with no pictures.
+        """Create a metric without images.
 
         Args:
-            classes: the model's class names; labels count in their order.
-            scoring: which library counts, and how many answers; None for the defaults.
-            order: key to the picture's place, which decides between equal scores of different pictures; by default that of the keys.
+            classes: class names of the model, in the order of the labels.
+            scoring: evaluator and limit of detections; None for the defaults.
+            order: position of each image by key, which breaks ties between equal scores of different images; by default sorted keys.
         """
         self._classes, self._scoring, self._order = classes, scoring or DetectionScoring(), order
         self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original pictures.
+        """Add a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original images.
 
         Raises:
-            InputError: an answer that can't be scored, or a target that is none.
+            InputError: an answer can't be scored, or a target is invalid.
         """
         for answer, target, key in zip(answers, targets, keys, strict=True):
             check_answer(answer, key, len(self._classes))
             self._pictures[key] = (answer, as_target(target, key))
 
     def state(self) -> Any:
-        """Return the pictures."""
+        """Return the collected images, for `merge`."""
         return self._pictures
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Bring the pictures of several processes together; one that several have seen counts once."""
+        """Replace the collected images by those of several processes; duplicates count once."""
         self._pictures = {key: picture for state in states for key, picture in state.items()}
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Evaluate all pictures, in an order of their own, so that batches and processes make no difference."""
+        """Evaluate all images, in an order that doesn't depend on batches or processes."""
         return scored(self.columns(), self._scoring, replicates)
 
     def columns(self) -> Columns:
-        """Return everything collected."""
+        """Return the objects and detections of all collected images."""
         order = self._order or {}
         keys = sorted(self._pictures, key=lambda key: (order.get(key, len(order)), key))
         answers, targets = [self._pictures[key][0] for key in keys], [self._pictures[key][1] for key in keys]
@@ -75,9 +75,9 @@ def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> 
     """Evaluate objects and detections.
 
     Args:
-        columns: all of them.
-        scoring: which library counts, and how many answers.
-        replicates: bootstrap draws over pictures.
+        columns: objects and detections.
+        scoring: evaluator and limit of detections.
+        replicates: number of bootstrap replicates over images.
     """
     evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
     matches = match(columns, scoring.max_dets)
@@ -107,12 +107,12 @@ def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replica
 
 
 def _affordable(columns: Columns, replicates: int) -> int:
-    """Return how many draws are worth their time: fewer where there are very many detections."""
+    """Return the number of bootstrap replicates, reduced if there are very many detections."""
     return min(replicates, max(_LEAST_DRAWS, _COUNTED // max(1, len(columns.found.label))))
 
 
 def _replicates(columns: Columns, matches: Matches, scoring: DetectionScoring, replicates: int) -> dict[str, Floats]:
-    """Score the draws of `zoo.evaluation.intervals.draws`."""
+    """Return the scores of the bootstrap replicates of `zoo.evaluation.intervals.draws`."""
     if not columns.keys or not replicates:
         return {}
     parts = [

@@ -1,4 +1,4 @@
-"""What a report shows of a detector: precision over recall, what its errors cost, and the pictures it does worst on."""
+"""Report of a detector: precision-recall curves, cost of its errors, and the images with the most errors."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from zoo.tasks.detection.metric.average_precision import RECALLS
 from zoo.tasks.detection.metric.errors import KINDS, Errors
 from zoo.tasks.detection.metric.evaluators import Evaluation
 
-_LINES = 12  # classes with a line each; of more nobody could read them
-_SHOWN = 24  # pictures
-_BOXES = 30  # of a picture; more would hide it
-_SURE = 0.3  # false positives below are what every detector has many of
+_LINES = 12  # maximum number of classes with one line each; more would be unreadable
+_SHOWN = 24  # images
+_BOXES = 30  # maximum number drawn per image; more would hide it
+_SURE = 0.3  # minimum score of a false positive; every detector has many below it
 _MEANING = {
     "class": "right place, wrong class",
     "localisation": "right class, IoU 0.1 to 0.5",
-    "both": "wrong class and poor place",
-    "duplicate": "found already by a surer answer",
-    "background": "nothing there (IoU up to 0.1)",
-    "missed": "not found at all",
+    "both": "wrong class and poor localisation",
+    "duplicate": "already found by a detection with a higher score",
+    "background": "no object there (IoU up to 0.1)",
+    "missed": "not found",
 }
 
 
 def detection_curves(evaluation: Evaluation, classes: tuple[str, ...]) -> tuple[Curve, ...]:
-    """Return precision over recall: the mean over the classes at three thresholds, and each class at IoU 0.5.
+    """Return precision-recall curves: the mean over the classes at three thresholds, and each class at IoU 0.5.
 
-    Up to 12 classes have lines of their own; of more the mean alone is drawn.
+    With more than 12 classes only the mean is drawn.
     """
     precision = evaluation.precision[..., 0, -1]  # [T, R, K]
     there = np.flatnonzero((precision > -1).any((0, 1)))
@@ -48,14 +48,14 @@ def _curve(title: str, lines: dict[str, Floats]) -> Curve:
 
 
 def error_table(found: Errors) -> Table:
-    """Return how many errors of each kind there are, and the AP50 that they cost."""
+    """Return the number of errors of each kind and the AP50 lost to them."""
     rows = tuple((kind, found.count(kind), found.cost[kind], _MEANING[kind]) for kind in KINDS)
-    note = "Cost: how much AP50 would rise if all errors of the kind were mended, and nothing else (TIDE, Bolya et al. 2020)."
-    return Table("Errors at IoU 0.50", ("kind", "number", "AP50 it costs", "what it is"), rows, note)
+    note = "AP50 cost: increase in AP50 if all errors of the kind, and nothing else, were fixed (TIDE, Bolya et al. 2020)."
+    return Table("Errors at IoU 0.50", ("kind", "number", "AP50 cost", "meaning"), rows, note)
 
 
 def worst_pictures(columns: Columns, found: Errors) -> tuple[Mistake, ...]:
-    """Return the pictures with most errors, worst first: a missed object counts one, a false positive its score from 0.3 on."""
+    """Return the images with the most errors, worst first: a missed object counts 1, a false positive its score if at least 0.3."""
     sure = columns.found.score[found.detections] >= _SURE
     wrong, kinds = found.detections[sure], found.kinds[sure]
     badness = np.bincount(columns.found.picture[wrong], columns.found.score[wrong], len(columns.keys))

@@ -1,4 +1,4 @@
-"""What may be chosen about the scores of detections."""
+"""Scoring options of detection."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ Evaluator = Literal["faster", "pycocotools"]
 
 @dataclass(frozen=True)
 class DetectionScoring:
-    """How detections are counted.
+    """Scoring options of detection.
 
     Attributes:
-        evaluator: "faster" for faster-coco-eval, "pycocotools" for the reference; the numbers are the same.
-        max_dets: answers of a picture and class that count, the surest first; COCO's is 100. Other limits are for other data
-            (LVIS: 300), and their scores are not comparable with COCO's; the last AR is named after the limit.
+        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference; the scores are the same.
+        max_dets: number of highest-scoring detections per image and class that count; 100 in COCO. Scores with other limits (LVIS:
+            300) are not comparable with COCO's; the last AR is named after the limit.
     """
 
     evaluator: Evaluator = "faster"
     max_dets: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Validate the options.
 
         Raises:
-            UnknownNameError: another evaluator.
-            InputError: a limit that is not above 10, the limit of AR10.
+            UnknownNameError: the evaluator is unknown.
+            InputError: `max_dets` is not an integer above 10, the limit of AR10.
         """
         if self.evaluator not in get_args(Evaluator):
             raise UnknownNameError("evaluator of detection's scores:", str(self.evaluator), get_args(Evaluator))

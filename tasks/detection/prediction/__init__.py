@@ -1,1 +1,1 @@
-"""Detections of one picture: results, result files, examples, box fusion, agreement."""
+"""Predictions of detectors: results, result files, examples, box fusion, agreement."""

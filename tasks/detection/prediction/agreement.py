@@ -1,4 +1,4 @@
-"""How much of two detectors' answers for one picture is the same."""
+"""Agreement between the detections of two models in one image."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
-_SURE = 0.5  # the score from which a box counts: those near the threshold of what is answered come and go
+_SURE = 0.5  # minimum score of a box that counts: boxes near the detector's score threshold come and go
 _SAME = 0.8  # IoU
 
 Boxes = Mapping[str, NDArray[Any]]
 
 
 def agreement(wanted: Boxes, got: Boxes) -> tuple[float, float]:
-    """Return how many of both answers' boxes that score 0.5 or more the other one has too, at any score, and their number.
+    """Count the boxes with a score of 0.5 or more in either answer: those also in the other one, at any score, and all of them.
 
     Args:
-        wanted: `boxes` [N, 4], `scores` [N], `labels` [N].
-        got: likewise.
+        wanted: expected answer: `boxes` [N, 4], `scores` [N] and `labels` [N].
+        got: answer to compare, in the same form.
     """
     found = [_found(wanted, got), _found(got, wanted)]
     return sum(same for same, _ in found), sum(count for _, count in found)

@@ -1,4 +1,4 @@
-"""Several detectors' boxes in one picture: weighted boxes fusion (Solovyev, Wang & Gabruseva 2021, arXiv 1910.13302)."""
+"""Fusion of several sets of boxes in one image: weighted boxes fusion (Solovyev, Wang & Gabruseva 2021, arXiv 1910.13302)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from zoo.task.combination import Combination
 
-IOU = 0.55  # the paper's: boxes of a class that overlap by more show one object
+IOU = 0.55  # threshold of the paper: boxes of a class that overlap more show one object
 
 Boxes = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -22,11 +22,11 @@ class BoxCombination(Combination):
     scales = (0.8, 1.0, 1.25)
 
     def recounted(self, answer: Boxes, new_index: Sequence[int]) -> Boxes:
-        """Return the boxes with the ensemble's labels."""
+        """Return the boxes with the labels of the ensemble."""
         return {**answer, "labels": np.asarray(new_index, np.int64)[answer["labels"]]}
 
     def mirrored(self, answer: Boxes, size_hw: tuple[int, int]) -> Boxes:
-        """Return the boxes where they are in the picture that was mirrored."""
+        """Return the boxes mapped from the mirrored image back to the original one."""
         x1, y1, x2, y2 = answer["boxes"].T
         return {**answer, "boxes": np.stack([size_hw[1] - x2, y1, size_hw[1] - x1, y2], axis=1)}
 
@@ -35,28 +35,28 @@ class BoxCombination(Combination):
         return fuse(answers)
 
     def models(self, answers: Sequence[Boxes], vote: str, weights: Sequence[float]) -> Boxes:
-        """Return the fused boxes; every model counts the same."""
+        """Return the fused boxes; every model has the same weight."""
         return fuse(answers)
 
 
 def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
-    """Return one set of boxes out of several (section 3 of the paper).
+    """Fuse several sets of boxes into one (section 3 of the paper).
 
-    Boxes of a class are taken in the order of their scores. Each joins the fused box that it overlaps most, where that is by more
-    than `iou`, or starts a new one. A fused box lies at the mean of its boxes weighted by their scores; its score is their mean
-    score, less where not every answer has such a box: times min(boxes, answers) / answers (equation 5).
+    Boxes of a class are processed in descending order of score. Each joins the fused box that it overlaps most, if their IoU exceeds
+    `iou`; otherwise it starts a new one. A fused box is the mean of its boxes, weighted by their scores. Its score is their mean
+    score times min(boxes, answers) / answers, which lowers it if some answers lack such a box (equation 5).
 
     Args:
-        answers: per model `boxes` [N, 4] xyxy in pixels, `scores` [N] and `labels` [N]; N may be 0.
-        iou: from 0 to 1.
+        answers: answer of each model: `boxes` [N, 4] xyxy in pixels, `scores` [N] and `labels` [N]; N may be 0.
+        iou: IoU threshold, 0–1.
 
     Returns:
-        The same, as float32 and int64, with descending scores.
+        The fused answer in the same form, as float32 and int64, with descending scores.
     """
     boxes = np.concatenate([answer["boxes"] for answer in answers]).astype(np.float64).reshape(-1, 4)
     scores = np.concatenate([answer["scores"] for answer in answers]).astype(np.float64)
     labels = np.concatenate([answer["labels"] for answer in answers]).astype(np.int64)
-    order = np.argsort(-scores, kind="stable")  # of equal scores the earlier model's first
+    order = np.argsort(-scores, kind="stable")  # of equal scores, the earlier model's comes first
     boxes, scores, labels = boxes[order], scores[order], labels[order]
     parts = [(label, *_fuse_class(boxes[labels == label], scores[labels == label], iou)) for label in np.unique(labels)]
     fused = np.concatenate([np.empty((0, 4)), *(found for _, found, _, _ in parts)])
@@ -67,7 +67,7 @@ def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
 
 
 def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floats, Floats]:
-    """Return fused boxes [F, 4], the mean scores of their members [F] and the numbers of members [F], of one class's sorted boxes."""
+    """Return fused boxes [F, 4], the mean scores [F] and the numbers [F] of their members, given one class's boxes sorted by score."""
     sums, weights, counts = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes))
     fused = np.zeros_like(boxes)  # only the first `made` rows are in use
     made = 0
@@ -83,7 +83,7 @@ def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floa
 
 
 def _iou(box: Floats, others: Floats) -> Floats:
-    """Return the overlap [F] of a box [4] with others [F, 4], all xyxy."""
+    """Return the IoU [F] of a box [4] with other boxes [F, 4], all xyxy."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = np.clip(sides, 0, None).prod(1)
     together = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared

@@ -1,4 +1,4 @@
-"""What `zoo.predict` yields for detection."""
+"""Detections of one image, as yielded by `zoo.predict`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_SMALLEST = 480  # pixels: smaller pictures are enlarged before they are drawn on, so that labels can be read
+_SMALLEST = 480  # pixels: smaller images are enlarged before drawing, so that labels are readable
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """One picture's objects.
+    """Detected objects of one image.
 
     Attributes:
-        key: the picture's file or name.
-        image: [H, W, 3] uint8, RGB, the original picture.
-        boxes: [N, 4] float32, xyxy in pixels of the original picture.
-        scores: [N] float32, 0–1, descending.
-        labels: [N] int64, counting in `class_names` from 0.
-        class_names: the model's classes.
+        key: file or name of the image.
+        image: original image, [H, W, 3] uint8, RGB.
+        boxes: boxes, [N, 4] float32, xyxy in pixels of the original image.
+        scores: scores, [N] float32, 0–1, in descending order.
+        labels: indices into `class_names`, [N] int64.
+        class_names: class names of the model.
     """
 
     key: str
@@ -33,11 +33,11 @@ class Detections:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check shapes, types, order and values, and make the arrays read-only.
+        """Check shapes, dtypes, order and values, and make the arrays read-only.
 
         Raises:
-            ValueError: an array of another shape or type, boxes that aren't finite, scores that don't descend, or a label
-                without a name.
+            ValueError: an array has the wrong shape or dtype, boxes are not finite, scores are not in descending order, or a label
+                has no name.
         """
         count = len(self.scores)
         expected = {"boxes": ((count, 4), np.float32), "scores": ((count,), np.float32), "labels": ((count,), np.int64)}
@@ -59,14 +59,14 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """The class name of each object."""
+        """Class name of each object."""
         return [self.class_names[label] for label in self.labels]
 
     def plot(self, min_score: float = 0.3) -> Image.Image:
-        """Return the picture with boxes, names and scores drawn; a small picture is enlarged first, by a whole number.
+        """Return the image with boxes, names and scores drawn; a small image is first enlarged by an integer factor.
 
         Args:
-            min_score: less sure answers are not drawn: a detector keeps many of them, which its scores need and eyes don't.
+            min_score: minimum score of a drawn box: a detector keeps many low-scoring boxes, which only its metrics need.
         """
         import supervision as sv  # takes a second to import
 
@@ -87,7 +87,7 @@ class Detections:
         return labelled
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the objects, JSON-ready, the surest first."""
+        """Return the objects as JSON-compatible values, in descending order of score."""
         return {
             "key": self.key,
             "boxes": self.boxes.tolist(),

@@ -1,4 +1,4 @@
-"""A detector's boxes beside the true ones."""
+"""Example detections next to the ground truth."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from zoo.tasks.detection.data.columns import Columns, Ints, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.metric.matching import match
 
-_SURE = 0.3  # less sure answers are left out: every detector has many of them
-_BOXES = 40  # of each kind in a picture; more would hide it
+_SURE = 0.3  # minimum score of the boxes shown: every detector has many below it
+_BOXES = 40  # maximum number of boxes of each kind per image; more would hide it
 
 
 def examples(
     answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
 ) -> Iterator[Example]:
-    """Yield what was found in each picture, counted at IoU 0.5, beside what is there.
+    """Yield the detections of each image, counted at IoU 0.5, next to the ground truth.
 
     Args:
-        answers: `boxes`, `scores` and `labels` of each picture.
-        targets: what is there.
-        keys: of the pictures.
-        classes: names by label.
+        answers: `boxes`, `scores` and `labels` of each image.
+        targets: ground truth of each image.
+        keys: keys of the images.
+        classes: class names by label.
     """
     sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
     columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
@@ -41,9 +41,9 @@ def examples(
         there = np.flatnonzero(columns.truth.picture == place)
         answered = np.flatnonzero(columns.found.picture == place)
         objects = int((columns.truth.picture[counted] == place).sum())
-        said = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
+        summary = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
         truth = _counts(columns, columns.truth.label[there])
-        yield Example((key,), said, truth, found == objects and not more, (*_true(columns, there), *_answered(columns, answered)))
+        yield Example((key,), summary, truth, found == objects and not more, (*_true(columns, there), *_answered(columns, answered)))
 
 
 def _counts(columns: Columns, labels: Ints) -> str:

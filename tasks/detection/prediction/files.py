@@ -1,8 +1,8 @@
-"""Detections in a file: COCO's results format, a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`.
+"""Files of detections in COCO's results format: a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`.
 
-Where the data has numbers of its own (`coco:`), `image_id` and `category_id` are these. Other data has none: there a picture is
-named by its key, or by its file's name without folder and suffix where that is unique, and a class by its name. Names are understood
-with `coco:` too. A picture without an entry has no detections: the format has no other way to say so.
+If the dataset has ids (`coco:`), `image_id` and `category_id` refer to them. Otherwise `image_id` is the key of an image, or its file
+name without folder and suffix if that is unique, and `category_id` is the name of a class. Keys and names are also accepted with
+`coco:`. An image without an entry has no detections: the format has no other way to express that.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ Answer = Mapping[str, NDArray[Any]]
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read the detections of every picture of the data.
+    """Read the detections of every image in a dataset.
 
-    Entries for pictures and classes that the annotations have but that `limit=`, `classes=` or a fault left out of the data are passed
-    over; how many is logged.
+    Entries for images and classes that are in the annotation file but not in the dataset, because of `limit=`, `classes=` or an
+    annotation error, are ignored; their number is logged.
 
     Args:
-        path: the file.
-        dataset: the data, which says what the ids stand for.
-        classes: names of the labels, in their order.
+        path: file to read.
+        dataset: dataset that defines the ids.
+        classes: class names, in the order of the labels.
 
     Returns:
-        Key to `boxes` [N, 4] xyxy in pixels, `scores` [N], both float64, and `labels` [N] int64, in the order of the file.
+        The detections of each image by key: `boxes` [N, 4] xyxy in pixels and `scores` [N], both float64, and `labels` [N] int64, in
+        the order of the file.
 
     Raises:
-        DataError: no such file, no results in it, and every fault of its entries: unknown pictures or classes, numbers that are not
-            finite, boxes upside down.
+        DataError: the file is missing or holds no results, or entries are invalid: unknown images or classes, numbers that are not
+            finite, boxes upside down. The message lists the invalid entries.
     """
     names = _Names.of(dataset, classes)
     rows: dict[str, list[tuple[float, ...]]] = {key: [] for key in dataset.keys}
@@ -68,23 +69,25 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
             else:
                 passed_over += 1
     if faults:
-        raise DataError(f"{path}: {len(faults)} faults in the predictions (entries are counted from 0):", faults)
+        raise DataError(f"{path}: {len(faults)} invalid entries in the predictions (counted from 0):", faults)
     if passed_over:
-        _LOG.warning("%s: %d detections are of pictures or classes that this data leaves out; they are not scored", path, passed_over)
+        _LOG.warning(
+            "%s: %d detections are of images or classes that are excluded from this dataset; they are not scored", path, passed_over
+        )
     return {key: _answer(found) for key, found in rows.items()}
 
 
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Write detections so that `read` gives the same numbers back.
+    """Write detections so that `read` returns the same numbers.
 
     Args:
-        path: the file, ending in .json.
-        answers: key to `boxes`, `scores` and `labels`.
-        dataset: the data, whose ids are written; keys and names where it has none.
-        classes: names of the labels, in their order.
+        path: file to write, ending in .json.
+        answers: `boxes`, `scores` and `labels` of each image by key.
+        dataset: dataset whose ids are written; keys and names are written if it has none.
+        classes: class names, in the order of the labels.
 
     Raises:
-        InputError: another kind of file.
+        InputError: the file doesn't end in .json.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: detections are written as COCO results, into a file ending in .json; this one ends in {path.suffix!r}")
@@ -106,11 +109,11 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
 
 @dataclass(frozen=True)
 class _Names:
-    """What the ids of a file stand for.
+    """Lookup of the ids and names in a file.
 
     Attributes:
-        pictures: id or name to key.
-        labels: id or name to label; None for a class that the data leaves out.
+        pictures: key of each image by id or name.
+        labels: label of each class by id or name; None for a class that is excluded from the dataset.
     """
 
     pictures: Mapping[Any, str]
@@ -128,24 +131,26 @@ class _Names:
         return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
 
     def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
-        """Return the key, the label, and left, top, right, bottom and score.
+        """Return the key, the label, and left, top, right, bottom and score of an entry.
 
         Raises:
-            Flaw: what is wrong with the entry.
+            Flaw: the entry is invalid.
         """
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
         picture, category, box, score = (entry[name] for name in _NEEDED)
         if not _is_name(picture) or picture not in self.pictures:
-            raise Flaw(f"image_id is {picture!r}; the data has no such picture")
+            raise Flaw(f"image_id is {picture!r}; the dataset has no such image")
         if not _is_name(category) or category not in self.labels:
             known = ", ".join(str(name) for name in list(self.labels)[:8])
-            raise Flaw(f"category_id is {category!r}; the data has no such class. Its classes are {known}{', …' * (len(self.labels) > 8)}")
+            raise Flaw(
+                f"category_id is {category!r}; the dataset has no such class. Its classes are {known}{', …' * (len(self.labels) > 8)}"
+            )
         if not are_four_numbers(box):
             raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
         if box[2] < 0 or box[3] < 0:
-            raise Flaw(f"bbox is {box!r}, upside down; expected x, y, width and height, no width or height below 0")
+            raise Flaw(f"bbox is {box!r}; expected x, y, width and height, with width and height of 0 or more")
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             raise Flaw(f"score is {score!r}; expected a finite number")
         return self.pictures[picture], self.labels[category], (box[0], box[1], box[0] + box[2], box[1] + box[3], score)
@@ -156,7 +161,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _numbers(dataset: Dataset) -> tuple[Mapping[Any, str], Mapping[Any, str]]:
-    """Return image id to key and category id to name, of data that has ids."""
+    """Return the image keys by id and the class names by id; empty if the dataset has no ids."""
     return (dataset.pictures, dataset.categories) if isinstance(dataset, NumberedDataset) else ({}, {})
 
 
@@ -166,9 +171,9 @@ def _entries(path: Path) -> Sequence[Any]:
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON: {error}") from None
+        raise DataError(f"{path}: is not valid JSON: {error}") from None
     if not isinstance(content, list):
-        raise DataError(f"{path}: holds no list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
+        raise DataError(f"{path}: is not a list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
     return content
 
 
@@ -178,7 +183,7 @@ def _answer(rows: Sequence[tuple[float, ...]]) -> Answer:
 
 
 def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)  # in the order of the data
+    write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)  # in the order of the dataset
 
 
 FILES = AnswerFiles(SUFFIXES, read, _write)

@@ -1,4 +1,4 @@
-"""What a training picture goes through before preprocessing; its boxes, and what is known of each, go with it."""
+"""Augmentation of training images, together with their boxes and annotations, before preprocessing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 
 class Augment:
-    """Bring a picture to its training size, nearer or farther away, mirror it, change its light, and paste objects of others over it."""
+    """Augmentation of a sample at its training size: scale jitter, flips, brightness and contrast, and copy-paste."""
 
     def __init__(self, recipe: DetectionRecipe, preprocess: Preprocess, dataset: Dataset) -> None:
         """Set up the transforms from the recipe.
 
         Args:
-            recipe: which, and how much.
-            preprocess: the model's: pictures come out in the size that it scales them to.
-            dataset: what objects are pasted from.
+            recipe: settings of the augmentation.
+            preprocess: preprocessing of the model; images are returned at the size to which it scales them.
+            dataset: dataset from which objects are pasted.
 
         Raises:
-            InputError: objects are to be pasted, and the data has no masks.
+            InputError: the recipe uses copy-paste, and the dataset has no masks.
         """
         steps: list[torch.nn.Module] = []
         if recipe.flip > 0:
@@ -42,7 +42,7 @@ class Augment:
         self._outlines = Outlines.of(dataset) if recipe.copy_paste > 0 else None
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its picture and boxes changed; what else is known of the boxes stays, but for their old places."""
+        """Return the sample with image and boxes changed; other fields of the boxes are kept, except their old positions."""
         pastes = self._copy_paste > 0 and float(torch.rand(())) < self._copy_paste
         scene = self._scene(sample, pastes)
         if pastes:
@@ -59,5 +59,5 @@ class Augment:
         try:
             other = record.load()
         except ImageError:
-            return scene  # the loader says so when it comes to this picture itself
+            return scene  # the loader reports it when it reaches this image itself
         return paste(scene, self._scene(other, masked=True))

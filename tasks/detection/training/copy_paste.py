@@ -1,4 +1,4 @@
-"""Copy-paste: objects of one picture laid over another, by their masks."""
+"""Copy-paste augmentation: objects of one image pasted onto another by their masks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torchvision.transforms.v2 import functional as tvf
 
 from zoo.tasks.detection.data.scene import Scene, joined
 
-_CHANCE = 0.5  # that an object is pasted: Ghiasi et al. paste "a random subset of objects"
+_CHANCE = 0.5  # probability of pasting an object: Ghiasi et al. paste "a random subset of objects"
 
 
 def paste(onto: Scene, source: Scene) -> Scene:
-    """Lay a random part of a scene's objects over another scene (Ghiasi et al. 2021, arXiv 2012.07177, section 3).
+    """Paste a random subset of a scene's objects onto another scene (Ghiasi et al. 2021, arXiv 2012.07177, section 3).
 
-    Borders are not blended, which the paper found to make no difference. Crowds, and objects without an outline, are not pasted. What
-    is covered gets the box of what remains of it, or vanishes with its last tenth.
+    Borders are not blended, which the paper found to make no difference. Crowds and objects without an outline are not pasted. A
+    covered object gets the box of its visible part, and is removed if less than a tenth remains visible.
 
     Args:
-        onto: the scene that stays; its masks are needed.
-        source: the scene that objects are taken from, likewise.
+        onto: scene onto which objects are pasted, with masks.
+        source: scene from which objects are taken, with masks.
 
     Returns:
         A scene of the size of `onto`, without masks.
@@ -55,7 +55,7 @@ def _masks(scene: Scene) -> Tensor:
 
 
 def _remains(scene: Scene, covered: Tensor) -> tuple[Tensor, tv_tensors.BoundingBoxes]:
-    """Return which part of each object is not covered [N], and the boxes of these parts; without a mask an object stays as it is."""
+    """Return the uncovered fraction of each object [N] and the boxes of the uncovered parts; objects without a mask are unchanged."""
     before = _masks(scene)
     after = before & ~covered
     pixels, left = before.sum((1, 2)), after.sum((1, 2))
@@ -68,6 +68,6 @@ def _remains(scene: Scene, covered: Tensor) -> tuple[Tensor, tv_tensors.Bounding
 
 
 def _tight(masks: Tensor) -> Tensor:
-    """Return the boxes [N, 4] xyxy around masks: their right and lower sides are the far sides of the last pixels."""
+    """Return the boxes [N, 4] xyxy around masks; right and bottom are the far edges of the last pixels."""
     boxes: Tensor = masks_to_boxes(masks)
     return boxes + torch.tensor([0, 0, 1, 1])

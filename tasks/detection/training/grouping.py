@@ -1,4 +1,4 @@
-"""Batches of pictures of one orientation: wide ones with wide ones, tall ones with tall ones."""
+"""Batches grouped by orientation: wide images with wide ones, tall images with tall ones."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from zoo.images import decoding as images
 
 @dataclass(frozen=True)
 class AspectGrouped:
-    """Shuffled batches of which all but a few hold pictures of one orientation, so that little of a batch is padding.
+    """Shuffled batches, nearly all with images of a single orientation, so that little of a batch is padding.
 
-    Every sample is in one batch of an epoch. What is left over of the two orientations after their whole batches comes together in the
-    last ones; a rest below `smallest` joins the batch before it.
+    Every sample is in one batch of an epoch. The samples that don't fill a batch of their orientation share the last batches; a
+    remainder below `smallest` joins the batch before it.
 
     Attributes:
-        tall: of each sample, whether its picture is higher than it is wide.
-        batch_size: samples in a batch, of all processes together.
-        smallest: samples that a batch must have.
+        tall: whether each sample's image is higher than wide.
+        batch_size: number of samples per batch, over all processes.
+        smallest: minimum number of samples per batch.
     """
 
     tall: tuple[bool, ...]
@@ -36,10 +36,10 @@ class AspectGrouped:
         return len(cut(range(len(self.tall)), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return an epoch's batches, in random order.
+        """Return the batches of one epoch in random order.
 
         Args:
-            generator: decides which samples come together, and when.
+            generator: random generator that determines the batches and their order.
         """
         order = torch.randperm(len(self.tall), generator=generator).tolist()
         wide, tall = ([place for place in order if self.tall[place] is high] for high in (False, True))
@@ -55,9 +55,9 @@ class AspectGrouped:
 
 
 def are_tall(dataset: Dataset) -> tuple[bool, ...]:
-    """Tell of each picture whether it is higher than wide: as the annotations say, or an array's shape, or a file's header.
+    """Return whether each image is higher than wide, according to the annotations, the array's shape or the file's header.
 
-    A picture that can't be read, or is drawn when it is asked for, counts as wide: at worst it brings padding into its batch.
+    An image that can't be read, or that is generated on demand, counts as wide: at worst it adds padding to its batch.
     """
     return tuple(_is_tall(record) for record in dataset.records)
 
@@ -70,5 +70,5 @@ def _is_tall(record: Record) -> bool:
         try:
             size_hw = images.size(record.source)
         except ImageError:
-            return False  # the loader stops at it, or leaves it out and says so
+            return False  # the loader raises the error, or skips the image and reports it
     return size_hw is not None and size_hw[0] > size_hw[1]

@@ -1,4 +1,4 @@
-"""Large-scale jitter: a picture much nearer or much farther away, on a canvas of the training size."""
+"""Large-scale jitter: images enlarged or shrunk on a canvas of the training size."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from zoo.tasks.detection.data.scene import Scene, box_areas
 class Jitter:
     """Large-scale jitter (Ghiasi et al. 2021, arXiv 2012.07177, section 3: 0.1–2.0; 0.8–1.25 is their "standard" one).
 
-    The canvas has the size that the preprocessing scales the picture to, so that nothing is scaled twice. What is larger than the
-    canvas is cut at a random place; what is smaller lies at a random place of it, in the mean colour. It is what torchvision's
-    `ScaleJitter` and `RandomCrop` do one after the other, with one scaling of the visible part alone.
+    The canvas has the size to which the preprocessing scales the image, so that nothing is scaled twice. An image larger than the
+    canvas is cropped at a random position; a smaller one is placed at a random position on the mean colour. The result is that of
+    torchvision's `ScaleJitter` followed by `RandomCrop`, but only the visible part is scaled, and only once.
 
     Attributes:
-        preprocess: the model's.
-        smallest: of the scales, 1 being the size of evaluation.
-        largest: of the scales.
+        preprocess: preprocessing of the model.
+        smallest: smallest scale; 1 is the size in evaluation.
+        largest: largest scale.
     """
 
     preprocess: Preprocess
@@ -34,7 +34,7 @@ class Jitter:
     largest: float = 1.0
 
     def __call__(self, scene: Scene) -> Scene:
-        """Return the scene on its canvas, without the objects that are hardly on it."""
+        """Return the scene on its canvas, without objects that are hardly visible."""
         scale = self.smallest + (self.largest - self.smallest) * float(torch.rand(()))
         height, width = scene.size_hw
         canvas_h, canvas_w = self.preprocess.resized_hw(height, width)
@@ -65,5 +65,5 @@ class Jitter:
 
 
 def _place(room: int) -> int:
-    """Return a random whole number from 0 to `room`."""
+    """Return a random integer from 0 to `room`, inclusive."""
     return int(torch.randint(room + 1, ()))

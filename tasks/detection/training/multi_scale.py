@@ -1,4 +1,4 @@
-"""Multi-scale training: every batch in a size of its own."""
+"""Multi-scale training: a random size for every batch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torchvision.transforms.v2 import functional as tvf
 
 from zoo.images.preprocess import ImageBatch
 
-_STEP = 32  # pixels; what `Preprocess.collate` pads to, so that every level of the pyramid divides evenly
+_STEP = 32  # pixels; `Preprocess.collate` pads to multiples of it, so that every pyramid level divides evenly
 
 
 def rescaled(batch: ImageBatch, smallest: float, largest: float) -> ImageBatch:
     """Scale a batch by a random factor (Redmon and Farhadi 2016, arXiv 1612.08242, section 2: a new size every few batches).
 
-    A size for the whole batch costs no padding, as a size for each picture would: where the factor is below 1, a step is quicker by its
-    square. Targets are in pixels of the original pictures, and stay as they are.
+    Unlike a size per image, a size per batch adds no padding: with a factor below 1, the cost of a step falls with its square. Targets
+    are in pixels of the original images and don't change.
 
     Args:
-        batch: prepared pictures.
-        smallest: of the factors.
-        largest: of the factors.
+        batch: prepared images.
+        smallest: smallest factor.
+        largest: largest factor.
 
     Returns:
-        The batch, its sides multiples of 32 pixels.
+        The batch, with sides that are multiples of 32 pixels.
     """
     factor = smallest + (largest - smallest) * float(torch.rand(()))
     height, width = batch.pixels.shape[-2:]

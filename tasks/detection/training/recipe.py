@@ -1,4 +1,4 @@
-"""How detectors are trained unless one says otherwise."""
+"""Training recipe of detectors: settings, defaults and presets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ _RANGES = ("scale", "jitter")
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
-    """AdamW, one cosine; mirror images and changes of light; two pictures to a batch: twice the steps for a processor's time.
+    """AdamW with one cosine cycle, flips, and changes of brightness and contrast.
+
+    A batch has two images: twice the steps in the same CPU time.
 
     Attributes:
-        flip: chance of a horizontal mirror image; 0 where left and right differ (digits, text).
-        flip_vertical: chance of an upside-down mirror image: for pictures without an up, as a microscope's or a satellite's.
-        light: largest change of brightness, and of contrast, as a part of it, either way.
-        scale_min: smallest size of a batch, as a part of the size of evaluation (multi-scale training); below 1 steps are quicker, too.
-        scale_max: largest size of a batch, likewise.
-        jitter_min: how far away a picture is moved at most: its size as a part of its canvas (large-scale jitter, 0.1 in the paper).
-        jitter_max: how near it is moved at most: its size as a multiple of its canvas, which then holds a part of it (2.0 in the paper).
-        copy_paste: chance that objects of another picture are pasted over a picture; needs data with masks (coco: with segmentation).
-        group_aspect: put wide pictures into batches with wide ones, tall ones with tall ones, for less padding.
+        flip: probability of a horizontal flip; set to 0 where left and right differ (digits, text).
+        flip_vertical: probability of a vertical flip, for images without a top side, such as microscope or satellite images.
+        light: maximum change of brightness and of contrast, as a fraction in either direction.
+        scale_min: smallest image size of a batch, as a fraction of the size in evaluation (multi-scale training); below 1, steps are
+            also faster.
+        scale_max: largest image size of a batch, as a multiple of the size in evaluation.
+        jitter_min: smallest size of an image, as a fraction of its canvas (large-scale jitter; 0.1 in the paper).
+        jitter_max: largest size of an image, as a multiple of its canvas, which then shows a part of it (2.0 in the paper).
+        copy_paste: probability that objects of another image are pasted onto an image; needs data with masks (coco: with segmentation).
+        group_aspect: whether batches group wide images with wide ones and tall images with tall ones, for less padding.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -59,10 +62,10 @@ class DetectionRecipe(Recipe):
     group_aspect: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse parts outside 0–1, and ranges that are empty or senseless.
+        """Validate the settings.
 
         Raises:
-            InputError: naming the setting and its value.
+            InputError: a fraction is outside 0–1, or a range is empty or outside 0.05–8; the message names the setting and its value.
         """
         for name in _RANGES:
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")

@@ -1,4 +1,4 @@
-"""The formats that detection data can be written in."""
+"""Formats in which detection datasets can be written."""
 
 from zoo.data.writers import Writer
 from zoo.registry import Registry

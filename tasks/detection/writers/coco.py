@@ -1,4 +1,4 @@
-"""Write `coco:` – annotations/instances_<split>.json, and pictures in images/."""
+"""Writer of the `coco:` format: annotations/instances_<split>.json, with the images in images/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.tasks.detection.writers import WRITERS
 
 
 def write_coco(content: Content, out: Path) -> None:
-    """Write one instances file per split; ids count from 1, categories in the order of the classes."""
+    """Write one instances file per split; ids start at 1, and categories are in the order of the classes."""
     for picture in content.pictures:
         content.put(picture, out / "images" / picture.name)
     categories = [{"id": number, "name": name} for number, name in enumerate(content.classes, 1)]
@@ -43,7 +43,7 @@ def _annotations(pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
                 "id": number,
                 "image_id": image,
                 "category_id": int(target["labels"][place]) + 1,
-                # float32 corners are exact in float64, and so, below 2^29 pixels, are their differences and sums
+                # float32 corners are exact in float64, and so are their differences and sums below 2^29 pixels
                 "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
                 "area": float(target["area"][place]),
                 "iscrowd": int(target["iscrowd"][place]),

@@ -1,4 +1,4 @@
-"""Write `csv:` – annotations.csv, a box per row, beside the pictures."""
+"""Writer of the `csv:` format: annotations.csv with one box per row, next to the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKS = ("iscrowd", "difficult", "area")
 
 
 def write_csv(content: Content, out: Path) -> None:
-    """Write the table; the columns iscrowd, difficult and area are there where a box needs them."""
+    """Write the table; the columns iscrowd, difficult and area are included only if a box needs them."""
     marks = [mark for mark in _MARKS if any(_has(mark, as_target(picture.record.target, picture.name)) for picture in content.pictures)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -42,7 +42,7 @@ def _has(mark: str, target: Any) -> bool:
 
 
 def _rows(target: Any, classes: tuple[str, ...], marks: list[str]) -> Iterator[list[str]]:
-    """Yield corners, label and marks of every box; a picture without boxes has one row without anything."""
+    """Yield corners, label and marks of every box; an image without boxes has one row of empty values."""
     if not len(target["boxes"]):
         yield [""] * (5 + len(marks))
     for place, box in enumerate(target["boxes"].tolist()):
@@ -52,9 +52,9 @@ def _rows(target: Any, classes: tuple[str, ...], marks: list[str]) -> Iterator[l
 
 def _losses(content: Content) -> list[str]:
     several = [picture for picture in content.pictures if len(picture.splits) > 1]
-    lost = [f"{picture.name} lies in several splits: {', '.join(picture.splits)}" for picture in several]
+    lost = [f"{picture.name} is in several splits: {', '.join(picture.splits)}" for picture in several]
     strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]
-    return lost + [f"names with spaces at their ends: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
+    return lost + [f"names with leading or trailing spaces: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
 
 
 WRITERS.add("csv", Writer(write_csv, _losses, path=FILE))

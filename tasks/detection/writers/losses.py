@@ -1,4 +1,4 @@
-"""What a detection format can't hold."""
+"""Information that is lost when a detection dataset is written in a given format."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _WORDS = {"iscrowd": "boxes are crowds", "difficult": "boxes are difficult"}
 
 
 def own_area(target: Target) -> bool:
-    """Tell whether the areas are those of the boxes, which nobody has to write down."""
+    """Return whether the areas equal those of the boxes, so that they needn't be written."""
     boxes = target["boxes"]
     # readers that multiply in float64 differ in the last digit
     return "area" not in target or np.allclose(target["area"], (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), rtol=1e-6)
 
 
 def marks_lost(content: Content, *names: str) -> list[str]:
-    """Return which marks would be lost, and how many boxes have them; "area" is one that differs from the box's."""
+    """Describe which marks would be lost and how many boxes have them; "area" is lost where it differs from the box's."""
     lost = []
     for name in names:
         if name == "area":
             pictures = sum(not own_area(picture.record.target) for picture in content.pictures)
             if pictures:
-                lost.append(f"in {pictures} pictures boxes have an area of their own (a mask's): it becomes the box's")
+                lost.append(f"in {pictures} images boxes have an area other than the box's (a mask's): it becomes the box's")
         elif boxes := sum(count(picture.record.target, name) for picture in content.pictures):
-            lost.append(f"{boxes} {_WORDS[name]}: they become ordinary ones")
+            lost.append(f"{boxes} {_WORDS[name]}: they become ordinary boxes")
     return lost

@@ -1,4 +1,4 @@
-"""Write `voc:` – Annotations, JPEGImages and ImageSets/Main."""
+"""Writer of the `voc:` format: Annotations, JPEGImages and ImageSets/Main."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_voc(content: Content, out: Path) -> None:
-    """Write one XML file per picture, and a list per split.
+    """Write one XML file per image and one list per split.
 
-    Boxes are written in pixels as they are, with the digits they have. Crowds, and areas other than the box's, stand in elements that
-    VOC doesn't know and its readers pass over.
+    Boxes are written in pixels, without rounding. Crowds, and areas other than the box's, are written in elements that VOC doesn't
+    define and its readers ignore.
     """
     names = _file_names(content.pictures)
     (out / "Annotations").mkdir()
@@ -42,7 +42,7 @@ def write_voc(content: Content, out: Path) -> None:
 
 
 def _file_names(pictures: Sequence[Picture]) -> list[str]:
-    """Return a name for each annotation file: the lists end a name at a space, and the files lie in one folder."""
+    """Return a unique name for each annotation file: lists cut names at a space, and all files are in one folder."""
     taken: set[str] = set()
     names = []
     for picture in pictures:
@@ -79,7 +79,7 @@ def _tree(name: str, target: Target, classes: Sequence[str], size_hw: tuple[int,
 
 def _losses(content: Content) -> list[str]:
     strange = [name for name in content.classes if name != name.strip()]
-    return [f"class names with spaces at their ends: {', '.join(map(repr, strange))}"] if strange else []
+    return [f"class names with leading or trailing spaces: {', '.join(map(repr, strange))}"] if strange else []
 
 
 WRITERS.add("voc", Writer(write_voc, _losses))

@@ -1,4 +1,4 @@
-"""Write `yolo:` – images, labels, and Ultralytics' `data.yaml` with a list of pictures per split."""
+"""Writer of the `yolo:` format: images, labels, and Ultralytics' `data.yaml` with a list of images per split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
 
 
 def write_yolo(content: Content, out: Path) -> None:
-    """Write a text file per picture that has boxes; without splits the folders are bare, with `classes.txt`."""
+    """Write one label file per image; without splits, write bare folders with `classes.txt` instead of `data.yaml`."""
     for picture in content.pictures:
         content.put(picture, out / "images" / picture.name)
         target = as_target(picture.record.target, picture.name)
@@ -43,9 +43,11 @@ def _lines(target: Target, size_hw: tuple[int, int]) -> Iterator[str]:
 
 def _losses(content: Content) -> list[str]:
     lost = marks_lost(content, "iscrowd", "difficult", "area")
-    lost += [f"{first} and {second} would share one file of labels" for first, second in same_stem(content.pictures)]
-    lost += [f"the split {split!r} is none of {', '.join(_SPLITS)}" for split in content.splits if split not in _SPLITS]
-    lost += [f"the name of {picture.name!r} ends in spaces" for picture in content.pictures if picture.name != picture.name.strip()]
+    lost += [f"{first} and {second} would share one label file" for first, second in same_stem(content.pictures)]
+    lost += [f"the split {split!r} is not one of {', '.join(_SPLITS)}" for split in content.splits if split not in _SPLITS]
+    lost += [
+        f"the name {picture.name!r} has leading or trailing spaces" for picture in content.pictures if picture.name != picture.name.strip()
+    ]
     return lost
 
 

@@ -26,8 +26,8 @@ def align_data(dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning
     """
     ways = {(model.preprocess.alignment, model.preprocess.size_hw) for model in models}
     if len(ways) > 1:
-        said = " and ".join(sorted(f"{template or 'none'} at {height}×{width}" for template, (height, width) in ways))
-        raise InputError(f"align: the models need different alignments ({said}); evaluate them one at a time")
+        listed = " and ".join(sorted(f"{template or 'none'} at {height}×{width}" for template, (height, width) in ways))
+        raise InputError(f"align: the models need different alignments ({listed}); evaluate them one at a time")
     aligned = AlignedData(looking(models[0], aligning.detector, MAIN), aligning).of(dataset)
     if not aligned.dataset.records:
         raise DataError(f"data {dataset.name!r}: no face was found in any of its {len(dataset)} images:", aligned.left_out)

@@ -99,7 +99,7 @@ class PairAttack(AttackProtocol):
         genuine = int(self._pairs.same.sum())
         details = {
             "score": self._score,
-            "attacked": "the first picture of each pair",
+            "attacked": "the first image of each pair",
             "pairs": {"genuine": genuine, "impostor": len(self._pairs) - genuine, "missing": self._missing},
             "threshold": None if thresholds is None else float(thresholds.mean()),
             "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},

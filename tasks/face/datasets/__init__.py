@@ -1,4 +1,4 @@
-"""The data formats of faces: one module each."""
+"""Dataset formats of the face task, one module per scheme."""
 
 from zoo.data.formats import Scheme
 from zoo.registry import Registry

@@ -1,4 +1,4 @@
-"""`identities:` – one folder of pictures per person, with or without train/val/test above them."""
+"""`identities:` – one folder of images per person, optionally inside folders for splits (train, val, test)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zoo.tasks.face.datasets import SCHEMES
 
 
 def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read person folders; classes are the folder names in natural order (s2 before s10); pictures may lie deeper.
+    """Open person folders, which are searched recursively; classes are the folder names in natural order (s2 before s10).
 
-    Several splits (`split=train,test`) are one set, in which a folder of the same name is the same person. A person without pictures
-    and a picture outside every person's folder are faults; files that aren't pictures are no samples.
+    Several splits (`split=train,test`) form one dataset, in which folders of the same name are the same person. A person folder without
+    images and an image outside all person folders are faults; files that aren't images are ignored.
 
     Raises:
-        DataError: no person folders, faults, or a path that is no folder.
-        InputError: a split that isn't there, or splits without `split=`.
+        DataError: the path isn't a folder, there are no person folders, or there are faults.
+        InputError: a split doesn't exist, or the data has splits and `split=` is missing.
     """
     root = ref.folder()
     bases = split_folders(ref, root)
@@ -30,8 +30,8 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
         folders.setdefault(folder.name, []).append(folder)
     if not folders:
         searched = " and ".join(map(str, bases))
-        raise DataError(f"data {ref.text!r}: {searched} has no person folders; expected one folder of pictures per person")
-    misplaced = Flaw("a picture outside every person's folder; expected person/picture", "no-annotation")
+        raise DataError(f"data {ref.text!r}: {searched} has no person folders; expected one folder of images per person")
+    misplaced = Flaw("an image outside all person folders; expected person/image", "no-annotation")
     faults = [
         misplaced.at(file.relative_to(root).as_posix(), whole=True)
         for base in bases
@@ -46,7 +46,7 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
             key=lambda file: natural_key(file.relative_to(root).as_posix()),
         )
         if not files:
-            faults.append(Fault(str(theirs[0]), "a person folder without pictures", kind="empty-class"))
+            faults.append(Fault(str(theirs[0]), "a person folder without images", kind="empty-class"))
             continue
         records += [Record(file.relative_to(root).as_posix(), file, len(people)) for file in files]
         people.append(name)
@@ -54,13 +54,13 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder looks like people's pictures, or None."""
+    """Return why a folder is taken for one folder of images per person, or None if it isn't."""
     folders = subfolders(path)
-    if any(path.glob("pairs*.txt")):  # a protocol of its own: lfw:
+    if any(path.glob("pairs*.txt")):  # the scheme lfw: instead
         return None
     if not any(picture_files(folder) for folder in folders[:3]):
         return None
-    return f"it holds {len(folders)} folders with pictures"
+    return f"it holds {len(folders)} folders with images"
 
 
 SCHEMES.add("identities", Scheme("identities", open_identities, recognise))

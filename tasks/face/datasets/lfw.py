@@ -1,4 +1,4 @@
-"""`lfw:` – a folder per person and pairs.txt, as Labeled Faces in the Wild has them (Huang et al. 2007)."""
+"""`lfw:` – one folder per person and a pairs.txt, the format of Labeled Faces in the Wild (Huang et al. 2007)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest
 
 @dataclass
 class _Pictures:
-    """The pictures that the pairs name, in the order in which they first appear.
+    """Images listed in the pairs file, in the order of their first appearance.
 
     Attributes:
-        root: the folder of the people's folders.
-        keys: person and number, as a path without its suffix, to key.
-        files: key to file, of those that were found.
-        people: key to person, of those that were found.
-        faults: of those that were not.
+        root: folder that holds the person folders.
+        keys: mapping of person and number, as a path without suffix, to key.
+        files: mapping of key to file, for images that were found.
+        people: mapping of key to person, for images that were found.
+        faults: one fault per image that was not found.
     """
 
     root: PictureRoot
@@ -38,13 +38,13 @@ class _Pictures:
     faults: list[Fault] = field(default_factory=list)
 
     def key(self, person: str, number: int, file: Path, line: int) -> str:
-        """Return the key of a person's picture, found or not; its suffix is .jpg in LFW and may be another.
+        """Return the key of an image, whether it exists or not; the suffix is .jpg in LFW, but others are accepted.
 
         Args:
-            person: whose it is.
-            number: which of that person's.
-            file: what names it, for messages.
-            line: of the file, likewise.
+            person: name of the person.
+            number: number of the image among that person's images.
+            file: pairs file that lists the image, for messages.
+            line: line number in the pairs file, for messages.
         """
         stem = f"{person}/{person}_{number:04d}"
         if stem not in self.keys:
@@ -61,20 +61,21 @@ class _Pictures:
                 continue
             self.files[key], self.people[key] = file, person
             return key
-        self.faults.append(Fault(f"{stem}.jpg", f"named by {named_by}: {reasons[0]}", whole=True, kind="bad-pair", place=place))
+        self.faults.append(Fault(f"{stem}.jpg", f"listed in {named_by}: {reasons[0]}", whole=True, kind="bad-pair", place=place))
         return f"{stem}.jpg"
 
 
 def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read the pairs, which are the protocol with their order and folds, and the pictures that they name.
+    """Open the pairs, whose order and folds define the protocol, and the images that they list.
 
-    `pairs.txt` begins with `folds<TAB>pairs` or `pairs` alone (one fold); each fold has so many lines `person n m` and then so many
-    `person n other m`. `split=train` and `split=test` take pairsDevTrain.txt and pairsDevTest.txt. People's folders stand beside it, or
-    in `root=`. Pictures that no pair names are not part of it; `identities:` reads them all.
+    `pairs.txt` begins with `folds<TAB>pairs`, or with only `pairs` for a single fold. Each fold has that number of lines `person n m`,
+    followed by the same number of lines `person n other m`. `split=train` and `split=test` select pairsDevTrain.txt and pairsDevTest.txt.
+    The person folders are next to the pairs file, or in `root=`. Images that no pair lists are not part of the data; `identities:` opens
+    all images.
 
     Raises:
-        DataError: no such file or a wrong header, or faults: wrong lines, pictures that are missing.
-        UnknownNameError: another split.
+        DataError: the file doesn't exist, its header is invalid, or there are faults: invalid lines or missing images.
+        UnknownNameError: there is no such split.
     """
     folder = ref.folder()
     if ref.split not in _FILES:
@@ -90,7 +91,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     pairs = [pair for _, pair in found if pair is not None]
     if len(lines) != folds * 2 * of_kind:
         expected = f"{folds} × 2 × {of_kind} = {folds * 2 * of_kind}"
-        text = f"announces {expected} pairs, but {len(lines)} follow; nobody knows where a fold ends, and no pair can be scored"
+        text = f"announces {expected} pairs, but {len(lines)} follow; the folds can't be determined, and no pair can be scored"
         faults.insert(0, Fault(f"{file} line {header_line}", text, kind="bad-pair", place=f"line {header_line}"))
         pairs = []
     people = sorted(set(pictures.people.values()), key=natural_key)
@@ -101,30 +102,30 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """Return the lines that aren't empty, with their numbers."""
+    """Return the non-empty lines with their line numbers."""
     try:
         lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise DataError(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int]:
-    """Take the header off the lines and return how many folds there are, and how many pairs of each kind each has."""
+    """Remove the header from the lines, and return the number of folds and the number of pairs of each kind per fold."""
     number, line = lines.pop(0) if lines else (1, "")
     values = [_number(value) for value in line.split()]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)
     if not folds or not pairs:
-        raise DataError(f"{file} line {number}: is {line[:60]!r}; expected the number of folds and of pairs of each kind, such as 10 300")
+        raise DataError(f"{file} line {number}: is {line[:60]!r}; expected the numbers of folds and of pairs of each kind, such as 10 300")
     return folds, pairs
 
 
 def _pairs(
     file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _Pictures, faults: list[Fault]
 ) -> Iterator[tuple[int, Pair | None]]:
-    """Yield the number of each line with its pair; None where it is faulty."""
+    """Yield the line number and the pair of each line; the pair is None if the line is invalid."""
     first_at: dict[frozenset[str], int] = {}
     for index, (line_number, line) in enumerate(lines):
         pair = None
@@ -133,7 +134,7 @@ def _pairs(
             keys = [pictures.key(person, n, file, line_number) for person, n in zip(people, numbers, strict=True)]
             earlier = first_at.setdefault(frozenset(keys), line_number)
             if earlier != line_number:
-                raise Flaw(f"is {line[:80]!r}: the pair of line {earlier} again, which would count twice", "bad-pair")
+                raise Flaw(f"is {line[:80]!r}: repeats the pair of line {earlier}, which would count twice", "bad-pair")
             pair = Pair(keys[0], keys[1], same, index // per_fold)
         except Flaw as flaw:
             faults.append(flaw.at(f"{file} line {line_number}", f"line {line_number}"))
@@ -141,12 +142,12 @@ def _pairs(
 
 
 def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
-    """Return the people, the numbers of their pictures, and whether it is one person.
+    """Return the two people, the numbers of their images, and whether they are the same person.
 
     Raises:
-        Flaw: another form, or a pair that makes no sense.
+        Flaw: the line has another format, or the pair is invalid.
     """
-    # names may contain spaces where tabs separate
+    # in tab-separated lines, names may contain spaces
     values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
     same = len(values) == 3
     first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
@@ -154,19 +155,19 @@ def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
         raise Flaw(f"is {line[:80]!r}; expected person n m, or person n other m", "bad-pair")
     people = (values[0], values[0] if same else values[2])
     if (people[0] == people[1]) != same or (same and first == second):
-        raise Flaw(f"is {line[:80]!r}; expected two pictures of one person, or one each of two", "bad-pair")
+        raise Flaw(f"is {line[:80]!r}; expected two images of one person, or one image each of two people", "bad-pair")
     return people, (first, second), same
 
 
 def _misplaced(file: Path, found: list[tuple[int, Pair | None]], of_kind: int) -> Iterator[Fault]:
-    """Yield the first line of each fold that is of the wrong kind for its place: where a fold lacks a line, all after it are shifted."""
+    """Yield a fault for the first pair of each fold whose kind doesn't fit its position; a missing line shifts all later ones."""
     for start in range(0, len(found), 2 * of_kind):
         for place, (line, pair) in enumerate(found[start : start + 2 * of_kind]):
             if pair is not None and pair.same != (place < of_kind):
                 kinds = ("one person", "two people") if pair.same else ("two people", "one person")
                 text = (
                     f"is a pair of {kinds[0]} where fold {start // (2 * of_kind) + 1} should have one of {kinds[1]}: each fold has "
-                    f"{of_kind} pairs of one person and then {of_kind} of two; is a line missing above, or too much?"
+                    f"{of_kind} pairs of one person, then {of_kind} of two people; check for a missing or extra line above"
                 )
                 yield Fault(f"{file} line {line}", text, kind="bad-pair", place=f"line {line}")
                 break

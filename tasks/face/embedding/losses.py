@@ -16,12 +16,12 @@ from zoo.tasks.face.embedding.options import FaceOptions
 
 
 class HardTriplets(nn.Module):
-    """Triplet loss with batch-hard mining: each image with the farthest of the same person and the nearest of another (Hermans et al. 2017).
+    """Triplet loss with batch-hard mining: the farthest image of the same person, the nearest of another (Hermans et al. 2017).
 
-    The loss is the mean over the triplets that violate the margin. An image that is the only one of its person in the batch is no anchor and
-    serves only as a negative. A batch with one person, or with no two images of one person, has loss 0. With several processes, each mines
-    triplets within its share of the batch. An identity with one image in the data is paired with differently augmented copies of it (see
-    `IdentityBatches`).
+    The loss is the mean over the triplets that violate the margin. An image without another one of its person in the batch is no anchor
+    and serves only as a negative. A batch with one person, or with no two images of one person, has loss 0. With several processes, each
+    mines triplets within its share of the batch. An identity with one image in the data is paired with differently augmented copies of it
+    (see `IdentityBatches`).
     """
 
     def __init__(self, margin: float) -> None:
@@ -65,9 +65,9 @@ def make_loss(num_identities: int, options: FaceOptions) -> nn.Module:
 class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untyped library
     """Margin softmax over the batch's identities and a random sample of the others, drawn uniformly at every training step.
 
-    The logits of a step, the normalised centres and their gradients take a fraction `sample_rate` of the full head's memory. As in the paper
-    (2203.15565, section 3.1), the softmax runs over the drawn identities without a correction: the positive term is exact, the sum over
-    the negatives covers only the sample. In evaluation mode the loss is over all identities, and no random numbers are drawn.
+    The logits of a step, the normalised centres and their gradients take a fraction `sample_rate` of the full head's memory. As in the
+    paper (2203.15565, section 3.1), the softmax runs over the drawn identities without a correction: the positive term is exact, the sum
+    over the negatives covers only the sample. In evaluation mode the loss is over all identities, and no random numbers are drawn.
 
     The gradient of the centres is dense, with zeros for identities not drawn, so that optimisers, clipping, averaging over processes and
     checkpoints work as for any other parameter. The costs of a dense gradient grow with the number of all identities: memory for the

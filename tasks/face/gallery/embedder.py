@@ -24,7 +24,7 @@ class Embedder:
         fingerprint: fingerprint of everything that the embeddings depend on (see `fingerprint.embedding_fingerprint`); embeddings with
             different fingerprints are never compared.
         name: human-readable name of the model.
-        distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", between the unnormalised embeddings.
+        distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", between the unmodified embeddings.
         threshold: largest distance at which two faces count as the same person; None if unknown.
         formerly: fingerprint of the same model in galleries written by earlier versions.
     """
@@ -102,8 +102,8 @@ def check_same(place: str, stored: Embedder, given: Embedder, stored_size: int, 
         )
     if stored.distance != given.distance:
         raise ModelMismatchError(
-            f"gallery {place} was created with the distance {stored.distance}, but the metadata of the same model {given} now has {given.distance}; "
-            "restore the metadata, or use another gallery"
+            f"gallery {place} was created with the distance {stored.distance}, but the metadata of the same model {given} now has "
+            f"{given.distance}; restore the metadata, or use another gallery"
         )
     if stored_size != given_size:
         raise ModelMismatchError(f"gallery {place} holds embeddings of {stored_size} dimensions, from {stored}; these have {given_size}")

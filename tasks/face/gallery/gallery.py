@@ -1,4 +1,4 @@
-"""`zoo.Gallery`: people by their faces."""
+"""`zoo.Gallery`: enrolment and identification of people by their faces."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ LIMITS = Limits()
 
 
 class Gallery:
-    """People by their faces, in one file or in a PostgreSQL database; made by the first enrolment.
+    """People enrolled by their faces, in one file or a PostgreSQL database; created by the first enrolment.
 
-    A gallery belongs to one model: distances between embeddings of two mean nothing. Its distance and threshold are the model's.
-    Faces are biometric data, which many laws protect: nothing here is sent anywhere but to the gallery's own database, a file can be
-    read by its owner alone once somebody was enrolled, and `forget` deletes for good. Several processes may use one gallery at once.
+    A gallery belongs to one model, because embeddings of two models can't be compared; it uses that model's distance and threshold.
+    Faces are biometric data, which many laws protect: nothing here is sent anywhere except to the gallery's database, a gallery file is
+    readable only by its owner from the first enrolment on, and `forget` deletes permanently. Several processes may use one gallery at once.
 
     Example:
         >>> import numpy as np, tempfile, zoo
@@ -49,29 +49,29 @@ class Gallery:
     """
 
     def __init__(self, place: str | Path, model: Model | Embedder | None = None) -> None:
-        """Name the gallery; nothing is opened yet.
+        """Set the location and the model; nothing is opened yet.
 
         Args:
-            place: a file, or `postgresql://user@host/database`.
-            model: what embeds the faces; listing and forgetting need none.
+            place: path of a file, or `postgresql://user@host/database`.
+            model: embedding model, or its identity; not needed for listing and forgetting.
 
         Raises:
-            InputError: a place that can't be a gallery, or a model that embeds no faces.
+            InputError: the location can't be a gallery, or the model doesn't embed faces.
         """
         self._store = open_store(place)
         self._embedder = None if model is None else Embedder.of(model)
 
     @property
     def place(self) -> str:
-        """Where it is, as messages name it: without a password."""
+        """Location of the gallery as messages name it, without a password."""
         return self._store.place
 
     @property
     def model(self) -> Embedder:
-        """The model that it belongs to, with distance and threshold.
+        """Identity of the model that the gallery belongs to, with its distance and threshold.
 
         Raises:
-            GalleryError: there is no gallery yet.
+            GalleryError: the gallery doesn't exist yet.
         """
         return self._described().embedder
 
@@ -84,25 +84,25 @@ class Gallery:
         quality: Limits | None = LIMITS,
         add: bool = False,
     ) -> int:
-        """Enrol a person from one photo or several: all of them, or none.
+        """Enrol a person from one or more photos: either all of them or none.
 
         Args:
-            name: who it is; see `names.check_name`.
-            faces: what `zoo.predict` yields, of photos that show one face each; or embeddings [D] or [N, D], of which no quality is known.
-            photos: keys of the photos, for embeddings; faces bring their own.
-            quality: what a photo must have; None to take bad ones too, and ones of somebody else: else a photo that is farther than the
-                threshold from the person's others, or a copy of one that another name has, is refused.
-            add: add photos to somebody who is enrolled.
+            name: name of the person; see `names.check_name`.
+            faces: results of `zoo.predict` for photos that show one face each; or embeddings [D] or [N, D], whose quality is unknown.
+            photos: keys of the photos of plain embeddings; empty for faces, which carry their keys.
+            quality: limits that each photo must meet. A photo is also refused if it is farther than the threshold from the person's
+                other photos, or a copy of one enrolled under another name. None to accept every photo.
+            add: whether to add the photos to a person who is already enrolled.
 
         Returns:
-            How many faces were enrolled.
+            Number of faces enrolled.
 
         Raises:
-            InputError: a name that can't be, no face or several in a photo, embeddings that are none.
-            QualityError: photos that are too bad, or of somebody else, with every reason.
+            InputError: the name is invalid, a photo shows no face or several, or an embedding is invalid.
+            QualityError: photos are too bad or show another person; the message lists every reason.
             NameTakenError: the name exists, and `add` is false.
             ModelMismatchError: the gallery belongs to another model.
-            GalleryError: it can't be written.
+            GalleryError: the gallery can't be written.
         """
         return self.enroll_all({name: faces}, photos={name: photos}, quality=quality, add=add)
 
@@ -114,34 +114,34 @@ class Gallery:
         quality: Limits | None = LIMITS,
         add: bool = False,
     ) -> int:
-        """Enrol several people in one transaction, which is much quicker for many: all of them, or none.
+        """Enrol several people, either all or none, in one transaction, which is much faster for many people.
 
         Args:
             people: faces by name, as for `enroll`.
-            photos: keys of photos by name, for embeddings.
+            photos: keys of the photos by name, for plain embeddings.
             quality: as for `enroll`.
             add: as for `enroll`.
 
         Returns:
-            How many faces were enrolled.
+            Number of faces enrolled.
 
         Raises:
-            InputError: as `enroll`; also two names that are one (see `names.check_name`), or nobody.
+            InputError: as for `enroll`; also if two names have the same stored form (see `names.check_name`), or `people` is empty.
         """
         embedder = self._known_embedder()
         rows = {}
         if unknown := sorted(set(photos or {}) - set(people)):
-            raise InputError(f"photos are named of {', '.join(map(repr, unknown))}, who is not among the people to enrol")
+            raise InputError(f"photos has keys for {', '.join(map(repr, unknown))}, who is not among the people to enrol")
         for given, faces in people.items():
             name = check_name(given)
             if name in rows:
-                raise InputError(f"{name!r} stands twice among the people to enrol")
+                raise InputError(f"{name!r} appears twice among the people to enrol")
             rows[name] = new_faces(name, faces, (photos or {}).get(given, ()), quality)
         if not rows:
-            raise InputError("there is nobody to enrol")
+            raise InputError("no people to enrol; expected at least one")
         sizes = {len(face.embedding) for faces_of in rows.values() for face in faces_of}
         if len(sizes) > 1:
-            raise InputError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} numbers; expected those of one model")
+            raise InputError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} dimensions; expected embeddings of one model")
         about = Described(embedder, sizes.pop())
         if quality is not None:
             self._check_people(about, rows, add)
@@ -149,19 +149,19 @@ class Gallery:
         return sum(map(len, rows.values()))
 
     def identify(self, faces: Given, *, top: int = 5, threshold: float | None = None) -> list[Identification]:
-        """Tell whose faces these are: exactly, by a comparison with every face enrolled.
+        """Identify faces by an exact comparison with every enrolled face.
 
         Args:
-            faces: what `zoo.predict` yields, or embeddings [D] or [N, D].
-            top: how many people to name for each, the nearest first.
-            threshold: the largest distance at which two faces are taken for one person; the gallery's own where not given. Within a
-                tenth of it on either side nobody is named.
+            faces: results of `zoo.predict`, or embeddings [D] or [N, D].
+            top: number of nearest people to return for each face.
+            threshold: largest distance at which two faces count as the same person; None for the gallery's own. Faces whose distance is
+                within a tenth of it, on either side, are not named.
 
         Returns:
-            One answer per face, in their order.
+            One identification per face, in the order of the faces.
 
         Raises:
-            InputError: embeddings that are none, a number of people below 1, or a threshold that is no distance.
+            InputError: an embedding or the threshold is invalid, or `top` is below 1.
             ModelMismatchError: the gallery belongs to another model.
             GalleryError: there is no gallery, or it can't be read.
         """
@@ -172,23 +172,23 @@ class Gallery:
         if not len(queries):
             self._described()
             return []
-        about, found = self._nearest(queries, max(top, 2))  # a second one for ties
+        about, found = self._nearest(queries, max(top, 2))  # at least two, to detect ties
         limit = about.embedder.threshold if threshold is None else threshold
         return [Identification(tuple(matches[:top]), limit, tied(matches)) for matches in found]
 
     def forget(self, name: str) -> int:
-        """Delete a person with every face and photo key, for good.
+        """Permanently delete a person with every face and photo key.
 
-        In a file, the bytes and its journal's are overwritten with zeros and the file is written anew without them. A database
-        server's tables are written anew too; its write-ahead log and its backups are its administrator's to clear. Where something
-        is in the way of writing anew, that is said, and forgetting the same name again does it.
+        In a gallery file, the deleted bytes and the journal are overwritten with zeros, and the file is rewritten without them. The tables
+        of a database are rewritten too; clearing the server's write-ahead log and backups is up to its administrator. If the rewrite fails,
+        an error reports it, and forgetting the same name again repeats it.
 
         Returns:
-            How many faces were deleted.
+            Number of faces deleted.
 
         Raises:
-            UnknownPersonError: nobody of that name is enrolled.
-            GalleryError: it can't be written.
+            UnknownPersonError: no person of this name is enrolled.
+            GalleryError: the gallery can't be written.
         """
         kept = check_name(name)
         self._described()
@@ -198,7 +198,7 @@ class Gallery:
         return count
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names.
+        """Return all enrolled people, sorted by name.
 
         Raises:
             GalleryError: there is no gallery, or it can't be read.
@@ -207,10 +207,10 @@ class Gallery:
         return self._store.people()
 
     def faces(self, name: str) -> list[EnrolledFace]:
-        """Return a person's faces in the order they came.
+        """Return a person's faces in the order of enrolment.
 
         Raises:
-            UnknownPersonError: nobody of that name is enrolled.
+            UnknownPersonError: no person of this name is enrolled.
             GalleryError: there is no gallery, or it can't be read.
         """
         self._described()
@@ -220,17 +220,17 @@ class Gallery:
         return found
 
     def cluster(self, faces: Sequence[Faces], *, threshold: float | None = None) -> Groups:
-        """Group the faces that nobody enrolled has: which of them are one person. Without a gallery those are all.
+        """Group the faces of people who are not enrolled by person; without a gallery, all faces are grouped.
 
         Args:
-            faces: what `zoo.predict` yields, of any photos.
+            faces: results of `zoo.predict` for any photos.
             threshold: as for `identify`.
 
         Returns:
-            Groups of faces, and those that stand alone; the faces of people who are enrolled are in neither.
+            Groups of faces, and faces that belong to no group; the faces of enrolled people are in neither.
 
         Raises:
-            InputError: as `identify`.
+            InputError: as for `identify`.
         """
         check_threshold(threshold, "cluster")
         places = [(photo, face) for photo, found in enumerate(faces) for face in range(len(found))]
@@ -245,19 +245,19 @@ class Gallery:
         return group(rows[unknown], [places[place] for place in unknown], embedder.distance, limit)
 
     def close(self) -> None:
-        """Let go of what is held; a later call takes it up again."""
+        """Release the connection and cached embeddings; a later call acquires them again."""
         self._store.close()
 
     def __len__(self) -> int:
-        """Return how many faces are enrolled; 0 where there is no gallery yet."""
+        """Return the number of enrolled faces; 0 if there is no gallery yet."""
         return self._store.count()
 
     def __enter__(self) -> Gallery:
-        """Return itself."""
+        """Return the gallery."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let go of what is held."""
+        """Close the gallery."""
         self.close()
 
     def _described(self) -> Described:
@@ -267,7 +267,7 @@ class Gallery:
         return about
 
     def _missing(self) -> GalleryError:
-        return GalleryError(f"gallery {self.place}: there is no gallery yet; enrol somebody first, or check the place")
+        return GalleryError(f"gallery {self.place}: there is no gallery yet; enrol a person first, or check the path or address")
 
     def _nearest(self, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
         found = self._store.nearest(self._known_embedder(), queries, top)
@@ -276,10 +276,10 @@ class Gallery:
         return found
 
     def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
-        """Refuse photos of somebody else, as far as the faces are from photos: whose embeddings are given alone is the caller's to know.
+        """Raise an error if photos show another person than they are enrolled as. Plain embeddings are not checked.
 
         Raises:
-            QualityError: with every reason.
+            QualityError: at least one photo is refused; the message lists every reason.
         """
         exists = self._store.described() is not None
         for name, faces in people.items():
@@ -296,8 +296,10 @@ class Gallery:
 
     def _known_embedder(self) -> Embedder:
         if self._embedder is None:
-            raise GalleryError(f"gallery {self.place}: whose embeddings are these? Open it with the model: zoo.Gallery(place, model)")
+            raise GalleryError(
+                f"gallery {self.place}: no model was given for the embeddings; open the gallery with it: zoo.Gallery(place, model)"
+            )
         return self._embedder
 
     def _unknown(self, name: str) -> UnknownPersonError:
-        return UnknownPersonError(f"gallery {self.place}: nobody of the name {name!r} is enrolled; see who is with: zoo faces list")
+        return UnknownPersonError(f"gallery {self.place}: no person named {name!r} is enrolled; list the people enrolled: zoo faces list")

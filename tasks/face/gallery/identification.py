@@ -1,4 +1,4 @@
-"""What a gallery answers when it is asked whose face it is."""
+"""Result of identifying a face in a gallery."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from zoo.tasks.face.gallery.store import Match
 from zoo.tasks.face.verification.decision import decide
 
 Decision = Literal["known", "unknown", "undecided"]
-_ALIKE = 1e-6  # distances that differ by less, which a network's rounding may do, say nothing of who is nearer
+_ALIKE = 1e-6  # a smaller difference between distances may come from a network's rounding and doesn't decide who is nearer
 
 
 @dataclass(frozen=True)
 class Identification:
-    """Whose face it is, of those enrolled.
+    """Nearest enrolled people of a face, and the decision who it is.
 
     Attributes:
-        matches: the nearest face of the nearest people, nearest first.
-        threshold: the largest distance at which two faces are taken for one person; None where the model has none.
-        tied: names of several people who are nearest alike; empty where one is.
+        matches: nearest face of each of the nearest people, nearest first.
+        threshold: largest distance at which two faces count as the same person; None if the model has none.
+        tied: names of the people at the smallest distance if there are several; otherwise empty.
     """
 
     matches: tuple[Match, ...]
@@ -29,15 +29,15 @@ class Identification:
 
     @property
     def enrolled(self) -> bool:
-        """Whether it is surely one of those enrolled, whoever of them: below the band around the threshold (see `band.decide`)."""
+        """Whether the face is certainly an enrolled person's, even if tied: below the band around the threshold (see `decision.decide`)."""
         return bool(self.matches) and self.threshold is not None and decide(self.matches[0].distance, self.threshold)[0] == "same"
 
     @property
     def decision(self) -> Decision:
-        """Whether it is somebody.
+        """Whether the person is known.
 
-        "known" below the band around the threshold, "unknown" above it or in an empty gallery; "undecided" within it, without a
-        threshold, or where several people are nearest alike.
+        "known" below the band around the threshold; "unknown" above it or in an empty gallery; "undecided" within it, without a
+        threshold, or if several people are tied.
         """
         if not self.matches:
             return "unknown"
@@ -49,11 +49,11 @@ class Identification:
 
     @property
     def name(self) -> str | None:
-        """Who it is; None where that is not known."""
+        """Name of the person; None unless the decision is "known"."""
         return self.matches[0].name if self.decision == "known" else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer, JSON-ready."""
+        """Return the identification, JSON-ready."""
         return {
             "name": self.name,
             "decision": self.decision,
@@ -64,6 +64,6 @@ class Identification:
 
 
 def tied(matches: Sequence[Match]) -> tuple[str, ...]:
-    """Return the names of the people who are nearest alike; nothing where one is."""
+    """Return the names of the people at the smallest distance if there are several; otherwise an empty tuple."""
     alike = tuple(match.name for match in matches if match.distance <= matches[0].distance + _ALIKE)
     return alike if len(alike) > 1 else ()

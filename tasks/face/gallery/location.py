@@ -1,4 +1,4 @@
-"""Where a gallery is: a file, or a database's address."""
+"""Location of a gallery: a file, or the address of a database."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SERVERS = ("postgresql://", "postgres://")
 
 
 def default_place() -> str:
-    """Return the gallery of the command line: `$ZOO_GALLERY`, else `resnet-zoo/faces.gallery` where the platform keeps a user's data.
+    """Return the default gallery of the commands: `$ZOO_GALLERY`, otherwise `resnet-zoo/faces.gallery` in the user data folder.
 
-    That is `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`. It is no cache: faces that are
-    deleted there must be enrolled anew.
+    That folder is `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, or `%LOCALAPPDATA%`. It is not a cache: faces
+    deleted there must be enrolled again.
     """
     if os.environ.get("ZOO_GALLERY"):
         return os.environ["ZOO_GALLERY"]
@@ -26,10 +26,10 @@ def default_place() -> str:
 
 
 def open_store(place: str | Path) -> Store:
-    """Return the store at a path or `postgresql://` address.
+    """Return the store for a path or a `postgresql://` address.
 
     Raises:
-        InputError: another kind of address, or a folder.
+        InputError: the address is of another kind, or the path is a folder.
     """
     if isinstance(place, str) and place.startswith(_SERVERS):
         from zoo.tasks.face.gallery.postgres.store import PostgresStore
@@ -37,14 +37,14 @@ def open_store(place: str | Path) -> Store:
         return PostgresStore(place)
     text = str(place)
     if "://" in text or text.startswith(("postgresql:/", "postgres:/")) or re.match(r"(host|dbname|user|port|service) *=", text):
-        kind = f"{text.split('://')[0]}://" if "://" in text else "of an address"
+        kind = f"{text.split('://')[0]}://" if "://" in text else "address"
         raise InputError(f"gallery {kind}…: expected a file, or an address that begins with {_SERVERS[0]}")
     path = Path(place).expanduser()
     try:
         folder = path.is_dir()
     except OSError as error:  # a name that is too long
         raise InputError(
-            f"gallery {text[:40]!r}…: can't be a file's name ({error.strerror}); expected a file, such as faces.gallery"
+            f"gallery {text[:40]!r}…: not a valid file name ({error.strerror}); expected a file, such as faces.gallery"
         ) from error
     if not text or folder:
         raise InputError(f"gallery {text!r}: expected a file, such as faces.gallery; this is a folder")

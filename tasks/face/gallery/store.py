@@ -1,4 +1,4 @@
-"""What goes into a gallery, and what comes out."""
+"""Storage interface of galleries, and the records that it stores and returns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Quality = Mapping[str, float | None]
 
 @dataclass(frozen=True, eq=False)
 class NewFace:
-    """A face to be enrolled.
+    """Face to enrol.
 
     Attributes:
-        embedding: [D] float32, finite, as the model gave it.
-        photo: key of the photo it was found in.
-        quality: what was measured of it; empty where nothing was.
+        embedding: [D] float32, finite, unmodified output of the model.
+        photo: key of the photo that the face was found in.
+        quality: quality measurements by name; empty if nothing was measured.
     """
 
     embedding: Vectors
@@ -32,15 +32,15 @@ class NewFace:
 
 @dataclass(frozen=True, eq=False)
 class EnrolledFace:
-    """A face that is enrolled.
+    """Enrolled face.
 
     Attributes:
-        number: its number in the gallery, never given twice.
-        name: whose it is.
-        photo: key of the photo it was found in.
-        quality: what was measured of it.
-        enrolled: when, UTC, ISO 8601.
-        embedding: [D] float32, as the model gave it.
+        number: number of the face in the gallery, never reused.
+        name: name of the person.
+        photo: key of the photo that the face was found in.
+        quality: quality measurements by name.
+        enrolled: time of enrolment, UTC, ISO 8601.
+        embedding: [D] float32, unmodified output of the model.
     """
 
     number: int
@@ -57,12 +57,12 @@ class EnrolledFace:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is enrolled.
+    """Enrolled person.
 
     Attributes:
-        name: as it was given.
-        faces: how many photos.
-        enrolled: when the first came, UTC, ISO 8601.
+        name: name of the person.
+        faces: number of enrolled faces, one per photo.
+        enrolled: time of the first enrolment, UTC, ISO 8601.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Match:
-    """The nearest face of an enrolled person.
+    """Nearest face of an enrolled person.
 
     Attributes:
-        name: whose it is.
-        distance: how far it is from the face that was asked about.
-        photo: key of the photo it was enrolled from.
-        number: the face's number in the gallery.
+        name: name of the person.
+        distance: distance from the query.
+        photo: key of the photo that the face was enrolled from.
+        number: number of the face in the gallery.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Described:
-    """What a gallery says of itself.
+    """Description of a gallery's embeddings.
 
     Attributes:
-        embedder: the model it belongs to.
-        size: numbers per embedding.
+        embedder: model that the gallery belongs to.
+        size: dimensions of an embedding.
     """
 
     embedder: Embedder
@@ -101,59 +101,59 @@ class Described:
 
 
 class Store(Protocol):
-    """Where a gallery's rows are kept: each method is one transaction, and raises a GalleryError with nothing changed, but for `remove`.
+    """Storage of a gallery: each method is one transaction, and if it raises a GalleryError, nothing has changed, except in `remove`.
 
     Attributes:
-        place: where it is, as messages name it after the word gallery.
+        place: location, as messages name it after the word gallery.
     """
 
     place: str
 
     def described(self) -> Described | None:
-        """Return what the gallery says of itself; None where nobody has been enrolled yet."""
+        """Return the description of the gallery; None if no person has been enrolled yet."""
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
-        """Enrol people, all or none; the gallery comes to be with its first one.
+        """Enrol people, all or none; the first enrolment creates the gallery.
 
         Args:
-            about: the embeddings' model and size.
+            about: model and size of the embeddings.
             people: faces by name.
-            more: whether a name that exists gets further faces.
+            more: whether faces may be added to a name that exists.
 
         Raises:
-            ModelMismatchError: the gallery is of another model.
+            ModelMismatchError: the gallery belongs to another model.
             NameTakenError: a name exists, and `more` is false.
         """
 
     def remove(self, name: str) -> int:
-        """Delete a person and every face, and overwrite them in what the store holds; return how many faces there were, 0 for nobody.
+        """Delete a person with every face, and overwrite them in the storage; return the number of faces, 0 for an unknown name.
 
         Raises:
-            GalleryError: also where they are deleted and could not be overwritten.
+            GalleryError: also if they are deleted but could not be overwritten.
         """
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names."""
+        """Return all enrolled people, sorted by name."""
 
     def faces(self, name: str) -> list[EnrolledFace]:
-        """Return a person's faces in the order they came; none for a stranger."""
+        """Return a person's faces in the order of enrolment; empty for an unknown name."""
 
     def count(self) -> int:
-        """Return how many faces are enrolled."""
+        """Return the number of enrolled faces."""
 
     def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return what the gallery is of, and the nearest face of the nearest `top` people for queries [Q, D], nearest first.
+        """Return the description of the gallery and, for each query, the nearest face of each of the nearest `top` people, nearest first.
 
-        Exact, as float64 has it. None where there is no gallery yet.
+        The search is exact in float64. None if there is no gallery yet.
 
         Args:
-            given: the queries' model.
-            queries: what to look for.
-            top: how many people.
+            given: model of the queries.
+            queries: [Q, D] embeddings to search for.
+            top: number of people per query.
 
         Raises:
-            ModelMismatchError: the gallery is of another model.
+            ModelMismatchError: the gallery belongs to another model.
         """
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release the connection and cached embeddings."""

@@ -1,1 +1,1 @@
-"""Faces of one picture: results, embedding files, examples."""
+"""Face predictions: the result for an image, embedding files and examples."""

@@ -1,4 +1,4 @@
-"""Faces beside the ones that the model finds most alike."""
+"""Examples for reports: faces next to their nearest neighbours in embedding space."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Record
 from zoo.task.examples import Example, drawn
 
-_POOL = 120  # pictures that are compared
-_EACH = 4  # of a person
+_POOL = 120  # maximum number of images compared with each other
+_EACH = 4  # maximum number of images per person
 
 
 def pool(records: Sequence[Record]) -> list[Record]:
-    """Return pictures to be compared: of people with several pictures a few each; where there are no such people, of all."""
+    """Return the images to compare: a few of each person with several images; if there is no such person, a sample of all images."""
     of_person: dict[Any, list[Record]] = defaultdict(list)
     for record in records:
         of_person[record.target].append(record)
@@ -28,13 +28,13 @@ def pool(records: Sequence[Record]) -> list[Record]:
 
 
 def examples(embeddings: Sequence[NDArray[np.float32]], people: Sequence[Any], keys: Sequence[str], count: int) -> Iterator[Example]:
-    """Yield faces, each of another person while there are any, with the most similar of all the other pictures.
+    """Yield images with their nearest neighbour by cosine, one per person first, then further images of the same people.
 
     Args:
-        embeddings: [D] of each picture.
-        people: who it shows; None where that isn't known.
-        keys: of the pictures.
-        count: how many, at most.
+        embeddings: one embedding [D] per image.
+        people: the person in each image; None if unknown.
+        keys: key of each image.
+        count: maximum number of examples.
     """
     if len(keys) < 2:
         return
@@ -49,5 +49,5 @@ def examples(embeddings: Sequence[NDArray[np.float32]], people: Sequence[Any], k
         known = person is not None and other is not None
         again = known and list(people).count(person) > 1
         truth = "" if not known else "the same person" if person == other else "another person"
-        said = f"nearest of {len(keys) - 1} others, cosine {cosines[place, nearest]:.2f}"
-        yield Example((keys[place], keys[nearest]), said, truth, person == other if again else None)
+        answer = f"nearest of {len(keys) - 1} others, cosine {cosines[place, nearest]:.2f}"
+        yield Example((keys[place], keys[nearest]), answer, truth, person == other if again else None)

@@ -1,4 +1,4 @@
-"""What `zoo.predict` yields for faces."""
+"""The result type of `zoo.predict` for face models."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _LINE, _DOT = (64, 220, 120), (255, 96, 64)
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """One picture's faces.
+    """Faces of one image, with their embeddings.
 
     Attributes:
-        key: the picture's file or name.
-        image: [H, W, 3] uint8, RGB, the original picture.
-        boxes: [N, 4] float32, xyxy in pixels of the original picture.
-        scores: [N] float32, how sure it is that this is a face, 0–1, descending.
-        landmarks: [N, 5, 2] float32, xy in pixels: eyes, nose, corners of the mouth, left to right; NaN where unknown.
-        embeddings: [N, D] float32.
+        key: file or name of the image.
+        image: [H, W, 3] uint8, RGB, the original image.
+        boxes: [N, 4] float32, xyxy in pixels of the original image.
+        scores: [N] float32, confidence that the box holds a face, 0–1, descending.
+        landmarks: [N, 5, 2] float32, xy in pixels of the original image: left and right eye, nose, left and right corner of the mouth; NaN
+            where unknown.
+        embeddings: [N, D] float32, one embedding per face.
     """
 
     key: str
@@ -38,7 +39,7 @@ class Faces:
         """Check shapes, order and values, and make the arrays read-only.
 
         Raises:
-            ValueError: an array of another shape, boxes or embeddings that aren't finite, or scores that don't descend.
+            ValueError: an array has the wrong shape, a value other than a landmark isn't finite, or scores aren't in descending order.
         """
         count = len(self.scores)
         shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
@@ -58,33 +59,33 @@ class Faces:
 
     @classmethod
     def whole_picture(cls, key: str, image: NDArray[np.uint8], embedding: NDArray[np.float32]) -> Faces:
-        """Take the whole picture as one face, with a score of 1 and unknown landmarks.
+        """Return the whole image as one face, with a score of 1 and unknown landmarks.
 
         Args:
-            key: the picture's file or name.
+            key: file or name of the image.
             image: [H, W, 3] uint8, RGB.
-            embedding: [D] float32.
+            embedding: [D] float32, embedding of the image.
         """
         height, width = image.shape[:2]
         frame = np.array([[0, 0, width, height]], np.float32)
         return cls(key, image, frame, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), embedding[None].copy())
 
     def plot(self) -> Image.Image:
-        """Return the picture with boxes and landmarks drawn, and the number of faces below it."""
+        """Return the image with boxes and landmarks drawn, and the number of faces in a caption below."""
         picture = Image.fromarray(self.image)
         draw = ImageDraw.Draw(picture)
         line = max(1, round(max(picture.size) / 300))
         for box, points in zip(self.boxes, self.landmarks, strict=True):
             left, top, right, bottom = (float(side) for side in box)
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
-            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # of a small face in a large picture something is to be seen too
+            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # keep small faces in a large image visible
             for x, y in points[np.isfinite(points).all(1)]:
                 draw.circle((float(x), float(y)), dot, fill=_DOT)
         count = f"{len(self)} face" + ("" if len(self) == 1 else "s")
         return caption(np.asarray(picture), [f"{count}, embedded as {self.embeddings.shape[1]} numbers"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the faces, JSON-ready; landmarks that aren't known are null."""
+        """Return the faces as a JSON-ready dict; unknown landmarks are None."""
         faces = [
             {
                 "box": box.tolist(),

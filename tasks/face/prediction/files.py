@@ -1,11 +1,11 @@
-"""Embeddings in a file, a row per picture: NumPy's `.npz`, a table (CSV, TSV, Parquet), or JSON lines.
+"""Embedding files with one row per image: NumPy's `.npz`, a table (CSV, TSV, Parquet), or JSON lines.
 
-- `.npz`: the arrays `keys` [N] of text and `embeddings` [N, D]; none is a pickle.
-- a table: the column `key`, and D columns `e0`, `e1`, …
+- `.npz`: the arrays `keys` [N] (text) and `embeddings` [N, D]; no pickles.
+- Table: the column `key` and D columns `e0`, `e1`, …
 - JSON lines: `{"key": …, "embedding": [D numbers]}`.
 
-A picture in which no face was found has an entry that says so: its key in the array `not_found`, a row whose numbers are all empty,
-or `"embedding": null`. It is then counted as missing; a picture without any entry is an error.
+An image in which no face was found has an explicit entry: its key in the array `not_found`, a row with empty numbers, or
+`"embedding": null`. It is counted as missing; an image without any entry is an error.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from zoo.tasks.face.embedding.checks import check_embedding, check_length
 SUFFIXES = (".npz", *tabular.SUFFIXES, ".jsonl")
 
 Embedding = NDArray[np.float32]  # [D]; [0] where no face was found
-_Entries = Iterator[tuple[str, str, Embedding | None]]  # None for a faulty one
+_Entries = Iterator[tuple[str, str, Embedding | None]]  # location, key, embedding; None if invalid
 
 _NOT_FOUND = np.empty(0, np.float32)
-# what NumPy and zipfile raise for files that are damaged, encrypted or something else
+# exceptions of NumPy and zipfile for files that are damaged, encrypted or of another format
 _UNREADABLE = (ValueError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
-    """Read one embedding for each picture.
+    """Read one embedding for each image.
 
     Args:
-        path: the file; its suffix is one of `SUFFIXES`.
-        keys: of the pictures, each of which must have an entry.
+        path: path of the file; its suffix is one of `SUFFIXES`.
+        keys: keys of the images, each of which must have an entry.
 
     Returns:
-        Key to embedding [D] float32, all of one length; None where the file says that no face was found.
+        Mapping of key to embedding [D] float32, all of the same length; None where the file states that no face was found.
 
     Raises:
-        InputError: another kind of file, arrays or columns that are missing, and every fault of its rows, with their places.
+        InputError: the suffix is unknown, arrays or columns are missing, or rows are invalid; the message lists every invalid row.
     """
     suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
     faults: list[Fault] = []
@@ -66,14 +66,15 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
 
 
 def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
-    """Write embeddings so that `read` gives the same numbers back, to the last bit.
+    """Write embeddings to a file from which `read` returns bit-identical values.
 
     Args:
-        path: the file; its suffix is one of `SUFFIXES`.
-        embeddings: key to embedding [D] float32; None where there is none, but at least one.
+        path: path of the file; its suffix is one of `SUFFIXES`.
+        embeddings: mapping of key to embedding [D] float32, or None where no face was found; at least one value isn't None.
 
     Raises:
-        InputError: another kind of file; keys that are no text in UTF-8 or differ in spaces at their ends alone; no pyarrow.
+        InputError: the suffix is unknown, a key can't be encoded as UTF-8, keys differ only in leading or trailing spaces, or pyarrow is
+            missing for Parquet.
     """
     suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
     prediction_rows.check_writable(list(embeddings), "pictures", path)
@@ -89,9 +90,9 @@ def _checked(values: NDArray[Any]) -> Embedding:
     """Return an embedding as float32.
 
     Raises:
-        Flaw: it can't be compared.
+        Flaw: the embedding is not finite or has no direction.
     """
-    with np.errstate(over="ignore"):  # more than float32 holds becomes infinite, which is refused
+    with np.errstate(over="ignore"):  # overflow gives infinity, which the check rejects
         embedding = np.asarray(values, np.float32)
     check_embedding(embedding)
     return embedding
@@ -101,7 +102,7 @@ def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
     """Return an embedding from a row of text or numbers.
 
     Raises:
-        Flaw: a value that is no finite number, or an embedding that can't be compared.
+        Flaw: a value isn't a finite number, or the embedding has no direction.
     """
     for name, value in zip(names, values, strict=True):
         if not prediction_rows.is_finite(value):
@@ -110,7 +111,7 @@ def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
 
 
 def _alike_long(entries: _Entries, faults: list[Fault]) -> _Entries:
-    """Pass entries on; those of another length than the first one's are faults."""
+    """Yield the entries; one whose length differs from that of the first embedding becomes a fault."""
     first: tuple[str, int] | None = None
     for place, key, embedding in entries:
         if embedding is not None and len(embedding):
@@ -141,10 +142,10 @@ def _npz(path: Path, faults: list[Fault]) -> _Entries:
 
 
 def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return keys [N], embeddings [N, D] and the keys without a face.
+    """Return keys [N], embeddings [N, D] and the keys of images without a face.
 
     Raises:
-        DataError: the file can't be read, or holds something else.
+        DataError: the file can't be read, or its content is invalid.
     """
     try:
         with path.open("rb") as file:
@@ -154,9 +155,9 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
     except _UNREADABLE as error:
-        raise DataError(f"{path}: is no .npz file, is damaged, or holds a pickle: {str(error)[:120] or type(error).__name__}") from None
+        raise DataError(f"{path}: not an .npz file, damaged, or holds a pickle: {str(error)[:120] or type(error).__name__}") from None
     if not named:
-        raise DataError(f"{path}: holds one array; expected an archive with keys and embeddings, as numpy.savez writes it")
+        raise DataError(f"{path}: holds a single array; expected an archive with keys and embeddings, as written by numpy.savez")
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
         raise DataError(f"{path}: no array {' and '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
@@ -193,7 +194,7 @@ def _rows(path: Path, faults: list[Fault]) -> _Entries:
     names = [f"e{index}" for index in range(len(header))]
     if first is not None and (not names or set(names) != set(header)):
         found = ", ".join(header[:8]) or "none"
-        raise DataError(f"{path}: expected the columns key and e0, e1, … up to the embedding's length; of these there are: {found}")
+        raise DataError(f"{path}: expected the columns key and e0, e1, …, one for each number of the embedding; found of these: {found}")
     for row in tabular.rows(path, ("key", *names), (), faults):
         answer = None
         values = [row.values[name] for name in names]
@@ -220,7 +221,7 @@ def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
     table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
     table.writerow(["key", *(f"e{index}" for index in range(length))])
     for key, row in embeddings.items():
-        # the shortest text that is this float32 and no other
+        # the shortest text that identifies this float32
         table.writerow([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))])
     return text.getvalue()
 
@@ -240,7 +241,7 @@ def _json_answer(entry: Mapping[str, Any]) -> Embedding:
 
 
 def _json_lines(embeddings: Mapping[str, Embedding | None]) -> str:
-    # a float32 is exactly some float64, whose text JSON keeps
+    # every float32 is exactly representable as float64, which JSON text preserves
     entries = ({"key": key, "embedding": None if row is None else np.asarray(row, np.float32).tolist()} for key, row in embeddings.items())
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
 
@@ -250,7 +251,7 @@ def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str
 
 
 def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers.get(key) for key in dataset.keys})  # in the order of the data; pictures without one as not found
+    write(path, {key: answers.get(key) for key in dataset.keys})  # in the order of the data; images without an answer count as not found
 
 
 FILES = AnswerFiles(SUFFIXES, _read, _write)

@@ -1,1 +1,1 @@
-"""Training of face embeddings: recipe, augmentation, sampling by identity."""
+"""Training of face embeddings: recipe, augmentation and sampling by identity."""

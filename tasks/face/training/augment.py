@@ -1,4 +1,4 @@
-"""What a training face goes through before preprocessing: small movements, a mirror, and other light."""
+"""Augmentation of training faces: a small random affine transform, mirroring, and changes of brightness and contrast."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from zoo.tasks.face.training.recipe import FaceRecipe
 
 
 class Augment:
-    """Turn, move, scale and mirror a face in one resampling, then change brightness and contrast; the picture keeps its size.
+    """Rotate, shift, scale and mirror a face in one resampling, then change brightness and contrast; the image size stays the same.
 
-    Borders are continued outwards, so that no black wedges appear. OpenCV takes half a millisecond for it. torchvision's
-    transforms take twice that when they have the cores to themselves and 180 ms when they share them (measured with two threads
-    on two busy cores: each small operation waits for its threads).
+    Edge pixels are replicated, so that no black wedges appear. OpenCV takes half a millisecond. torchvision's transforms take twice as long
+    on idle cores and 180 ms on busy ones (measured with two threads on two busy cores: each small operation waits for its threads).
     """
 
     def __init__(self, recipe: FaceRecipe) -> None:
-        """Take the ranges from the recipe."""
+        """Set the ranges from the recipe."""
         self._recipe = recipe
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its picture changed; the identity stays."""
-        # torch's generator is the one the loader seeds per sample
+        """Return the sample with its image augmented; the identity stays the same."""
+        # use torch's generator, because the loader seeds it per sample
         mirror, turn, zoom, right, down, brightness, contrast = torch.rand(7, dtype=torch.float64).tolist()
         recipe = self._recipe
         moved = _move(
@@ -42,7 +41,7 @@ class Augment:
 
 
 def _move(image: NDArray[np.uint8], mirror: bool, angle: float, zoom: float, shift: tuple[float, float]) -> NDArray[np.uint8]:
-    """Turn about the middle by an angle in radians, and shift by parts of width and height."""
+    """Rotate about the centre by an angle in radians, and shift by fractions of width and height."""
     height, width = image.shape[:2]
     turned = zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     if mirror:
@@ -54,7 +53,7 @@ def _move(image: NDArray[np.uint8], mirror: bool, angle: float, zoom: float, shi
 
 
 def _relight(image: NDArray[np.uint8], brightness: float, contrast: float) -> NDArray[np.uint8]:
-    """Multiply by a brightness, then the distance from the mean grey by a contrast."""
+    """Multiply pixels by a brightness factor, then their difference from the mean grey level by a contrast factor."""
     mean = float(image.mean()) * brightness
     table = np.clip(contrast * (np.arange(256) * brightness - mean) + mean, 0, 255).round().astype(np.uint8)
     return np.asarray(table[image])

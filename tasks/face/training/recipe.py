@@ -1,4 +1,4 @@
-"""The default training of face embeddings."""
+"""Training recipes for face embeddings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from zoo.task.recipe import Recipe, check_parts
 
 @dataclass(frozen=True)
 class FaceRecipe(Recipe):
-    """AdamW, one cosine; mirror images, small movements and changes of light.
+    """Recipe with AdamW and one cosine schedule; augmentation by mirroring, small affine transforms and changes of light.
 
     Attributes:
-        flip: chance of a horizontal mirror image.
-        rotation: largest turn in the picture's plane, in degrees, either way.
-        shift: largest movement, as a part of the picture's size, either way.
-        zoom: largest change of size, as a part of it, either way.
-        light: largest change of brightness, and of contrast, as a part of it, either way.
-        pictures_per_identity: K of batches that hold P identities × K pictures, P being as many as `batch_size` has room for; 0 for
-            plain shuffling. None for what the model's loss needs: 0 for ArcFace and CosFace, 4 for triplets.
+        flip: probability of mirroring the image horizontally.
+        rotation: maximum rotation in degrees, either way.
+        shift: maximum shift as a fraction of the image size, either way.
+        zoom: maximum relative change of size, either way.
+        light: maximum relative change of brightness, and of contrast, either way.
+        pictures_per_identity: number K of images per identity in batches of P identities × K images, where P is as large as `batch_size`
+            allows; 0 for plain shuffling. None for the value that the model's loss needs: 0 for ArcFace and CosFace, 4 for triplets.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -40,16 +40,16 @@ class FaceRecipe(Recipe):
     pictures_per_identity: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse changes that leave no face, and batches that show no one twice.
+        """Check that the augmentation leaves a face, and that batches by identity hold at least two images of each.
 
         Raises:
-            InputError: naming the setting and its value.
+            InputError: a setting is out of range; the message names the setting and its value.
         """
         super().__post_init__()
         check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
         check_parts("recipe", 0, 0.5, True, shift=self.shift, zoom=self.zoom)
         if not 0 <= self.rotation <= 180:
-            raise InputError(f"recipe: rotation is {self.rotation}; expected degrees from 0 to 180")
+            raise InputError(f"recipe: rotation is {self.rotation}; expected 0 to 180 degrees")
         pictures = self.pictures_per_identity
         if pictures is not None and (pictures < 0 or pictures == 1):
             raise InputError(f"recipe: pictures_per_identity is {pictures}; expected 0 (plain shuffling), or 2 or more")

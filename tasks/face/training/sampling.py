@@ -1,4 +1,4 @@
-"""Batches of P identities × K pictures, as losses that compare the pictures of a batch need them."""
+"""Batches of P identities × K images, for losses that compare the images of a batch."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import torch
 from zoo.errors import InputError
 
 _LOG = logging.getLogger("zoo")
-TRIPLET_PICTURES = 4  # of an identity in a batch, where triplets are trained on and nothing else is said (Hermans et al. 2017, section 4)
+TRIPLET_PICTURES = 4  # default number of images per identity for the triplet loss (Hermans et al. 2017, section 4)
 
 
 @dataclass(frozen=True)
 class IdentityBatches:
-    """P different identities a batch, K pictures of each; identities take turns, and so do the pictures of one identity.
+    """Sampler of batches with P different identities and K images of each; identities and the images of an identity take turns.
 
-    An epoch has as many batches as it takes to draw as many pictures as there are. A rare person comes as often as one with many
-    pictures. Within an epoch nobody comes twice before everybody has come, and no picture of an identity before all of its others;
-    which are first is drawn anew every epoch, so that in the long run every picture is seen. An identity with fewer than K pictures
-    repeats them, each time augmented in another way.
+    An epoch has just enough batches to draw as many images as the data holds. A person with few images is drawn as often as one with many.
+    Within an epoch, no identity is drawn a second time before all others have been drawn, and likewise for the images of an identity. The
+    order is shuffled every epoch, so that every image is used in the long run. An identity with fewer than K images repeats them, each
+    time with a different augmentation.
 
-    A batch lists one identity after the other: of several processes, which take equal stretches of it, each has whole identities
-    where their number goes into `people`.
+    A batch lists one identity after the other. Processes take equal contiguous shares of a batch, so each gets whole identities if their
+    number divides `people`.
 
-    pytorch-metric-learning's `MPerClassSampler` is not used: it draws from NumPy's global generator, so that an epoch could not be
-    drawn again for a resumed run, and a picture may stay unseen for any time.
+    pytorch-metric-learning's `MPerClassSampler` is not used: it draws from NumPy's global generator, so that a resumed run could not
+    reproduce an epoch, and an image may remain unused for any length of time.
 
     Attributes:
-        identities: of each sample.
-        people: identities a batch, at most as many as there are.
-        pictures: of each of them.
+        identities: identity of each sample.
+        people: number P of identities in a batch, at most the number of identities in the data.
+        pictures: number K of images per identity in a batch.
     """
 
     identities: Sequence[int]
@@ -43,38 +43,38 @@ class IdentityBatches:
 
     @cached_property
     def _positions(self) -> list[list[int]]:
-        """Where each identity's pictures stand in the data."""
+        """Indices of each identity's images in the data."""
         positions: dict[int, list[int]] = {}
         for position, identity in enumerate(self.identities):
             positions.setdefault(identity, []).append(position)
         return [positions[identity] for identity in sorted(positions)]
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
+        """Return the number of batches per epoch."""
         return -(-len(self.identities) // (self.people * self.pictures))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return positions in the data, batch by batch.
+        """Return the batches of one epoch, each a list of indices into the data.
 
         Args:
-            generator: decides whose turn it is, and which picture's.
+            generator: random generator for the order of identities and of their images.
         """
-        everybody = list(range(len(self._positions)))
+        everyone = list(range(len(self._positions)))
         waiting: list[int] = []
         unseen: dict[int, list[int]] = {}
         batches = []
         for _ in range(len(self)):
             batch: list[int] = []
-            for identity in _take(waiting, everybody, self.people, generator):
+            for identity in _take(waiting, everyone, self.people, generator):
                 batch += _take(unseen.setdefault(identity, []), self._positions[identity], self.pictures, generator)
             batches.append(batch)
         return batches
 
 
 def _take(queue: list[int], everything: Sequence[int], count: int, generator: torch.Generator) -> list[int]:
-    """Take from the front of a queue, which is filled up with everything in a new order when it runs out.
+    """Take `count` items from the front of a queue, which is refilled with all items in a new random order when it runs out.
 
-    Those that still wait come last in the new order: nothing is taken twice at once, unless there are fewer than `count`.
+    Items still waiting come last in the new order, so that no item is taken twice in one call unless there are fewer than `count`.
     """
     while len(queue) < count:
         order = [everything[place] for place in torch.randperm(len(everything), generator=generator).tolist()]
@@ -86,29 +86,29 @@ def _take(queue: list[int], everything: Sequence[int], count: int, generator: to
 
 
 def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, processes: int) -> IdentityBatches:
-    """Return batches of as many identities as there is room for, or as there are.
+    """Return a sampler with as many identities per batch as the batch size and the data allow.
 
     Args:
-        identities: of each sample.
-        pictures: of each identity in a batch, 2 or more.
-        batch_size: pictures a batch of one process has room for.
-        processes: how many share a batch, each taking as many identities as any other.
+        identities: identity of each sample.
+        pictures: number of images per identity in a batch, 2 or more.
+        batch_size: maximum number of images in the batch of one process.
+        processes: number of processes that share a batch; each gets the same number of identities.
 
     Raises:
-        InputError: no room for two identities in each process, fewer identities than that, or nobody with two pictures.
+        InputError: the batch size or the data allow fewer than two identities per process, or no identity has two images.
     """
     counts = Counter(identities)
     if batch_size < 2 * pictures:
         raise InputError(
-            f"batch_size is {batch_size}, which has no room for 2 identities × {pictures} pictures; "
-            f"give {2 * pictures} or more, or a smaller pictures_per_identity"
+            f"batch_size is {batch_size}, too small for 2 identities × {pictures} images; "
+            f"use {2 * pictures} or more, or a smaller pictures_per_identity"
         )
     if max(counts.values()) < 2:
-        raise InputError("no identity in the data has two pictures; batches of several pictures of one identity need some that have")
+        raise InputError("no identity in the data has two images; batches with several images per identity need some")
     if len(counts) < 2 * processes:
-        raise InputError(f"the data shows {len(counts)} identities; {processes} processes need {2 * processes}, two each")
+        raise InputError(f"the data has {len(counts)} identities; {processes} processes need {2 * processes}, two each")
     people = min(batch_size // pictures, len(counts) // processes) * processes
     if people < batch_size // pictures * processes:
         total = people * pictures
-        _LOG.warning("batches are of %d pictures (%d identities × %d): the data shows %d identities", total, people, pictures, len(counts))
+        _LOG.warning("batches hold %d images (%d identities × %d): the data has only %d identities", total, people, pictures, len(counts))
     return IdentityBatches(identities, people, pictures)

@@ -1,1 +1,1 @@
-"""Face verification and identification: protocols, metrics, decisions, report."""
+"""Face verification and identification: protocols, metrics, decisions and reports."""

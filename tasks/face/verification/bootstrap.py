@@ -1,15 +1,15 @@
-"""The bootstrap over identities behind the intervals of face scores.
+"""Bootstrap over identities for the confidence intervals of face scores.
 
-People are drawn, not pictures: pictures of one person are alike, and drawing them one by one would claim more evidence than there is
-(Bolle, Ratha & Pankanti 2004, "Error analysis of pattern recognition systems: the subsets bootstrap"). A genuine pair counts as often
-as its person was drawn, an impostor pair as often as both of its people together. Where nobody knows who is who, pairs are drawn.
-Thresholds stay those of the whole data, and so does the gallery.
+People are resampled, not images: images of one person are alike, and resampling them one by one would claim more evidence than there is
+(Bolle, Ratha & Pankanti 2004, "Error analysis of pattern recognition systems: the subsets bootstrap"). The weight of a genuine pair is the
+count of its person, that of an impostor pair the product of the counts of its two people. If identities are unknown, pairs are resampled.
+Thresholds and the gallery stay those of the whole data.
 
-What is peculiar to one impostor pair, and to neither of its people, is drawn three times as widely as it varies: the product of two
-counts has the variance 3. Where such pairs are few this shows (in LFW's protocol a person is in one or two): the replicates of the
-AUC, a sum over pairs, are drawn together to the standard error of pairs that share people (`standard_error`). Those of the accuracy
-are not: what they have too much is about what the choice of the thresholds would add. Those of EER and TAR@FAR stay too wide, never
-too narrow. `tests/unit/test_interval_coverage.py` has the measured coverage.
+The variance specific to an impostor pair, and to neither of its people, is overestimated threefold, because the product of two counts has
+the variance 3. This matters where each person is in few such pairs (one or two in LFW's protocol). Therefore the replicates of the AUC,
+a sum over pairs, are shrunk to the standard error of pairs that share people (`standard_error`). Those of the accuracy are not: their
+excess is about what the choice of the thresholds would add. Those of EER and TAR@FAR stay too wide, never too narrow.
+`tests/unit/evaluation/test_interval_coverage.py` has the measured coverage.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from zoo.tasks.face.verification.identification import RANKS, Identified
 from zoo.tasks.face.verification.protocol import Floats, Ints
 from zoo.tasks.face.verification.roc import FALSE_ACCEPT_RATES, OrderedPairs, Roc, read_off
 
-MAX_PAIRS = 200_000  # behind the ROC of a draw; more are thinned out evenly
+MAX_PAIRS = 200_000  # behind the ROC of a replicate; more are subsampled uniformly
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs with a value each.
+    """Pairs with one value each.
 
     Attributes:
-        values: [P]: a similarity, or whether it was decided rightly.
-        genuine: [P] whether each shows one person.
-        first: [P] the unit of the one picture: its person, or the pair itself where people aren't known.
-        second: [P] of the other.
+        values: [P] similarity of each pair, or whether it was decided correctly.
+        genuine: [P] whether each pair shows one person.
+        first: [P] resampling unit of the first image: its person, or the pair itself if identities are unknown.
+        second: [P] resampling unit of the second image.
     """
 
     values: NDArray[np.generic]
@@ -45,12 +45,12 @@ class Pairs:
     second: Ints
 
     def weights(self, counts: Counts) -> Floats:
-        """Return how often each pair counts [P] where its units were drawn so often [U]."""
+        """Return the weight of each pair [P], given how often each unit was drawn [U]."""
         once = counts[self.first].astype(np.float64)
         return np.asarray(once * np.where(self.first == self.second, 1, counts[self.second]))
 
     def thinned(self, limit: int) -> Pairs:
-        """Return at most so many of them, drawn evenly."""
+        """Return at most `limit` of the pairs, drawn uniformly."""
         if len(self.values) <= limit:
             return self
         kept = np.sort(np.random.default_rng(_SEED).permutation(len(self.values))[:limit])
@@ -60,18 +60,18 @@ class Pairs:
 def face_replicates(
     units: int, replicates: int, compared: Pairs, decided: Pairs | None, accuracy: float | None, identified: Identified | None
 ) -> dict[str, Floats]:
-    """Score every draw.
+    """Compute the scores of every bootstrap replicate.
 
     Args:
-        units: people, or pairs where people aren't known.
-        replicates: draws.
-        compared: the pairs behind the ROC with their similarities.
-        decided: the pairs of the folds, with whether each was decided rightly; None where there are no folds.
-        accuracy: the score of these folds: the replicates are centred on it.
-        identified: the probes behind rank-k; None where people aren't known.
+        units: number of people, or of pairs if identities are unknown.
+        replicates: number of bootstrap replicates.
+        compared: pairs behind the ROC, with their similarities.
+        decided: pairs of the folds, with whether each was decided correctly; None if there are no folds.
+        accuracy: accuracy over the folds, on which the replicates are centred.
+        identified: probes behind rank-k; None if identities are unknown.
 
     Returns:
-        Score name to [R], NaN where a draw doesn't support it.
+        Values [R] by score name; NaN where a replicate doesn't support the score.
     """
     compared = compared.thinned(MAX_PAIRS)
     both = bool(compared.genuine.any() and not compared.genuine.all())
@@ -93,14 +93,14 @@ def face_replicates(
 
 
 def standard_error(influence: Floats, pairs: Pairs) -> float:
-    """Return the standard error of a sum over pairs, those that share a person being dependent.
+    """Return the standard error of a sum over pairs, where pairs that share a person are dependent.
 
-    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5: products of the influences of all two pairs that
-    share somebody. Summed up person by person, each impostor pair meets itself twice, and once is taken away.
+    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5: the variance sums the products of the influences of
+    any two pairs that share a person. Summed person by person, each impostor pair meets itself twice, so it is subtracted once.
 
     Args:
-        influence: [P], what each pair adds to the deviation from the expected value.
-        pairs: whose they are.
+        influence: [P] contribution of each pair to the deviation from the expected value.
+        pairs: the pairs with their people.
     """
     alone = pairs.first == pairs.second
     units = int(max(pairs.first.max(), pairs.second.max())) + 1
@@ -120,12 +120,12 @@ def _narrowed(replicates: Floats, pairs: Pairs, influence: Floats) -> Floats:
 
 
 def _influence_on_auc(pairs: Pairs) -> Floats:
-    """Return what each pair adds to the AUC, which is a mean over genuine and impostor pairs (Hoeffding's projection)."""
+    """Return the influence of each pair on the AUC, which is a mean over genuine and impostor pairs (Hoeffding's projection)."""
     similar, genuine = np.asarray(pairs.values, np.float64), pairs.genuine
     influence = np.empty(len(similar))
     for kind, sign in ((genuine, 1), (~genuine, -1)):
         others = np.sort(sign * similar[~kind])
-        # the part of the other kind that stands on the right side of the pair, equal scores counting half
+        # number of pairs of the other kind on the correct side of the pair, ties counting half
         beaten = (np.searchsorted(others, sign * similar[kind]) + np.searchsorted(others, sign * similar[kind], side="right")) / 2
         influence[kind] = (beaten - beaten.mean()) / len(others) / kind.sum()
     return influence

@@ -1,4 +1,4 @@
-"""Identification: whose face is it, of those enrolled – and is it one of them at all."""
+"""Identification: which enrolled person a face belongs to, and whether it belongs to any of them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from zoo.tasks.face.verification.protocol import Floats, Ints, Score, all_simila
 
 RANKS = (1, 5, 10)
 FALSE_POSITIVE_RATES = {"fnir@1e-1": 1e-1, "fnir@1e-2": 1e-2}
-_FALSE_POSITIVES = 10  # a rate that rests on fewer is not a measurement
-_CHUNK = 1024  # probes compared at once, which bounds the memory
+_FALSE_POSITIVES = 10  # a rate based on fewer is not a measurement
+_CHUNK = 1024  # probes compared at once, which bounds memory use
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Identified:
-    """Every probe against a gallery of one picture per person.
+    """Ranks of all probes in a gallery of one image per person.
 
     Attributes:
-        ranks: [P] at which place the probe's own person stands, from 0; people who are as alike count as before it.
-        people: [P] the probe's person.
-        enrolled: how many people the gallery holds.
+        ranks: [P] rank of each probe's own person, from 0; of equally similar people, those earlier in the gallery rank first.
+        people: [P] person of each probe.
+        enrolled: number of people in the gallery.
     """
 
     ranks: Ints
@@ -31,13 +31,13 @@ class Identified:
     enrolled: int
 
     def rate(self, rank: int, weights: Floats | None = None) -> float | None:
-        """Return the part of probes whose person is among the first `rank`.
+        """Return the fraction of probes whose person is among the first `rank`.
 
-        None without probes, or where the gallery holds no more than `rank` people: then it would be certain.
+        None without probes, or if the gallery holds no more than `rank` people, because success would be certain.
 
         Args:
-            rank: from 1.
-            weights: [P] how often each probe counts; once where not given.
+            rank: number of top people to consider, from 1.
+            weights: [P] weight of each probe; by default 1.
         """
         if self.enrolled <= rank or not len(self.ranks):
             return None
@@ -52,13 +52,13 @@ class Identified:
 
 
 def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Identified:
-    """Identify among people who are all enrolled.
+    """Identify probes of people who are all enrolled.
 
-    The first picture of each identity is the gallery, all others are probes: people with one picture only make it harder.
+    The first image of each identity is enrolled, all others are probes. People with a single image only make the task harder.
 
     Args:
-        rows: [N, D], as `verification.comparable` gives them.
-        identities: [N].
+        rows: [N, D] embeddings, as returned by `protocol.comparable`.
+        identities: [N] identity of each row.
         score: how rows are compared.
     """
     people, enrolled = np.unique(identities, return_index=True)
@@ -69,7 +69,7 @@ def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Ident
         alike = all_similarities(rows[part], rows[enrolled], score)  # [probes, people]
         own_column = np.searchsorted(people, identities[part])
         own = np.take_along_axis(alike, own_column[:, None], axis=1)
-        # a stranger who is exactly as alike and stands earlier would be answered first, as argmax does
+        # an equally similar stranger at an earlier position would be the answer, as with argmax
         earlier = (alike == own) & (np.arange(len(people)) < own_column[:, None])
         ranks[start : start + _CHUNK] = ((alike > own) | earlier).sum(1)
     return Identified(ranks, identities[probes], len(people))
@@ -78,17 +78,17 @@ def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Ident
 def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[dict[str, float | None], dict[str, int]]:
     """Return the false negative identification rate at set false positive identification rates (ISO/IEC 19795-1; NIST FRVT 1:N).
 
-    Half of the people, drawn by a fixed seed, are enrolled with their first picture. FPIR is the part of the probes of all others
-    whose best match reaches the threshold; FNIR the part of the enrolled people's other pictures whose best match is somebody else or
-    does not reach it.
+    Half of the people, drawn with a fixed seed, are enrolled with their first image. FPIR is the fraction of probes of all other people
+    whose best match reaches the threshold. FNIR is the fraction of the enrolled people's other images whose best match is another person
+    or does not reach the threshold.
 
     Args:
-        rows: [N, D], as `verification.comparable` gives them.
-        identities: [N].
+        rows: [N, D] embeddings, as returned by `protocol.comparable`.
+        identities: [N] identity of each row.
         score: how rows are compared.
 
     Returns:
-        The rates – None with too few probes to support one – and how many people and probes there were.
+        The rates, None for those with too few probes, and the numbers of enrolled people and of probes.
     """
     people = np.unique(identities)
     chosen = np.sort(np.random.default_rng(_SEED).permutation(people)[: len(people) // 2])
@@ -104,7 +104,7 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
     rates: dict[str, float | None] = {}
     for name, rate in FALSE_POSITIVE_RATES.items():
         supported = len(others) >= _FALSE_POSITIVES / rate
-        # the lowest threshold at which no more than that part of the strangers is taken for somebody
+        # the lowest threshold at which no more than this fraction of the strangers is accepted
         threshold = strangers[int(rate * len(others))]
         rates[name] = float((~right | (best <= threshold)).mean()) if supported else None
     return rates, counts

@@ -1,4 +1,4 @@
-"""Scores of face embeddings: verification over pairs, and identification from one enrolled picture."""
+"""Scores of face embeddings: verification over pairs, and identification from one enrolled image."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
 
-FOLDS = 10  # as LFW has
-DEALINGS = 10  # of the people into folds
-LEAST_FOLDS = 4  # with fewer, nobody is left whom a threshold could be chosen on
-MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are sampled
-MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times LFW's
-_SEED = 0  # of folds and sampled pairs: the same pictures are always scored on the same pairs
+FOLDS = 10  # as in LFW
+DEALINGS = 10  # random assignments of people to folds
+LEAST_FOLDS = 4  # with fewer, no people are left to choose a threshold on
+MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are subsampled
+MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times as many as in LFW
+_SEED = 0  # of folds and sampled pairs, so that the same images are always scored on the same pairs
 
 
 class VerificationMetric:
-    """Collects embeddings; the protocol runs over all of them at the end.
+    """Metric that collects embeddings and runs the protocol over all of them at the end.
 
-    Accuracy is that of identity-disjoint folds, each decided with the threshold that is best on the others, over all genuine
-    pairs of a fold and as many impostor pairs; AUC, EER and TAR@FAR are over all pairs of the whole set. Compared by cosine,
-    the lengths of embeddings have no influence. Nothing depends on the order of the pictures or on batches.
+    The accuracy is measured on identity-disjoint folds, each decided with the threshold that is best on the others, over all genuine pairs
+    of a fold and as many impostor pairs. AUC, EER and TAR@FAR are measured over all pairs of the whole set. With the cosine, the lengths
+    of embeddings have no influence. Nothing depends on the order of images or on batches.
     """
 
     def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
-        """Start empty.
+        """Start with no embeddings.
 
         Args:
-            classes: names of the identities of the data, by index; empty where targets are names themselves.
-            score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
-            manifest: key of every sample to its target, those that will be skipped included; None for those that come.
+            classes: names of the identities, by index; empty if targets are names.
+            score: "cosine", or "euclidean" for the distance between the model's unmodified embeddings.
+            manifest: target of every sample by key, including samples that will be skipped; None if no sample is skipped.
         """
         self._classes, self._score, self._manifest = classes, score, manifest
         self._keys: list[str] = []
@@ -49,15 +49,15 @@ class VerificationMetric:
         self._embeddings: list[NDArray[np.float32]] = []
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take a batch of embeddings [D] with the identities they show.
+        """Add a batch of embeddings [D] with their identities.
 
         Raises:
-            InputError: a picture without an identity, or an embedding that can't be compared: not finite, all zero, or of another length
-                than those before.
+            InputError: an image has no identity, or an embedding can't be compared: it is not finite, all zero, or of another length than
+                those before.
         """
         for embedding, target, key in zip(answers, targets, keys, strict=True):
             if target is None:
-                raise InputError(f"{key}: has no identity as its target; verification needs to know whose picture each is")
+                raise InputError(f"{key}: has no identity as its target; verification needs the identity of every image")
             embedding = np.asarray(embedding)
             check_answer(embedding, key)
             if self._embeddings:
@@ -70,17 +70,17 @@ class VerificationMetric:
             self._embeddings.append(embedding)
 
     def state(self) -> Any:
-        """Return everything collected."""
+        """Return the keys, names and embeddings collected so far."""
         return self._keys, self._names, self._embeddings
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Take over what several processes collected."""
+        """Replace the state by the merged states of several processes."""
         self._keys = [key for keys, _, _ in states for key in keys]
         self._names = [name for _, names, _ in states for name in names]
         self._embeddings = [embedding for _, _, embeddings in states for embedding in embeddings]
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Run the protocol; scores that too few pictures or people support are None."""
+        """Run the protocol; scores for which there are too few images or people are None."""
         keys, rows, identities, people = self._ordered()
         accuracy, folds, decided = _accuracy(rows, identities, self._score)
         compared, pairs = _compared(rows, identities, self._score)
@@ -118,9 +118,9 @@ class VerificationMetric:
         )
 
     def _share_found(self, identities: Ints) -> float:
-        """Return which part of the protocol's pairs show two pictures that were found; the others count as errors.
+        """Return the fraction of the protocol's pairs whose two images were found; the others count as errors.
 
-        A fold has as many impostor pairs as genuine ones, so the two kinds weigh the same.
+        A fold has as many impostor pairs as genuine ones, so both kinds have the same weight.
         """
         if self._manifest is None:
             return 1.0
@@ -136,7 +136,7 @@ class VerificationMetric:
     def _ordered(self) -> tuple[list[str], Floats, Ints, int]:
         """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people.
 
-        A picture that came twice, as padded samplers give it, counts once.
+        An image that was added twice, as by padded samplers, counts once.
         """
         place_of = {key: place for place, key in enumerate(self._keys)}
         order = sorted(place_of.values(), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
@@ -148,20 +148,20 @@ class VerificationMetric:
 
 
 def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
-    """Return accuracy and its standard error over the folds, what is known of each fold, and all decisions.
+    """Return the accuracy and its standard error over the folds, the details of each fold, and all decisions.
 
-    A fold's pairs show its people: alone (genuine), and beside each other or the people of the next four folds (impostor), so that a
-    fold of two people does not stand or fall with one pair of faces. The threshold comes from the pairs among all who are not
-    in these folds: nobody in a pair that is scored has been seen when its threshold was chosen.
+    The genuine pairs of a fold show its people. Its impostor pairs combine them with each other or with the people of the next four folds,
+    so that a fold of two people does not depend on a single pair of faces. The threshold comes from the pairs among the people outside
+    these folds, so no person in a scored pair was used to choose its threshold.
 
-    With few people the score hangs on who is dealt into which fold, so the people are dealt several times. The accuracy is the mean
-    over the dealings. So is its standard error: the same people dealt again are no new evidence, and do not make it smaller.
+    With few people, the score depends on who is dealt into which fold, so the people are dealt several times. The accuracy is the mean over
+    the dealings. So is its standard error: dealing the same people again adds no evidence, and does not reduce it.
     """
     dealt = [_dealing(rows, identities, score, np.random.default_rng(_SEED + number)) for number in range(DEALINGS)]
     dealings = [[fold for fold, _ in folds] for folds in dealt]
     count = len(dealings[0])
     if count < LEAST_FOLDS:
-        reason = "accuracy needs four people with two pictures each"
+        reason = "accuracy needs four people with two images each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}, None
     accuracies = np.array([[fold["accuracy"] for fold in folds] for folds in dealings])  # [dealings, folds]
     details: dict[str, Any] = {
@@ -172,7 +172,7 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, f
         "per_fold": [fold for folds in dealings for fold in folds],
     }
     if count < FOLDS:
-        details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two pictures"
+        details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two images"
     errors = accuracies.std(1, ddof=1) / np.sqrt(count)
     decided = [pairs for folds in dealt for _, pairs in folds if pairs is not None]
     columns = (np.concatenate([getattr(pairs, name) for pairs in decided]) for name in ("values", "genuine", "first", "second"))
@@ -180,7 +180,7 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, f
 
 
 def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Generator) -> list[tuple[dict[str, Any], Pairs | None]]:
-    """Deal the people into folds once, and score each fold; too few folds are not scored."""
+    """Deal the people into folds once and score each fold; fewer than `LEAST_FOLDS` folds are not scored."""
     fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
     count = int(fold_of.max(initial=-1)) + 1
     if count < LEAST_FOLDS:
@@ -189,22 +189,22 @@ def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Genera
 
 
 def _fold(
-    rows: Floats, identities: Ints, score: Score, distance: Ints, beside: int, rng: np.random.Generator
+    rows: Floats, identities: Ints, score: Score, distance: Ints, lending: int, rng: np.random.Generator
 ) -> tuple[dict[str, Any], Pairs]:
-    """Score one fold, and return its decisions with the people in each pair.
+    """Score one fold, and return its scores and its decisions with the people in each pair.
 
     Args:
-        rows: [N, D], comparable.
-        identities: [N].
+        rows: [N, D] comparable embeddings.
+        identities: [N] identity of each row.
         score: how rows are compared.
-        distance: [N], how many folds after this one each picture's person is; 0 for its own people.
-        beside: how many folds after it lend their people to its impostor pairs.
-        rng: decides which pairs, where there are many.
+        distance: [N] number of folds from this fold to that of each image's person; 0 for the fold's own people.
+        lending: number of following folds whose people are also used for impostor pairs.
+        rng: random generator for the draw of pairs if there are many.
     """
-    own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= beside, distance > beside))
+    own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= lending, distance > lending))
     same = own[verification.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
     different = verification.sample_across(identities, own, shown, len(same), rng)
-    same = same[rng.permutation(len(same))[: len(different)]]  # as many of either kind
+    same = same[rng.permutation(len(same))[: len(different)]]  # equally many of both kinds
     limit = min(*verification.count_pairs(identities[others]), MAX_FOLD_PAIRS)
     tuning = [
         verification.similarities(rows, others[verification.sample_pairs(identities[others], kind, limit, rng)], score)
@@ -220,7 +220,7 @@ def _fold(
 
 
 def _compared(rows: Floats, identities: Ints, score: Score) -> tuple[Pairs, dict[str, int]]:
-    """Return the pairs behind AUC, EER and TAR@FAR with their similarities and positions, and how many there are and were scored."""
+    """Return the pairs behind AUC, EER and TAR@FAR, with similarities and positions, and the numbers of existing and scored pairs."""
     rng = np.random.default_rng(_SEED)
     totals = verification.count_pairs(identities)
     kinds = [verification.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]

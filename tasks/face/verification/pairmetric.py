@@ -1,4 +1,4 @@
-"""Verification over the pairs that the data gives: LFW's protocol, and InsightFace's sets."""
+"""Verification over the pairs of a dataset: LFW's protocol and InsightFace's sets."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from zoo.tasks.face.verification.protocol import Floats, Score
 from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
 
-_UNKNOWN = ""  # the name of a person whom the data doesn't name
+_UNKNOWN = ""  # name of a person without an identity in the dataset
 
 
 class PairsMetric(VerificationMetric):
-    """Collects embeddings; scores exactly the given pairs, in the given folds.
+    """Metric that collects embeddings and scores exactly the given pairs, in the given folds.
 
-    Each fold is decided with the threshold that is best on all the others. Pairs of which a picture was left out are not scored;
-    the details say how many. Cosine and Euclidean distance order pairs of unit length alike, so the choice changes no score.
+    Each fold is decided with the threshold that is best on all other folds. Pairs with a skipped image are not scored; the details report
+    their number. Cosine and Euclidean distance order pairs of unit-length embeddings alike, so the choice changes no score.
     """
 
     def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine") -> None:
-        """Start empty.
+        """Start with no embeddings.
 
         Args:
-            classes: names of the identities, by index; empty where nobody knows who is who.
-            pairs: the protocol.
-            score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them.
+            classes: names of the identities, by index; empty if identities are unknown.
+            pairs: pairs of the protocol.
+            score: "cosine", or "euclidean" for the distance between the model's unmodified embeddings.
         """
         super().__init__(classes, score)
         self._pairs = pairs
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take a batch of embeddings [D]; targets may be None.
+        """Add a batch of embeddings [D]; targets may be None.
 
         Raises:
             InputError: an embedding that can't be compared.
@@ -93,17 +93,17 @@ class PairsMetric(VerificationMetric):
 
 
 def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
-    """Return the accuracy over the whole protocol, the mean over its folds: a pair whose face was not found counts as an error."""
+    """Return the accuracy over the whole protocol, the mean over its folds; a pair with a missing face counts as an error."""
     wanted = Counter(pair.fold for pair in pairs)
     if not per_fold:
         return None
-    right = dict.fromkeys(wanted, 0.0)  # a fold of which not one pair could be scored has nothing right
+    right = dict.fromkeys(wanted, 0.0)  # a fold without scored pairs has no correct ones
     right |= {fold["fold"]: fold["accuracy"] * (fold["genuine"] + fold["impostor"]) for fold in per_fold}
     return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
 
 
 def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:
-    """Return accuracy and its standard error over the folds (Huang et al. 2007, equations 1 and 2), each fold, and the right pairs."""
+    """Return accuracy and standard error over the folds (Huang et al. 2007, eqs. 1 and 2), their details, and which pairs are correct."""
     numbers = np.unique(fold_of)
     folds = [fold_of == fold for fold in numbers]
     if len(folds) < 2:

@@ -1,4 +1,4 @@
-"""A verification protocol that the data brings along: which pictures are compared, in which folds."""
+"""Verification protocol of a dataset: which images are compared, in which folds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from zoo.data.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two pictures to be compared.
+    """Two images to compare.
 
     Attributes:
-        first: key of one picture.
-        second: key of the other.
-        same: whether they show one person.
-        fold: from 0 up, as the protocol has it.
+        first: key of the first image.
+        second: key of the second image.
+        same: whether both images show one person.
+        fold: index of the pair's fold in the protocol, from 0.
     """
 
     first: str
@@ -28,22 +28,22 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairedDataset(Dataset):
-    """Pictures with the pairs that are to be scored, and no others.
+    """Dataset of images with the pairs to score; no other pairs are scored.
 
     Attributes:
-        pairs: in the protocol's order; a pair whose picture could not be read stays, and is counted as missing.
+        pairs: pairs in the order of the protocol; a pair whose image could not be read is kept, and counted as missing.
     """
 
     pairs: tuple[Pair, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, pairs: Iterable[Pair], all_keys: Collection[str]) -> PairedDataset:
-        """Attach the pairs.
+        """Attach pairs to a dataset.
 
         Args:
-            dataset: the pictures, after `classes=` and `limit=`.
-            pairs: the whole protocol.
-            all_keys: the pictures there were before; pairs with one that is no longer wanted are left out.
+            dataset: the images, after the selection by `classes=` and `limit=`.
+            pairs: all pairs of the protocol.
+            all_keys: keys of all images before the selection; pairs with an image that was not selected are dropped.
         """
         unwanted = set(all_keys) - set(dataset.keys)
         kept = tuple(pair for pair in pairs if pair.first not in unwanted and pair.second not in unwanted)

@@ -1,6 +1,6 @@
-"""The verification protocol as pure functions: pairs, folds and thresholds.
+"""Verification protocol as pure functions: pairs, folds and thresholds.
 
-A genuine pair shows one person, an impostor pair two. Scores are similarities: higher is more alike.
+A genuine pair shows one person, an impostor pair two. Scores are similarities: higher means more similar.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from zoo.errors import UnknownNameError
 Score = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_CHUNK = 8192  # pairs or probes compared at once, which bounds the memory
+_CHUNK = 8192  # pairs or probes compared at once, which bounds memory use
 
 
 def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
-    """Return rows [N, D] in float64 as they are compared: of length 1 for the cosine, else as they are.
+    """Return rows [N, D] in float64, ready for comparison: scaled to length 1 for the cosine, otherwise unscaled.
 
-    A row of zeros has no cosine; `embeddings.check_embedding` refuses it where its key is known.
+    A row of zeros has no cosine; `checks.check_embedding` refuses it earlier, where its key is known.
     """
     rows = embeddings.astype(np.float64)
     if score == "euclidean":
@@ -34,23 +34,23 @@ def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
 
 
 def count_pairs(identities: Ints) -> tuple[int, int]:
-    """Return how many genuine and how many impostor pairs there are among identities [N]."""
+    """Return the numbers of genuine and impostor pairs among identities [N]."""
     sizes = np.unique(identities, return_counts=True)[1]
     genuine = int((sizes * (sizes - 1) // 2).sum())
     return genuine, len(identities) * (len(identities) - 1) // 2 - genuine
 
 
 def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Generator) -> Ints:
-    """Return different pairs of one kind, drawn evenly where there are more than `limit`.
+    """Return distinct pairs of one kind, drawn uniformly if there are more than `limit`.
 
-    Pairs are numbered without being listed: sorted by identity, each picture has a known number of earlier partners, those of
-    its own person (genuine) or all before them (impostor). So a million pairs of many more cost no more than a million.
+    Pairs are numbered without being listed: sorted by identity, each image has a known number of earlier partners, those of its own
+    person (genuine) or those of all earlier people (impostor). So drawing a million pairs out of many more costs no more than a million.
 
     Args:
-        identities: [N], whose picture each is.
-        genuine: pairs of one person, else of two.
-        limit: at most so many.
-        rng: decides which.
+        identities: [N] identity of each image.
+        genuine: whether to return genuine instead of impostor pairs.
+        limit: maximum number of pairs.
+        rng: random generator for the draw.
 
     Returns:
         [P, 2] positions in `identities`.
@@ -68,14 +68,14 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
 
 
 def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
-    """Return different pairs of two people, one of them of a fold, drawn evenly where there are more than `limit`.
+    """Return distinct impostor pairs with at least one person of a fold, drawn uniformly if there are more than `limit`.
 
     Args:
-        identities: [N], whose picture each is.
-        own: positions of the fold's pictures.
-        shown: positions of all pictures that its pairs may show, its own among them.
-        limit: at most so many.
-        rng: decides which.
+        identities: [N] identity of each image.
+        own: positions of the fold's images.
+        shown: positions of all images that the pairs may contain, including the fold's.
+        limit: maximum number of pairs.
+        rng: random generator for the draw.
 
     Returns:
         [P, 2] positions in `identities`.
@@ -83,7 +83,7 @@ def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.
     partners = np.setdiff1d(shown, own)
     within = own[sample_pairs(identities[own], False, limit, rng)]
     inside, across = count_pairs(identities[own])[1], len(own) * len(partners)
-    # evenly over both kinds: a pair number below `inside` stands for one within the fold
+    # uniform over both kinds: a pair number below `inside` stands for a pair within the fold
     numbers = _draw(inside + across, limit, rng)
     from_within = int((numbers < inside).sum())
     crossing = numbers[numbers >= inside] - inside
@@ -92,7 +92,7 @@ def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.
 
 
 def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
-    """Return `limit` different numbers below `total`, or all of them, ascending; memory goes with the limit, not the total."""
+    """Return `limit` distinct numbers below `total`, or all of them, ascending; memory use depends on the limit, not the total."""
     if total <= limit:
         return np.arange(total)
     numbers: Ints = np.empty(0, np.int64)
@@ -102,7 +102,7 @@ def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
 
 
 def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
-    """Return how alike the rows [N, D] of each pair [P, 2] are, as [P]: the cosine, or the Euclidean distance with a minus."""
+    """Return the similarities [P] of the rows [N, D] of each pair [P, 2]: the cosine, or the negative Euclidean distance."""
     parts = [_alike(rows[part[:, 0]], rows[part[:, 1]], score) for part in _chunks(pairs)]
     return np.concatenate(parts) if parts else np.empty(0)
 
@@ -114,7 +114,7 @@ def _alike(first: Floats, second: Floats, score: Score) -> Floats:
 
 
 def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -> Floats:
-    """Return how alike probes [P, D] and gallery [G, D] are, as [P, G]; see `similarities`."""
+    """Return the similarities [P, G] of probes [P, D] and gallery [G, D]; see `similarities`."""
     product = probes @ gallery.T
     if score == "cosine":
         return np.asarray(product)
@@ -127,31 +127,31 @@ def _chunks(rows: Ints) -> list[Ints]:
 
 
 def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Share identities out over folds of equal size, at random, so that each fold has genuine pairs.
+    """Assign identities at random to folds of equal size, so that each fold has genuine pairs.
 
     Args:
-        pictures: [I], how many pictures each identity has.
-        most: folds wanted; there are fewer where identities, or those with two pictures, are too few.
-        rng: decides who goes where.
+        pictures: [I] number of images of each identity.
+        most: maximum number of folds; there are fewer if too few identities have two images.
+        rng: random generator for the assignment.
 
     Returns:
-        [I], the fold of each identity, from 0 up; all −1 where there are no genuine pairs at all.
+        [I] fold of each identity, from 0; all −1 if there are no genuine pairs.
     """
     several = pictures > 1
     count = min(most, int(several.sum()))
     if count == 0:
         return np.full(len(pictures), -1)
     order = rng.permutation(len(pictures))
-    order = order[np.argsort(~several[order], kind="stable")]  # people with genuine pairs are dealt first: every fold gets some
+    order = order[np.argsort(~several[order], kind="stable")]  # people with genuine pairs are dealt first, so that every fold gets some
     folds = np.empty(len(pictures), np.int64)
     folds[order] = np.arange(len(pictures)) % count
     return folds
 
 
 def best_threshold(genuine: Floats, impostor: Floats) -> float:
-    """Return the lowest of the thresholds that decide most pairs rightly, half-way between two neighbouring scores.
+    """Return the threshold, halfway between two neighbouring scores, that decides the most pairs correctly; of several, the lowest.
 
-    A pair is taken as genuine where its score is at least the threshold.
+    A pair counts as genuine if its score is at least the threshold.
     """
     values = np.unique(np.concatenate([genuine, impostor]))
     candidates = np.concatenate([values[:1] - 1, (values[1:] + values[:-1]) / 2, values[-1:] + 1])
@@ -161,10 +161,10 @@ def best_threshold(genuine: Floats, impostor: Floats) -> float:
 
 
 def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Decide each fold's pairs with the threshold that is best on all the other folds (Huang et al. 2007, LFW, view 2).
+    """Decide each fold's pairs with the threshold that is best on all other folds (Huang et al. 2007, LFW, view 2).
 
     Args:
-        genuine: scores of the genuine pairs of each fold; two folds or more, none of them empty.
+        genuine: scores of the genuine pairs of each fold; at least two folds, none of them empty.
         impostor: scores of the impostor pairs of each fold.
 
     Returns:
@@ -182,20 +182,20 @@ def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tu
 
 @dataclass(frozen=True)
 class FaceScoring:
-    """How embeddings are compared.
+    """Settings for the comparison of embeddings.
 
     Attributes:
-        score: "cosine", or "euclidean" for the distance of the embeddings as the model gives them; None for what the model was trained by
-            (for several models, or embeddings out of a file, that is taken to be "cosine").
+        score: "cosine", or "euclidean" for the distance between the model's unmodified embeddings; None for the score that the model was
+            trained with ("cosine" for several models, or for embeddings from a file).
     """
 
     score: Score | None = None
 
     def __post_init__(self) -> None:
-        """Refuse another score.
+        """Validate the score.
 
         Raises:
-            UnknownNameError: naming those there are.
+            UnknownNameError: the score is unknown; the message lists the valid ones.
         """
         if self.score is not None and self.score not in get_args(Score):
-            raise UnknownNameError("score of face's scores:", str(self.score), get_args(Score))
+            raise UnknownNameError("score of the face metrics:", str(self.score), get_args(Score))

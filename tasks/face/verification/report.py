@@ -1,4 +1,4 @@
-"""What a report shows of face scores: the worst pairs, and the curves."""
+"""Report of face scores: the worst pairs, and the curves."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from zoo.tasks.face.verification.identification import Identified
 from zoo.tasks.face.verification.protocol import Floats, Score
 from zoo.tasks.face.verification.roc import Roc
 
-_SHOWN = 8  # of each kind
-_POINTS = 400  # of a curve
+_SHOWN = 8  # pairs of each kind
+_POINTS = 400  # points per curve
 _BINS = 40
 
 
 def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, score: Score = "cosine") -> tuple[Mistake, ...]:
-    """Return the impostors that are most alike and the genuine pairs that are least alike, worst first, of those decided wrongly.
+    """Return the most similar impostor pairs and the least similar genuine pairs among those decided wrongly, worst first.
 
     Args:
-        compared: pairs with their similarity, by positions in `keys`.
-        keys: of the pictures.
-        threshold: from which on a pair is taken as genuine; None for no mistakes, as nothing is decided.
-        score: what the similarities are: cosines, or Euclidean distances with a minus.
+        compared: pairs, as positions in `keys`, with their similarities.
+        keys: keys of the images.
+        threshold: lowest similarity at which a pair counts as genuine; None returns no mistakes, because nothing is decided.
+        score: kind of the similarities: cosines, or negative Euclidean distances.
     """
     if threshold is None:
         return ()
@@ -43,12 +43,12 @@ def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, s
 
 
 def face_curves(genuine: Floats, impostor: Floats, identified: Identified | None) -> tuple[Curve, ...]:
-    """Return the ROC, how the similarities are distributed, and the cumulative match characteristic, as far as there are any."""
+    """Return the ROC, the distribution of similarities and the cumulative match characteristic, as far as the data allows."""
     curves = []
     if len(genuine) and len(impostor):
         roc = Roc.of(genuine, impostor)
         shown = np.unique(np.linspace(0, len(roc.far) - 1, _POINTS).astype(int))
-        far = np.maximum(roc.far[shown], 1 / roc.impostors)  # none of so many: the logarithm of nought can't be drawn
+        far = np.maximum(roc.far[shown], 1 / roc.impostors)  # a rate of 0 has no place on a logarithmic axis
         curves.append(Curve("ROC", "false accept rate", "true accept rate", {"ROC": (far.tolist(), roc.tar[shown].tolist())}, log_x=True))
         edges = np.histogram_bin_edges(np.concatenate([genuine, impostor]), _BINS)
         middle = ((edges[1:] + edges[:-1]) / 2).tolist()
@@ -56,9 +56,9 @@ def face_curves(genuine: Floats, impostor: Floats, identified: Identified | None
             name: (middle, (np.histogram(values, edges)[0] / len(values)).tolist())
             for name, values in (("one person", genuine), ("two people", impostor))
         }
-        curves.append(Curve("Similarity of pairs", "similarity", "part of the pairs", lines))
+        curves.append(Curve("Similarity of pairs", "similarity", "fraction of pairs", lines))
     found = identified.curve() if identified is not None else []
     if len(found) > 1:
         places = [float(rank) for rank in range(1, len(found) + 1)]
-        curves.append(Curve("Cumulative match characteristic", "rank", "found", {"CMC": (places, found)}))
+        curves.append(Curve("Cumulative match characteristic", "rank", "fraction of probes found", {"CMC": (places, found)}))
     return tuple(curves)

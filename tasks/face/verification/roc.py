@@ -1,4 +1,4 @@
-"""The receiver operating characteristic of verification, and the scores read off it."""
+"""Receiver operating characteristic (ROC) of verification, and the scores read from it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from zoo.tasks.face.verification.protocol import Floats, Ints
 
 FALSE_ACCEPT_RATES = {f"tar@1e-{digits}": 10.0**-digits for digits in range(2, 7)}
-FALSE_ACCEPTS = 10  # a rate that rests on fewer false accepts is not a measurement
+FALSE_ACCEPTS = 10  # a rate based on fewer false accepts is not a measurement
 
 
 @dataclass(frozen=True)
 class OrderedPairs:
-    """Pairs from the most to the least alike.
+    """Pairs in order of decreasing similarity.
 
     Attributes:
-        order: [P] positions in the scores that were given.
-        genuine: [P] whether each shows one person, in that order.
-        last_of_equal: [G] the last position of each group of equal scores: these are accepted together.
+        order: [P] positions of the sorted pairs in the original scores.
+        genuine: [P] whether each pair, in sorted order, shows one person.
+        last_of_equal: [G] last position of each group of equal scores, which are accepted together.
     """
 
     order: Ints
@@ -29,7 +29,7 @@ class OrderedPairs:
 
     @classmethod
     def of(cls, scores: Floats, genuine: NDArray[np.bool_]) -> OrderedPairs:
-        """Order pairs by their scores [P]."""
+        """Sort pairs by their scores [P]."""
         order = np.argsort(-scores, kind="stable")
         last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
         return cls(order, genuine[order], last_of_equal)
@@ -37,12 +37,12 @@ class OrderedPairs:
 
 @dataclass(frozen=True)
 class Roc:
-    """Receiver operating characteristic: one point per distinct score, from "accept nobody" to "accept all".
+    """Receiver operating characteristic: one point per distinct score, from "accept none" to "accept all".
 
     Attributes:
         far: false accept rates, ascending from 0 to 1.
         tar: true accept rates, ascending from 0 to 1.
-        impostors: the number of impostor pairs behind the rates.
+        impostors: number of impostor pairs behind the rates.
     """
 
     far: Floats
@@ -61,11 +61,11 @@ class Roc:
 
     @classmethod
     def weighted(cls, ordered: OrderedPairs, weights: Floats) -> Roc | None:
-        """Build the curve from pairs that count more or less than once; None where no pair of a kind is left.
+        """Build the curve from weighted pairs; None if the genuine or the impostor pairs have no weight.
 
         Args:
-            ordered: the pairs.
-            weights: [P], in their order.
+            ordered: the sorted pairs.
+            weights: [P] weight of each pair, in sorted order.
         """
         genuine, all_pairs = np.cumsum(weights * ordered.genuine)[ordered.last_of_equal], np.cumsum(weights)[ordered.last_of_equal]
         impostor = all_pairs - genuine
@@ -76,12 +76,12 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Area under the curve: the chance that a genuine pair scores above an impostor pair, equal scores counting half."""
+        """Area under the curve: the probability that a genuine pair scores above an impostor pair, with ties counting half."""
         return float(np.trapezoid(self.tar, self.far))
 
     @property
     def eer(self) -> float:
-        """Equal error rate: where false accepts and false rejects are as frequent, linear between two points."""
+        """Equal error rate, at which false accepts and false rejects are equally frequent; interpolated linearly between points."""
         excess = self.far - (1 - self.tar)  # rises from −1 to 1
         after = int(np.argmax(excess >= 0))
         part = -excess[after - 1] / (excess[after] - excess[after - 1])
@@ -90,7 +90,7 @@ class Roc:
     def tar_at(self, far: float) -> float | None:
         """Return the highest true accept rate whose false accept rate is at most `far`.
 
-        None with fewer than 10 / far impostor pairs: the rate would rest on fewer than ten false accepts.
+        None with fewer than 10 / far impostor pairs, because the rate would be based on fewer than ten false accepts.
         """
         if self.impostors < FALSE_ACCEPTS / far:
             return None
@@ -98,7 +98,7 @@ class Roc:
 
 
 def roc_scores(genuine: Floats, impostor: Floats) -> dict[str, float | None]:
-    """Return AUC, EER and TAR@FAR of the scores of pairs; None without pairs of both kinds."""
+    """Return AUC, EER and TAR@FAR from the scores of pairs; all None without pairs of both kinds."""
     if not len(genuine) or not len(impostor):
         return {"auc": None, "eer": None, **dict.fromkeys(FALSE_ACCEPT_RATES)}
     return read_off(Roc.of(genuine, impostor))
@@ -110,7 +110,7 @@ def read_off(roc: Roc) -> dict[str, float | None]:
 
 
 def unsupported(impostors: int) -> dict[str, str]:
-    """Return the scores that so many impostor pairs don't support, and why."""
+    """Return the scores that this number of impostor pairs doesn't support, with the reason."""
     return {
         name: f"not supported: needs {round(FALSE_ACCEPTS / far)} impostor pairs, there are {impostors}"
         for name, far in FALSE_ACCEPT_RATES.items()

@@ -1,4 +1,4 @@
-"""Whether two faces are of one person: the distance of their embeddings, a threshold, and a band around it where neither is sure."""
+"""Verification of two faces by the distance of their embeddings, a threshold, and a band around it in which the answer is undecided."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from zoo.tasks.face.verification.decision import Answer, decide
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about two photos.
+    """Result of comparing two photos.
 
     Attributes:
-        answer: "same" where the distance is below the band, "different" above it, else "undecided".
-        distance: between the two embeddings.
-        metric: "cosine" (1 less the cosine) or "euclidean", as the model's metadata says.
-        threshold: at most so far apart are two pictures of one person.
-        threshold_from: who says so.
-        undecided: the band around it, lower and upper end.
-        a: key, box and score of the one face.
-        b: of the other.
+        answer: "same" if the distance is below the band, "different" if it is above, otherwise "undecided".
+        distance: distance between the two embeddings.
+        metric: distance metric from the model's metadata: "cosine" (1 − cosine) or "euclidean".
+        threshold: largest distance at which two photos count as the same person.
+        threshold_from: source of the threshold.
+        undecided: lower and upper end of the band around the threshold.
+        a: key, box and score of the first face.
+        b: key, box and score of the second face.
     """
 
     answer: Answer
@@ -40,7 +40,7 @@ class Verdict:
     b: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-ready."""
+        """Return the verdict, JSON-ready."""
         return asdict(self)
 
 
@@ -50,28 +50,28 @@ def verify(
     """Compare the faces of two photos.
 
     Args:
-        model: for faces.
-        a: a picture, as `zoo.predict` takes it.
-        b: another.
-        threshold: the largest distance of one person; None for the model's own.
-        detector: as for `zoo.predict`.
-        faces: "one" to refuse a photo with several; "central" or "largest" to take the main one.
+        model: face model.
+        a: first photo, in any form that `zoo.predict` accepts.
+        b: second photo.
+        threshold: largest distance at which two faces count as the same person; None for the model's own.
+        detector: face detector, as accepted by `zoo.predict`.
+        faces: "one" to refuse a photo with several faces; "central" or "largest" to take the main face.
         device: "auto" or a torch device.
 
     Raises:
-        InputError: a photo without a face, or with several; no threshold anywhere.
+        InputError: a photo shows no face or several, or there is no threshold.
         ImageError: a photo can't be read.
     """
-    limit, said = _threshold(model, threshold)
+    limit, source = _threshold(model, threshold)
     metric = distance_of(model.metadata)
-    first, second = (_one(model, source, detector, faces, device) for source in (a, b))
+    first, second = (_one(model, photo, detector, faces, device) for photo in (a, b))
     apart = float(distances(first.embeddings[0], second.embeddings, metric)[0])
     answer, band = decide(apart, limit)
-    return Verdict(answer, apart, metric, limit, said, band, _about(first), _about(second))
+    return Verdict(answer, apart, metric, limit, source, band, _about(first), _about(second))
 
 
 def _threshold(model: Model, given: float | None) -> tuple[float, str]:
-    """Return the threshold and where it comes from."""
+    """Return the threshold and its source."""
     if given is not None:
         if not given > 0:
             raise InputError(f"threshold is {given}; expected a distance above 0")
@@ -79,25 +79,25 @@ def _threshold(model: Model, given: float | None) -> tuple[float, str]:
     own = model.metadata.get("threshold")
     if own is None:
         raise InputError(
-            "the model says no threshold of its own; give one (--threshold), a distance, or train the model with --val. zoo eval --json "
-            "finds one as details.threshold, a similarity: the cosine, whose distance is 1 less it, or the Euclidean distance with a minus"
+            "the model has no threshold; pass a distance (--threshold), or train the model with --val. zoo eval --json reports a threshold "
+            "as details.threshold, which is a similarity: the cosine (its distance is 1 − cosine) or the negative Euclidean distance"
         )
-    whence = "its validation data" if "training" in model.metadata else model.config.weights or model.backbone_name
-    return float(own), f"the model ({whence})"
+    origin = "its validation data" if "training" in model.metadata else model.config.weights or model.backbone_name
+    return float(own), f"the model ({origin})"
 
 
 def _one(model: Model, source: Source, detector: object, faces: str, device: str) -> Faces:
     """Return the one face of a photo."""
     found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces, device=device))
     if len(found) != 1:
-        raise InputError(f"{source} is {len(found)} pictures; expected one photo")
+        raise InputError(f"{source} holds {len(found)} images; expected one photo")
     (photo,) = found
     assert isinstance(photo, Faces), "the model is for faces"
     if len(photo) == 0:
-        raise InputError(f"{photo.key}: no face was found in it; a face of 20 pixels or more is needed, upright and not cut off")
+        raise InputError(f"{photo.key}: no face was found in it; it must show a face of at least 20 pixels, upright and not cut off")
     if len(photo) > 1:
         raise InputError(
-            f"{photo.key}: shows {len(photo)} faces, and one is compared; cut it out, or take the main one (--faces central, or largest)"
+            f"{photo.key}: shows {len(photo)} faces, expected one; crop it, or take the main face (--faces central or --faces largest)"
         )
     return photo
 

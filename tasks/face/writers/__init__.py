@@ -1,4 +1,4 @@
-"""The formats that face data can be written in."""
+"""Output formats of face datasets."""
 
 from zoo.data.writers import Writer
 from zoo.registry import Registry

@@ -1,4 +1,4 @@
-"""Write `identities:` – a folder of pictures per person, below a folder per split."""
+"""Writer of `identities:` – one folder of images per person, inside a folder per split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.tasks.face.writers import WRITERS
 
 
 def write_identities(content: Content, out: Path) -> None:
-    """Place every picture in its person's folder."""
+    """Write every image to the folder of its person."""
     place_in_folders(content, out)
 
 

@@ -1,8 +1,9 @@
-"""The ablation on blood cells: equal time for every row, and what it prints is what it measured."""
+"""The ablation on blood cells: equal training time for every row, and correct output."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def test_there_are_five_rows_and_the_first_one_is_plain() -> None:
     assert all((row.recipe.epochs, row.recipe.workers) == (1, 0) for row in ROWS.values())
 
 
-def test_pictures_are_repeated_under_keys_of_their_own() -> None:
+def test_pictures_are_repeated_under_different_keys() -> None:
     longer = repeated(data(), 7)
     assert longer.keys == ("0#0", "1#0", "2#0", "0#1", "1#1", "2#1", "0#2")
     assert len(repeated(data(), 2)) == 2
@@ -98,7 +99,7 @@ def test_the_table_shows_scores_with_their_intervals(monkeypatch: pytest.MonkeyP
     shown = capsys.readouterr().out
     assert "AP50 on BCCD after 5 minutes of one core" in shown
     assert "0.700 [0.650, 0.750]" in shown
-    assert "│ 480      │ 300     │ 310" in shown
+    assert re.search(r"│ 480 +│ 300 +│ 310 ", shown)
 
 
 def test_absent_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command that measures what the feature cache gains, on a few pictures; how much it gains is no matter of tests."""
+"""The benchmark of the feature cache on a few images; its speed-up is not tested."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pictures_come_evenly_from_all_classes(shared_data: Path) -> None:
 def test_both_sides_reach_the_same_score(shared_data: Path, classes: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = os.environ["ZOO_CACHE"]
     words = ["--epochs", "2", "--samples", "40", "--classes", classes, "--data", str(shared_data)]
-    assert main([*words, "--json"]) in (0, 1)  # with so few pictures it gains little
+    assert main([*words, "--json"]) in (0, 1)  # the speed-up is small with so few images
     result = json.loads(capsys.readouterr().out)
     assert [side["name"] for side in result["sides"]] == ["features computed once", "features found", "no cache"]
     assert result["apart"] == 0
@@ -39,6 +39,6 @@ def test_both_sides_reach_the_same_score(shared_data: Path, classes: str, capsys
 
 def test_without_data_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("frozen_trunk: ")
-    assert "does not exist" in said
+    message = capsys.readouterr().err
+    assert message.startswith("frozen_trunk: ")
+    assert "does not exist" in message

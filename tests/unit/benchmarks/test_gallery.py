@@ -1,4 +1,4 @@
-"""The command that measures what keeps a gallery: what it measures, what it says, and when it fails."""
+"""The comparison of gallery stores: what it measures, its output and its errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_half_of_the_probes_are_near_a_row() -> None:
 def test_a_child_that_can_not_add_is_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert torment("zoo", str(tmp_path / "file"), 16, kills=1, writers=0, seed=0) == Safety("zoo", 0, 0, 1, 0)
-    assert "GalleryError" in capfd.readouterr().err  # the child's
+    assert "GalleryError" in capfd.readouterr().err  # of the child process
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_what_processes_leave_that_are_killed_or_write_at_once(tmp_path: Path) -
 
 def test_losses_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Leaky:
-        """Loses a row of what it is given, of every process."""
+        """A store that reports fixed numbers of rows and fails once."""
 
         counts: Iterator[int] = iter([5, 12, -1, 12 + 150])
 
@@ -102,7 +102,7 @@ def test_a_writer_says_each_transaction(tmp_path: Path) -> None:
     [
         ([COST], [SAFE], True),
         ([replace(COST, warm_ms=21.0)], [SAFE], False),
-        ([replace(COST, warm_ms=21.0, size=512)], [SAFE], True),  # promised of 128 numbers
+        ([replace(COST, warm_ms=21.0, size=512)], [SAFE], True),  # the target applies to 128 numbers
         ([replace(COST, exact=19)], [SAFE], False),
         ([COST], [replace(SAFE, halves=1)], False),
         ([COST, replace(COST, name="lancedb", warm_ms=90.0, exact=0)], [SAFE, replace(SAFE, name="lancedb", lost=1)], True),
@@ -131,9 +131,9 @@ def test_the_result_decides_the_exit_status(monkeypatch: pytest.MonkeyPatch, cap
     assert [one["safe"] for one in content["safety"]] == [True, True]
     monkeypatch.setattr(gallery, "torment", lambda name, *_: replace(SAFE, name=name, lost=2))
     assert main(words) == 1
-    said = capsys.readouterr().out
-    assert "zoo: 5 kills -9: 2 transactions lost" in said
-    assert "not met" in said
+    printed = capsys.readouterr().out
+    assert "zoo: 5 kills -9: 2 transactions lost" in printed
+    assert "not met" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One process per case: what comes back, and what does not."""
+"""Running each case in a new process: results, errors and crashes."""
 
 from __future__ import annotations
 

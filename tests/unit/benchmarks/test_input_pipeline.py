@@ -1,9 +1,10 @@
-"""The benchmark of the input pipeline: what it compares is the same work, and what it prints is what it measured."""
+"""The benchmark of the input pipeline: its inputs, comparisons and output."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from PIL import Image
 
 from tests.pictures import picture, write_picture
 from zoo.benchmarks import input_pipeline
-from zoo.benchmarks.input_pipeline import Comparison, compare, link_photos, main, one_core, write_phone_photos
-from zoo.errors import DataError
+from zoo.benchmarks.input_pipeline import Comparison, compare, main, one_core, write_phone_photos
+from zoo.benchmarks.photos import link_files
+from zoo.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ def test_phone_photos_have_twelve_megapixels(data: Path, tmp_path: Path) -> None
     (file,) = (write_phone_photos(data / "portraits", tmp_path / "scratch") / "all").iterdir()
     with Image.open(file) as phone:
         assert (phone.format, phone.size) == ("JPEG", (3000, 4000))
-        # noise of deviation 4, and what the enlarged noise of the small picture leaves
+        # noise with a standard deviation of 4, plus the enlarged noise of the small image
         assert 3 < np.asarray(phone)[:400, :400, 2].astype(float).std() < 25
 
 
@@ -65,9 +67,11 @@ def test_one_core_is_one_core_and_the_others_come_back() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_links_are_of_one_class(data: Path, tmp_path: Path) -> None:
-    folder = link_photos(data / "photos", tmp_path / "scratch")
-    assert sorted(file.name for file in (folder / "all").iterdir()) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+def test_links_keep_the_order_of_the_files(data: Path, tmp_path: Path) -> None:
+    files = [data / "photos" / "2.jpg", data / "portraits" / "one.png", data / "photos" / "2.jpg"]
+    links = sorted(link_files(files, tmp_path / "scratch" / "links").iterdir())
+    assert [link.name for link in links] == ["000000.jpg", "000001.png", "000002.jpg"]
+    assert [link.resolve() for link in links] == [file.resolve() for file in files]
 
 
 def test_json_holds_every_comparison(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +96,6 @@ def test_the_table_says_whether_bounds_are_met(
 
 def test_absent_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path)]) == 2
-    assert f"{tmp_path / 'photos'} holds no pictures. Say with --data" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"portraits holds no pictures\. Say with --data"):
+    assert re.search(rf"input_pipeline: {tmp_path / 'photos'} is not a folder; .* --data", capsys.readouterr().err)
+    with pytest.raises(InputError, match=r"portraits is not a folder; .* --data"):
         write_phone_photos(tmp_path / "portraits", tmp_path)

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments: the command of the benchmarks that does it twenty times, here with three."""
+"""The benchmark that kills training runs with `kill -9` at random moments, with three runs instead of twenty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ pytestmark = pytest.mark.slow
 
 
 def test_three_killed_runs_end_like_the_one_that_was_not() -> None:
-    words = ["--times", "3", "--epochs", "2", "--seed", "4"]  # of the moments: without and with loader processes, while it writes too
+    words = [
+        "--times",
+        "3",
+        "--epochs",
+        "2",
+        "--seed",
+        "4",
+    ]  # a seed whose kills cover runs with and without loader processes, and kills while writing
     result = subprocess.run(
         [sys.executable, "-m", "zoo.benchmarks.interruptions", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -28,7 +35,7 @@ def test_three_killed_runs_end_like_the_one_that_was_not() -> None:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     lines = result.stdout.splitlines()
-    assert lines[-1] == "3 of 3 end bit for bit like the run that was never killed"
+    assert lines[-1] == "3 of 3 runs are bit-identical to the uninterrupted run"
     assert len([line for line in lines if re.fullmatch(r"run\d: [02] loader processes; killed after .* s.*; then equal", line)]) == 3
     assert " writing " in lines[2]
 
@@ -50,12 +57,12 @@ def test_a_run_that_ends_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch, caps
     assert interruptions.main(["--times", "3", "--seed", "1"]) == 1
     assert capsys.readouterr().out.splitlines()[1:] == [
         "run1: 0 loader processes; killed after 1.50 s; then equal",
-        "run2: 0 loader processes; killed after 2.50 s writing last.pt; then OTHER",
+        "run2: 0 loader processes; killed after 2.50 s writing last.pt; then DIFFERENT",
         "run3: 2 loader processes; killed after 3.00 s; then equal",
-        "2 of 3 end bit for bit like the run that was never killed",
+        "2 of 3 runs are bit-identical to the uninterrupted run",
     ]
 
 
 def test_a_run_that_does_not_end_well_is_shown(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)the run wrong ended with 2: .*epochs is 0; expected 1 or more"):
+    with pytest.raises(RuntimeError, match=r"(?s)the run wrong ended with exit status 2: .*epochs is 0; expected 1 or more"):
         Runs(tmp_path, epochs=0).finish("wrong", 0, resume=False)

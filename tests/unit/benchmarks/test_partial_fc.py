@@ -1,4 +1,4 @@
-"""The command that measures the sampled margin head: what it measures, what it says, and when it fails."""
+"""The benchmark of the sampled margin head: what it measures, its output and its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTING = Setting(identities=2000, embedding_size=16, batch_size=8, sample_rate=
 FULL = HeadCost("full", 0.8, 0.2, 3000.0, 4000.0)
 
 
-def test_a_head_is_measured_in_a_process_of_its_own() -> None:
+def test_a_head_is_measured_in_a_new_process() -> None:
     comparison = compare(SETTING)
     for cost, name in ((comparison.full, "full"), (comparison.sampled, "sampled")):
         assert cost.name == name
@@ -33,7 +33,7 @@ def test_every_step_but_the_first_is_timed(monkeypatch: pytest.MonkeyPatch) -> N
         call()  # type: ignore[operator]
         return float(len(calls))
 
-    monkeypatch.setattr(partial_fc, "_seconds", timed)
+    monkeypatch.setattr(partial_fc, "seconds_of", timed)
     before = torch.get_num_threads()
     try:
         cost = measure("sampled", 0.1, replace(SETTING, steps=3))
@@ -68,15 +68,15 @@ def test_what_is_promised_decides_the_exit_status(
     assert content["met"] is met
     assert content["full"]["peak_mib"] == 4000
     assert main([]) == (0 if met else 1)
-    said = capsys.readouterr().out
-    assert "1000000 identities × 128" in said
-    assert ("not met" in said) is not met
+    printed = capsys.readouterr().out
+    assert "1000000 identities × 128" in printed
+    assert ("not met" in printed) is not met
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--sample-rate", "1"], "sample_rate is 1.0; expected a part below 1: the full head is measured beside it"),
+        (["--sample-rate", "1"], "sample_rate is 1.0; expected a value below 1"),
         (["--identities", "0"], "identities is 0; expected a number above 0"),
     ],
 )

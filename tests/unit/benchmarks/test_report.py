@@ -1,4 +1,4 @@
-"""Reports: written, read back, and shown."""
+"""Reports: writing, reading and printing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["report.csv", "report.json"]
 
 
-def test_the_json_has_the_promised_keys() -> None:
+def test_the_json_has_the_documented_keys() -> None:
     good, failed = REPORT.to_dict()["cases"]
     assert good["status"] == "ok"
     assert good["latency_ms"] == {"median": 3.5, "p95": 4.25, "runs": 100}

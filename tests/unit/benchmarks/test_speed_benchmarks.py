@@ -1,8 +1,9 @@
-"""The benchmarks of training beside other libraries: that both sides are the same computation, and what is said of wrong flags."""
+"""The comparisons of training with other libraries: both sides compute the same, and errors for invalid flags."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,11 @@ def test_both_sides_of_a_training_step_have_the_same_losses(capsys: pytest.Captu
     assert line["products"] is None or line["products"] > 0
 
 
-def test_a_line_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_row_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert training_step.main(["--only", "VGG"]) == 2
-    assert capsys.readouterr().err == "training_step: --only is 'VGG', which no line's name holds\n"
+    assert capsys.readouterr().err == "training_step: --only is 'VGG', which no row's name contains\n"
 
 
-def test_pictures_that_are_not_there_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert from_scratch.main(["--data", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds no cifar10/train. Say with --data where it is" in capsys.readouterr().err
+    assert re.search(rf"from_scratch: {tmp_path} contains no cifar10/train; .* --data", capsys.readouterr().err)

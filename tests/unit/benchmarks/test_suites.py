@@ -1,4 +1,4 @@
-"""Suites: what is read, and what is refused before anything runs."""
+"""Suites: reading, and errors found before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_quick_suite_covers_the_three_tasks() -> None:
     assert suite.cases[1].expect == {"AP50": 0.80}
 
 
-def test_a_suite_of_ones_own_is_read(tmp_path: Path) -> None:
+def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
     path = write_suite(tmp_path, 'description = "mine"\n' + CASE + 'train = "demo:digits"\nrecipe = { steps = 5 }\nexpect = { top1 = 1 }\n')
     suite = read_suite(str(path))
     assert (suite.name, suite.description) == ("own", "mine")
@@ -38,15 +38,15 @@ def test_a_suite_of_ones_own_is_read(tmp_path: Path) -> None:
         ("cases = 1\n" + CASE, r"unknown key in the suite .*own\.toml: 'cases'\. Nearest: case"),
         ('[[case]]\nname = "a"', r"case 1 \(a\): task, backbone, test are missing"),
         ('[[case]]\nname = "a"\ntask = "face"\nbackbone = "b"', r"case 1 \(a\): test is missing"),
-        (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a text"),
-        ('[[case]]\nname = ""', r"case 1 \(\): name is ''; expected a text"),
+        (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a string"),
+        ('[[case]]\nname = ""', r"case 1 \(\): name is ''; expected a string"),
         (CASE + "batch_size = 0", r"case 1 \(a\): batch_size is 0; expected a whole number above 0"),
         (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
         (CASE + 'options = "image_size=3"', r"options is 'image_size=3'; expected a table"),
         (CASE + 'expect = { top1 = "high" }', r"expect\.top1 is 'high'; expected a number"),
         (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is given but train is missing"),
         (CASE + CASE, r"several cases are named a; names must be unique"),
-        ("description = 3\n" + CASE, r"description is 3; expected a text"),
+        ("description = 3\n" + CASE, r"description is 3; expected a string"),
         ('description = "nothing"', r"own\.toml: expected one \[\[case\]\] table or more"),
         ("case = 3", r"expected one \[\[case\]\] table or more"),
         ("name = = 3", r"own\.toml: not a TOML file .*line 1"),
@@ -58,7 +58,7 @@ def test_a_faulty_suite_is_named_with_its_case_and_key(tmp_path: Path, text: str
 
 
 def test_a_suite_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown suite 'quik'\. Nearest: quick\. Known: .*quick.*; or give a \.toml file"):
+    with pytest.raises(UnknownNameError, match=r"unknown suite 'quik'\. Nearest: quick\. Known: .*quick.*; or pass a \.toml file"):
         read_suite("quik")
     with pytest.raises(InputError, match=r"absent\.toml: can't be read \(No such file"):
         read_suite(str(tmp_path / "absent.toml"))

@@ -1,18 +1,20 @@
-"""Timing, and the machine that it is taken on."""
+"""Timing of calls, and the description of the machine."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import psutil
 import pytest
 
 from zoo.benchmarks.harness import machine
-from zoo.benchmarks.harness.timing import Timing, measure, percentile
+from zoo.benchmarks.harness.timing import Timing, measure, seconds_of
 from zoo.errors import InputError
 
 
 class FakeClock:
-    """A clock that only moves when work is done."""
+    """A clock that advances only during work."""
 
     def __init__(self, durations_ms: list[float]) -> None:
         self.now, self.durations_ms, self.calls = 0.0, durations_ms, list[int]()
@@ -26,7 +28,7 @@ class FakeClock:
 
 
 def test_warm_up_is_made_and_not_counted() -> None:
-    clock = FakeClock([1000, 1000, *[10.0] * 98])  # two slow calls at first
+    clock = FakeClock([1000, 1000, *[10.0] * 98])  # two slow warm-up calls
     timing = measure(clock.work, budget_s=0.2, warmup=2, clock=clock)
     assert timing.median_ms == pytest.approx(10)
     assert timing.p95_ms == pytest.approx(10)
@@ -54,11 +56,14 @@ def test_timing_refuses_an_empty_budget(budget_s: float, min_runs: int, name: st
         measure(lambda number: None, budget_s=budget_s, min_runs=min_runs)
 
 
-def test_percentiles_are_numpys() -> None:
-    values = np.random.default_rng(0).random(37).tolist()
-    for percent in (0, 5, 50, 95, 100):
-        assert percentile(values, percent) == pytest.approx(np.percentile(values, percent), abs=1e-12)
-    assert percentile([7.0], 95) == 7
+def test_percentiles_are_interpolated() -> None:
+    clock = FakeClock([4.0, 1.0, 2.0, 3.0])
+    timing = measure(clock.work, budget_s=0.001, warmup=0, min_runs=4, clock=clock)
+    assert (timing.median_ms, timing.p95_ms) == (pytest.approx(2.5), pytest.approx(3.85))
+
+
+def test_one_call_is_timed() -> None:
+    assert 0.01 <= seconds_of(lambda: time.sleep(0.01)) < 1
 
 
 def test_the_machine_is_described() -> None:

@@ -1,4 +1,4 @@
-"""`zoo data check` as people and programs run it: status, JSON, report."""
+"""The `zoo data check` command: exit status, JSON and report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 def test_clean_data_is_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = _run(capsys, "check", f"folder:{write_folders(tmp_path)}")
     assert (status, out) == (0, "")
-    assert "6 pictures (no split 6): nothing wrong" in err
+    assert "6 images (no split 6): no problems" in err
 
 
 def test_findings_are_status_1_and_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_findings_are_status_1_and_grouped(tmp_path: Path, capsys: pytest.Captur
         cut_short(tmp_path / "cat" / f"{number}.png")
     status, out, err = _run(capsys, "check", f"folder:{tmp_path}", "--quiet")
     assert status == 1
-    assert out.startswith("error: truncated – pictures cut short (11)\n  cat/0.png: is cut short")
+    assert out.startswith("error: truncated – truncated images (11)\n  cat/0.png: is cut short")
     assert "  … and 1 more; see --json or --report" in out
     assert "11 findings, 0 notes" in err
 
@@ -95,10 +95,10 @@ def test_the_report_is_one_file_with_counts_and_pictures(tmp_path: Path, capsys:
     for kind in ("box-no-area", "box-outside", "box-whole-picture", "no-annotation"):
         assert f'<a href="#{kind}">{kind}</a> – {KINDS[kind].title}</td><td class="n">1</td>' in page
         assert f'<h2 id="{kind}">' in page
-    assert page.count('<img alt="" src="data:image/jpeg;base64,') == 3, "one for each box; the stray picture is no sample"
+    assert page.count('<img alt="" src="data:image/jpeg;base64,') == 3, "one for each box; the image without an annotation is not a sample"
     assert "a&lt;b&gt;&amp;c" in page
     assert "a<b>" not in page
-    assert not re.search(r'(src|href)="(?!data:|#)', page), "it must load nothing from anywhere"
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "it must load no external resources"
 
 
 def test_the_report_shows_both_of_two_equal_pictures_and_none_that_cant_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

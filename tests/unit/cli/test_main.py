@@ -115,7 +115,7 @@ def test_wrong_folders(zoo: Any, tmp_path: Path, pictures: Path, model_folder: P
     refused(zoo("predict", model_folder), "no source: zoo predict MODEL SOURCE")
     refused(zoo("predict", model_folder, tmp_path), "holds no pictures")
     refused(zoo("predict", model_folder, "no.jpg"), "no.jpg does not exist")
-    refused(zoo("info", pictures), "no saved model there", "And no backbone or task has this name")
+    refused(zoo("info", pictures), "no saved model there", "No backbone or task has this name")
 
 
 def test_a_damaged_description(zoo: Any, tmp_path: Path, model_folder: Path, pictures: Path) -> None:
@@ -130,13 +130,13 @@ def test_a_damaged_description(zoo: Any, tmp_path: Path, model_folder: Path, pic
 
 def test_weights_that_do_not_fit(zoo: Any, model_folder: Path, pictures: Path) -> None:
     result = zoo("eval", "--backbone", "resnet10t", "--weights", model_folder / "weights.safetensors", "--data", pictures)
-    refused(result, "weights.safetensors for the backbone resnet10t do not fit", "keys", "Is it the right backbone?")
+    refused(result, "weights.safetensors for the backbone resnet10t do not match", "keys", "Is it the right backbone?")
 
 
 def test_a_class_folder_without_pictures(zoo: Any, tmp_path: Path, model_folder: Path) -> None:
     write_class_folders(tmp_path, per_class=1)
     (tmp_path / "red" / "0.png").unlink()
-    refused(zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "a class folder without pictures", "--skip-bad")
+    refused(zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "a class folder without images", "--skip-bad")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -159,7 +159,7 @@ def test_a_place_that_may_not_be_written(zoo: Any, tmp_path: Path, model_folder:
     (tmp_path / "file").write_text("")
     refused(zoo("predict", model_folder, pictures, "--out", tmp_path / "file" / "out"), tmp_path / "file")
     refused(zoo("train", *TRAIN, "--data", f"folder:{pictures}", "--out", tmp_path / "file" / "run"), tmp_path / "file")
-    refused(zoo("predict", model_folder, pictures, "--out", pictures), "holds no predictions.jsonl")
+    refused(zoo("predict", model_folder, pictures, "--out", pictures), "contains no predictions.jsonl")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,4 +1,4 @@
-"""What `zoo.compile` refuses, compares and keeps, with an engine that can be spoilt."""
+"""`zoo.compile`: what it refuses, compares and caches, with a fake engine that can be made wrong."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "message"),
     [
         ({"engine": "eager", "precision": "fp8"}, "precision is 'fp8'; expected auto, fp32, bf16 or int8"),
-        ({"engine": "fake", "precision": "int8"}, "int8 is calibrated on pictures, and there are none"),
-        ({"engine": "eager", "precision": "int8", "data": _DIGITS}, "the engine eager has no int8; it has fp32, bf16"),
+        ({"engine": "fake", "precision": "int8"}, "int8 is calibrated on images, and there are none: pass data="),
+        ({"engine": "eager", "precision": "int8", "data": _DIGITS}, "the engine eager doesn't support int8; it supports fp32, bf16"),
     ],
 )
 def test_what_cannot_be_compiled(settings: dict[str, Any], message: str, fake: type[Fake]) -> None:
@@ -83,7 +83,7 @@ def test_the_model_stays_as_it_is(fake: type[Fake]) -> None:
         model.head.fc.weight.add_(1)  # type: ignore[union-attr, operator]
     batch = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     try:
-        assert not torch.allclose(fast(batch), model(batch)), "the compiled model has followed the model that it was made from"
+        assert not torch.allclose(fast(batch), model(batch)), "the compiled model changed with the model that it was compiled from"
     finally:
         model.load_state_dict(before)
 
@@ -91,27 +91,27 @@ def test_the_model_stays_as_it_is(fake: type[Fake]) -> None:
 @pytest.mark.parametrize(
     ("task", "fault"),
     [
-        ("classification", "numbers are off by"),
-        ("detection", "of the answers are the same"),  # its trunk, which was found wrong before, is left to eager, its second stage isn't
-        ("face", "numbers are off by"),
+        ("classification", "outputs are off by"),
+        ("detection", "of the predictions are equal"),  # its first network was already found wrong and runs in eager, its second doesn't
+        ("face", "outputs are off by"),
     ],
 )
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_numbers_that_are_off_are_refused(task: str, fault: str, precision: Any, fake: type[Fake]) -> None:
     fake.offset = 1e3
-    with pytest.raises(DisagreementError, match=rf"compiled with engine fake, {precision}, doesn't answer .* {fault}"):
+    with pytest.raises(DisagreementError, match=rf"compiled with engine fake, {precision}, disagrees with eager .* {fault}"):
         zoo.compile(small_model(task), engine="fake", precision=precision)
 
 
 def test_an_answer_that_is_no_number_is_refused(fake: type[Fake]) -> None:
     fake.offset = float("nan")
-    with pytest.raises(DisagreementError, match="numbers are off by nan of the largest"):
+    with pytest.raises(DisagreementError, match="outputs are off by nan of the largest"):
         zoo.compile(small_model("face"), engine="fake", precision="fp32")
 
 
 def test_other_classes_are_refused(fake: type[Fake]) -> None:
     fake.reverses = True
-    with pytest.raises(DisagreementError, match=r"% of the answers are the same \(at least 99.5 %\)"):
+    with pytest.raises(DisagreementError, match=r"% of the predictions are equal \(at least 99\.5 %\)"):
         zoo.compile(small_model("classification"), engine="fake", precision="bf16")
 
 
@@ -124,7 +124,7 @@ def test_a_score_that_is_lost_is_refused(precision: Any, fake: type[Fake], tmp_p
     fake.reverses = False
     agreement = zoo.compile(small_model("classification"), engine="fake", precision=precision, data=data).making.agreement
     assert (agreement.score, agreement.eager, agreement.compiled, agreement.pictures) == ("top1", 1.0, 1.0, 12)
-    assert str(agreement).endswith("top1 1.0000, 1.0000 before")
+    assert str(agreement).endswith("top1 1.0000 (eager 1.0000)")
 
 
 def test_the_model_itself_is_scored_once_and_calibrated_on_once(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,12 +143,12 @@ def test_the_model_itself_is_scored_once_and_calibrated_on_once(fake: type[Fake]
     fake.reverses = True
     with pytest.raises(DisagreementError, match="top1 is"):
         zoo.compile(small_model("classification"), engine="fake", precision="int8", data=_right_answers(tmp_path))
-    assert scored == [False, True, True], "of int8 two graphs are made, all layers and those that don't hurt"
+    assert scored == [False, True, True], "in int8 two graphs are made: with all layers quantised, and with those that don't cost score"
     assert drawn.count("calibrating") == 1
 
 
 def _right_answers(folder: Path) -> str:
-    """Class folders in which the small model is always right."""
+    """Write class folders on which the small model is always right; return their dataset string."""
     model, generator = small_model("classification"), np.random.default_rng(0)
     for number in range(12):
         image = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -163,7 +163,7 @@ def _right_answers(folder: Path) -> str:
     [
         ("bf16", 0.800, None),
         ("bf16", 0.796, "top1 is 0.7960 instead of 0.8000 (at most 0.003 apart)"),
-        ("bf16", 0.804, "top1 is 0.8040 instead of 0.8000"),  # other answers, even where they are luckier
+        ("bf16", 0.804, "top1 is 0.8040 instead of 0.8000"),  # other predictions, even if they score better
         ("int8", 0.796, None),
         ("int8", 0.794, "top1 is 0.7940 instead of 0.8000 (at most 0.005 apart)"),
         ("int8", 0.820, None),
@@ -193,9 +193,9 @@ def test_the_largest_error_of_any_batch_counts(fake: type[Fake], monkeypatch: py
     batches = Source.batches
     monkeypatch.setattr(Source, "batches", lambda self, count, size: batches(self, 8, 4))
     monkeypatch.setattr(Source, "compared_count", 8)
-    with pytest.raises(DisagreementError, match="on 8 pictures: numbers are off by"):
+    with pytest.raises(DisagreementError, match="on 8 images: outputs are off by"):
         zoo.compile(small_model("classification"), engine="fake", precision="fp32")
-    assert calls == [4, 4], "one batch alone shows nothing of this"
+    assert calls == [4, 4], "with a single batch this test proves nothing"
 
 
 def test_an_answer_is_not_written_into_by_the_next(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,8 +244,7 @@ def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:
     said: list[str] = []
     agreement = zoo.compile(small_model("face"), engine="fake", precision="int8", data=tmp_path, say=said.append).making.agreement
     assert (agreement.pictures, agreement.score) == (3, None)
-    wanted = "int8 is calibrated on 3 pictures; a hundred and more are better; they come without truth, so that its score isn't compared"
-    assert said[0] == wanted
+    assert said[0] == "int8 is calibrated on 3 images; 100 or more are better; without ground truth the scores can't be compared"
 
 
 def test_enough_pictures_with_truth_need_no_remark(fake: type[Fake]) -> None:
@@ -264,10 +263,12 @@ def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: ty
         zoo.compile(model, engine="fake", data=tmp_path)
     agreement = zoo.compile(model, engine="fake", precision="int8", data=tmp_path, on_error="skip", say=said.append).making.agreement
     assert agreement.pictures == 2
-    assert len([text for text in said if text.startswith("left out: ") and "1.png" in text]) == 1, "it is read twice, and said once"
+    assert len([text for text in said if text.startswith("left out: ") and "1.png" in text]) == 1, (
+        "it is read twice, but must be reported once"
+    )
     (tmp_path / "0.png").write_bytes(b"nor this")
     (tmp_path / "2.png").write_bytes(b"nor that")
-    with pytest.raises(DataError, match="none of 3 pictures to compare on can be read"):
+    with pytest.raises(DataError, match="none of 3 images to compare on can be read"):
         zoo.compile(model, engine="fake", data=tmp_path, on_error="skip")
 
 
@@ -276,7 +277,7 @@ def test_annotations_that_cannot_be_right_are_left_out_where_that_is_wanted(fake
     table = "path,xmin,ymin,xmax,ymax,label\na.png,5,5,40,40,cat\na.png,9,9,9,30,dog\na.png,9,9,19,30,eel\n"
     (tmp_path / "boxes.csv").write_text(table)
     data = f"csv:{tmp_path / 'boxes.csv'}"
-    with pytest.raises(DataError, match="1 fault in the annotations"):
+    with pytest.raises(DataError, match="1 error in the annotations"):
         zoo.compile(small_model("detection"), engine="fake", data=data)
     assert zoo.compile(small_model("detection"), engine="fake", data=data, on_error="skip").making.agreement.pictures == 1
 
@@ -290,7 +291,7 @@ def test_a_gallery_takes_it_for_the_model(fake: type[Fake], tmp_path: Path) -> N
 
 def test_a_precision_other_than_its_own_is_not_asked_of_it(fake: type[Fake], tmp_path: Path) -> None:
     fast = zoo.compile(small_model("classification"), engine="fake", precision="fp32")
-    with pytest.raises(InputError, match="precision is 'bf16', and the model is compiled for fp32"):
+    with pytest.raises(InputError, match="precision is 'bf16', but the model is compiled for fp32"):
         zoo.evaluate(fast, _right_answers(tmp_path), precision="bf16")
-    with pytest.raises(InputError, match="precision is 'bf16', and the model is compiled for fp32"):
+    with pytest.raises(InputError, match="precision is 'bf16', but the model is compiled for fp32"):
         zoo.predict(fast, np.zeros((32, 32, 3), np.uint8), precision="bf16")

@@ -1,4 +1,4 @@
-"""Which networks are converted, once each, what is left to eager, and what becomes of a cache that can't be used."""
+"""Conversion of networks: only once each, fallback to eager, and caches that can't be used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_padded(fast: Compiled) -> None:
-    """A detector's pictures have sides that are multiples of 32."""
+    """Check a compiled detector against the model; padded images have sides that are multiples of 32."""
     check(small_model("detection"), fast, [(32 * height, 32 * width) for height, width in ((2, 3), (3, 2), (1, 5), (4, 4))])
 
 
@@ -51,9 +51,9 @@ def test_networks_are_converted_once(fake: type[Fake]) -> None:
     zoo.compile(model, engine="fake")
     assert fake.converted == ["pictures", "boxes"]
     zoo.compile(model, engine="fake")
-    assert fake.converted == ["pictures", "boxes"], "the cache has not been looked at"
+    assert fake.converted == ["pictures", "boxes"], "the cache was not used"
     zoo.compile(small_model("detection", seed=1), engine="fake")
-    assert fake.converted == ["pictures", "boxes"] * 2, "another model has got the networks of the first"
+    assert fake.converted == ["pictures", "boxes"] * 2, "the second model got the cached networks of the first"
 
 
 @pytest.mark.parametrize("damage", ["cut short", "changed", "gone", "list damaged"])
@@ -78,7 +78,7 @@ def test_a_damaged_cache_is_made_anew(damage: str, fake: type[Fake]) -> None:
 
 def test_without_room_for_the_cache_it_works(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))  # no folder can be made in it
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))  # a file: no folder can be created in it
     zoo.compile(small_model("classification"), engine="fake")
     zoo.compile(small_model("classification"), engine="fake")
     assert fake.converted == ["pictures"] * 2
@@ -100,28 +100,28 @@ def test_a_part_that_an_engine_cannot_take_is_left_to_eager(
 ) -> None:
     said: list[str] = []
     fake.refuses = (part,)
-    monkeypatch.setattr(fake, "takes_bytes", part == "pictures")  # then eager is handed them
+    monkeypatch.setattr(fake, "takes_bytes", part == "pictures")  # then eager gets uint8 images
     fast = zoo.compile(small_model("detection"), engine="fake", say=said.append)
-    assert said[0] == f"the engine fake can't take over the network {part!r}. That part is left to eager"
+    assert said[0] == f"the engine fake can't run the network {part!r}. This network runs in eager instead"
     assert fast.making.engine == "fake"
     pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     for taken, given in zip(fast.tensors(pixels), fast.tensors(pixels.float() / 255), strict=True):
         assert torch.equal(taken, given)
-    with pytest.raises(InputError, match=f"can't take over the network {part!r}"):
+    with pytest.raises(InputError, match=f"can't run the network {part!r}"):
         zoo.save(fast, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_engine_that_can_take_nothing_is_refused(fake: type[Fake]) -> None:
     fake.refuses = ("pictures", "boxes")
-    with pytest.raises(InputError, match="can't take over the network 'pictures'"):
+    with pytest.raises(InputError, match="can't run the network 'pictures'"):
         zoo.compile(small_model("detection"), engine="fake")
 
 
 def test_pictures_of_all_other_sizes_have_one_graph(fake: type[Fake]) -> None:
     model = small_model("classification")
     fast = zoo.compile(model, engine="fake")
-    assert fake.converted == ["pictures"], "one for the model's own size is enough until another is seen"
+    assert fake.converted == ["pictures"], "until an image of another size comes, the graph for the model's own size is enough"
     check_sizes(model, fast)
     assert fake.converted == ["pictures"] * 2
 
@@ -136,9 +136,9 @@ def test_a_graph_that_holds_for_some_sizes_alone_is_left_to_eager(where: str, fa
     check_sizes(model, fast)
     assert len(said) == 2
     assert said[1].startswith(
-        "the engine fake computes the network 'pictures' otherwise for pictures of another size than that of its export"
+        "the engine fake computes the network 'pictures' incorrectly for images of other sizes than that of its export"
     )
-    assert said[1].endswith("That part is left to eager")
+    assert said[1].endswith("This network runs in eager instead")
 
 
 @pytest.mark.parametrize("where", ["other size", "last number"])
@@ -146,14 +146,14 @@ def test_so_is_a_detectors(where: str, fake: type[Fake]) -> None:
     said: list[str] = []
     fake.baked = where
     check_padded(zoo.compile(small_model("detection"), engine="fake", say=said.append))
-    assert "otherwise for pictures of another size" in said[0]
+    assert "incorrectly for images of other sizes" in said[0]
 
 
 def test_a_graph_that_fails_at_another_size_is_left_to_eager(fake: type[Fake]) -> None:
     said: list[str] = []
     fake.baked, fake.fails = "other size", "there is no kernel for this"
     check_padded(zoo.compile(small_model("detection"), engine="fake", say=said.append))
-    assert said[0].startswith("the engine fake can't take over the network 'pictures' (RuntimeError: there is no kernel for this)")
+    assert said[0].startswith("the engine fake can't run the network 'pictures' (RuntimeError: there is no kernel for this)")
 
 
 def test_pictures_that_a_graph_fails_at_are_left_to_eager_one_by_one(fake: type[Fake]) -> None:
@@ -165,8 +165,8 @@ def test_pictures_that_a_graph_fails_at_are_left_to_eager_one_by_one(fake: type[
         pixels = torch.rand(1, 3, *size)
         torch.testing.assert_close(fast(pixels), model(pixels).detach())
     assert said[1:] == [
-        "the engine fake can't compute 'pictures' of (1, 3, 16, 18) (RuntimeError: the kernel is larger than the map). "
-        "What it can't is left to eager"
+        "the engine fake can't run 'pictures' on inputs of shape (1, 3, 16, 18) (RuntimeError: the kernel is larger than the map). "
+        "Such inputs run in eager instead"
     ]
 
 
@@ -186,7 +186,7 @@ def test_sizes_that_the_trunk_cannot_take_are_refused_and_say_nothing_of_a_graph
     assert len(said) == 1
     assert fake.converted == ["pictures"] * 2
     with pytest.raises(
-        InputError, match=r"resnet20 can't take pictures of 33×40 pixels \(RuntimeError: The size .*\); give sides that are mult"
+        InputError, match=r"resnet20 can't take images of 33×40 pixels \(RuntimeError: The size .*\); use sides that are multiples of 32"
     ):
         fast(torch.zeros(1, 3, 33, 40))
 
@@ -202,7 +202,7 @@ def test_a_trunk_that_takes_any_size_is_not_asked_about_each(fake: type[Fake], m
 
     monkeypatch.setattr(Model, "levels", noted)
     fast(torch.zeros(2, 3, 61, 40))
-    assert asked == [(2, 3, 61, 40)], "by the graph, which is the module here"
+    assert asked == [(2, 3, 61, 40)], "only the graph, which is the module here, may run"
 
 
 @pytest.mark.parametrize("size", [(64, 48), (33, 70)])
@@ -211,7 +211,7 @@ def test_engines_do_not_answer_where_the_model_does_not(size: tuple[int, int]) -
     pixels = torch.zeros(1, 3, *size)
     with pytest.raises(RuntimeError, match=r"shape|size"):
         model(pixels)
-    with pytest.raises(InputError, match=f"the backbone resnetaa34d can't take pictures of {size[0]}×{size[1]} pixels"):
+    with pytest.raises(InputError, match=f"the backbone resnetaa34d can't take images of {size[0]}×{size[1]} pixels"):
         zoo.compile(model, engine="eager")(pixels)
 
 

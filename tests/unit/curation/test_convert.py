@@ -1,4 +1,4 @@
-"""Every format into every other and back: the same pictures, boxes, labels, marks, splits and order of classes."""
+"""Conversion between all formats and back keeps images, boxes, labels, flags, splits and the order of classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80)) -> None:
 
 
 def write_coco(root: Path, plain: bool = False) -> str:
-    """Write two splits: gaps in the ids, categories out of alphabetical order, a crowd, a mask's area, a picture without boxes."""
+    """Write two splits with gaps in the ids, unsorted categories, a crowd, the area of a mask, and an image without boxes."""
     categories = [{"id": 3, "name": "wolf"}, {"id": 7, "name": "ant"}, {"id": 90, "name": "großer Bär"}]
     for number, split in enumerate(("train", "val")):
         names = [f"{split} one.png", f"deep/{split}2.png", f"{split}3.png"]
@@ -58,7 +58,7 @@ def write_coco(root: Path, plain: bool = False) -> str:
 
 
 def boxes_of(data: str) -> dict[str, Any]:
-    """Return all that matters, by the picture's name: bytes, boxes bit by bit, class names, marks, splits."""
+    """Return the content that a conversion must keep, by image name: bytes, exact boxes, class names, flags, splits."""
     content = gather(open_all(data, DETECTION))
     about: dict[str, Any] = {"classes": content.classes, "splits": content.splits}
     return about | {
@@ -96,7 +96,7 @@ def opens(data: tuple[str, ...]) -> str:
 def test_data_without_splits_stays_so(scheme: str, tmp_path: Path) -> None:
     write_coco(tmp_path / "source", plain=True)
     done = convert(f"coco:{tmp_path / 'source'}?split=val", f"{scheme}:{tmp_path / 'out'}", DETECTION)
-    # one split that was asked for is still a split
+    # a single requested split is still a split
     assert done.data == (f"{opens(done.data)}?split=val",)
     alone = convert(f"{done.data[0]}&limit=1", f"csv:{tmp_path / 'alone'}", DETECTION)
     assert (done.pictures, alone.pictures) == (3, 1)
@@ -105,7 +105,8 @@ def test_data_without_splits_stays_so(scheme: str, tmp_path: Path) -> None:
 def test_what_a_format_cannot_hold_is_named_and_not_lost(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "source")
     with pytest.raises(
-        InputError, match=r"2 boxes are crowds: they become ordinary ones\n.*2 boxes are difficult.*\n.*in 2 pictures boxes have an area"
+        InputError,
+        match=r"yolo: can't represent .*\n.*2 boxes are crowds: .*\n.*2 boxes are difficult: .*\n.*in 2 images boxes have an area",
     ):
         convert(source, f"yolo:{tmp_path / 'out'}", DETECTION)
     assert not (tmp_path / "out").exists()
@@ -203,11 +204,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         "out": "expected scheme:folder, with one of: coco, csv, voc, yolo",
         f"coco:{tmp_path / 'full'}": "exists and is not empty",
         f"coca:{tmp_path / 'out'}": "Nearest: coco",
-        f"coco:{tmp_path / 'out'}?split=a": "options belong to the old data alone",
+        f"coco:{tmp_path / 'out'}?split=a": "expected no options, which apply to the source only",
     }.items():
         with pytest.raises(InputError, match=words):
             convert(source, target, DETECTION)
-    with pytest.raises(InputError, match="format that the task face can write: 'coco'"):
+    with pytest.raises(InputError, match="output format of the task face: 'coco'"):
         convert(source, f"coco:{tmp_path / 'out'}", get_task("face"))
     assert (tmp_path / "full" / "letter.txt").read_text() == "mine"
 
@@ -218,7 +219,7 @@ def test_faults_stop_it_or_are_left_out_and_listed(tmp_path: Path, capsys: pytes
     content = json.loads(file.read_text())
     content["annotations"][2]["bbox"] = [5, 5, 0, 9]
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"1 faults in the annotations:\n  deep/val2.png.*has no area"):
+    with pytest.raises(DataError, match=r"1 annotation errors:\n  deep/val2.png.*has no area"):
         convert(source, f"voc:{tmp_path / 'out'}", DETECTION)
     assert main(["data", "convert", source, f"voc:{tmp_path / 'out'}", "--skip-bad", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

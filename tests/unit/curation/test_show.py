@@ -1,4 +1,4 @@
-"""The contact sheet shows what the model gets: the colours, the boxes where their objects are, the loader's own augmentation."""
+"""The contact sheet shows the model input: its colours, boxes on their objects, and the augmentation of the loader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSIFICATION, DETECTION = get_task("classification"), get_task("detection")
 
 
 def squares(count: int = 6) -> Dataset:
-    """White squares on black, left of the middle, with their boxes."""
+    """Return white squares on black, left of the centre, with their boxes."""
     records = []
     for index in range(count):
         image = np.zeros((100, 160, 3), np.uint8)
@@ -46,7 +46,7 @@ def test_boxes_stay_on_their_objects_through_augmentation_and_scaling() -> None:
         ys, xs = np.nonzero(one.image.max(2) > 100)
         assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == pytest.approx((left, top, right, bottom), abs=1.01)
         mirrored.add(left > 48)
-    assert mirrored == {True, False}  # augmentation did something
+    assert mirrored == {True, False}  # augmentation has an effect
 
 
 def test_evaluation_is_not_augmented_and_colours_are_those_of_the_file(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_a_box_is_drawn_round_its_object() -> None:
     image = np.full((50, 100, 3), 90, np.uint8)
     page = np.asarray(sheet([[Seen("a", image, ("x",), np.array([[20, 10, 60, 40]], np.float32))]], "title", ("x",)))
     red = (page == (214, 39, 40)).all(2)
-    red[39 + 224 :] = False  # the words below the picture are in the box's colour too
+    red[39 + 224 :] = False  # the text below the image has the colour of the box
     ys, xs = np.nonzero(red)
-    # the picture is 224 wide in its cell, in the middle of its height: 2.24 times, 56 below the cell's top
+    # in its cell the image is 224 wide, scaled by 2.24 and centred vertically, 56 below the top
     assert (xs.min(), ys.min(), xs.max(), ys.max()) == pytest.approx((10 + 44.8, 39 + 56 + 22.4, 10 + 134.4, 39 + 56 + 89.6), abs=2)
 
 
@@ -112,11 +112,11 @@ def test_the_page_loads_nothing_and_names_are_escaped() -> None:
     text = page([[Seen("<a>.png", image, ("<x>",), box)] * 2, [Seen("b", image, ())]], "5 < 6", ("<x>",))
     assert text.count('src="data:image/png;base64,') == 3
     assert "://" not in text
-    for words in ("1 &lt;x&gt;", "&lt;a&gt;.png", "5 &lt; 6", "nothing in it"):
+    for words in ("1 &lt;x&gt;", "&lt;a&gt;.png", "5 &lt; 6", "no label"):
         assert words in text
     first = base64.b64decode(text.split("base64,")[1].split('"')[0])
     with Image.open(io.BytesIO(first)) as cell:
-        assert cell.getpixel((45, 78)) == (214, 39, 40)  # the box's corner: 224 wide, 56 below the top
+        assert cell.getpixel((45, 78)) == (214, 39, 40)  # corner of the box: the image is 224 wide, 56 below the top
 
 
 @pytest.mark.parametrize("scheme", ["folder:cifar10/test", "voc:bccd?split=test", "identities:orl?split=test"])
@@ -133,7 +133,7 @@ def test_real_data(scheme: str, suffix: str, shared_data: Path, tmp_path: Path, 
     result = json.loads(capsys.readouterr().out)
     assert len(result["keys"]) == 4
     low, high = result["range"]
-    assert -2.2 < low < 0 < high < 2.7  # black and white under ImageNet's mean and deviation
+    assert -2.2 < low < 0 < high < 2.7  # black and white with ImageNet's mean and standard deviation
     if suffix == "html":
         assert out.read_text().count("<img") == 8
     else:
@@ -151,7 +151,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with Image.open(result["file"]) as page:
         assert page.width > 1000
     assert main([*words, "--variants", "2"]) == 0
-    assert "crop to 32×32, bilinear; the model normalises by itself (mean 0.485 0.456 0.406" in capsys.readouterr().out
+    assert "crop to 32×32, bilinear; the model normalises its input itself (mean 0.485 0.456 0.406" in capsys.readouterr().out
 
 
 def test_a_saved_models_preprocessing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,19 +176,19 @@ def test_a_saved_models_preprocessing_is_shown(tmp_path: Path, capsys: pytest.Ca
 def test_mistakes_and_bad_pictures_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_class_folders(tmp_path / "data", per_class=2)
     data = ["data", "show", f"folder:{tmp_path / 'data'}", "--out", str(tmp_path / "show.png"), "--backbone", "resnet20"]
-    for words, said in {
+    for words, message in {
         ("--n", "0"): "expected 1 or more",
         ("--out", "show.txt"): "expected a file that ends in .png, .jpg, .webp or .html",
         ("--plain", "--variants", "2"): "--variants shows augmentation",
     }.items():
         assert main([*data, *words]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     bad = next((tmp_path / "data").rglob("*red*/*"), None) or next((tmp_path / "data" / "red").iterdir())
     bad.write_bytes(b"no picture")
     assert main(data) == 2
     assert bad.name in capsys.readouterr().err
     assert main([*data, "--skip-bad"]) == 0
-    assert f"left out: red/{bad.name}" in capsys.readouterr().out
+    assert f"skipped: red/{bad.name}" in capsys.readouterr().out
     for file in (tmp_path / "data").rglob("*.*"):
         file.write_bytes(b"no picture")
     assert main([*data, "--skip-bad"]) == 2

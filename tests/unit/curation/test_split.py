@@ -1,4 +1,4 @@
-"""Parts that share no group and no person, with every class in its share, the same for the same seed."""
+"""Splits share no group and no person, keep the share of every class, and are the same for the same seed."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_no_part_is_off_by_more_than_the_largest_group(drawn: list[tuple[int, in
     try:
         chosen = assign(groups, parts, seed)
     except InputError:
-        return  # a few large groups: a part would be empty, and that is said
+        return  # with a few large groups, a part would be empty, which is an error
     largest = max(size for _, size in drawn)
     for part, share in parts.items():
         for label in range(5):
             total = sum(size for found, size in drawn if found == label)
             got = sum(size for (found, size), where in zip(drawn, chosen, strict=True) if found == label and where == part)
             assert abs(got - share * total) <= largest
-    assert assign(groups[::-1], parts, seed) == chosen[::-1]  # the order of the groups is nothing
+    assert assign(groups[::-1], parts, seed) == chosen[::-1]  # the order of the groups doesn't matter
 
 
 def test_another_seed_is_another_split() -> None:
@@ -88,11 +88,11 @@ def test_parts_that_are_none(text: str) -> None:
 def test_numbers_of_pictures_stand_for_shares() -> None:
     assert as_shares(parse_parts("train=30,val=10"), 40) == {"train": 0.75, "val": 0.25}
     assert as_shares(parse_parts("train=0.9,val=0.1"), 40) == {"train": 0.9, "val": 0.1}
-    with pytest.raises(InputError, match=r"--parts asks for 40 pictures, and there are 41"):
+    with pytest.raises(InputError, match=r"--parts requests 40 images, but there are 41; expected numbers that sum to the total"):
         as_shares(parse_parts("train=30,val=10"), 41)
-    with pytest.raises(InputError, match=r"expected shares below 1 for every part, or a number of pictures"):
+    with pytest.raises(InputError, match=r"expected shares below 1 for every part, or a number of images"):
         parse_parts("train=0.5,val=10")
-    with pytest.raises(InputError, match=r"or with numbers of pictures"):
+    with pytest.raises(InputError, match=r"or with numbers of images"):
         parse_parts("train=1.5,val=10")
 
 
@@ -167,28 +167,28 @@ def test_a_class_that_cannot_be_in_every_part_is_said(tmp_path: Path, capsys: py
     assert main(["data", "split", f"folder:{tmp_path / 'data'}", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
     assert "warning: class 'yak': none of its 1 are in" in printed.err
-    assert "10 pictures in 10 groups" in printed.out
-    # the class is still counted the same in both parts
+    assert "10 images in 10 groups" in printed.out
+    # both parts still have the same class indices
     classes = [open_data(f"folder:{tmp_path / 'out'}?split={part}", CLASSIFICATION.data.schemes, "").classes for part in ("train", "val")]
     assert classes == [("ape", "yak")] * 2
 
 
 def test_a_group_that_is_too_large_is_said_before_anything_is_written(tmp_path: Path) -> None:
     write(tmp_path / "data", [*(f"ape/burst/{index}.png" for index in range(9)), "ape/a.png"])
-    told: list[tuple[str, bool]] = []
+    received: list[tuple[str, bool]] = []
     out = tmp_path / "out"
     done = split(
         f"folder:{tmp_path / 'data'}", str(out), CLASSIFICATION, {"train": 0.5, "val": 0.5}, groups="folder",
-        warn=lambda text: told.append((text, out.exists())),
+        warn=lambda text: received.append((text, out.exists())),
     )  # fmt: skip
-    assert told == [("the group 'ape/burst' has 9 of 10 pictures (90%): the part that it is in is too large", False)]
-    assert done.warnings == (told[0][0],)
+    assert received == [("the group 'ape/burst' has 9 of 10 images (90%): its part is too large", False)]
+    assert done.warnings == (received[0][0],)
 
 
 def test_files_in_another_order_give_the_same_parts(shared_data: Path, tmp_path: Path) -> None:
     names = [f"cat/{file.name}" for file in sorted((shared_data / "cifar10" / "test" / "cat").iterdir())[:60]]
     found = []
-    for place, order in (("a", names), ("b", names[::-1])):  # files made in another order: another order in the folder
+    for place, order in (("a", names), ("b", names[::-1])):  # files created in another order are listed in another order
         for name in order:
             link = tmp_path / place / name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -204,36 +204,36 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     write(data, [f"{name}/{index}.png" for name in ("ape", "emu") for index in range(4)])
     parts = {"train": 0.5, "val": 0.5}
     for groups, words in {
-        "regex:(": "is no pattern",
-        "regex:ape": "no group in brackets",
+        "regex:(": "is not a valid pattern",
+        "regex:ape": "no capturing group",
         r"regex:(ape)": "does not match 'emu/",
         "patients": "expected none, near, folder, regex:PATTERN or a CSV file",
     }.items():
         with pytest.raises(InputError, match=words):
             split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=groups)
     (tmp_path / "groups.csv").write_text("path,group\nape/0.png,a\n")
-    with pytest.raises(InputError, match="has no group for 7 of 8 pictures"):
+    with pytest.raises(InputError, match="has no group for 7 of 8 images"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "groups.csv"))
     (tmp_path / "other.csv").write_text("file,patient\nape/0.png,a\n")
     with pytest.raises(InputError, match="no column path, group; expected a header with path, group"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "other.csv"))
     (tmp_path / "torn.csv").write_text("path,group\nape/0.png\n")
-    with pytest.raises(DataError, match="has rows that can't be read"):
+    with pytest.raises(DataError, match=r"torn\.csv has invalid rows"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "torn.csv"))
     (tmp_path / "twice.csv").write_text("path,group\nape/0.png,a\nape/0.png,b\n")
-    with pytest.raises(DataError, match=r"line 3: ape/0\.png is in the group 'b', and further up in 'a'"):
+    with pytest.raises(DataError, match=r"line 3: ape/0\.png is in the group 'b', but in 'a' in an earlier row"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "twice.csv"))
     with pytest.raises(InputError, match=r"the part val would be empty: there are 1 groups, the largest of 8"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups="regex:()")
-    with pytest.raises(InputError, match="people are never parted"):
+    with pytest.raises(InputError, match="--groups is 'near'; expected none: people always stay together"):
         split("demo:faces", str(tmp_path / "out"), get_task("face"), parts, groups="near")
-    with pytest.raises(InputError, match="demo: can't be written; say in which format"):
+    with pytest.raises(InputError, match="demo: can't be written; specify the output format as scheme:FOLDER"):
         split("demo:digits", str(tmp_path / "out"), CLASSIFICATION, parts)
     split(f"folder:{data}", str(tmp_path / "done"), CLASSIFICATION, parts)
-    with pytest.raises(InputError, match="has the splits train, val; say which is to be divided"):
+    with pytest.raises(InputError, match=r"has the splits train, val; select the one to split, such as \?split=train"):
         split(f"folder:{tmp_path / 'done'}", str(tmp_path / "out"), CLASSIFICATION, parts)
     table = tmp_path / "table.csv"
     table.write_text("path,label\ndata/ape/1.png,a\n../x.png,a\n")
-    with pytest.raises(DataError, match="1 faults in the annotations"):
+    with pytest.raises(DataError, match="1 annotation errors"):
         split(f"csv:{table}", str(tmp_path / "out"), CLASSIFICATION, parts)
     assert not (tmp_path / "out").exists()

@@ -107,10 +107,10 @@ def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_bare_path_is_recognised_and_said(tmp_path: Path, kind: Any) -> None:
-    said: list[str] = []
-    dataset = opened(kind(write_class_folders(tmp_path)), say=said.append)
+    lines: list[str] = []
+    dataset = opened(kind(write_class_folders(tmp_path)), say=lines.append)
     assert dataset.classes == ("blue", "green", "red")
-    assert said == [f"data {tmp_path}: taken as folder: because it holds 3 folders with pictures"]
+    assert lines == [f"data {tmp_path}: taken as folder: because it contains 3 folders with images"]
 
 
 def test_a_path_with_a_question_mark_opens_as_a_path(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_path_that_fits_no_scheme_or_several(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data format of the task classification was recognised in .*one of: .*demo, folder"):
         opened(tmp_path)
     several = registry(scheme("one", "of this"), scheme("two", "of that"), scheme("three", None))
-    with pytest.raises(InputError, match=r"fits several formats: one: \(of this\); two: \(of that\)\. Say which it is, as scheme:path"):
+    with pytest.raises(InputError, match=r"matches several formats: one: \(of this\); two: \(of that\)\. Specify .* as scheme:path"):
         open_data(str(tmp_path), several, "any")
 
 
@@ -202,14 +202,14 @@ def test_a_class_that_the_data_does_not_have() -> None:
 
 
 def test_all_faults_stand_in_one_message() -> None:
-    with pytest.raises(DataError, match="data 'x:y': 2 faults in the annotations:\n") as caught:
+    with pytest.raises(DataError, match="data 'x:y': 2 errors in the annotations:\n") as caught:
         finished("", FAULTS)
     assert str(caught.value).splitlines()[1:] == [
         "  a.txt: line 3: no class",
         "  b.png: missing",
-        'Mend them, or leave them out with --skip-bad (on_error="skip").',
+        'Fix them, or skip them with --skip-bad (on_error="skip").',
     ]
-    with pytest.raises(DataError, match="1 fault in"):
+    with pytest.raises(DataError, match="1 error in"):
         finished("", FAULTS[:1])
 
 
@@ -236,7 +236,7 @@ def test_splits_are_folders(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train", 2)
     write_class_folders(tmp_path / "test", 1)
     assert opened(f"folder:{tmp_path}?split=test").keys == ("test/blue/0.png", "test/green/0.png", "test/red/0.png")
-    with pytest.raises(InputError, match=r"has the splits test, train; say which with \?split=test"):
+    with pytest.raises(InputError, match=r"has the splits test, train; choose one with \?split=test"):
         opened(f"folder:{tmp_path}")
     with pytest.raises(InputError, match=r"no split 'val' in .*; its folders are: test, train"):
         opened(f"folder:{tmp_path}?split=val")
@@ -245,7 +245,7 @@ def test_splits_are_folders(tmp_path: Path) -> None:
 def test_a_class_folder_without_pictures(tmp_path: Path) -> None:
     write_class_folders(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: a class folder without pictures"):
+    with pytest.raises(DataError, match="empty: a class folder without images"):
         opened(f"folder:{tmp_path}")
     dataset = opened(f"folder:{tmp_path}", "skip")
     assert len(dataset) == 12
@@ -253,7 +253,7 @@ def test_a_class_folder_without_pictures(tmp_path: Path) -> None:
 
 
 def test_no_class_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no class folders; expected one folder of pictures per class"):
+    with pytest.raises(DataError, match="has no class folders; expected one folder of images per class"):
         opened(f"folder:{tmp_path}")
 
 

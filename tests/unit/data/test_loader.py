@@ -1,4 +1,4 @@
-"""Which samples make which batch, and what becomes of them in the worker processes."""
+"""Assignment of samples to batches, and their processing in the workers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_order_is_fixed_by_the_seed_and_new_in_every_epoch() -> None:
 
 
 def noisy(sample: Sample) -> Sample:
-    """An augmentation that shows its randomness."""
+    """Augment a sample such that its random numbers are visible."""
     noise = torch.randint(0, 50, sample.image.shape, dtype=torch.uint8)
     return replace(sample, image=sample.image + noise.numpy())
 
@@ -81,7 +81,7 @@ def stream(workers: int, start: int = 0, batch_size: int = 4) -> dict[tuple[int,
 def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
     expected = stream(workers=0)
     assert len(expected) == 20
-    assert not torch.equal(expected[0, "s3"], expected[1, "s3"])  # new in every epoch
+    assert not torch.equal(expected[0, "s3"], expected[1, "s3"])  # differs in every epoch
     for other in (stream(workers=2), stream(workers=0, batch_size=5)):
         assert other.keys() == expected.keys()
         assert all(torch.equal(other[name], pixels) for name, pixels in expected.items())
@@ -107,7 +107,7 @@ def test_a_stream_goes_on_from_any_batch() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loading_leaves_the_global_random_generator_alone(workers: int) -> None:
-    """A run that is resumed starts a loader more than one that is not: it must draw the same numbers all the same."""
+    """A resumed run creates one loader more than an uninterrupted one, but must draw the same numbers."""
     torch.manual_seed(0)
     before = torch.get_rng_state()
     assert len(list(training_loader(samples(6), PREPROCESS, TrainingPlan(Shuffled(6, 3, 2), 1, seed=0), workers, "raise", noisy))) == 2
@@ -136,7 +136,7 @@ def test_unreadable_pictures(tmp_path: Path) -> None:
     assert [fault.key for fault in batches[0].skipped] == ["blue/0.jpg", "blue/1.jpg"]
     assert [batch.keys for batch in batches] == [(), ("green/0.jpg", "green/1.jpg"), ("red/0.jpg",)]
     assert [batch.targets for batch in batches] == [(), (1, 1), (2,)]
-    for workers in (0, 1):  # also over the border between processes
+    for workers in (0, 1):  # also from a worker process
         with pytest.raises(ImageError, match=r"blue/0\.jpg: "):
             list(evaluation_loader(data, PREPROCESS, 2, workers, "raise"))
 

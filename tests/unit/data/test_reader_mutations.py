@@ -1,4 +1,4 @@
-"""Annotation files with random damage: every reader answers with its own errors, soon, and in bounded memory."""
+"""Randomly damaged annotation files: every reader raises only the zoo's errors, in limited time and memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from zoo.task.contract import get_task
 
 _QUICK, _MANY = 300, 10_000
 _LIMIT_S = 1.0
-_LIMIT_MIB = 64.0  # above what the process held after opening the sound file; over all damaged ones together, so that leaks count too
+_LIMIT_MIB = 64.0  # in addition to the memory after opening the intact file; over all damaged files together, so that leaks count, too
 
 
 @dataclass(frozen=True)
 class Case:
-    """A reader with a small data set.
+    """A reader with a small dataset.
 
-    `write` writes the data set into a folder, and returns the dataset string and the file to damage.
+    `write` writes the dataset into a folder, and returns the dataset string and the file to damage.
     """
 
     task: str
@@ -134,7 +134,7 @@ CASES = {
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
-    """Change, remove, insert or repeat bytes in one to three places, or cut the end off."""
+    """Change, remove, insert or repeat bytes in one to three places, or truncate the data."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 3)):
         place, length = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 7))
@@ -156,31 +156,31 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 
 def reset_peak_mib() -> float:
-    """Forget the most memory that the process has held resident so far, where the system can, and return what the peak is then."""
-    with suppress(OSError):  # Linux alone has it
+    """Reset the peak resident memory of the process, if the system supports it, and return the new peak in MiB."""
+    with suppress(OSError):  # supported on Linux only
         Path("/proc/self/clear_refs").write_text("5")
     return peak_mib()
 
 
 def peak_mib() -> float:
-    """Return the most memory that the process has held resident: Python's and the libraries' alike, which tracemalloc would not see."""
+    """Return the peak resident memory of the process in MiB, including that of libraries, which tracemalloc doesn't track."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB elsewhere
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 def test_the_peak_is_seen_and_forgotten() -> None:
-    """In a process of its own: one that has held and freed gigabytes has room for a hundred MiB without growing."""
+    """Runs in a separate process: one that has held and freed gigabytes can allocate a hundred MiB without growing."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the system can't reset a process's peak memory")
     subprocess.run([sys.executable, "-c", f"from {__name__} import hold_and_release; hold_and_release()"], check=True)
 
 
 def hold_and_release() -> None:
-    """Hold 100 MiB, let them go, and see both in the peak."""
+    """Allocate 100 MiB, release them, and check that the peak reflects both."""
     before = reset_peak_mib()
     held = bytearray(os.urandom(1)) * (100 * 2**20)
     assert 90 < peak_mib() - before < 200
@@ -189,12 +189,12 @@ def hold_and_release() -> None:
 
 
 def check(name: str, folder: Path, count: int) -> None:
-    """Open a data set with its file damaged in `count` ways."""
+    """Open a dataset with its file damaged in `count` ways."""
     case = CASES[name]
     task = get_task(case.task)
     data, file = case.write(folder)
     if data.partition(":")[0] not in task.data.schemes:
-        pytest.skip(f"there is no {data.partition(':')[0]}: yet")
+        pytest.skip(f"the scheme {data.partition(':')[0]}: doesn't exist")
     assert len(task.open(data)) > 0
     whole, rng, refused = file.read_bytes(), random.Random(name), 0
     kinds: set[str] = set()
@@ -202,7 +202,7 @@ def check(name: str, folder: Path, count: int) -> None:
     before = reset_peak_mib()
     for attempt in range(count):
         damaged = damage(whole, rng)
-        file.unlink()  # not overwritten: the last one may still be mapped into memory
+        file.unlink()  # not overwritten: the previous file may still be mapped into memory
         file.write_bytes(damaged)
         start = time.process_time()
         try:
@@ -213,9 +213,9 @@ def check(name: str, folder: Path, count: int) -> None:
             refused += 1
             kinds |= {fault.kind for fault in getattr(error, "faults", ())}
         except Exception as error:
-            raise AssertionError(f"damage {attempt} of {name}, {damaged!r}, came out as {error!r}") from error
+            raise AssertionError(f"damage {attempt} of {name}, {damaged!r}, raised {error!r}") from error
         assert time.process_time() - start < _LIMIT_S, f"damage {attempt} of {name} took too long: {damaged!r}"
-    assert 0 < refused < count  # neither everything nor nothing is let through
+    assert 0 < refused < count  # some of the files are refused, but not all
     assert kinds <= set(KINDS)
     assert peak_mib() - before < _LIMIT_MIB
 

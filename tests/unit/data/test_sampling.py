@@ -1,4 +1,4 @@
-"""Batches of an epoch: each sample once, or each class as often as any other."""
+"""Batches of an epoch: each sample once, or all classes equally often."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_balanced_draws_every_class_as_often() -> None:
 
 def test_a_sample_of_several_classes_counts_as_its_rarest_and_one_without_as_an_average_one() -> None:
     weights = Balanced([(0, 1, 1), (0,), (0,), ()], 2, 2).weights()
-    # class 1 has the first sample, class 0 the next two; the last is drawn as one of four is from two classes
+    # the first sample counts as class 1, the next two as class 0; the last has the average weight of four samples in two classes
     expected = torch.tensor([1, 1 / 2, 1 / 2, 1 / 2], dtype=torch.float64)
     torch.testing.assert_close(weights, expected / expected.sum())
 

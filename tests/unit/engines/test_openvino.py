@@ -1,4 +1,4 @@
-"""What the engine openvino does with operations that OpenVINO's converter takes apart."""
+"""The engine openvino: PReLUs that OpenVINO's converter splits up, channels-last inputs and outputs, and uint8 images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Answer(nn.Module):
 
 
 class _Choice(nn.Module):
-    """Looks like PReLUs and is none: another limit, a slope that is computed, slopes along the rows, another value tested."""
+    """Almost PReLUs: another limit, a computed slope, slopes along the rows, a comparison of another value."""
 
     slopes: Tensor
 
@@ -40,7 +40,7 @@ class _Choice(nn.Module):
 
 
 def operations(module: nn.Module) -> tuple[Counter[str], float]:
-    """Convert a network of [B, 3, 16, 16], and return its operations and how far its answer is from eager's."""
+    """Convert a network for inputs [B, 3, 16, 16]; return the counts of its operations, and its largest error compared with eager."""
     engine, pixels = ENGINES["openvino"](), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     module = module.eval().requires_grad_(False)
     converted = engine.convert(Network("pictures", module, (pixels[:2],), ((0,),)))
@@ -64,7 +64,7 @@ def test_what_only_looks_like_a_prelu_stays_as_it_is() -> None:
 
 
 class _Levels(nn.Module):
-    """A picture becomes a map of features and an answer of few channels."""
+    """Maps images to a feature map and an output with few channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _Levels(nn.Module):
 
 
 class _Pooled(nn.Module):
-    """What was pooled becomes numbers, and their order matters."""
+    """Maps pooled features [B, 8, 7, 7] to [B, 5], which depends on the order of the features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_maps_of_features_are_handed_over_channels_last() -> None:
         assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
         assert found[0].is_contiguous(memory_format=torch.channels_last)
         assert found[1].is_contiguous()
-    kept = [each.get_partial_shape()[1] for each in converted.outputs]  # what is saved stays as it was
+    kept = [each.get_partial_shape()[1] for each in converted.outputs]  # the converted network, which is saved, is unchanged
     assert [axis.get_length() for axis in kept] == [8, 3]
 
 
@@ -117,5 +117,5 @@ def test_pictures_of_bytes_become_floats_in_the_graph(layout: torch.memory_forma
     run = engine.start(engine.convert(Network("pictures", module, (as_float(pixels),), ((0, 2, 3),))), "fp32", 1)
     for given in (pixels.contiguous(memory_format=layout), pixels[:1, :, :9]):
         wanted = module(as_float(given))
-        for found in (run(given), run(as_float(given))):  # in turns: there is a graph for each
+        for found in (run(given), run(as_float(given))):  # in alternation: each dtype has a graph
             assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))

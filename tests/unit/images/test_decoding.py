@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 def scene(height: int = 60, width: int = 80) -> Array:
-    """A picture with a different colour in every corner, soft and hard edges, and a little noise: [H, W, 3] uint8."""
+    """Return an image with a different colour in every corner, soft and hard edges, and a little noise: [H, W, 3] uint8."""
     y, x = np.mgrid[:height, :width]
     pixels = np.stack([255 * x / width, 255 * y / height, 128 + 100 * np.sin(x / 5) * np.cos(y / 7)], axis=2)
     pixels[height // 4 : height // 2, width // 3 : width // 2] = (250, 20, 30)
@@ -54,7 +54,7 @@ def over_white(rgba: Image.Image) -> Array:
     return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba.convert("RGBA")).convert("RGB"))
 
 
-# name: (file, what Pillow makes of it)
+# name: (file content, image decoded by Pillow)
 WHOLE: dict[str, tuple[bytes, Array]] = {
     "png": (encoded(RGB, "PNG"), PIXELS),
     "png grey": (encoded(GREY, "PNG"), np.asarray(GREY.convert("RGB"))),
@@ -96,7 +96,7 @@ def test_reads_what_pillow_reads(name: str) -> None:
     assert image.dtype == np.uint8
     assert image.shape == (60, 80, 3)
     assert image.flags.c_contiguous
-    # one level of rounding: CMYK's products, and libtiff's multiplication by alpha
+    # one level of rounding in the products of CMYK and in libtiff's multiplication by alpha
     assert np.abs(image.astype(int) - expected).max() <= (2 if name in ("jpeg cmyk", "tiff alpha") else 1)
     assert np.abs(image.astype(int) - expected).mean() <= (1 if name in ("jpeg cmyk", "tiff alpha") else 0.5)
 
@@ -179,7 +179,7 @@ def test_a_cmyk_red_is_red() -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_cut_is_found(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     data, _ = WHOLE[name]
-    # Pillow pads the last strip or row by up to a few bytes that belong to no pixel
+    # Pillow pads the last strip or row with a few bytes that belong to no pixel
     for length in [*range(1, len(data) - 8, max(len(data) // 60, 1)), len(data) - 8]:
         with pytest.raises(ImageError, match=r"^scene\.x: (is|can't)"):
             images.decode(data[:length], "scene.x")
@@ -200,7 +200,7 @@ def test_flipped_bytes_raise_nothing_else(name: str, capfd: pytest.CaptureFixtur
             assert image.shape[2] == 3
         except ImageError:
             refused += 1
-    # checksums, or a decoder that notices
+    # formats with checksums, or whose decoder detects damage
     if name.startswith(("png", "jpeg progressive", "tiff deflate")):
         assert refused >= 40
     assert capfd.readouterr().err == ""
@@ -234,9 +234,9 @@ def test_a_cut_jpeg_with_a_thumbnail_is_cut(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.jpg: does not exist\. Check the path"):
         images.read(tmp_path / "gone.jpg")
-    with pytest.raises(ImageError, match="is a folder; expected a picture file"):
+    with pytest.raises(ImageError, match="is a folder; expected an image file"):
         images.read(tmp_path)
-    with pytest.raises(ImageError, match="is no ordinary file"):
+    with pytest.raises(ImageError, match="is not a regular file"):
         images.read(os.devnull)
     with pytest.raises(ImageError, match="can't be read"):
         images.read("nul\0character.jpg")
@@ -249,8 +249,8 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything, so a chmod would prove nothing
-    with pytest.raises(ImageError, match=r"secret\.png: may not be read by this user\. Check its permissions"):
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root can read every file, so a chmod would have no effect
+    with pytest.raises(ImageError, match=r"secret\.png: can't be read by this user\. Check the permissions"):
         images.read(file)
 
 

@@ -47,15 +47,15 @@ def tiff(**tags: int) -> bytes:
         (PNG_HEAD + chunk(b"IDAT", b"abc")[:-1], "is cut short: the chunk IDAT at byte 33 runs past the end"),
         (PNG_HEAD + chunk(b"IDAT", b"abc")[:-1] + b"?", "is damaged: the checksum of the chunk 'IDAT' at byte 33 is wrong"),
         (PNG_HEAD + chunk(b"IDAT", b"abc") + chunk(b"IEND", b""), "is a damaged or unusual PNG that OpenCV can't decode"),
-        (b"\xff\xd8\xff\xd9" + b"\0" * 20, "is damaged: it ends before its picture data"),
-        (b"\xff\xd8\xff\xe0\0\x04ab", "is cut short: it ends before its picture data"),
-        (b"\xff\xd8\xff\xda\0\x02\xff\xd9", "is damaged: its picture data comes before its size"),
+        (b"\xff\xd8\xff\xd9" + b"\0" * 20, "is damaged: it ends before its image data"),
+        (b"\xff\xd8\xff\xe0\0\x04ab", "is cut short: it ends before its image data"),
+        (b"\xff\xd8\xff\xda\0\x02\xff\xd9", "is damaged: its image data comes before its size"),
         (b"\xff\xd8\xff\xc0\0\x07\x08\0\0\0\0\xff\xda\0\x02\xff\xd9", "is damaged: its header gives a size of 0×0"),
-        (b"RIFF\x20\0\0\0WEBPVP8 ", "is cut short: its container says 40 bytes, the file has 16"),
+        (b"RIFF\x20\0\0\0WEBPVP8 ", "is cut short: its container declares 40 bytes, the file has 16"),
         (b"RIFF\x08\0\0\0WEBPOOPS", "is damaged: its first chunk is 'OOPS'"),
-        (b"P5 nonsense", "is damaged: after its first letters come no width and height"),
-        (b"P5 2 2 70000\n", "is damaged: its header gives 70000 as the highest value"),
-        (b"P5 2 1 100\n\xff\xff", "is damaged: it holds the value 255; its header gives 100"),
+        (b"P5 nonsense", "is damaged: its first letters are not followed by a width and a height"),
+        (b"P5 2 2 70000\n", "is damaged: its header declares 70000 as the maximum value"),
+        (b"P5 2 1 100\n\xff\xff", "is damaged: it contains the value 255; its header declares 100"),
         (tiff(depth=8), "is damaged: its first directory gives no size"),
         (tiff(width=4, height=4, depth=32), "is a TIFF with 32 bits per sample; expected 8 or 16"),
         (tiff(width=4, height=4, depth=8, samples=2), "is a TIFF with a second sample per pixel"),
@@ -74,9 +74,9 @@ def test_the_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -
     bomb = head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
-        with pytest.raises(ImageError, match="is too large: 20000×10000 pixels, the limit is 100000000 in all"):
+        with pytest.raises(ImageError, match="is too large: 20000×10000 pixels, the limit is 100000000 in total"):
             images.decode(bomb, "bomb.png")
-        with pytest.raises(ImageError, match="the limit is 4799 in all"):
+        with pytest.raises(ImageError, match="the limit is 4799 in total"):
             images.decode(small, "small.png", max_pixels=4799)
     assert images.decode(small, "small.png", max_pixels=4800).shape == (60, 80, 3)
 

@@ -1,4 +1,4 @@
-"""The only preprocessing: against torchvision's and timm's own, and at its edges."""
+"""Preprocessing: comparison with torchvision and timm, and edge cases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_crop_is_torchvisions_preset(size_hw: tuple[int, int], crop: int, resize
     preset = ImageClassification(crop_size=crop, resize_size=resize, interpolation=InterpolationMode(interpolation))
     ours = Preprocess(size_hw=(crop, crop), crop_pct=crop / resize, interpolation=interpolation)(image)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    # given a PIL picture, as when the weights were evaluated; torch's uint8 kernels round as PIL's do, almost always
+    # on a PIL image, as when the weights were evaluated; torch's uint8 kernels almost always round like PIL's
     grey_levels = ((as_float(ours) - mean) / std - preset(Image.fromarray(image))) * std * 255
     assert grey_levels.abs().max() < 1.001
     assert grey_levels.abs().mean() < 0.05
@@ -57,7 +57,7 @@ def test_squash_and_its_antialiasing() -> None:
     stripes[:, ::2] = 255
     low_passed = Preprocess("squash", (16, 8))(stripes)
     assert low_passed.shape == (3, 16, 8)
-    assert low_passed.float().std() < 4  # the stripes are finer than a pixel: what remains is grey
+    assert low_passed.float().std() < 4  # the stripes are finer than a pixel: grey remains
     assert int(low_passed.float().mean().round()) in (127, 128)
     assert Preprocess("squash", (16, 9))(stripes).float().std() < 4
     assert Preprocess("squash", (16, 9), antialias=False)(stripes).float().std() > 50
@@ -77,7 +77,7 @@ def test_fit_stays_within_its_bounds(height: int, width: int, short: int, longer
     high, wide = Preprocess("fit", (short, limit)).resized_hw(height, width)
     assert 1 <= min(high, wide) <= short
     assert max(high, wide) <= limit
-    # one of the two bounds is reached, but for the floor
+    # one of the two bounds is reached, apart from rounding down
     assert min(high, wide) >= short - 1 or max(high, wide) >= limit - 1
 
 
@@ -152,7 +152,7 @@ def test_a_dict_of_before_there_was_alignment_says_that_there_is_none() -> None:
         ({"interpolation": "nearest"}, "interpolation is 'nearest'; expected 'bilinear' or 'bicubic'"),
         ({"size_hw": (0, 5)}, r"size_hw is \(0, 5\); expected two numbers of pixels"),
         ({"size_hw": (5,)}, r"size_hw is \(5,\)"),
-        ({"crop_pct": 0.0}, r"crop_pct is 0\.0; expected a part above 0"),
+        ({"crop_pct": 0.0}, r"crop_pct is 0\.0; expected a fraction above 0"),
         ({"crop_pct": 1.1}, r"crop_pct is 1\.1"),
         ({"std": (1.0, 0.0, 1.0)}, "expected three numbers above 0"),
     ],
@@ -165,12 +165,12 @@ def test_settings_that_can_not_be_meant(values: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4), np.uint8), r"a picture array has the shape \(4, 4\); expected \[H, W, 3\], RGB"),
+        (np.zeros((4, 4), np.uint8), r"an image array has the shape \(4, 4\); expected \[H, W, 3\], RGB"),
         (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\)"),
         (np.zeros((4, 4, 3), np.float32), "dtype float32; expected uint8"),
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"a picture tensor has the shape \(4, 4, 3\); expected \[3, H, W\]"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"an image tensor has the shape \(4, 4, 3\); expected \[3, H, W\]"),
         (torch.zeros(3, 4, 4, dtype=torch.int64), r"dtype torch\.int64; expected uint8 \(0–255\) or float"),
-        (torch.full((3, 4, 4), 200.0), "float pictures range from 200 to 200; expected 0–1, not normalised"),
+        (torch.full((3, 4, 4), 200.0), "float images range from 200 to 200; expected 0–1, not normalised"),
         (torch.full((3, 4, 4), -2.0), "range from -2 to -2"),
         (torch.full((3, 4, 4), float("nan")), "range from nan to nan"),
     ],
@@ -183,6 +183,6 @@ def test_what_is_no_rgb_picture(image: Any, message: str) -> None:
 def test_what_is_no_batch() -> None:
     with pytest.raises(InputError, match="the batch is empty"):
         Preprocess().batch([])
-    with pytest.raises(InputError, match=r"pictures have the shape \(2, 1, 4, 4\); expected \[B, 3, H, W\]"):
+    with pytest.raises(InputError, match=r"images have the shape \(2, 1, 4, 4\); expected \[B, 3, H, W\]"):
         Preprocess().batch(torch.zeros(2, 1, 4, 4))
-    check_pixels(torch.empty(0, 3, 4, 4))  # nothing in it, nothing wrong with it
+    check_pixels(torch.empty(0, 3, 4, 4))  # an empty batch contains no invalid values

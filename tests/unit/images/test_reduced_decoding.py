@@ -1,4 +1,4 @@
-"""Large JPEGs at a reduced scale: who asks for it, how little it changes, and that coordinates stay those of the whole picture."""
+"""Decoding of large JPEGs at a reduced scale: where it is used, how little it changes, and that coordinates stay those of the full size."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prepared(files: list[Path], preprocess: Preprocess, decoding: Decoding) -> l
 
 
 def differences(files: list[Path], preprocess: Preprocess) -> list[float]:
-    """Return the mean difference in grey levels of each prepared picture from that decoded whole."""
+    """Return the mean difference in grey levels of each preprocessed image from the one decoded at full size."""
     reduced = prepared(files, preprocess, Decoding(preprocess.min_size_hw))
     whole = prepared(files, preprocess, Decoding())
     return [float((one - other).abs().mean()) for one, other in zip(reduced, whole, strict=True)]
@@ -89,7 +89,7 @@ def test_the_limit_on_pixels_is_the_callers(large: Path) -> None:
 def test_what_a_preprocessing_needs(preprocess: Preprocess, expected: tuple[int, int] | None) -> None:
     assert preprocess.min_size_hw == expected
     if expected is not None:
-        # at the least size it scales nothing up, whichever way the picture lies
+        # at the minimum size nothing is scaled up, in landscape or portrait format
         for height, width in (expected, (expected[0], 3 * expected[1]), (3 * expected[0], expected[1])):
             resized = preprocess.resized_hw(height, width)
             assert resized[0] <= height
@@ -121,11 +121,11 @@ def test_photos_at_224_are_read_whole(shared_data: Path) -> None:
 
 
 def test_the_difference_stays_under_two_grey_levels(shared_data: Path) -> None:
-    """Measured: photos scaled to 56 pixels 0.65 in the mean and 1.7 in the worst of them, portraits to 112 pixels 0.4 and 0.8."""
+    """Measured: photos scaled to 56 pixels 0.65 on average and 1.7 at most, portraits scaled to 112 pixels 0.4 and 0.8."""
     photos = differences(picture_files(shared_data / "photos")[::2], Preprocess(policy="squash", size_hw=(56, 56)))
     portraits = differences(picture_files(shared_data / "portraits"), Preprocess(policy="squash", size_hw=(112, 112)))
     assert max(portraits) > 0
-    assert sum(difference > 0 for difference in photos) > len(photos) / 2, "the test would be empty if nothing were reduced"
+    assert sum(difference > 0 for difference in photos) > len(photos) / 2, "the test is meaningless if nothing is reduced"
     assert np.mean(photos) < 2
     assert np.mean(portraits) < 2
 
@@ -139,7 +139,7 @@ def test_phone_photos_differ_by_less_than_two_grey_levels(shared_data: Path, tmp
 
 def test_what_training_needs() -> None:
     classification, face = get_task("classification"), get_task("face")
-    # the smallest crop of a square is 0.48 of its area, 0.6 of its side wide and 0.8 high
+    # the smallest crop of a square has 0.48 of its area, 0.6 of its width and 0.8 of its height
     assert classification.data.training_min_size_hw(ClassificationRecipe(crop_scale=0.48), SQUASH) == (54, 54)
     assert classification.data.training_min_size_hw(ClassificationRecipe(crop_scale=1), SQUASH) == (32, 32)
     assert face.data.training_min_size_hw(FaceRecipe(zoom=0.25), SQUASH) == (40, 40)
@@ -171,7 +171,7 @@ def test_train_and_evaluate_pass_the_settings_on(tmp_path: Path, monkeypatch: py
         return read(self, path)
 
     monkeypatch.setattr(Decoding, "read", look)
-    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *given: None)  # it reads whole pictures, to show them
+    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *given: None)  # it reads images at full size to show them
     model = zoo.build("resnet20", classes=["blue", "green", "red"])
     recipe = ClassificationRecipe(epochs=1, batch_size=3, crop_scale=0.48, workers=0)
     need = model.preprocess.min_size_hw
@@ -200,7 +200,7 @@ def test_exact_in_the_dataset_string_decodes_whole_pictures_wherever_it_is_used(
     schemes = get_task("classification").data.schemes
 
     def sizes(option: str, exact: bool = False) -> set[tuple[int, ...]]:
-        """Return the sizes of the pictures that evaluating, predicting and validating prepare."""
+        """Return the sizes of the images that evaluation and prediction preprocess."""
         read.clear()
         data = f"folder:{folder}?{option}"
         zoo.evaluate(model, data, workers=0, device="cpu", exact=exact)
@@ -233,7 +233,7 @@ def test_predict_reduces_only_where_answers_have_no_places(large: Path, from_dat
 
     def shape(model: zoo.Model, exact: bool = False) -> Any:
         (answer,) = zoo.predict(model, source, device="cpu", exact=exact)
-        return answer.image.shape  # type: ignore[attr-defined]  # every answer of the zoo's own tasks has its picture
+        return answer.image.shape  # type: ignore[attr-defined]  # every prediction of the zoo's own tasks has its image
 
     assert shape(classifier) == (160, 120, 3)
     assert shape(classifier, exact=True) == (640, 480, 3)

@@ -1,4 +1,4 @@
-"""Grey TIFFs with alpha, which OpenCV alone would read without it."""
+"""Grey TIFFs with alpha, which OpenCV reads without alpha."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Order = Literal["<", ">"]
 
 
 def pixels(dtype: type[np.unsignedinteger[Any]], size_hw: tuple[int, int] = (13, 21)) -> Array:
-    """Random grey and alpha, [H, W, 2]."""
+    """Return random grey and alpha, [H, W, 2]."""
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (*size_hw, 2)).astype(dtype)
 
 
@@ -39,7 +39,7 @@ ORDINARY: dict[str, int | None] = {"compression": 1, "photometric": 1, "orientat
 
 
 def tiff(pixels: Array, order: Order = "<", strips: int = 1, directory_first: bool = False, **changed: int | None) -> bytes:
-    """Write grey and alpha as a TIFF by the letter of TIFF 6.0; `changed` are its tags, None for one that is left out."""
+    """Write grey and alpha as a TIFF according to TIFF 6.0; `changed` overrides tags, with None to omit one."""
     tags = ORDINARY | changed
     stored = pixels.copy()
     if tags["predictor"] == 2:
@@ -66,7 +66,7 @@ def tiff(pixels: Array, order: Order = "<", strips: int = 1, directory_first: bo
 
 
 def directory(order: Order, start: int, entries: dict[int, tuple[int, list[int]]]) -> bytes:
-    """Return a directory that stands at `start`, with the values that have no place in its entries after it."""
+    """Return a directory at the offset `start`, followed by the values that don't fit into its entries."""
     written, tail, after = b"", b"", start + 2 + 12 * len(entries) + 4
     for tag, (kind, values) in sorted(entries.items()):
         raw = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
@@ -77,7 +77,7 @@ def directory(order: Order, start: int, entries: dict[int, tuple[int, list[int]]
 
 
 def over_white(pixels: Array) -> Array:
-    """Return what is expected, [H, W, 3] uint8: scaled to 8 bits first, as every picture of 16 bits is."""
+    """Return the expected image, [H, W, 3] uint8: samples are scaled to 8 bits first, as in all 16-bit images."""
     peak = np.iinfo(pixels.dtype).max
     grey, alpha = np.moveaxis((pixels.astype(np.int64) * 255 + peak // 2) // peak, 2, 0)
     expected: Array = np.repeat(((grey * alpha + 255 * (255 - alpha) + 127) // 255)[..., None], 3, axis=2)
@@ -122,7 +122,7 @@ def test_orientation_turns_pixels_and_not_pairs(orientation: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "kind"), [(np.uint8, 0), (np.uint8, 1), (np.uint16, 0), (np.uint16, 1)])
 def test_white_may_be_0(dtype: Any, kind: int) -> None:
-    """Of 16 bits OpenCV would make a negative."""
+    """With 16 bits OpenCV alone returns a negative."""
     grey = pixels(dtype)[..., :1]
     expected = over_white(np.dstack([grey, np.full_like(grey, np.iinfo(dtype).max)]))
     image = images.decode(tiff(grey, photometric=kind, extra=None), "x")
@@ -139,7 +139,7 @@ def test_rare_layouts_are_refused(changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("extra", [0, None])
 def test_a_second_sample_that_may_be_anything_is_refused(extra: int | None) -> None:
-    with pytest.raises(ImageError, match="second sample per pixel that it doesn't call alpha"):
+    with pytest.raises(ImageError, match="second sample per pixel that isn't declared as alpha"):
         images.decode(tiff(pixels(np.uint8), extra=extra), "x")
 
 
@@ -153,7 +153,7 @@ def test_the_limit_counts_pixels_and_not_samples() -> None:
 @pytest.mark.parametrize("directory_first", [False, True])
 @pytest.mark.parametrize("compression", [1, 8])
 def test_every_cut_is_found(directory_first: bool, compression: int) -> None:
-    """Behind the end OpenCV is given a directory of ours, which must never pass for what is missing."""
+    """OpenCV receives an appended directory, which must never be mistaken for missing data."""
     grey_alpha = pixels(np.uint8, (6, 11))
     data = tiff(grey_alpha, strips=3, directory_first=directory_first, compression=compression)
     np.testing.assert_array_equal(images.decode(data, "x"), over_white(grey_alpha))

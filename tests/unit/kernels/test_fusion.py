@@ -1,4 +1,4 @@
-"""Which blocks are computed by their fused functions, and which are left as they are."""
+"""Which blocks are computed by their fused functions, and which are computed as usual."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def watch_back(block: nn.Module, name: str) -> None:
 
 
 class Swish(nn.ReLU):
-    """Another activation, which says it is a ReLU."""
+    """Another activation, as a subclass of ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input)
@@ -65,7 +65,7 @@ CHANGES += [(another, "act2"), (another, "act3"), (group_norm, "bn1"), (add_part
 def test_blocks_with_anything_else_in_them_are_left_alone(change: Callable[[nn.Module, str], None], name: str) -> None:
     block, maps = Bottleneck(128, 32).to(memory_format=LAST), drawn(4, 128, 32, 32)
     for activation in (block.act1, block.act2, block.act3):
-        activation.inplace = False  # backward hooks ask for that
+        activation.inplace = False  # required by backward hooks
     change(block, name)
     answers = []
     for model in (nn.Identity(), block):
@@ -76,7 +76,7 @@ def test_blocks_with_anything_else_in_them_are_left_alone(change: Callable[[nn.M
 
 
 def plainly(block: nn.Module, maps: Tensor) -> bool:
-    """Tell whether a block computes as it is, by whether ReLU has a node of its own."""
+    """Return whether a block is computed as usual, judged by whether ReLU has a separate node."""
     with torch.autocast("cpu", torch.bfloat16):
         return nodes(block(maps.requires_grad_()))["ReluBackward0"] > 0
 
@@ -92,13 +92,13 @@ def test_what_changes_on_the_way_is_seen() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             assert nodes(block(x=maps.requires_grad_()))["ReluBackward0"] == 3
         del block.drop_path
-        with torch.autocast("cpu", torch.bfloat16), pytest.raises(AttributeError, match="drop_path"):  # its own words for it
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(AttributeError, match="drop_path"):  # the block's own message
             block(maps)
     assert "forward" not in vars(block)
 
 
 def refuse(norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
-    """Fail: an `Activate` for tests that want to see whether a block asks it."""
+    """Raise an error: an `Activate` for tests of whether a block calls it."""
     raise ValueError("asked")
 
 

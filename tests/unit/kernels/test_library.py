@@ -1,4 +1,4 @@
-"""Kernels that the machine's compiler makes: kept, made again where they are damaged, trusted to nobody else, and done without."""
+"""Compiled kernels: cached, rebuilt if damaged, loaded only from a trusted folder, and optional."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and nothing loaded: the folder that kernels are kept in."""
+    """The cache folder of kernels, empty, with no library loaded."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     library.cache_clear()
     yield tmp_path / "cache" / "kernels"
@@ -39,7 +39,7 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders that something is compiled in."""
+    """The folders in which something was compiled."""
     folders: list[Path] = []
     compile_source = native._compile
 
@@ -65,7 +65,7 @@ def test_a_kernel_is_made_once_and_again_where_it_is_damaged(kernels: Path, comp
     assert has_functions()
     assert len(compiled) == 1
     whole = made.read_bytes()
-    made.unlink()  # overwritten in place, what is loaded would change
+    made.unlink()  # overwriting in place would change the loaded library
     made.write_bytes(whole[:1000])
     assert has_functions()
     assert len(compiled) == 2
@@ -132,7 +132,7 @@ def test_without_a_compiler_there_is_none(kernels: Path, monkeypatch: pytest.Mon
 @needs_compiler
 @pytest.mark.parametrize("script", ["exit 1", "true", 'for word; do :; done; echo none > "$word"', "sleep 60"])
 def test_with_a_compiler_that_fails_there_is_none(kernels: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
-    """It refuses, makes nothing, makes what can't be loaded, or doesn't end: then what it has started ends too."""
+    """It fails, writes nothing, writes an invalid library, or hangs; in the last case its child processes are ended, too."""
     broken = tmp_path / "bin" / "g++"
     broken.parent.mkdir()
     broken.write_text(f'#!/bin/sh\n[ "$2" = "" ] || {{ echo $$ >> {tmp_path}/started; {script}; }}\n')
@@ -161,7 +161,7 @@ def _group(process: psutil.Process) -> int | None:
 
 @needs_compiler
 def test_ctrl_c_does_not_reach_the_compiler() -> None:
-    """A step that is under way ends as it would have; see `zoo.system.signals`."""
+    """The current training step ends normally; see `zoo.system.signals`."""
     session = native._output([sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid() != os.getppid())"])
     assert session == b"True\n"
     with pytest.raises(subprocess.CalledProcessError, match="returned non-zero exit status 3"):
@@ -171,7 +171,7 @@ def test_ctrl_c_does_not_reach_the_compiler() -> None:
 @needs_compiler
 @pytest.mark.parametrize("begun_by_kernels", [True, False])
 def test_a_run_goes_on_by_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun_by_kernels: bool) -> None:
-    """Begun without a compiler, a run stays with torch, bit for bit; begun with one that is gone now, it goes on and says so."""
+    """Started without a compiler, a run stays with torch, bit-identical; if the compiler is gone later, it continues and reports this."""
     generator = np.random.default_rng(0)
     samples = [Sample(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8), index % 2, str(index)) for index in range(8)]
     recipe = ClassificationRecipe(epochs=4, batch_size=4, precision="bf16")
@@ -189,7 +189,7 @@ def test_a_run_goes_on_by_what_it_began_with(tmp_path: Path, monkeypatch: pytest
         pass
 
     class Stopping(Listening):
-        """Ends the run after two epochs, as a killed process does."""
+        """Ends the run after two epochs, like a killed process."""
 
         def say(self, text: str) -> None:
             super().say(text)
@@ -203,12 +203,12 @@ def test_a_run_goes_on_by_what_it_began_with(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(Stopped):
         zoo.train(model, samples, recipe=recipe, out=tmp_path / "parts", device="cpu", progress=Stopping())
     without_compiler(begun_by_kernels)
-    found, said = trained("parts", resume=True)
-    told = [text for text in said if "g++" in text]
+    found, lines = trained("parts", resume=True)
+    warnings = [text for text in lines if "g++" in text]
     if begun_by_kernels:
         assert found[:2] == whole[:2]
         assert found[2:] != whole[2:]
         assert found == pytest.approx(whole, rel=0.1)
-        assert told == ["batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on"]
+        assert warnings == ["batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on"]
     else:
-        assert (found, told) == (whole, [])
+        assert (found, warnings) == (whole, [])

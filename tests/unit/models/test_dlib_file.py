@@ -1,4 +1,4 @@
-"""dlib's serialised networks: written here by the format's own rules, read by the zoo, and damaged in every way."""
+"""dlib's serialised networks, written here according to the format: reading, damage, and loading into the backbone."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_file_is_known_by_its_suffix() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"it ends where 17 more bytes are expected, before byte 0 of 0"),
+        (b"", r"the file ends where 17 more bytes are expected, before byte 0 of 0"),
         (b"PK\x03\x04" * 90, "where dlib's metric loss is expected before byte 17 of 360"),
         (header(versions=(2, 7)), "a layer of version 7"),
         (header(name="input_rgb_image_sizes"), "an input b'input_rgb_image_sizes'"),
@@ -128,24 +128,24 @@ def test_a_file_is_known_by_its_suffix() -> None:
         (network(text("con_4"), tensor(version=3)), r"a tensor of version 3 and shape \[0, 0, 0, 0\]"),
         (network(text("con_4"), integers(2, -4, 1, 1, 1)), r"a tensor of version 2 and shape \[-4, 1, 1, 1\]"),
         (network(text("con_4"), integers(2, 1 << 20, 1 << 20, 1, 1)), r"a tensor of version 2 and shape \[1048576, 1048576, 1, 1\]"),
-        (network(convolution(values=[*CONV_VALUES[:9], math.nan])), r"values that are not finite in a tensor of the shape \[10, 1, 1, 1\]"),
+        (network(convolution(values=[*CONV_VALUES[:9], math.nan])), r"values that are not finite in a tensor of shape \[10, 1, 1, 1\]"),
         (network(convolution(filters=3)), r"a convolution of 3 filters with 10 numbers in the shape \[3, 1, 2, 2\]"),
         (network(linear(outputs=4)), "a linear layer from 2 to 4 with 6 numbers"),
         (network(text("relu_"), b"120", 3 * tensor()), "the flags b'120' of a layer"),
         (network(convolution()[: -len(RATES + REST)], integers(1, 1 << 40)), r"a number of 1·2\^1099511627776"),
-        (WHOLE + b"\0", "more bytes behind the last layer"),
-        (WHOLE[:-1], "it ends where"),
+        (WHOLE + b"\0", "more bytes after the last layer"),
+        (WHOLE[:-1], "the file ends where"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_network_of_dlibs(content: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=rf"net\.dat: no face network of dlib, or a damaged one: .*{message}"):
+    with pytest.raises(WeightsError, match=rf"net\.dat: not a face network of dlib, or damaged: .*{message}"):
         read_state(saved(tmp_path, content))
 
 
 @pytest.mark.parametrize("length", range(0, len(WHOLE), 7))
 def test_a_file_that_ends_too_early(length: int, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no face network of dlib, or a damaged one"):
+    with pytest.raises(WeightsError, match="not a face network of dlib, or damaged"):
         read_state(saved(tmp_path, WHOLE[:length]))
 
 
@@ -165,19 +165,19 @@ def test_mutated_bytes_raise_nothing_else(tmp_path: Path, places: list[tuple[int
 def test_a_network_of_another_shape_is_refused_by_the_trunk(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsError,
-        match=r"for the backbone dlib_resnet29 do not fit\. 112 keys missing: layer1.* 4 keys of another shape: conv\.weight is",
+        match=r"for the backbone dlib_resnet29 do not match\. 112 keys missing: layer1.* 4 keys of another shape: conv\.weight is",
     ):
         zoo.build("dlib_resnet29", task="face", weights=saved(tmp_path, WHOLE))
 
 
 def test_a_layer_more_than_the_trunk_has_is_named(tmp_path: Path) -> None:
     deep = network(*[layer for _ in range(30) for layer in (convolution(), affine())], linear())
-    with pytest.raises(WeightsError, match=r"4 keys not known: con30\.weight; con30\.bias; affine30\.weight; affine30\.bias"):
+    with pytest.raises(WeightsError, match=r"4 keys unknown: con30\.weight; con30\.bias; affine30\.weight; affine30\.bias"):
         zoo.build("dlib_resnet29", task="face", weights=saved(tmp_path, deep))
 
 
 def test_dlibs_file_is_for_dlibs_trunk(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"fit no known layout for the backbone 'resnet20'\. Known: .*dlib's face network"):
+    with pytest.raises(WeightsError, match=r"match no known layout for the backbone 'resnet20'\. Known: .*dlib's face network"):
         zoo.build("resnet20", task="face", weights=saved(tmp_path, WHOLE))
 
 
@@ -191,7 +191,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_package_is_found_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its import fails, for want of pkg_resources; and a damaged file in it is said to be damaged."""
+    """Importing it would fail because pkg_resources is missing; a damaged file in it is reported as damaged."""
     (tmp_path / "face_recognition_models" / "models").mkdir(parents=True)
     (tmp_path / "face_recognition_models" / "__init__.py").write_text("raise ImportError('no pkg_resources')")
     path = tmp_path / "face_recognition_models" / "models" / "dlib_face_recognition_resnet_model_v1.dat"
@@ -200,7 +200,7 @@ def test_the_package_is_found_without_being_imported(tmp_path: Path, monkeypatch
     with pytest.raises(WeightsError, match=r"dlib_face_recognition_resnet_model_v1\.dat: no such file"):
         zoo.build("dlib_resnet29", task="face", weights="default")
     path.write_bytes(WHOLE[:300])
-    with pytest.raises(WeightsError, match=r"model_v1\.dat: no face network of dlib, or a damaged one"):
+    with pytest.raises(WeightsError, match=r"model_v1\.dat: not a face network of dlib, or damaged"):
         zoo.build("dlib_resnet29", task="face", weights="dlib_face_recognition_resnet_model_v1")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of an exported model whose files or description were changed, and of what lies where one is to be written."""
+"""Exported models whose files or model.json were changed, and folders in which an export would replace other files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_export_from_before_there_were_checksums_is_read(exported: Path, capf
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (lambda compiled: compiled.update(agreement=None), "TypeError"),
         (lambda compiled: compiled.update(fingerprints={}), "KeyError: 'model'"),
@@ -75,17 +75,15 @@ def test_an_export_from_before_there_were_checksums_is_read(exported: Path, capf
         (lambda compiled: compiled["networks"][0].pop("file"), "KeyError: 'file'"),
     ],
 )
-def test_a_description_that_cannot_be_right(change: Callable[[dict[str, Any]], object], said: str, exported: Path) -> None:
+def test_a_description_that_cannot_be_right(change: Callable[[dict[str, Any]], object], reason: str, exported: Path) -> None:
     edit(exported, change)
-    with pytest.raises(
-        InputError, match=rf"model\.json: what it says of the exported networks can't be right \(.*{said}.*export the model"
-    ):
+    with pytest.raises(InputError, match=rf"model\.json: the entry 'compiled' is invalid \(.*{reason}.*export the model again"):
         zoo.load(exported)
 
 
 def test_a_network_that_is_not_listed_is_missed(exported: Path) -> None:
     edit(exported, lambda compiled: compiled["networks"].pop(1))
-    with pytest.raises(InputError, match=r"model\.json names no graph of the network 'boxes'; export the model again"):
+    with pytest.raises(InputError, match=r"model\.json lists no graph for the network 'boxes'; export the model again"):
         zoo.load(exported).head.call("boxes", torch.zeros(1, 16, 7, 7))
 
 
@@ -93,14 +91,14 @@ def test_weights_are_not_replaced_by_graphs(tmp_path: Path, capsys: pytest.Captu
     folder = zoo.save(small_model("classification"), tmp_path / "model")
     before = (folder / "weights.safetensors").read_bytes()
     assert main(["export", str(folder), "--format", "torch", "--out", str(folder)]) == 2
-    said = capsys.readouterr().err
-    assert "holds a model that can be trained, which an exported one can't replace; choose another place (--out)" in said
-    assert "engine" not in said, "it is said before anything is compiled"
-    with pytest.raises(InputError, match="holds a model that can be trained"):
+    error = capsys.readouterr().err
+    assert f"{folder} holds a trainable model, which an exported model can't replace; choose another folder (--out)" in error
+    assert "engine" not in error, "the error must come before anything is compiled"
+    with pytest.raises(InputError, match="holds a trainable model"):
         zoo.save(zoo.compile(small_model("classification"), "eager"), folder)
     assert (folder / "weights.safetensors").read_bytes() == before
     zoo.save(small_model("classification", seed=1), folder)
-    assert (folder / "weights.safetensors").read_bytes() != before, "a model that can be trained can replace another"
+    assert (folder / "weights.safetensors").read_bytes() != before, "a trainable model may replace another"
 
 
 def test_graphs_are_written_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,10 +107,10 @@ def test_graphs_are_written_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_what_somebody_has_put_beside_a_model_is_not_lost(exported: Path) -> None:
-    zoo.export(small_model("detection"), exported, "torch", precision="fp32")  # once more
+    zoo.export(small_model("detection"), exported, "torch", precision="fp32")  # a second export replaces the first
     (exported / "README.txt").write_text("mine")
     for model in (zoo.load(exported), small_model("detection")):
-        with pytest.raises(InputError, match=r"holds README\.txt, which isn't of the zoo; choose another place, or take it out"):
+        with pytest.raises(InputError, match=r"contains README\.txt, which the zoo didn't write; choose another folder"):
             zoo.save(model, exported)
     with pytest.raises(InputError, match=r"holds README\.txt"):
         zoo.export(small_model("detection"), exported, "torch")
@@ -127,11 +125,11 @@ def test_a_model_takes_the_place_of_an_export(exported: Path) -> None:
 def test_what_a_compiled_model_does_not_do() -> None:
     fast = zoo.compile(small_model("classification"), "eager")
     for copied in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(InputError, match=r"can't be copied or pickled: write it with zoo\.save, and read it with zoo\.load"):
+        with pytest.raises(InputError, match=r"can't be copied or pickled: save it with zoo\.save, and load it with zoo\.load"):
             copied(fast)
     with pytest.raises(InputError, match="a compiled model takes no weights"):
         fast.load_state_dict(small_model("classification").state_dict())
-    with pytest.raises(InputError, match="answers on the CPU, not on cuda"):
+    with pytest.raises(InputError, match="runs on the CPU, not on cuda"):
         fast.cuda()
     with pytest.raises(InputError, match="has nothing to freeze"):
         zoo.freeze(fast, "trunk")

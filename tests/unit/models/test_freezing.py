@@ -1,4 +1,4 @@
-"""Freezing and setting free: what learns, what keeps its statistics, and what the config says."""
+"""Freezing and unfreezing: which parameters learn, which statistics change, and the `freeze` entry of the config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASKS = {"classification": {"num_classes": 3}, "detection": {"num_classes": 2, "
 
 
 def learning(model: Model) -> set[str]:
-    """Return the parts of the trunk that learn."""
+    """Return the modules of the backbone that have trainable parameters."""
     return {name.split(".")[1] for name, parameter in model.named_parameters() if name.startswith("backbone.") and parameter.requires_grad}
 
 

@@ -1,4 +1,4 @@
-"""What a model answers for a picture has nothing to do with the pictures beside it: those of one padded size are answered together."""
+"""Predictions for an image don't depend on the rest of its batch: images of one padded size are computed together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.task.pooling import PooledBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-UPRIGHT, LYING = (90, 60), (60, 90)  # a model of sides 64 to 96 sees 96×64 and 64×96
+UPRIGHT, LYING = (90, 60), (60, 90)  # a model with sides of 64 to 96 pixels scales them to 96×64 and 64×96
 
 
 def photos(*sizes_hw: tuple[int, int]) -> list[Any]:
@@ -28,7 +28,7 @@ def photos(*sizes_hw: tuple[int, int]) -> list[Any]:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of what the trunk of the detector was given."""
+    """Record the shapes of the batches that the detector's backbone gets."""
     model, shapes = small_model("detection"), list[tuple[int, ...]]()
     levels = type(model).levels
 

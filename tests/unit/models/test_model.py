@@ -82,7 +82,7 @@ def test_timms_way_of_saying_it(tmp_path: Path) -> None:
     folder = save(small(), tmp_path / "m")
     model = zoo.create_model("test_resnet", num_classes=3, checkpoint_path=folder / "weights.safetensors")
     assert torch.equal(model(images()), small()(images()))
-    with pytest.raises(InputError, match="weights, checkpoint_path and pretrained say the same thing"):
+    with pytest.raises(InputError, match=r"weights, checkpoint_path and pretrained .*; pass only one"):
         zoo.create_model("test_resnet", pretrained=True, checkpoint_path=folder)
 
 
@@ -129,7 +129,7 @@ def statistics(model: nn.Module) -> dict[str, Tensor]:
 
 
 def moved_after_a_step(model: Model) -> tuple[set[str], set[str]]:
-    """Return the batch-norms whose statistics have moved and the parameters with a gradient, after one training step."""
+    """Run one training step; return the batch-norms whose statistics have changed, and the parameters that have a gradient."""
     before = statistics(model)
     model.train()
     model(images(4), torch.tensor([0, 1, 2, 0]))["loss_classifier"].backward()
@@ -247,7 +247,7 @@ def test_folders_without_a_model(tmp_path: Path) -> None:
         (lambda text: text[:40], r"model\.json: not a model description \(JSONDecodeError"),
         (lambda text: "[]", "not a model description"),
         (lambda text: "{}", r"not a model description \(KeyError: 'contract'\)"),
-        (lambda text: text.replace('"contract": 1', '"contract": 99'), "contract version 99; this zoo reads 1"),
+        (lambda text: text.replace('"contract": 1', '"contract": 99'), r"contract version 99; this version .* reads 1"),
         (lambda text: text.replace('"classes"', '"klasses"'), "not a model description"),
         (lambda text: text.replace('"freeze"', '"frieze"'), "not a model description"),
         (lambda text: text.replace("test_resnet", "best_resnet"), "unknown backbone 'best_resnet'"),
@@ -265,7 +265,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     save(small(), tmp_path / "m")
     save(small(num_classes=4), tmp_path / "other")
     os.replace(tmp_path / "other" / "weights.safetensors", tmp_path / "m" / "weights.safetensors")
-    with pytest.raises(WeightsError, match=r"weights\.safetensors does not belong to model\.json: (.|\n)*fc\.weight"):
+    with pytest.raises(WeightsError, match=r"weights\.safetensors does not match model\.json: (.|\n)*fc\.weight"):
         load(tmp_path / "m")
     os.unlink(tmp_path / "m" / "weights.safetensors")
     with pytest.raises(WeightsError, match=r"weights\.safetensors: no such file"):
@@ -283,7 +283,7 @@ def test_a_saved_models_folder_as_weights_brings_its_classes_and_preprocessing(t
     said: list[str] = []
     transferred = build("test_resnet", "face", weights=str(folder), num_classes=4, say=said.append)
     assert states_equal(transferred.backbone.state_dict(), model.backbone.state_dict())
-    assert said == [f"weights {folder / 'weights.safetensors'}: the trunk was loaded; the head of face starts fresh"]
+    assert said == [f"weights {folder / 'weights.safetensors'}: loaded into the backbone; the face head is newly initialised"]
     with pytest.raises(InputError, match="no saved model there"):
         build("test_resnet", weights=tmp_path)
 
@@ -301,5 +301,5 @@ def test_a_saved_model_takes_other_options_of_answering(tmp_path: Path) -> None:
     assert other.preprocess.size_hw[0] == 96
     with pytest.raises(UnknownNameError, match=r"'score_treshold'.*Nearest: score_threshold"):
         zoo.load(tmp_path / "model", score_treshold=0.4)
-    with pytest.raises(WeightsError, match="does not fit the options fpn_channels"):
+    with pytest.raises(WeightsError, match="does not match the options fpn_channels"):
         zoo.load(tmp_path / "model", fpn_channels=32)

@@ -196,7 +196,7 @@ def test_a_failing_prediction_leaves_no_folder(model: Model, tmp_path: Path) -> 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("precious")
-    with pytest.raises(InputError, match=r"holds no predictions\.jsonl; choose another place"):
+    with pytest.raises(InputError, match=r"contains no predictions\.jsonl; choose another path"):
         write_predictions(keyed("a"), tmp_path)
 
 

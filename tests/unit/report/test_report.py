@@ -1,4 +1,4 @@
-"""The report of an evaluation: what is in it, that it is small, whole and harmless."""
+"""The evaluation report: its content and size, and that it is complete and harmless."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def shown(page: str) -> list[NDArray[np.uint8]]:
-    """Return the pictures of a page, RGB."""
+    """Return the images of a page, RGB."""
     found = re.findall(r'<img[^>]* src="data:image/(?:jpeg|png);base64,([^"]+)"', page)
-    assert len(found) == page.count("<img"), "every picture stands in the page itself"
+    assert len(found) == page.count("<img"), "every image is embedded in the page"
     decoded = [cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR) for data in found]
     return [np.asarray(image)[..., ::-1].astype(np.uint8) for image in decoded if image is not None]
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> tuple[str, Path]:
-    """A folder of pictures and a classifier that knows nothing, so that there are mistakes."""
+    """Return a folder of images and an untrained classifier, so that there are mistakes."""
     write_class_folders(tmp_path / "data", per_class=4)
     torch.manual_seed(0)
     zoo.save(zoo.build("resnet20", classes=sorted(COLOURS), image_size=32), tmp_path / "model")
@@ -66,11 +66,11 @@ def test_the_command_writes_the_report_of_a_model(trained: tuple[str, Path], tmp
     page = file.read_text(encoding="utf-8")
     result = zoo.evaluate(zoo.load(model), data, replicates=0)
     assert f'<div class="big">{result["top1"]:.4f}</div>' in page
-    for title in ("Scores", "Confusion matrix", "Curves", "Worst mistakes", "Per class", "What this rests on"):
+    for title in ("Scores", "Confusion matrix", "Curves", "Worst mistakes", "Per class", "Provenance"):
         assert f"<h2>{title}</h2>" in page
     assert "<h3>Calibration</h3>" in page
-    assert len(shown(page)) == 3 * len(result.mistakes) > 0, "the picture, and what speaks for either class"
-    assert page.count("Grad-CAM for the true class") == 2 * len(result.mistakes), "in the caption and for those who don't see"
+    assert len(shown(page)) == 3 * len(result.mistakes) > 0, "the image, and a map for either class"
+    assert page.count("Grad-CAM for the true class") == 2 * len(result.mistakes), "in the caption and in the alternative text"
     assert result.fingerprints["model"] in page
 
 
@@ -99,7 +99,7 @@ def test_without_captum_the_report_says_how_to_get_it(trained: tuple[str, Path],
         monkeypatch.setitem(sys.modules, name, None)
     zoo.write_report(result, data, tmp_path / "report.html", model=model)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Where the model looked is not shown: Grad-CAM needs captum" in page
+    assert "Maps of where the model looked are not shown: Grad-CAM needs captum" in page
     assert "pip install 'resnet-zoo[robustness]'" in unescape(page)
     assert len(shown(page)) == len(result.mistakes)
 
@@ -143,7 +143,7 @@ def test_names_from_the_data_stay_words() -> None:
     page = html(result, dataset(**{bad: noise(8, 8)}), "detection")
     page.encode("utf-8")
     assert "<script" not in page
-    assert page.count("onerror=alert(1)") == page.count("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"), "escaped once, everywhere"
+    assert page.count("onerror=alert(1)") == page.count("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"), "escaped exactly once, everywhere"
     assert page.count("<img") == 1
     assert "&lt;script&gt;" in page
 
@@ -159,7 +159,7 @@ def test_it_loads_nothing_and_runs_nothing(trained: tuple[str, Path]) -> None:
 
 
 def test_the_file_stays_small_whatever_the_data() -> None:
-    """Noise can't be compressed: two dozen large pictures with two boxes' views each, a thousand classes, everything long."""
+    """Noise can't be compressed: 24 large images with two views each, a thousand classes, and everything long."""
     pictures = {f"{index:02d}.png": noise(900, 1200, index) for index in range(24)}
     names = [f"class number {index} with a name that is long" for index in range(1_000)]
     rng = np.random.default_rng(0)
@@ -177,15 +177,15 @@ def test_the_file_stays_small_whatever_the_data() -> None:
     page = html(result, dataset(**pictures), "detection")
     assert len(page.encode()) < 5_000_000
     assert len(shown(page)) == 2 * 24 + 1
-    assert min(max(image.shape) for image in shown(page)) >= 300, "and yet the pictures are worth looking at"
+    assert min(max(image.shape) for image in shown(page)) >= 300, "the images are still large enough to be useful"
     assert page.count("<tr><td>class number") == 1_000 + 40
     assert "all 1,000 classes" in page
     assert "the 40 most frequent of " in page
-    assert "… and 4,800 more; all are in --json" in page
+    assert "… and 4,800 more; --json lists all" in page
 
 
 def test_many_pictures_share_the_room_that_the_rest_leaves() -> None:
-    """Forty-eight pairs of noise would be 10 MB at full quality."""
+    """48 pairs of noise images would take 10 MB at full quality."""
     pictures = {str(index): noise(336, 336, index) for index in range(96)}
     pairs = tuple(Mistake((str(2 * index), str(2 * index + 1)), "two people, taken for one", 1.0) for index in range(48))
     rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(2_000))
@@ -195,14 +195,14 @@ def test_many_pictures_share_the_room_that_the_rest_leaves() -> None:
         assert len(page.encode()) < 5_000_000
         assert len(shown(page)) == 96
         taken.append(sum(map(len, re.findall(r"base64,([^\"]+)", page))))
-    assert taken[0] > 4_000_000, "they take what there is"
+    assert taken[0] > 4_000_000, "the images use the available room"
     assert taken[1] < 2_500_000
 
 
 def test_a_table_that_would_fill_the_file_is_cut_and_says_so() -> None:
     rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(5_000))
     page = html(scores(tables=(Table("Long", ("a", "b"), rows),)), dataset(a=noise(8, 8)), "detection")
-    assert re.search(r"the first \d{3} of 5,000 rows; all are in --json", page)
+    assert re.search(r"the first \d{3} of 5,000 rows; --json lists all", page)
     assert len(page.encode()) < 600_000
 
 
@@ -212,11 +212,11 @@ def test_pictures_that_are_not_there_are_said_and_none_is_dropped(tmp_path: Path
     data = Dataset("d", (Record("red/0.png", gone, 0), Record("blue/0.png", next((tmp_path / "data" / "blue").iterdir()), 0)))
     gone.unlink()
     pair = Mistake(("red/0.png", "blue/0.png"), "two people, taken for one", 1.0)
-    page = html(scores(mistakes=(pair, Mistake(("never.png",), "who knows", 0.5))), data, "face")
+    page = html(scores(mistakes=(pair, Mistake(("never.png",), "unknown", 0.5))), data, "face")
     assert page.count('<p class="what">') == 2
     assert len(shown(page)) == 1
-    assert re.search(r'<div class="lost">red/0.png: no picture, [^<]*(No such file|not there|does not exist|is missing)', page)
-    assert "never.png: no picture, the data has no sample with this key any more" in page
+    assert re.search(r'<div class="lost">red/0.png: no image, [^<]*(No such file|not there|does not exist|is missing)', page)
+    assert "never.png: no image, the data no longer has a sample with this key" in page
 
 
 def test_a_pair_stands_side_by_side_in_one_card() -> None:
@@ -234,15 +234,15 @@ def test_mistakes_beyond_those_with_pictures_are_listed() -> None:
     data = dataset(**{str(index): noise(8, 8) for index in range(60)})
     page = html(scores(mistakes=tuple(Mistake((str(index),), f"mistake {index}", 1.0) for index in range(60))), data, "detection")
     assert len(shown(page)) == 48
-    assert "The 60 worst" in page
-    assert "12 more, without pictures" in page
+    assert "The 60 worst mistakes" in page
+    assert "12 more, without images" in page
     assert "<li>59: mistake 59</li>" in page
 
 
 def test_what_was_left_out_stands_at_the_top() -> None:
     page = html(scores(skipped=(Fault("a.png", "is cut short", True),)), dataset(a=noise(8, 8)), "classification")
     assert "<dd>3 of 4</dd>" in page
-    assert '1 of 4 samples were not scored; the scores are of the others. Faults that were passed over: <a href="#left-out">1</a>' in page
+    assert '1 of 4 samples were not scored; the scores cover the others. Skipped errors: <a href="#left-out">1</a>' in page
     assert "<li>a.png: is cut short</li>" in page
     assert "not scored" not in html(scores(expected=3), dataset(a=noise(8, 8)), "classification")
 

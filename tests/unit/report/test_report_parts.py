@@ -1,4 +1,4 @@
-"""The parts of a report: charts, the confusion matrix, and the pictures of mistakes."""
+"""Parts of a report: charts, the confusion matrix, and the images of mistakes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Box = tuple[tuple[float, float, float, float], str]
 
 
 def numbers(svg: str) -> list[float]:
-    """Return the numbers at the ticks of the horizontal axis."""
+    """Return the tick labels of the horizontal axis."""
     return [float(label) for label in re.findall(r'y="247" text-anchor="middle">([^<]+)<', svg)]
 
 
 def points(svg: str, kind: str) -> NDArray[np.float64]:
-    """Return the places of a line [N, 2]."""
+    """Return the points of a line, [N, 2]."""
     found = re.search(rf'<polyline class="{kind}" points="([^"]+)"', svg)
     assert found is not None
     return np.array([[float(side) for side in pair.split(",")] for pair in found[1].split()])
@@ -62,8 +62,8 @@ def test_a_logarithmic_axis_has_a_tick_for_each_power_of_ten() -> None:
     assert numbers(svg) == [0.001, 0.01, 0.1, 1]
     places = points(svg, "line s0")[:, 0]
     assert np.diff(places[1:]) == pytest.approx([places[2] - places[1]] * 3, abs=0.11)
-    assert places[0] == places[1], "nought has no logarithm: it stands at the edge"
-    assert np.ptp(np.diff(points(svg, "line diagonal")[:, 0])) < 0.21, "it bends, and is as fine at its left end as at its right"
+    assert places[0] == places[1], "0 has no logarithm: it is placed at the edge"
+    assert np.ptp(np.diff(points(svg, "line diagonal")[:, 0])) < 0.21, "it is curved, and sampled as finely at its left end as at its right"
     assert points(svg, "line diagonal")[0, 1] == pytest.approx(230 - 0.001 * 220, abs=0.1)
 
 
@@ -88,7 +88,7 @@ def test_twelve_lines_are_told_apart_and_more_are_not_hidden_silently() -> None:
     svg = chart(Curve("t", "x", "y", {"empty": ([], []), **lines}))
     kinds = re.findall(r'<polyline class="([^"]+)"', svg)
     assert len(kinds) == len(set(kinds)) == 11
-    assert "11 of 16 lines are drawn; the others have no points, or come after the first 12." in svg
+    assert "11 of 16 lines are drawn; the others have no points or come after the first 12." in svg
     assert re.findall(r'<path class="([^"]+)" d="M0 4H24"/></svg>class \d+', svg) == kinds
     assert "<svg" not in chart(Curve("t", "x", "y", {"empty": ([], [])}))
 
@@ -100,27 +100,29 @@ def test_levels_show_rare_mistakes_and_rows_without_pictures_stay_empty() -> Non
 
 def test_a_small_matrix_is_a_table() -> None:
     page = "".join(confusion({"classes": ["cat", "dog"], "rows_true_columns_answered": [[8, 2], [0, 5]]}))
-    assert '<td class="r9" title="cat, answered cat: 8 of 10 (80.0%)">8</td>' in page
-    assert '<td class="w4" title="cat, answered dog: 2 of 10 (20.0%)">2</td>' in page
-    assert "<td></td>" in page, "nought is seen at once"
+    assert '<td class="r9" title="cat, predicted cat: 8 of 10 (80.0%)">8</td>' in page
+    assert '<td class="w4" title="cat, predicted dog: 2 of 10 (20.0%)">2</td>' in page
+    assert "<td></td>" in page, "cells with a count of 0 are empty"
     assert "<img" not in page
     assert "all 1 pairs" in page
-    assert "No class was ever taken for another" in "".join(confusion({"classes": ["cat"], "rows_true_columns_answered": [[8]]}))
+    assert "No classes were confused" in "".join(confusion({"classes": ["cat"], "rows_true_columns_answered": [[8]]}))
 
 
-@pytest.mark.parametrize(("classes", "side", "said"), [(50, 500, "a class against a class"), (1_203, 401, "3 classes against 3")])
-def test_a_large_matrix_is_a_picture_and_the_worst_pairs(classes: int, side: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("classes", "side", "words"), [(50, 500, "a dot is one pair of classes"), (1_203, 401, "a dot is 3 × 3 pairs of classes")]
+)
+def test_a_large_matrix_is_a_picture_and_the_worst_pairs(classes: int, side: int, words: str) -> None:
     counts = np.diag(np.full(classes, 10))
     counts[classes - 1, 0] = 5
     page = "".join(confusion({"classes": list(range(classes)), "rows_true_columns_answered": counts.tolist()}))
-    assert said in page
+    assert words in page
     found = re.search(r'src="data:image/png;base64,([^"]+)"', page)
     assert found is not None
     image = cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     assert image.shape == (side, side, 3)
     assert image[0, 0, ::-1].tolist() == [0, 88, 160]
-    assert image[-1, 0, 2] > image[-1, 0, 0], "wrong answers are orange"
+    assert image[-1, 0, 2] > image[-1, 0, 0], "wrong predictions are orange"
     assert image[0, -1].tolist() == [250, 248, 247]
     assert f'<tr><td>{classes - 1}</td><td>0</td><td class="n">5</td><td class="n">33.3% of 15</td></tr>' in page
 
@@ -130,7 +132,7 @@ def blank(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def red(image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return left, top, right and bottom of what has the first kind's colour."""
+    """Return left, top, right and bottom of the pixels in the colour of the first kind of box."""
     rows, columns = np.nonzero((image == COLOURS[0]).all(-1))
     return np.array([columns.min(), rows.min(), columns.max(), rows.max()])
 
@@ -177,5 +179,5 @@ def test_a_map_leaves_alone_what_is_cold() -> None:
 def test_pictures_fit_the_room_they_have(most: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (336, 336, 3), np.uint8)
     assert len(fitting_uri(noise, most)) <= most
-    assert fitting_uri(blank(64, 64), most) == data_uri(blank(64, 64), 85), "what is small keeps its quality"
-    assert fitting_uri(noise, 1).startswith("data:image/jpeg;base64,"), "and there is an end to it"
+    assert fitting_uri(blank(64, 64), most) == data_uri(blank(64, 64), 85), "a small image keeps its quality"
+    assert fitting_uri(noise, 1).startswith("data:image/jpeg;base64,"), "the reduction stops at a minimum size"

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_something_else_is_not_touched(tmp_path: Path, kind: str) -> None:
     else:
         place.mkdir()
         (place / "precious").write_text("x")
-    with pytest.raises(InputError, match="out exists and holds no mark; choose another place"), draft_folder(place, "mark"):
+    with pytest.raises(InputError, match="out exists and contains no mark; choose another path"), draft_folder(place, "mark"):
         pytest.fail("the body must not run")
     assert os.listdir(tmp_path) == ["out"]
     assert place.read_text() == "precious" if kind == "file" else os.listdir(place) == ["precious"]

@@ -1,4 +1,4 @@
-"""Memory is used again when nobody has it any more, and never before."""
+"""Memory is reused when nothing refers to it any more, and never before."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_somebody_has_stays_as_it_is(held: str) -> None:
 def test_an_engine_that_has_its_last_input_gets_two_in_turn() -> None:
     places = []
     for _ in range(6):
-        last = reused("engine", SHAPE, np.float32)  # the one before is let go of after this
+        last = reused("engine", SHAPE, np.float32)  # the previous array is released after this
         places.append(place(last))
     assert len(set(places)) == 2
 

@@ -1,4 +1,4 @@
-"""Work done ahead: in order, never more than the window, errors at their place, and no thread that outlives it."""
+"""Prefetching: results in order, never more jobs than the window, errors at their position, and no thread left running."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _none_is_left() -> Iterator[None]:
 
 
 class Source:
-    """Jobs for 0, 1, 2, …; it counts how many were asked for and how many were run."""
+    """Jobs for 0, 1, 2, …; counts how many were requested and how many were run."""
 
     def __init__(self, number: int, run: Callable[[int], int] = lambda index: index, early: bool = True) -> None:
         self.number, self.run, self.early = number, run, early
@@ -50,7 +50,7 @@ def settle(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.005)
-    raise AssertionError("it never came to that")
+    raise AssertionError("the condition was never met")
 
 
 @pytest.mark.parametrize(("size", "number"), [(0, 1), (1, 1), (4, 2), (100, 3)])
@@ -141,7 +141,7 @@ def test_closing_drops_what_waits_and_then_closes_the_source() -> None:
     def run(index: int) -> int:
         if index == 1:
             go.wait(10)
-            assert not source.closed  # what a job is reading from isn't closed under it
+            assert not source.closed  # the source isn't closed while a job reads from it
         return index
 
     source = Source(50, run)

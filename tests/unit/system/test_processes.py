@@ -1,4 +1,4 @@
-"""What one process can tell of several: errors of lost ones, and the signals that are left to the first."""
+"""Behaviour of several processes that a single process can test: lost connections, and signals left to the main process."""
 
 from __future__ import annotations
 

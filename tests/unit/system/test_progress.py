@@ -1,4 +1,4 @@
-"""What people see while they wait, on a terminal and elsewhere."""
+"""The progress display, on a terminal and elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def shown(progress: Progress, terminal: bool, width: int = 80) -> io.StringIO:
-    """Let it draw into a text."""
+    """Redirect a display into a string buffer, and return it."""
     drawn = io.StringIO()
     progress._console = Console(
         file=drawn, force_terminal=terminal, width=width, color_system=None, soft_wrap=not terminal, highlight=False
@@ -54,7 +54,7 @@ def test_plain_lines_come_now_and_then_and_say_what_is_left(clock: Clock) -> Non
         for _ in range(2):
             clock.now += 10
             training.batch(0.25, 2)
-        training.begin_epoch(30)  # there is no fourth
+        training.begin_epoch(30)  # there is no fourth epoch
     assert drawn.getvalue().splitlines() == [
         "epoch 2/3: 4/10 loss 0.512, 4.0 pictures/s, 0:01:00 left, run 0:02:40 left",
         "epoch 2/3: 6/10 loss 0.512, 4.0 pictures/s, 0:00:40 left, run 0:02:20 left",
@@ -132,7 +132,7 @@ def test_quiet_is_quiet_and_a_part_moves_the_larger_bar(clock: Clock) -> None:
 
 
 class Counting(Progress):
-    """Keeps what a training does with its bars."""
+    """Records the operations of a training run on its bars."""
 
     def __init__(self) -> None:
         super().__init__(enabled=False)

@@ -1,4 +1,4 @@
-"""Random numbers of a place in a run."""
+"""Seeds that are derived from positions in a run."""
 
 from __future__ import annotations
 

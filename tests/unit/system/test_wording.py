@@ -1,4 +1,4 @@
-"""What is said of others' errors, and of places that aren't there."""
+"""Messages about errors of other libraries, and about missing paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _led_to(first: Exception, second: Exception) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (RuntimeError("one\ntwo\n"), "RuntimeError: one"),
         (RuntimeError("\n  one"), "RuntimeError: one"),
@@ -29,8 +29,8 @@ def _led_to(first: Exception, second: Exception) -> Exception:
         (_led_to(ValueError("no such operation"), RuntimeError("it failed")), "ValueError: no such operation"),
     ],
 )  # fmt: skip
-def test_a_reason_is_one_line(error: Exception, said: str) -> None:
-    assert reason(error) == said
+def test_a_reason_is_one_line(error: Exception, expected: str) -> None:
+    assert reason(error) == expected
 
 
 def test_only_a_relative_path_is_relative_to_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

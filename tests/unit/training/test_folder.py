@@ -280,8 +280,8 @@ def test_where_there_is_no_room_the_last_checkpoint_is_intact(tmp_path: Path, wh
     out = begun(tmp_path / "run")
     before = (out / CHECKPOINT).read_bytes()
     message = (
-        r"last\.pt: can't be written \(File too large\); it needs about 4\.\d MB, [\d,.]+ MB are free\. Make room \(or raise the quota or "
-        r"the limit of a file's size\), then continue with the same command and --resume: the last checkpoint that was written is whole"
+        r"last\.pt: can't be written \(File too large\); it needs about 4\.\d MB, [\d,.]+ MB are free\. Free some space \(or raise "
+        r"the quota or the file size limit\), then continue with the same command and --resume: the last checkpoint on disk is complete"
     )
     with files_up_to(1_000_000), pytest.raises(StorageError, match=message) as caught:
         train(fresh(), coloured(), None, RECIPE, out, resume=True)
@@ -316,7 +316,7 @@ def test_safetensors_errors_that_are_not_the_disks_stay_what_they_are(tmp_path: 
 
 def test_room_is_looked_at_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.system.disk.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 5_000_000, 5_000_000))
-    message = r"run: 5\.0 MB are free there, and the run's checkpoints need about 9\.\d MB; make room, or choose another place with --out"
+    message = r"run: 5\.0 MB are free, but the run's checkpoints need about 9\.\d MB; free some space, or choose another folder with --out"
     with pytest.raises(StorageError, match=message):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
@@ -333,7 +333,7 @@ def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("zoo.training.folder.RunLock", refuse)
     words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
     assert main([*words, "--workers", "0"]) == 2
-    cure = "check the permissions and that the disk can be written to, or choose another place with --out"
+    cure = "check the permissions and that the disk is writable, or choose another folder with --out"
     assert capsys.readouterr().err.splitlines()[-1] == f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); {cure}"
 
 

@@ -56,7 +56,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert run.scores is not None
     expected = ["Learning", "Sample predictions", "Scores", "Confusion matrix", "Curves", "Worst mistakes", "Per class", "Details"]
     expected = [title for title in expected if title != "Worst mistakes" or run.scores.mistakes]
-    assert titles(page) == [*expected, "What this rests on", "Recipe", "Data"]
+    assert titles(page) == [*expected, "Provenance", "Recipe", "Data"]
     assert f'<div class="big">{run.scores["top1"]:.4f}</div>' in page
     assert "<h1>my run</h1>" in page
     known = facts(page)

@@ -1,1 +1,1 @@
-"""`zoo data`: check, convert, split, show."""
+"""The `zoo data` commands: check, convert, split and show."""

@@ -1,4 +1,4 @@
-"""`zoo data check`."""
+"""The `zoo data check` command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from zoo.data.reference import DataRef
 if TYPE_CHECKING:
     from zoo.curation.check.changes import Change
 
-_PRINTED = 10  # findings of a kind that are printed; all of them are in --json and --report
+_PRINTED = 10  # findings printed per kind; --json and --report have more
 
 
 def check(words: list[str]) -> int:
-    """Run the command, and return its exit status: 1 where an error or a warning was found.
+    """Run the command and return its exit status: 1 if there are errors or warnings.
 
     Raises:
-        InputError: the data can't be opened at all, or can't be fixed where `--fix` asks for it.
+        InputError: the data can't be opened, or `--fix` can't fix it.
     """
     from zoo.curation.check.examination import examine
     from zoo.curation.check.report import write_report
@@ -50,12 +50,12 @@ def check(words: list[str]) -> int:
         _print(found)
         if changes is not None:
             done = sum(change.action != "kept" for change in changes)
-            print(f"{flags.fix}: cleaned annotations; {done} changes and {len(changes) - done} findings left, listed in changes.csv")
+            print(f"{flags.fix}: cleaned annotations; {done} changes and {len(changes) - done} remaining findings, listed in changes.csv")
     return 0 if found.ok else 1
 
 
 def task_of(ref: DataRef) -> str:
-    """Return the first task that has the data's scheme, or that recognises its path; classification where none does.
+    """Return the first task that has the scheme of the data or recognises its path; classification if there is none.
 
     Args:
         ref: the parsed dataset string.
@@ -68,12 +68,12 @@ def task_of(ref: DataRef) -> str:
         if ref.scheme:
             if ref.scheme in schemes:
                 return name
-        elif any(_looks(schemes[scheme], path) for scheme in schemes):
+        elif any(_recognises(schemes[scheme], path) for scheme in schemes):
             return name
     return "classification"
 
 
-def _looks(scheme: Scheme, path: Path) -> bool:
+def _recognises(scheme: Scheme, path: Path) -> bool:
     if path.is_dir():
         return scheme.recognise(path) is not None
     return path.is_file() and scheme.recognise_file(path) is not None
@@ -89,5 +89,5 @@ def _print(found: Findings) -> None:
             print(f"  … and {count - _PRINTED} more; see --json or --report")
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in found.splits.items())
     wrong = sum(finding.severity != "note" for finding in found.findings)
-    verdict = "nothing wrong" if found.ok else f"{wrong} findings, {len(found.findings) - wrong} notes"
-    print(f"{found.data}: {found.pictures} pictures ({splits}): {verdict}", file=sys.stderr)
+    verdict = "no problems" if found.ok else f"{wrong} findings, {len(found.findings) - wrong} notes"
+    print(f"{found.data}: {found.pictures} images ({splits}): {verdict}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`zoo data convert`."""
+"""The `zoo data convert` command."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zoo.task.contract import get_task
 
 
 def convert(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: the old data is wrong, or the new can't be written.
+        InputError: the source is invalid, or the target can't be written.
     """
     from zoo.cli.data.check import task_of
     from zoo.curation.convert.convert import convert as write
@@ -32,15 +32,15 @@ def convert(words: list[str]) -> int:
     for text in done.losses:
         print(f"lost: {text}", file=sys.stderr)
     for fault in done.skipped:
-        print(f"left out: {fault}", file=sys.stderr)
-    print(f"{done.pictures} pictures, {done.linked} of them hard links to the old ones; {len(done.classes)} classes. Open it as:")
+        print(f"skipped: {fault}", file=sys.stderr)
+    print(f"{done.pictures} images, {done.linked} of them hard links to the originals; {len(done.classes)} classes. Open it as:")
     for data in done.data:
         print(f"  {data}")
     return 0
 
 
 def _task(source: str, target: str, guessed: str) -> str:
-    """Return the task: both tables and folders belong to several, and the new format says which is meant."""
+    """Return the task: tables and folders belong to several tasks, and the target format decides between them."""
     from zoo.task.contract import list_tasks
 
     new = DataRef.parse(target).scheme

@@ -1,4 +1,4 @@
-"""The flags of `zoo data`: typed dataclasses that tyro turns into a command line."""
+"""Flags of the `zoo data` commands: typed dataclasses that tyro turns into command lines."""
 
 from __future__ import annotations
 
@@ -11,106 +11,106 @@ import tyro
 
 @dataclass(frozen=True)
 class DataCheckFlags:
-    """Read a data set whole and report what is wrong with it; exit status 1 where something is (notes don't count)."""
+    """Read a whole dataset and report its problems; the exit status is 1 if there are any (notes don't count)."""
 
     data: tyro.conf.Positional[str]
-    """scheme:path, or a path; without split= all splits are read together."""
+    """Dataset, as scheme:path or a path; without split=, all splits are read together."""
     task: str | None = None
-    """Whose formats are meant; by default the task that has the scheme, classification before the others."""
+    """Task whose dataset formats apply; by default the task that has the scheme, classification before the others."""
     report: Path | None = None
-    """Write an HTML page with counts and contact sheets."""
+    """HTML page to write, with counts and contact sheets."""
     fix: Path | None = None
-    """Write a cleaned copy of the annotations, and changes.csv, into this folder; pictures are not touched."""
+    """Folder to write a cleaned copy of the annotations and changes.csv to; images are not modified."""
     near: int = 4
-    """Pictures whose 64-bit hashes differ in so many bits may be nearly the same."""
+    """Largest number of differing bits in the 64-bit hashes of near-duplicate images."""
     workers: int | None = None
-    """Processes that decode; by default one per core where there are many pictures."""
+    """Number of decoding processes; by default one per core if there are many images."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class DataConvertFlags:
-    """Write a data set in another format. Pictures stay the same byte for byte; what the new format can't hold is an error."""
+    """Convert a dataset to another format. Images stay byte-identical; data that the new format can't represent is an error."""
 
     source: tyro.conf.Positional[str]
-    """The old data: scheme:path, or a path; without split= all its splits."""
+    """Source dataset, as scheme:path or a path; without split=, all its splits."""
     target: tyro.conf.Positional[str]
-    """The new: scheme:FOLDER, new or empty. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
+    """Target, as scheme:FOLDER with a new or empty folder. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
     task: str | None = None
-    """Whose formats are meant; by default the task that has both schemes."""
+    """Task whose dataset formats apply; by default the task that has both schemes."""
     pictures: Literal["link", "copy"] = "link"
-    """Hard links to the old pictures, or copies; where links can't be made, copies."""
+    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
     lossy: bool = False
-    """Go on where the new format can't hold everything, and say what was lost."""
+    """Continue if the new format can't represent everything, and list the losses."""
     skip_bad: bool = False
-    """Leave out what is faulty in the old data, and say what."""
+    """Skip invalid samples of the source, and list them."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class DataSplitFlags:
-    """Divide a data set into parts, every class alike. Groups, and people, are never parted; the same seed gives the same parts."""
+    """Split a dataset into parts, stratified by class. Groups and people always stay together; the same seed gives the same parts."""
 
     data: tyro.conf.Positional[str]
-    """scheme:path, or a path; of data with splits say which, with ?split=."""
+    """Dataset, as scheme:path or a path; if it has splits, select one with ?split=."""
     out: tyro.conf.Positional[str]
-    """The new data: a folder, new or empty, or scheme:FOLDER for another format."""
+    """Output: a new or empty folder, or scheme:FOLDER for another format."""
     parts: str = "train=0.8,val=0.2"
-    """Names and shares, or numbers of pictures that sum to all of them: train=900,val=100."""
+    """Part names with shares, or with numbers of images that sum to the total: train=900,val=100."""
     groups: str = "none"
-    """What stays together: none, near (nearly the same pictures), folder, regex:PATTERN (keys whose first group agrees), or a CSV file
-    with the columns path and group."""
+    """Samples that stay together: none, near (near-duplicate images), folder, regex:PATTERN (keys with the same first capturing group),
+    or a CSV file with the columns path and group."""
     seed: int = 0
-    """Another seed, another split."""
+    """Random seed of the split."""
     task: str | None = None
-    """Whose data it is; by default the task that has the scheme, classification before the others."""
+    """Task that the data belongs to; by default the task that has the scheme, classification before the others."""
     pictures: Literal["link", "copy"] = "link"
-    """Hard links to the old pictures, or copies; where links can't be made, copies."""
+    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
     lossy: bool = False
-    """Go on where the format can't hold everything."""
+    """Continue if the format can't represent everything."""
     skip_bad: bool = False
-    """Leave out what is faulty, and say what."""
+    """Skip invalid samples, and list them."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class DataShowFlags:
-    """Draw a contact sheet of samples as the model will see them, after augmentation and preprocessing, with their targets."""
+    """Draw a contact sheet of samples as the model receives them, after augmentation and preprocessing, with their targets."""
 
     data: tyro.conf.Positional[str]
-    """scheme:path, or a path."""
+    """Dataset, as scheme:path or a path."""
     out: Path = Path("show.png")
-    """The sheet to write: .png, .jpg or .webp, or .html for a page."""
+    """File to write: .png, .jpg or .webp for an image, .html for a page."""
     n: int = 24
-    """How many samples."""
+    """Number of samples."""
     variants: int = 1
-    """How often each is shown, augmented anew."""
+    """Number of times each sample is shown, with a different augmentation each time."""
     plain: bool = False
-    """Without augmentation: as evaluation sees them."""
+    """Show samples without augmentation, as in evaluation."""
     original: bool = False
-    """Show the picture as it lies in the data, too, left of what the model sees."""
+    """Also show the original image, to the left of the model input."""
     task: str | None = None
-    """Whose data it is; by default the task that has the scheme, classification before the others."""
+    """Task that the data belongs to; by default the task that has the scheme, classification before the others."""
     backbone: str = "resnet18"
-    """Whose preprocessing is shown, where no model is given."""
+    """Backbone whose preprocessing is shown if --model is not set."""
     model: Path | None = None
-    """A run's or saved model's folder: its preprocessing is shown."""
+    """Folder of a run or saved model whose preprocessing is shown."""
     recipe: str = "standard"
-    """Whose augmentation: quick, standard, thorough, or a TOML file (a run's recipe.toml)."""
+    """Recipe whose augmentation is shown: quick, standard, thorough, or a TOML file (a run's recipe.toml)."""
     seed: int = 0
-    """Which samples, and how they are augmented."""
+    """Random seed of the choice of samples and of their augmentation."""
     skip_bad: bool = False
-    """Leave out what is faulty, and say what."""
+    """Skip invalid samples, and list them."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""

@@ -1,4 +1,4 @@
-"""`zoo data show`."""
+"""The `zoo data show` command."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def show(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: the data, the model, the recipe or the place for the sheet is wrong.
+        InputError: the data, the model, the recipe or the output file is invalid.
     """
     from zoo.cli.data.check import task_of
 
@@ -37,7 +37,7 @@ def show(words: list[str]) -> int:
     if flags.out.suffix.lower() not in (*_FORMATS, ".html"):
         raise InputError(f"--out is {flags.out}; expected a file that ends in .png, .jpg, .webp or .html")
     if flags.plain and flags.variants > 1:
-        raise InputError("--variants shows augmentation, and --plain is without; give one of them")
+        raise InputError("--variants shows augmentation and --plain disables it; pass only one of them")
     on_error: OnError = "skip" if flags.skip_bad else "raise"
     with progress_of(flags.quiet) as progress:
         task, preprocess, known = _model(flags, task_of)
@@ -48,10 +48,10 @@ def show(words: list[str]) -> int:
         if not rows:
             raise InputError(f"data {flags.data!r}: none of the {flags.n} samples can be read")
         low, high = value_range(rows, preprocess)
-        what = "as evaluation sees them" if flags.plain else "as training sees them, augmented"
+        what = "as in evaluation" if flags.plain else "as in training, with augmentation"
         title = f"{dataset.name}: {len(rows)} of {len(dataset)} samples, {what}"
         if flags.original:
-            title += ", beside the originals (left)"
+            title += ", next to the originals (left)"
             whole = originals(dataset, [row[0].key for row in rows])
             rows = [[whole[row[0].key], *row] for row in rows]
         _write(flags.out, rows, title, dataset.classes)
@@ -61,12 +61,12 @@ def show(words: list[str]) -> int:
         print_json({**about, "skipped": [fault.to_dict() for fault in skipped]})
         return 0
     for fault in skipped:
-        print(f"left out: {fault}")
+        print(f"skipped: {fault}")
     height, width = preprocess.size_hw
     print(f"{flags.out}: {title}")
     print(
-        f"{known}: {preprocess.policy} to {height}×{width}, {preprocess.interpolation}; the model normalises by itself "
-        f"(mean {_numbers(preprocess.mean)}, deviation {_numbers(preprocess.std)}), to values from {low:.2f} to {high:.2f} here"
+        f"{known}: {preprocess.policy} to {height}×{width}, {preprocess.interpolation}; the model normalises its input itself "
+        f"(mean {_numbers(preprocess.mean)}, standard deviation {_numbers(preprocess.std)}), here to values from {low:.2f} to {high:.2f}"
     )
     return 0
 
@@ -89,7 +89,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _model(flags: Any, task_of: Any) -> tuple[Task, Preprocess | None, str]:
-    """Return the task, the preprocessing of a saved model, and what it is called."""
+    """Return the task, the preprocessing (None without a saved model), and the name of the model or backbone."""
     from zoo.models.config import model_folder, read_description
 
     if flags.model is None:

@@ -1,4 +1,4 @@
-"""`zoo data split`."""
+"""The `zoo data split` command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from zoo.task.contract import get_task
 if TYPE_CHECKING:
     from zoo.curation.split.split import Divided
 
-_SHOWN = 40  # classes in the table
+_SHOWN = 40  # classes shown in the table
 
 
 def split(words: list[str]) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: the data, the parts or the groups are wrong.
+        InputError: the data, the parts or the groups are invalid.
     """
     from zoo.cli.data.check import task_of
     from zoo.curation.split.assignment import parse_parts
@@ -49,16 +49,16 @@ def split(words: list[str]) -> int:
 def _print(done: Divided) -> None:
     parts = done.shares
     for fault in done.skipped:
-        print(f"left out: {fault}", file=sys.stderr)
+        print(f"skipped: {fault}", file=sys.stderr)
     total = sum(done.pictures.values())
-    table = Table("", *(f"{part} (wanted {100 * share:.3g}%)" for part, share in parts.items()))
+    table = Table("", *(f"{part} (requested {100 * share:.3g}%)" for part, share in parts.items()))
     table.add_row("pictures", *(_share(done.pictures[part], total) for part in parts))
     for name, found in list(done.classes.items())[:_SHOWN]:
         table.add_row(name, *(_share(found[part], sum(found.values())) for part in parts))
     Console(highlight=False, markup=False).print(table)
     if len(done.classes) > _SHOWN:
-        print(f"… and {len(done.classes) - _SHOWN} more classes; all are in --json")
-    print(f"{total} pictures in {done.groups} groups. Open the parts as:")
+        print(f"… and {len(done.classes) - _SHOWN} more classes; --json lists all")
+    print(f"{total} images in {done.groups} groups. Open the parts as:")
     for data in done.data.values():
         print(f"  {data}")
 

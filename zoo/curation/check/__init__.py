@@ -1,6 +1,6 @@
-"""The doctor: what is wrong with a data set, found by its own reader, by its pictures and by comparing them all.
+"""Dataset check: problems found by the dataset's reader, in single images, and by comparing all images.
 
-Light on purpose: the processes that decode pictures import this package, and would otherwise import torch each.
+Keep the imports of this package light: every worker process that decodes images imports it, and would otherwise import torch.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 def check(
     data: object, task: str = "classification", *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None
 ) -> Findings:
-    """Read a data set whole, once, and report what is wrong with it.
+    """Read a whole dataset once and report its problems.
 
-    Without `split=` all splits are read together: the same picture in two of them is the fault that most often goes unseen.
+    Without `split=`, all splits are read together, because an image that appears in two splits is the problem most often overlooked.
 
     Args:
         data: a dataset string, a path, or a sequence of samples.
-        task: the task whose formats are meant.
-        near: bits of 64 in which the perceptual hashes of nearly equal pictures may differ.
-        workers: processes that decode; None for one per core where there are many pictures, 0 for none.
-        progress: where to show how far it is.
+        task: name of the task whose dataset formats apply.
+        near: largest number of bits (of 64) in which the perceptual hashes of near-duplicate images differ.
+        workers: number of decoding processes; None for one per core if there are many images, 0 to decode in this process.
+        progress: progress bar; None for no output.
 
     Raises:
-        InputError: nothing there, an unknown format, or `near` outside 0 to 32.
+        InputError: the data doesn't exist, its format is unknown, or `near` is outside 0 to 32.
 
     Example:
         >>> check("demo:digits?limit=20").ok

@@ -1,4 +1,4 @@
-"""Boxes that their reader let pass and that are still suspicious, now that the pictures' true sizes are known."""
+"""Checks of boxes that the reader accepted, now that the true image sizes are known."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
 from zoo.errors import Box
 
-_TOLERANCE = 1.0  # pixels: the readers cut off as much, for rounding
-_SAME = 0.5  # pixels: two boxes closer than that on every side are one
-_WHOLE = 0.99  # of the picture's area
-_MISREAD = 0.1  # of all boxes, and two of them at least: below that they are single slips
+_TOLERANCE = 1.0  # pixels: the readers clip as much, to allow for rounding
+_SAME = 0.5  # pixels: boxes that differ by no more than this on every side are duplicates
+_WHOLE = 0.99  # fraction of the image area
+_MISREAD = 0.1  # minimum fraction of all boxes, and at least two boxes; fewer are isolated mistakes
 
 
 def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report boxes outside the real picture, given twice, around everything, and of less than a pixel."""
+    """Report boxes that lie outside the image, duplicate another box, cover the whole image, or are smaller than a pixel."""
     for item, fact in zip(items, facts, strict=True):
         if item.boxes is None:
             continue
         if not len(item.boxes):
-            yield Finding("no-objects", item.key, "is annotated as a picture without objects")
+            yield Finding("no-objects", item.key, "is annotated as an image without objects")
             continue
         yield from _repeated(item)
         if not fact.fault:
@@ -34,55 +34,55 @@ def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]
 def _finding(kind: str, item: Item, index: int, text: str) -> Finding:
     assert item.boxes is not None
     left, top, right, bottom = (float(side) for side in item.boxes[index])
-    shown = f"the box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
+    shown = f"box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
     return Finding(kind, item.key, shown, f"box {index + 1}", box=(left, top, right, bottom))
 
 
 def _against(item: Item, size_hw: tuple[int, int]) -> Iterator[Finding]:
-    """Compare a picture's boxes with its real size."""
+    """Compare the boxes of an image with its real size."""
     assert item.boxes is not None
     assert item.plain is not None
     height, width = size_hw
     for index, (left, top, right, bottom) in enumerate(item.boxes.tolist()):
         if max(-left, -top, right - width, bottom - height) > _TOLERANCE:
-            yield _finding("box-outside", item, index, f"lies outside the picture, whose file has {width}×{height} pixels")
+            yield _finding("box-outside", item, index, f"lies outside the image, whose file has {width}×{height} pixels")
         elif max(left, top, right, bottom) <= 1 and min(height, width) > 1:
-            yield _finding("box-normalised", item, index, "is less than a pixel: it looks normalised to 0–1; expected pixels")
+            yield _finding("box-normalised", item, index, "is smaller than a pixel: it looks normalised to 0–1; expected pixels")
         elif item.plain[index] and (right - left) * (bottom - top) >= _WHOLE * height * width:
-            yield _finding("box-whole-picture", item, index, "is around the whole picture")
+            yield _finding("box-whole-picture", item, index, "covers the whole image")
 
 
 def _repeated(item: Item) -> Iterator[Finding]:
-    """Report boxes that equal an earlier one of the same picture."""
+    """Report boxes that duplicate an earlier box of the same image."""
     assert item.boxes is not None
     boxes = item.boxes
-    order = np.argsort(boxes[:, 0], kind="stable")  # equal boxes are neighbours on the left side
+    order = np.argsort(boxes[:, 0], kind="stable")  # sorted by left side, so that duplicates are close together
     for at, index in enumerate(order):
         for other in order[at + 1 :]:
             if boxes[other, 0] - boxes[index, 0] > _SAME:
                 break
             if np.abs(boxes[other] - boxes[index]).max() <= _SAME:
                 first, second = sorted((int(index), int(other)))
-                under = "" if item.labels[first] == item.labels[second] else f", there as {item.labels[first]!r}"
-                yield _finding("box-duplicate", item, second, f"is box {first + 1} again{under}")
+                under = "" if item.labels[first] == item.labels[second] else f", labelled {item.labels[first]!r} there"
+                yield _finding("box-duplicate", item, second, f"duplicates box {first + 1}{under}")
                 break
 
 
 def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Facts], data: str) -> Iterator[Finding]:
-    """Tell whether the boxes that the reader refused fit once their numbers are read the other way round.
+    """Report boxes that the reader rejected but that are valid if their numbers follow the other convention.
 
-    Corners taken for x, y, width and height leave the picture; x, y, width and height taken for corners have swapped corners.
+    Corners read as x, y, width and height extend beyond the image; x, y, width and height read as corners have swapped corners.
 
     Args:
-        found: the reader's findings.
+        found: findings of the reader.
         items: the samples.
-        facts: what was seen of their pictures.
-        data: what to name the whole data.
+        facts: properties of each sample's image.
+        data: name of the dataset, used as the key of the finding.
     """
     sizes = _sizes(items, facts)
     if not sizes:
         return
-    # a table's rows don't say whose size is meant: then the largest, which only ever lets more fit
+    # the rows of a table don't identify an image: use the largest size, which can only accept more boxes
     largest = max(height for height, _ in sizes.values()), max(width for _, width in sizes.values())
     total = sum(len(item.boxes) for item in items if item.boxes is not None) + sum(finding.box is not None for finding in found)
     for kind, other, read_as, are in (
@@ -92,17 +92,17 @@ def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Fac
         refused = [finding for finding in found if finding.kind == kind and finding.box is not None]
         fits = [finding for finding in refused if _fits(other(finding.box), sizes.get(Path(finding.key).stem, largest))]  # type: ignore[arg-type]  # not None
         if len(fits) >= max(2, _MISREAD * total) and len(fits) >= 0.9 * len(refused):
-            text = f"{len(fits)} of {total} boxes can't be {read_as}, and fit their pictures as {are}: the numbers seem to be those"
-            yield Finding("box-xywh", data, f"{text}. Convert the annotations, or name their format")
+            text = f"{len(fits)} of {total} boxes are invalid as {read_as} but fit their images as {are}"
+            yield Finding("box-xywh", data, f"{text}. Convert the annotations or specify their format")
 
 
 def _as_corners(box: Box) -> Box:
-    """Undo the reading as x, y, width, height."""
+    """Reinterpret the numbers of a box that was read as x, y, width, height as corners."""
     return box[0], box[1], box[2] - box[0], box[3] - box[1]
 
 
 def _as_sizes(box: Box) -> Box:
-    """Read the second pair as width and height."""
+    """Reinterpret the numbers of a box that was read as corners as x, y, width, height."""
     return box[0], box[1], box[0] + box[2], box[1] + box[3]
 
 
@@ -112,5 +112,5 @@ def _fits(box: Box, size_hw: tuple[int, int]) -> bool:
 
 
 def _sizes(items: Sequence[Item], facts: Sequence[Facts]) -> Mapping[str, tuple[int, int]]:
-    """Return the pictures' sizes by the stem that a picture shares with its annotation file."""
+    """Return the image sizes by file stem, which an image shares with its annotation file."""
     return {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}

@@ -1,4 +1,4 @@
-"""Changes to annotations that a fix makes."""
+"""Changes that `zoo data check --fix` makes to annotations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from zoo.errors import Box
 
 @dataclass(frozen=True)
 class Change:
-    """One line of `changes.csv`.
+    """A row of `changes.csv`.
 
     Attributes:
-        action: removed, changed, or kept – found wrong, and left as it is because mending it would be a guess.
-        file: the annotation file or picture.
-        place: where in it.
-        text: what was done, and why.
+        action: "removed", "changed", or "kept" for a finding that is left alone because fixing it would be a guess.
+        file: annotation file or image.
+        place: position in the file, such as "line 12"; "" for none.
+        text: description of the change and its reason.
     """
 
     action: Literal["removed", "changed", "kept"]
@@ -31,7 +31,7 @@ class Change:
 
 
 def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
-    """Return a table as text."""
+    """Return a table as CSV text."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)
@@ -40,36 +40,37 @@ def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: s
 
 
 def lost_files(examination: Examination) -> dict[Path, str]:
-    """Return the pictures that can't be read, with the reason."""
+    """Return the images that can't be read, with the reason for each."""
     pairs = zip(examination.opened.items, examination.facts, strict=True)
     return {item.file: fact.fault for item, fact in pairs if fact.fault and item.file is not None}
 
 
 def sizes_hw(examination: Examination) -> dict[Path, tuple[int, int]]:
-    """Return the height and width of every picture that can be read."""
+    """Return the height and width of every readable image."""
     pairs = zip(examination.opened.items, examination.facts, strict=True)
     return {item.file: fact.size_hw for item, fact in pairs if not fact.fault and item.file is not None}
 
 
 def mend_box(box: Box, size_hw: tuple[float, float]) -> tuple[Box | None, str]:
-    """Mend a box where there is only one way to.
+    """Fix a box if there is only one way to do so.
 
     Args:
         box: xyxy.
-        size_hw: of the picture, in the same unit.
+        size_hw: height and width of the image, in the unit of the box.
 
     Returns:
-        The box with its corners in order and within the picture, or None where nothing of it is left; and what was done, or "".
+        The box with its corners in order and clipped to the image, or None if nothing of it is left; and a description of the fix, or of
+        the reason for None ("" for a valid box).
     """
     height, width = size_hw
     left, right = sorted((box[0], box[2]))
     top, bottom = sorted((box[1], box[3]))
-    done = ["corners put in order"] if (left, top, right, bottom) != box else []
+    done = ["corners reordered"] if (left, top, right, bottom) != box else []
     inside = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
     if left == right or top == bottom:
         return None, "no area"
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        return None, "wholly outside the picture"
+        return None, "entirely outside the image"
     if inside != (left, top, right, bottom):
-        done.append("cut at the picture's edge")
+        done.append("clipped to the image")
     return inside, " and ".join(done)

@@ -1,4 +1,4 @@
-"""The same picture more than once: exactly, or nearly; across splits it is a leak, under two labels a contradiction."""
+"""Exact and near duplicates of images: leaks if they are in different splits, contradictions if their labels differ."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from zoo.curation.check.hashing import near_pairs
 from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
 
-# Of a picture's own contrast, the mean over the thumbnail. Measured: resaved or halved 0.03 at most, cropped by 2 % 0.15 in the median;
-# different pictures within 4 bits (two photos of one person, planes in the sky) 0.1 to 0.5. Of 13 pairs in CIFAR-10 it leaves 5, all true
+# Mean difference of two thumbnails as a fraction of the lower contrast of the two. Measured: at most 0.03 after resaving or halving, median
+# 0.15 after cropping by 2 %; 0.1 to 0.5 for different images within 4 bits (two photos of one person, planes in the sky). Of 13 pairs in
+# CIFAR-10 it keeps 5, all true duplicates
 _ALIKE = 0.2
 
 
 def findings(
     items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *, people: bool = False, own_copies: bool = False
 ) -> Iterator[Finding]:
-    """Report pictures that come more than once.
+    """Report images that occur more than once.
 
     Args:
         items: the samples.
-        facts: what was seen of each.
-        near: the Hamming radius, in bits of 64, within which pictures are nearly the same; 0 still finds what was resaved well.
-        people: the labels are people's names.
-        own_copies: of a picture that comes more than once each has its own use (a pair's, in one file with the others), as it should.
+        facts: properties of each sample's image.
+        near: Hamming radius (bits of 64) within which images are near duplicates; 0 still finds images resaved at high quality.
+        people: whether the labels are names of people.
+        own_copies: whether the format stores a separate copy of an image for each use, as files of pairs do; exact duplicates without
+            other problems are then notes.
     """
     for item in items:
         if len(item.splits) > 1:
             yield Finding("leak", item.key, f"is listed in the splits {' and '.join(item.splits)}")
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
-        if not fact.fault and not fact.blank:  # blank pictures are all alike, and have a finding of their own
+        if not fact.fault and not fact.blank:  # blank images all look alike, and are reported separately
             groups[fact.digest].append(index)
     for group in groups.values():
         if len(group) > 1:
@@ -44,12 +46,12 @@ def findings(
             yield replace(found, level="note") if own_copies and found.kind == "duplicate" else found
     firsts = [group[0] for group in groups.values()]
     for first, second, bits in _near([facts[index] for index in firsts], near):
-        # of equal pictures one speaks for all; in which splits they lie counts together
+        # one image represents each group of exact duplicates; the splits of the whole group count
         yield _alike(_all(items, groups, facts, firsts[first]), _all(items, groups, facts, firsts[second]), bits)
 
 
 def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs of positions whose pictures are the same, or nearly; pictures that can't be read, or are blank, are like no other."""
+    """Yield index pairs of exact and near duplicates; unreadable and blank images match no other image."""
     firsts: dict[bytes, int] = {}
     for index, fact in enumerate(facts):
         if not fact.fault and not fact.blank and firsts.setdefault(fact.digest, index) != index:
@@ -66,11 +68,11 @@ def _all(items: Sequence[Item], groups: dict[bytes, list[int]], facts: Sequence[
 def _same(group: Sequence[Item], people: bool) -> Finding:
     splits, labels = _splits(group), {item.labels for item in group}
     others = tuple(item.key for item in group[1:])
-    text = f"is the same picture, pixel by pixel, as {_listed([item.name for item in group[1:]])}"
+    text = f"is pixel-identical to {_listed([item.name for item in group[1:]])}"
     differ = len(labels) > 1 and all(item.boxes is None and item.labels for item in group)
     if len(splits) > 1:
-        also = f", and labelled {_labels(labels)}" if differ else ""
-        return Finding("leak", group[0].key, f"{text}: it lies in the splits {' and '.join(splits)}{also}", others=others)
+        also = f", labelled {_labels(labels)}" if differ else ""
+        return Finding("leak", group[0].key, f"{text}, in the splits {' and '.join(splits)}{also}", others=others)
     if differ:
         return Finding("two-names" if people else "two-labels", group[0].key, f"{text}, labelled {_labels(labels)}", others=others)
     return Finding("duplicate", group[0].key, text, others=others)
@@ -78,7 +80,7 @@ def _same(group: Sequence[Item], people: bool) -> Finding:
 
 def _alike(first: Sequence[Item], second: Sequence[Item], bits: int) -> Finding:
     a, b = first[0], second[0]
-    text = f"is nearly the same picture as {b.name} ({bits} of 64 bits differ)"
+    text = f"is a near duplicate of {b.name} ({bits} of 64 bits differ)"
     splits = _splits([*first, *second])
     if len(splits) > 1:
         return Finding("near-leak", a.key, f"{text}, in the splits {' and '.join(splits)}", others=(b.key,))
@@ -88,7 +90,7 @@ def _alike(first: Sequence[Item], second: Sequence[Item], bits: int) -> Finding:
 
 
 def _near(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int, int]]:
-    """Yield pairs that are within the radius and whose thumbnails, brightness aside, agree: a hash alone is often wrong."""
+    """Yield pairs within the radius whose thumbnails also agree apart from brightness; the hash alone is often wrong."""
     if not facts:
         return
     hashes = np.array([fact.hash for fact in facts], np.uint64)

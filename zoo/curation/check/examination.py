@@ -1,4 +1,4 @@
-"""One examination from end to end: open, look, compare, report."""
+"""A complete dataset check: open the data, inspect and compare the images, collect the findings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from zoo.task.contract import get_task
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found, and what it was found in.
+    """Findings of a dataset check, with the data that was checked.
 
     Attributes:
-        findings: the answer.
-        opened: the samples.
-        facts: what was seen of each sample's picture.
+        findings: result of the check.
+        opened: the opened dataset.
+        facts: properties of each sample's image.
     """
 
     findings: Findings
@@ -30,13 +30,13 @@ class Examination:
 
 
 def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
-    """Check as `zoo.curation.check.check` does, and return the samples as well, for the report and the cleaned copy.
+    """Run `zoo.curation.check.check` and also return the samples, for the report and the cleaned copy.
 
     Raises:
-        InputError: as `check`.
+        InputError: see `zoo.curation.check.check`.
     """
     if not 0 <= near <= 32:
-        raise InputError(f"near is {near}; expected 0 to 32 bits (of 64; unrelated pictures differ in 32 on average)")
+        raise InputError(f"near is {near}; expected 0 to 32 bits (of 64; unrelated images differ in 32 on average)")
     progress = progress or Progress(enabled=False)
     kind = get_task(task)
     opened = open_all(data, kind, progress.say)

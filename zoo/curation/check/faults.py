@@ -1,4 +1,4 @@
-"""What a reader found wrong while opening, as findings."""
+"""Conversion of annotation errors to findings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zoo.errors import Fault
 
 
 def findings(faults: Sequence[Fault], root: Path | None) -> Iterator[Finding]:
-    """Turn what the reader found into findings.
+    """Convert annotation errors to findings.
 
     Args:
-        faults: as it collected them; those of a kind that the doctor doesn't know (a third party's reader) count as "annotation".
-        root: the data's folder, relative to which files are named.
+        faults: errors collected by the reader; those of an unknown kind (from a third-party reader) become kind "annotation".
+        root: dataset folder, to which file names are made relative; None to keep them.
     """
     for fault in faults:
-        key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # a row's key names its table and its place
+        key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # the key of a table row ends with its place
         if root is not None:
             key = key.removeprefix(f"{root}/")
         yield Finding(fault.kind if fault.kind in KINDS else "annotation", key, fault.reason, fault.place, box=fault.box)

@@ -1,4 +1,4 @@
-"""What the doctor can find: the kinds, and one finding."""
+"""Kinds of problems that a dataset check finds, and the records of its result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Kind:
     """One kind of finding.
 
     Attributes:
-        severity: `error` – a sample is lost or a score can be wrong; `warning` – most likely a mistake; `note` – fine by the format,
-            but worth knowing.
-        title: what it is, in a few words.
+        severity: "error" (a sample is lost or a score can be wrong), "warning" (most likely a mistake) or "note" (valid in the format,
+            but worth knowing).
+        title: short description.
     """
 
     severity: Severity
@@ -26,59 +26,59 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    # pictures
-    "unreadable": Kind("error", "pictures that can't be read"),
-    "truncated": Kind("error", "pictures cut short"),
-    "missing-file": Kind("error", "pictures that are not there"),
-    "huge": Kind("error", "pictures above the limit on pixels"),
-    "wrong-extension": Kind("warning", "names that don't fit the content"),
-    "tiny": Kind("warning", "tiny pictures"),
-    "odd-mode": Kind("warning", "pictures in an odd mode"),
-    "blank": Kind("warning", "pictures of one colour"),
-    # the same picture more than once
-    "leak": Kind("error", "the same picture in several splits"),
-    "near-leak": Kind("error", "nearly the same picture in several splits"),
-    "two-labels": Kind("error", "the same picture under several labels"),
-    "two-names": Kind("error", "the same picture under several people"),
-    "duplicate": Kind("warning", "the same picture more than once"),
-    "near-duplicate": Kind("note", "nearly the same picture more than once"),
+    # images
+    "unreadable": Kind("error", "images that can't be read"),
+    "truncated": Kind("error", "truncated images"),
+    "missing-file": Kind("error", "missing images"),
+    "huge": Kind("error", "images above the pixel limit"),
+    "wrong-extension": Kind("warning", "file extensions that don't match the content"),
+    "tiny": Kind("warning", "tiny images"),
+    "odd-mode": Kind("warning", "images in an unusual colour mode"),
+    "blank": Kind("warning", "images of a single colour"),
+    # duplicates
+    "leak": Kind("error", "the same image in several splits"),
+    "near-leak": Kind("error", "near-duplicate images in several splits"),
+    "two-labels": Kind("error", "the same image with several labels"),
+    "two-names": Kind("error", "the same image assigned to several people"),
+    "duplicate": Kind("warning", "duplicate images"),
+    "near-duplicate": Kind("note", "near-duplicate images"),
     # labels, people, pairs
-    "unknown-label": Kind("error", "labels that are no class"),
+    "unknown-label": Kind("error", "labels that match no class"),
     "empty-class": Kind("error", "classes without samples"),
     "unbalanced": Kind("warning", "badly unbalanced classes"),
-    "single-picture": Kind("warning", "people with one picture"),
+    "single-picture": Kind("warning", "people with a single image"),
     "person-in-splits": Kind("error", "people in several splits"),
-    "bad-pair": Kind("error", "pairs that name missing files, or one picture twice"),
+    "bad-pair": Kind("error", "pairs that name missing files, or the same image twice"),
     # boxes
     "box-no-area": Kind("error", "boxes without area"),
-    "box-outside": Kind("error", "boxes outside the picture"),
+    "box-outside": Kind("error", "boxes outside the image"),
     "box-swapped": Kind("error", "boxes with swapped corners"),
-    "box-duplicate": Kind("warning", "boxes given twice"),
-    "box-whole-picture": Kind("warning", "boxes around the whole picture"),
-    "box-normalised": Kind("warning", "boxes in parts of the picture where pixels are meant, or the other way round"),
-    "box-xywh": Kind("warning", "boxes whose corners look mistaken for sizes"),
+    "box-duplicate": Kind("warning", "duplicate boxes"),
+    "box-whole-picture": Kind("warning", "boxes that cover the whole image"),
+    "box-normalised": Kind("warning", "boxes in fractions of the image instead of pixels, or vice versa"),
+    "box-xywh": Kind("warning", "boxes with corners and sizes probably mixed up"),
     # annotations as a whole
-    "repeated-id": Kind("error", "ids given twice"),
-    "no-annotation": Kind("warning", "pictures without annotations"),
-    "no-objects": Kind("note", "pictures annotated as empty"),
-    "no-picture": Kind("error", "annotations without a picture"),
-    "annotation": Kind("error", "other faults in the annotations"),
+    "repeated-id": Kind("error", "duplicate ids"),
+    "no-annotation": Kind("warning", "images without annotations"),
+    "no-objects": Kind("note", "images annotated as empty"),
+    "no-picture": Kind("error", "annotations without an image"),
+    "annotation": Kind("error", "other annotation errors"),
     "split": Kind("error", "splits that can't be opened"),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One finding.
 
     Attributes:
-        kind: a name of `KINDS`.
-        key: the picture or file, relative to the data's folder where it lies there.
+        kind: key in `KINDS`.
+        key: image or file, relative to the dataset folder if it lies in it.
         text: what was found, and what was expected.
-        place: where in the file ("box 3", "line 12"), or "".
-        others: keys of the other pictures that belong to the finding (the duplicates).
-        box: [x1, y1, x2, y2] in pixels, where the finding is about one box whose numbers can be drawn.
-        level: a severity other than the kind's own.
+        place: position in the file, such as "box 3" or "line 12"; "" for none.
+        others: keys of the other images involved, such as duplicates.
+        box: [x1, y1, x2, y2] in pixels if the finding is about a single box that can be drawn; otherwise None.
+        level: severity that overrides the default of the kind; None for the default.
     """
 
     kind: str
@@ -91,31 +91,31 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """The finding's own severity, else its kind's."""
+        """Severity: `level` if set, otherwise the default of the kind."""
         return self.level or KINDS[self.kind].severity
 
     def __str__(self) -> str:
-        """Return one line."""
+        """Return the finding as one line."""
         return f"{self.key}{f', {self.place}' if self.place else ''}: {self.text}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding, JSON-ready."""
+        """Return the finding as JSON-serialisable values."""
         content: dict[str, Any] = {"kind": self.kind, "severity": self.severity, "key": self.key, "place": self.place, "text": self.text}
         return content | {"others": list(self.others), "box": list(self.box) if self.box else None}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The doctor's answer.
+    """Result of a dataset check.
 
     Attributes:
-        data: what was checked, as given.
-        scheme: the format it was read as.
-        task: the task whose format that is.
-        pictures: how many samples there are, those that can't be read among them.
-        splits: the samples of each split; the name "" stands for those in none.
-        classes: the samples (or boxes) of each class, over all splits.
-        findings: everything found, errors first, ordered by kind and key.
+        data: dataset as specified by the caller.
+        scheme: scheme that the data was read with; "" for a sequence of samples.
+        task: name of the task that the scheme belongs to.
+        pictures: number of samples, including unreadable ones.
+        splits: number of samples by split; the key "" counts samples that are in no split.
+        classes: number of samples (or boxes) by class, over all splits.
+        findings: all findings, ordered by severity (errors first), kind and key.
     """
 
     data: str
@@ -128,12 +128,12 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing but notes was found."""
+        """Whether there are no errors and no warnings."""
         return all(finding.severity == "note" for finding in self.findings)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings of each kind there are, in the order of `findings`."""
+        """Number of findings by kind, in the order of `findings`."""
         return dict(Counter(finding.kind for finding in self.findings))
 
     def of(self, kind: str) -> tuple[Finding, ...]:
@@ -141,7 +141,7 @@ class Findings:
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready."""
+        """Return the result as JSON-serialisable values."""
         return {
             "data": self.data,
             "scheme": self.scheme,
@@ -156,10 +156,10 @@ class Findings:
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return each finding once: errors before warnings before notes, then in the order of `KINDS`, then by key."""
+    """Return the distinct findings: errors before warnings before notes, then in the order of `KINDS`, then by key."""
     kinds = list(KINDS)
     return tuple(sorted(dict.fromkeys(findings), key=lambda it: (_ORDER[it.severity], kinds.index(it.kind), it.key, it.place, it.text)))
 
 
-# bits of 64. Measured: the same photo resaved at JPEG quality 40, or halved, moves by 2 at most; cropped by 2 % by 4 in the median
+# bits of 64. Measured: the same photo differs by at most 2 when resaved at JPEG quality 40 or halved; by 4 (median) when cropped by 2 %
 NEAR = 4

@@ -1,4 +1,4 @@
-"""Cleaned copies of COCO's JSON and of VOC's XML."""
+"""Cleaned copies of COCO JSON and VOC XML annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.system.files import write_text
 
 @dataclass
 class _Known:
-    """What the examination knows about pictures, by key."""
+    """Result of the check by image key: why an image can't be read, or its size."""
 
     lost: dict[str, str] = field(default_factory=dict)
     size_hw: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class _Known:
 
 
 def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write every instances file of the folder, cleaned, under its own name."""
+    """Write a cleaned copy of every instances file in the dataset folder, under the same name."""
     root = examination.opened.root
     assert root is not None
     known = _Known.of(examination)
@@ -44,7 +44,7 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
         try:
             content = json.loads(file.read_bytes())
         except ValueError:
-            continue  # a finding of its own; there is nothing to copy
+            continue  # already reported as a finding; there is nothing to copy
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in ("images", "annotations", "categories")):
             name = file.relative_to(root).as_posix()
             yield from _clean_coco(content, name, known)
@@ -52,15 +52,15 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _clean_coco(content: dict[str, Any], name: str, known: _Known) -> Iterator[Change]:
-    """Clean the lists in place."""
+    """Clean `content` in place and yield the changes."""
     kept_images: dict[Any, dict[str, Any]] = {}
     keys: set[str] = set()
     for image in content["images"]:
         key = str(image.get("file_name"))
         if image.get("id") in kept_images or key in keys:
-            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: the id or the file name is there twice")
+            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: duplicate id or file name")
         elif key not in known.size_hw:
-            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: {known.lost.get(key, 'the picture is not there')}")
+            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: {known.lost.get(key, 'the image is missing')}")
         else:
             kept_images[image["id"]] = image
             keys.add(key)
@@ -79,23 +79,27 @@ def _clean_annotations(content: dict[str, Any], name: str, pictures: dict[Any, d
         place = f"annotation id {entry.get('id')}"
         picture = pictures.get(entry.get("image_id"))
         if picture is None or entry.get("category_id") not in categories:
-            what = "its picture is not among the images" if picture is None else f"category_id {entry.get('category_id')} is no category"
+            what = (
+                "its image_id is not among the images"
+                if picture is None
+                else f"category_id {entry.get('category_id')} is not among the categories"
+            )
             yield Change("removed", name, place, what)
             continue
         key = str(picture["file_name"])
         box, what = _mend_coco(entry.get("bbox"), known.size_hw[key])
         same = (entry["image_id"], entry["category_id"], box)
         if box is None or same in boxes:
-            yield Change("removed", key, place, f"{name}: the box {entry.get('bbox')}: {what if box is None else 'given twice'}")
+            yield Change("removed", key, place, f"{name}: box {entry.get('bbox')}: {what if box is None else 'duplicate'}")
             continue
         boxes.add(same)
         if what:
-            yield Change("changed", key, place, f"{name}: the box {entry['bbox']} is now {list(box)}: {what}")
+            yield Change("changed", key, place, f"{name}: box {entry['bbox']} changed to {list(box)}: {what}")
             entry["bbox"] = list(box)
             if not entry.get("iscrowd") and "segmentation" not in entry:
                 entry["area"] = box[2] * box[3]
         if entry.get("id") in ids:
-            yield Change("changed", key, place, f"{name}: the id is there twice; this one is now {free}")
+            yield Change("changed", key, place, f"{name}: duplicate id; changed to {free}")
             entry["id"], free = free, free + 1
         ids.add(entry.get("id"))
         kept.append(entry)
@@ -103,7 +107,7 @@ def _clean_annotations(content: dict[str, Any], name: str, pictures: dict[Any, d
 
 
 def _mend_coco(bbox: Any, size_hw: tuple[int, int]) -> tuple[Box | None, str]:
-    """Return x, y, width and height, mended."""
+    """Fix a COCO box (x, y, width, height); returns the same as `mend_box`."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(side, int | float) and math.isfinite(side) for side in bbox):
         return None, "not four finite numbers"
     left, top, width, height = bbox
@@ -114,7 +118,7 @@ def _mend_coco(bbox: Any, size_hw: tuple[int, int]) -> tuple[Box | None, str]:
 
 
 def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write every annotation file and every list, cleaned."""
+    """Write a cleaned copy of every annotation file and every image-set list."""
     root = examination.opened.root
     assert root is not None
     known = _Known.of(examination)
@@ -124,7 +128,9 @@ def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
         name = f"Annotations/{file.name}"
         key = keys.get(file.stem)
         if key is None or key in known.lost:
-            yield Change("removed", name, "", "its picture or the file itself can't be read" if key is None else f"{key} {known.lost[key]}")
+            yield Change(
+                "removed", name, "", "the image or the annotation file can't be read" if key is None else f"{key} {known.lost[key]}"
+            )
             continue
         tree = _parse(file)
         yield from _clean_voc(tree, name, known.size_hw[key])
@@ -135,7 +141,7 @@ def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         for number, line in enumerate(lines, start=1):
             if line.split()[0] not in kept:
-                yield Change("removed", name, f"line {number}", f"{line.split()[0]} has no annotation any more")
+                yield Change("removed", name, f"line {number}", f"{line.split()[0]} no longer has an annotation")
         write_text(out / name, "".join(f"{line}\n" for line in lines if line.split()[0] in kept))
 
 
@@ -144,13 +150,13 @@ def _parse(file: Path) -> Element:
 
     try:
         tree: Element = fromstring(file.read_bytes())
-    except ParseError as error:  # it has just been read: somebody is writing it
-        raise OSError(f"{file} changed while it was read: {error}") from error
+    except ParseError as error:  # it was valid a moment ago: another process is writing it
+        raise OSError(f"{file} changed while it was being read: {error}") from error
     return tree
 
 
 def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[Change]:
-    """Clean the objects in place."""
+    """Clean the objects of `tree` in place and yield the changes."""
     seen: set[tuple[Any, ...]] = set()
     for number, entry in enumerate(list(tree.findall("object")), start=1):
         place, label = f"object {number}", (entry.findtext("name") or "").strip()
@@ -161,13 +167,13 @@ def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[C
             given = (math.nan,) * 4
         box, what = mend_box(given, size_hw) if all(map(math.isfinite, given)) else (None, "not four finite numbers")
         if not label or box is None or (label, box) in seen:
-            why = "no name" if not label else what if box is None else "given twice"
-            yield Change("removed", name, place, f"the box {list(given)} ({label or '?'}): {why}")
+            why = "no name" if not label else what if box is None else "duplicate"
+            yield Change("removed", name, place, f"box {list(given)} ({label or '?'}): {why}")
             tree.remove(entry)
             continue
         seen.add((label, box))
         if what:
-            yield Change("changed", name, place, f"the box {list(given)} ({label}) is now {list(box)}: {what}")
+            yield Change("changed", name, place, f"box {list(given)} ({label}) changed to {list(box)}: {what}")
             for side, value in zip(sides, box, strict=True):
                 assert side is not None
                 side.text = f"{value:g}"

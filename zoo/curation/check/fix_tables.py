@@ -1,4 +1,4 @@
-"""Cleaned copies of tables, and the table that says what to keep of formats that are folders alone."""
+"""Cleaned copies of tables, and a table of the samples to keep for formats without annotation files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_list(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write `labels.csv` (path, label, and split where there are splits): the samples that can be read.
+    """Write the readable samples to `labels.csv`, with the columns path, label and, if the data has splits, split.
 
-    Folders are their own annotation, and the copy is the table that says the same: for classification open it with
+    Folders have no annotation file to clean, so the copy is an equivalent table: for classification, open it with
     `csv:OUT/labels.csv?root=DATA`.
     """
     lost = lost_files(examination)
@@ -34,7 +34,7 @@ def write_list(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def write_table(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write the table without its faulty rows, with boxes mended; Parquet becomes CSV."""
+    """Write the table without its invalid rows and with fixed boxes; Parquet becomes CSV."""
     table = examination.opened.path
     assert table is not None
     known = _Known.of(examination, table)
@@ -42,10 +42,10 @@ def write_table(examination: Examination, out: Path) -> Iterator[Change]:
     rows: dict[tuple[str, ...], None] = {}
     for row in tabular.rows(table, ("path",), (*_SIDES, "label", "split"), []):
         header = header or list(row.values)
-        values, change = known.mended(row.values, row.line)
+        values, change = known.fixed(row.values, row.line)
         cells = tuple(values.values())
         if cells in rows:
-            values, change = {}, "the same row stands above"
+            values, change = {}, "duplicate of an earlier row"
         if values:
             rows[cells] = None
         if change:
@@ -56,13 +56,13 @@ def write_table(examination: Examination, out: Path) -> Iterator[Change]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the examination found out about a table.
+    """Result of the check that concerns a table.
 
     Attributes:
-        faulty: the reader's findings by their place.
-        files: the pictures' files by the path under which they would be named.
-        lost: why a picture can't be read.
-        size_hw: height and width of those that can.
+        faulty: findings of the reader, by place.
+        files: image files, by the paths that can name them in the table.
+        lost: reason why an image can't be read, by file.
+        size_hw: height and width of each readable image, by file.
     """
 
     faulty: Mapping[str, Finding]
@@ -80,8 +80,8 @@ class _Known:
         files = {name: item.file for item in examination.opened.items if item.file is not None for name in (item.key, str(item.file))}
         return cls(faulty, files, lost_files(examination), sizes_hw(examination))
 
-    def mended(self, values: Mapping[str, str], place: str) -> tuple[dict[str, str], str]:
-        """Return a row as it should be, empty where it has to go, and what was done, or ""."""
+    def fixed(self, values: Mapping[str, str], place: str) -> tuple[dict[str, str], str]:
+        """Return the fixed row, empty if it must be removed, and a description of the change ("" for none)."""
         file, fault = self.files.get(os.path.normpath(values["path"])), self.faulty.get(place)
         if file is not None and file in self.lost:
             return {}, f"{values['path']} {self.lost[file]}"
@@ -93,4 +93,4 @@ class _Known:
         if box is None:
             return {}, f"{fault.text}: {what}"
         sides = {side: f"{value:g}" for side, value in zip(_SIDES, box, strict=True)}
-        return {**values, **sides}, f"the box {list(fault.box)} is now {list(box)}: {what}"
+        return {**values, **sides}, f"box {list(fault.box)} changed to {list(box)}: {what}"

@@ -1,4 +1,4 @@
-"""Cleaned copies of YOLO's label files."""
+"""Cleaned copies of YOLO label files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.system.files import write_text
 
 
 def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write every label file, cleaned, at its place below the folder."""
+    """Write a cleaned copy of every label file under the same relative path."""
     root = examination.opened.root
     assert root is not None
     count = max((len(names) for names in examination.opened.classes.values()), default=0)
@@ -21,7 +21,7 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
     for file in sorted(path for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts[:-1]):
         name = file.relative_to(root).as_posix()
         if file.stem not in stems or file.stem in lost:
-            yield Change("removed", name, "", lost.get(file.stem, "its picture is not there or can't be read"))
+            yield Change("removed", name, "", lost.get(file.stem, "its image is missing or can't be read"))
             continue
         lines: list[str] = []
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
@@ -34,20 +34,24 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _clean_line(line: str, classes: int, before: list[str]) -> tuple[str, str]:
-    """Return a line of class, centre x, centre y, width and height (parts of the picture) mended, or "", and what was done."""
+    """Fix a line of class, centre x, centre y, width and height (fractions of the image).
+
+    Returns:
+        The fixed line, or "" if it must be removed; and a description of the change ("" for none).
+    """
     parts = line.split()
     if not parts:
         return "", ""
     try:
         label, (x, y, width, height) = int(parts[0]), map(float, parts[1:])
     except ValueError:
-        return "", "not a class and four numbers"
+        return "", "expected a class and four numbers"
     if not 0 <= label < classes:
         return "", f"class {label} is not among the {classes} classes"
     if line.strip() in before:
-        return "", "given twice"
+        return "", "duplicate"
     given: Box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    # halving and adding rounds; a box at the very edge is not one that sticks out
+    # rounded: rounding errors must not make a box at the edge extend beyond the image
     box, what = mend_box(tuple(round(side, 9) for side in given), (1, 1))  # type: ignore[arg-type]  # four again
     if box is None:
         return "", what

@@ -1,4 +1,4 @@
-"""Perceptual hashes of pictures, and all pairs of them within a Hamming radius."""
+"""Perceptual hashes of images, and the search for all pairs within a Hamming radius."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 64
-THUMB = 16  # pixels: enough to tell two pictures apart by their levels, and 256 bytes each
+THUMB = 16  # pixels: enough to distinguish two images by their grey levels, at 256 bytes each
 _DCT, _LOW = 32, 8
 _BLOCK = 4_000_000  # pairs compared at once: 32 MB
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture ([H, W, 3] uint8, RGB) as [THUMB, THUMB] uint8, grey; its shape is given up."""
+    """Return a grey [THUMB, THUMB] uint8 thumbnail of an image ([H, W, 3] uint8, RGB); the aspect ratio is not kept."""
     return _grey(image, THUMB)
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> int:
-    """Return the 64-bit pHash of a picture: the signs of its lowest frequencies.
+    """Return the 64-bit pHash of an image: the signs of its lowest frequencies.
 
-    The picture is brought to 32×32 grey pixels; of its discrete cosine transform the 8×8 lowest coefficients are compared with
-    their median, the constant one left out of it (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
-    Scaling, recompression and changes of brightness leave it nearly unchanged.
+    The image is resized to 32×32 grey pixels. The 8×8 lowest coefficients of its discrete cosine transform are compared with their
+    median, which excludes the constant coefficient (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
+    Scaling, recompression and changes of brightness leave the hash nearly unchanged.
 
     Args:
         image: [H, W, 3] uint8, RGB.
@@ -35,24 +35,24 @@ def perceptual_hash(image: NDArray[np.uint8]) -> int:
 
 
 def _grey(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    # area averaging is the antialias; the grey is made after it, from few pixels
+    # area averaging avoids aliasing; the conversion to grey comes last because few pixels are left
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
-    """Return all pairs of hashes that differ in at most `radius` bits; none is missed.
+    """Return all pairs of hashes that differ in at most `radius` bits; the search is exhaustive.
 
-    The 64 bits are cut into radius + 1 bands. Two hashes within the radius are equal in at least one band (there are fewer
-    differing bits than bands), so only hashes that share a band's value are compared (Norouzi, Punjani and Fleet 2012,
-    "Fast search in Hamming space with multi-index hashing").
+    The 64 bits are divided into radius + 1 bands. Two hashes within the radius are equal in at least one band, because they differ in
+    fewer bits than there are bands; so only hashes with an equal band are compared (Norouzi, Punjani and Fleet 2012, "Fast search in
+    Hamming space with multi-index hashing").
 
     Args:
         hashes: [N] uint64.
-        radius: bits, 0 to 63.
+        radius: largest number of differing bits, 0 to 63.
 
     Returns:
-        [P, 2] int64: indices, the lower first; sorted.
+        Sorted [P, 2] int64 index pairs, the lower index first.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     edges = np.linspace(0, BITS, radius + 2).round().astype(int)
@@ -67,7 +67,7 @@ def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
 
 
 def _within(hashes: NDArray[np.uint64], group: NDArray[np.int64], radius: int) -> list[NDArray[np.int64]]:
-    """Compare all pairs of a group, a block of rows at a time."""
+    """Compare all pairs of a group, one block of rows at a time."""
     members, found = np.sort(group), []
     rows = max(1, _BLOCK // len(members))
     for start in range(0, len(members), rows):

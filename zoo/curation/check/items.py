@@ -1,4 +1,4 @@
-"""Open a data set with all its splits: samples with the splits they lie in, and what its reader found wrong."""
+"""Opening of a dataset with all its splits: the samples, the splits of each, and the annotation errors."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from zoo.task.contract import Task
 
 @dataclass(frozen=True)
 class Item:
-    """One sample, in words.
+    """A sample with class names instead of indices.
 
     Attributes:
-        key: as in `Record`; behind the name of its split where it is a number, which every split counts anew.
-        record: where its picture comes from.
-        splits: the splits it lies in; empty where the data has none.
-        labels: the name of its class, or of each box's class; empty where nothing is known.
-        boxes: [N, 4] float, xyxy in pixels; None where the task has no boxes.
-        plain: [N] bool: boxes that stand for one object (neither crowd nor difficult); None where there are no boxes.
+        key: key of the `Record`; a number is prefixed with the split, because every split starts counting at the same number.
+        record: source of the image and its target.
+        splits: splits that contain the sample; empty if the data has none.
+        labels: class name of the image, or of each box; empty if unlabelled.
+        boxes: [N, 4] float, xyxy in pixels; None if the task has no boxes.
+        plain: [N] bool, True for boxes of a single object (neither crowd nor difficult); None if the task has no boxes.
     """
 
     key: str
@@ -43,30 +43,30 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The key, with the split where the key doesn't show it."""
+        """The key, followed by the splits if the key doesn't contain one."""
         shown = not self.splits or any(part in self.splits for part in Path(self.key).parts)
         return self.key if shown else f"{self.key} ({', '.join(self.splits)})"
 
     @property
     def file(self) -> Path | None:
-        """The picture's file, where it has one."""
+        """File of the image; None if it isn't stored as a file."""
         return self.record.source if isinstance(self.record.source, Path) else None
 
 
 @dataclass
 class Opened:
-    """A data set with all its splits.
+    """A dataset with all its splits.
 
     Attributes:
-        name: what it calls itself.
-        scheme: the format it was read as; "" for samples given as a sequence.
-        path: the folder or file that was named, where it is one.
-        whole: nothing was left out on request (`split=`, `classes=`, `limit=`).
-        pairs: those that say which pictures are used, by the records' keys; empty where the data has none.
+        name: name of the dataset.
+        scheme: scheme that the data was read with; "" for a sequence of samples.
+        path: folder or file that the dataset string names; None if it doesn't exist.
+        whole: whether the whole dataset was requested, without `split=`, `classes=` and `limit=`.
+        pairs: pairs of record keys that define which images are used; empty if the data has none.
         items: the samples.
-        faults: what its reader found wrong.
-        classes: the names, by split; "" for all of the data.
-        findings: what is wrong with the splits.
+        faults: annotation errors found by the reader.
+        classes: class names by split; the key "" stands for the data without a split.
+        findings: problems with the splits.
     """
 
     name: str = ""
@@ -81,20 +81,20 @@ class Opened:
 
     @property
     def filed(self) -> bool:
-        """Whether every picture is a file of its own, not a part of a larger one."""
+        """Whether every image is a separate file, not part of a larger one."""
         return all(item.file is not None for item in self.items)
 
     @property
     def root(self) -> Path | None:
-        """The folder it lies in: the one that was named, or the file's."""
+        """Dataset folder: `path`, or its parent if it is a file."""
         return self.path if self.path is None or self.path.is_dir() else self.path.parent
 
 
 def open_all(data: object, task: Task, say: Callable[[str], None] | None = None) -> Opened:
-    """Open data with its reader, leaving out what is faulty; without `split=`, every split that it shows.
+    """Open a dataset and skip its invalid samples; without `split=`, open every split found in it.
 
     Raises:
-        InputError: nothing there, or no split of it can be opened.
+        InputError: the data doesn't exist, or none of its splits can be opened.
     """
     if isinstance(data, Path):
         data = str(data)
@@ -171,10 +171,10 @@ def _named(classes: Sequence[str], label: Any) -> str:
 
 
 def merged(items: Sequence[Item]) -> list[Item]:
-    """Return each sample once, with all the splits it was met in."""
+    """Return each sample once, with all splits that contain it."""
     known: dict[object, Item] = {}
     for item in items:
-        # a picture under two labels in a table is two samples, and has to stay so
+        # an image with two labels in a table is two samples, and must remain so
         identity = (item.file or (item.key, item.splits), item.key, item.labels)
         before = known.get(identity)
         splits = item.splits if before is None else before.splits
@@ -182,15 +182,15 @@ def merged(items: Sequence[Item]) -> list[Item]:
     return list(known.values())
 
 
-_SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing)(\d{4})?", re.IGNORECASE)  # with COCO's year
+_SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing)(\d{4})?", re.IGNORECASE)  # optionally with COCO's year
 _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
 def split_names(path: Path) -> list[str]:
-    """Return the splits that a data set shows.
+    """Return the names of the splits found in a dataset.
 
-    As folders, lists of VOC, files of COCO, keys of `data.yaml`, the list of a saved Hugging Face data set, or a column of a table.
-    VOC's `trainval`, the union of two others, is none of its own.
+    Splits are folders, VOC lists, COCO files, keys of `data.yaml`, entries of a saved Hugging Face dataset, or values of a table's
+    column. VOC's `trainval`, the union of two others, is not counted as a split.
     """
     if path.is_file():
         return _column(path) if path.suffix.lower() in tabular.SUFFIXES else _yaml(path)
@@ -212,18 +212,18 @@ def _yaml(path: Path) -> list[str]:
     try:
         return list(dict.fromkeys(_YAML_SPLIT.findall(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError):
-        return []  # its reader has the words for it
+        return []  # the reader reports the error
 
 
 def _saved(path: Path) -> list[str]:
     try:
         return [str(name) for name in json.loads(path.read_bytes())["splits"]]
     except (OSError, ValueError, TypeError, KeyError):
-        return []  # likewise
+        return []  # the reader reports the error
 
 
 def _column(path: Path) -> list[str]:
     try:
         return sorted({row.values["split"] for row in tabular.rows(path, ("path",), ("split",), []) if row.values.get("split")})
     except InputError:
-        return []  # likewise
+        return []  # the reader reports the error

@@ -1,4 +1,4 @@
-"""Look at every picture once: can it be read, is it what its name says, and what does it look like in a few bytes."""
+"""Inspection of single images: whether they can be read, whether their names match their content, and compact descriptors of the pixels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from zoo.errors import ImageError
 from zoo.images import decoding as images
 from zoo.images import headers as image_headers
 
-TINY = 16  # pixels on the shorter side: below it a stride-32 trunk is left with less than half a cell, and people can't label them either
-_BLANK = 1.0  # grey levels of standard deviation: less is one colour and its compression noise
-_FEW = 256  # below so many pictures starting processes (about a second each) costs more than it saves
+TINY = 16  # pixels on the shorter side: below it, a stride-32 backbone has less than half a cell, and people can't label the image either
+_BLANK = 1.0  # standard deviation in grey levels: less is a single colour with compression noise
+_FEW = 256  # images: for fewer, starting processes (about a second each) costs more than it saves
 _CHUNK = 32
 
 _SUFFIXES = {
@@ -44,18 +44,18 @@ _MODES |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I", "F"), "of more than 8 bi
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one look at a picture gave.
+    """Properties of an image.
 
     Attributes:
-        fault: why it can't be read, or "".
-        fault_kind: of which kind that is, as in `Fault`.
-        size_hw: height and width in pixels, orientation applied.
-        format: by content; "" for pictures that come from no file.
-        mode: in words: colour, grey, with transparency, …
-        digest: of the decoded pixels; equal pictures have equal digests, whatever their file's format or name.
-        hash: the 64-bit perceptual hash.
+        fault: reason why the image can't be read; "" if it can.
+        fault_kind: kind of that error, as in `Fault`.
+        size_hw: height and width in pixels, after the orientation is applied.
+        format: file format by content; "" for images that are not files.
+        mode: colour mode in words: colour, grey, with transparency, …
+        digest: hash of the decoded pixels; equal images have equal digests, whatever their file format or name.
+        hash: 64-bit perceptual hash.
         spread: standard deviation of the grey thumbnail, in grey levels.
-        thumb: the grey thumbnail, THUMB × THUMB bytes.
+        thumb: grey thumbnail, THUMB × THUMB bytes.
     """
 
     fault: str = ""
@@ -70,27 +70,27 @@ class Facts:
 
     @property
     def blank(self) -> bool:
-        """Whether it is a picture of one colour."""
+        """Whether the image has a single colour."""
         return self.spread < _BLANK
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Return the thumbnail, [THUMB, THUMB] uint8."""
+        """Return the thumbnail as [THUMB, THUMB] uint8."""
         return np.frombuffer(self.thumb, np.uint8).reshape(THUMB, THUMB)
 
 
 def look(source: Path | NDArray[np.uint8]) -> Facts:
-    """Read one picture, from its file or as it is; a picture that can't be read is an answer, not an exception."""
+    """Return the properties of an image, given as a file or as pixels; an unreadable image is a result, not an exception."""
     if not isinstance(source, Path):
         return _facts(source, "", "colour")
     try:
         data = source.read_bytes()
     except (OSError, ValueError):
-        data = None  # the decoder has the words for it
+        data = None  # the decoder reports the reason
     try:
         image = images.read(source) if data is None else images.decode(data, str(source))
     except ImageError as error:
         return Facts(fault=error.reason, fault_kind=error.kind)
-    assert data is not None, "the decoder read what the file system did not give"
+    assert data is not None, "decoded a file that could not be read"
     return _facts(image, image_headers.parse(data).format, _mode(data))
 
 
@@ -103,25 +103,25 @@ def _facts(image: NDArray[np.uint8], format_: str, mode: str) -> Facts:
 
 
 def _mode(data: bytes) -> str:
-    """Return the mode that Pillow reads from the header; the pixels are not decoded a second time."""
+    """Return the colour mode that Pillow reads from the header; the pixels are not decoded again."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size (ours is stricter) and of odd EXIF blocks
+        warnings.simplefilter("ignore")  # about the size (our limit is stricter) and malformed EXIF blocks
         try:
             with PILImage.open(io.BytesIO(data)) as picture:
                 name = picture.mode
                 return "with transparency" if "transparency" in picture.info else _MODES.get(name, name)
         except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError):
-            return "colour"  # OpenCV read it and Pillow doesn't know it: nothing to remark
+            return "colour"  # OpenCV can read it and Pillow can't: nothing to report
 
 
 def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterator[Facts]:
-    """Look at every record's picture, in order, in several processes where that is worth it.
+    """Yield the properties of every record's image, in order, using several processes if that is faster.
 
-    Processes and not threads: the decoder holds a lock per process.
+    Processes are used instead of threads because the decoder holds a lock per process.
 
     Args:
-        records: pictures from files are read in the processes; drawn and given ones here.
-        workers: how many processes; None for one per core, 0 for this one.
+        records: the samples; image files are read in the worker processes, generated and in-memory images in this one.
+        workers: number of processes; None for one per core if there are many images, 0 for this process.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if workers is None else workers
@@ -129,7 +129,7 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
     if count < 1 or (workers is None and (cores < 2 or len(files) < _FEW)):
         yield from (_look_at(record) for record in records)
         return
-    # spawn: a fork of a process in which OpenCV or torch runs threads can hang
+    # spawn: forking a process in which OpenCV or torch runs threads can hang
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         read = pool.map(look, files, chunksize=_CHUNK)
         for record in records:
@@ -139,7 +139,7 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
 def _one_thread() -> None:
     import cv2
 
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    cv2.setNumThreads(1)  # the worker processes already use all cores
 
 
 def _look_at(record: Record) -> Facts:
@@ -147,17 +147,17 @@ def _look_at(record: Record) -> Facts:
         return look(record.source)
     try:
         return look(record.source())
-    except ImageError as error:  # kept encoded in a larger file
+    except ImageError as error:  # an image stored in a larger file
         return Facts(fault=error.reason, fault_kind=error.kind)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report what is wrong with the pictures themselves.
+    """Report problems of single images.
 
     Args:
-        keys: what to call each picture.
-        names: its file name, or "" where it comes from no file.
-        facts: what was seen.
+        keys: key of each image.
+        names: file name of each image; "" if it isn't a file.
+        facts: properties of each image.
     """
     modes = Counter(fact.mode for fact in facts if not fact.fault)
     usual = modes.most_common(1)[0][0] if modes else ""
@@ -167,10 +167,10 @@ def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) 
             continue
         suffix = Path(name).suffix.lower()
         if fact.format and suffix not in _SUFFIXES[fact.format]:
-            yield Finding("wrong-extension", key, f"is a {fact.format} and its name ends with {suffix or 'nothing'}")
+            yield Finding("wrong-extension", key, f"is a {fact.format} but its extension is {suffix or 'missing'}")
         if min(fact.size_hw) < TINY:
-            yield Finding("tiny", key, f"is {fact.size_hw[1]}×{fact.size_hw[0]} pixels; under {TINY} on a side little can be seen")
+            yield Finding("tiny", key, f"is {fact.size_hw[1]}×{fact.size_hw[0]} pixels; too little can be seen below {TINY} on a side")
         if fact.mode != usual:
-            yield Finding("odd-mode", key, f"is {fact.mode}, where most of the data ({modes[usual]} pictures) is {usual}")
+            yield Finding("odd-mode", key, f"is {fact.mode}, but most of the data ({modes[usual]} images) is {usual}")
         if fact.blank:
-            yield Finding("blank", key, "is of one colour")
+            yield Finding("blank", key, "has a single colour")

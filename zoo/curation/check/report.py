@@ -1,4 +1,4 @@
-"""One self-contained HTML page: counts, and a contact sheet of every kind with boxes drawn."""
+"""Self-contained HTML page of a dataset check: counts, and a contact sheet with boxes for each kind of finding."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zoo.errors import ImageError
 from zoo.report.pages import data_uri, page, table, text
 from zoo.system.files import write_text
 
-_SHOWN = 24  # findings of a kind that get a picture: a page of them is about a megabyte
-_LISTED = 500  # findings of a kind that are listed; all of them are in --json
+_SHOWN = 24  # findings per kind that are shown with an image: about one megabyte
+_LISTED = 500  # findings per kind that are listed; --json has all of them
 _SIDE = 200  # pixels
 _RED, _BLUE = (220, 30, 40), (40, 110, 230)
 
@@ -25,17 +25,17 @@ _STYLE = ".sheet figure{width:200px;font-size:12px}"
 
 
 def write_report(examination: Examination, path: Path) -> None:
-    """Write the page; it loads nothing from anywhere."""
+    """Write the page; it loads no external resources."""
     write_text(path, html(examination))
 
 
 def html(examination: Examination) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     found = examination.findings
-    verdict = "nothing wrong" if found.ok else f"{sum(f.severity != 'note' for f in found.findings)} findings"
+    verdict = "no problems" if found.ok else f"{sum(f.severity != 'note' for f in found.findings)} findings"
     body = [
         f"<h1>{text(found.data)}: {verdict}</h1>",
-        f"<p>{found.pictures} pictures, read as {text(found.scheme or 'given samples')} ({text(found.task)})</p>",
+        f"<p>{found.pictures} images, read as {text(found.scheme or 'a sequence of samples')} ({text(found.task)})</p>",
         _table("Kind", {f'<a href="#{kind}">{kind}</a> – {KINDS[kind].title}': count for kind, count in found.counts.items()}),
         _table("Split", {text(name or "(no split)"): count for name, count in found.splits.items()}),
         _table("Class", {text(name): count for name, count in found.classes.items()}),
@@ -58,14 +58,14 @@ def _section(kind: str, findings: tuple[Finding, ...], known: Mapping[str, Item]
     if sheet:
         yield f'<div class="sheet">{"".join(sheet)}</div>'
     listed = "".join(f"<li>{text(str(finding))}</li>" for finding in findings[:_LISTED])
-    more = f"<li>… and {len(findings) - _LISTED} more; all are in --json</li>" if len(findings) > _LISTED else ""
+    more = f"<li>… and {len(findings) - _LISTED} more; --json lists all</li>" if len(findings) > _LISTED else ""
     yield f"<details><summary>list</summary><ul>{listed}{more}</ul></details>"
 
 
 def _figures(finding: Finding, known: Mapping[str, Item]) -> Iterator[str]:
-    """Return the pictures that a finding is about, as far as they can be shown."""
+    """Yield the images that a finding is about, if they can be shown."""
     for name in dict.fromkeys((finding.key, *finding.others[:3])):
-        # an annotation file is shown by the picture that shares its stem
+        # for an annotation file, show the image with the same stem
         item = known.get(name) or (known.get(Path(name).stem) if finding.place else None)
         picture = None if item is None else _picture(item, finding)
         if picture is not None:
@@ -79,7 +79,7 @@ def _by_key(examination: Examination) -> dict[str, Item]:
 
 
 def _picture(item: Item, finding: Finding) -> str | None:
-    """Return the picture as a data URI: its boxes in blue, the finding's in red; None where it can't be read."""
+    """Return the image as a data URI, its boxes in blue and the finding's box in red; None if it can't be read."""
     try:
         image = item.record.load().image
     except ImageError:
@@ -97,6 +97,6 @@ def _picture(item: Item, finding: Finding) -> str | None:
 
 
 def _draw(image: NDArray[np.uint8], box: list[float], colour: tuple[int, int, int], line: int) -> None:
-    # absurd numbers are the point of some findings: what lies far outside is drawn at the edge
+    # some findings are about absurd coordinates: boxes far outside are drawn at the edge
     left, top, right, bottom = (round(min(max(side, -4), 2 * _SIDE)) for side in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, line)

@@ -1,1 +1,1 @@
-"""Data sets from one format into another: `zoo data convert`."""
+"""Conversion of datasets between formats: `zoo data convert`."""

@@ -1,4 +1,4 @@
-"""A folder of pictures per class or person, below a folder per split: what two formats share."""
+"""One folder of images per class or person, within one folder per split: code shared by two formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.data.writers import Content, Picture
 
 
 def place_in_folders(content: Content, out: Path) -> None:
-    """Place every picture in its class's folder; one that lies in such a folder already keeps its path."""
+    """Place every image in the folder of its class; an image that is already in such a folder keeps its path."""
     for picture in content.pictures:
         for split in picture.splits or ("",):
             content.put(picture, out / split / _path(picture, content.classes))
@@ -22,10 +22,10 @@ def _path(picture: Picture, classes: Sequence[str]) -> PurePosixPath:
 
 
 def folder_losses(content: Content) -> list[str]:
-    """Return what folders can't hold of a content."""
-    lost = [f"the class {name!r} can't be the name of a folder" for name in content.classes if not _is_folder_name(name)]
-    lost += [f"the split {name!r} is none of {', '.join(sorted(SPLITS))}" for name in content.splits if name.lower() not in SPLITS]
-    lost += [f"{picture.name} has no picture's ending" for picture in content.pictures if not is_picture_name(Path(picture.name).name)]
+    """Return what class folders can't represent of a dataset."""
+    lost = [f"class {name!r} is not a valid folder name" for name in content.classes if not _is_folder_name(name)]
+    lost += [f"split {name!r} is not one of {', '.join(sorted(SPLITS))}" for name in content.splits if name.lower() not in SPLITS]
+    lost += [f"{picture.name} has no image extension" for picture in content.pictures if not is_picture_name(Path(picture.name).name)]
     return lost
 
 

@@ -1,4 +1,4 @@
-"""Read a data set whole in one format, and write it in another."""
+"""Conversion of a whole dataset from one format to another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo.system.progress import Progress
 from zoo.task.contract import Task
 
 Pictures = Literal["link", "copy"]
-_MARKER = ".zoo-data"  # never there: a folder with content is never replaced
+_MARKER = ".zoo-data"  # never written, so that a folder with content is never replaced
 _SUFFIXES = {
     b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif", b"P5": ".pgm", b"P6": ".ppm",
 }  # fmt: skip
@@ -31,15 +31,15 @@ _FORMAT_FOLDERS = {"voc": "JPEGImages", "yolo": "images", "coco": ""}
 
 @dataclass(frozen=True)
 class Converted:
-    """What `convert` did.
+    """Result of `convert`.
 
     Attributes:
         data: dataset strings that open the result, one for each split.
-        pictures: how many were written.
-        classes: the names, in their order.
-        losses: what the new format can't hold, and was left behind on request.
-        skipped: what was wrong with the old data, and was left out on request.
-        linked: pictures that are hard links to the old ones.
+        pictures: number of images written.
+        classes: class names, in order.
+        losses: what the new format can't represent and was dropped on request.
+        skipped: annotation errors in the old data, skipped on request.
+        linked: number of images that are hard links to the old ones.
     """
 
     data: tuple[str, ...]
@@ -50,7 +50,7 @@ class Converted:
     linked: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as `zoo data convert --json` prints it."""
+        """Return the result as printed by `zoo data convert --json`."""
         return {
             "data": list(self.data),
             "pictures": self.pictures,
@@ -71,29 +71,29 @@ def convert(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Write a data set in another format; pictures stay the same byte for byte.
+    """Convert a dataset to another format; images stay byte-identical.
 
     Args:
-        source: a dataset string or path; without `split=` all its splits.
-        target: `scheme:folder`, a folder that is new or empty.
-        task: whose formats these are.
-        pictures: "link" makes hard links and copies where that can't be; "copy" copies.
-        lossy: go on where the new format can't hold everything; what is lost is in the result.
-        skip_bad: leave out what is faulty; it is in the result.
-        progress: where the bar is drawn.
+        source: dataset string or path; without `split=`, all splits are converted.
+        target: `scheme:folder`, with a new or empty folder.
+        task: task whose dataset formats apply.
+        pictures: "link" creates hard links, or copies where links aren't possible; "copy" creates copies.
+        lossy: continue if the new format can't represent everything; the losses are in the result.
+        skip_bad: skip invalid samples; their errors are in the result.
+        progress: progress bar; None for no output.
 
     Raises:
-        InputError: a format that can't be written, a folder that is taken, something that would be lost.
-        DataError: faults in the old data.
+        InputError: the format can't be written, the folder isn't empty, or something would be lost.
+        DataError: the old data has annotation errors.
     """
     progress = progress or Progress(enabled=False)
     _writer(DataRef.parse(target), task)
     opened = open_all(source, task, progress.say)
     if opened.faults and not skip_bad:
         raise DataError(
-            f"data {source!r}: {len(opened.faults)} faults in the annotations:",
+            f"data {source!r}: {len(opened.faults)} annotation errors:",
             opened.faults,
-            "Mend them, or leave them out with --skip-bad.",
+            "Fix them, or skip them with --skip-bad.",
         )
     content = gather(opened)
     data, written = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
@@ -102,11 +102,11 @@ def convert(
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_content` did.
+    """Result of `write_content`.
 
     Attributes:
-        losses: what the format can't hold, and was left behind on request.
-        linked: pictures that are hard links to the old ones.
+        losses: what the format can't represent and was dropped on request.
+        linked: number of images that are hard links to the old ones.
     """
 
     losses: tuple[str, ...]
@@ -116,32 +116,32 @@ class Written:
 def write_content(
     content: Content, target: str, task: Task, *, source: str, pictures: Pictures, lossy: bool, progress: Progress
 ) -> tuple[tuple[str, ...], Written]:
-    """Write content as a data set; nothing is there until all of it is.
+    """Write content as a dataset; the folder appears only when it is complete.
 
     Args:
-        content: what to write.
+        content: classes, splits and images to write.
         target: `scheme:folder`.
-        task: whose formats these are.
-        source: the old data's name, for messages.
+        task: task whose dataset formats apply.
+        source: name of the old data, for messages.
         pictures: see `convert`.
         lossy: see `convert`.
-        progress: where the bar is drawn.
+        progress: progress bar.
 
     Returns:
-        Dataset strings that open it, one for each split.
+        Dataset strings that open the result, one for each split; and the losses and links.
 
     Raises:
-        InputError: as `convert`.
+        InputError: see `convert`.
     """
     ref = DataRef.parse(target)
     writer = _writer(ref, task)
     out = Path(ref.path).expanduser()
     losses = tuple(writer.losses(content))
     if losses and not lossy:
-        told = "\n  ".join(losses)
-        raise InputError(f"{ref.scheme}: can't hold all of {source!r}:\n  {told}\n--lossy goes on without it")
+        listed = "\n  ".join(losses)
+        raise InputError(f"{ref.scheme}: can't represent all of {source!r}:\n  {listed}\nPass --lossy to continue without it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not empty; choose a new folder, nothing in it will be overwritten")
+        raise InputError(f"{out} exists and is not empty; choose a new folder, existing files are never overwritten")
     transfer = _Transfer(pictures, progress.advance)
     progress.begin("writing", len(content.pictures))
     with draft_folder(out, _MARKER) as draft:
@@ -154,27 +154,27 @@ def write_content(
 def _writer(ref: DataRef, task: Task) -> Writer:
     writers = task.data.writers
     if writers is None:
-        raise InputError(f"the task {task.name} has no formats that can be written")
+        raise InputError(f"the task {task.name} has no format that can be written")
     if not ref.scheme or not ref.path:
-        raise InputError(f"the new data is {ref.text!r}; expected scheme:folder, with one of: {', '.join(writers)}")
+        raise InputError(f"target is {ref.text!r}; expected scheme:folder, with one of: {', '.join(writers)}")
     if ref.options or ref.split or ref.classes or ref.limit:
-        raise InputError(f"the new data is {ref.text!r}; options belong to the old data alone")
+        raise InputError(f"target is {ref.text!r}; expected no options, which apply to the source only")
     if ref.scheme not in writers:
-        raise UnknownNameError(f"format that the task {task.name} can write:", ref.scheme, writers)
+        raise UnknownNameError(f"output format of the task {task.name}:", ref.scheme, writers)
     return writers[ref.scheme]
 
 
 def gather(opened: Opened) -> Content:
-    """Bring data that was opened in any format into one form.
+    """Convert an opened dataset of any format to a common form.
 
     Raises:
-        DataError: two pictures that would have the same name.
+        DataError: a sample is in no split while others are, or two images would have the same name.
     """
     classes = tuple(dict.fromkeys(name for names in opened.classes.values() for name in names))
     splits = tuple(dict.fromkeys(split for split in opened.classes if split and any(split in item.splits for item in opened.items)))
     if splits and any(not item.splits for item in opened.items):
         stray = next(item.key for item in opened.items if not item.splits)
-        raise DataError(f"data {opened.name!r}: {stray} lies in none of the splits {', '.join(splits)}; say which to take with ?split=…")
+        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; select a split with ?split=…")
     number = {name: index for index, name in enumerate(classes)}
     made = [Picture(_name(item, opened.scheme), replace(item.record, target=_target(item, number)), item.splits) for item in opened.items]
     seen: dict[str, Picture] = {}
@@ -193,13 +193,13 @@ def _target(item: Item, number: Mapping[str, int]) -> Any:
 
 
 def _name(item: Item, scheme: str) -> str:
-    """Return a picture's name without what belongs to the old format: its folder of pictures, its splits, its classes."""
+    """Return an image's name without the parts that belong to the old format: its image folder, splits and classes."""
     parts = list(PurePosixPath(item.key).parts)
     if parts[:1] == [_FORMAT_FOLDERS.get(scheme)]:
         del parts[0]
     if len(parts) > 1 and parts[0] in item.splits:
         del parts[0]
-    if not isinstance(item.record.source, Path):  # keys without a file are numbers, and every split counts anew
+    if not isinstance(item.record.source, Path):  # without a file the key is a number, and every split starts counting at the same number
         parts[-1] = "-".join((*item.splits, parts[-1])) + _suffix(item.record)
     return "/".join(parts)
 
@@ -211,7 +211,7 @@ def _suffix(record: Record) -> str:
 
 
 class _Transfer:
-    """Places pictures: as links, copies, or, where there is no file, as the bytes that stand in a table or as PNG."""
+    """Writes images as links, as copies or, if there is no file, as the bytes stored in a table or as PNG."""
 
     def __init__(self, pictures: Pictures, done: Callable[[], None]) -> None:
         self._pictures, self._done = pictures, done
@@ -231,7 +231,7 @@ class _Transfer:
         if self._pictures == "link":
             try:
                 os.link(os.path.realpath(source), path)
-            except OSError:  # another file system, or one without hard links
+            except OSError:  # on another file system, or one without hard links
                 pass
             else:
                 self.linked += 1
@@ -240,10 +240,10 @@ class _Transfer:
 
 
 def encoded_picture(record: Record) -> bytes:
-    """Return a picture's bytes: those of its file or table; of one that is only pixels, a PNG.
+    """Return the encoded bytes of an image: those of its file or table, or a PNG if it exists only as pixels.
 
     Raises:
-        ImageError: it can't be read.
+        ImageError: the image can't be read.
     """
     if isinstance(record.source, Path):
         try:
@@ -254,5 +254,5 @@ def encoded_picture(record: Record) -> bytes:
     if encoded is not None:
         return bytes(encoded())
     done, data = cv2.imencode(".png", np.ascontiguousarray(record.load().image[..., ::-1]))
-    assert done, "pixels can always be written as PNG"
+    assert done, "pixels can always be encoded as PNG"
     return data.tobytes()

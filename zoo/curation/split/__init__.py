@@ -1,1 +1,1 @@
-"""A data set into parts that share no group and no person: `zoo data split`."""
+"""Splitting of datasets into parts that share no group and no person: `zoo data split`."""

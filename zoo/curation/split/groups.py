@@ -1,4 +1,4 @@
-"""Samples that must not be parted: pictures of one patient, one video, one burst, one person."""
+"""Groups of samples that must stay in one part: images of one patient, video, burst or person."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def group_names(items: Sequence[Item], how: str, people: bool, progress: Progres
 
     Args:
         items: the samples.
-        how: "none"; "near" for pictures that are nearly the same; "folder" for those in one folder; "regex:PATTERN" for those whose
-            keys agree in its first group; or a CSV, TSV or Parquet file with the columns path and group.
-        people: the labels are people's names, who are never parted.
-        progress: where the bar is drawn.
+        how: "none"; "near" to group near-duplicate images; "folder" to group the images of a folder; "regex:PATTERN" to group by the
+            first capturing group of a pattern, searched in the keys; or a CSV, TSV or Parquet file with the columns path and group.
+        people: whether the labels are names of people, whose images always stay together.
+        progress: progress bar.
 
     Raises:
-        InputError: no such way, a pattern that isn't one or doesn't match, a table that lacks a sample.
-        DataError: a table that can't be read, or gives a sample two groups.
+        InputError: `how` is none of these, the pattern is invalid or doesn't match a key, or the table lacks a sample.
+        DataError: the table can't be read, or assigns a sample to two groups.
     """
     if people:
         if how != "none":
-            raise InputError(f"--groups is {how!r}; people are never parted, and other groups would be parted for them")
+            raise InputError(f"--groups is {how!r}; expected none: people always stay together, and other groups could be split up")
         return [item.labels[0] if item.labels else item.key for item in items]
     if how == "none":
         return [item.key for item in items]
@@ -67,9 +67,9 @@ def _matched(items: Sequence[Item], pattern: str) -> list[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--groups regex:{pattern} is no pattern: {error}") from None
+        raise InputError(f"--groups regex:{pattern} is not a valid pattern: {error}") from None
     if compiled.groups < 1:
-        raise InputError(f"--groups regex:{pattern} has no group in brackets, such as regex:(patient\\d+)")
+        raise InputError(f"--groups regex:{pattern} has no capturing group; expected one, such as regex:(patient\\d+)")
     names = []
     for item in items:
         found = compiled.search(item.key)
@@ -85,10 +85,10 @@ def _tabled(items: Sequence[Item], file: Path) -> list[str]:
     for row in rows(file, ("path", "group"), (), faults):
         path, group = row.values["path"], row.values["group"]
         if known.setdefault(path, group) != group:
-            raise DataError(f"{row.place}: {path} is in the group {group!r}, and further up in {known[path]!r}; expected one of them")
+            raise DataError(f"{row.place}: {path} is in the group {group!r}, but in {known[path]!r} in an earlier row; expected one group")
     if faults:
-        raise DataError(f"{file} has rows that can't be read:", faults, "Mend them: a picture without its group could be parted from it.")
+        raise DataError(f"{file} has invalid rows:", faults, "Fix them: an image without a group could be separated from its group.")
     missing = [item.key for item in items if not known.get(item.key)]
     if missing:
-        raise InputError(f"{file} has no group for {len(missing)} of {len(items)} pictures: {', '.join(missing[:5])}")
+        raise InputError(f"{file} has no group for {len(missing)} of {len(items)} images: {', '.join(missing[:5])}")
     return [known[item.key] for item in items]

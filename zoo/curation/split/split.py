@@ -1,4 +1,4 @@
-"""Divide a data set, and write it with its new splits."""
+"""Splitting of a dataset, which is written with its new splits."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from zoo.task.contract import Task
 
 @dataclass(frozen=True)
 class Divided:
-    """What `split` did.
+    """Result of `split`.
 
     Attributes:
-        data: part name to the dataset string that opens it.
-        shares: part name to the share that was wanted.
-        pictures: part name to the number of its pictures.
-        classes: class name to how many of it (pictures, or boxes) each part has; of people, how many there are in each.
-        groups: how many groups there were.
-        skipped: what was wrong with the data, and was left out on request.
-        warnings: what can't be as it should.
+        data: dataset string that opens each part, by part name.
+        shares: requested share, by part name.
+        pictures: number of images, by part name.
+        classes: number of images (or boxes) in each part, by class name; for people, the number of people in each part.
+        groups: number of groups.
+        skipped: annotation errors, skipped on request.
+        warnings: deviations from the request.
     """
 
     data: Mapping[str, str]
@@ -43,7 +43,7 @@ class Divided:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as `zoo data split --json` prints it."""
+        """Return the result as printed by `zoo data split --json`."""
         return {
             "data": dict(self.data),
             "shares": dict(self.shares),
@@ -69,38 +69,38 @@ def split(
     progress: Progress | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Divided:
-    """Divide a data set into parts of set shares, in every class alike; groups, and people, are never parted.
+    """Split a dataset into parts of given shares, stratified by class; groups and people always stay together.
 
     Args:
-        source: a dataset string or path.
-        target: a folder, new or empty, or `scheme:folder` for another format than the old one's.
-        task: whose data it is.
-        parts: name to share, or to number of pictures; kept as nearly as groups and classes allow.
+        source: dataset string or path.
+        target: a new or empty folder, or `scheme:folder` to write another format than that of the source.
+        task: task that the data belongs to.
+        parts: share or number of images by part name; met as closely as groups and classes allow.
         groups: see `groups.group_names`.
-        seed: another seed, another split.
+        seed: random seed of the split.
         pictures: "link" or "copy"; see `convert`.
-        lossy: go on where the format can't hold everything.
-        skip_bad: leave out what is faulty.
-        progress: where the bar is drawn.
-        warn: told what can't be as it should, before anything is written.
+        lossy: continue if the format can't represent everything.
+        skip_bad: skip invalid samples.
+        progress: progress bar; None for no output.
+        warn: callback that receives each deviation from the request, before anything is written.
 
     Raises:
-        InputError: data that has splits already, groups that can't be formed, a part without samples, a folder that is taken.
-        DataError: faults in the data.
+        InputError: the data already has splits, the groups can't be formed, a part would be empty, or the folder isn't empty.
+        DataError: the data has annotation errors.
     """
     progress = progress or Progress(enabled=False)
     opened = open_all(source, task, progress.say)
     if opened.faults and not skip_bad:
-        remedy = "Mend them, or leave them out with --skip-bad."
-        raise DataError(f"data {source!r}: {len(opened.faults)} faults in the annotations:", opened.faults, remedy)
+        remedy = "Fix them, or skip them with --skip-bad."
+        raise DataError(f"data {source!r}: {len(opened.faults)} annotation errors:", opened.faults, remedy)
     ref = DataRef.parse(source)
     found = sorted({name for item in opened.items for name in item.splits})
     if len(found) > 1 or (found and ref.split is None):
-        raise InputError(f"data {source!r} has the splits {', '.join(found)}; say which is to be divided, with ?split={found[0]}")
+        raise InputError(f"data {source!r} has the splits {', '.join(found)}; select the one to split, such as ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
     made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
-    if task.data.open_set:  # people are not classes: nobody can be in two parts
+    if task.data.open_set:  # people are not stratified like classes: each is in one part only
         made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
     shares = as_shares(parts, len(items))
     chosen = assign(made, shares, seed)
@@ -125,7 +125,7 @@ def split(
 
 
 def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
-    """Bring the samples of each group together, and count their classes."""
+    """Collect the samples of each group and count their classes."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
         members[name].append(index)
@@ -147,7 +147,7 @@ def _scheme(scheme: str, task: Task) -> str:
     if task.data.writers is not None and scheme in task.data.writers:
         return scheme
     known = ", ".join(task.data.writers or ())
-    raise InputError(f"{scheme or 'this data'}: can't be written; say in which format, as scheme:FOLDER with one of: {known}")
+    raise InputError(f"{scheme or 'this data'}: can't be written; specify the output format as scheme:FOLDER with one of: {known}")
 
 
 def _counts(content: Content) -> dict[str, dict[str, int]]:
@@ -159,12 +159,12 @@ def _counts(content: Content) -> dict[str, dict[str, int]]:
 
 
 def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:
-    """Say where one group alone is more than the largest part should be: no part can be as large as it should."""
+    """Return a warning if the largest group exceeds the largest requested part, so that the shares can't be met."""
     largest = max(groups, key=lambda group: (len(group.members), group.name))
     share = len(largest.members) / total
     if share <= max(shares.values()):
         return []
-    return [f"the group {largest.name!r} has {len(largest.members)} of {total} pictures ({share:.0%}): the part that it is in is too large"]
+    return [f"the group {largest.name!r} has {len(largest.members)} of {total} images ({share:.0%}): its part is too large"]
 
 
 def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float]) -> list[str]:

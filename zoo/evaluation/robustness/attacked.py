@@ -12,17 +12,19 @@ from torch import Tensor
 
 from zoo.data.dataset import OnError
 from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
+from zoo.data.reading import Reading
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
-from zoo.evaluation.ensemble import Ensemble, Reading
+from zoo.evaluation.answers import answered
 from zoo.evaluation.evaluate import summarise
 from zoo.evaluation.intervals import REPLICATES
 from zoo.evaluation.robustness.attacks import AUTOATTACK_BATCH, AUTOATTACK_PARTS, EPS, STEPS, Attack, autoattack, fgsm, pgd
-from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.decoding import Decoding
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.classes import match_classes
 from zoo.models.fingerprint import model_fingerprint
+from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
-from zoo.system.hardware import pick_device, pick_workers
+from zoo.system.hardware import pick_device, pick_workers, place
 from zoo.system.progress import Progress
 from zoo.task.attack import AttackProtocol
 from zoo.task.contract import TASKS, Task, get_task
@@ -101,15 +103,14 @@ def attack_evaluate(
     opened = task.open(data, on_error, progress.say)
     dataset, classes = match_classes(task, opened, model.classes)
     protocol = task.attack_protocol(dataset, classes, pairs, seed, **options)
-    whole = Ensemble.of(model)
-    whole.place(pick_device(device))
+    place(model, pick_device(device))
     size = AUTOATTACK_BATCH if attack == "autoattack" else pick_batch_size(batch_size, model.preprocess, model.device)
-    reading = Reading(size, workers, "fp32", on_error, False, MAX_PIXELS, 0, 1, progress)
+    reading = Reading(size, workers, "fp32", device, on_error, progress=progress)
     start = time.perf_counter()
     clean: dict[str, Any] = {}
     skipped: list[Fault] = []
-    for batch in whole.answer(protocol.pictures, reading):
-        clean.update((key, answer) for key, (answer,) in zip(batch.keys, batch.answers, strict=True))
+    for batch in answered(model, protocol.pictures, reading):
+        clean.update(zip(batch.keys, batch.answers, strict=True))
         skipped += batch.skipped
     if not clean:
         raise DataError(f"data {dataset.name!r}: none of its {len(protocol.pictures)} pictures can be read:", skipped)
@@ -133,15 +134,11 @@ def attack_evaluate(
 def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
     """Attack every picture, and return the answers; the model's mode is restored at the end."""
     answers: dict[str, Any] = {}
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
             pixels = _attacked(_answer_of(model), batch, protocol, plan, model.device)
             with torch.inference_mode():
                 answers.update(zip(batch.keys, task.answers.split(_answer_of(model)(pixels)), strict=True))
-    finally:
-        model.train(was_training)
     return answers
 
 

@@ -1,4 +1,4 @@
-"""What weights are to the zoo, and the registry of foreign key layouts."""
+"""Weights in the zoo's own key names, and the registry of foreign key layouts."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Weights:
     """A set of weights in the zoo's own key names.
 
     Attributes:
-        origin: the file or name it came from, for messages.
-        backbone: parameters and buffers of the trunk.
-        head: those of a task's head; empty where there are none.
-        task: the task the head belongs to; "" where there is no head.
-        num_classes: the user's classes that the head distinguishes.
-        classes: their names, where they came with the weights.
-        preprocess: how these weights want their pictures, where they say so.
-        norm_eps: the batch-norms' epsilon, where it differs from the trunk's own.
-        options: the task's options that the head was made with; they hold unless the caller says otherwise.
-        metadata: what users of the head's answers must know, of `Building.metadata`: it holds for answers that are given as the weights
-            were trained to.
-        note: what a user should be told about the conversion; "" for nothing.
+        origin: file or name that the weights came from, for messages.
+        backbone: parameters and buffers of the backbone.
+        head: parameters and buffers of a task's head; empty if there is none.
+        task: name of the head's task; "" if there is no head.
+        num_classes: number of the user's classes that the head distinguishes.
+        classes: names of the classes, if they came with the weights.
+        preprocess: preprocessing of the images that the weights were trained on; None if unknown.
+        norm_eps: epsilon of the batch-norms; None for the backbone's own value.
+        options: task options that the head was trained with, used unless the caller sets others.
+        metadata: entries of `Building.metadata` that users of the head's predictions need; they hold only for predictions made with the
+            options that the weights were trained with.
+        note: message for the user about the conversion; "" for none.
     """
 
     origin: str
@@ -48,12 +48,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class Layout:
-    """A key layout that files may have.
+    """Key layout of weights files.
 
     Attributes:
-        name: as messages call it.
-        recognise: whether a state dict, meant for the named backbone, has this layout.
-        convert: from its keys to the zoo's; given the state dict, the backbone's name and the origin.
+        name: name of the layout in messages.
+        recognise: function that takes a state dict and a backbone's name, and returns whether the state dict has this layout.
+        convert: function that takes a state dict, a backbone's name and the origin, and returns weights in the zoo's key names.
     """
 
     name: str
@@ -65,6 +65,6 @@ LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights")
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:
-    """Return the entries under a prefix, without it, and all the others."""
+    """Return the entries under a prefix, with the prefix removed, and all other entries."""
     inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inside, {key: value for key, value in state.items() if not key.startswith(prefix)}

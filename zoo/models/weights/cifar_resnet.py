@@ -1,4 +1,4 @@
-"""The key layout of CIFAR ResNets as akamaster/pytorch_resnet_cifar10 trains them: the trunk's names and `linear.*`."""
+"""Key layout of akamaster/pytorch_resnet_cifar10's CIFAR ResNets: the backbone's names and `linear.*`."""
 
 from __future__ import annotations
 

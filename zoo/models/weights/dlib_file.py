@@ -1,9 +1,9 @@
-"""dlib's serialised face network (`dlib_face_recognition_resnet_model_v1.dat`) as tensors, without dlib.
+"""Reader of dlib's serialised face network (`dlib_face_recognition_resnet_model_v1.dat`), without dlib.
 
-dlib writes an integer as a byte with its number of bytes (0x80 in it marks a negative one) and these bytes, least significant first; a
-real number as two integers, mantissa and exponent of 2; a tensor as five integers (a version, then samples, channels, rows and columns)
-and its float32 values, least significant byte first. A network is what its loss is, a header that repeats its structure, the input layer
-and then one record per layer, from the input on.
+dlib writes an integer as one byte that holds the number of its bytes (bit 0x80 marks a negative integer), followed by these bytes in
+little-endian order; a real number as two integers, mantissa and exponent of 2; a tensor as five integers (version, samples, channels, rows,
+columns) and its little-endian float32 values. A network is the loss, a header that repeats the structure, the input layer, and then one
+record per layer, starting at the input.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from zoo.errors import WeightsError
 
 SUFFIX = ".dat"
 _LOSS, _INPUT = "loss_metric_2", "input_rgb_image_sized"
-_LONGEST_NAME = 64  # of a layer; dlib's longest has 21 letters
-_MOST_VALUES = 1 << 26  # in a tensor; the largest of this network has 590,080
+_LONGEST_NAME = 64  # letters in a layer's name; dlib's longest has 21
+_MOST_VALUES = 1 << 26  # values in a tensor; the largest of this network has 590,080
 
 
 class _Damaged(Exception):
-    """The bytes are not what dlib would have written; says where."""
+    """Bytes that dlib would not have written; the message gives their position."""
 
 
 class _Cursor:
-    """Reads dlib's serialised values one after the other."""
+    """Sequential reader of dlib's serialised values."""
 
     def __init__(self, content: bytes) -> None:
         """Start at the first byte."""
@@ -37,17 +37,17 @@ class _Cursor:
 
     @property
     def at_end(self) -> bool:
-        """Whether every byte was read."""
+        """Whether all bytes have been read."""
         return self._place == len(self._content)
 
     def fail(self, found: str) -> _Damaged:
-        """Return the error for something unexpected that ends here."""
+        """Return the error for unexpected content that ends at the current position."""
         return _Damaged(f"{found} before byte {self._place:,} of {len(self._content):,}")
 
     def take(self, count: int) -> bytes:
-        """Return the next bytes."""
+        """Return the next `count` bytes."""
         if self._place + count > len(self._content):
-            raise self.fail(f"it ends where {count:,} more bytes are expected,")
+            raise self.fail(f"the file ends where {count:,} more bytes are expected,")
         self._place += count
         return self._content[self._place - count : self._place]
 
@@ -61,7 +61,7 @@ class _Cursor:
         return -value if size & 0x80 else value
 
     def integers(self, count: int) -> list[int]:
-        """Return several integers."""
+        """Return `count` integers."""
         return [self.integer() for _ in range(count)]
 
     def real(self) -> float:
@@ -73,7 +73,7 @@ class _Cursor:
             raise self.fail(f"a number of {mantissa}·2^{exponent}") from None
 
     def name(self) -> str:
-        """Return a layer's name; before some there is the number of a version, which is skipped."""
+        """Return a layer's name, skipping the version number that precedes some names."""
         length = self.integer()
         length = self.integer() if length == 1 else length
         if not 1 < length <= _LONGEST_NAME:
@@ -87,23 +87,23 @@ class _Cursor:
             raise self.fail(f"a tensor of version {version} and shape {shape}")
         raw = np.frombuffer(self.take(4 * math.prod(shape)), "<f4")
         if not np.isfinite(raw).all():
-            raise self.fail(f"values that are not finite in a tensor of the shape {shape}")
+            raise self.fail(f"values that are not finite in a tensor of shape {shape}")
         return torch.from_numpy(raw.astype(np.float32)).reshape(shape)
 
 
 def read_dlib(path: Path) -> dict[str, Tensor]:
-    """Read a face network out of dlib's file.
+    """Read a face network from dlib's file.
 
     Args:
-        path: the file.
+        path: path of the file.
 
     Returns:
-        In the order of the network, counted from 1: "con1.weight" [out, in, rows, columns] and "con1.bias" [out] of the convolutions,
-        "affine1.weight" and "affine1.bias" [C] of the affine layers, and "fc.weight" [out, in]. "mean" [3] (RGB, 0–255) and "size_hw"
-        [2] (pixels) are those of the input layer, "threshold" [] is the loss's: pictures of one person are nearer than that.
+        A state dict. Layers are in network order, counted from 1: "con1.weight" [out, in, rows, columns] and "con1.bias" [out] of the
+        convolutions, "affine1.weight" and "affine1.bias" [C] of the affine layers, and "fc.weight" [out, in]. "mean" [3] (RGB, 0–255) and
+        "size_hw" [2] (pixels) belong to the input layer; "threshold" [] belongs to the loss: embeddings of one person are closer than it.
 
     Raises:
-        WeightsError: it can't be read; not such a file, or a damaged one, with the place.
+        WeightsError: the file can't be read, is not such a file, or is damaged; the message gives the position.
     """
     try:
         cursor = _Cursor(path.read_bytes())
@@ -120,19 +120,19 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
             state.update({f"{_RECORDS[kind][0]}{key}": value for key, value in _RECORDS[kind][1](cursor, counts[kind])})
             _end_of_layer(cursor)
         if not cursor.at_end:
-            raise cursor.fail("more bytes behind the last layer")
+            raise cursor.fail("more bytes after the last layer")
         return state
     except _Damaged as error:
-        raise WeightsError(f"weights {path}: no face network of dlib, or a damaged one: {error}") from None
+        raise WeightsError(f"weights {path}: not a face network of dlib, or damaged: {error}") from None
 
 
 def _header(cursor: _Cursor) -> Iterator[tuple[str, Tensor]]:
-    """Read all that stands before the first layer."""
+    """Read everything before the first layer, and yield the threshold and the settings of the input layer."""
     if (loss := cursor.take(4 + len(_LOSS))) != b"\x01\x01\x01" + bytes([len(_LOSS)]) + _LOSS.encode():
         raise cursor.fail(f"{bytes(loss)!r} where dlib's metric loss is expected")
     _, threshold = cursor.real(), cursor.real()
     yield "threshold", torch.tensor(threshold)
-    while (number := cursor.integer()) != len(_INPUT):  # the structure: versions of the layers one in another, all of them 1 to 3
+    while (number := cursor.integer()) != len(_INPUT):  # the structure: version numbers of the nested layers, all from 1 to 3
         if not 1 <= number <= 3:
             raise cursor.fail(f"a layer of version {number}")
     if (name := cursor.take(len(_INPUT))) != _INPUT.encode():
@@ -142,7 +142,7 @@ def _header(cursor: _Cursor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _end_of_layer(cursor: _Cursor) -> None:
-    """Read what dlib keeps with every layer: three flags, and three tensors that are empty unless it was saved in mid-training."""
+    """Skip the end of every layer: three flags, and three tensors that are empty unless the network was saved during training."""
     flags = cursor.take(3)
     if not set(flags) <= set(b"01"):
         raise cursor.fail(f"the flags {flags!r} of a layer")
@@ -151,7 +151,7 @@ def _end_of_layer(cursor: _Cursor) -> None:
 
 
 def _skip(cursor: _Cursor, shapes: int, numbers: int, reals: int) -> None:
-    """Read what a layer says about its tensor a second time, its settings, and how quickly it was to learn."""
+    """Skip the repeated tensor shapes of a layer, its settings and its learning rates."""
     cursor.integers(5 * shapes + numbers)
     for _ in range(reals):
         cursor.real()
@@ -159,7 +159,7 @@ def _skip(cursor: _Cursor, shapes: int, numbers: int, reals: int) -> None:
 
 def _convolution(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     values = cursor.tensor().flatten()
-    filters, rows, columns, *_ = cursor.integers(7)  # strides and padding are the architecture's
+    filters, rows, columns, *_ = cursor.integers(7)  # strides and padding are known from the architecture
     _, *shape = cursor.integers(5)
     if shape[0] != filters or shape[2:] != [rows, columns] or math.prod(shape) + filters != len(values):
         raise cursor.fail(f"a convolution of {filters} filters with {len(values):,} numbers in the shape {shape}")
@@ -194,7 +194,7 @@ def _without_parameters(numbers: int) -> _Reader:
 
 
 _Reader = Callable[[_Cursor, int], Iterator[tuple[str, Tensor]]]
-# what of the state dict a layer is, and how the rest of its record is read
+# for each kind of layer: the prefix of its keys in the state dict, and the reader of the rest of its record
 _RECORDS: dict[str, tuple[str, _Reader]] = {
     "con_4": ("con", _convolution),
     "affine_": ("affine", _affine),

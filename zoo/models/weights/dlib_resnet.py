@@ -1,4 +1,4 @@
-"""dlib's face network, as `dlib_file.read_dlib` names its layers, onto the trunk and the face head."""
+"""Key layout of dlib's face network, with the layer names of `dlib_file.read_dlib`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
 def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     with torch.device("meta"):
         modules = [name for name, _ in BACKBONES[backbone].create().named_modules()]
-    # the file counts the layers of a kind in their order, which is the trunk's; "con" is dlib's word for a convolution
+    # the file numbers the layers of each kind in network order, as in the backbone; dlib calls a convolution "con"
     names = {kind: [name for name in modules if name.rpartition(".")[2].startswith(kind)] for kind in ("con", "affine")}
     trunk: State = {}
     for key, value in state.items():
@@ -31,7 +31,7 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
             same, number = names[layer[1]], int(layer[2])
             trunk[f"{same[number - 1]}.{layer[3]}" if number <= len(same) else key] = value
     height, width = state["size_hw"].tolist()
-    # by their shortest decimals, 122.782 and not 122.78199768: the numbers that dlib's source says
+    # rounded to the shortest decimals, 122.782 instead of 122.78199768: the values in dlib's source
     red, green, blue = (float(str(level)) / 255 for level in state["mean"].float().numpy())
     return Weights(
         origin,

@@ -1,4 +1,4 @@
-"""The key layout of facenet-pytorch's InceptionResnetV1: the trunk's names, `last_linear`, `last_bn`, and `logits` of its people."""
+"""Key layout of facenet-pytorch's InceptionResnetV1: the backbone's names, `last_linear`, `last_bn`, and the classifier `logits`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.backbones import BACKBONES
 from zoo.models.weights import LAYOUTS, Layout, State, Weights, split_prefix
 
 _FAMILY = "facenet-pytorch"
-_HEAD = {"last_linear": "fc", "last_bn": "norm"}  # of the network; of the zoo's head
+_HEAD = {"last_linear": "fc", "last_bn": "norm"}  # key prefixes: facenet-pytorch's to the zoo head's
 
 
 def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
@@ -37,7 +37,7 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
             "distance": "cosine",
             "dropout": 0.6,
         } if "fc.weight" in head else {},
-        note=f"left out: the classifier of the {people:,} people that they were trained on (logits)" if people else "",
+        note=f"skipped the classifier of the {people:,} people in the training data (logits)" if people else "",
     )  # fmt: skip
 
 

@@ -17,22 +17,22 @@ from zoo.models.weights import LAYOUTS, Weights, dlib_file
 from zoo.system.wording import look_at
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt"}
-# where training scripts put the weights inside a checkpoint; averaged ones first, as timm does
+# keys under which training scripts store the weights in a checkpoint; averaged weights first, as in timm
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 def is_path(weights: str | Path) -> bool:
-    """Tell whether `weights=` means a file or folder, and not a name."""
+    """Return whether a value of `weights=` is a file or folder rather than a name."""
     if isinstance(weights, Path) or "/" in weights or "\\" in weights:
         return True
     return Path(weights).suffix in {".safetensors", dlib_file.SUFFIX, *_PICKLES} or Path(weights).exists()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict out of a file, unwrapped and without a `module.` prefix.
+    """Read the state dict in a file, unwrapped and without a `module.` prefix.
 
     Raises:
-        WeightsError: missing, of an unknown kind, damaged, or holding something else than tensors.
+        WeightsError: the file is missing, of an unknown type or damaged, or holds anything but tensors.
     """
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file. {look_at(path)}")
@@ -45,19 +45,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return dlib_file.read_dlib(path)
     if path.suffix not in _PICKLES:
         known = ", ".join([".safetensors", *sorted(_PICKLES), dlib_file.SUFFIX])
-        raise WeightsError(f"weights {path}: files ending in {path.suffix!r} are not known; expected one of {known}")
+        raise WeightsError(f"weights {path}: unknown file type {path.suffix!r}; expected one of {known}")
     return _unwrap(_read_pickle(path), path)
 
 
 def _read_pickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error below says it better
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error below is clearer
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged bytes torch's unpickler raises whatever its stack runs into
+    except Exception as error:  # on damaged bytes torch's unpickler raises anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {path}: can't be read as tensors only ({reason}). The file is damaged, or it holds Python objects, "
+            f"weights {path}: can't be read as tensors only ({reason}). The file is damaged, or it contains Python objects, "
             "which are never unpickled; save a plain state_dict instead"
         ) from error
 
@@ -70,34 +70,34 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(
-            f"weights {path}: holds no state dict; expected names with tensors, or a dict with one under 'state_dict' or 'model'"
+            f"weights {path}: no state dict in it; expected a dict of names to tensors, or a dict with one under 'state_dict' or 'model'"
         )
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def load_file_weights(path: Path, backbone: str) -> Weights:
-    """Read a file and convert it from whatever known layout it has.
+    """Read a weights file in any known key layout.
 
     Args:
-        path: a weights file.
-        backbone: the trunk it is meant for.
+        path: path of the weights file.
+        backbone: name of the backbone that the weights are for.
 
     Raises:
-        WeightsError: unreadable, or of a layout that isn't known.
+        WeightsError: the file can't be read, or its layout is unknown.
     """
     return convert(read_state(path), backbone, str(path))
 
 
 def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Bring a state dict from whatever known layout it has into the zoo's.
+    """Convert a state dict from any known key layout to the zoo's.
 
     Args:
-        state: names to tensors.
-        backbone: the trunk it is meant for.
-        origin: where it comes from, for messages.
+        state: state dict to convert.
+        backbone: name of the backbone that the weights are for.
+        origin: file or name of the weights, for messages.
 
     Raises:
-        WeightsError: its layout isn't known.
+        WeightsError: the layout is unknown.
     """
     for name in LAYOUTS:
         layout = LAYOUTS[name]
@@ -105,6 +105,6 @@ def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
             return layout.convert(state, backbone, origin)
     some = ", ".join(list(state)[:4])
     raise WeightsError(
-        f"weights {origin}: its keys ({some}, …) fit no known layout for the backbone {backbone!r}. "
-        f"Known: {', '.join(LAYOUTS[name].name for name in LAYOUTS)}. Is it the weights of another backbone?"
+        f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
+        f"Known: {', '.join(LAYOUTS[name].name for name in LAYOUTS)}. Are these the weights of another backbone?"
     )

@@ -1,4 +1,4 @@
-"""Where a model's weights are: in a file, in the folder of a saved model, or behind a name."""
+"""Lookup of weights: in a file, in the folder of a saved model, or by name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     """Load weights by file, folder or name.
 
     Raises:
-        WeightsError: they can't be found, read or converted.
-        InputError: a folder that holds no saved model.
-        UnknownNameError: no weights of this name.
+        WeightsError: the weights can't be found, read or converted.
+        InputError: the folder holds no saved model.
+        UnknownNameError: there are no weights of this name.
     """
     if is_path(weights):
         path = Path(weights).expanduser()
@@ -30,22 +30,22 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
         if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
             return _saved_weights(path.parent, backbone, task)
         return load_file_weights(path, backbone)
-    from zoo.models.weights.named import load_named_weights  # brings torchvision's and timm's tables
+    from zoo.models.weights.named import load_named_weights  # slow: imports torchvision's and timm's tables
 
     return load_named_weights(str(weights), backbone, task)
 
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
-    """Read a saved model's weights, with the classes, epsilon and preprocessing that belong to them."""
+    """Load the weights of a saved model, with its classes, epsilon and preprocessing."""
     config, metadata, compiled = read_description(folder)
     if compiled is not None:
         raise WeightsError(
-            f"{folder}: an exported model holds the graphs of one engine and no weights; give the model that it was made from"
+            f"{folder}: an exported model holds the graphs of one engine and no weights; pass the model that it was exported from"
         )
     known: Mapping[str, Any] = {}
     weights = load_file_weights(folder / "weights.safetensors", backbone)
     preprocess = config.preprocess
-    if config.task != task:  # another task's sizes don't matter here, the values that the trunk has learned from do
+    if config.task != task:  # sizes of another task don't apply; the backbone still needs its normalisation
         preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
     else:
         known = get_task(task).building.metadata(get_task(task).parse_options(config.options))

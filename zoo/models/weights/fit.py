@@ -1,4 +1,4 @@
-"""Fitting weights into a model: everything must fit, but for a head whose class count differs."""
+"""Loading of weights into a model: all keys must match, except those of a head with another number of classes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     """Load weights into a model, in place.
 
     Args:
-        model: a model with fresh parameters.
-        weights: in the zoo's key names.
-        say: told what was left fresh.
+        model: model with fresh parameters.
+        weights: weights in the zoo's key names.
+        say: callback that receives messages about what was not loaded; by default they are logged as warnings.
 
     Raises:
-        WeightsError: naming the keys that are missing, left over or of another shape.
+        WeightsError: keys are missing, unknown or of another shape; the message names them.
     """
     say = say or _LOG.warning
     if weights.note:
         say(f"weights {weights.origin}: {weights.note}")
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
     if not weights.head or weights.task != model.task:
-        say(f"weights {weights.origin}: the trunk was loaded; the head of {model.task} starts fresh")
+        say(f"weights {weights.origin}: loaded into the backbone; the {model.task} head is newly initialised")
         return
     head = dict(weights.head)
     own = model.head.state_dict()
@@ -45,13 +45,13 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     _load(model.head, head, f"weights {weights.origin} for the head of {model.task}")
     if fresh:
         say(
-            f"weights {weights.origin}: made for {weights.num_classes or 'another number of'} classes, the model has "
-            f"{len(model.classes)}; left fresh: {', '.join(fresh)}"
+            f"weights {weights.origin}: made for {weights.num_classes or 'another number of'} classes, but the model has "
+            f"{len(model.classes)}; newly initialised: {', '.join(fresh)}"
         )
 
 
 def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return the class-dependent keys of either side, if any of them differs: they are left fresh (or out) together."""
+    """Return the class-dependent keys of head and weights if any of them differ, and none otherwise: they are skipped together."""
     prefixes: tuple[str, ...] = getattr(head, "class_dependent", ())
     own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefixes)} if prefixes else {}
     theirs = {key: value.shape for key, value in given.items() if key.startswith(prefixes)} if prefixes else {}
@@ -60,7 +60,7 @@ def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
     own = module.state_dict()
-    # counters of batches seen, which old files don't have and inference doesn't use
+    # batch counters may be missing: old files don't have them, and inference doesn't use them
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     extra = [key for key in given if key not in own]
     shapes = [
@@ -69,8 +69,8 @@ def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
         if key in given and given[key].shape != value.shape
     ]
     if missing or extra or shapes:
-        parts = [_list("missing", missing), _list("not known", extra), _list("of another shape", shapes)]
-        raise WeightsError(f"{what} do not fit. {' '.join(part for part in parts if part)} Is it the right backbone?")
+        parts = [_list("missing", missing), _list("unknown", extra), _list("of another shape", shapes)]
+        raise WeightsError(f"{what} do not match. {' '.join(part for part in parts if part)} Is it the right backbone?")
     module.load_state_dict({**own, **given})
 
 

@@ -1,4 +1,4 @@
-"""ImageNet's thousand classes: readable names, and the synsets that its folders are called by."""
+"""ImageNet's 1000 classes: readable names, and the synsets that its folders are named after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def imagenet_synsets() -> tuple[str, ...]:
 
 @functools.cache
 def imagenet_classes() -> tuple[str, ...]:
-    """Return the class names of torchvision's weights; names that stand for two classes carry their synset."""
+    """Return the class names of torchvision's weights; names shared by two classes have their synset appended."""
     names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
     count = Counter(names)
     return tuple(name if count[name] == 1 else f"{name} ({synset})" for name, synset in zip(names, imagenet_synsets(), strict=True))

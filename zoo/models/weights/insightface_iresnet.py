@@ -1,4 +1,4 @@
-"""The key layout of InsightFace's IResNets (`backbone.pth` of arcface_torch): the trunk's names, then `bn2`, `fc` and `features`."""
+"""Key layout of InsightFace's IResNets (`backbone.pth` of arcface_torch): the backbone's names, then `bn2`, `fc` and `features`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from zoo.errors import WeightsError
 from zoo.models.weights import LAYOUTS, Layout, State, Weights, split_prefix
 
 _FAMILY = "InsightFace IResNet"
-_HEAD = {"bn2": "bn", "fc": "fc", "features": "norm"}  # of the network; of the zoo's head
-_PLACES = 16  # pixels per place of the last map
+_HEAD = {"bn2": "bn", "fc": "fc", "features": "norm"}  # key prefixes: InsightFace's to the zoo head's
+_PLACES = 16  # stride of the last feature map
 
 
 def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
@@ -30,7 +30,7 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
         return Weights(origin, trunk)
     if not {"fc.weight", "norm.weight", "bn.weight"} <= set(head):
         raise WeightsError(
-            f"weights {origin}: of the layers bn2, fc and features that end an IResNet only a part is there: {', '.join(head)}"
+            f"weights {origin}: only some of the final layers bn2, fc and features of an IResNet are present: {', '.join(head)}"
         )
     size, inputs = head["fc.weight"].shape
     side = math.isqrt(inputs // len(head["bn.weight"]))

@@ -1,4 +1,4 @@
-"""Weights by name: timm tags, torchvision enums and what other trunks know, through those libraries' own loaders."""
+"""Weights by name: timm tags, members of torchvision's enums and names of other backbones, fetched by those libraries' own loaders."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from zoo.models.weights import LAYOUTS, Weights
 from zoo.models.weights.files import convert, read_state
 from zoo.models.weights.imagenet import imagenet_classes
 
-# torchvision's detectors by the trunk they stand on
+# torchvision's detectors by backbone
 _DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}
 
 
 def known_weights(backbone: str, task: str) -> tuple[str, ...]:
-    """Return the names that `weights=` takes for a trunk and task, the default first."""
+    """Return the names that `weights=` takes for a backbone and task, the default first."""
     names = [*_torchvision_names(_DETECTORS.get(backbone, ""))] if task == "detection" else []
     return (*names, *BACKBONES[backbone].weights(), *_torchvision_names(backbone))
 
@@ -37,21 +37,21 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
     """Fetch weights by name.
 
     Args:
-        name: "default", a timm tag or a member of the torchvision enum.
-        backbone: the trunk.
-        task: what the model is for; detection has weights of its own.
+        name: "default", a timm tag, a member of the torchvision enum, or another name in `known_weights`.
+        backbone: name of the backbone.
+        task: name of the model's task; some weights are for detection only.
 
     Raises:
-        UnknownNameError: no such weights for this trunk.
-        WeightsError: they can't be fetched.
+        UnknownNameError: the backbone has no weights of this name.
+        WeightsError: the weights can't be fetched, or the backbone has no default weights.
     """
     known = known_weights(backbone, task)
     if name == "default":
         if not known:
-            raise WeightsError(f"no weights are known for the backbone {backbone!r}; give a file, or leave weights out to start at random")
+            raise WeightsError(f"no weights are known for the backbone {backbone!r}; pass a file, or omit weights for random parameters")
         name = known[0]
     if name not in known:
-        raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Give a file instead.")
+        raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Pass a file instead.")
     detector = _DETECTORS.get(backbone, "")
     if task == "detection" and name in _torchvision_names(detector):
         return _torchvision_detector(detector, name, backbone)
@@ -63,18 +63,18 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
 def _fetch(origin: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
-    except WeightsError:  # says what is wrong, and what to do
+    except WeightsError:  # already names the problem and the remedy
         raise
-    except Exception as error:  # whatever the foreign loader's network stack raises
+    except Exception as error:  # the foreign loader's network stack raises anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and give its path"
+            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and pass its path"
         ) from error
 
 
 def _own_loader(backbone: str, name: str) -> Weights:
     definition = BACKBONES[backbone]
-    assert definition.load_weights is not None, "a trunk that lists weights can load them"
+    assert definition.load_weights is not None, "a backbone that lists weights can load them"
     loader, origin = definition.load_weights, f"{backbone}.{name}"
     found, preprocess = _fetch(origin, lambda: loader(name))
     state = read_state(found) if isinstance(found, Path) else found
@@ -88,7 +88,7 @@ def _torchvision_classifier(backbone: str, name: str) -> Weights:
 
 
 def preprocess_of(transforms: Any) -> Preprocess:
-    """Translate torchvision's ImageClassification preset."""
+    """Convert torchvision's ImageClassification preset."""
     crop, resize = transforms.crop_size[0], transforms.resize_size[0]
     return Preprocess(
         policy="crop",

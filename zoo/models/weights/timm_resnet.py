@@ -1,4 +1,4 @@
-"""timm's key layout, which for plain ResNets is torchvision's too."""
+"""Key layout of timm, which for plain ResNets is also torchvision's."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
 
 
 def linear_head(head: Mapping[str, Tensor], origin: str) -> tuple[State, str, int]:
-    """Return a foreign linear classifier as the classification head's state, its task and its number of classes.
+    """Convert a foreign linear classifier to the state of the classification head, its task and its number of classes.
 
     Raises:
-        WeightsError: it isn't one linear layer.
+        WeightsError: the classifier isn't a single linear layer.
     """
     if set(head) != {"weight", "bias"}:
         raise WeightsError(f"weights {origin}: the classifier has the keys {', '.join(head)}; expected one linear layer (weight, bias)")
-    # ResNetV2 classifies by a 1×1 convolution: the same numbers with two more axes
+    # ResNetV2's classifier is a 1×1 convolution: the same values with two more axes
     weight = head["weight"].flatten(1)
     return {"fc.weight": weight, "fc.bias": head["bias"]}, "classification", len(weight)
 

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN on ResNet-50: `backbone.body.*`, `backbone.fpn.*`, `rpn.*`, `roi_heads.*`."""
+"""Key layout of torchvision's Faster R-CNN on ResNet-50: `backbone.body.*`, `backbone.fpn.*`, `rpn.*`, `roi_heads.*`."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from zoo.images.preprocess import Preprocess
 from zoo.models.weights import LAYOUTS, Layout, State, Weights, split_prefix
 
 _HEAD = ("fpn.", "rpn.", "roi_heads.")
-# until torchvision 0.13, convolutions of the pyramid and of the proposals were not wrapped in blocks of their own
+# until torchvision 0.13, the convolutions of FPN and RPN were not wrapped in blocks
 _OLD = (
     (re.compile(r"^(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
     (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
 )
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
-# trained when torchvision's frozen batch-norm had no epsilon; torchvision sets it to 0 for them alone (vision#2933)
+# trained when torchvision's frozen batch-norm had no epsilon; torchvision sets it to 0 for these weights only (vision#2933)
 _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth)$")
 
 
 def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
-    """Cut torchvision's state dict in two.
+    """Split torchvision's state dict into backbone and head.
 
     Args:
-        state: of a torchvision Faster R-CNN with a feature pyramid, old names or new.
+        state: state dict of a torchvision Faster R-CNN with FPN, in its old or new key names.
 
     Returns:
-        The trunk in torchvision's (and timm's) ResNet names, and the head in the names of the zoo's detection head.
+        The backbone's state in torchvision's (and timm's) ResNet names, and the head's state in the names of the zoo's detection head.
 
     Raises:
-        WeightsError: keys that belong to neither, such as a mask or keypoint head's.
+        WeightsError: keys that belong to neither, such as those of a mask or keypoint head.
     """
     trunk, rest = split_prefix(state, "backbone.body.")
     head: State = {}
@@ -44,13 +44,13 @@ def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
         head[name] = value
     strangers = [key for key in head if not key.startswith(_HEAD) or key.startswith(("roi_heads.mask_", "roi_heads.keypoint_"))]
     if strangers:
-        raise WeightsError(f"{len(strangers)} keys are no part of a Faster R-CNN: {', '.join(strangers[:6])}")
+        raise WeightsError(f"{len(strangers)} keys don't belong to a Faster R-CNN: {', '.join(strangers[:6])}")
     return trunk, head
 
 
 @functools.cache
 def coco_classes() -> tuple[str, ...]:
-    """Return names for COCO's category ids 1 to 90, as torchvision's detectors count; the ids that COCO left unused are `N/A (id …)`."""
+    """Return the names of COCO's category ids 1 to 90, the labels of torchvision's detectors; unused ids are named `N/A (id …)`."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     names: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]

@@ -1,4 +1,4 @@
-"""The pooled features of data under a frozen trunk: computed once, and kept for the next run in files that are mapped into memory."""
+"""Cache of the pooled features of a dataset under a frozen backbone, in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.errors import Fault
 from zoo.images.decoding import Decoding
-from zoo.images.preprocess import ImageBatch
+from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
 from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_atomic
-from zoo.system.hardware import Precision, autocast, pick_workers
+from zoo.system.hardware import Precision, pick_workers
 from zoo.system.progress import Progress
-from zoo.task.pooling import PooledHead
-from zoo.training.features.engine import AsBefore, Computing, Quickest
-from zoo.training.features.file import FeatureRows, Turns, file_bytes, map_rows, write_rows
+from zoo.training.features.engine import Compute, choose_engine, eager_features, engine_features
+from zoo.training.features.file import FeatureRows, file_bytes, map_rows, write_rows
 from zoo.training.features.key import feature_key
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """What turns pictures into pooled features, or finds them where they were turned before.
+    """Computes pooled features, or loads them from the cache.
 
     Attributes:
-        model: on its device; its head is a `PooledHead`.
-        precision: of the trunk's matrix work.
-        decoding: how pictures are read.
-        on_error: "skip" leaves out what can't be read.
-        workers: loader processes; None for what suits the machine.
-        progress: where the bar and a line are drawn.
-        alive: called after every batch that the trunk has seen.
-        engines: that may compute features where they are quicker (`zoo.training.features.engine`); none for eager throughout.
+        model: the model, on its device; its head is a `PooledHead`.
+        precision: precision of the backbone's matrix multiplications.
+        decoding: how images are decoded.
+        on_error: "raise", or "skip" to leave out images that can't be read.
+        workers: number of loader processes; None for a number that suits the machine.
+        progress: display of the progress bar and messages.
+        alive: callback after every computed batch.
+        engines: names of engines that may compute features if they are faster than eager.
     """
 
     model: Model
@@ -54,29 +54,32 @@ class FeatureCache:
     alive: Callable[[], None] = lambda: None
     engines: tuple[str, ...] = ()
 
-    def rows(self, dataset: Dataset, turns: Turns | None = None) -> FeatureRows:
-        """Return the features of a data set: kept ones, or new ones, which are kept.
+    def rows(self, dataset: Dataset, engine: str | None = None) -> FeatureRows:
+        """Return the features of a dataset: cached ones, or new ones, which are cached.
 
-        Where the folder of the cache has no room or can't be written to, a temporary file takes its place for this run.
+        If the cache folder is full or not writable, a temporary file holds them for this run.
 
         Args:
-            dataset: the pictures.
-            turns: in which features were computed that a run began with, and must go on with; None where any will do.
+            dataset: the images.
+            engine: the engine that computes them; None for that of cached features, else for a choice by `choose_engine`.
 
         Raises:
-            ImageError: a picture can't be read and `on_error` is "raise".
-            InputError: features must be computed by an engine that isn't usable here.
-            OSError: there is no room for a temporary file either.
+            ImageError: an image can't be read and `on_error` is "raise".
+            InputError: the engine can't convert the backbone.
+            OSError: there is no space for a temporary file either.
         """
-        preprocess = self.model.preprocess
+        key = feature_key(self.model, dataset, self.model.preprocess, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)
-        path = cache_folder("features") / f"{feature_key(self.model, dataset, preprocess, self.decoding, self.precision)}.npy"
-        kept = self._kept(path, shape, turns)
-        if kept is not None:
-            return kept
+        for name in ("eager", *self.engines) if engine is None else (engine,):
+            kept = self._kept(_path(key, name), shape, name)
+            if kept is not None:
+                return kept
+        if engine is None:
+            engine = self._chosen(dataset)
+        path = _path(key, engine)
         try:
             _check_room(path, file_bytes(shape))
-            write_atomic(path, lambda file: self._write(file, shape, dataset, turns))
+            write_atomic(path, lambda file: self._write(file, shape, dataset, engine))
             shrink(path.parent, LIMIT_BYTES, keep={path})
             with path.open("rb") as file:
                 rows = map_rows(file, shape)
@@ -84,12 +87,12 @@ class FeatureCache:
         except OSError as error:
             self.progress.say(f"features can't be kept in {path.parent} ({error.strerror}): a temporary file holds them for this run")
             with tempfile.TemporaryFile() as temporary:
-                self._write(temporary, shape, dataset, turns)
+                self._write(temporary, shape, dataset, engine)
                 rows = map_rows(temporary, shape)
         assert rows is not None, "it was written a moment ago"
-        return rows
+        return replace(rows, engine=engine)
 
-    def _kept(self, path: Path, shape: tuple[int, int], turns: Turns | None) -> FeatureRows | None:
+    def _kept(self, path: Path, shape: tuple[int, int], engine: str) -> FeatureRows | None:
         try:
             file: BinaryIO = path.open("rb")
         except OSError:
@@ -97,51 +100,54 @@ class FeatureCache:
         with file:
             rows = map_rows(file, shape)
         if rows is None:
-            self.progress.say(f"{path} is damaged: the features are computed anew")
-        elif rows.faults and self.on_error == "raise":
-            return None  # reading the pictures again says which one is bad
-        elif turns is not None and rows.turns != turns:
-            return None  # another run's, whose last bits are others
-        else:
-            mark_used(path)
-            self.progress.say(f"features of {shape[0]} pictures are taken from {path}")
-        return rows
+            self.progress.say(f"{path} is damaged: the features are computed again")
+            return None
+        if rows.faults and self.on_error == "raise":
+            return None  # reading the images again names the first bad one
+        mark_used(path)
+        self.progress.say(f"features of {shape[0]} pictures are taken from {path}")
+        return replace(rows, engine=engine)
 
-    def _write(self, file: BinaryIO, shape: tuple[int, int], dataset: Dataset, turns: Turns | None) -> None:
-        preprocess, workers, faults = self.model.preprocess, pick_workers(self.workers, len(dataset)), dict[int, Fault]()
-        size = pick_batch_size(None, preprocess, self.model.device)
-        loader = evaluation_loader(dataset, preprocess, size, workers, self.on_error, decoding=self.decoding)
-        computing = self._computing(len(loader), turns)
-        write_rows(file, shape, self._blocks(dataset, loader, size, computing, faults), faults, lambda: computing.turns)
+    def _loader(self, dataset: Dataset) -> Batches:
+        preprocess, workers = self.model.preprocess, pick_workers(self.workers, len(dataset))
+        return evaluation_loader(dataset, preprocess, self._batch_size, workers, self.on_error, decoding=self.decoding)
 
-    def _computing(self, batches: int, turns: Turns | None) -> Computing:
-        model, precision = self.model, self.precision
+    @property
+    def _batch_size(self) -> int:
+        return pick_batch_size(None, self.model.preprocess, self.model.device)
 
-        def eager(images: ImageBatch) -> NDArray[np.float32]:
-            return pooled_features(model, images.to(model.device), precision)
+    def _chosen(self, dataset: Dataset) -> str:
+        loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, "skip", decoding=self.decoding)
+        with closing(iter(loader)) as batches, evaluation_mode(self.model):
+            first = next((batch.images for batch in batches if batch.images is not None), None)
+            if first is None:
+                return "eager"
+            return choose_engine(self.model, self.precision, first, len(loader), self.engines, self.progress.say)
 
-        if turns is not None:
-            return AsBefore(model, precision, turns, eager)
-        return Quickest(model, precision, batches, self.engines, eager, self.progress.say)
+    def _write(self, file: BinaryIO, shape: tuple[int, int], dataset: Dataset, engine: str) -> None:
+        faults: dict[int, Fault] = {}
+        write_rows(file, shape, self._blocks(dataset, engine, faults), faults)
 
-    def _blocks(
-        self, dataset: Dataset, loader: Batches, size: int, computing: Computing, faults: dict[int, Fault]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield [B, C] by and by, and note the pictures that can't be read."""
-        model, training = self.model, self.model.training
-        model.eval()
-        try:
+    def _blocks(self, dataset: Dataset, engine: str, faults: dict[int, Fault]) -> Iterator[NDArray[np.float32]]:
+        """Yield [B, C] batch by batch, and record the images that can't be read in `faults`."""
+        model, loader, size = self.model, self._loader(dataset), self._batch_size
+        with evaluation_mode(model):
+            compute: Compute = partial(eager_features, model, precision=self.precision)
+            if engine != "eager":
+                compute = engine_features(model, engine, self.precision)
             for number, batch in enumerate(self.progress.track(loader, "features", len(loader))):
                 first = number * size
                 places = {record.key: place for place, record in enumerate(dataset.records[first : first + size])}
                 block = np.full((len(places), model.backbone.levels[-1].channels), np.nan, np.float32)
                 faults.update({first + places[fault.key]: fault for fault in batch.skipped})
                 if batch.images is not None:
-                    block[[places[key] for key in batch.keys]] = computing(number, batch.images)
+                    block[[places[key] for key in batch.keys]] = compute(batch.images)
                 yield block
                 self.alive()
-        finally:
-            model.train(training)
+
+
+def _path(key: str, engine: str) -> Path:
+    return cache_folder("features") / f"{key}-{engine}.npy"
 
 
 def _check_room(path: Path, needed: int) -> None:
@@ -153,12 +159,3 @@ def _check_room(path: Path, needed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed > min(LIMIT_BYTES, shutil.disk_usage(path.parent).free):
         raise OSError(errno.ENOSPC, f"no room for {needed / 1e6:.0f} MB")
-
-
-def pooled_features(model: Model, images: ImageBatch, precision: Precision) -> NDArray[np.float32]:
-    """Return what a head gets to see of pictures, computed in eager: [B, C]."""
-    head = model.head
-    assert isinstance(head, PooledHead)
-    with torch.inference_mode(), autocast(precision, model.device):
-        pooled: NDArray[np.float32] = head.pool(model.features(images)).cpu().numpy()
-    return pooled

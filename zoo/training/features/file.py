@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -19,8 +19,6 @@ from torch import Tensor
 
 from zoo.errors import Fault
 
-Turns = tuple[tuple[int, str], ...]  # numbers of batches, and the engine that computes from there on; eager before the first
-
 _DIGEST, _LENGTH = 32, 8  # bytes at the end: of everything before, and of the length of the notes
 
 
@@ -31,12 +29,12 @@ class FeatureRows:
     Attributes:
         rows: [N, C] float32, one row per sample of the data, mapped into memory.
         faults: position of each sample that could not be read, whose row is NaN, to what is wrong with it.
-        turns: what has computed which batch.
+        engine: the engine that computed them; not stored in the file.
     """
 
     rows: Tensor
     faults: Mapping[int, Fault]
-    turns: Turns = ()
+    engine: str = "eager"
 
 
 def file_bytes(shape: tuple[int, int]) -> int:
@@ -49,7 +47,6 @@ def write_rows(
     shape: tuple[int, int],
     blocks: Iterable[NDArray[np.float32]],
     faults: Mapping[int, Fault],
-    turns: Callable[[], Turns] = lambda: (),
 ) -> None:
     """Write a file.
 
@@ -58,7 +55,6 @@ def write_rows(
         shape: [N, C] of all blocks together.
         blocks: the rows, in order; made while they are written.
         faults: as in `FeatureRows`; read when the blocks are through.
-        turns: gives those of `FeatureRows`; asked when the blocks are through.
 
     Raises:
         OSError: no room.
@@ -72,7 +68,7 @@ def write_rows(
     put(_header(shape))
     for block in blocks:
         put(block.astype("<f4", copy=False).tobytes())
-    notes = {"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}, "turns": turns()}
+    notes = {"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}}
     said = json.dumps(notes).encode()
     put(said)
     put(len(said).to_bytes(_LENGTH, "little"))
@@ -112,7 +108,7 @@ def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
     faults = {int(place): Fault(key, reason, True, kind) for place, (key, reason, kind) in notes["faults"].items()}
     # copy on write: torch shares memory that can be written to, and nobody writes
     rows = np.memmap(file, dtype="<f4", mode="c", offset=begin, shape=shape)
-    return FeatureRows(torch.from_numpy(rows), faults, tuple((batch, engine) for batch, engine in notes["turns"]))
+    return FeatureRows(torch.from_numpy(rows), faults)
 
 
 def _header(shape: tuple[int, int]) -> bytes:

@@ -22,7 +22,7 @@ from zoo.system.versions import versions
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
-_FORMAT = 2  # of the files; another number leaves the older ones aside
+_FORMAT = 3  # of the files; another number leaves the older ones aside
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # that have a part in the numbers
 
 

@@ -14,7 +14,6 @@ from zoo.task.pooling import PooledHead
 from zoo.training.features.batches import PooledData
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.engine import usable_engines
-from zoo.training.features.file import Turns
 
 _SIGN_SECONDS = 20.0
 _SMALL = 2**24  # multiplications of a head's batch, below which a second thread is no gain
@@ -50,7 +49,7 @@ def is_whole(model: Model) -> bool:
     return frozen_stages(model.backbone, model.config.freeze)[0] == len(model.backbone.stages())
 
 
-def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes, turns: Turns | None = None) -> PooledData:
+def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
     """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
 
     A process that finds none there (another machine's, or there is no room for a cache) computes its own, by the same engines as the
@@ -61,19 +60,15 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes, tur
         cache: with its model.
         dataset: the pictures.
         processes: this one and the others.
-        turns: in which features were computed that a run began with; None at its beginning.
-
-    Raises:
-        InputError: they can't be computed so again.
     """
     usable = usable_engines(cache.model, cache.precision)
     if processes.count == 1:
-        return PooledData(dataset, replace(cache, engines=tuple(usable)).rows(dataset, turns))
+        return PooledData(dataset, replace(cache, engines=tuple(usable)).rows(dataset))
     everywhere = Counter(processes.joined(usable))
     if not processes.first:
         while not processes.sums(0)[0]:
             pass
-        return PooledData(dataset, cache.rows(dataset, processes.joined(list[Turns]())[0]))
+        return PooledData(dataset, cache.rows(dataset, processes.joined(list[str]())[0]))
     last = time.monotonic()
 
     def alive() -> None:
@@ -83,7 +78,7 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes, tur
             last = time.monotonic()
 
     engines = tuple(name for name in usable if everywhere[name] == processes.count)
-    data = PooledData(dataset, replace(cache, alive=alive, engines=engines).rows(dataset, turns))
+    data = PooledData(dataset, replace(cache, alive=alive, engines=engines).rows(dataset))
     processes.sums(1)
-    processes.joined([data.features.turns])
+    processes.joined([data.features.engine])
     return data

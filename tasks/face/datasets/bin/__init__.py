@@ -1,4 +1,4 @@
-"""`bin:` – InsightFace's verification sets (lfw.bin, cfp_fp.bin, agedb_30.bin, …): aligned pictures in pairs, in one pickle."""
+"""`bin:` – InsightFace's verification sets (lfw.bin, cfp_fp.bin, agedb_30.bin, …): pairs of aligned images in one pickle."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FOLDS = 10
 
 
 def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read the pictures, two by two the pairs to be scored; whose they are is unknown, so targets are None and there are no classes.
+    """Open the images and their pairs; images 2 i and 2 i + 1 form pair i.
 
-    The folds are ten runs of the pairs in the file's order, as equal as can be: what InsightFace's own evaluation does with
-    scikit-learn's KFold.
+    The identities are unknown, so targets are None and there are no classes. The folds are ten contiguous runs of the pairs in file order,
+    as equal as possible, as in InsightFace's evaluation with scikit-learn's KFold.
 
     Raises:
-        DataError: the file is damaged or something else.
-        InputError: `split=`, which these files don't have.
+        DataError: the file can't be read, is damaged or has another format.
+        InputError: the dataset string has `split=`; these files have no splits.
     """
     file = ref.file()
     if ref.split is not None:
@@ -38,7 +38,7 @@ def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{file}: {error}") from None
-    records = [Record(f"{index:06d}", partial(images.decode, data, f"{file} picture {index}"), None) for index, data in enumerate(pictures)]
+    records = [Record(f"{index:06d}", partial(images.decode, data, f"{file} image {index}"), None) for index, data in enumerate(pictures)]
     runs = np.array_split(np.arange(len(same)), min(_FOLDS, len(same)))
     pairs = [Pair(records[2 * i].key, records[2 * i + 1].key, same[i], fold) for fold, run in enumerate(runs) for i in run]
     return PairedDataset.of(finish(ref, records, (), (), on_error), pairs, [record.key for record in records])

@@ -1,4 +1,4 @@
-"""`demo:faces` – faces drawn by a program, built in and offline; no photographs of anybody."""
+"""`demo:faces` – built-in dataset of faces drawn by a program, available offline; it contains no photographs of real people."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.datasets.demo.drawing import Person, draw
 
-_TEST_EVERY = 5  # every fifth person is for testing, the others for training
+_TEST_EVERY = 5  # every fifth person belongs to the test split, the others to the training split
 _DEFAULTS = {"people": 100, "per_person": 10, "seed": 0}
 _LEAST = {"people": 1, "per_person": 1, "seed": 0}
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open drawn faces of made-up people, 112 × 112 pixels: `split=train` (80 people), `split=test` (20 others) or all of them.
+    """Open drawn faces of invented people, 112 × 112 pixels: `split=train` (80 people), `split=test` (20 others) or all of them.
 
-    They are drawings: an identity is a set of proportions and colours, pictures of it vary in pose, expression, clothes, light
-    and noise. Options: `people=` (100), `per_person=` (10) and `seed=` (0); the same options always draw the same pictures, and
-    a person looks the same however many there are.
+    An identity is a set of proportions and colours; its images vary in pose, expression, clothes, light and noise. Options: `people=`
+    (100), `per_person=` (10) and `seed=` (0). The same options always give the same images, and the appearance of a person doesn't depend
+    on the number of people.
 
     Raises:
-        UnknownNameError: another name than faces.
-        InputError: another split, or an option that is no number or too small.
+        UnknownNameError: the name isn't "faces".
+        InputError: the split doesn't exist, or an option isn't a whole number or is too small.
     """
     if ref.path != "faces":
         raise UnknownNameError("demo data of face", ref.path, ["faces"])
@@ -52,7 +52,7 @@ def _number(ref: DataRef, name: str) -> int:
 
 
 def _draw(seed: int, person: int, picture: int) -> NDArray[np.uint8]:
-    # a stream of its own for each person and picture: what is drawn depends on nothing else
+    # one random stream per person and per image, so that an image depends on nothing else
     who = Person.draw_lot(np.random.default_rng([seed, person]))
     return draw(who, np.random.default_rng([seed, person, 1 + picture]))
 

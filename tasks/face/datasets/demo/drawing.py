@@ -1,7 +1,7 @@
-"""Parametric faces, drawn with OpenCV: a person is a set of proportions and colours, a picture adds pose, light and noise.
+"""Parametric faces drawn with OpenCV: a person is a set of proportions and colours; each image adds pose, light and noise.
 
-They are drawings, made so that a demo needs no download and nobody's picture: scores on them say that the machinery works, and
-nothing about real faces.
+With drawings, a demo needs neither a download nor photos of real people. Scores on them show that the software works; they carry no
+information about real faces.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SIZE = 112  # pixels, as ArcFace's crops
-_SCALE = 3  # drawn so many times larger, then averaged down
+SIZE = 112  # side in pixels, as in ArcFace's crops
+_SCALE = 3  # supersampling factor
 _SUBPIXEL_BITS = 4
 Points = NDArray[np.float64]
 Colour = NDArray[np.float64]
@@ -26,34 +26,34 @@ _IRIS = np.array([[72, 44, 24], [92, 110, 60], [70, 110, 160], [110, 100, 90]], 
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in all pictures of one person; lengths in units of half the head's height.
+    """Features shared by all images of one person; lengths are in units of half the head's height.
 
     Attributes:
-        skin: RGB 0–255.
-        hair: RGB 0–255.
-        iris: RGB 0–255.
-        width: half the head's width.
-        jaw: how square the lower half of the head is.
-        eye_spacing: from the middle to each eye.
-        eye_height: above the middle of the head.
-        eye_size: half an eye's width.
-        eye_tilt: of the outer corners, radians.
-        brow_gap: from eye to brow.
-        brow_weight: half the brow's thickness.
-        brow_tilt: radians.
-        nose_length: from the eyes' line to the tip.
-        nose_width: half of it.
-        mouth_height: below the middle of the head.
-        mouth_width: half of it.
-        lips: their thickness.
-        hairline: its height above the middle of the head.
-        parting: where the hair parts, −1 to 1.
-        hair_length: how far below the middle of the head it hangs; below 0 it is short.
-        bald: no hair on top.
-        beard: opacity of a beard, 0 for none.
-        moustache: whether there is one.
-        glasses: "", "round" or "square".
-        mole_xy: where a mole is; None for nowhere.
+        skin: skin colour, RGB 0–255.
+        hair: hair colour, RGB 0–255.
+        iris: eye colour, RGB 0–255.
+        width: half the width of the head.
+        jaw: squareness of the lower half of the head.
+        eye_spacing: horizontal distance from the centre of the head to each eye.
+        eye_height: height of the eyes above the centre of the head.
+        eye_size: half the width of an eye.
+        eye_tilt: tilt of the outer corners of the eyes in radians.
+        brow_gap: distance between eye and brow.
+        brow_weight: half the thickness of a brow.
+        brow_tilt: tilt of the brows in radians.
+        nose_length: distance from the line of the eyes to the tip of the nose.
+        nose_width: half the width of the nose.
+        mouth_height: depth of the mouth below the centre of the head.
+        mouth_width: half the width of the mouth.
+        lips: thickness of the lips.
+        hairline: height of the hairline above the centre of the head.
+        parting: horizontal position of the hair parting, −1 to 1.
+        hair_length: length of the hair below the centre of the head; below 0 for short hair.
+        bald: whether the head has no hair.
+        beard: opacity of the beard; 0 for no beard.
+        moustache: whether there is a moustache.
+        glasses: shape of the glasses, "round" or "square"; "" for none.
+        mole_xy: position of a mole, x relative to the head's half width and y downwards from the centre; None for no mole.
     """
 
     skin: Colour
@@ -84,7 +84,7 @@ class Person:
 
     @classmethod
     def draw_lot(cls, rng: np.random.Generator) -> Person:
-        """Make somebody up."""
+        """Draw a random person."""
         wears_beard = rng.random() < 0.25
         return cls(
             skin=_mixture(_SKIN, rng),
@@ -116,7 +116,7 @@ class Person:
 
 
 def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
-    """Return a colour between two neighbours of a palette, a little off."""
+    """Return a random mixture of two neighbouring colours of a palette, with a little noise."""
     first = int(rng.integers(len(palette) - 1))
     part = rng.random()
     colour: Colour = np.clip(palette[first] * (1 - part) + palette[first + 1] * part + rng.normal(0, 6, 3), 8, 255)
@@ -124,7 +124,7 @@ def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
 
 
 class _Canvas:
-    """Draws shapes given on the front of the head as one pose shows them."""
+    """Canvas that projects shapes on the front of the head to the image, in one random pose."""
 
     def __init__(self, person: Person, rng: np.random.Generator) -> None:
         self.pixels = np.empty((SIZE * _SCALE, SIZE * _SCALE, 3), np.uint8)
@@ -135,23 +135,23 @@ class _Canvas:
         self._centre = SIZE * _SCALE * (np.array([0.5, 0.5]) + rng.uniform(-0.04, 0.04, 2))
 
     def fill(self, points: ArrayLike, colour: Colour, depth: bool = True, opacity: float = 1.0) -> None:
-        """Fill a polygon [N, 2], x to the right and y up from the middle of the head."""
+        """Fill a polygon [N, 2], with x to the right and y upwards from the centre of the head."""
         target = self.pixels if opacity == 1 else self.pixels.copy()
         cv2.fillPoly(target, [self._project(points, depth)], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
         if opacity != 1:
             cv2.addWeighted(target, opacity, self.pixels, 1 - opacity, 0, dst=self.pixels)
 
     def line(self, points: ArrayLike, colour: Colour, width: float, closed: bool = False) -> None:
-        """Draw a line through points [N, 2]; its width is in units of half the head's height."""
+        """Draw a line through points [N, 2]; the width is in units of half the head's height."""
         thickness = max(1, round(width * float(np.abs(self._roll).max())))
         cv2.polylines(self.pixels, [self._project(points, True)], closed, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def _project(self, points: ArrayLike, depth: bool) -> NDArray[np.int32]:
-        """Lift points onto the head (an ellipsoid) and look at them from the front; without depth they turn about its middle."""
+        """Project points to pixels, after lifting them onto the head (an ellipsoid) if `depth`, or in the plane through its centre."""
         xy = np.asarray(points, float)
         z = 0.75 * np.sqrt(np.clip(1 - ((xy / self._axes) ** 2).sum(1), 0, None)) if depth else np.zeros(len(xy))
         turned = np.stack([xy[:, 0] * np.cos(self._yaw) + z * np.sin(self._yaw), xy[:, 1] + z * np.sin(self._pitch)], axis=1)
-        if not depth:  # the outline of a round head stays where it is
+        if not depth:  # turning a round head sideways doesn't move its outline
             turned[:, 0] = xy[:, 0]
         pixels = turned @ self._roll.T + self._centre
         return np.asarray(np.round(pixels * 2**_SUBPIXEL_BITS), np.int32)
@@ -165,7 +165,7 @@ def _ellipse(x: float, y: float, half_width: float, half_height: float, tilt: fl
 
 
 def _head(person: Person, grow: float = 1.0) -> Points:
-    """Return the outline: an ellipse above, a superellipse of the person's squareness below."""
+    """Return the outline of the head: an ellipse in the upper half, a superellipse of the jaw's squareness in the lower half."""
     angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     power = np.where(np.sin(angles) < 0, 2 / person.jaw, 1.0)
     x = np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power
@@ -174,11 +174,11 @@ def _head(person: Person, grow: float = 1.0) -> Points:
 
 
 def draw(person: Person, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one picture of a person.
+    """Draw one image of a person.
 
     Args:
-        person: who.
-        rng: decides pose, expression, clothes, background, light and noise.
+        person: person to draw.
+        rng: random generator for pose, expression, clothes, background, light and noise.
 
     Returns:
         [112, 112, 3] uint8, RGB.
@@ -223,7 +223,7 @@ def _hair_behind(canvas: _Canvas, person: Person) -> None:
 
 
 def _hair_on_top(canvas: _Canvas, person: Person) -> None:
-    """Fill from the outline of the head down to a hairline that is highest at the parting."""
+    """Fill the hair between the outline of the head and a hairline that is highest at the parting."""
     if person.bald:
         return
     x = np.linspace(-person.width * 1.04, person.width * 1.04, 30)
@@ -286,7 +286,7 @@ def _glasses(canvas: _Canvas, person: Person) -> None:
 
 
 def _photograph(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Add directed light, a colour cast, blur and noise, at the final size."""
+    """Downscale to the final size and add directional light, a colour cast, blur and noise."""
     small = cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
     y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     angle = rng.uniform(0, 2 * np.pi)

@@ -1,1 +1,1 @@
-"""A gallery in a PostgreSQL database with pgvector."""
+"""Gallery in a PostgreSQL database with pgvector."""

@@ -1,4 +1,4 @@
-"""A PostgreSQL database with pgvector: one connection, and everything that can be wrong with it said by name."""
+"""Connection to a PostgreSQL database with pgvector, with database errors turned into gallery errors."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 30
 _CONNECT_SECONDS = 10
-_LOCK = 0x7A6F6F66616365  # "zooface": the writers of one database wait for each other
+_LOCK = 0x7A6F6F66616365  # "zooface": key of the advisory lock that makes the writers of a database wait for each other
 
 
 class Session:
-    """A connection that is made when it is needed, and anew after a loss or a fork."""
+    """Connection that is opened on demand, and reopened after a loss or a fork."""
 
     def __init__(self, address: str) -> None:
-        """Take the address; nothing is connected yet.
+        """Set the address; nothing is connected yet.
 
         Raises:
-            InputError: psycopg or pgvector is not installed, or the address can't be read.
+            InputError: psycopg or pgvector is not installed, or the address can't be parsed.
         """
         try:
             import pgvector.psycopg  # noqa: F401
             import psycopg  # noqa: F401
         except ImportError as error:
-            raise InputError(f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); pip install 'resnet-zoo[postgres]'") from error
+            raise InputError(
+                f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); run: pip install 'resnet-zoo[postgres]'"
+            ) from error
         self._address, self.place = address, _without_password(address)
         self._connection: psycopg.Connection[Any] | None = None
         self._process = 0
@@ -41,7 +43,7 @@ class Session:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any] | None]:
-        """Yield a cursor that sees one state of the gallery; None where there is none yet.
+        """Yield a cursor with a consistent snapshot of the gallery; None if there is no gallery yet.
 
         Raises:
             GalleryError: see `said`.
@@ -57,12 +59,12 @@ class Session:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[psycopg.Cursor[Any]]:
-        """Yield a cursor in a transaction that is committed at the end, or undone where something goes wrong.
+        """Yield a cursor in a transaction, which is committed at the end or rolled back on an error.
 
         Raises:
             GalleryError: see `said`.
         """
-        whole = ". Enrolling and forgetting are done whole or not at all"
+        whole = ". Enrolling and forgetting are all-or-nothing"
         with self._lock, self.said(whole), self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -79,15 +81,15 @@ class Session:
             connection.execute(command)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
             self._connection = None
 
     def __del__(self) -> None:
-        """Let go of the connection of a gallery that nobody has closed."""
-        if hasattr(self, "_lock"):  # not where the beginning has failed
+        """Close the connection of a gallery that was not closed."""
+        if hasattr(self, "_lock"):  # missing if __init__ failed
             self.close()
 
     @contextlib.contextmanager
@@ -98,16 +100,16 @@ class Session:
             self._connection = psycopg.connect(self._address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
             self._process = os.getpid()
             self._connection.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
-            self._connection.execute("SET jit = off")  # compiling takes longer than the search
+            self._connection.execute("SET jit = off")  # JIT compilation takes longer than the search
             self._connection.execute("SET client_min_messages = warning")
         yield self._connection
 
     def _cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-        """Return a cursor that knows the server's type of vectors."""
+        """Return a cursor with the server's vector type registered."""
         from pgvector.psycopg import register_vector
         from psycopg.types import TypeInfo
 
-        # the number of the type is another one where the extension was made anew
+        # the type's OID changes when the extension is recreated
         vector = TypeInfo.fetch(connection, "vector")
         if vector is not None and connection.adapters.types.get(vector.oid) is None:
             register_vector(connection)
@@ -115,10 +117,10 @@ class Session:
 
     @contextlib.contextmanager
     def said(self, besides: str = "") -> Iterator[None]:
-        """Say what the server says in the words of a gallery, and something besides.
+        """Turn errors of the server into a GalleryError whose message ends with `besides`.
 
         Raises:
-            GalleryError: the server is down or has gone, refuses, is full, lacks pgvector, or holds something else.
+            GalleryError: the server can't be reached, closed the connection, denies access, is full, lacks pgvector or holds other tables.
         """
         import psycopg
 
@@ -133,16 +135,16 @@ def _cause(error: Exception) -> str:
     from psycopg import errors
 
     if isinstance(error, errors.LockNotAvailable):
-        return f"another process has been writing it for {WAIT_SECONDS} seconds; try again when it is done"
+        return f"another process has been writing to it for {WAIT_SECONDS} seconds; try again when it is done"
     if isinstance(error, errors.DiskFull):
-        return "there is no room on the server's disk; make room, then do it again"
+        return "the server's disk is full; free some space, then try again"
     if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
-        return "this user may not write there; ask for the right to create tables and the extension vector"
+        return "this user lacks the permission; ask for the right to create tables and the extension vector"
     if isinstance(error, errors.FeatureNotSupported | errors.UndefinedFile):
         return "the server has no pgvector; install its package, such as postgresql-17-pgvector"
     if isinstance(error, errors.OperationalError | errors.InterfaceError | OSError):
-        return "the database can't be reached, or went away; check that it runs and the address, then do it again"
-    return "the database's tables are not a gallery's, or are damaged"
+        return "the database can't be reached, or the connection was lost; check the address and that the server is running, then try again"
+    return "the database's tables are not those of a gallery, or are damaged"
 
 
 def _without_password(address: str) -> str:
@@ -152,5 +154,5 @@ def _without_password(address: str) -> str:
         where = f"{parts.username}@{host}" if parts.username else host
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
-        raise InputError("the gallery's address can't be read; expected postgresql://user@host:port/database") from error
+        raise InputError("the gallery's address can't be parsed; expected postgresql://user@host:port/database") from error
     return f"postgresql://{where}{port}{parts.path}"

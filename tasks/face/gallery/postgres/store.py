@@ -1,7 +1,7 @@
-"""A gallery in PostgreSQL, searched there by pgvector: exactly, for there is no approximate index.
+"""Gallery in PostgreSQL, searched by pgvector: exactly, because there is no approximate index.
 
-pgvector compares in float32. The server answers with everybody who could be among the nearest, with room for all that float32 can be
-wrong by, and float64 decides here.
+pgvector compares in float32. The server returns all candidates for the nearest people, allowing for float32's rounding error, and the
+final ranking is computed here in float64.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _TABLES = (
     "CREATE TABLE zoo_people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)",
     "CREATE TABLE zoo_faces (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint NOT NULL REFERENCES zoo_people, "
     "embedding vector({size}) NOT NULL, photo text NOT NULL, quality jsonb NOT NULL, enrolled timestamptz NOT NULL DEFAULT now())",
-    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",  # else 512 numbers are put in a table of their own, slow to search
+    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",  # otherwise 512 numbers go to a TOAST table, which is slow to search
     "CREATE INDEX zoo_faces_of_person ON zoo_faces (person)",
 )
 
 
 class PostgresStore:
-    """Rows in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery for each."""
+    """Store in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery per database."""
 
     def __init__(self, address: str) -> None:
-        """Take the database's address.
+        """Set the address of the database.
 
         Raises:
-            InputError: psycopg or pgvector is not installed, or the address can't be read.
+            InputError: psycopg or pgvector is not installed, or the address can't be parsed.
         """
         self._session = Session(address)
         self.place = self._session.place
 
     def described(self) -> Described | None:
-        """Return what the gallery says of itself."""
+        """Return the description of the gallery; None if there is none yet."""
         with self._session.reading() as cursor:
             return None if cursor is None else self._described(cursor)
 
@@ -64,11 +64,13 @@ class PostgresStore:
                 self._insert(cursor, person, faces)
 
     def remove(self, name: str) -> int:
-        """Delete a person, and write the tables anew without the rows: also where nobody of the name is left, since it may have failed.
+        """Delete a person, and rewrite the tables without the rows.
+
+        The tables are rewritten even if the name is unknown, because an earlier rewrite may have failed.
 
         Raises:
-            GalleryError: see `Session.said`; the user may not write the tables anew, and nothing is changed; or the person is deleted
-                and the tables could not be written anew.
+            GalleryError: see `Session.said`; also if the user may not rewrite the tables, and nothing is changed, or if the person is
+                deleted but the tables could not be rewritten.
         """
         if self.described() is None:
             return 0
@@ -81,13 +83,13 @@ class PostgresStore:
             self._session.run("VACUUM FULL zoo_faces, zoo_people")
         except GalleryError as error:
             raise GalleryError(
-                f"{name!r} is deleted, but the tables could not be written anew, so that the server's files still hold what is deleted; "
-                f"forget the same name again for that, which then is nobody's: {error}"
+                f"{name!r} is deleted, but the tables could not be rewritten, so the server's files still hold the deleted data; "
+                f"forget the same name again to rewrite them, although it is no longer enrolled: {error}"
             ) from error
         return count
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names."""
+        """Return all enrolled people, sorted by name."""
         command = (
             "SELECT name, count(*), min(enrolled) FROM zoo_people JOIN zoo_faces ON person = zoo_people.id "
             'GROUP BY zoo_people.id, name ORDER BY name COLLATE "C"'
@@ -97,7 +99,7 @@ class PostgresStore:
             return [Person(name, count, _time(first)) for name, count, first in rows]
 
     def faces(self, name: str) -> list[EnrolledFace]:
-        """Return a person's faces in the order they came."""
+        """Return a person's faces in the order of enrolment."""
         command = (
             "SELECT zoo_faces.id, photo, quality, enrolled, embedding FROM zoo_faces JOIN zoo_people ON person = zoo_people.id "
             "WHERE name = %s ORDER BY zoo_faces.id"
@@ -110,12 +112,12 @@ class PostgresStore:
             ]
 
     def count(self) -> int:
-        """Return how many faces are enrolled."""
+        """Return the number of enrolled faces."""
         with self._session.reading() as cursor:
             return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
 
     def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the nearest people."""
+        """Return the description of the gallery and the nearest people of each query."""
         with self._session.reading() as cursor:
             if cursor is None:
                 return None
@@ -124,12 +126,12 @@ class PostgresStore:
             return about, [self._nearest(cursor, about, query, top) for query in queries]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._session.close()
 
     def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
         distance = about.embedder.distance
-        # a sum of squares has no cancellation: its error is a part of itself, and that of its root half of the part
+        # a sum of squares has no cancellation: its error is relative to its value, and that of its root is half as large
         part = part_of(about.size)
         command = (
             f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
@@ -147,7 +149,7 @@ class PostgresStore:
         return [Match(rows[place][2], float(far[place]), rows[place][3], rows[place][0]) for place in chosen]
 
     def _join(self, cursor: Cursor[Any], about: Described) -> None:
-        """Make the gallery where there is none, one of this model where it is new, else check that it is."""
+        """Create the gallery for this model if there is none; otherwise check that it belongs to this model."""
         exists = cursor.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
         if not (exists and exists[0]):
             for command in _TABLES:
@@ -163,18 +165,15 @@ class PostgresStore:
     def _described(self, cursor: Cursor[Any]) -> Described:
         row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
         if row is None:
-            raise GalleryError(
-                f"gallery {self.place}: it does not say whose embeddings it holds; put back a copy, or drop its tables zoo_…"
-            )
+            raise GalleryError(f"gallery {self.place}: the record of its model is missing; restore a backup, or drop its tables zoo_…")
         if row[0] != LAYOUT:
             raise GalleryError(
-                f"gallery {self.place}: its layout is number {row[0]}, this zoo reads {LAYOUT}; "
-                "install the version of resnet-zoo that wrote it"
+                f"gallery {self.place}: its layout version is {row[0]}, expected {LAYOUT}; install the version of resnet-zoo that wrote it"
             )
         return Described(Embedder(*row[1:5]), row[5])
 
     def _check_owner(self, cursor: Cursor[Any]) -> None:
-        """Refuse users whose VACUUM the server would leave out with a warning.
+        """Raise an error for a user whose VACUUM the server would skip with only a warning.
 
         Raises:
             GalleryError: the user owns neither the tables nor the database.
@@ -187,8 +186,8 @@ class PostgresStore:
         may, owner = cursor.execute(command).fetchone() or (False, "")
         if not may:
             raise GalleryError(
-                f"gallery {self.place}: nobody is forgotten: overwriting what is deleted (VACUUM FULL) takes the owner of the tables zoo_…"
-                f"; forget as the user {owner}"
+                f"gallery {self.place}: nothing was deleted: overwriting deleted data (VACUUM FULL) requires the owner of the tables zoo_…"
+                f"; run forget as the user {owner}"
             )
 
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:

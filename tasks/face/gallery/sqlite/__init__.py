@@ -1,1 +1,1 @@
-"""A gallery in one SQLite file."""
+"""Gallery in one SQLite file."""

@@ -1,11 +1,11 @@
-"""One SQLite file: opened for one transaction, with everything that can be wrong said by name.
+"""SQLite file of a gallery: opened for one transaction at a time, with SQLite's errors turned into gallery errors.
 
 A connection lives for one transaction, so a gallery may be used from several threads, and after a fork. Writers wait for each other
-(`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's own rollback journal and not the write-ahead log: it leaves one file
-that can be copied, works on network disks and read-only ones, and has no second file in which deleted faces would live on; what
-the log is good at – readers beside a long writer – is not needed where a search reads nothing but what is new. After a transaction
-the journal is overwritten with zeros. A process that is killed leaves its journal, by which the next one that opens the file, to read
-or to write, undoes the unfinished transaction; then that one is overwritten too.
+(`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's rollback journal, not the write-ahead log: it leaves a single file
+that can be copied, works on network disks and read-only ones, and leaves no second file in which deleted faces would survive. The
+advantage of the log, readers that run alongside a long writer, is not needed, because a search reads only what is new. After a
+transaction, the journal is overwritten with zeros. A process that is killed leaves its journal behind; the next process that opens the
+file, to read or to write, uses it to roll back the unfinished transaction, and then overwrites it too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from zoo.tasks.face.gallery.errors import GalleryError
 APPLICATION_ID = 0x7A666163  # "zfac"
 SCHEMA = 1
 WAIT_SECONDS = 30.0
-_WIPED_BYTES = 2**20  # at once
-_HEADER_BYTES = 100  # of SQLite's file format: 18 and 19 say whether there is a write-ahead log, 68 to 71 whose file it is
-_PAGE_BYTES = 16384  # of 4096 bytes, a row of 512 numbers would fill one alone and waste the other half
+_WIPED_BYTES = 2**20  # zeros per write
+_HEADER_BYTES = 100  # of SQLite's file format: bytes 18 and 19 tell whether there is a write-ahead log, 68 to 71 hold the application ID
+_PAGE_BYTES = 16384  # in a page of 4096 bytes, a row of 512 numbers would stand alone and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
     "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL, checksum INTEGER NOT NULL)",
@@ -37,7 +37,7 @@ _TABLES = (
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Yield a connection that sees one state of a gallery's file; None where there is no gallery yet.
+    """Yield a connection with a consistent snapshot of a gallery's file; None if there is no gallery yet.
 
     Raises:
         GalleryError: see `said`.
@@ -54,7 +54,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Yield a connection in a transaction that is committed at the end, or undone where something goes wrong; makes the file.
+    """Create the file if needed, and yield a connection in a transaction, which is committed at the end or rolled back on an error.
 
     Raises:
         GalleryError: see `said`.
@@ -71,7 +71,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def compact(path: Path) -> None:
-    """Write a gallery's file anew, without anything that was deleted.
+    """Rewrite a gallery's file without deleted data.
 
     Raises:
         GalleryError: see `said`.
@@ -83,18 +83,18 @@ def compact(path: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Yield a connection in a transaction, which nobody else writes beside until it is closed, and whether it is of a gallery.
+    """Yield a connection in a transaction, and whether the file holds a gallery; no other process can write until it is closed.
 
-    The journal holds what stood in the file before. It is overwritten with zeros before others may write, and then removed: a file
-    that is removed alone stays readable in the disk's free blocks.
+    The journal holds the previous content of the file. It is overwritten with zeros before other processes may write, and then removed:
+    the content of a file that is merely removed stays readable in the disk's free blocks.
 
     Raises:
-        GalleryError: the file holds something else, or a newer gallery.
+        GalleryError: the file belongs to another application, or holds a newer gallery.
     """
     with _connected(path, wait) as connection:
         connection.execute("BEGIN IMMEDIATE")
         exists = _check(connection, path)
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock is let go with the transaction
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # keeps the lock when the transaction ends
         try:
             yield connection, exists
         finally:
@@ -104,24 +104,24 @@ def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Conn
 
 
 def _finish(path: Path) -> None:
-    """Undo what a killed process has left unfinished, and overwrite its journal; that of one that is writing is left alone.
+    """Roll back a killed process's unfinished transaction and overwrite its journal; the journal of an active writer is untouched.
 
     Raises:
-        GalleryError: as `_alone`.
+        GalleryError: as for `_alone`.
     """
     if not _journal(path).exists():
         return
-    with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):  # what matters to reading is said by it
+    with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):  # reading reports errors that matter to it
         pass
 
 
 def _journal(path: Path) -> Path:
-    """Return where SQLite keeps a file's journal: beside the file itself, whatever links lead to it."""
+    """Return the path of a file's journal, which SQLite keeps next to the file itself, with symbolic links resolved."""
     return Path(f"{os.path.realpath(path)}-journal")
 
 
 def _wipe(path: Path) -> None:
-    """Overwrite a file with zeros, to the disk, and remove it."""
+    """Overwrite a file with zeros, flush it to the disk and remove it."""
     if not path.exists():
         return
     with path.open("r+b") as file:
@@ -130,16 +130,16 @@ def _wipe(path: Path) -> None:
             left -= file.write(bytes(min(left, _WIPED_BYTES)))
         file.flush()
         os.fsync(file.fileno())
-    with contextlib.suppress(PermissionError):  # Windows removes no file that is open; this one holds nothing any more
+    with contextlib.suppress(PermissionError):  # Windows doesn't remove an open file; this one holds only zeros by now
         path.unlink()
 
 
 @contextlib.contextmanager
 def said(path: Path) -> Iterator[None]:
-    """Say what SQLite says in the words of a gallery.
+    """Turn errors of SQLite and of the file system into a GalleryError.
 
     Raises:
-        GalleryError: the file is locked, full, read-only, damaged or something else.
+        GalleryError: the file is locked, read-only, damaged or not a gallery, or its disk is full.
     """
     try:
         yield
@@ -152,13 +152,13 @@ def said(path: Path) -> Iterator[None]:
 
 def _reason(code: str, error: sqlite3.Error) -> str:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"another process has been writing it for {WAIT_SECONDS:g} seconds; try again when it is done"
+        return f"another process has been writing to it for {WAIT_SECONDS:g} seconds; try again when it is done"
     if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
-        return f"there is no room on its disk ({error}); nothing was changed. Make room, then do it again"
+        return f"its disk is full ({error}); nothing was changed. Free some space, then try again"
     if code.startswith("SQLITE_READONLY"):
         return f"it can't be written to ({error}); nothing was changed. Check the permissions of the file and of its folder"
     if code.startswith("SQLITE_NOTADB"):
-        return "this is no gallery, or its beginning is damaged; choose another file, it will not be overwritten"
+        return "this is not a gallery, or its header is damaged; choose another file, this one will not be overwritten"
     if code.startswith("SQLITE_CANTOPEN"):
         return f"it can't be opened ({error}); check the permissions of the file and of its folder"
     if code.startswith("SQLITE_IOERR"):
@@ -167,49 +167,49 @@ def _reason(code: str, error: sqlite3.Error) -> str:
 
 
 def damaged(reason: str) -> str:
-    """Return what is said of a file that SQLite or a checksum finds damaged."""
-    return f"the file is damaged ({reason}); put back a copy, or delete it and enrol anew"
+    """Return the message for a file that is damaged according to SQLite or a checksum."""
+    return f"the file is damaged ({reason}); restore a backup, or delete it and enrol again"
 
 
 @contextlib.contextmanager
 def _connected(path: Path, wait: float | None = None) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that waits for others so many seconds, `WAIT_SECONDS` where none are given.
+    """Yield a connection that waits up to `wait` seconds for other processes; by default `WAIT_SECONDS`.
 
     Raises:
-        GalleryError: the file is one of something else, which would be changed by being opened so.
+        GalleryError: the file belongs to another application, and opening it in this way would change it.
     """
     _check_log(path)
-    # rw reads a file that can't be written too; ro could not undo what a killed process has left unfinished
+    # rw also reads a file that can't be written; ro could not roll back the unfinished transaction of a killed process
     address, timeout = f"{path.absolute().as_uri()}?mode=rw", WAIT_SECONDS if wait is None else wait
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
-        connection.execute("PRAGMA temp_store = MEMORY")  # no copy of faces in the folder for temporary files
-        # SQLite removes no journal, `_wipe` does. The first to read is the second of these commands: it would remove what a killed process
-        # has left before it knows better, if it had not been told to keep the file for itself
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # applies to a new file
+        connection.execute("PRAGMA secure_delete = ON")  # overwrites deleted data with zeros
+        connection.execute("PRAGMA temp_store = MEMORY")  # no copies of faces in the temporary folder
+        # SQLite must not remove the journal, because `_wipe` does. The second command is the first to read the file: without the exclusive
+        # mode set before it, it would still remove the journal of a killed process.
         for mode in ("locking_mode = EXCLUSIVE", "journal_mode = PERSIST", "locking_mode = NORMAL"):
             connection.execute(f"PRAGMA {mode}")
         yield connection
 
 
 def _make(path: Path) -> None:
-    """Make an empty file that its owner alone can read: faces are nobody else's business."""
+    """Create an empty file that only its owner can read, because faces are private data."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _shut(path: Path) -> None:
-    """Let its owner alone read a file that was made by something else, such as a copy that was put back."""
-    with contextlib.suppress(PermissionError):  # somebody else's: whether it can be written SQLite says
+    """Restrict a file to its owner if something else created it, such as a restored copy."""
+    with contextlib.suppress(PermissionError):  # the file of another user; SQLite reports whether it can be written
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
 
 
 def _check_log(path: Path) -> None:
-    """Refuse a file of something else that keeps a write-ahead log: asking for a journal would already change it.
+    """Raise an error for another application's file with a write-ahead log, which setting the journal mode would already change.
 
     Raises:
-        GalleryError: it is one.
+        GalleryError: the file is such a file.
     """
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
@@ -218,14 +218,14 @@ def _check_log(path: Path) -> None:
 
 
 def _of_something_else(path: Path) -> GalleryError:
-    return GalleryError(f"gallery {path}: this is an SQLite file of something else; choose another file, it will not be changed")
+    return GalleryError(f"gallery {path}: this is an SQLite file of another application; choose another file, this one will not be changed")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell whether the file holds a gallery that this zoo can read; an empty one holds none yet.
+    """Return whether the file holds a gallery that this version can read; an empty file holds none yet.
 
     Raises:
-        GalleryError: it holds something else, or a newer gallery.
+        GalleryError: the file belongs to another application, or holds a newer gallery.
     """
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -236,6 +236,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
         raise _of_something_else(path)
     if version != SCHEMA:
         raise GalleryError(
-            f"gallery {path}: its layout is number {version}, and this zoo reads {SCHEMA}; install the version of resnet-zoo that wrote it"
+            f"gallery {path}: its layout version is {version}, expected {SCHEMA}; install the version of resnet-zoo that wrote it"
         )
     return True

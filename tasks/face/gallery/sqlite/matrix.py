@@ -1,4 +1,4 @@
-"""All enrolled embeddings in one array: a search is one matrix product and a second look at what comes near."""
+"""In-memory array of all enrolled embeddings: a search is one matrix product, then an exact comparison of the candidates."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from zoo.tasks.face.embedding.distances import distances
 from zoo.tasks.face.gallery.exact import Floats, Ints, first_people, slack
 from zoo.tasks.face.gallery.store import Vectors
 
-_BLOCK_BYTES = 256 * 2**20  # of float32 distances that are held at once
+_BLOCK_BYTES = 256 * 2**20  # of float32 distances held in memory at once
 
 
 @dataclass(frozen=True)
 class Near:
-    """The nearest face of one person.
+    """Nearest face of one person.
 
     Attributes:
-        face: its number.
-        person: the person's number.
-        distance: in float64.
+        face: number of the face.
+        person: number of the person.
+        distance: distance from the query, computed in float64.
     """
 
     face: int
@@ -30,10 +30,10 @@ class Near:
 
 
 class Matrix:
-    """Embeddings [N, D] with the numbers of faces and people, which grows at its end."""
+    """Growable array of embeddings [N, D] with the numbers of their faces and people."""
 
     def __init__(self, size: int, distance: str) -> None:
-        """Begin with no rows of `size` numbers, to be compared by `distance`."""
+        """Create an empty array for embeddings of `size` dimensions, compared by `distance`."""
         self._distance = distance
         self._rows: Vectors = np.empty((0, size), np.float32)
         self._lengths: Vectors = np.empty(0, np.float32)
@@ -47,11 +47,11 @@ class Matrix:
 
     @property
     def last_face(self) -> int:
-        """The highest number of a face, 0 without rows."""
+        """Highest number of a face; 0 without rows."""
         return int(self._faces[self._count - 1]) if self._count else 0
 
     def reserve(self, count: int) -> None:
-        """Make room for so many more rows, and for as many again where rows must be moved for it."""
+        """Reserve room for `count` more rows; if existing rows must be moved, grow by at least half."""
         needed = self._count + count
         if needed <= len(self._rows):
             return
@@ -63,7 +63,7 @@ class Matrix:
             setattr(self, name, new)
 
     def append(self, rows: Vectors, faces: Ints, people: Ints) -> None:
-        """Add rows [N, D], whose faces' numbers [N] are higher than all before."""
+        """Append rows [N, D] whose face numbers [N] are higher than all before."""
         self.reserve(len(rows))
         part = slice(self._count, self._count + len(rows))
         self._rows[part], self._faces[part], self._people[part] = rows, faces, people
@@ -71,9 +71,9 @@ class Matrix:
         self._count = part.stop
 
     def nearest(self, queries: Vectors, top: int) -> list[list[Near]]:
-        """Return the nearest faces of the nearest `top` people for queries [Q, D], nearest first.
+        """Return the nearest face of each of the nearest `top` people for queries [Q, D], nearest first.
 
-        float32 finds who could be among them, with room for all that it can be wrong by; float64 decides.
+        float32 finds all candidates, allowing for its rounding error; float64 decides.
         """
         if not self._count:
             return [[] for _ in queries]
@@ -81,7 +81,7 @@ class Matrix:
         return [self._decide(query, self._could_be(query, far, people, top), top) for query, far in self._far(queries)]
 
     def _far(self, queries: Vectors) -> Iterator[tuple[Vectors, Vectors]]:
-        """Yield each query with float32's 1 − cosine, or squared distance, to every row [N]."""
+        """Yield each query with the float32 values of 1 − cosine, or of the squared distance, to every row [N]."""
         rows, lengths = self._rows[: self._count], self._lengths[: self._count]
         block = max(1, _BLOCK_BYTES // (4 * self._count))
         for start in range(0, len(queries), block):

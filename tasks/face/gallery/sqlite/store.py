@@ -1,7 +1,8 @@
-"""A gallery in one SQLite file, searched in memory.
+"""Gallery in one SQLite file, searched in memory.
 
-SQLite keeps the rows safe, NumPy searches them: measured on this machine (`python -m zoo.benchmarks.gallery`, whose docstring has the
-figures) that is several times as fast as sqlite-vec or LanceDB, adds no package, and works in Pythons that can load no SQLite extension.
+SQLite stores the rows safely and NumPy searches them. Measured on this machine (`python -m zoo.benchmarks.gallery`, whose docstring has
+the figures), this is several times as fast as sqlite-vec or LanceDB, adds no package, and works in Python builds that can't load SQLite
+extensions.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from zoo.tasks.face.gallery.sqlite.file import compact, damaged, reading, writin
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix, Near
 from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Quality, Vectors
 
-_FETCHED = 8192  # rows at once
-_STATES = 64  # that a file remembers: who has searched since then reads what is new, others read all
+_FETCHED = 8192  # rows per batch
+_STATES = 64  # recorded in a file: a reader at one of these states reads only what is new, others read everything
 _STORED = np.dtype("<f4")  # little-endian on every machine
 
 
 class SqliteStore:
-    """Rows in a file, and their embeddings in memory, brought up to date by what is new before each search."""
+    """Store in a file, with its embeddings cached in memory and updated before each search."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; it is opened by what needs it, and made by the first enrolment."""
+        """Set the path; the file is opened on demand, and created by the first enrolment."""
         self.path, self.place = path, str(path)
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
         self._state = ""
 
     def described(self) -> Described | None:
-        """Return what the gallery says of itself."""
+        """Return the description of the gallery; None if there is none yet."""
         with reading(self.path) as connection:
             return None if connection is None else self._described(connection)
 
@@ -61,12 +62,12 @@ class SqliteStore:
             _mark(connection, grown=True)
 
     def remove(self, name: str) -> int:
-        """Delete a person; freed bytes and the journal are overwritten with zeros, and the file is then written anew without them.
+        """Delete a person, overwrite the freed bytes and the journal with zeros, and rewrite the file without them.
 
-        That is done too where nobody of the name is left, since a process may have been stopped before it.
+        The file is rewritten even if the name is unknown, because an earlier process may have been stopped before the rewrite.
 
         Raises:
-            GalleryError: see `sqlite_file.said`; also where the person is deleted and the file could not be written anew.
+            GalleryError: see `file.said`; also if the person is deleted but the file could not be rewritten.
         """
         if self.described() is None:
             return 0
@@ -80,12 +81,12 @@ class SqliteStore:
             compact(self.path)
         except GalleryError as error:
             raise GalleryError(
-                f"{name!r} is deleted and overwritten with zeros, but the file could not be written anew without the gap: {error}"
+                f"{name!r} is deleted and overwritten with zeros, but the file could not be rewritten without the gap: {error}"
             ) from error
         return count
 
     def people(self) -> list[Person]:
-        """Return everybody, in the order of their names; the whole file is looked through, so that nobody is left out unnoticed."""
+        """Return all enrolled people, sorted by name; the whole file is checked, so that no person is missing unnoticed."""
         command = (
             "SELECT people.name, people.id, people.checksum, count(faces.id), min(faces.enrolled) FROM people LEFT JOIN faces "
             "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
@@ -93,9 +94,9 @@ class SqliteStore:
         with reading(self.path) as connection:
             if connection is None:
                 return []
-            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise GalleryError(f"gallery {self.place}: {damaged(' '.join(said.split()))}")
+            (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if check != "ok":
+                raise GalleryError(f"gallery {self.place}: {damaged(' '.join(check.split()))}")
             found = [Person(self._name(*row[:3]), row[3], str(row[4])) for row in connection.execute(command)]
         for person in found:
             if not person.faces:
@@ -103,7 +104,7 @@ class SqliteStore:
         return found
 
     def faces(self, name: str) -> list[EnrolledFace]:
-        """Return a person's faces in the order they came."""
+        """Return a person's faces in the order of enrolment."""
         command = (
             "SELECT photo, quality, enrolled, faces.id, embedding, faces.checksum, person FROM faces JOIN people "
             "ON faces.person = people.id WHERE people.name = ? ORDER BY faces.id"
@@ -118,12 +119,12 @@ class SqliteStore:
             ]
 
     def count(self) -> int:
-        """Return how many faces are enrolled."""
+        """Return the number of enrolled faces."""
         with reading(self.path) as connection:
             return 0 if connection is None else int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
 
     def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the nearest people; what other processes have enrolled or deleted until now has its part in it."""
+        """Return the description of the gallery and the nearest people, including changes by other processes until now."""
         with self._lock, reading(self.path) as connection:
             if connection is None:
                 return None
@@ -133,12 +134,12 @@ class SqliteStore:
             return about, [[self._match(connection, near) for near in row] for row in found]
 
     def close(self) -> None:
-        """Let go of the embeddings in memory."""
+        """Release the cached embeddings."""
         with self._lock:
             self._matrix = None
 
     def _join(self, connection: sqlite3.Connection, about: Described) -> None:
-        """Make the gallery one of this model where it is new, else check that it is."""
+        """Assign a new gallery to this model; otherwise check that the gallery belongs to this model."""
         if not connection.execute("SELECT count(*) FROM gallery").fetchone()[0]:
             model = about.embedder
             values = (model.fingerprint, model.name, model.distance, model.threshold, about.size)
@@ -152,7 +153,7 @@ class SqliteStore:
     def _described(self, connection: sqlite3.Connection) -> Described:
         row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
         if row is None or _checksum(repr(row[:5]).encode()) != row[5]:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'whose embeddings it holds is not what was written: {row}')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'the record of its model is not what was written: {row}')}")
         return Described(Embedder(*row[:4]), row[4])
 
     def _person(self, connection: sqlite3.Connection, name: str) -> int | None:
@@ -160,15 +161,15 @@ class SqliteStore:
         return None if row is None else int(row[0])
 
     def _up_to_date(self, connection: sqlite3.Connection, about: Described) -> Matrix:
-        """Return all embeddings: those of faces that are new since the last time are read, and all where it isn't only those.
+        """Return all embeddings, reading only those that are new since the last search if faces have only been added.
 
-        Faces may have been deleted, and another file, or an older copy, may stand in the place of the first: then the state that was
-        read is none of those that this file has had.
+        If faces were deleted, or the file was replaced by another one or an older copy, the state that was read last is none of those
+        recorded in the file, and everything is read again.
         """
         (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
         if self._matrix is None or self._state not in states.split():
             self._matrix = Matrix(about.size, about.embedder.distance)
-        matrix, self._state = self._matrix, ""  # of no state while it is being read
+        matrix, self._state = self._matrix, ""  # no valid state while rows are being read
         (new,) = connection.execute("SELECT count(*) FROM faces WHERE id > ?", (matrix.last_face,)).fetchone()
         matrix.reserve(new)
         rows = connection.execute("SELECT id, embedding, checksum, person FROM faces WHERE id > ? ORDER BY id", (matrix.last_face,))
@@ -185,14 +186,14 @@ class SqliteStore:
         )
         row = connection.execute(command, (near.face,)).fetchone()
         if row is None:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'face {near.face} is nobody')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'face {near.face} belongs to no person')}")
         return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
-        """Return embeddings [N, D] of rows of number, bytes, checksum and person.
+        """Return embeddings [N, D] from rows of (face number, bytes, checksum, person number).
 
         Raises:
-            GalleryError: bytes that are not what was written.
+            GalleryError: the bytes are not what was written.
         """
         for number, content, checksum, person in rows:
             if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
@@ -208,11 +209,11 @@ class SqliteStore:
         try:
             return dict(json.loads(text))
         except (TypeError, ValueError) as error:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'a photo has the quality {text!r}')}") from error
+            raise GalleryError(f"gallery {self.place}: {damaged(f'a photo has the invalid quality {text!r}')}") from error
 
 
 def _mark(connection: sqlite3.Connection, grown: bool) -> None:
-    """Name the state that a transaction leaves, after those that it has only added faces to."""
+    """Record a new state after a transaction; earlier states are kept only if faces were added and none deleted."""
     (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
     before = states.split()[1 - _STATES :] if grown else []
     connection.execute("UPDATE gallery SET epoch = ?", (" ".join([*before, secrets.token_hex(8)]),))
@@ -232,5 +233,5 @@ def _values(face: NewFace, person: int) -> tuple[bytes, int, str, str, str]:
 
 
 def _checksum(content: bytes, person: Any = 0) -> int:
-    """Return a checksum of bytes and of the person that they belong to; SQLite has none of its own."""
+    """Return a checksum of bytes and of the person they belong to, because SQLite has no checksums."""
     return zlib.crc32(content, person & 0xFFFFFFFF if isinstance(person, int) else 0)

@@ -1,4 +1,4 @@
-"""The doctor on boxes: every kind of damage, in every format that has boxes."""
+"""Dataset check of boxes: every kind of damage in every format that has boxes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _DAMAGE: dict[str, tuple[Labelled, str]] = {
     "whole picture": (("cat", (0, 0, 64, 48)), "box-whole-picture"),
     "normalised": (("cat", (0.1, 0.2, 0.6, 0.9)), "box-normalised"),
 }
-# its corners come from a size, which can't be negative; and fractions are what it is made of
+# YOLO stores sizes, so that corners can't be swapped, and fractions, so that normalised boxes are valid
 _NOT_YOLO = ("swapped corners", "swapped left and right", "normalised")
 
 
@@ -78,7 +78,7 @@ def test_sound_boxes_have_no_findings(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", _FORMATS)
 def test_each_damage_is_found_and_named(name: str, damage: str, tmp_path: Path) -> None:
     if name == "yolo" and damage in _NOT_YOLO:
-        pytest.skip("a YOLO line can't say that")
+        pytest.skip("a YOLO line can't express this damage")
     box, kind = _DAMAGE[damage]
     found = _check(_FORMATS[name](tmp_path, [[*_SOUND[0], box], *_SOUND[1:]]))
     (finding,) = found.findings
@@ -86,7 +86,7 @@ def test_each_damage_is_found_and_named(name: str, damage: str, tmp_path: Path) 
     place = {"coco": ("0.png", "annotation id 2"), "voc": ("Annotations/0.xml", "object 2"), "csv": ("boxes.csv", "line 3")}
     place["yolo"] = ("labels/0.txt", "line 2")
     pictures = {"voc": "JPEGImages/0.png", "csv": "images/0.png", "yolo": "images/0.png", "coco": "0.png"}
-    # what the reader let pass is named by the picture and the box
+    # findings about boxes that the reader accepts name the image and the box
     assert (finding.key, finding.place) in (place[name], (pictures[name], "box 2"))
     assert not found.ok
 
@@ -97,7 +97,7 @@ def test_a_box_is_held_against_the_real_picture_and_not_the_declared_size(tmp_pa
     edit_coco(tmp_path, "annotations", 3, bbox=[20, 8, 100, 80])
     (finding,) = _check(f"coco:{tmp_path}").findings
     assert (finding.kind, finding.key, finding.box) == ("box-outside", "2.png", (20, 8, 120, 88))
-    assert "whose file has 64×48 pixels" in finding.text
+    assert "outside the image, whose file has 64×48 pixels" in finding.text
 
 
 def test_a_crowd_may_cover_the_picture(tmp_path: Path) -> None:
@@ -154,14 +154,14 @@ def test_corners_written_where_sizes_are_meant(tmp_path: Path) -> None:
         entry["bbox"] = [x, y, x + w, y + h]
     write(tmp_path / "instances.json", json.dumps(content))
     (finding,) = _check(f"coco:{tmp_path}").of("box-xywh")
-    assert "boxes can't be x, y, width, height, and fit their pictures as corners x1, y1, x2, y2" in finding.text
+    assert "boxes are invalid as x, y, width, height but fit their images as corners x1, y1, x2, y2" in finding.text
 
 
 def test_sizes_written_where_corners_are_meant(tmp_path: Path) -> None:
     moved: list[list[Labelled]] = [[("cat", (40, 30, 20, 10))], [("dog", (30, 20, 25, 18))], [("cat", (4, 4, 40, 30))]]
     for name, write_data in (("voc", _voc), ("csv", _csv)):
         (finding,) = _check(write_data(tmp_path / name, moved)).of("box-xywh")
-        assert finding.text.startswith("2 of 3 boxes can't be corners x1, y1, x2, y2, and fit their pictures as x, y, width, height")
+        assert finding.text.startswith("2 of 3 boxes are invalid as corners x1, y1, x2, y2 but fit their images as x, y, width, height")
 
 
 def test_a_single_slip_is_no_confusion(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The doctor on pictures that come more than once, and the search behind it."""
+"""Dataset check of duplicate images, and the search for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zoo.errors import InputError
 
 
 def resaved(image: NDArray[np.uint8], quality: int = 60) -> NDArray[np.uint8]:
-    """Return what JPEG leaves of a picture."""
+    """Return an image after JPEG compression."""
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)
@@ -38,7 +38,7 @@ def test_the_same_picture_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     found = check(f"folder:{tmp_path}")
     (leak,) = found.findings
     assert (leak.kind, leak.key, leak.others) == ("leak", "test/dog/copy.bmp", ("train/cat/1.png",))
-    assert "in the splits test and train, and labelled 'cat' and 'dog'" in leak.text
+    assert "in the splits test and train, labelled 'cat' and 'dog'" in leak.text
     assert found.splits == {"test": 7, "train": 6}
     assert not found.ok
 
@@ -95,7 +95,7 @@ def test_blank_pictures_are_not_called_equal(tmp_path: Path) -> None:
 
 
 def test_pictures_that_share_a_hash_by_chance_are_told_apart(tmp_path: Path) -> None:
-    """The hash sees only the signs of low frequencies; the thumbnails' levels decide."""
+    """The hash contains only the signs of low frequencies; the grey levels of the thumbnails decide."""
     ramp = np.repeat(np.linspace(0, 255, 64)[None], 48, 0)
     step = np.where(np.arange(64) < 32, 0.0, 255.0)[None].repeat(48, 0)
     for name, grey in (("ramp", ramp), ("step", step)):
@@ -129,7 +129,7 @@ def test_the_search_takes_no_and_equal_hashes() -> None:
 
 
 def test_the_hash_bears_what_happens_to_pictures_on_their_way() -> None:
-    """Recompression, halving, more light, and the hash of something else."""
+    """Recompression, halving and brightening change the hash little; a different image has a different hash."""
     for seed in range(8):
         image = scene(seed, (120, 160))
         half = np.asarray(cv2.resize(image, (80, 60), interpolation=cv2.INTER_AREA), np.uint8)

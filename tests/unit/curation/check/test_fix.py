@@ -1,4 +1,4 @@
-"""The cleaned copy of the annotations: what is mended, what is said, and that a second look finds nothing left."""
+"""Cleaned copies of annotations: what is fixed, what is reported, and that a second check finds no problems."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def _done(changes: list[Change]) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("box", "mended", "words"), [
     ((1, 2, 3, 4), (1, 2, 3, 4), ""),
-    ((3, 4, 1, 2), (1, 2, 3, 4), "corners put in order"),
-    ((-1, 2, 3, 99), (0, 2, 3, 10), "cut at the picture's edge"),
-    ((3, 2, -1, 4), (0, 2, 3, 4), "corners put in order and cut at the picture's edge"),
+    ((3, 4, 1, 2), (1, 2, 3, 4), "corners reordered"),
+    ((-1, 2, 3, 99), (0, 2, 3, 10), "clipped to the image"),
+    ((3, 2, -1, 4), (0, 2, 3, 4), "corners reordered and clipped to the image"),
     ((1, 2, 1, 4), None, "no area"),
-    ((21, 2, 25, 4), None, "wholly outside the picture"),
+    ((21, 2, 25, 4), None, "entirely outside the image"),
 ])  # fmt: skip
 def test_a_box_is_mended_where_there_is_one_way_to(
     box: tuple[float, float, float, float], mended: tuple[float, ...] | None, words: str
@@ -139,7 +139,7 @@ def test_folders_become_a_table_that_says_what_to_keep(tmp_path: Path) -> None:
     assert changes[1].text.startswith("leak: ")
     found = check(f"csv:{tmp_path / 'out' / 'labels.csv'}?root={data}")
     assert found.splits == {"test": 7, "train": 5}
-    assert set(found.counts) == {"leak", "no-annotation"}, "nothing but what was kept, and the picture that was left out"
+    assert set(found.counts) == {"leak", "no-annotation"}, "only the finding that was kept, and the image that was removed"
 
 
 def test_an_earlier_copy_is_replaced_and_nothing_else(tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_an_earlier_copy_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert _fix(data, "classification", tmp_path / "out") == []
     assert _fix(data, "classification", tmp_path / "out") == []
     write(tmp_path / "taken" / "thesis.txt", "mine")
-    with pytest.raises(InputError, match=r"holds no changes\.csv; choose another place"):
+    with pytest.raises(InputError, match=r"contains no changes\.csv; choose another path"):
         _fix(data, "classification", tmp_path / "taken")
-    with pytest.raises(InputError, match="is the data's own folder"):
+    with pytest.raises(InputError, match="is the folder of the dataset"):
         _fix(data, "classification", tmp_path / "data")
 
 
 @pytest.mark.parametrize("data", ["demo:digits?limit=3", "folder:{}?limit=3", "folder:{}?classes=cat"])
 def test_only_whole_data_in_files_can_be_fixed(data: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--fix needs the whole of a data set in files"):
+    with pytest.raises(InputError, match="--fix needs a whole dataset in files: a path without split=, classes= and limit="):
         _fix(data.format(write_folders(tmp_path / "data")), "classification", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The doctor on classes, people, pairs and pictures that nothing speaks of."""
+"""Dataset check of classes, people, pairs and images without annotations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_class_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
     (write_folders(tmp_path) / "empty").mkdir()
     found = check(f"folder:{tmp_path}")
     assert found.counts["empty-class"] >= 1
-    assert any("empty: a class folder without pictures" in line for line in _lines(found, "empty-class"))
+    assert any("empty: a class folder without images" in line for line in _lines(found, "empty-class"))
     assert not found.ok
 
 
@@ -37,10 +37,10 @@ def test_a_declared_class_that_nothing_has(tmp_path: Path) -> None:
     text = (tmp_path / "instances.json").read_text().replace('"name": "dog"}', '"name": "dog"}, {"id": 9, "name": "emu"}')
     write(tmp_path / "instances.json", text)
     found = check(f"coco:{tmp_path}", "detection")
-    assert _lines(found, "empty-class") == ["emu: is a class of the data, and nothing is labelled so"]
-    assert _lines(found, "no-objects") == ["1.png: is annotated as a picture without objects"]
+    assert _lines(found, "empty-class") == ["emu: is a declared class without samples"]
+    assert _lines(found, "no-objects") == ["1.png: is annotated as an image without objects"]
     assert found.classes == {"cat": 1, "dog": 1, "emu": 0}
-    # asked for in part, nothing is said of what was left out
+    # a partial check reports nothing about the rest
     assert check(f"coco:{tmp_path}?limit=1", "detection").counts == {}
 
 
@@ -51,7 +51,7 @@ def test_bad_balance_starts_at_one_for_twenty(tmp_path: Path) -> None:
         classes = ("cat", "dog")
 
     found = check(Named(samples))
-    assert _lines(found, "unbalanced") == ["dog: comes 1 times, cat 20 times: fewer than one for 20"]
+    assert _lines(found, "unbalanced") == ["dog: occurs 1 times, cat 20 times: a ratio of 1 to 20 or less"]
     assert check(Named(samples[1:])).counts == {}
 
 
@@ -59,7 +59,7 @@ def test_a_class_of_the_test_that_training_lacks(tmp_path: Path) -> None:
     write_folders(tmp_path / "train", each=2)
     write_folders(tmp_path / "test", ("cat", "emu"), each=2, seed=50)
     found = check(f"folder:{tmp_path}")
-    assert _lines(found, "unknown-label") == ["emu: is a class in the split test, and not in that for training: it can't be learned"]
+    assert _lines(found, "unknown-label") == ["emu: is a class of the split test but not of the training split: it can't be learned"]
 
 
 def test_labels_that_a_table_leaves_out(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_people_with_one_picture_and_in_both_splits(tmp_path: Path) -> None:
     found = check(f"identities:{tmp_path}", "face")
     assert [f.key for f in found.of("single-picture")] == ["eve"]
     assert [f.key for f in found.of("person-in-splits")] == ["ann", "bob"]
-    assert "unknown-label" not in found.counts, "unseen people are what a test of faces needs"
+    assert "unknown-label" not in found.counts, "face verification is tested on unseen people"
 
 
 def test_pairs_that_name_missing_pictures(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_pictures_that_no_annotation_speaks_of(tmp_path: Path) -> None:
     write_voc(tmp_path, [[("cat", (4, 5, 30, 40))]])
     write_picture(tmp_path / "JPEGImages" / "extra.png", scene(9))
     found = check(f"voc:{tmp_path}", "detection")
-    assert _lines(found, "no-annotation") == ["JPEGImages/extra.png: lies in the data's folder, and no annotation speaks of it"]
+    assert _lines(found, "no-annotation") == ["JPEGImages/extra.png: is in the dataset folder but has no annotation"]
 
 
 def test_drawn_data_and_single_splits_are_fine() -> None:

@@ -1,4 +1,4 @@
-"""The doctor on data whose pictures are no files of their own: Hugging Face's tables and InsightFace's pickles."""
+"""Dataset check of images packed into larger files: Hugging Face tables and InsightFace pickles."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def write_bin(file: Path, pictures: Sequence[bytes], same: Sequence[bool]) -> st
 
 
 def test_sound_pairs_have_no_findings_worth_a_warning(tmp_path: Path) -> None:
-    pictures = [encoded(seed, ".jpg") for seed in (0, 1, 0, 2, 3, 4)]  # every pair carries its own copy of a picture
+    pictures = [encoded(seed, ".jpg") for seed in (0, 1, 0, 2, 3, 4)]  # every pair stores a separate copy of an image
     found = check(write_bin(tmp_path / "a.bin", pictures, [True, False, True]), "face")
     assert found.ok
     assert [(finding.kind, finding.severity, finding.key, finding.others) for finding in found.findings] == [
@@ -108,7 +108,7 @@ def test_every_damage_in_pairs_is_found_and_named(tmp_path: Path) -> None:
         ("bad-pair", "warning", "000000", "pair 1"), ("bad-pair", "error", "000006", "pair 4"),
         ("duplicate", "note", "000000", ""), ("duplicate", "note", "000006", ""),
     }  # fmt: skip
-    assert "as pictures of two people, and both are the same picture" in found.of("bad-pair")[0].text + found.of("bad-pair")[1].text
+    assert "as images of two people, but the two are pixel-identical" in found.of("bad-pair")[0].text + found.of("bad-pair")[1].text
 
 
 @pytest.mark.parametrize("kind", ["hf", "bin"])
@@ -123,5 +123,5 @@ def test_the_command_the_report_and_the_refusal_to_rewrite(hf: Any, kind: str, t
     assert content["counts"] == {"truncated": 1}
     assert "000002" in (tmp_path / "report.html").read_text()
     assert main(["data", "check", data, "--quiet", "--fix", str(tmp_path / "fixed")]) == 2
-    assert "keeps them together in larger ones, and is not rewritten" in capsys.readouterr().err
+    assert "packs its images into larger files, which are not rewritten" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()

@@ -1,4 +1,4 @@
-"""The doctor on pictures: every kind of damage, in every format that names pictures."""
+"""Dataset check of images: every kind of damage in every format that names image files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _flip(path: Path) -> None:
 
 
 def _huge(path: Path) -> None:
-    # a true PPM header; what it promises is refused before it is read
+    # a valid PPM header; images of this size are rejected before they are read
     path.write_bytes(b"P6 20000 20000 255\n" + bytes(1000))
 
 
@@ -113,12 +113,12 @@ _DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "cut": (_cut, "truncated", "is cut short"),
     "huge": (_huge, "huge", "20000×20000"),
     "tiny": (_tiny, "tiny", "8×8"),
-    "JPEG as PNG": (_jpeg_content, "wrong-extension", "is a JPEG and its name ends with .png"),
+    "JPEG as PNG": (_jpeg_content, "wrong-extension", "is a JPEG but its extension is .png"),
     "transparency": (_alpha, "odd-mode", "with transparency"),
     "grey": (_grey, "odd-mode", "is grey"),
     "16 bit": (_deep, "odd-mode", "more than 8 bits"),
     "CMYK": (_cmyk, "odd-mode", "CMYK"),
-    "one colour": (_blank, "blank", "one colour"),
+    "one colour": (_blank, "blank", "a single colour"),
 }
 
 
@@ -152,7 +152,7 @@ def test_a_missing_picture_is_found_wherever_it_is_named(name: str, tmp_path: Pa
     data, task, victim = _FORMATS[name](tmp_path / "data")
     victim.unlink()
     found = check(data, task)
-    if name in ("folder", "identities"):  # nothing names it
+    if name in ("folder", "identities"):  # no annotation names it
         assert found.ok
         return
     assert found.counts == {"no-picture": 1}
@@ -169,14 +169,14 @@ def test_a_majority_of_grey_makes_colour_the_odd_one(tmp_path: Path) -> None:
         Image.fromarray(scene(number + 1)[..., 0]).save(path)
     found = check(f"folder:{tmp_path}")
     assert [(f.kind, f.key) for f in found.findings] == [("odd-mode", "dog/2.png")]
-    assert "is colour, where most of the data (5 pictures) is grey" in found.findings[0].text
+    assert "is colour, but most of the data (5 images) is grey" in found.findings[0].text
 
 
 def test_pictures_of_other_formats_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     write_folders(tmp_path)
     Image.fromarray(scene(9)).save(tmp_path / "cat" / "9.gif")
     assert [str(f) for f in check(f"folder:{tmp_path}").findings] == [
-        "cat/9.gif: is passed over: the zoo reads .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .pgm, .ppm, not .gif"
+        "cat/9.gif: is ignored: expected .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .pgm, .ppm, got .gif"
     ]
 
 
@@ -198,7 +198,7 @@ def test_equal_pixels_have_equal_digests_whatever_the_file(tmp_path: Path) -> No
     a, b, c = (look(path) for path in sorted(tmp_path.iterdir()))
     assert a.digest == b.digest != c.digest
     assert (a.format, b.format, a.size_hw) == ("PNG", "BMP", (48, 64))
-    # a picture of the same bytes and another shape is another picture
+    # the same bytes in another shape are a different image
     assert look(scene(1)).digest == a.digest != look(scene(1).reshape(64, 48, 3)).digest
     assert a.pixels().shape == (16, 16)
 

@@ -84,7 +84,7 @@ def test_all_fifteen_at_five_severities_by_default(model: zoo.Model, monkeypatch
 def test_a_sweep_is_so_many_evaluations(model: zoo.Model, tmp_path: Path) -> None:
     task = get_task("classification")
     data = f"folder:{write_class_folders(tmp_path)}"
-    clean = zoo.data.formats.task.open(data)
+    clean = task.open(data)
     found = sweep.evaluate_corruptions(model, data, names=["contrast", "impulse_noise"], severities=[2], seed=5, replicates=20, workers=0)
     for name in ("contrast", "impulse_noise"):
         alone = zoo.evaluate(model, corrupted(clean, name, 2, seed=5), replicates=0, workers=0)

@@ -1,4 +1,4 @@
-"""Grad-CAM against the paper's formula worked out by hand, and on every kind of trunk."""
+"""Grad-CAM against the paper's formula, on every kind of backbone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet20", "resnetv2_50", "seresnet50"])
 @pytest.mark.parametrize("frozen", ["none", "trunk"])
 def test_it_is_the_papers_formula(backbone: str, frozen: str) -> None:
-    """Equations 1 and 2: channels weighed by their mean gradient, summed, and what is positive kept."""
+    """Equations 1 and 2: channels weighted by their mean gradient, summed, and rectified."""
     torch.manual_seed(0)
     model = zoo.build(backbone, classes=["a", "b", "c"], image_size=64, freeze=frozen).eval()
     batch = model.preprocess.batch([np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)])
@@ -40,7 +40,7 @@ def test_it_is_the_papers_formula(backbone: str, frozen: str) -> None:
 
 
 def test_it_looks_where_the_class_is() -> None:
-    """A head that counts one channel, and a trunk whose last stage answers to brightness, can only look at what is bright."""
+    """With a last stage that responds to brightness, and a head with equal weights, only bright regions support a class."""
     torch.manual_seed(0)
     model = zoo.build("resnet20", classes=["dark", "bright"], image_size=32).eval()
     last = model.backbone.stages()[-1][-1]

@@ -1,4 +1,4 @@
-"""Classification scores equal scikit-learn's and torchmetrics', on random and on degenerate answers; draws equal repeated pictures."""
+"""Classification scores equal scikit-learn's and torchmetrics', also on degenerate answers; draws equal repeated images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scored(logits: NDArray[np.float32], labels: list[int], replicates: int = 0, 
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[int]]:
-    """Few classes and few values: classes that never occur or are never answered, and ties, are common."""
+    """Few classes and values, so that ties and classes that never occur or are never predicted are common."""
     classes, count = draw(st.integers(2, 7)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     used = draw(st.integers(1, classes))
@@ -122,7 +122,7 @@ def test_order_batches_and_repeated_pictures_change_nothing() -> None:
     whole.update(list(logits), labels, keys)
     for place in rng.permutation(30):
         parts[place % 3].update([logits[place]], [labels[place]], [keys[place]])
-    parts[0].update([logits[5]], [labels[5]], [keys[5]])  # what a padded sampler does
+    parts[0].update([logits[5]], [labels[5]], [keys[5]])  # as a padded sampler does
     parts[0].merge([part.state() for part in parts])
     first, second = whole.compute(20), parts[0].compute(20)
     assert first.scores == second.scores
@@ -148,7 +148,7 @@ def test_what_cannot_be_scored_is_named(logits: list[float], label: int | None, 
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
-    """Pictures whose answers are right with a known chance: the 95 % interval holds it in 93–97 % of 1,000 runs."""
+    """Answers that are right with a known probability: the 95 % interval contains it in 93–97 % of 1,000 runs."""
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(1_000):

@@ -1,4 +1,4 @@
-"""mixup, CutMix and label smoothing: what comes out is a mixture of what went in, and its targets say which."""
+"""mixup, CutMix and label smoothing: outputs are mixtures of the inputs, with targets in the same proportions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGETS = torch.tensor([0, 1, 2, 3])
 
 
 def flat() -> ImageBatch:
-    """Four pictures, the n-th of the value n / 4 everywhere."""
+    """Return four images; the n-th has the value n / 4 everywhere."""
     pixels = torch.arange(4).view(4, 1, 1, 1).mul(64).to(torch.uint8).expand(4, 3, 16, 16).contiguous()
     return ImageBatch(pixels, ((16, 16),) * 4, ((16, 16),) * 4)
 
@@ -39,7 +39,7 @@ def test_nothing_to_mix_leaves_everything_as_it_is() -> None:
 
 @pytest.mark.parametrize("recipe", [ClassificationRecipe(mixup=1.0), ClassificationRecipe(cutmix=1.0)])
 def test_targets_are_the_shares_of_the_pictures(recipe: ClassificationRecipe) -> None:
-    """The mean of a mixture of flat pictures is the mixture of their values."""
+    """The mean of a mixture of flat images is the mixture of their values."""
     values = torch.arange(4) * 64 / 255
     for seed in range(20):
         pixels, targets = mixed(recipe, seed)

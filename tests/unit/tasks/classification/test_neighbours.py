@@ -1,4 +1,4 @@
-"""The k nearest neighbours as a classifier: its votes, and that its model is trained, saved and asked like any other."""
+"""k-nearest-neighbours classifier: its votes, and training, saving and prediction as with any other model."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remembered(model: Model) -> int:
-    """Return how many pictures a model remembers."""
+    """Return the number of images stored in a model."""
     assert isinstance(model.head, NeighbourHead)
     return len(model.head.memory)
 
 
 @pytest.mark.parametrize("neighbours", [1, 5, 20])
 def test_votes_are_those_of_scikit_learn(neighbours: int) -> None:
-    """Weighted by exp(cosine / 0.07); scikit-learn knows one minus the cosine as a distance."""
+    """Votes are weighted by exp(cosine / 0.07); scikit-learn's cosine distance is one minus the cosine."""
     generator = np.random.default_rng(0)
     memory, labels, asked = generator.normal(size=(60, 8)), generator.integers(0, 4, 60), generator.normal(size=(30, 8))
     head = NeighbourHead(8, 4, neighbours)
@@ -77,7 +77,7 @@ def test_a_run_remembers_and_its_model_is_like_any_other(tmp_path: Path) -> None
     answers: list[Any] = list(predict(saved, [coloured()[index].image for index in range(3)]))
     assert [answer.label for answer in answers] == [0, 1, 2]
     again = train(fresh(9, classifier="knn", neighbours=3), coloured(12), coloured(9), KNN, tmp_path / "other")
-    assert not same(again.model.state_dict(), run.model.state_dict())  # another trunk
+    assert not same(again.model.state_dict(), run.model.state_dict())  # a different backbone
 
 
 def test_a_run_that_is_resumed_remembers_the_same(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_knn_model_is_the_start_of_a_trained_one(tmp_path: Path) -> None:
         "test_resnet", classes=run.model.classes, weights=run.folder / "model", classifier="linear", image_size=32, say=said.append
     )
     assert same(other.backbone.state_dict(), run.model.backbone.state_dict())
-    assert "left fresh: fc.bias, fc.weight, labels, memory" in said[0]
+    assert "newly initialised: fc.bias, fc.weight, labels, memory" in said[0]
 
 
 def test_pictures_that_can_not_be_read_are_not_remembered(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_pictures_that_can_not_be_read_are_not_remembered(tmp_path: Path) -> Non
 
 
 def test_nothing_is_answered_before_anything_is_remembered() -> None:
-    with pytest.raises(InputError, match=r"classifier 'knn' remembers no picture yet; train the model first"):
+    with pytest.raises(InputError, match=r"classifier 'knn' has no stored images yet; train the model first"):
         fresh(classifier="knn")(torch.rand(2, 3, 32, 32))
 
 

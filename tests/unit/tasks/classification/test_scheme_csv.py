@@ -1,4 +1,4 @@
-"""`csv:` of classification: CSV, TSV and Parquet tables, their splits, and everything that can be wrong in them."""
+"""`csv:` of classification: CSV, TSV and Parquet tables, their splits, and every error in them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_parquet(folder: Path) -> None:
     with pytest.raises(DataError, match=r"row 1: label is a list; expected text or a number"):
         opened(f"csv:{path}")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"labels\.parquet: is no Parquet file, or is damaged: "):
+    with pytest.raises(DataError, match=r"labels\.parquet: is not a Parquet file, or is damaged: "):
         opened(f"csv:{path}")
 
 
@@ -98,11 +98,11 @@ def test_splits(folder: Path) -> None:
     path = write(folder, "path,label,split\na/1.png,cat,train\nb/2.png,dog,test\nb/3.png,cat,train\n")
     assert targets(opened(f"csv:{path}?split=train")) == [("a/1.png", "cat"), ("b/3.png", "cat")]
     assert opened(f"csv:{path}?split=train").classes == opened(f"csv:{path}?split=test").classes == ("cat", "dog")
-    with pytest.raises(InputError, match=r"has the splits train, test; say which with \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, test; choose one with \?split=train"):
         opened(f"csv:{path}")
     with pytest.raises(InputError, match=r"no split 'val'; its splits are: train, test"):
         opened(f"csv:{path}?split=val")
-    with pytest.raises(InputError, match=r"no split 'val'; it has no column split"):
+    with pytest.raises(InputError, match=r"no split 'val'; it has no column 'split'"):
         opened(f"csv:{write(folder, TABLE)}?split=val")
 
 
@@ -117,7 +117,7 @@ def test_classes_and_limit(folder: Path) -> None:
 def test_root(folder: Path) -> None:
     path = write(folder.parent, TABLE)
     assert len(opened(f"csv:{path}?root={folder}")) == 3
-    with pytest.raises(InputError, match=r"root is 'no/where', which is no folder"):
+    with pytest.raises(InputError, match=r"root is 'no/where', which isn't a folder"):
         opened(f"csv:{path}?root=no/where")
 
 
@@ -134,16 +134,16 @@ def test_a_bare_file_is_recognised(folder: Path) -> None:
     ("rows", "fault"),
     [
         ("a/1.png,", r"labels\.csv line 2: the label is empty"),
-        (",cat", r"line 2: '' is no path of a file"),
+        (",cat", r"line 2: '' isn't a file path"),
         ("a/9.png,cat", r"line 2: 'a/9\.png' can't be found in .*: No such file"),
-        ("a,cat", r"line 2: 'a' is no file"),
+        ("a,cat", r"line 2: 'a' isn't a file"),
         ("../secret.png,cat", r"line 2: '\.\./secret\.png' leaves the data's folder"),
         ("../nothing.png,cat", r"line 2: '\.\./nothing\.png' leaves the data's folder"),
         ("/etc/passwd,cat", r"line 2: '/etc/passwd' leaves the data's folder"),
         ("out.png,cat", r"line 2: 'out\.png' leaves the data's folder"),
         ("out/secret.png,cat", r"line 2: 'out/secret\.png' leaves the data's folder"),
         (f"{'x' * 300}.png,cat", r"line 2: .* can't be found in .*: File name too long"),
-        ("a/1.png,cat\na/../a/1.png,cat", r"line 3: 'a/1\.png' is named a second time; it stands at .*line 2 already"),
+        ("a/1.png,cat\na/../a/1.png,cat", r"line 3: 'a/1\.png' is listed a second time; first listed at .*line 2"),
         ("a/1.png,cat,7", r"line 2: has 3 values; expected 2, as in the header"),
         ("a/1.png", r"line 2: has 1 values; expected 2"),
     ],
@@ -163,7 +163,7 @@ def test_faults_name_their_line(folder: Path, rows: str, fault: str) -> None:
 
 def test_a_column_that_is_nearly_ours_is_a_fault_and_others_are_not(folder: Path) -> None:
     path = write(folder, "path,label,splits\na/1.png,cat,red\n")
-    with pytest.raises(DataError, match=r"line 1: unknown column 'splits'; is 'split' meant\?"):
+    with pytest.raises(DataError, match=r"line 1: unknown column 'splits'; did you mean 'split'\?"):
         opened(f"csv:{path}")
     assert targets(opened(f"csv:{path}", "skip")) == [("a/1.png", "cat")]
     path = write(folder, "path,label,photographer\na/1.png,cat,Ann\n")
@@ -175,9 +175,9 @@ def test_a_column_that_is_nearly_ours_is_a_fault_and_others_are_not(folder: Path
     [
         (b"", "no column path, label; expected a header with path, label, split, found nothing"),
         (b"path;label\n", "no column path, label; .* found 'path;label'"),
-        (b"path,label,label\n", "line 1: a column is named twice"),
-        (b'path,label\n"a', "line 2: is no CSV: unexpected end of data"),
-        (b"path,label\n\xff\xfe,a\n", "is no UTF-8 text after line"),
+        (b"path,label,label\n", "line 1: a column name occurs twice"),
+        (b'path,label\n"a', "line 2: is not valid CSV: unexpected end of data"),
+        (b"path,label\n\xff\xfe,a\n", "is not valid UTF-8 after line"),
     ],
 )
 def test_files_that_are_no_table(folder: Path, data: bytes, message: str) -> None:

@@ -1,4 +1,4 @@
-"""`hf:` – data sets written by the library itself: columns, splits, labels, and what can be wrong."""
+"""`hf:`: datasets written by the library itself: columns, splits, labels, and errors."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_plain_labels_are_sorted(tmp_path: Path, kind: str, labels: list[Any], c
 def test_splits(tmp_path: Path) -> None:
     folder = save({"train": table([0, 1]), "test": table([1])}, tmp_path / "a")
     assert len(opened(f"hf:{folder}?split=test")) == 1
-    with pytest.raises(InputError, match=r"has the splits train, test; say which with \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, test; select one with \?split=train"):
         opened(f"hf:{folder}")
     with pytest.raises(InputError, match="no split 'val'; its splits are: train, test"):
         opened(f"hf:{folder}?split=val")
     assert len(opened(f"hf:{save({'only': table([0, 1])}, tmp_path / 'b')}")) == 2
-    with pytest.raises(InputError, match="no split 'val'; it is one set without splits"):
+    with pytest.raises(InputError, match="no split 'val'; it is a dataset without splits"):
         opened(f"hf:{save(table([0]), tmp_path / 'c')}?split=val")
     assert len(opened(f"hf:{folder / 'train'}")) == 2
 
@@ -87,16 +87,16 @@ def test_columns(tmp_path: Path) -> None:
     more = {"fine": (hf.ClassLabel(names=["x", "y"]), [1, 1]), "note": (hf.Value("string"), ["p", "q"])}
     folder = save(table([0, 1], **more), tmp_path / "a")
     with pytest.raises(
-        InputError, match=r"the label could be label, fine; say which with label=\. Its columns are: image \(Image\), label"
+        InputError, match=r"the label column could be label, fine; select it with label=\. The columns are: image \(Image\), label"
     ):
         opened(f"hf:{folder}")
     assert opened(f"hf:{folder}?label=fine").classes == ("x", "y")
     assert opened(f"hf:{folder}?label=note&image=image").classes == ("p", "q")
-    with pytest.raises(InputError, match="label is 'image', which is no such column"):
+    with pytest.raises(InputError, match="label is 'image', which is not a suitable column"):
         opened(f"hf:{folder}?label=image")
-    with pytest.raises(InputError, match="image is 'photo', which is no such column"):
+    with pytest.raises(InputError, match="image is 'photo', which is not a suitable column"):
         opened(f"hf:{folder}?image=photo")
-    with pytest.raises(InputError, match="the image is none of them; say which with image="):
+    with pytest.raises(InputError, match="the image column was not found; select it with image="):
         opened(f"hf:{save(table([0]).remove_columns('image'), tmp_path / 'b')}")
 
 
@@ -110,7 +110,7 @@ def test_samples_without_label_or_picture(tmp_path: Path) -> None:
         features=hf.Features({"image": hf.Image(), "label": hf.Value("string")}),
     )
     dataset = opened(f"hf:{save(data, tmp_path / 'b')}")
-    with pytest.raises(ImageError, match="000000: has no picture in the table"):
+    with pytest.raises(ImageError, match="000000: has no image in the table"):
         dataset[0]
     with pytest.raises(ImageError, match=r"hf:.* 000001: "):
         dataset[1]
@@ -119,7 +119,7 @@ def test_samples_without_label_or_picture(tmp_path: Path) -> None:
 def test_folders_of_other_kinds_and_damage(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"was not written by save_to_disk; expected dataset_dict\.json or state\.json in it"):
         opened(f"hf:{tmp_path}")
-    with pytest.raises(InputError, match="names no data set; expected hf:name or hf:folder"):
+    with pytest.raises(InputError, match="names no dataset; expected hf:name or hf:folder"):
         opened("hf:")
     folder = save(table([0, 1]), tmp_path / "a")
     state = json.loads((folder / "state.json").read_text())
@@ -129,7 +129,7 @@ def test_folders_of_other_kinds_and_damage(tmp_path: Path) -> None:
         opened(f"hf:{folder}")
     state["_data_files"] = [{"filename": "../secret.arrow"}]
     (folder / "state.json").write_text(json.dumps(state))
-    with pytest.raises(DataError, match=r"state\.json: the data file '\.\./secret\.arrow' leaves the data's folder"):
+    with pytest.raises(DataError, match=r"state\.json: the data file '\.\./secret\.arrow' is outside the dataset's folder"):
         opened(f"hf:{folder}")
     (folder / "state.json").write_text("{")
     with pytest.raises(DataError, match="can't be opened: JSONDecodeError"):

@@ -1,4 +1,4 @@
-"""Augmentation of detection's pictures: boxes go where the pixels go, and what is known of them goes along."""
+"""Augmentation of detection: boxes move with the pixels and keep their fields."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def sample(target: Any = TARGET) -> Sample:
 
 
 def augment(size_hw: tuple[int, int] = (10, 12), **settings: Any) -> Augment:
-    """Return the augmentation for a model whose pictures have this shorter and longer side."""
+    """Return the augmentation for a model whose images have this shorter and longer side."""
     return Augment(DetectionRecipe(**{**PLAIN, **settings}), Preprocess(policy="fit", size_hw=size_hw), Dataset("none", ()))
 
 
 def marked(size_hw: tuple[int, int], *boxes: tuple[int, int, int, int]) -> Sample:
-    """Return a black picture with a rectangle in a colour of its own for each box."""
+    """Return a black image with a rectangle in a different colour for each box."""
     image = np.zeros((*size_hw, 3), np.uint8)
     for number, (left, top, right, bottom) in enumerate(boxes):
         image[top:bottom, left:right] = COLOURS[number]
@@ -43,7 +43,7 @@ COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
 def found(image: Any, label: int) -> list[float]:
-    """Return the box around what has a label's colour."""
+    """Return the box around the pixels in a label's colour."""
     rows, columns = np.nonzero(image[..., label].astype(int) - image.sum(2) + image[..., label] > 100)
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
@@ -56,7 +56,7 @@ def test_a_mirrored_picture_has_mirrored_boxes() -> None:
     expected = tvf.horizontal_flip(tv_tensors.BoundingBoxes(torch.from_numpy(BOXES), format="XYXY", canvas_size=(12, 10)))
     assert np.array_equal(out.target["boxes"], expected.numpy())
     assert out.target["iscrowd"].tolist() == [True, False]
-    assert "annotated" not in out.target  # the old places
+    assert "annotated" not in out.target  # old positions
     assert given.target["boxes"].tolist() == BOXES.tolist()
 
 
@@ -89,7 +89,7 @@ def test_pictures_come_in_the_size_that_the_preprocessing_wants() -> None:
         for settings in ({}, {"jitter_min": 0.3, "jitter_max": 3.0}):
             out = augment((48, 80), **settings)(marked(size_hw, (2, 3, 12, 15)))
             assert out.image.shape[:2] == preprocess.resized_hw(*size_hw)
-            # floor(77 × (80 / 77)) is 79: rounding may still cost a pixel, in which the boxes follow like in any other scaling
+            # floor(77 × (80 / 77)) is 79: rounding may still cost a pixel; boxes are scaled accordingly
             assert preprocess(out.image).shape[1:] in (out.image.shape[:2], (32, 80))
 
 
@@ -103,14 +103,14 @@ def test_a_picture_that_is_only_scaled_is_scaled_as_for_evaluation() -> None:
 
 @pytest.mark.parametrize("scale", [0.4, 0.7, 1.0, 1.6, 3.0])
 def test_boxes_are_where_the_rectangles_are(scale: float) -> None:
-    """Rectangles are drawn, the picture is jittered, and they are found again by their colours."""
+    """Rectangles are drawn, the image is jittered, and the rectangles are located by their colours."""
     boxes = ((20, 30, 60, 50), (90, 20, 110, 70), (40, 60, 70, 85))
     seen = 0
     for seed in range(12):
         torch.manual_seed(seed)
         out = augment((96, 160), jitter_min=scale, jitter_max=scale, flip=0.5, flip_vertical=0.5)(marked((100, 150), *boxes))
         for box, label, identity in zip(out.target["boxes"], out.target["labels"], out.target["ids"], strict=True):
-            assert identity == label + 7  # what is known of a box is still known of the same one
+            assert identity == label + 7  # the fields still belong to the same box
             np.testing.assert_allclose(found(out.image, label), box, atol=1.01)
             seen += 1
     assert seen >= 8
@@ -118,7 +118,7 @@ def test_boxes_are_where_the_rectangles_are(scale: float) -> None:
 
 def test_objects_beyond_the_canvas_vanish_with_all_that_is_known_of_them() -> None:
     torch.manual_seed(0)
-    boxes = ((0, 0, 20, 20), (130, 80, 150, 100))  # opposite corners: never both in a third of the picture
+    boxes = ((0, 0, 20, 20), (130, 80, 150, 100))  # opposite corners: never both in a third of the image
     counts = set()
     for _ in range(40):
         out = augment((100, 150), jitter_min=3.0, jitter_max=3.0)(marked((100, 150), *boxes))
@@ -170,5 +170,5 @@ def test_a_senseless_range_is_refused(settings: dict[str, float], message: str) 
 
 def test_data_without_masks_can_not_be_pasted_from() -> None:
     data = Dataset("voc:cells", (Record("p", sample().image, TARGET),))
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data 'voc:cells' has boxes alone\. Give coco: data"):
+    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data 'voc:cells' has only boxes\. Use coco: data"):
         Augment(DetectionRecipe(copy_paste=0.5), Preprocess(policy="fit"), data)

@@ -1,4 +1,4 @@
-"""Detection's batches: of pictures of one orientation, and in sizes of their own."""
+"""Batches of detection: images of one orientation, and a random size per batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_sample_is_in_one_batch(tall: list[bool], batch_size: int, smalles
     assert sorted(place for batch in batches for place in batch) == list(range(len(tall)))
     assert all(len(batch) >= min(smallest, len(tall)) for batch in batches)
     mixed = [batch for batch in batches if len({tall[place] for place in batch}) > 1]
-    assert len(mixed) <= 2  # the two rests are less than two batches
+    assert len(mixed) <= 2  # the two remainders are less than two batches
 
 
 def test_batches_are_of_one_orientation_and_come_in_another_order_every_epoch() -> None:
@@ -96,7 +96,7 @@ def test_the_recipe_chooses_the_sampling(settings: dict[str, Any], kind: type) -
 
 
 def marked_batch(preprocess: Preprocess) -> tuple[ImageBatch, list[torch.Tensor]]:
-    """Return two black pictures of different shape, each with a white rectangle, and the boxes in pixels of the pictures."""
+    """Return two black images of different shape, each with a white rectangle, and the boxes in pixels of the images."""
     boxes = [torch.tensor([[20.0, 30, 60, 90]]), torch.tensor([[100.0, 50, 180, 80]])]
     pictures = []
     for size_hw, box in zip(((200, 120), (100, 200)), boxes, strict=True):
@@ -114,7 +114,7 @@ def test_a_batch_is_scaled_and_its_boxes_with_it(factor: float) -> None:
     assert scaled.original_sizes_hw == batch.original_sizes_hw
     assert scaled.pixels.shape[-2:] == tuple(round(side * factor / 32) * 32 for side in batch.pixels.shape[-2:])
     for pixels, box, size, original in zip(scaled.pixels, boxes, scaled.sizes_hw, scaled.original_sizes_hw, strict=True):
-        expected = resize_boxes(box, list(original), list(size))[0]  # what the head does with the targets
+        expected = resize_boxes(box, list(original), list(size))[0]  # as the head scales the targets
         inside = pixels[0, : size[0], : size[1]] > 0.5
         rows, columns = (torch.nonzero(inside.any(axis))[:, 0] for axis in (1, 0))
         found = torch.stack((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).float()

@@ -1,4 +1,4 @@
-"""Weighted boxes fusion by hand, and boxes of mirror images."""
+"""Weighted boxes fusion, checked by hand, and boxes of mirrored images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_more_boxes_than_answers_count_as_one_from_each() -> None:
 
 
 def test_classes_and_boxes_apart_stay_apart() -> None:
-    """IoU 1/3 is too little, and another class is another object."""
+    """An IoU of 1/3 is too low, and boxes of different classes are different objects."""
     fused = fuse([answer(([0, 0, 10, 10], 0.5, 0), ([0, 0, 10, 10], 0.4, 1)), answer(([5, 0, 15, 10], 0.6, 0))])
     assert shown(fused) == [([5, 0, 15, 10], 0.3, 0), ([0, 0, 10, 10], 0.25, 0), ([0, 0, 10, 10], 0.2, 1)]
 
@@ -64,7 +64,7 @@ def test_a_box_joins_the_one_that_it_overlaps_most() -> None:
 
 
 def test_a_box_is_compared_with_the_fused_one_that_has_moved() -> None:
-    """[4, 14] overlaps [0, 10] by 6/14 alone, but the fused box [1.5, 11.5] by 7.5/12.5 = 0.6."""
+    """[4, 14] overlaps [0, 10] only by 6/14, but the fused box [1.5, 11.5] by 7.5/12.5 = 0.6."""
     chain = [answer(([0, 0, 10, 10], 0.9, 0)), answer(([3, 0, 13, 10], 0.9, 0)), answer(([4, 0, 14, 10], 0.1, 0))]
     assert len(fuse(chain, iou=0.53)["scores"]) == 1
     assert len(fuse([chain[0], chain[2]], iou=0.53)["scores"]) == 2

@@ -1,4 +1,4 @@
-"""Copy-paste: outlines are read when they are asked for, and pasted objects bring box, class and flags with them."""
+"""Copy-paste: outlines are read on demand, and pasted objects keep their box, class and flags."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(root: Path) -> Dataset:
 
 
 def write_coco(root: Path, *segmentations: Any, ids: bool = True) -> Path:
-    """Write two pictures, grey and black; every outline belongs to an annotation of the first one, with the box of `SQUARE`."""
+    """Write two images, grey and black; every outline belongs to an annotation of the first one, with the box of `SQUARE`."""
     for name, grey in (("a.png", 100), ("b.png", 0)):
         write_picture(root / name, np.full((*HW, 3), grey, np.uint8))
     annotations: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ def test_a_file_without_outlines_is_refused(tmp_path: Path) -> None:
 
 
 def scene(*squares: tuple[int, int], grey: int = 0, side: int = 10, crowd: bool = False, labels: int = 0, size_hw: Any = HW) -> Scene:
-    """Return a grey scene with squares at (left, top), in the grey of their number."""
+    """Return a grey scene with squares at (left, top), in grey levels by their number."""
     image = np.full((*size_hw, 3), grey, np.uint8)
     masks = torch.zeros((len(squares), *size_hw), dtype=torch.bool)
     for number, (left, top) in enumerate(squares):
@@ -120,7 +120,7 @@ def scene(*squares: tuple[int, int], grey: int = 0, side: int = 10, crowd: bool 
 
 
 def pasted(onto: Scene, source: Scene) -> Scene:
-    """Paste with the first seed that takes every object."""
+    """Paste with the first seed that selects every object."""
     for seed in range(100):
         torch.manual_seed(seed)
         if bool((torch.rand(len(source.boxes)) < 0.5).all()):
@@ -181,8 +181,8 @@ def test_augmentation_pastes_objects_of_other_pictures(tmp_path: Path) -> None:
     preprocess = Preprocess(policy="fit", size_hw=HW)
     change = Augment(DetectionRecipe(flip=0, light=0, copy_paste=1.0), preprocess, data)
     torch.manual_seed(0)
-    counts = [len(change(data[1]).target["boxes"]) for _ in range(60)]  # the black picture has no object of its own
-    assert 6 < sum(counts) < 24  # a quarter: the other picture is drawn, and its object taken
+    counts = [len(change(data[1]).target["boxes"]) for _ in range(60)]  # the black image has no objects
+    assert 6 < sum(counts) < 24  # a quarter: the other image is drawn, and its object selected
     for _ in range(20):
         out = change(data[1])
         if len(out.target["boxes"]):
@@ -210,7 +210,7 @@ def test_a_detector_trains_on_pasted_pictures(tmp_path: Path) -> None:
     run = zoo.train(model, f"coco:{data}", recipe=recipe, out=tmp_path / "run", device="cpu")
     assert np.isfinite(run.history[-1]["loss"])
     voc_like = zoo.data.dataset.Dataset("boxes alone", (opened(data).records[0],) * 2, ("square",))
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data .* has boxes alone"):
+    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data .* has only boxes"):
         zoo.train(model, [vars_of(sample) for sample in voc_like], recipe=recipe, out=tmp_path / "other", device="cpu")
     assert not (tmp_path / "other").exists()  # before the first step
 

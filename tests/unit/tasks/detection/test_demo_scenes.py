@@ -1,4 +1,4 @@
-"""`demo:scenes`: the same every time, with the right boxes."""
+"""`demo:scenes`: reproducible, with the right boxes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_scenes_boxes_are_right() -> None:
         assert bool((boxes[:, 2:] <= (160, 128)).all())
         assert bool((boxes[:, 2:] - boxes[:, :2] >= 6).all())
         assert set(record.target["labels"].tolist()) <= set(range(10))
-    # the ink differs from its surroundings: along the border of the picture's only digit lies less contrast than inside
+    # the ink differs from its surroundings: contrast is lower outside the box of the image's only digit than inside
     alone = next(sample for sample, count in zip(data, counts, strict=True) if count == 1)
     left, top, right, bottom = (int(side) for side in alone.target["boxes"][0])
     background = np.median(alone.image.reshape(-1, 3), axis=0)

@@ -1,4 +1,4 @@
-"""Errors of detection and what they cost: TIDE's own code on random scenes, and scenes small enough to reckon by hand."""
+"""Detection errors and their cost: TIDE's own code on random scenes, and scenes small enough to compute by hand."""
 
 from __future__ import annotations
 
@@ -36,16 +36,20 @@ def sorted_out(columns: Columns) -> Errors:
     ("found", "kind", "cost"),
     [
         ((0, [0, 0, 100, 40], 0.9), "localisation", 0.5),  # IoU 0.4 with the cat
-        ((1, [0, 0, 100, 100], 0.9), "class", 0.75),  # the cat is found, and the dog's false alarm is gone
-        ((1, [0, 0, 100, 40], 0.9), "both", 0.25),  # goes
-        ((1, [300, 0, 100, 100], 0.95), "duplicate", 0.0),  # the dog again, surer: it takes the object, the other is the duplicate
+        ((1, [0, 0, 100, 100], 0.9), "class", 0.75),  # the cat is found, and the dog's false positive is removed
+        ((1, [0, 0, 100, 40], 0.9), "both", 0.25),  # is removed
+        (
+            (1, [300, 0, 100, 100], 0.95),
+            "duplicate",
+            0.0,
+        ),  # the dog again, with a higher score: it takes the object, the other is the duplicate
         ((1, [600, 0, 100, 100], 0.95), "background", 0.25),
     ],
 )
 def test_each_kind(found: tuple[int, list[float], float], kind: str, cost: float) -> None:
-    """A cat that is not found, a dog that is, and one error more.
+    """A cat that is not found, a dog that is, and one more error.
 
-    AP50 is the mean of the cat's 0 and the dog's 1, or 0.5 behind a false alarm.
+    AP50 is the mean of the cat's 0 and the dog's 1, or 0.5 after a false positive.
     """
     columns = scene([(0, [0, 0, 100, 100]), (1, [300, 0, 100, 100])], [found, (1, [300, 0, 100, 100], 0.8)])
     result = sorted_out(columns)
@@ -59,7 +63,7 @@ def test_of_several_errors_about_one_object_the_surest_is_mended() -> None:
     columns = scene([(0, [0, 0, 100, 100])], [(0, [0, 0, 100, 40], 0.6), (0, [0, 0, 40, 100], 0.9)], 1)
     result = sorted_out(columns)
     assert (result.count("localisation"), result.count("missed")) == (2, 0)
-    assert result.cost["localisation"] == pytest.approx(1.0)  # the other goes, and spoils nothing
+    assert result.cost["localisation"] == pytest.approx(1.0)  # the other is removed and has no effect
 
 
 def test_crowds_and_difficult_objects_are_no_errors() -> None:
@@ -88,7 +92,7 @@ def test_without_objects_or_detections(objects: list[tuple[int, list[float]]]) -
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Up to five pictures and three classes, each with objects; no two overlaps or scores are equal."""
+    """Up to five images and three classes, each with objects; all overlaps and scores are distinct."""
     rng = np.random.default_rng(draw(st.integers(0, 100_000)))
     classes, pictures = draw(st.integers(1, 3)), draw(st.integers(1, 5))
 
@@ -116,7 +120,9 @@ def scenes(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 @settings(deadline=None, max_examples=150)
 def test_counts_and_costs_are_those_of_tidecv(given_: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
     columns = columns_of_coco(*given_)
-    with pytest.MonkeyPatch.context() as patch:  # tidecv divides by 100 where pycocotools multiplies by 0.01: other last bits
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # tidecv divides by 100 where pycocotools multiplies by 0.01, which differs in the last bits
         patch.setattr(average_precision, "RECALLS", np.array([step / 100 for step in range(101)]))
         ours = errors(columns, match(columns, 1000))
     counts, costs = by_tidecv(columns)
@@ -125,7 +131,7 @@ def test_counts_and_costs_are_those_of_tidecv(given_: tuple[dict[str, Any], list
 
 
 def by_tidecv(columns: Columns) -> tuple[dict[str, int], dict[str, float]]:
-    """Return the counts and the costs in points, by the name of the kind."""
+    """Return the counts and the costs in percentage points, by kind."""
     from tidecv import TIDE, Data
 
     truth, found = Data("truth"), Data("found", max_dets=1000)

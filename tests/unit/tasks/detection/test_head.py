@@ -1,4 +1,4 @@
-"""The head on any trunk: shapes, losses, gradients, empty pictures, crowds, precision."""
+"""The head on any backbone: shapes, losses, gradients, empty images, crowds, precision."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_crowds_and_difficult_objects_are_not_trained_on(mark: str) -> None:
 
 
 def test_targets_are_in_original_coordinates() -> None:
-    """A picture twice as large with boxes twice as large is the same to the model."""
+    """An image twice as large with boxes twice as large gives the same losses and detections."""
     model = small_model()
     small, large = torch.full((3, 64, 64), 0.5), torch.full((3, 128, 128), 0.5)
     losses = []
@@ -113,7 +113,7 @@ def test_boxes_are_float32_under_bf16() -> None:
         losses = model(pictures(1), [CAT])
     assert answer["boxes"].dtype == answer["scores"].dtype == torch.float32
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
-    # bf16 has three significant digits: coordinates would all be coarse steps
+    # bf16 has three significant digits: all coordinates would be coarse
     assert not torch.equal(answer["boxes"], answer["boxes"].bfloat16().float())
 
 
@@ -127,7 +127,7 @@ def test_only_answers_above_the_threshold_are_given() -> None:
 
 
 @pytest.mark.parametrize(("targets", "message"), [
-    ([CAT], r"1 targets for 2 pictures"),
+    ([CAT], r"1 targets for 2 images"),
     ([CAT, target([], [0])], r"0 boxes and labels of shape \(1,\)"),
     ([CAT, target([[0.0, 0.0, 5.0, 5.0]], [2])], r"labels range from 2 to 2; expected 0 to 1"),
     ([CAT, target([[0.0, 0.0, 5.0, 5.0]], [-1])], r"labels range from -1 to -1"),
@@ -228,8 +228,8 @@ def test_a_detector_saved_before_anchors_could_be_chosen_has_those_of_then(tmp_p
 def test_weights_keep_the_anchors_that_they_were_trained_with(tmp_path: Path) -> None:
     folder = zoo.save(small_model(), tmp_path / "model")
     assert zoo.build("test_resnet", "detection", weights=folder, image_size=800, max_image_size=1333).config.options["anchor_scale"] == 4
-    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights .* were trained with 4; leave it out"):
+    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights .* were trained with 4; omit it"):
         zoo.build("test_resnet", "detection", weights=folder, anchor_scale=8)
-    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights of .* were trained with 4; leave it out"):
+    with pytest.raises(InputError, match=r"anchor_scale is 8, but the weights of .* were trained with 4; omit it"):
         zoo.load(folder, anchor_scale=8)
     assert zoo.load(folder, anchor_scale=4).config.options["anchor_scale"] == 4

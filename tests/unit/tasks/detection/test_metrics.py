@@ -1,4 +1,4 @@
-"""COCO's numbers: against the official example, and on scenes small enough to reckon by hand."""
+"""COCO's scores: on the official example, and on scenes small enough to compute by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoo.tasks.detection.metric.matching import match
 from zoo.tasks.detection.metric.metric import CocoMetric
 from zoo.tasks.detection.metric.scoring import DetectionScoring, Evaluator
 
-# what pycocotools prints for its own example, with every digit
+# output of pycocotools for its own example, with all digits
 ORACLE = (
     0.5045806987249628, 0.6969727247299577, 0.5729816669904824, 0.5856257209410443, 0.5193996948036719, 0.5013978987346466,
     0.38681277964578054, 0.5936795762842003, 0.595352982877607, 0.6398109626113442, 0.5664205978994309, 0.5642905982905982,
@@ -63,7 +63,7 @@ def test_the_official_example_to_ten_digits(shared_data: Path, capsys: pytest.Ca
 
 
 def test_ids_from_nought_count() -> None:
-    """cocoapi#507: a match with annotation id 0 was taken for none."""
+    """cocoapi#507: a match with annotation id 0 was treated as no match."""
     truth = {
         "images": [{"id": 0}],
         "categories": [{"id": 0, "name": "cat"}],
@@ -80,12 +80,12 @@ def test_a_box_that_overlaps_by_six_tenths() -> None:
     assert result.scores["AP"] == pytest.approx(0.3)
     assert (result.scores["AP50"], result.scores["AP75"]) == (ONE, 0.0)
     assert result.per_class == {"cat": {"AP": pytest.approx(0.3), "AP50": ONE, "AR": pytest.approx(0.3)}}
-    assert result.scores["APs"] is None  # no small object there: not -1
+    assert result.scores["APs"] is None  # there is no small object: not -1
     assert result.scores["APl"] == pytest.approx(0.3)
 
 
 def test_boxes_are_as_wide_as_their_corners_say() -> None:
-    """IoU 0.49 by hand; with sides longer by one pixel, as some tools count them, it would be 0.54 and a find."""
+    """The IoU is 0.49 by hand; with sides longer by one pixel, as some tools count, it would be 0.54 and a true positive."""
     result = scored({"a": (answer([[0, 0, 4.9, 10]], [0.9], [0]), target([[0, 0, 10, 10]], [0]))})
     assert result.scores["AP50"] == 0.0
 
@@ -134,7 +134,7 @@ def test_the_area_is_the_annotations() -> None:
 
 
 def test_more_than_a_hundred_answers_leave_the_scores_defined() -> None:
-    """cocoapi#558; the hundred surest count."""
+    """cocoapi#558; the hundred highest-scoring detections count."""
     boxes = [[float(x), 0.0, x + 40.0, 40.0] for x in range(0, 6000, 50)]
     scores = np.linspace(0.9, 0.1, len(boxes)).tolist()
     result = scored({"a": (answer(boxes, scores, [0] * len(boxes)), target(boxes, [0] * len(boxes)))})
@@ -158,7 +158,7 @@ def test_order_batches_and_processes_do_not_matter() -> None:
     parts = []
     for rank in range(3):
         part = CocoMetric(("cat", "dog"))
-        for key in [*sorted(pictures)[rank::3], "p0"]:  # p0 padded into every process
+        for key in [*sorted(pictures)[rank::3], "p0"]:  # p0 is padding in every process
             part.update([pictures[key][0]], [pictures[key][1]], [key])
         parts.append(part)
     parts[1].merge([part.state() for part in parts])
@@ -167,13 +167,13 @@ def test_order_batches_and_processes_do_not_matter() -> None:
 
 def test_an_answer_for_a_strange_picture_is_refused() -> None:
     truth: dict[str, Any] = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "cat"}], "annotations": []}
-    with pytest.raises(InputError, match=r"1 pictures that the ground truth doesn't have: 7"):
+    with pytest.raises(InputError, match=r"1 images that are not in the ground truth: 7"):
         coco_scores(truth, [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1.0}])
 
 
 @st.composite
 def evaluations(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Few places and few scores, so that matches, ties, crowds and pictures with nothing in them are common; ids from 0, with gaps."""
+    """Few positions and scores, so that matches, ties, crowds and empty images are common; ids start at 0 and have gaps."""
     rng = np.random.default_rng(draw(st.integers(0, 100_000)))
     images, categories = (
         [{"id": 3 * index} for index in range(draw(st.integers(1, 5)))],
@@ -213,7 +213,7 @@ def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[st
 
 
 def counted_once(columns: Columns, max_dets: int = 100) -> dict[str, float]:
-    """Score by the zoo's own matching, from which intervals and errors come."""
+    """Score with the zoo's own matching, on which intervals and errors are based."""
     once = np.ones((1, len(columns.keys)), np.int32)
     return {name: float(values[0]) for name, values in weighted_scores(columns, match(columns, max_dets), once, max_dets).items()}
 
@@ -232,7 +232,7 @@ def test_a_draw_is_scored_as_its_pictures_repeated(seed: int, counts: list[int])
 
 
 def noisy_pictures(rng: np.random.Generator, count: int) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return pictures with objects of two classes and three sizes, and answers near most of them; no two scores are equal."""
+    """Return images with objects of two classes and three sizes, and detections near most of them; all scores are distinct."""
     pictures = {}
     for index in range(count):
         corners = rng.uniform(0, 80, (5, 2))
@@ -292,7 +292,7 @@ def test_answers_that_cannot_be_scored_are_named(found: dict[str, Any], words: s
 
 
 def test_pictures_count_in_the_order_of_their_ids() -> None:
-    """Equal scores in two pictures: the one with the smaller id counts first, whatever the files are called."""
+    """Equal scores in two images: the one with the smaller id counts first, whatever the names of the files."""
     right = (answer([[0, 0, 50, 50]], [0.5], [0]), target([[0, 0, 50, 50]], [0]))
     wrong = (answer([[0, 0, 50, 50]], [0.5], [0]), target([], []))
     for order, precision in (({"a": 0, "z": 1}, 0.5), ({"z": 0, "a": 1}, 1.0)):
@@ -305,7 +305,7 @@ def test_the_worst_pictures_show_their_errors() -> None:
     metric = CocoMetric(("cat", "dog"))
     boxes = [[0.0, 0.0, 50.0, 50.0], [100.0, 0.0, 150.0, 50.0]]
     metric.update([answer(boxes[:1], [0.9], [1])], [target(boxes, [0, 0])], ["bad"])
-    metric.update([answer(boxes, [0.9, 0.2], [0, 1])], [target(boxes[:1], [0])], ["fair"])  # an unsure false alarm is not shown
+    metric.update([answer(boxes, [0.9, 0.2], [0, 1])], [target(boxes[:1], [0])], ["fair"])  # a low-scoring false positive is not shown
     result = metric.compute()
     (mistake,) = result.mistakes
     assert (mistake.keys, mistake.text) == (("bad",), "1 missed, 1 class")

@@ -1,4 +1,4 @@
-"""Detections in COCO results files: scored as they stand, named where they are wrong, and written without loss."""
+"""Detections in COCO results files: scored directly, errors located, and written without loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoo.tasks.detection.prediction.files import read, write
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """An annotation file without its pictures: ids with gaps, and not in the order of the names."""
+    """Annotation file without its images; ids have gaps and are not in the order of the names."""
     content = {
         "images": [{"id": 30, "file_name": "a.png"}, {"id": 7, "file_name": "sub/b.png"}, {"id": 0, "file_name": "c.png"}],
         "categories": [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}],
@@ -66,12 +66,12 @@ def test_answers_are_found_by_id_key_and_name(coco: Path) -> None:
     assert {key: answer["labels"].tolist() for key, answer in found.items()} == {"a.png": [1], "sub/b.png": [0, 0], "c.png": []}
     assert found["a.png"]["boxes"].tolist() == [[0.1, 0.2, 0.1 + 10.3, 0.2 + 20.7]]
     scores = evaluate_predictions(results(coco, entry()), "detection", f"coco:{coco}")
-    assert scores["AP"] == pytest.approx(0.5)  # the dog to the last digit, the cat not at all
+    assert scores["AP"] == pytest.approx(0.5)  # the dog exactly, the cat not at all
     assert scores.details["pictures_without_detections"] == 2
 
 
 def test_pictures_are_needed_where_a_model_looks_at_them(coco: Path) -> None:
-    with pytest.raises(DataError, match="the picture is missing"):
+    with pytest.raises(DataError, match="the image is missing"):
         get_task("detection").open(f"coco:{coco}")
 
 
@@ -79,18 +79,18 @@ def test_what_the_data_leaves_out_is_passed_over_and_said(coco: Path, caplog: py
     file = results(coco, entry(), entry(category_id=2), entry(image_id=0))
     scores = evaluate_predictions(file, "detection", f"coco:{coco}?classes=dog&limit=1")
     assert scores["AP"] == pytest.approx(1.0)
-    assert "2 detections are of pictures or classes that this data leaves out" in caplog.text
+    assert "2 detections are of images or classes that are excluded" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (entry(image_id=31), "image_id is 31; the data has no such picture"),
+        (entry(image_id=31), "image_id is 31; the dataset has no such image"),
         (entry(image_id="d.png"), "image_id is 'd.png'"),
         (entry(image_id=True), "image_id is True"),
         (entry(image_id=[30]), r"image_id is \[30\]"),
-        (entry(category_id=3), "category_id is 3; the data has no such class. Its classes are"),
-        (entry(bbox=[0, 0, -1, 5]), r"bbox is \[0, 0, -1, 5\], upside down"),
+        (entry(category_id=3), "category_id is 3; the dataset has no such class. Its classes are"),
+        (entry(bbox=[0, 0, -1, 5]), r"bbox is \[0, 0, -1, 5\]; expected .* width and height of 0 or more"),
         (entry(bbox=[0, 0, 5]), "expected four finite numbers"),
         (entry(bbox=[0, 0, float("nan"), 5]), "expected four finite numbers"),
         (entry(bbox="0 0 5 5"), "expected four finite numbers"),
@@ -108,7 +108,8 @@ def test_every_fault_is_named_with_its_entry(coco: Path, wrong: Any, words: str)
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("{}", "holds no list"), ("[1, ", "is no JSON"), ("[" * 100_000, "is no JSON"), ("\x00", "is no JSON")]
+    ("content", "words"),
+    [("{}", "is not a list"), ("[1, ", "is not valid JSON"), ("[" * 100_000, "is not valid JSON"), ("\x00", "is not valid JSON")],
 )
 def test_files_that_hold_no_results(coco: Path, content: str, words: str) -> None:
     (coco / "results.json").write_text(content)

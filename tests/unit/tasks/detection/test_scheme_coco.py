@@ -1,4 +1,4 @@
-"""`coco:`: what it reads, and every fault it finds."""
+"""`coco:`: the data it reads, and every annotation error it reports."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from zoo.errors import DataError, InputError
 
 def test_coco_is_read(tmp_path: Path) -> None:
     data = opened(f"coco:{write_coco(tmp_path)}")
-    assert data.classes == ("cat", "dog")  # by id, gaps and all
+    assert data.classes == ("cat", "dog")  # in the order of ids, with gaps
     assert data.keys == ("a.png", "b.png")
     first, second = (record.target for record in data.records)
-    assert first["boxes"].tolist() == [[1, 2, 11, 22], [0, 0, 40, 30]]  # half a pixel beyond is cut off
+    assert first["boxes"].tolist() == [[1, 2, 11, 22], [0, 0, 40, 30]]  # half a pixel outside is clipped
     assert first["labels"].tolist() == [1, 0]
     assert first["iscrowd"].tolist() == [True, False]
     assert first["area"].tolist() == [99.5, 40.5 * 30]
@@ -106,23 +106,23 @@ def box(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("part", "entry", "message"), [
     ("annotations", box(image_id=1), r"instances.json: annotation id 6 is for image_id 1, which is not in images"),
     ("annotations", box(category_id=4), r"b.png: instances.json: annotation id 6: category_id is 4; there is no such category"),
-    ("annotations", box(id=5), r"the id 5 is there twice"),
+    ("annotations", box(id=5), r"the id 5 occurs twice"),
     ("annotations", box(bbox=[1, 1, 0, 5]), r"b.png: .*annotation id 6: the box \[1, 1, 1, 6\] \(xyxy\) has no area"),
     ("annotations", box(bbox=[1, 1, -2, 5]), r"has no area"),
     ("annotations", box(bbox=[1, 1, 5]), r"bbox is \[1, 1, 5\]; expected four finite numbers"),
     ("annotations", box(bbox=[1, 1, 5, float("nan")]), r"expected four finite numbers"),
     ("annotations", box(bbox=[1, 1, 5, 10**400]), r"expected four finite numbers"),
     ("annotations", box(bbox=[1, 1, 5, "5"]), r"expected four finite numbers"),
-    ("annotations", box(bbox=[50, 1, 5, 5]), r"lies outside the picture of 40×30 pixels"),
-    ("annotations", box(bbox=[30, 1, 12, 5]), r"lies outside the picture"),
+    ("annotations", box(bbox=[50, 1, 5, 5]), r"lies outside the image of 40×30 pixels"),
+    ("annotations", box(bbox=[30, 1, 12, 5]), r"lies outside the image"),
     ("annotations", box(area=-1), r"area is -1 and iscrowd 0"),
-    ("annotations", box(iscrowd=2), r"iscrowd 2; expected square pixels, and 0 or 1"),
-    ("images", {"id": 1, "file_name": "c.png"}, r"c.png: .*the picture is missing"),
-    ("images", {"id": 9, "file_name": "c.png"}, r"c.png: .*image id 9: the id or the file name is there twice"),
-    ("images", {"id": 1, "file_name": "a.png"}, r"a.png: .*the id or the file name is there twice"),
-    ("images", {"id": 1, "file_name": "../a.png"}, r"\.\./a.png: .*leads out of the data's folder"),
-    ("images", {"id": 1, "file_name": "/etc/passwd"}, r"leads out of the data's folder"),
-    ("images", {"id": 1, "file_name": "x" * 5000}, r"the picture is missing"),
+    ("annotations", box(iscrowd=2), r"iscrowd 2; expected an area in square pixels, and 0 or 1"),
+    ("images", {"id": 1, "file_name": "c.png"}, r"c.png: .*the image is missing"),
+    ("images", {"id": 9, "file_name": "c.png"}, r"c.png: .*image id 9: the id or the file name occurs twice"),
+    ("images", {"id": 1, "file_name": "a.png"}, r"a.png: .*the id or the file name occurs twice"),
+    ("images", {"id": 1, "file_name": "../a.png"}, r"\.\./a.png: .*is outside the dataset's folder"),
+    ("images", {"id": 1, "file_name": "/etc/passwd"}, r"is outside the dataset's folder"),
+    ("images", {"id": 1, "file_name": "x" * 5000}, r"the image is missing"),
     ("images", {"id": 1, "file_name": "instances.json"}, r"instances.json: "),
 ])  # fmt: skip
 def test_faults_of_coco(tmp_path: Path, part: str, entry: dict[str, Any], message: str) -> None:
@@ -153,7 +153,7 @@ def test_a_size_that_is_not_written_is_the_pictures(tmp_path: Path) -> None:
     for image in content["images"]:
         del image["width"]
     content["annotations"].append(box(bbox=[50, 1, 5, 5]))
-    with pytest.raises(DataError, match=r"outside the picture of 40×30 pixels"):
+    with pytest.raises(DataError, match=r"outside the image of 40×30 pixels"):
         opened(f"coco:{write_coco(tmp_path, content)}")
 
 

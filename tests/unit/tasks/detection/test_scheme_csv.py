@@ -1,4 +1,4 @@
-"""`csv:` of detection: boxes, pictures without any, splits, and everything that can be wrong in a row."""
+"""`csv:` of detection: boxes, images without boxes, splits, and every error of a row."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_tsv_root_and_a_bare_path(folder: Path) -> None:
     [
         ("a.png,5,1,5,4,cat", r"line 2: the box \[5, 1, 5, 4\] \(xyxy\) has no area"),
         ("a.png,5,1,3,4,cat", r"line 2: the box \[5, 1, 3, 4\] \(xyxy\) has no area"),
-        ("a.png,5,1,40,4,cat", r"line 2: the box .* lies outside the picture of 20×10 pixels"),
+        ("a.png,5,1,40,4,cat", r"line 2: the box .* lies outside the image of 20×10 pixels"),
         ("a.png,x,1,4,4,cat", r"line 2: xmin, ymin, xmax, ymax are 'x', '1', '4', '4'; expected four numbers"),
         ("a.png,,1,4,4,cat", r"line 2: xmin, ymin, xmax, ymax are '', "),
         ("a.png,,,,,cat", r"line 2: xmin, ymin, xmax, ymax are '', "),

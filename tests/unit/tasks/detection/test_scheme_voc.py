@@ -1,4 +1,4 @@
-"""`voc:`: what it reads, and every fault it finds."""
+"""`voc:`: the data it reads, and every annotation error it reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_voc_is_read(tmp_path: Path) -> None:
     data = opened(f"voc:{write_voc(tmp_path)}")
     assert (data.classes, data.keys) == (("cat", "dog"), ("JPEGImages/a.png", "JPEGImages/b.png"))
     first, second = (record.target for record in data.records)
-    assert first["boxes"].tolist() == [[1, 2, 11, 22]] * 2  # as written: no pixel is taken off
+    assert first["boxes"].tolist() == [[1, 2, 11, 22]] * 2  # as written: 1 is not subtracted
     assert first["labels"].tolist() == [1, 0]
     assert first["difficult"].tolist() == [False, True]
     assert first["area"].tolist() == [200.0, 200.0]
@@ -40,8 +40,8 @@ def test_names_without_an_ending_or_none_at_all(tmp_path: Path) -> None:
     (annotation(objects=thing(box=(5, 5, 5, 9))), r"a.xml: object 1 \(cat\): the box \[5, 5, 5, 9\] \(xyxy\) has no area"),
     (annotation(objects=thing(box=(5, 5, 9, "x"))), r"bndbox is xmin='5', ymin='5', xmax='9', ymax='x'; expected four numbers"),
     (annotation(objects=thing(box=(5, 5, "nan", 9))), r"not four finite numbers"),
-    (annotation(objects=thing(box=(5, 5, 42, 9))), r"outside the picture of 40×30"),
-    (annotation(objects=thing(box=(5, 5, 42, 9)), size="<width>0</width>"), r"outside the picture of 40×30"),
+    (annotation(objects=thing(box=(5, 5, 42, 9))), r"outside the image of 40×30"),
+    (annotation(objects=thing(box=(5, 5, 42, 9)), size="<width>0</width>"), r"outside the image of 40×30"),
     (annotation(objects=thing(name="")), r"object 1 \(\?\): it has no name"),
     (annotation(objects="<object><name>cat</name></object>"), r"xmin='', ymin=''"),
 ])  # fmt: skip
@@ -57,10 +57,10 @@ def test_faulty_boxes_of_voc(tmp_path: Path, content: str, message: str) -> None
     ("<annotation>", r"Annotations/a.xml: can't be read as XML"),
     ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', r"can't be read as XML \(EntitiesForbidden"),
     ('<?xml version="1.0" encoding="nonsense"?><a/>', r"can't be read as XML"),
-    (annotation("c.png"), r"its picture JPEGImages/c.png is missing"),
+    (annotation("c.png"), r"its image JPEGImages/c.png is missing"),
     (annotation("../JPEGImages/a.png"), r"filename is '../JPEGImages/a.png'; expected a name inside JPEGImages"),
     (annotation("/etc/passwd"), r"expected a name inside JPEGImages"),
-    (annotation("b.png"), r"names the picture JPEGImages/b.png, which another annotation has"),
+    (annotation("b.png"), r"refers to the image JPEGImages/b.png, which another annotation already uses"),
 ])  # fmt: skip
 def test_faulty_files_of_voc(tmp_path: Path, content: str, message: str) -> None:
     write_voc(tmp_path, a=content)
@@ -73,13 +73,13 @@ def test_faulty_files_of_voc(tmp_path: Path, content: str, message: str) -> None
 def test_a_picture_whose_size_can_not_be_read(tmp_path: Path) -> None:
     write_voc(tmp_path, a=annotation(size=""))
     (tmp_path / "JPEGImages" / "a.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"Annotations/a.xml: its picture a.png "):
+    with pytest.raises(DataError, match=r"Annotations/a.xml: its image a.png "):
         opened(f"voc:{tmp_path}")
 
 
 def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
     (write_voc(tmp_path) / "ImageSets" / "Main" / "test.txt").write_text("b\n../a\n")
-    with pytest.raises(DataError, match=r"Annotations/\.\./a.xml: is named by the split, and missing from Annotations"):
+    with pytest.raises(DataError, match=r"Annotations/\.\./a.xml: is listed in the split, but missing from Annotations"):
         opened(f"voc:{tmp_path}?split=test")
 
 

@@ -1,4 +1,4 @@
-"""`yolo:` – data.yaml in its variants, bare folders, lists, and everything that can be wrong in them."""
+"""`yolo:`: variants of data.yaml, bare folders, lists, and every error in them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_fractions_become_pixels(folder: Path) -> None:
 
 def test_a_split_must_be_named_where_there_are_several(folder: Path) -> None:
     assert opened(f"yolo:{folder}?split=val").keys == ("images/val/c.png",)
-    with pytest.raises(InputError, match=r"has the splits train, val; say which with \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, val; select one with \?split=train"):
         opened(f"yolo:{folder}")
     with pytest.raises(InputError, match=r"no split 'test' in .*; its splits are: train, val"):
         opened(f"yolo:{folder}?split=test")
@@ -82,7 +82,7 @@ def test_variants_of_the_yaml(folder: Path, yaml: str) -> None:
 
 def test_a_yaml_elsewhere_takes_root(folder: Path) -> None:
     (folder.parent / "coco.yaml").write_text(YAML.replace("path: .", "path: ../datasets/data"))
-    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is no folder beside the file.*\?root=FOLDER"):
+    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is not a folder inside the file's own.*\?root=FOLDER"):
         opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val")
     assert len(opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val&root={folder}")) == 1
 
@@ -96,7 +96,7 @@ def test_bare_folders(folder: Path) -> None:
         opened(f"yolo:{folder}")
     (folder / "labels/classes.txt").write_text("cat\ndog\ncow\n")
     assert opened(f"yolo:{folder}?split=train").classes == ("cat", "dog", "cow")
-    with pytest.raises(InputError, match=r"root= goes with a data\.yaml"):
+    with pytest.raises(InputError, match=r"root= needs a data\.yaml"):
         opened(f"yolo:{folder}?split=val&root={folder}")
     (folder / "classes.txt").write_text("cat\ncat\n")
     with pytest.raises(DataError, match=r"classes\.txt: expected one class per line, each once; found 2 lines, 1 different"):
@@ -111,7 +111,7 @@ def test_bare_paths_are_recognised(folder: Path) -> None:
     assert "taken as yolo: because it is a YAML file with names and train, val or test" in said[1]
     (folder / "data.yaml").unlink()
     opened(f"{folder}?split=val", say=said.append)
-    assert "because it has pictures in images and text in labels" in said[2]
+    assert "because it has a folder images and text files in labels" in said[2]
     (folder / "x.yaml").write_text(": :\n- [")
     for name in ("x.yaml", "images"):
         with pytest.raises(InputError, match="no data format"):
@@ -141,12 +141,12 @@ def test_where_labels_lie(key: str, labels: str) -> None:
         ("cat .5 .5 .1 .1", "is 'cat .5 .5 .1 .1'; expected five numbers"),
         ("0 .5 .5 .1", "has 4 values; expected class cx cy w h$"),
         ("0 .5 .5 .1 .1 .9", "has 6 values; expected class cx cy w h$"),
-        ("0 .1 .1 .2 .1 .2 .2", "has 7 values; .* polygon of a segmentation"),
-        ("0 150 60 20 10", "cx cy w h are 150 60 20 10; expected fractions of the picture, from 0 to 1"),
+        ("0 .1 .1 .2 .1 .2 .2", "has 7 values; .* segmentation polygon"),
+        ("0 150 60 20 10", "cx cy w h are 150 60 20 10; expected fractions of the image, from 0 to 1"),
         ("0 .5 -.1 .1 .1", r"cx cy w h are \.5 -\.1 \.1 \.1; expected fractions"),
         ("0 .5 .5 nan .1", "expected fractions"),
         ("0 .5 .5 0 .1", "has no area"),
-        ("0 .9 .5 .5 .1", "lies outside the picture of 200×100 pixels"),
+        ("0 .9 .5 .5 .1", "lies outside the image of 200×100 pixels"),
     ],
 )
 def test_wrong_lines_are_named(folder: Path, line: str, fault: str) -> None:
@@ -169,7 +169,7 @@ def test_files_that_do_not_fit_together(folder: Path) -> None:
     with pytest.raises(DataError, match="3 faults") as caught:
         opened(f"yolo:{folder}?split=train")
     reasons = {fault.key: fault.reason for fault in caught.value.faults}
-    assert reasons["labels/train/z.txt"] == "labels without a picture"
+    assert reasons["labels/train/z.txt"] == "labels without an image"
     assert reasons["labels/train/b.txt"].startswith("the labels can't be read: 'utf-8' codec")
     assert "images/train/broken.png" in reasons
 
@@ -188,7 +188,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
     assert first.key.endswith("list.txt line 1")
     assert "leaves the data's folder" in first.reason
     assert "leaves the data's folder" in second.reason
-    assert third.reason == "'images/val/c.png' is named a second time"
+    assert third.reason == "'images/val/c.png' is listed a second time"
     assert "'images/val/d.png' can't be found" in fourth.reason
     assert opened(f"yolo:{folder}", "skip").keys == ("images/val/c.png",)
 
@@ -196,23 +196,23 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("- a", r"data\.yaml: holds a list; expected a mapping"),
-        ("a: [", r"data\.yaml: is no YAML: "),
-        ("!!python/object/apply:os.system [ls]", r"data\.yaml: is no YAML: could not determine a constructor"),
-        ("names: [a]", "names no pictures; expected train, val or test"),
+        ("- a", r"data\.yaml: contains a list; expected a mapping"),
+        ("a: [", r"data\.yaml: is not valid YAML: "),
+        ("!!python/object/apply:os.system [ls]", r"data\.yaml: is not valid YAML: could not determine a constructor"),
+        ("names: [a]", "names no images; expected train, val or test"),
         ("train: images/train", "names is a NoneType; expected the class names"),
-        ("train: images/train\nnames: [cat, no]", "the class name False is no text"),
-        ("train: images/train\nnames: [cat, cat]", "names holds a class twice: 'cat'"),
+        ("train: images/train\nnames: [cat, no]", "the class name False is not text"),
+        ("train: images/train\nnames: [cat, cat]", "names lists a class twice: 'cat'"),
         ("train: images/train\nnames: {1: cat, 2: dog}", "the keys of names are not 0 to 1"),
         ("train: images/train\nnames: [cat]\nnc: 2", "nc is 2, but there are 1 names"),
-        ("train: images/none\nnames: [cat]", "train is 'images/none', which is no folder and no .txt list inside"),
-        ("train: ../../\nnames: [cat]", r"train is '\.\./\.\./', which is no folder"),
-        ("train: /etc\nnames: [cat]", "train is '/etc', which is no folder"),
+        ("train: images/none\nnames: [cat]", "train is 'images/none', which is neither a folder nor a .txt list inside"),
+        ("train: ../../\nnames: [cat]", r"train is '\.\./\.\./', which is neither a folder nor"),
+        ("train: /etc\nnames: [cat]", "train is '/etc', which is neither a folder nor"),
         ("train: 7\nnames: [cat]", "train is 7; expected a folder"),
         ("train: images\nnames: [cat]\npath: 7", "path is 7; expected a folder"),
-        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is no folder beside the file"),
+        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside the file's own"),
         ("a: " + "b" * 1_000_001, r"is larger than 1,000,000 bytes"),
-        ("[" * 5000, "is no YAML"),
+        ("[" * 5000, "is not valid YAML"),
     ],
 )
 def test_wrong_yaml(folder: Path, yaml: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes around the head: targets, answers, predictions, and the keys of foreign weights."""
+"""Targets, answers and predictions of detection, and the keys of foreign weights."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_boxes_may_stick_out_by_a_pixel(box: tuple[float, ...], expected: tuple[
 
 
 @pytest.mark.parametrize(("box", "reason", "kind"), [
-    ((-1.01, 0, 5, 5), "outside the picture of 20×10", "box-outside"),
-    ((0, 0, 20, 11.5), "outside the picture", "box-outside"),
-    ((20, 2, 21, 4), "outside the picture", "box-outside"),
+    ((-1.01, 0, 5, 5), "outside the image of 20×10", "box-outside"),
+    ((0, 0, 20, 11.5), "outside the image", "box-outside"),
+    ((20, 2, 21, 4), "outside the image", "box-outside"),
     ((3, 2, 3, 4), "has no area", "box-no-area"),
     ((3, 4, 5, 2), "has no area", "box-swapped"),
 ])  # fmt: skip
@@ -155,5 +155,5 @@ def test_keys_of_other_detectors_are_refused() -> None:
     one = torch.zeros(1)
     trunk, head = split_keys({"backbone.body.conv1.weight": one, "backbone.fpn.inner_blocks.0.0.bias": one, "rpn.head.conv.bias": one})
     assert (list(trunk), list(head)) == (["conv1.weight"], ["fpn.inner_blocks.0.0.bias", "rpn.head.conv.0.0.bias"])
-    with pytest.raises(WeightsError, match=r"1 keys are no part of a Faster R-CNN: roi_heads.mask_head.0.0.weight"):
+    with pytest.raises(WeightsError, match=r"1 keys don't belong to a Faster R-CNN: roi_heads.mask_head.0.0.weight"):
         split_keys({"roi_heads.mask_head.0.0.weight": one})

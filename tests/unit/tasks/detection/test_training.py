@@ -1,4 +1,4 @@
-"""Training of detectors through the one loop: frozen batch-norm, presets, batches of tall and wide pictures."""
+"""Training of detectors: frozen batch norm, presets, batches of tall and wide images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def small(**options: Any) -> Model:
 
 
 def spots(*sizes_hw: tuple[int, int]) -> list[Sample]:
-    """Return noisy pictures with a bright rectangle each."""
+    """Return noisy images with one bright rectangle each."""
     samples = []
     for number, size_hw in enumerate(sizes_hw):
         image = np.random.default_rng(number).integers(0, 60, (*size_hw, 3)).astype(np.uint8)
@@ -38,7 +38,7 @@ def spots(*sizes_hw: tuple[int, int]) -> list[Sample]:
 
 
 def norms(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a copy of everything that batch-norm learns or counts."""
+    """Return a copy of the parameters and statistics of batch norm."""
     return {
         f"{name}.{part}": value.clone()
         for name, module in model.named_modules()

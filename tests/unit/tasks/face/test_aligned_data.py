@@ -1,4 +1,4 @@
-"""Evaluation and training on faces that are found and aligned first: what is kept, and what was not found."""
+"""Evaluation and training with face alignment: the cache of aligned faces, and images without a face."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass(frozen=True)
 class Counting(BrightFinder):
-    """The same finder; it notes how often it looked."""
+    """Finder that records how often it is called."""
 
     looks: list[int] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ class Counting(BrightFinder):
 
 
 def photos(folder: Path, people_count: int = 6, pictures: int = 3, without: tuple[str, ...] = (), seed: int = 0) -> Path:
-    """Write a folder per person: noise of a person's colour in a quarter of each photo; some photos show nothing."""
+    """Write one folder per person with noise of the person's colour in a quarter of each image; images in `without` are black."""
     rng = np.random.default_rng(seed)
     for person in range(people_count):
         colour = rng.integers(150, 250, 3)
@@ -76,7 +76,7 @@ def test_what_is_not_found_is_counted_and_named(tmp_path: Path) -> None:
     accuracy, everything = scores["accuracy"], scores["accuracy_all"]
     assert accuracy is not None
     assert everything is not None
-    assert everything < accuracy, "pairs with a picture that has no face count as errors there"
+    assert everything < accuracy, "pairs with an image without a face count as errors in accuracy_all"
     assert scores.to_dict()["details"]["alignment"] == alignment
 
 
@@ -88,7 +88,7 @@ def test_pairs_of_which_a_face_was_not_found_count_as_errors(tmp_path: Path) -> 
     same, other = "p{0}\t1\t2\np{1}\t2\t3\n", "p{0}\t1\tp{1}\t1\np{0}\t2\tp{1}\t3\n"
     (folder / "pairs.txt").write_text("2\t2\n" + (same + other).format(0, 1) + (same + other).format(2, 3))
     scores = zoo.evaluate(fresh(alignment="arcface"), f"lfw:{folder}", align=BrightFinder(), replicates=0)
-    assert scores.details["pairs"] == {"genuine": 3, "impostor": 3, "missing": 2}, "of the first fold each one"
+    assert scores.details["pairs"] == {"genuine": 3, "impostor": 3, "missing": 2}, "one pair of each kind is missing in the first fold"
     first, second = (fold["accuracy"] for fold in scores.details["per_fold"])
     assert first + second > 0
     assert scores["accuracy"] == pytest.approx((first + second) / 2)
@@ -98,7 +98,7 @@ def test_pairs_of_which_a_face_was_not_found_count_as_errors(tmp_path: Path) -> 
 def test_the_face_that_a_picture_is_of_is_the_central_one() -> None:
     class Two(BrightFinder):
         def __call__(self, image: NDArray[np.uint8]) -> Found:
-            boxes = np.array([(0, 0, 30, 30), (20, 20, 44, 44)], np.float32)  # the larger one stands at the edge
+            boxes = np.array([(0, 0, 30, 30), (20, 20, 44, 44)], np.float32)  # the larger one is at the edge
             points = boxes[:, None, :2] + POINTS * (boxes[:, 2:] - boxes[:, :2])[:, None]
             return Found(boxes, np.array([0.9, 0.8], np.float32), points.astype(np.float32))
 
@@ -132,7 +132,7 @@ def test_faces_are_kept_and_found_again(tmp_path: Path, cache: Path) -> None:
     folder, finder, model = photos(tmp_path / "data", without=("p1/1.png",)), Counting(), fresh(alignment="arcface")
     listening = Listening()
     first = zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0, progress=listening)
-    # the empty picture is one and the same wherever it stands: what is known of it is known by its bytes
+    # the black image has an entry too, keyed by its bytes like the others
     assert len(finder.looks) == 18 == len(list(cache.iterdir()))
     again = zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0)
     assert len(finder.looks) == 18
@@ -140,12 +140,12 @@ def test_faces_are_kept_and_found_again(tmp_path: Path, cache: Path) -> None:
     assert again.details["alignment"] == first.details["alignment"]
     copied = photos(tmp_path / "elsewhere", without=("p1/1.png",))
     zoo.evaluate(model, f"identities:{copied}", align=finder, replicates=0)
-    assert len(finder.looks) == 18, "the same pictures at another place"
+    assert len(finder.looks) == 18, "the same images in another folder"
     write_picture(folder / "p0" / "0.png", bright_quarter(2))
     zoo.evaluate(model, f"identities:{folder}", align=finder, replicates=0)
-    assert len(finder.looks) == 19, "a picture that was changed"
+    assert len(finder.looks) == 19, "a changed image"
     zoo.evaluate(model, f"identities:{folder}", align=replace(finder, level=90), replicates=0)
-    assert len(finder.looks) == 37, "another setting of the finder"
+    assert len(finder.looks) == 37, "another finder setting"
     zoo.evaluate(fresh(alignment="dlib"), f"identities:{folder}", align=finder, replicates=0)
     assert len(finder.looks) == 55, "another template"
 
@@ -165,11 +165,11 @@ def test_the_cache_is_kept_within_its_limit(tmp_path: Path, cache: Path, monkeyp
     model = fresh(alignment="arcface")
     zoo.evaluate(model, f"identities:{photos(tmp_path / 'old')}", align=BrightFinder(), replicates=0)
     before = set(cache.iterdir())
-    assert len(before) == 18, "of this data nothing goes, whatever it takes"
+    assert len(before) == 18, "no entry of the current data is deleted, whatever its size"
     for path in before:
         os.utime(path, (1, 1))
     zoo.evaluate(model, f"identities:{photos(tmp_path / 'new', 7, 2, seed=1)}", align=BrightFinder(), replicates=0)
-    assert not before & set(cache.iterdir()), "what isn't used goes, as much as has to"
+    assert not before & set(cache.iterdir()), "unused entries are deleted until the cache is small enough"
     assert cache_folder.cache_folder("aligned") == cache
 
 
@@ -200,13 +200,13 @@ def test_what_cant_be_aligned(tmp_path: Path) -> None:
         zoo.evaluate(fresh(alignment="arcface"), f"identities:{folder}", align=BrightFinder(level=254))
     with pytest.raises(InputError, match=r"need different alignments \(arcface at 32×32 and dlib at 32×32\)"):
         zoo.evaluate([fresh(alignment="arcface"), fresh(alignment="dlib")], f"identities:{folder}", align=BrightFinder())
-    with pytest.raises(InputError, match="the task classification takes pictures as they are; it goes without"):
+    with pytest.raises(InputError, match="the task classification takes whole images: align can't be used"):
         zoo.evaluate(zoo.build("resnet20", classes=["p0", "p1", "p2", "p3"]), f"folder:{folder}", align="mtcnn")
 
 
 @dataclass(frozen=True)
 class Clearing(BrightFinder):
-    """The same finder, and a user who clears the cache meanwhile."""
+    """Finder that deletes the cache on every call, as a user might meanwhile."""
 
     folder: Path = Path()
 
@@ -239,7 +239,7 @@ def test_a_face_that_is_gone_or_damaged_is_made_and_kept_again(tmp_path: Path, c
         for _ in range(2):
             np.testing.assert_array_equal(record.load().image, expected)
         assert len(finder.looks) == looks + 1
-    elsewhere = pickle.loads(pickle.dumps(record))  # as it gets into a loader's process
+    elsewhere = pickle.loads(pickle.dumps(record))  # as on the way to a loader process
     np.testing.assert_array_equal(elsewhere.load().image, expected)
     assert data_fingerprint(Dataset("", (record,))) != data_fingerprint(Dataset("", (replace(record, source=expected),)))
 
@@ -299,7 +299,7 @@ def test_what_a_run_reads_stays_whatever_the_limit(tmp_path: Path, cache: Path, 
     zoo.evaluate(fresh(alignment="arcface"), f"identities:{photos(tmp_path / 'old', 9, 1, seed=2)}", align=BrightFinder(), replicates=0)
     finder = Counting()
     zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", RECIPE, tmp_path / "run", align=finder)
-    assert len(finder.looks) == 31 == len(set(cache.iterdir())), "each face was found once, and what others have left is gone"
+    assert len(finder.looks) == 31 == len(set(cache.iterdir())), "each face was found once, and entries of other data are gone"
 
 
 def test_training_pictures_without_a_face(tmp_path: Path) -> None:
@@ -338,5 +338,5 @@ def test_each_process_begins_elsewhere_and_answers_alike(tmp_path: Path, rank: i
     aligned = get_task("face").align(data, [fresh(alignment="arcface")], aligning)
     assert aligned.dataset.keys == ("150", "160", "170", "190", "200")
     assert [fault.key for fault in aligned.left_out] == ["180"]
-    assert order[0] == {0: "150", 1: "0", 2: "190"}[rank]  # the one without a face is black
+    assert order[0] == {0: "150", 1: "0", 2: "190"}[rank]  # the image without a face is black
     assert len(order) == 6

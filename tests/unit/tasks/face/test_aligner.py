@@ -1,4 +1,4 @@
-"""`zoo.predict` on photos: the faces that a detector finds, aligned and embedded; and which detectors there are."""
+"""`zoo.predict` on photos with face detection, alignment and embedding; and the choice of the detector."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def model() -> zoo.Model:
 @pytest.fixture(scope="module")
 def detection_model() -> zoo.Model:
     torch.manual_seed(0)
-    # from random weights everything is a little of a face
+    # with random weights, every box has some score for a face
     return zoo.build("test_resnet", "detection", classes=["face"], fpn_channels=16, score_threshold=0.0, image_size=64, max_image_size=64)
 
 
@@ -80,7 +80,7 @@ def test_models_with_a_template_look_for_faces_by_themselves(model: zoo.Model) -
     (whole,) = found(model, black, detector="none")
     assert whole.boxes.tolist() == [[0, 0, 60, 50]]
     plain = fresh()
-    assert found(plain, black)[0].boxes.tolist() == [[0, 0, 60, 50]]  # as ever
+    assert found(plain, black)[0].boxes.tolist() == [[0, 0, 60, 50]]  # without a template, the whole image is the face
     assert len(found(plain, black, detector="mtcnn")[0]) == 0
 
 
@@ -114,7 +114,7 @@ def test_a_detection_model_in_mtcnn_s_place(detection_model: zoo.Model, model: z
     assert find_finder(detection_model).settings["fingerprint"]
     assert find_finder(f"{folder}?threshold=0.3").settings["threshold"] == 0.3
     folder.rename(tmp_path / "what?threshold=0.9")
-    assert find_finder(tmp_path / "what?threshold=0.9").settings["threshold"] == 0.5, "a folder's own name"
+    assert find_finder(tmp_path / "what?threshold=0.9").settings["threshold"] == 0.5, "the question mark is part of the folder's name"
 
 
 def test_only_the_class_face_counts() -> None:
@@ -144,7 +144,7 @@ def test_a_finder_whose_boxes_are_none_is_named_with_the_picture(model: zoo.Mode
         def __call__(self, image: Any) -> Found:
             return Found(np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
 
-    with pytest.raises(ImageError, match="array: faces that were found: boxes or scores hold values that are not finite"):
+    with pytest.raises(ImageError, match="array: detected faces: boxes or scores hold values that are not finite"):
         found(model, bright_quarter(0), detector=Lost())
 
 

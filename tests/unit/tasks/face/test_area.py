@@ -1,4 +1,4 @@
-"""Means over rectangles: by torch's pooling, by NumPy and by kernels."""
+"""Area-averaged resizing with integral images: NumPy and kernels against torch's pooling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOXES = np.array([[0, 0, 57, 83], [3, 5, 4, 6], [10, 0, 33, 83], [50, 70, 57, 83
 
 @pytest.fixture(params=["kernels", "NumPy"])
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How means are taken."""
+    """The implementation under test: kernels or NumPy."""
     if request.param == "NumPy":
         monkeypatch.setattr("zoo.tasks.face.detection.integral.library", lambda name: None)
     elif library("area") is None:
@@ -63,7 +63,7 @@ def test_no_crops(by: str) -> None:
 
 
 def test_a_picture_whose_sums_exceed_32_bits(by: str) -> None:
-    image = np.full((3500, 5001, 3), 255, np.uint8)  # 4.46e9, where there are 4.29e9 numbers
+    image = np.full((3500, 5001, 3), 255, np.uint8)  # sum 4.46e9; 32 bits hold 4.29e9
     image[-1, -1] = 7, 8, 9
     sums = AreaSums.of(image)
     (found,) = sums.shrunk((70, 100), [(0, 70)])
@@ -78,13 +78,13 @@ def test_a_picture_whose_sums_exceed_32_bits(by: str) -> None:
     "image", [picture()[:, :, :1], picture()[:, :, 0], picture().astype(np.uint16), picture() / 255, np.zeros((9, 9, 4), np.uint8)]
 )
 def test_what_is_no_picture_is_refused(by: str, image: NDArray[Any]) -> None:
-    with pytest.raises(InputError, match=r"a picture of shape .*; expected RGB \[H, W, 3\] in uint8"):
+    with pytest.raises(InputError, match=r"image of shape .* and dtype .*; expected RGB \[H, W, 3\] uint8"):
         AreaSums.of(image)
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 58, 5), (0, 80, 5, 84), (5, 5, 5, 9), (7, 5, 5, 9)])
 def test_crops_lie_in_the_picture(by: str, box: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="crops of a picture of 83×57 have to lie in it"):
+    with pytest.raises(ValueError, match="a box is empty or extends beyond the image of 83×57 pixels"):
         AreaSums.of(picture()).crops(np.array([(0, 0, 5, 5), box]), 24)
 
 

@@ -1,4 +1,4 @@
-"""Which faces are one person."""
+"""Clustering of faces into people."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zoo.tasks.face.gallery.store import Vectors
 
 
 def people(sizes: list[int], spread: float = 0.02) -> Vectors:
-    """Return faces of people who are 1.4 apart, each in a cloud, of length 1."""
+    """Return unit-length embeddings: one cloud per person, with centres 1.4 apart."""
     rng = np.random.default_rng(0)
     rows = np.concatenate([np.eye(16)[index] + rng.normal(0, spread, (size, 16)) for index, size in enumerate(sizes)])
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def grouped(rows: Vectors, distance: str, threshold: float | None) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Return groups, and who is alone, as numbers of rows."""
+    """Return the groups and the ungrouped faces, as row indices."""
     found = group(rows, [(row, 7) for row in range(len(rows))], distance, threshold)
     assert {face for places in (*found.groups, found.alone) for _, face in places} <= {7}
     return tuple(tuple(row for row, _ in places) for places in found.groups), tuple(row for row, _ in found.alone)
@@ -30,7 +30,7 @@ def grouped(rows: Vectors, distance: str, threshold: float | None) -> tuple[tupl
     ("sizes", "expected"),
     [
         ([3, 1, 4, 1, 2], (((4, 5, 6, 7), (0, 1, 2), (9, 10)), (3, 8))),
-        ([5], (((0, 1, 2, 3, 4),), ())),  # one person: density alone can't tell
+        ([5], (((0, 1, 2, 3, 4),), ())),  # one person: can't be decided by density alone
         ([1] * 6, ((), (0, 1, 2, 3, 4, 5))),  # strangers
         ([1], ((), (0,))),
         ([], ((), ())),

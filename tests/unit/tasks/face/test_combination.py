@@ -1,4 +1,4 @@
-"""Embeddings of several views and of several models."""
+"""Combination of embeddings over views and over models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_views_are_averaged_and_brought_to_unit_length() -> None:
 
 
 def test_the_cosine_over_several_models_is_the_mean_of_theirs() -> None:
-    """Also of models whose embeddings differ in length."""
+    """Also for models whose embeddings differ in length."""
     first, second = random(2, 16, 0), random(2, 9, 1)
     a, b = (FUSION.models([first[person], second[person]], "soft", [0.5, 0.5]) for person in range(2))
     assert a.shape == (25,)

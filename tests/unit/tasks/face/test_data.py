@@ -25,7 +25,7 @@ def opened(data: str, on_error: OnError = "raise") -> Dataset:
 
 
 def people(folder: Path, **pictures: int) -> Path:
-    """Write grey pictures, so many per person, named 1.png and up."""
+    """Write the given number of grey images per person, named 1.png and up."""
     for person, count in pictures.items():
         (folder / person).mkdir(parents=True)
         for index in range(count):
@@ -50,7 +50,7 @@ def test_splits_are_folders(tmp_path: Path) -> None:
     dataset = opened(f"identities:{tmp_path}?split=train")
     assert (dataset.classes, dataset.keys) == (("a", "b"), ("train/a/1.png", "train/b/1.png", "train/b/2.png"))
     assert opened(f"{tmp_path}?split=test").keys == ("test/c/1.png",)  # recognised
-    with pytest.raises(InputError, match=r"has the splits test, train; say which with \?split="):
+    with pytest.raises(InputError, match=r"has the splits test, train; choose one with \?split="):
         opened(f"identities:{tmp_path}")
     with pytest.raises(InputError, match=r"no split 'val' .* its folders are: test, train"):
         opened(f"identities:{tmp_path}?split=val")
@@ -64,7 +64,7 @@ def test_splits_can_be_read_as_one_set(tmp_path: Path) -> None:
     assert [(key.split("/")[0], record.target) for key, record in zip(dataset.keys, dataset.records, strict=True)] == [
         ("test", 0), ("train", 0), ("train", 0), ("test", 1), ("train", 2),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="names one twice"):
+    with pytest.raises(InputError, match="split lists a name twice"):
         opened(f"identities:{tmp_path}?split=test, test")
     with pytest.raises(InputError, match="no split 'val'"):
         opened(f"identities:{tmp_path}?split=train,val")
@@ -80,7 +80,7 @@ def test_all_faults_come_in_one_message_and_can_be_skipped(tmp_path: Path) -> No
     root = people(tmp_path, a=1, b=0, c=1)
     cv2.imwrite(str(root / "loose.png"), np.zeros((2, 2), np.uint8))
     with pytest.raises(
-        DataError, match=r"(?s)2 faults.*loose\.png: a picture outside every person's folder.*b: a person folder without pictures"
+        DataError, match=r"(?s)2 errors.*loose\.png: an image outside all person folders.*b: a person folder without images"
     ):
         opened(f"identities:{root}")
     dataset = opened(f"identities:{root}", "skip")
@@ -90,7 +90,7 @@ def test_all_faults_come_in_one_message_and_can_be_skipped(tmp_path: Path) -> No
 
 
 def test_a_folder_without_people(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no person folders; expected one folder of pictures per person"):
+    with pytest.raises(DataError, match="has no person folders; expected one folder of images per person"):
         opened(f"identities:{tmp_path}")
     with pytest.raises(InputError, match="no data format of the task face was recognised"):
         opened(str(tmp_path))
@@ -113,7 +113,7 @@ def test_drawn_faces_are_the_same_every_time_and_different_from_each_other() -> 
     assert all((one == other.image).all() for one, other in zip(pictures, second, strict=True))
     assert len({image.tobytes() for image in pictures}) == 12
     assert (opened("demo:faces?people=2&per_person=1&seed=1")[0].image != pictures[0]).any()
-    # a person is drawn alike however many there are
+    # a person's appearance doesn't depend on the number of people
     assert (opened("demo:faces?people=2&per_person=1")[1].image == pictures[3]).all()
 
 
@@ -133,7 +133,7 @@ def test_drawn_pictures_travel_to_loader_processes() -> None:
 
 
 def test_a_drawn_person_resembles_itself() -> None:
-    """Averages over many pictures: pose, light and background cancel, the person stays."""
+    """In averages over many images, pose, light and background cancel out and the person remains."""
     dataset = opened("demo:faces?people=6&per_person=40")
     middle = np.stack([sample.image[24:96, 30:82] for sample in dataset]).astype(float)
     means = middle.reshape(6, 2, 20, -1).mean(2)

@@ -1,4 +1,4 @@
-"""What finders answer, which faces are wanted, and MTCNN on pictures without a face."""
+"""The result type of finders, the choice of faces, and MTCNN on images without a face."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_found_is_checked_and_read_only() -> None:
 
 
 def test_central_takes_twice_the_squared_distance_off() -> None:
-    # the right one is 40 pixels off the middle, and 2000 square pixels larger: more than the squared distance, and less than twice it
+    # the right face is 40 pixels off centre and 2000 square pixels larger: more than the squared distance, less than twice it
     two = found((90, 90, 110, 110), (116, 76, 164, 126))
     assert Wanted("central").of(two, (200, 200)).boxes.tolist() == [[90, 90, 110, 110]]
 
 
 def test_the_wanted_faces() -> None:
-    # a large one at the edge, a speck in the very middle, and one in between that the picture is of
+    # a large face at the edge, a speck in the centre, and the subject in between
     three = found((0, 0, 40, 40), (98, 98, 102, 102), (75, 80, 108, 113))
     assert Wanted().of(three, (200, 200)).boxes.tolist() == three.boxes.tolist()
     assert Wanted("largest").of(three, (200, 200)).boxes.tolist() == [[0, 0, 40, 40]]
@@ -50,7 +50,7 @@ def test_the_wanted_faces() -> None:
 
 def test_what_lies_outside() -> None:
     several = found((0, 0, 40, 40), (0, 0, 50, 19), (60, 0, 99, 99), (-50, 0, 0.5, 40), (100, 0, 140, 40))
-    # the fourth has half a pixel of the picture, the fifth none
+    # the fourth covers half a pixel of the image, the fifth none
     assert len(Wanted().of(several, (100, 100))) == 3
     with pytest.raises(UnknownNameError, match=r"choice of faces 'bigest'.*Nearest: largest"):
         Wanted("bigest")  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_what_lies_outside() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (11, 12), (40, 500), (200, 200)])
 @pytest.mark.parametrize("level", [0, 127, 255])
 def test_pictures_without_a_face(shape: tuple[int, int], level: int) -> None:
-    """facenet-pytorch fails in most of these: `torch.cat` of nothing."""
+    """facenet-pytorch fails on most of these with `torch.cat` of an empty list."""
     assert len(MTCNN()(np.full((*shape, 3), level, np.uint8))) == 0
     assert len(MTCNN(enlarge=1, border=0)(np.full((*shape, 3), level, np.uint8))) == 0
 
@@ -70,7 +70,7 @@ def test_noise_and_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = rng.integers(0, 256, (170, 190, 3)).astype(np.uint8)
     stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 8), 20)[None, :, None].repeat(200, 0).repeat(3, 2)
     for image in (noise, np.ascontiguousarray(stripes)):
-        result = MTCNN(threshold=0.999)(image)  # many candidates on the way, nothing at the end
+        result = MTCNN(threshold=0.999)(image)  # many candidates, but no face in the end
         assert result.boxes.shape == (len(result), 4)
 
 

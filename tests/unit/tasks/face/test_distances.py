@@ -1,4 +1,4 @@
-"""Embeddings that are compared by their raw distance: everything that compares, combines or keeps them obeys."""
+"""Models with the Euclidean distance: evaluation, attacks, combination, saving and training respect it."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_the_command_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_several_models_are_compared_by_cosine() -> None:
     assert zoo.evaluate([built(), built(1)], DATA).details["score"] == "cosine"
-    assert TASK.parse_scoring({}) == {"score": "cosine"}, "embeddings out of a file"
+    assert TASK.parse_scoring({}) == {"score": "cosine"}, "embeddings from a file"
 
 
 def test_the_attack_is_on_the_models_distance() -> None:
     assert TASK.parse_scoring({}, [RAW]) == {"score": "euclidean"}
     protocol: Any = TASK.attack_protocol(opened(), (), 3, 0, **TASK.parse_scoring({}, [RAW]))
-    clean = {key: np.full(4, number, np.float32) for number, key in enumerate(opened().keys)}  # all of one direction
+    clean = {key: np.full(4, number, np.float32) for number, key in enumerate(opened().keys)}  # all in the same direction
     clean[opened().keys[0]] = np.full(4, 0.5, np.float32)
     attacked = protocol.attacked(clean)
     numbers = [record.target for record in attacked.records]
@@ -112,7 +112,7 @@ def test_views_of_raw_embeddings_are_averaged_as_they_are() -> None:
     assert raw.views(views).dtype == np.float32
     several = TASK.combination([RAW, RAW])
     assert isinstance(several, EmbeddingCombination)
-    assert several.views(views) == pytest.approx([0.5**0.5] * 2), "of several models directions count"
+    assert several.views(views) == pytest.approx([0.5**0.5] * 2), "over several models, only directions count"
     for model, expected in ((built(), raw), (built(distance="cosine"), unit)):
         combination = Ensemble.of(model, tta=["flip"]).combination
         assert combination is not None
@@ -128,7 +128,7 @@ def test_a_saved_model_keeps_its_threshold_until_it_is_another_model(tmp_path: P
     folder = zoo.save(model, tmp_path / "m")
     assert zoo.load(folder).metadata == zoo.load(folder, image_size=64).metadata == {**RAW, "threshold": 0.6}
     assert zoo.load(folder, distance="cosine").metadata == UNIT
-    assert zoo.load(folder, neck=None, distance=None).metadata == {**RAW, "threshold": 0.6}, "None is what it was saved with"
+    assert zoo.load(folder, neck=None, distance=None).metadata == {**RAW, "threshold": 0.6}, "None keeps the saved value"
     assert zoo.build("test_resnet", "face", weights=folder).metadata == {**RAW, "threshold": 0.6}
     assert zoo.build("test_resnet", "face", weights=folder, distance="cosine").metadata == UNIT
     assert zoo.build("test_resnet", "classification", weights=folder, num_classes=2, say=lambda line: None).metadata == {}
@@ -172,14 +172,14 @@ def test_dropout_is_of_training_alone(neck: Any) -> None:
 def test_a_neck_for_one_size_has_no_views_of_other_sizes() -> None:
     model = built(neck="flat", distance="cosine", image_size=128)
     assert zoo.evaluate(model, DATA, tta=["flip"]).n == 18
-    with pytest.raises(InputError, match="embeds pictures of 128×128 pixels alone"):
+    with pytest.raises(InputError, match="embeds images of 128×128 pixels only"):
         zoo.evaluate(model, DATA, tta=["scales"])
 
 
 def test_one_picture_is_no_batch_for_the_flat_neck_either() -> None:
     model = built(neck="flat", distance="cosine").train()
     model.backbone.eval()
-    with pytest.raises(InputError, match="a batch of one picture can't be trained on"):
+    with pytest.raises(InputError, match="a batch of one image can't be used in training mode"):
         model(torch.rand(1, 3, 32, 32))
 
 
@@ -200,7 +200,7 @@ def test_names_that_there_are_not(options: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dropout": 1.0}, r"dropout is 1\.0; expected a part from 0 to below 1"),
+        ({"dropout": 1.0}, r"dropout is 1\.0; expected a fraction from 0 to below 1"),
         ({"dropout": 0.5, "neck": "dlib"}, r"dropout is 0\.5; dlib's neck has none"),
     ],
 )
@@ -209,7 +209,7 @@ def test_dropout_that_can_not_be_meant(options: dict[str, Any], message: str) ->
         TASK.parse_options(options)
 
 
-# -- what belongs to a trunk -------------------------------------------------------------------------------------------
+# -- defaults of a backbone --------------------------------------------------------------------------------------------
 
 
 def test_a_face_network_brings_its_own_defaults_and_the_caller_wins() -> None:
@@ -220,11 +220,11 @@ def test_a_face_network_brings_its_own_defaults_and_the_caller_wins() -> None:
     assert (asked.config.options["neck"], asked.config.options["embedding_size"], asked.preprocess.alignment) == ("mean", 128, None)
     assert zoo.build("resnet20", "face").config.options == TASK.parse_options({}).__dict__
     fresh = zoo.build("dlib_resnet29", "face")
-    assert fresh.metadata == UNIT, "random weights have no distance of their own, and angles are what is trained"
+    assert fresh.metadata == UNIT, "random weights imply no distance, and training uses angles"
 
 
 def test_the_command_line_may_ask_for_what_is_usual_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """128 numbers and 64 pixels are not what an IResNet has by default; 128 is what other trunks have."""
+    """An embedding size of 128 isn't the default of an IResNet, but that of other backbones."""
     words = ["--task", "face", "--backbone", "iresnet18", "--embedding-size", "128", "--image-size", "32", "--neck", "mean"]
     assert main(["eval", *words, "--data", DATA, "--json", "--quiet", "--replicates", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["preprocess"]["size_hw"] == [32, 32]
@@ -235,7 +235,7 @@ def test_alignment_travels_with_a_model_of_ones_own(tmp_path: Path) -> None:
     folder = zoo.save(model, tmp_path / "m")
     assert zoo.load(folder).preprocess.alignment == "arcface"
     assert zoo.build("test_resnet", "face", weights=folder).preprocess.alignment == "arcface"
-    with pytest.raises(InputError, match=r"alignment is 'dlib', but the weights .* were trained with 'arcface'; leave it out"):
+    with pytest.raises(InputError, match=r"alignment is 'dlib', but the weights .* were trained with 'arcface'; omit it"):
         zoo.build("test_resnet", "face", weights=folder, alignment="dlib")
     unaligned = zoo.save(built(), tmp_path / "n")
     assert zoo.build("test_resnet", "face", weights=unaligned, alignment="dlib").preprocess.alignment == "dlib"
@@ -245,8 +245,8 @@ def test_alignment_travels_with_a_model_of_ones_own(tmp_path: Path) -> None:
 def test_pictures_too_small_for_a_trunk(name: str, least: int) -> None:
     model = zoo.build(name, "face", image_size=64)
     for side in (64, least - 1):
-        said = f"pictures of {side}×{side} pixels are too small for the backbone {name}, which needs {least} each way"
-        with pytest.raises(InputError, match=said):
+        message = f"{side}×{side} pixels are too small for the backbone {name}, which needs at least {least} pixels .* larger image_size"
+        with pytest.raises(InputError, match=message):
             model(torch.rand(1, 3, side, side))
     assert torch.isfinite(model(torch.rand(1, 3, least, least))).all()
 

@@ -76,7 +76,7 @@ def test_every_parameter_learns() -> None:
 def test_one_picture_has_a_loss_in_evaluation_mode_only() -> None:
     model = head().eval()
     assert torch.isfinite(model.loss(features(1), batch(1), torch.tensor([2]))["loss_arcface"])
-    with pytest.raises(InputError, match="a batch of one picture can't be trained on"):
+    with pytest.raises(InputError, match="a batch of one image can't be used in training mode"):
         model.train().loss(features(1), batch(1), torch.tensor([2]))
 
 

@@ -1,4 +1,4 @@
-"""Rank-k, open-set rates, TAR support and the bootstrap over identities, against numbers worked out another way."""
+"""Rank-k, open-set rates, TAR support and the bootstrap over identities, checked against independent computations."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_the_euclidean_distance_is_of_the_embeddings_as_they_are() -> None:
 
 
 def test_open_set_rates_by_hand() -> None:
-    """Two people who are one each of many: strangers' best similarities are known, so thresholds can be counted."""
+    """The strangers' best similarities give the threshold, and missed probes are counted at it."""
     raw, identities = people(60, 6, 1.0)
     rows = verification.comparable(raw, "cosine")
     rates, counts = open_set(rows, identities)
     assert counts == {"enrolled": 30, "mated_probes": 150, "non_mated_probes": 180}
-    assert rates["fnir@1e-2"] is None  # 180 strangers' probes; a hundredth of them is less than ten
+    assert rates["fnir@1e-2"] is None  # 180 probes of strangers; a hundredth of them is less than ten
     chosen = np.sort(np.random.default_rng(0).permutation(np.arange(60))[:30])
     gallery = rows[chosen * 6]
     strangers = np.sort((rows[~np.isin(identities, chosen)] @ gallery.T).max(1))[::-1]
@@ -109,7 +109,7 @@ def test_replicates_are_centred_on_the_scores() -> None:
     ordered = OrderedPairs.of(similar, pairs.genuine)
     again = Roc.weighted(ordered, pairs.weights(first)[ordered.order])
     assert again is not None
-    assert drawn["eer"][0] == again.eer  # the AUC is drawn together where its pairs are few (test_interval_coverage.py)
+    assert drawn["eer"][0] == again.eer  # with few pairs, the AUC replicates are computed jointly (test_interval_coverage.py)
     assert drawn["auc"][0] == pytest.approx(again.auc, abs=2e-3)
 
 
@@ -131,7 +131,7 @@ def test_a_face_that_was_not_found_counts_as_an_error_over_the_whole_protocol() 
     assert (whole.scores["accuracy"], whole.scores["accuracy_all"]) == (1.0, 1.0)
     del rows["2s1"]
     part = protocol(rows).compute(50)
-    assert part.scores["accuracy"] == 1.0  # of the pairs that could be scored
+    assert part.scores["accuracy"] == 1.0  # over the pairs that could be scored
     assert part.scores["accuracy_all"] == pytest.approx(7 / 8)
     assert part.details["pairs"]["missing"] == 1
     assert part.details["bootstrap"] == {"over": "pairs", "replicates": 50}

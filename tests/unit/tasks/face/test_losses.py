@@ -1,4 +1,4 @@
-"""The losses of embeddings beside their formulas in plain float64, and the options that choose and shape them."""
+"""The embedding losses against their formulas in float64, and the options of the losses."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_margin_losses_are_those_of_the_papers(name: LossName, margin: float) ->
     loss = criterion(given, IDENTITIES)
     torch.testing.assert_close(loss, expected, atol=1e-10, rtol=1e-10)
     for ours, theirs in zip(gradients(loss, given, centres), gradients(expected, given, centres), strict=True):
-        # the library takes lengths again of what has length 1: along the embedding, which has no effect on unit spheres
+        # the library normalises the unit-length embeddings again, which changes the gradient only along the embedding
         torch.testing.assert_close(across(given, ours), across(given, theirs), atol=1e-9, rtol=1e-9)
 
 
 def across(given: Tensor, gradient: Tensor) -> Tensor:
-    """Return the part of a gradient at right angles to unit-length rows; of other tensors the gradient itself."""
+    """Return the component of a gradient orthogonal to unit-length rows; for tensors of another shape, the gradient itself."""
     return gradient - (gradient * given).sum(1, keepdim=True) * given if gradient.shape == given.shape else gradient
 
 
@@ -65,14 +65,14 @@ def test_triplets_are_the_hardest_of_the_batch() -> None:
     for anchor, identity in enumerate(IDENTITIES.tolist()):
         same = [place for place, other in enumerate(IDENTITIES.tolist()) if other == identity and place != anchor]
         others = [place for place, other in enumerate(IDENTITIES.tolist()) if other != identity]
-        if same:  # the eighth picture is alone: no anchor, but others are compared with it
+        if same:  # the eighth image is the only one of its person: no anchor, but a negative for others
             violations.append(distances[anchor, same].max() - distances[anchor, others].min() + margin)
     assert len(violations) == 7
     expected = torch.stack([violation for violation in violations if violation > 0]).mean()
     loss = HardTriplets(margin)(given, IDENTITIES)
     torch.testing.assert_close(loss, expected, atol=1e-10, rtol=1e-10)
     (ours,), (theirs,) = gradients(loss, given), gradients(expected, given)
-    assert theirs[7].any(), "the single picture is someone's nearest other person"
+    assert theirs[7].any(), "the single image is the hardest negative of some anchor"
     torch.testing.assert_close(across(given, ours), across(given, theirs), atol=1e-9, rtol=1e-9)
 
 
@@ -108,12 +108,12 @@ def test_the_default_margin_reaches_the_loss() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"margin": math.pi / 2}, "expected an angle in radians from 0 to below 1.57, as the loss arcface takes"),
+        ({"margin": math.pi / 2}, "expected an angle in radians from 0 to below 1.57 for the loss arcface"),
         ({"loss": "cosface", "margin": 1.2}, "margin is 1.2; expected a difference of cosines from 0 to below 1.00"),
         ({"loss": "triplet", "margin": -0.1}, "margin is -0.1; expected a difference of distances .* from 0 to below 2.00"),
-        ({"sample_rate": 0.0}, "sample_rate is 0.0; expected a part of the identities, above 0 and at most 1"),
+        ({"sample_rate": 0.0}, "sample_rate is 0.0; expected a fraction of the identities, above 0 and at most 1"),
         ({"sample_rate": 1.5}, "sample_rate is 1.5"),
-        ({"loss": "triplet", "sample_rate": 0.5}, "triplet has no centres of identities to draw from"),
+        ({"loss": "triplet", "sample_rate": 0.5}, "triplet has no identity centres to sample"),
     ],
 )
 def test_losses_that_can_not_be_meant(values: dict[str, Any], message: str) -> None:
@@ -149,7 +149,7 @@ def test_models_of_every_loss_are_saved_and_embed_again(loss: str, sample_rate: 
 
 
 def test_models_saved_before_there_was_a_choice_load(tmp_path: Path) -> None:
-    """Their model.json has a margin and a scale, and no loss; nor does it know of other necks, aligned faces or raw embeddings."""
+    """Their model.json has a margin and a scale, but no loss, sample rate, neck, dropout, alignment or distance."""
     model = built(margin=0.25)
     folder = zoo.save(model, tmp_path / "m")
     content = json.loads((folder / "model.json").read_text())
@@ -179,5 +179,5 @@ def test_another_loss_starts_with_fresh_centres_and_says_so(tmp_path: Path) -> N
     folder = zoo.save(built(), tmp_path / "m")
     said: list[str] = []
     model = zoo.build("test_resnet", "face", weights=folder, loss="cosface", say=said.append)
-    assert "left fresh: arcface.W, cosface.W" in said[0]
+    assert "newly initialised: arcface.W, cosface.W" in said[0]
     assert set(model.state_dict()) - set(built(loss="triplet").state_dict()) == CENTRES["cosface"]

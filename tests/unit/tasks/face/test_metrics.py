@@ -1,4 +1,4 @@
-"""Face scores: chance and perfection, independence of order, batches and scale, and what little data supports."""
+"""Face scores: chance and perfect embeddings, independence of order, batches and scale, and scores on little data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rows = NDArray[np.float32]
 
 
 def sample(people: int, pictures: int, spread: float, seed: int = 0) -> tuple[Rows, list[int], list[str]]:
-    """Return rows around one random direction per person, with identities and keys."""
+    """Return embeddings around one random direction per person, with identities and keys."""
     random = np.random.default_rng(seed)
     identities = np.repeat(np.arange(people), pictures)
     rows = random.normal(size=(people, 32))[identities] + spread * random.normal(size=(len(identities), 32))
@@ -66,7 +66,7 @@ def test_perfect_embeddings_score_one() -> None:
 def test_neither_order_nor_batches_nor_lengths_change_anything() -> None:
     rows, targets, keys = sample(20, 8, spread=1.5)
     expected = score(rows, targets, keys)
-    assert 0.6 < (expected.scores["accuracy"] or 0) < 0.99  # neither chance nor perfection: it could change
+    assert 0.6 < (expected.scores["accuracy"] or 0) < 0.99  # neither chance nor perfect, so that it could change
     order = np.random.default_rng(5).permutation(len(rows))
     shuffled = score(rows[order], [targets[i] for i in order], [keys[i] for i in order], batch=7)
     assert shuffled == expected
@@ -91,12 +91,12 @@ def test_states_of_several_processes_merge_into_the_whole() -> None:
 def test_accuracy_and_its_standard_error_come_from_the_folds() -> None:
     result = score(*sample(20, 8, spread=1.5))
     folds = result.details["per_fold"]
-    accuracies = np.array([fold["accuracy"] for fold in folds]).reshape(10, 10)  # dealings, folds
+    accuracies = np.array([fold["accuracy"] for fold in folds]).reshape(10, 10)  # repeats of the split into folds, folds
     assert {fold["genuine"] for fold in folds} == {fold["impostor"] for fold in folds} == {2 * 28}
-    assert len({tuple(row) for row in accuracies.tolist()}) > 1  # the people are dealt anew
+    assert len({tuple(row) for row in accuracies.tolist()}) > 1  # each repeat splits the people differently
     assert result.details["accuracy_per_dealing"] == pytest.approx(accuracies.mean(1).tolist())
     assert result.scores["accuracy"] == pytest.approx(accuracies.mean())
-    # ten dealings of the same people are no more evidence than one: the error is not divided by their number
+    # ten splits of the same people are no more evidence than one: the error is not divided by their number
     assert result.scores["accuracy_std"] == pytest.approx(np.mean(np.std(accuracies, axis=1, ddof=1) / np.sqrt(10)))
     assert result.details["threshold"] == pytest.approx(np.mean([fold["threshold"] for fold in folds]))
     assert result.details["pairs"] == {"genuine": 560, "impostor": 12160, "genuine_scored": 560, "impostor_scored": 12160}
@@ -125,9 +125,9 @@ def test_too_many_pairs_are_sampled_and_said(monkeypatch: pytest.MonkeyPatch) ->
     ("people", "pictures", "known"),
     [
         (0, 1, set()),
-        (1, 6, set()),  # one person: nobody to be confused with
+        (1, 6, set()),  # one person: no impostor pair
         (8, 1, set()),  # no genuine pair
-        (3, 4, {"auc", "eer", "rank1"}),  # nobody left to choose a threshold on
+        (3, 4, {"auc", "eer", "rank1"}),  # no people left to choose a threshold on
         (4, 4, {"accuracy", "accuracy_std", "accuracy_all", "auc", "eer", "rank1"}),  # too few impostor pairs for TAR@FAR
     ],
 )
@@ -188,7 +188,7 @@ def test_targets_may_be_names() -> None:
 def test_what_can_not_be_scored_is_named(answer: Any, target: Any, message: str, score_: verification.Score) -> None:
     for metric in (VerificationMetric(("a",), score_), PairsMetric(("a",), [], score_)):
         metric.update([np.ones(2)], [0], ["a/0.jpg"])
-        if target is None and isinstance(metric, PairsMetric):  # a protocol's pairs don't need names
+        if target is None and isinstance(metric, PairsMetric):  # the pairs of a protocol don't need identities
             continue
         with pytest.raises(InputError, match=message):
             metric.update([answer], [target], ["a/1.jpg"])

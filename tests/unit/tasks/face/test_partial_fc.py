@@ -1,4 +1,4 @@
-"""The margin head that compares with a sample of the identities, beside the library's full one."""
+"""Margin losses over a sample of the identities, compared with the library's full losses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_with_all_identities_it_is_the_full_head(
     ours = kind(50, 8, 1.0, margin=margin, scale=16.0)
     torch.manual_seed(4)
     full = library(50, 8, margin=margin, scale=16.0)
-    assert torch.equal(ours.W, full.W), "fresh centres are the same too"
+    assert torch.equal(ours.W, full.W), "the initial centres are the same, too"
     for mine, theirs in zip(
         loss_and_gradients(ours.train(training).to(dtype), dtype), loss_and_gradients(full.to(dtype), dtype), strict=True
     ):
@@ -80,13 +80,13 @@ def test_the_batchs_own_identities_are_always_drawn_and_the_others_evenly() -> N
     assert (counts[own] == draws).all()
     others = torch.ones(50, dtype=torch.bool)
     others[own] = False
-    expected = 7 / 47  # places that the three own ones leave, over the others
+    expected = 7 / 47  # 10 places minus 3 for the batch, over the 47 other identities
     spread = (expected * (1 - expected) / draws) ** 0.5
     assert float((counts[others] / draws - expected).abs().max()) < 4.5 * spread
 
 
 def test_positives_are_not_biased() -> None:
-    """The own logit is exact whatever is drawn; the sum over the others is, on average, their share of all of it."""
+    """The target logit is exact whatever is drawn; the sum over the negatives is, on average, the expected share of the full sum."""
     head = sampled(0.2).double()
     given = embeddings(torch.float64).detach()
     cosine = F.normalize(given) @ F.normalize(head.W.detach(), dim=0)
@@ -94,7 +94,7 @@ def test_positives_are_not_biased() -> None:
     mass = (16 * cosine).exp().masked_fill(own, 0)
     torch.manual_seed(0)
     drawn = torch.stack([_negative_mass(head, mass) for _ in range(4000)])
-    # other people of the batch are always there: only the rest is a sample of 7 out of 47
+    # other identities of the batch are always included; the rest is a sample of 7 out of 47
     batch = torch.zeros(50, dtype=torch.bool)
     batch[IDENTITIES] = True
     expected = mass[:, batch].sum(1) + mass[:, ~batch].sum(1) * 7 / 47
@@ -108,7 +108,7 @@ def _negative_mass(head: SampledCentres, mass: Tensor) -> Tensor:
 
 def test_a_batch_of_more_identities_than_are_drawn_keeps_all_of_its_own() -> None:
     head = sampled(0.02)
-    assert head.drawn == 2  # one of 50 would be a softmax that is always right
+    assert head.drawn == 2  # a softmax over a single identity would always be right
     chosen, places = head.draw(IDENTITIES)
     assert chosen.tolist() == [3, 17, 40]
     assert places.tolist() == [0, 1, 0, 2]

@@ -1,4 +1,4 @@
-"""Embeddings in files: read back to the last bit, scored as the model was, and every fault named with its place."""
+"""Embedding files: bit-identical round trips, the same scores as the model, and faults with their location."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def four(tmp_path: Path, **changed: Any) -> Path:
     return saved(tmp_path / "e.npz", **{"keys": np.array(KEYS), "embeddings": rows(), **changed})
 
 
-# -- what is written is read back --------------------------------------------------------------------------------------
+# -- round trips -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -54,7 +54,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(suffix: str, tmp_path: Pat
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_files_that_others_wrote(suffix: str, tmp_path: Path) -> None:
-    """Doubles and integers, columns in another order and besides, Windows line ends."""
+    """Float64 and integers, extra columns and another column order, Windows line endings."""
     file = tmp_path / f"E{suffix.upper()}"
     numbers = np.array([[1, 2], [3, 4]])
     if suffix == ".npz":
@@ -93,7 +93,7 @@ def test_the_command_scores_the_file_as_it_scored_the_model(tmp_path: Path, caps
 
 
 def paired() -> PairedDataset:
-    """Four folds of a genuine and an impostor pair each; people are known."""
+    """Return four folds with one genuine and one impostor pair each; identities are known."""
     image = np.zeros((4, 4, 3), np.uint8)
     names = [f"{fold}{person}{number}" for fold in range(4) for person in "ab" for number in "12"]
     records = tuple(Record(name, image, index // 2) for index, name in enumerate(names))
@@ -103,7 +103,7 @@ def paired() -> PairedDataset:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_face_that_was_not_found_is_counted_and_costs_its_pairs(suffix: str, tmp_path: Path) -> None:
-    """Hazard 9. Every pair that can be scored is right: what is missing is all that the whole protocol loses."""
+    """Hazard 9. Every scored pair is right, so `accuracy_all` is lowered by the missing pairs only."""
     data = paired()
     embeddings: dict[str, Any] = {key: np.eye(8, dtype=np.float32)[index // 2] for index, key in enumerate(data.keys)}
     embeddings["1a2"] = None  # in both pairs of its fold
@@ -115,7 +115,7 @@ def test_a_face_that_was_not_found_is_counted_and_costs_its_pairs(suffix: str, t
     assert "says that it has no answer" in scores.skipped[0].reason
     assert scores.details["pairs"] == {"genuine": 2, "impostor": 3, "missing": 3}
     assert scores["accuracy"] == 1.0
-    assert scores["accuracy_all"] == pytest.approx(5 / 8)  # the fold without a single pair counts, too
+    assert scores["accuracy_all"] == pytest.approx(5 / 8)  # the fold without a scored pair counts, too
 
 
 def test_only_what_the_file_says_is_not_found_may_be_missing(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ NAN[1, 2], ZERO[2], LARGE[3, 0] = np.nan, 0, 1e39
         ({"embeddings": NAN}, r"e\.npz row 2: its embedding is not finite"),
         ({"embeddings": LARGE}, r"e\.npz row 4: its embedding is not finite"),
         ({"embeddings": ZERO}, r"e\.npz row 3: all 5 numbers of its embedding are 0"),
-        ({"embeddings": rows(4, 0)}, r"row 1: its embedding has the shape \[0\]; expected a row of numbers"),
+        ({"embeddings": rows(4, 0)}, r"row 1: its embedding has the shape \[0\]; expected \[D\]"),
         ({"embeddings": rows(3)}, "4 keys for 3 embeddings; expected one key for each row"),
         ({"embeddings": rows()[0]}, r"embeddings is float32 of shape \[5\]; expected numbers \[N, D\]"),
         ({"embeddings": rows().astype(str)}, r"embeddings is <U\d+ of shape \[4, 5\]; expected numbers"),
@@ -170,13 +170,13 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
     file = tmp_path / "e.npz"
     with pytest.raises(DataError, match=r"e\.npz: can't be read: No such file"):
         read(file, KEYS)
-    for content, message in ((b"", "is no .npz file, is damaged"), (b"PK\3\4", "is no .npz file"), (b"text", "is no .npz file")):
+    for content, message in ((b"", "not an .npz file, damaged"), (b"PK\3\4", "not an .npz file"), (b"text", "not an .npz file")):
         file.write_bytes(content)
         with pytest.raises(DataError, match=message):
             read(file, KEYS)
     with file.open("wb") as opened:
         np.save(opened, rows())
-    with pytest.raises(DataError, match="holds one array; expected an archive with keys and embeddings"):
+    with pytest.raises(DataError, match="holds a single array; expected an archive with keys and embeddings"):
         read(file, KEYS)
     with pytest.raises(DataError, match="no array embeddings; expected keys"):
         read(saved(file, keys=np.array(KEYS)), KEYS)
@@ -188,7 +188,7 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
 
 def test_mutated_archives_raise_nothing_but_our_own_errors(tmp_path: Path) -> None:
     whole = four(tmp_path, not_found=np.array(["x"])).read_bytes()
-    asked = (*KEYS, "x", "in no file")  # so there is always a fault
+    asked = (*KEYS, "x", "in no file")  # the last key makes sure that there is always a fault
     generator = random.Random(0)
     for _ in range(600):
         data = bytearray(whole)
@@ -221,7 +221,7 @@ def test_faults_of_tables(line: str, message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["key,x,y", "key,e1,e2", "key,e0,e2"])
 def test_wrong_headers_of_tables(header: str, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(f"{header}\na,1,2\n")
-    with pytest.raises(DataError, match="expected the columns key and e0, e1, … up to the embedding's length"):
+    with pytest.raises(DataError, match="expected the columns key and e0, e1, …, one for each number of the embedding; found of these: "):
         read(tmp_path / "e.csv", ("a",))
 
 

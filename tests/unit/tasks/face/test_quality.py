@@ -1,4 +1,4 @@
-"""Which photos are good enough to enrol, and why others are not."""
+"""Quality measures of face photos, their limits, and the reasons for rejecting a photo."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_dim_photo_is_as_sharp_as_a_bright_one() -> None:
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_pose_is_that_of_the_face_however_it_is_turned_or_scaled(degrees: float, scale: float) -> None:
     aside = UPRIGHT.copy()
-    aside[2] += (12, -8)  # the nose, to the right and up
+    aside[2] += (12, -8)  # move the nose to the right and up
     angle = np.deg2rad(degrees)
     turned = (aside * scale) @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     found = measure(noise(), BOX, turned.astype(np.float32), 1)
@@ -59,13 +59,13 @@ def test_pose_is_that_of_the_face_however_it_is_turned_or_scaled(degrees: float,
 
 
 def test_a_face_at_the_edge_is_measured_by_its_landmarks_and_not_by_a_box_that_was_cut() -> None:
-    left = UPRIGHT - (80, 0)  # an eye on the edge of the picture
+    left = UPRIGHT - (80, 0)  # one eye lies on the edge of the image
     cut = np.array([0, 50, 60, 150], np.float32)
     found = measure(noise(), cut, left, 1)
     side = 1.8 * 40
     assert found.inside == pytest.approx((20 + side / 2) / side)
     assert [problem.split(" (")[0] for problem in replace(found, sharpness=500).problems(Limits(inside=0.8))] == [
-        "the face is cut off at the picture's edge"
+        "the face is cut off at the image's edge"
     ]
 
 
@@ -94,7 +94,7 @@ def test_points_on_one_spot_have_no_pose() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"inside": 0.5}, r"the face is cut off at the picture's edge \(part inside\): 0.5, expected 0.75 or more"),
+        ({"inside": 0.5}, r"the face is cut off at the image's edge \(fraction inside\): 0.5, expected 0.75 or more"),
         ({"eye_distance": 12}, r"the face is too small \(pixels between the eyes\): 12, expected 20 or more"),
         ({"side": 30}, r"the face is too small \(pixels of its box\): 30, expected 40 or more"),
         ({"sharpness": 8}, r"the face is blurred \(sharpness\): 8, expected 40 or more"),
@@ -104,7 +104,7 @@ def test_points_on_one_spot_have_no_pose() -> None:
         ({"yaw": -0.5}, r"the face looks to the side \(yaw, eye distances\): -0.5, expected at most 0.35 to either side"),
         ({"pitch": 0.4}, r"the face looks up or down \(pitch\): 0.4, expected at most 0.3 to either side"),
         ({"roll": 90}, r"the head is tilted \(roll, degrees\): 90, expected at most 45 to either side"),
-        ({"confidence": 0.7}, r"it is not sure that this is a face \(confidence\): 0.7, expected 0.9 or more"),
+        ({"confidence": 0.7}, r"it may not be a face \(confidence\): 0.7, expected 0.9 or more"),
     ],
 )
 def test_each_limit_has_its_reason(change: dict[str, float], problem: str) -> None:

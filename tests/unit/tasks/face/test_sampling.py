@@ -22,7 +22,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def people_of(sizes: list[int]) -> list[int]:
-    """Return identities with gaps between their numbers, not in order."""
+    """Return shuffled identities of these numbers of images, with gaps between the identity numbers."""
     listed = [3 * identity for identity, size in enumerate(sizes) for _ in range(size)]
     return [listed[place] for place in torch.randperm(len(listed), generator=generator(9)).tolist()]
 
@@ -40,7 +40,7 @@ def test_every_batch_has_so_many_identities_and_pictures_of_each(sizes: list[int
         shown = [{identities[position] for position in group} for group in groups]
         assert all(len(identity) == 1 for identity in shown), "one identity after the other"
         assert len(set.union(*shown)) == len(groups) == people
-        for group in groups:  # nothing twice, unless there are too few
+        for group in groups:  # no image twice, unless there are too few
             assert len(set(group)) == min(pictures, counts[identities[group[0]]])
 
 
@@ -49,7 +49,9 @@ def test_identities_and_their_pictures_take_turns(sizes: list[int], seed: int) -
     identities = people_of(sizes)
     drawn = [position for batch in IdentityBatches(identities, 2, 2).batches(generator(seed)) for position in batch]
     turns = Counter(identities[position] for position in drawn)
-    assert max(turns.values()) - min(turns.get(identity, 0) for identity in set(identities)) <= 2 * 2  # twice running, at most, at a border
+    assert (
+        max(turns.values()) - min(turns.get(identity, 0) for identity in set(identities)) <= 2 * 2
+    )  # at most twice in a row, where the queue is refilled
     seen = Counter(drawn)
     for identity in set(identities):
         times = [seen[position] for position, other in enumerate(identities) if other == identity]
@@ -83,11 +85,11 @@ def test_each_process_has_whole_identities(processes: int) -> None:
     for together in zip(*shares, strict=True):
         counted = [Counter(identities[position] for _, _, position in share) for share in together]
         assert all(list(count.values()) == [3] * 4 for count in counted)
-        assert len(set().union(*counted)) == 4 * processes, "nobody is in two shares"
+        assert len(set().union(*counted)) == 4 * processes, "no identity is in two shares"
 
 
 def test_a_picture_drawn_twice_is_augmented_in_two_ways() -> None:
-    """The loader seeds a sample's augmentation by the number of its draw."""
+    """The loader seeds a sample's augmentation with the number of its draw."""
     plan = TrainingPlan(IdentityBatches([0, 1], 2, 3), 1, 0)
     (batch,) = plan.epoch(0)
     assert Counter(position for _, _, position in batch) == {0: 3, 1: 3}
@@ -98,7 +100,7 @@ def test_fewer_identities_than_there_is_room_for(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "zoo"):
         sampling = identity_batches(people_of([4] * 5), pictures=4, batch_size=32, processes=2)
     assert (sampling.people, sampling.pictures) == (4, 4)
-    assert caplog.messages == ["batches are of 16 pictures (4 identities × 4): the data shows 5 identities"]
+    assert caplog.messages == ["batches hold 16 images (4 identities × 4): the data has only 5 identities"]
 
 
 def test_a_full_batch_needs_no_words(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,9 +111,9 @@ def test_a_full_batch_needs_no_words(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("sizes", "batch_size", "processes", "message"),
     [
-        ([4, 4, 4], 7, 1, "batch_size is 7, which has no room for 2 identities × 4 pictures; give 8 or more"),
-        ([4, 4, 4], 8, 2, "the data shows 3 identities; 2 processes need 4, two each"),
-        ([1] * 9, 8, 1, "no identity in the data has two pictures"),
+        ([4, 4, 4], 7, 1, "batch_size is 7, too small for 2 identities × 4 images; use 8 or more"),
+        ([4, 4, 4], 8, 2, "the data has 3 identities; 2 processes need 4, two each"),
+        ([1] * 9, 8, 1, "no identity in the data has two images"),
     ],
 )
 def test_data_that_can_not_fill_batches(sizes: list[int], batch_size: int, processes: int, message: str) -> None:

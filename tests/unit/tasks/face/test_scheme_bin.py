@@ -1,4 +1,4 @@
-"""`bin:` – InsightFace's pickles in all the forms they come in, and hostile ones."""
+"""`bin:` – InsightFace's pickles in all their variants, and malicious ones."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def write(folder: Path, content: Any, protocol: int = 4) -> Path:
 
 
 def python2(pictures: list[bytes], same: list[bool]) -> bytes:
-    """Return what Python 2 writes at its highest protocol: byte strings as SHORT_BINSTRING and BINSTRING."""
+    """Return a pickle as Python 2 writes it at its highest protocol: byte strings as SHORT_BINSTRING and BINSTRING."""
     strings = b"".join(
         (b"U" + bytes([len(data)]) if len(data) < 256 else b"T" + len(data).to_bytes(4, "little")) + data + b"q\x02" for data in pictures
     )
-    truths = b"".join(b"\x88" if value else b"\x89" for value in same)
-    return b"\x80\x02]q\x00(" + strings + b"e]q\x01(" + truths + b"e\x86q\x03."
+    labels = b"".join(b"\x88" if value else b"\x89" for value in same)
+    return b"\x80\x02]q\x00(" + strings + b"e]q\x01(" + labels + b"e\x86q\x03."
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -60,7 +60,7 @@ def python2(pictures: list[bytes], same: list[bool]) -> bytes:
         ([np.frombuffer(data, np.uint8).copy() for data in PICTURES], SAME),
         (np.array(PICTURES, object), SAME),
     ],
-    ids=["lists", "tuples", "truth-array", "truth-scalars", "read-only-arrays", "arrays", "object-array"],
+    ids=["lists", "tuples", "label-array", "label-scalars", "read-only-arrays", "arrays", "object-array"],
 )
 def test_every_form_is_read(content: Any, protocol: int) -> None:
     assert pickled_pictures.load(pickle.dumps(content, protocol)) == (PICTURES, SAME)
@@ -78,7 +78,7 @@ def test_pairs_are_two_by_two_and_folds_are_runs(tmp_path: Path) -> None:
     assert isinstance(dataset, PairedDataset)
     assert [(pair.first, pair.second) for pair in dataset.pairs[:2]] == [("000000", "000001"), ("000002", "000003")]
     assert [pair.same for pair in dataset.pairs] == [index % 3 == 0 for index in range(23)]
-    assert [pair.fold for pair in dataset.pairs] == sorted([*range(10), *range(10), 0, 1, 2])  # as KFold: the first ones are longer
+    assert [pair.fold for pair in dataset.pairs] == sorted([*range(10), *range(10), 0, 1, 2])  # as in KFold, the first folds are longer
     assert dataset[3].target is None
     np.testing.assert_array_equal(dataset[3].image, picture((40, 0, 0), 1, (6, 5)))
 
@@ -104,7 +104,7 @@ def test_a_bare_file_is_recognised(tmp_path: Path) -> None:
 
 def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     dataset = opened(f"bin:{write(tmp_path, ([b'x', *PICTURES[1:]], SAME))}")
-    with pytest.raises(ImageError, match=r"pairs\.bin picture 0: "):
+    with pytest.raises(ImageError, match=r"pairs\.bin image 0: "):
         dataset[0]
 
 
@@ -116,26 +116,26 @@ class Hostile:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (([Hostile()], SAME), r"names posix\.mkdir, which is not let in"),
-        (({}, SAME), "contains the pickle instruction EMPTY_DICT, which is not let in"),
+        (([Hostile()], SAME), r"names posix\.mkdir, which is not allowed"),
+        (({}, SAME), "contains the pickle instruction EMPTY_DICT, which is not allowed"),
         ((PICTURES, [1.0, 0.0, 1.0]), "contains the pickle instruction BINFLOAT"),
-        (b"\x80\x04cbuiltins\neval\n.", r"names builtins\.eval, which is not let in"),
-        (b"\x80\x02r\xff\xff\xff\xffN.", "stores something at place 4294967295 of 1"),
+        (b"\x80\x04cbuiltins\neval\n.", r"names builtins\.eval, which is not allowed"),
+        (b"\x80\x02r\xff\xff\xff\xffN.", "stores memo entry 4294967295 after 1 instructions"),
         (b"\x80\x04\x95" + b"\xff" * 7 + b"\x00N.", "announces 72057594037927935 bytes, but has"),
-        (b"\x80\x02c_codecs\\o\nencode\n.", r"names _codecs\\o\.encode, which is not let in"),
-        (b"\x80\x02](e", "is no pickle: pickle exhausted"),
-        (b"\x80\x02NNR.", "is damaged, or is no InsightFace file"),
-        (b"", "is no pickle"),
-        (PICTURES, "holds a list; expected two lists"),
-        (7, "holds a int; expected two lists"),
-        ((PICTURES, 7), "the truth values are a int; expected a list"),
-        ((b"abc", SAME), "the pictures are a bytes; expected a list"),
-        ((PICTURES, SAME[:2]), "holds 6 pictures and 2 truth values; expected two pictures for each"),
-        (([], []), "holds 0 pictures and 0 truth values"),
-        ((["a"] * 6, SAME), "picture 0 is a str; expected the bytes of a picture file"),
-        ((PICTURES, [True, False, 2]), "truth value 2 is a int; expected true or false"),
-        ((PICTURES, [True, None, True]), "truth value 1 is a NoneType"),
-        ((PICTURES, np.array([1.0, 0.0, 1.0])), "holds an array of 'f8'; expected bytes or truth values"),
+        (b"\x80\x02c_codecs\\o\nencode\n.", r"names _codecs\\o\.encode, which is not allowed"),
+        (b"\x80\x02](e", "not a pickle: pickle exhausted"),
+        (b"\x80\x02NNR.", "damaged, or not an InsightFace file"),
+        (b"", "not a pickle"),
+        (PICTURES, "holds an object of type list; expected two lists"),
+        (7, "holds an object of type int; expected two lists"),
+        ((PICTURES, 7), "the labels are of type int; expected a list"),
+        ((b"abc", SAME), "the images are of type bytes; expected a list"),
+        ((PICTURES, SAME[:2]), "holds 6 images and 2 labels; expected two images per label"),
+        (([], []), "holds 0 images and 0 labels"),
+        ((["a"] * 6, SAME), "image 0 is of type str; expected the bytes of an image file"),
+        ((PICTURES, [True, False, 2]), "label 2 is of type int; expected true or false"),
+        ((PICTURES, [True, None, True]), "label 1 is of type NoneType"),
+        ((PICTURES, np.array([1.0, 0.0, 1.0])), "holds an array of 'f8'; expected bytes or booleans"),
         (b"\x80\x04c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "a codec other than latin1"),
     ],
 )

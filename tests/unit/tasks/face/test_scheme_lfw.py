@@ -1,4 +1,4 @@
-"""`lfw:` – pairs.txt with any number of folds, its faults, and scores over exactly the pairs it gives."""
+"""`lfw:` – pairs.txt with any number of folds, its faults, and scores over exactly the listed pairs."""
 
 from __future__ import annotations
 
@@ -93,20 +93,20 @@ def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
         ("Bob 1", r"pairs\.txt line 5: is 'Bob 1'; expected person n m, or person n other m"),
         ("Bob 2 Cy 1 9", "line 5: is 'Bob 2 Cy 1 9'; expected"),
         ("Bob 2 Cy x", "line 5: is 'Bob 2 Cy x'; expected"),
-        ("Bob 2 2", "line 5: is 'Bob 2 2'; expected two pictures of one person, or one each of two"),
-        ("Bob 2 Bob 1", "line 5: is 'Bob 2 Bob 1'; expected two pictures of one person, or one each of two"),
-        ("Bob 2 Cy 7", r"Cy/Cy_0007\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
-        ("Bob 2 Eve 1", r"Eve/Eve_0001\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
-        ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: named by .*pairs\.txt line 5: .* leaves the data's folder"),
-        ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: is 'Bob 1 Ann_Lee 1': the pair of line 4 again, which would count twice"),
+        ("Bob 2 2", "line 5: is 'Bob 2 2'; expected two images of one person, or one image each of two people"),
+        ("Bob 2 Bob 1", "line 5: is 'Bob 2 Bob 1'; expected two images of one person, or one image each of two people"),
+        ("Bob 2 Cy 7", r"Cy/Cy_0007\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
+        ("Bob 2 Eve 1", r"Eve/Eve_0001\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
+        ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: is 'Bob 1 Ann_Lee 1': repeats the pair of line 4, which would count twice"),
         ("Bob 2 Cy -1", "line 5: is 'Bob 2 Cy -1'; expected"),
         ("Bob 2 Cy 1.0", "line 5: is 'Bob 2 Cy 1.0'; expected"),
         ("Bob 2 Cy ²", "line 5: is 'Bob 2 Cy ²'; expected"),
-        ("Bob 2 Cy 0", r"Cy/Cy_0000\.jpg: named by .*pairs\.txt line 5: .* can't be found"),
+        ("Bob 2 Cy 0", r"Cy/Cy_0000\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 Cy 99999999", "line 5: is 'Bob 2 Cy 99999999'; expected"),
-        ("Bob\t2\t\t1", r"_0001\.jpg: named by .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob\t2\t\t1", r"_0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
         ("Bob\t2\tC\0y\t1", r"pairs\.txt line 5: is 'Bob\\t2\\tC\\x00y\\t1'; expected"),
-        ("Bob 2 /etc 1", r"named by .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob 2 /etc 1", r"listed in .*pairs\.txt line 5: .* leaves the data's folder"),
         (f"Bob 2 {'x' * 300} 1", r"pairs\.txt line 5: .*File name too long"),
     ],
 )
@@ -124,14 +124,14 @@ def test_faults_name_their_line(folder: Path, line: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"pairs\.txt line 1: is ''; expected the number of folds and of pairs"),
-        ("a\n", "line 1: is 'a'; expected the number"),
-        ("0\t3\n", "line 1: .* expected the number"),
-        ("1 2 3\n", "line 1: .* expected the number"),
-        ("Bob 1 2\nBob 1 Cy 2\n", "line 1: is 'Bob 1 2'; expected the number"),  # no header at all
+        ("", r"pairs\.txt line 1: is ''; expected the numbers of folds and of pairs"),
+        ("a\n", "line 1: is 'a'; expected the numbers"),
+        ("0\t3\n", "line 1: .* expected the numbers"),
+        ("1 2 3\n", "line 1: .* expected the numbers"),
+        ("Bob 1 2\nBob 1 Cy 2\n", "line 1: is 'Bob 1 2'; expected the numbers"),  # no header at all
         ("2 3\nBob 1 2\n", r"pairs\.txt line 1: announces 2 × 2 × 3 = 12 pairs, but 1 follow"),
-        ("1\rBob 1 2\rBob 1 Cy 2\r", "line 1: .* expected the number"),
-        ("1\nBob 1 2\n\xff", "is no UTF-8 text"),
+        ("1\rBob 1 2\rBob 1 Cy 2\r", "line 1: .* expected the numbers"),
+        ("1\nBob 1 2\n\xff", "not UTF-8 text"),
     ],
 )
 def test_wrong_headers(folder: Path, text: str, message: str) -> None:
@@ -141,7 +141,7 @@ def test_wrong_headers(folder: Path, text: str, message: str) -> None:
 
 
 def test_without_the_announced_number_of_lines_no_pair_is_scored(folder: Path) -> None:
-    """Nobody knows where a fold ends then: those who skip faults get no scores, instead of scores over other folds."""
+    """The folds can't be determined then: with skipped faults there are no scores, instead of scores over wrong folds."""
     lines = PAIRS.splitlines()
     (folder / "pairs.txt").write_text("\n".join([*lines[:4], "Bob 2", *lines[6:]]))
     with pytest.raises(DataError, match=r"line 1: announces 2 × 2 × 2 = 8 pairs, but 7 follow.*\n.*line 5: is 'Bob 2'; expected"):
@@ -155,12 +155,12 @@ def test_without_the_announced_number_of_lines_no_pair_is_scored(folder: Path) -
 
 
 def test_a_line_that_stands_in_the_wrong_fold_is_found(folder: Path) -> None:
-    """As many lines as announced, but one too few in the first fold: all after it would be scored in the fold before theirs."""
+    """The number of lines is right, but the first fold lacks one: all later lines would be scored one fold too early."""
     lines = PAIRS.splitlines()
     (folder / "pairs.txt").write_text("\n".join([lines[0], *lines[2:], "Bob\t2\t3"]))
     with pytest.raises(DataError, match=r"line 3: is a pair of two people where fold 1 should have one of one person") as raised:
         opened(f"lfw:{folder}")
-    assert "line 5: is a pair" not in str(raised.value)  # one line for each fold is enough
+    assert "line 5: is a pair" not in str(raised.value)  # one fault per fold is enough
     assert "line 7: is a pair of two people where fold 2" in str(raised.value)
 
 
@@ -199,7 +199,7 @@ def test_scores_by_hand() -> None:
     assert result.scores["accuracy_std"] == pytest.approx(np.std([1, 0.5, 1], ddof=1) / np.sqrt(3))
     expected = roc_auc_score([same for _, same, _ in angles], [np.cos(np.radians(angle)) for angle, _, _ in angles])
     assert result.scores["auc"] == pytest.approx(expected)
-    assert result.scores["rank1"] is None  # nobody knows who is who
+    assert result.scores["rank1"] is None  # the identities are unknown
     assert result.details["pairs"] == {"genuine": 3, "impostor": 3, "missing": 0}
 
 

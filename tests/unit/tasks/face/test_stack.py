@@ -1,4 +1,4 @@
-"""Small networks by one kernel beside torch's layers, one after the other."""
+"""Small networks as one kernel, compared with torch's layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pool(side: int, step: int) -> nn.Module:
 
 
 def drawn(modules: list[Any]) -> list[Any]:
-    """Give slopes of either sign, one for each channel, which trained ones have."""
+    """Set random PReLU slopes of either sign, one per channel, as in trained networks."""
     generator = torch.Generator().manual_seed(3)
     for module in modules:
         if isinstance(module, nn.PReLU):
@@ -48,8 +48,8 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
         nn.Conv2d(5, 21, 4), nn.PReLU(21), pool(2, 1), nn.Conv2d(21, 80, 1), nn.PReLU(80), pool(3, 3), nn.Conv2d(80, 7, 2),
     ],
 }  # fmt: skip
-STEPS = {"like MTCNN's first": 2, "like its second": 4, "like its third": 4, "other channels": 3}  # of pixels between two answers
-SIZES = [(24, 24), (48, 48), (25, 31), (61, 801), (404, 57)]  # the last two have several tiles, beside or below each other
+STEPS = {"like MTCNN's first": 2, "like its second": 4, "like its third": 4, "other channels": 3}  # stride of the outputs in pixels
+SIZES = [(24, 24), (48, 48), (25, 31), (61, 801), (404, 57)]  # the last two span several tiles, horizontally or vertically
 
 
 @pytest.mark.parametrize("size_hw", SIZES)
@@ -67,7 +67,7 @@ def test_the_same_answers_as_by_layers(name: str, size_hw: tuple[int, int]) -> N
 
 @pytest.mark.parametrize(("name", "step"), STEPS.items())
 def test_a_place_is_answered_alike_wherever_it_lies(name: str, step: int) -> None:
-    """To the bit: in another tile, beside other pictures, by another number of threads."""
+    """Outputs are bit-identical in another tile, in another batch and with another number of threads."""
     torch.manual_seed(2)
     modules = drawn(STACKS[name]())
     stack, pictures = PReLUStack(modules, 0, 1), torch.rand(5, modules[0].in_channels, 200, 240)
@@ -79,7 +79,9 @@ def test_a_place_is_answered_alike_wherever_it_lies(name: str, step: int) -> Non
         assert torch.equal(stack(pictures), whole)
     finally:
         torch.set_num_threads(threads)
-    part = stack(pictures[1:2, :, 36:132, 60:180])[0, :, :-1, :-1]  # without the last ones, whose pooling may see the edge
+    part = stack(pictures[1:2, :, 36:132, 60:180])[
+        0, :, :-1, :-1
+    ]  # without the last row and column, whose pooling windows may cross the edge
     assert torch.equal(part, whole[1, :, 36 // step :, 60 // step :][:, : part.shape[1], : part.shape[2]])
 
 
@@ -91,8 +93,8 @@ def test_pictures_around_the_smallest(name: str, side: int) -> None:
     try:
         with torch.inference_mode():
             theirs = nn.Sequential(*modules)(pictures)
-    except RuntimeError:  # nothing is left
-        with pytest.raises(ValueError, match="can't be answered: other channels, or too small"):
+    except RuntimeError:  # the image is too small for these layers
+        with pytest.raises(ValueError, match="don't suit this stack: wrong number of channels, or too small"):
             PReLUStack(modules, 0, 1)(pictures)
     else:
         torch.testing.assert_close(PReLUStack(modules, 0, 1)(pictures), theirs, rtol=1e-4, atol=1e-5)
@@ -102,7 +104,7 @@ def test_pictures_around_the_smallest(name: str, side: int) -> None:
 def test_windows_that_reach_over_the_edge(side: int) -> None:
     modules = [nn.Conv2d(3, 16, 3), pool(3, 2)]
     pictures = torch.rand(50, 3, side, side)
-    if side == 3:  # of one place three are wanted: torch begins no window there, as its middle is outside
+    if side == 3:  # one position for a window of three: torch starts no window whose centre is outside
         with pytest.raises(ValueError, match="too small"):
             PReLUStack(modules, 0, 1)(pictures)
     else:
@@ -132,7 +134,7 @@ def test_other_modules_are_refused(name: str) -> None:
 
 
 def test_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"pictures of shape \(2, 1, 24, 24\) can't be answered"):
+    with pytest.raises(ValueError, match=r"images of shape \(2, 1, 24, 24\) don't suit this stack"):
         PReLUStack(STACKS["like its second"](), 0, 1)(torch.rand(2, 1, 24, 24))
 
 
@@ -154,7 +156,7 @@ def test_no_pictures() -> None:
 
 
 def test_pictures_as_they_lie() -> None:
-    """Channels last, every second column, and bytes are read as what they are."""
+    """Channels-last, strided and byte inputs are converted correctly."""
     stack, pictures = PReLUStack(STACKS["like its second"](), 0, 1), torch.randint(0, 256, (2, 3, 24, 48), dtype=torch.uint8)
     plain = stack(pictures[..., ::2].float().clone())
     assert torch.equal(stack(pictures[..., ::2]), plain)

@@ -1,4 +1,4 @@
-"""What faces are predicted as, and the face task with a real trunk behind it."""
+"""Predictions of the face task, and the task with a real backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of embeddings: what the recipe and the loss make of the data, and runs of each loss."""
+"""Training of embeddings: sampling by recipe and loss, and training runs with each loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECIPE = FaceRecipe(epochs=2, batch_size=8, precision="fp32", workers=0)
 
 
 def people(sizes: tuple[int, ...] = (4, 4, 4, 3, 1)) -> Dataset:
-    """Return pictures that differ by person in colour, by picture in noise."""
+    """Return a dataset whose people differ in colour, and the images of a person in noise."""
     generator = np.random.default_rng(0)
     colours = generator.integers(40, 216, (len(sizes), 3))
     records = [
@@ -160,7 +160,9 @@ def test_a_trained_embedder_knows_from_its_validation_how_far_one_person_reaches
 
 @pytest.mark.parametrize(("similarity", "expected"), [(0.75, {"threshold": 0.25}), (1.0, {}), (1.5, {}), (None, {})])
 def test_a_threshold_is_a_distance_above_0_or_none(similarity: float | None, expected: dict[str, float]) -> None:
-    scores: Any = SimpleNamespace(details={"threshold": similarity})  # above every pair's cosine, where all pairs are impostors
+    scores: Any = SimpleNamespace(
+        details={"threshold": similarity}
+    )  # the threshold is above every pair's cosine where all pairs are impostors
     assert get_task("face").building.trained_metadata(scores) == expected
 
 

@@ -49,7 +49,7 @@ def test_sampling_is_even() -> None:
     for seed in range(400):
         for first, second in verification.sample_pairs(identities, False, 10, rng(seed)).tolist():
             counts[first, second] = counts.get((first, second), 0) + 1
-    # 71 impostor pairs, each drawn with chance 10/71: 56.3 of 400 times, deviation 7
+    # 71 impostor pairs, each drawn with probability 10/71: expected 56.3 of 400 times, standard deviation 7
     assert len(counts) == 71
     assert min(counts.values()) > 25
     assert max(counts.values()) < 90
@@ -77,7 +77,7 @@ def test_similarities_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_folds_share_out_people_evenly_and_give_every_fold_a_genuine_pair() -> None:
-    pictures = np.array([1] * 30 + [5] * 10)  # most people have one picture only
+    pictures = np.array([1] * 30 + [5] * 10)  # most people have only one image
     folds = verification.deal_folds(pictures, 10, rng())
     assert np.bincount(folds).tolist() == [4] * 10
     assert np.bincount(folds[pictures > 1]).tolist() == [1] * 10
@@ -98,7 +98,7 @@ def test_pairs_across_show_one_person_of_the_fold_and_another_one() -> None:
     identities = np.repeat(np.arange(6), 4)
     own, shown = np.flatnonzero(identities < 2), np.flatnonzero(identities < 5)
     pairs = verification.sample_across(identities, own, shown, 10_000, rng())
-    # 4 × 4 pairs of the fold's two people, and its 8 pictures beside the 12 of the three others
+    # 4 × 4 pairs between the fold's two people, and 8 × 12 between their images and those of the three others
     assert len({tuple(sorted(pair)) for pair in pairs.tolist()}) == len(pairs) == 16 + 96
     assert (identities[pairs[:, 0]] != identities[pairs[:, 1]]).all()
     assert np.isin(pairs[:, 0], own).all()
@@ -125,7 +125,7 @@ def test_folds_are_decided_with_the_threshold_of_the_others() -> None:
     genuine = [np.array([0.9, 0.8]), np.array([0.5, 0.4])]
     impostor = [np.array([0.6, 0.7]), np.array([0.1, 0.2])]
     accuracy, threshold = verification.folded_accuracy(genuine, impostor)
-    assert threshold.tolist() == pytest.approx([0.3, 0.75])  # each fold's own best is the other's
+    assert threshold.tolist() == pytest.approx([0.3, 0.75])  # each fold's best threshold is used for the other fold
     assert accuracy.tolist() == [0.5, 0.5]
 
 
@@ -143,7 +143,7 @@ def test_the_roc_is_that_of_scikit_learn(seed: int) -> None:
     np.testing.assert_allclose(roc.far, far, atol=1e-12)
     np.testing.assert_allclose(roc.tar, tar, atol=1e-12)
     assert roc.auc == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    # where false accepts and false rejects cross, on the same piecewise linear curve
+    # where false accept and false reject rates cross, on the same piecewise linear curve
     fine = np.linspace(0, 1, 200_001)
     crossing = np.argmin(
         np.abs(1 - np.interp(fine, np.arange(len(far)) / (len(far) - 1), tar) - np.interp(fine, np.arange(len(far)) / (len(far) - 1), far))
@@ -167,7 +167,7 @@ def test_a_rate_that_rests_on_too_few_impostors_is_none() -> None:
 def test_rank1_by_hand() -> None:
     angles = np.radians([0, 90, 10, 80, 60, 45.1])
     units = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    identities = np.array([0, 1, 0, 1, 0, 0])  # enrolled: 0° and 90°; of the probes, 60° and 45.1° are taken for the other person
+    identities = np.array([0, 1, 0, 1, 0, 0])  # enrolled: 0° and 90°; the probes at 60° and 45.1° are taken for the other person
     assert closed_set(units, identities).rate(1) == 0.5
 
 

@@ -196,7 +196,7 @@ def test_what_an_engine_runs_into_is_said_and_eager_goes_on(monkeypatch: pytest.
     computing, rows, said = computed(engines=("first", "second"))
     assert computing.turns == ()
     assert said == [
-        "features are not computed by first: the engine fake can't take over the network 'features'",
+        "features are not computed by first: the engine fake can't run the network 'features'",
         "features are not computed by second: MemoryError",
     ]
     check_right(rows)

@@ -1,4 +1,4 @@
-"""`zoo faces enroll`, `identify`, `list`, `forget` and `cluster`, with a small embedder and pictures that are nothing but a face."""
+"""`zoo faces enroll`, `identify`, `list`, `forget` and `cluster`, with a small embedder and images that contain only a face."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def small_embedder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Put an embedder of random weights in the default one's place, and the default gallery into a folder of the test."""
+    """Replace the default embedder by one with random weights, and put the default gallery into the test's folder."""
     torch.manual_seed(0)
     model = zoo.build("resnet20", task="face", embedding_size=16)
     model.metadata["threshold"] = 1e-4
@@ -39,7 +39,7 @@ def small_embedder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return what runs a command, and gives its exit status and what it said."""
+    """Return a function that runs a command and returns its exit status, standard output and standard error."""
 
     def call(*words: object) -> tuple[int, str, str]:
         status = main(["faces", *map(str, words)])
@@ -50,7 +50,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def face(seed: int) -> NDArray[np.uint8]:
-    """Return a picture of its own colours: noise, with a coloured half that a random network tells apart."""
+    """Return an image of noise with a half in a colour of the seed, which a random network distinguishes."""
     rng = np.random.default_rng(seed)
     image = rng.integers(60, 200, (64, 64, 3), np.uint8)
     image[:, :32] = image[:, :32] // 2 + rng.integers(0, 120, 3, np.uint8)
@@ -59,7 +59,7 @@ def face(seed: int) -> NDArray[np.uint8]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two people's photos, one of them twice, and a black picture."""
+    """Folder with photos of three people, one of them twice, next to a black image."""
     for name, seed in (("ann", 1), ("bob", 2), ("again/ann2", 1), ("again/stranger", 3)):
         write_picture(tmp_path / "photos" / f"{name}.png", face(seed))
     write_picture(tmp_path / "black.png", np.zeros((64, 64, 3), np.uint8))
@@ -68,7 +68,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_from_a_photo_to_a_name_and_back(run: Run, photos: Path, tmp_path: Path) -> None:
     status, out, _ = run("enroll", "Ann Lee", photos / "ann.png")
-    assert (status, out) == (0, f"Ann Lee: 1 photo enrolled in gallery {tmp_path}/default.gallery, which holds 1 face now\n")
+    assert (status, out) == (0, f"Ann Lee: 1 photo enrolled in gallery {tmp_path}/default.gallery, which now holds 1 face\n")
     assert run("enroll", "Bob", photos / "bob.png")[0] == 0
     status, out, _ = run("identify", photos, "--out", tmp_path / "out")
     assert status == 0
@@ -95,7 +95,7 @@ def test_from_a_photo_to_a_name_and_back(run: Run, photos: Path, tmp_path: Path)
     assert (status, out.split(";")[0]) == (0, f"Ann Lee: 1 face deleted from gallery {tmp_path}/default.gallery")
     assert "unknown" in run("identify", photos / "ann.png")[1]
     status, _, err = run("forget", "Ann Lee")
-    assert (status, "nobody of the name 'Ann Lee' is enrolled" in err) == (2, True)
+    assert (status, "no person named 'Ann Lee' is enrolled" in err) == (2, True)
 
 
 def test_json_is_one_object_and_nothing_else(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_json_is_one_object_and_nothing_else(run: Run, photos: Path, tmp_path: P
 
 def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: Path) -> None:
     page = tmp_path / "groups.html"
-    status, out, _ = run("cluster", photos, "--out", page)  # without a gallery nobody is known
+    status, out, _ = run("cluster", photos, "--out", page)  # without a gallery, every face is unknown
     assert status == 0
     assert out.splitlines()[0] == f"group 1: 2 faces: {photos}/again/ann2.png, {photos}/ann.png"
-    assert out.splitlines()[-1] == "4 faces of 4 pictures: 1 group, 2 alone, 0 of people enrolled"
+    assert out.splitlines()[-1] == "4 faces in 4 images: 1 group, 2 alone, 0 of enrolled people"
     text = page.read_text()
     assert "1 group, 2 faces alone" in text
     assert text.count("data:image/jpeg") == 4
@@ -161,11 +161,11 @@ def test_drawn_names_grow_with_the_picture(height: int, width: int, scale: int) 
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(run: Run, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("enroll", "Ann", photos / "ann.png")
-    for _ in range(2):  # its own it may replace
+    for _ in range(2):  # it may replace its earlier output
         assert run("identify", photos / "ann.png", "--out", out)[0] == 0
     (out / "notes.txt").write_text("mine")
     status, _, err = run("identify", photos / "ann.png", "--out", out)
-    assert (status, "holds notes.txt, which isn't of the zoo; choose another place, or take it out" in err) == (2, True)
+    assert (status, "contains notes.txt, which the zoo didn't write; choose another folder" in err) == (2, True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "predictions.jsonl").write_text("hi")
     status, _, err = run("identify", photos / "ann.png", "--out", tmp_path / "mine")
@@ -177,7 +177,7 @@ def test_who_is_nearest_alike_is_said_and_one_is_counted_as_one(run: Run, photos
     run("enroll", "Ann", photos / "ann.png")
     assert "\n1 person in gallery " in run("list")[1]
     status, _, err = run("enroll", "Bob", photos / "ann.png")
-    assert (status, "enrolled as 'Ann' already (distance 0.000)" in err) == (2, True)
+    assert (status, "already enrolled as 'Ann' (distance 0.000)" in err) == (2, True)
     assert run("enroll", "Bob", photos / "ann.png", "--force")[0] == 0
     assert "ann.png: undecided between Ann and Bob (nearest: Ann 0.000, Bob 0.000)" in run("identify", photos / "ann.png")[1]
 
@@ -217,8 +217,8 @@ finally:
         (("enroll", "Ann", "ann.png", "nobody.png"), "nobody.png"),
         (("enroll", "Ann", "../black.png"), "the face is too dark"),
         (("enroll", "Ann", "../black.png", "--force"), None),
-        (("identify",), "no source: zoo faces identify PHOTO, a folder or a video"),
-        (("identify", "ann.png"), "there is no gallery yet; enrol somebody first"),
+        (("identify",), "no source: zoo faces identify PHOTO (or a folder or video)"),
+        (("identify", "ann.png"), "there is no gallery yet; enrol a person first"),
         (("cluster",), "no source: zoo faces cluster FOLDER"),
         (("list",), "there is no gallery yet"),
         (("forget", "Ann"), "there is no gallery yet"),
@@ -239,14 +239,14 @@ def test_what_is_wrong_is_said(
 def test_a_name_that_exists_and_a_gallery_of_another_model(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("enroll", "Ann", photos / "ann.png")
     status, _, err = run("enroll", "Ann", photos / "again" / "ann2.png")
-    assert (status, "'Ann' is enrolled already; choose another name, or add these photos to it (--add)" in err) == (2, True)
+    assert (status, "'Ann' is already enrolled; choose another name, or add these photos to that person (--add)" in err) == (2, True)
     assert run("enroll", "Ann", photos / "again" / "ann2.png", "--add")[0] == 0
     torch.manual_seed(1)
     other = zoo.build("resnet20", task="face", embedding_size=16)
     monkeypatch.setattr(looks, "embedder", lambda folder, engine, precision, say: other)
     for words in (("enroll", "Bob", photos / "bob.png"), ("identify", photos / "ann.png"), ("cluster", photos)):
         status, _, err = run(*words)
-        assert (status, "belongs to the model resnet20 (" in err, "come from resnet20 (" in err) == (2, True, True)
+        assert (status, "belongs to the model resnet20 (" in err, "but these embeddings come from resnet20 (" in err) == (2, True, True)
     assert len(Gallery(tmp_path / "default.gallery")) == 2
 
 
@@ -257,7 +257,7 @@ def test_pictures_that_can_not_be_read_are_left_out_where_asked(run: Run, photos
         assert run(verb, photos, "--quiet")[0] == 2
         status, out, err = run(verb, photos, "--skip-bad", "--json", "--quiet")
         assert (status, [Path(fault["key"]).name for fault in json.loads(out)["skipped"]]) == (0, ["broken.jpg"])
-        assert "left out: " in err
+        assert "skipped: " in err
 
 
 def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +285,7 @@ def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monke
     out = run("cluster", "two.png")[1]
     assert out.splitlines()[:2] == ["alone: a.png (face 1)", "alone: a.png (face 2)"]
     (both,) = found("", ["two"])
-    assert cluster._crop(both, 1).shape == image.shape  # a box beside the picture
+    assert cluster._crop(both, 1).shape == image.shape  # a box outside the image
     assert cluster._crop(both, 0).shape == (64, 37, 3)
     status, _, err = run("enroll", "Eve", "none.png")
     assert (status, "each photo must show one face" in err, "a.png: no face was found" in err) == (2, True, True)

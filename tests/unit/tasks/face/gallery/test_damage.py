@@ -1,4 +1,4 @@
-"""A gallery's file that is damaged, of something else or of a newer zoo: it is said, and no answer is made of it."""
+"""Gallery files that are damaged, of another application or of a newer version: an error is raised, and no answer is returned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
     text.write_text("These are notes, and nothing else. " * 100)
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE songs (title TEXT)")
-    reasons = {text: "this is no gallery, or its beginning is damaged", tmp_path / "other.db": "an SQLite file of something else"}
+    reasons = {text: "this is not a gallery, or its header is damaged", tmp_path / "other.db": "an SQLite file of another application"}
     for place, reason in reasons.items():
         before = place.read_bytes()
         with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):
@@ -38,7 +38,10 @@ def test_a_file_of_something_else_keeps_its_write_ahead_log(tmp_path: Path) -> N
         other.execute("CREATE TABLE songs (title TEXT)")
     before = place.read_bytes()
     for call in (Gallery(place).people, lambda: Gallery(place, MODEL).enroll("Ann", vectors(1), quality=None)):
-        with pytest.raises(GalleryError, match=r"other.db: this is an SQLite file of something else; choose another file, it will not be"):
+        with pytest.raises(
+            GalleryError,
+            match=r"other.db: this is an SQLite file of another application; choose another file, this one will not be changed",
+        ):
             call()
     assert place.read_bytes() == before
 
@@ -48,7 +51,7 @@ def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     with contextlib.closing(sqlite3.connect(place)) as connection:
         connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(GalleryError, match="its layout is number 2, and this zoo reads 1; install the version of resnet-zoo that wrote it"):
+    with pytest.raises(GalleryError, match="its layout version is 2, expected 1; install the version of resnet-zoo that wrote it"):
         Gallery(place, MODEL).people()
 
 
@@ -74,7 +77,7 @@ def test_a_person_without_a_face_is_damage(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
     place = tmp_path / "faces.gallery"
-    place.touch()  # what a process leaves that was killed before its first transaction
+    place.touch()  # left by a process that was killed before its first transaction
     assert len(Gallery(place)) == 0
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     assert len(Gallery(place)) == 1
@@ -88,12 +91,12 @@ def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
         ("UPDATE faces SET embedding = zeroblob(4)", "faces", "the embedding of face 1 is not what was written"),
         ("UPDATE people SET name = 'Bob'", "people", "the name 'Bob' is not what was written"),
         ("UPDATE people SET name = x'00ff'", "identify", r"the name b'\\x00\\xff' is not what was written"),
-        ("UPDATE faces SET quality = 'good'", "faces", "a photo has the quality 'good'"),
-        ("UPDATE faces SET quality = '3'", "faces", "a photo has the quality '3'"),
-        ("DELETE FROM people", "identify", "face 1 is nobody"),
-        ("DELETE FROM gallery", "people", "whose embeddings it holds is not what was written: None"),
-        ("UPDATE gallery SET distance = 'miles'", "people", "whose embeddings it holds is not what was written: .*miles"),
-        ("UPDATE gallery SET threshold = 6.0", "people", "whose embeddings it holds is not what was written: .*6.0"),
+        ("UPDATE faces SET quality = 'good'", "faces", "a photo has the invalid quality 'good'"),
+        ("UPDATE faces SET quality = '3'", "faces", "a photo has the invalid quality '3'"),
+        ("DELETE FROM people", "identify", "face 1 belongs to no person"),
+        ("DELETE FROM gallery", "people", "the record of its model is not what was written: None"),
+        ("UPDATE gallery SET distance = 'miles'", "people", "the record of its model is not what was written: .*miles"),
+        ("UPDATE gallery SET threshold = 6.0", "people", "the record of its model is not what was written: .*6.0"),
         ("UPDATE faces SET person = 2", "identify", "the embedding of face 1 is not what was written"),
         ("DROP TABLE faces", "people", "no such table: faces"),
     ],
@@ -109,7 +112,7 @@ def test_what_is_not_what_was_written_is_said(tmp_path: Path, command: str, call
         "faces": lambda: gallery.faces("Ann"),
         "people": gallery.people,
     }
-    with pytest.raises(GalleryError, match=f"the file is damaged \\(.*{reason}.*put back a copy, or delete it and enrol anew"):
+    with pytest.raises(GalleryError, match=f"the file is damaged \\(.*{reason}.*restore a backup, or delete it and enrol again"):
         calls[call]()
 
 

@@ -1,4 +1,4 @@
-"""A gallery in a file: killed, full, locked, read-only, deleted from – and nothing is lost or left."""
+"""Gallery in a file: full disk, locks, read-only files and deletion lose no data, and leave none behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zoo.tasks.face.gallery.store import Vectors
 
 @contextlib.contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as on a full disk."""
+    """Limit the size of the files that this process writes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -43,7 +43,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert [path.name for path in place.parent.iterdir()] == ["faces.gallery"]  # one file: no journal stays
-    place.chmod(0o644)  # as a copy that was put back
+    place.chmod(0o644)  # as a restored copy
     Gallery(place, MODEL).enroll("Bob", vectors(1))
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     touched = tmp_path / "touched"
@@ -105,7 +105,7 @@ def test_an_older_copy_in_the_place_of_the_first_is_noticed(tmp_path: Path) -> N
     gallery.enroll_all({"Bob": rows[1], "Eve": rows[3]})
     assert gallery.identify(rows[1])[0].name == "Bob"
     shutil.copy(copy, place)
-    gallery.enroll_all({"Cem": rows[2], "Eve": rows[3]})  # under the numbers that Bob and Eve had
+    gallery.enroll_all({"Cem": rows[2], "Eve": rows[3]})  # under the former numbers of Bob and Eve
     assert [answer.name for answer in gallery.identify(rows[1:4])] == [None, "Cem", "Eve"]
 
 
@@ -146,7 +146,7 @@ def test_the_journal_of_who_is_forgotten_is_overwritten_before_it_is_removed(tmp
     held: list[bytes] = []
 
     def keep(path: Path) -> None:
-        """Hold the file under a second name, as a disk does in its free blocks."""
+        """Keep the file under a second name, as a disk keeps its content in free blocks."""
         kept.append(tmp_path / f"kept{len(kept)}")
         os.link(path, kept[-1])
         held.append(path.read_bytes())
@@ -158,12 +158,12 @@ def test_the_journal_of_who_is_forgotten_is_overwritten_before_it_is_removed(tmp
     monkeypatch.setattr(sqlite_file, "_wipe", keep)
     gallery.forget("person-150")
     assert any(rows[150].tobytes() in content and b"person-150" in content for content in held)
-    assert len(kept) == 2  # of the deletion, and of writing the file anew
+    assert len(kept) == 2  # of the deletion, and of rewriting the file
     assert not any(any(path.read_bytes()) for path in kept)
     assert not (tmp_path / "g-journal").exists()
     assert gallery.identify(rows[151])[0].name == "person-151"
     monkeypatch.undo()
-    with pytest.raises(NameTakenError, match="'person-001' is enrolled already"):
+    with pytest.raises(NameTakenError, match="'person-001' is already enrolled"):
         gallery.enroll_all({"new": rows[150], "person-001": rows[1]})
     gallery.enroll("new", rows[150])
     assert len(gallery) == 300
@@ -206,7 +206,7 @@ def test_who_is_forgotten_is_in_no_byte_of_the_file(tmp_path: Path, size: int) -
     before = place.stat().st_size
     gallery.enroll("many", vectors(200, size))
     gallery.forget("many")
-    assert place.stat().st_size <= before  # the room is given back
+    assert place.stat().st_size <= before  # the space is released
 
 
 def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_anew(
@@ -215,7 +215,7 @@ def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_a
     place = tmp_path / "faces.gallery"
     rows = vectors(200)
     gallery = Gallery(place, MODEL)
-    for index in range(0, 200, 20):  # in several turns, so that pages are split and merged
+    for index in range(0, 200, 20):  # in several batches, so that pages are split and merged
         gallery.enroll_all({f"person-{number:03}-name": rows[number] for number in range(index, index + 20)})
 
     def no_room(path: Path) -> None:
@@ -223,9 +223,7 @@ def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_a
 
     monkeypatch.setattr(sqlite_store, "compact", no_room)
     for index in range(0, 200, 9):
-        with pytest.raises(
-            GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be written anew .*: no room"
-        ):
+        with pytest.raises(GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be rewritten .*: no room"):
             gallery.forget(f"person-{index:03}-name")
         content = place.read_bytes()
         assert f"person-{index:03}-name".encode() not in content
@@ -239,7 +237,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     gallery.enroll("Ann", vectors(2))
     with (
         files_up_to(place.stat().st_size + 20_000),
-        pytest.raises(GalleryError, match=r"there is no room on its disk .*nothing was changed"),
+        pytest.raises(GalleryError, match=r"its disk is full .*nothing was changed"),
     ):
         gallery.enroll("Bob", vectors(500, seed=1))
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]
@@ -249,7 +247,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_can_not_be_written_can_be_read(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):  # pytest's own are its user's alone
+    for folder in (tmp_path, *tmp_path.parents):  # pytest's folders are accessible only to their user
         if folder.stat().st_mode & 0o777 == 0o700:
             folder.chmod(0o755)
     place = tmp_path / "faces.gallery"
@@ -289,7 +287,7 @@ def test_a_file_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: p
     with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert len(gallery) == 1  # reading goes on
-        with pytest.raises(GalleryError, match=r"another process has been writing it for 0\.1 seconds; try again"):
+        with pytest.raises(GalleryError, match=r"another process has been writing to it for 0\.1 seconds; try again"):
             gallery.enroll("Bob", vectors(1))
     assert gallery.enroll("Bob", vectors(1)) == 1
 
@@ -297,7 +295,7 @@ def test_a_file_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: p
 def test_a_writer_has_the_file_to_itself_from_the_beginning(tmp_path: Path) -> None:
     place = tmp_path / "faces.gallery"
     Gallery(place, MODEL).enroll("Ann", vectors(1))
-    # two that have read, and then want to write, could only give up
+    # two processes that have read and then want to write could only fail
     other = sqlite3.connect(place, timeout=0, isolation_level=None)
     said = pytest.raises(sqlite3.OperationalError, match="database is locked")
     with contextlib.closing(other), sqlite_file.writing(place), said:

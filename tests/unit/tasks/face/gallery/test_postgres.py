@@ -1,4 +1,4 @@
-"""A gallery in PostgreSQL: down, going down, refusing, of something else – and nothing is half-enrolled."""
+"""Gallery in PostgreSQL: server failures, missing permissions and foreign tables; no person is ever half-enrolled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.tasks.face.gallery.postgres import session as postgres_session
 from zoo.tasks.face.gallery.postgres.store import PostgresStore
 
 _NUMBERS = itertools.count()
-_GONE = "the database can't be reached, or went away; check that it runs and the address, then do it again"
+_GONE = "the database can't be reached, or the connection was lost; check the address and that the server is running, then try again"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def address(postgres: Server) -> str:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A server that a test may stop."""
+    """Server that a test may stop."""
     with server() as started:
         if started is None:
             pytest.skip("needs PostgreSQL with pgvector")
@@ -59,13 +59,13 @@ def test_a_server_that_goes_down_in_the_middle_has_nobody_half_enrolled(own_serv
         insert(self, cursor, person, faces)
 
     monkeypatch.setattr(PostgresStore, "_insert", stop_before_the_last)
-    with pytest.raises(GalleryError, match=rf"{_GONE} .*Enrolling and forgetting are done whole or not at all"):
+    with pytest.raises(GalleryError, match=rf"{_GONE} .*Enrolling and forgetting are all-or-nothing"):
         gallery.enroll_all({"Bob": vectors(1), "Cem": vectors(3)})
     monkeypatch.undo()
     with pytest.raises(GalleryError, match=_GONE):
         gallery.identify(vectors(1))
     own_server.start()
-    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]  # the same object goes on
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]  # the same object still works
     assert gallery.identify(vectors(1))[0].name == "Ann"
     assert gallery.enroll("Bob", vectors(1, seed=2)) == 1
 
@@ -95,7 +95,7 @@ def test_who_is_forgotten_is_in_no_file_of_the_tables(postgres: Server, address:
 
 
 def in_the_files(postgres: Server, address: str, *traces: bytes) -> bool:
-    """Tell whether the files of the database hold something."""
+    """Return whether the files of the database hold any of the traces."""
     with psycopg.connect(address, autocommit=True) as other:
         other.execute("CHECKPOINT")
         (path,) = other.execute("SELECT pg_relation_filepath('zoo_faces')").fetchone() or ("",)
@@ -112,11 +112,11 @@ def test_tables_that_another_one_reads_are_written_anew_by_forgetting_again(
     gallery.enroll_all({"Ann": rows[0], "Bob": rows[1]})
     with psycopg.connect(address) as reader:
         reader.execute("SELECT count(*) FROM zoo_faces").fetchone()
-        with pytest.raises(GalleryError, match=r"'Ann' is deleted, but the tables could not be written anew.*forget the same name") as said:
+        with pytest.raises(GalleryError, match=r"'Ann' is deleted, but the tables could not be rewritten.*forget the same name") as said:
             gallery.forget("Ann")
-    assert "whole or not at all" not in str(said.value)
+    assert "all-or-nothing" not in str(said.value)
     assert in_the_files(postgres, address, rows[0].tobytes())
-    with pytest.raises(UnknownPersonError, match="nobody of the name 'Ann' is enrolled"):
+    with pytest.raises(UnknownPersonError, match="no person named 'Ann' is enrolled"):
         gallery.forget("Ann")
     assert not in_the_files(postgres, address, rows[0].tobytes())
     assert [person.name for person in gallery.people()] == ["Bob"]
@@ -130,7 +130,7 @@ def test_who_may_not_write_the_tables_anew_deletes_nothing(postgres: Server, add
         other.execute("GRANT ALL ON zoo_gallery, zoo_people, zoo_faces TO writer")
     gallery = Gallery(address.replace("zoo@", "writer@"), MODEL)
     gallery.enroll("Bob", vectors(1, seed=1))
-    with pytest.raises(GalleryError, match="takes the owner of the tables zoo_…; forget as the user zoo"):
+    with pytest.raises(GalleryError, match="requires the owner of the tables zoo_…; run forget as the user zoo"):
         gallery.forget("Ann")
     assert len(gallery) == 2
 
@@ -138,10 +138,10 @@ def test_who_may_not_write_the_tables_anew_deletes_nothing(postgres: Server, add
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("UPDATE zoo_gallery SET layout = 2", "its layout is number 2, this zoo reads 1; install the version"),
-        ("DELETE FROM zoo_gallery", "it does not say whose embeddings it holds"),
-        ("ALTER TABLE zoo_gallery DROP COLUMN distance", "the database's tables are not a gallery's, or are damaged"),
-        ("REVOKE ALL ON zoo_gallery FROM guest", "this user may not write there"),
+        ("UPDATE zoo_gallery SET layout = 2", "its layout version is 2, expected 1; install the version"),
+        ("DELETE FROM zoo_gallery", "the record of its model is missing"),
+        ("ALTER TABLE zoo_gallery DROP COLUMN distance", "the database's tables are not those of a gallery, or are damaged"),
+        ("REVOKE ALL ON zoo_gallery FROM guest", "this user lacks the permission"),
     ],
 )
 def test_tables_that_are_not_a_gallerys(address: str, command: str, reason: str) -> None:
@@ -173,7 +173,7 @@ def test_a_table_that_another_process_keeps_locked(address: str, monkeypatch: py
     waiting = Gallery(address, MODEL)
     with psycopg.connect(address) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", (postgres_session._LOCK,))
-        with pytest.raises(GalleryError, match="another process has been writing it for 1 seconds"):
+        with pytest.raises(GalleryError, match="another process has been writing to it for 1 seconds"):
             waiting.enroll("Bob", vectors(1))
     assert waiting.enroll("Bob", vectors(1)) == 1
 
@@ -181,10 +181,10 @@ def test_a_table_that_another_process_keeps_locked(address: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (psycopg.errors.DiskFull("no"), "there is no room on the server's disk; make room, then do it again"),
+        (psycopg.errors.DiskFull("no"), "the server's disk is full; free some space, then try again"),
         (psycopg.errors.UndefinedFile("no"), "the server has no pgvector; install its package, such as postgresql-17-pgvector"),
         (psycopg.errors.FeatureNotSupported("no"), "the server has no pgvector"),
-        (psycopg.errors.ReadOnlySqlTransaction("no"), "this user may not write there"),
+        (psycopg.errors.ReadOnlySqlTransaction("no"), "this user lacks the permission"),
     ],
 )
 def test_what_the_server_says_is_said(error: Exception, reason: str) -> None:
@@ -194,7 +194,7 @@ def test_what_the_server_says_is_said(error: Exception, reason: str) -> None:
 
 
 def test_addresses_that_can_not_be_read() -> None:
-    with pytest.raises(InputError, match="the gallery's address can't be read; expected postgresql://user@host:port"):
+    with pytest.raises(InputError, match="the gallery's address can't be parsed; expected postgresql://user@host:port"):
         Gallery("postgresql://ann@there:port/faces")
 
 
@@ -208,6 +208,6 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(
-        InputError, match=r"needs psycopg and pgvector \(No module named 'pgvector'\); pip install 'resnet-zoo\[postgres\]'"
+        InputError, match=r"needs psycopg and pgvector \(No module named 'pgvector'\); run: pip install 'resnet-zoo\[postgres\]'"
     ):
         Gallery("postgresql://ann@there/faces")

@@ -1,4 +1,4 @@
-"""A gallery that several processes and threads use at once, and that is left by some that were killed."""
+"""Concurrent use of a gallery by several processes and threads, some of which are killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoo.tasks.face.gallery import Gallery
 
 
 def enroll(place: Path, prefix: str, photos: int, people: int, said: Connection) -> None:
-    """Enrol people one by one, and say so after each."""
+    """Enrol people one by one, and send a message after each."""
     gallery = Gallery(place, MODEL)
     for number in range(people):
         gallery.enroll(f"{prefix}{number}", vectors(photos, seed=number))
@@ -31,7 +31,7 @@ def enroll(place: Path, prefix: str, photos: int, people: int, said: Connection)
 
 
 def enrolling(place: Path, prefix: str, photos: int, people: int) -> tuple[SpawnProcess, Connection]:
-    """Start a process that enrols."""
+    """Start a process that enrols people; return it with the receiving end of its messages."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=enroll, args=(place, prefix, photos, people, there))
@@ -60,7 +60,7 @@ def test_a_process_killed_in_the_middle_leaves_nobody_half_enrolled(tmp_path: Pa
         with Gallery(place, MODEL) as gallery:
             people = [person for person in gallery.people() if person.name.startswith(f"turn{turn}-")]
             assert {person.faces for person in people} == {photos}
-            assert len(finished) <= len(people) <= len(finished) + 1  # what was said to be enrolled is, and at most one more
+            assert len(finished) <= len(people) <= len(finished) + 1  # everyone reported as enrolled is, and at most one more
             assert gallery.identify(vectors(1))[0].enrolled
             gallery.enroll(f"after{turn}", vectors(1))
     assert journals, "no process was killed within a transaction: the test shows nothing"
@@ -81,7 +81,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     journal, held = tmp_path / "faces.gallery-journal", tmp_path / "held"
-    os.link(journal, held)  # as a disk holds in its free blocks what is removed
+    os.link(journal, held)  # as a disk keeps removed content in its free blocks
     assert vectors(1).tobytes() in held.read_bytes()
     assert [person.name for person in Gallery(place).people()] == ["Ann"]
     assert Gallery(place, MODEL).identify(vectors(1))[0].name == "Ann"
@@ -110,7 +110,7 @@ def test_processes_that_enrol_at_once_wait_for_each_other(tmp_path: Path) -> Non
     gallery = Gallery(place, MODEL)
     while any(process.is_alive() for process, _ in started):
         if len(gallery):
-            gallery.identify(vectors(1))  # a reader in between disturbs nobody
+            gallery.identify(vectors(1))  # a reader in between disturbs no writer
     assert [process.exitcode for process, _ in started] == [0] * 3
     assert len(gallery) == 3 * 15 * 3
     assert len(gallery.people()) == 45
@@ -125,7 +125,7 @@ def test_several_threads_may_ask_one_gallery(tmp_path: Path) -> None:
 
 
 def enroll_beside_a_child(place: Path, said: Connection) -> None:
-    """Enrol in this process, and in its copy, through one gallery."""
+    """Enrol in this process and in a forked child, through the same gallery object."""
     gallery = Gallery(place, MODEL)
     gallery.identify(vectors(1))
     child = os.fork()

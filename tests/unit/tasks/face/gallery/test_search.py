@@ -1,4 +1,4 @@
-"""What may be enrolled and asked, and the search in memory."""
+"""Validation of names, embeddings, models and locations, and the search in memory."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", "the name '' is empty; say who it is"),
+        ("", "the name '' is empty; expected the name of a person"),
         ("   ", "is empty"),
-        ("a\nb", r"holds control characters \(U\+000A\)"),
-        ("a\0", r"holds control characters \(U\+0000\)"),
-        ("\x1b[2J", r"holds control characters \(U\+001B\)"),
-        ("a\u2028b", r"holds line breaks \(U\+2028\)"),
-        ("nnA\u202e", r"signs that turn the direction of writing \(U\+202E\)"),
+        ("a\nb", r"contains control characters \(U\+000A\)"),
+        ("a\0", r"contains control characters \(U\+0000\)"),
+        ("\x1b[2J", r"contains control characters \(U\+001B\)"),
+        ("a\u2028b", r"contains line breaks \(U\+2028\)"),
+        ("nnA\u202e", r"characters that change the writing direction \(U\+202E\)"),
         ("caf\udce9", r"half of a character \(a surrogate\) \(U\+DCE9\)"),
         ("x" * 201, r"the name 'x{20}'… has 201 characters; expected at most 200"),
         *(
-            (f"A{sign}nn", "signs that can't be seen")
+            (f"A{sign}nn", "invisible characters")
             for sign in "\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0f\u180b\u3164\u034f\U000e0041\U000e0100"
         ),
         ("\u00a0", "is empty"),
-        ("李\u200d", r"signs that can't be seen \(U\+200D\)"),
+        ("李\u200d", r"invisible characters \(U\+200D\)"),
         (None, "a person's name is None; expected text"),
     ],
 )
@@ -64,7 +64,7 @@ def test_one_name_in_two_forms_is_one_person(tmp_path: Path) -> None:
         assert check_name(name) == name
     assert gallery.people()[0].name == "Zo\u00eb"
     assert gallery.forget("Zo\u00eb") == 1
-    with pytest.raises(InputError, match="'Zoë' stands twice among the people to enrol"):
+    with pytest.raises(InputError, match="'Zoë' appears twice among the people to enrol"):
         gallery.enroll_all({"Zoe\u0308": np.ones(3), "Zo\u00eb": np.ones(3)})
 
 
@@ -84,11 +84,11 @@ def test_a_name_is_kept_in_one_form_or_refused(name: str) -> None:
         (np.array([1.0, np.nan]), "face 0: its embedding is not finite"),
         (np.array([[1.0, 1.0], [np.inf, 0]]), "face 1: its embedding is not finite"),
         (np.zeros(3), "face 0: all 3 numbers of its embedding are 0"),
-        (np.full(3, 1e-9), r"face 0: the length of its embedding is 1.73205e-09; expected 1e-06 to 1e\+06"),
-        (np.full(3, 1e30), r"the length of its embedding is 1.73205e\+30"),
+        (np.full(3, 1e-9), r"face 0: the norm of its embedding is 1.73205e-09; expected 1e-06 to 1e\+06"),
+        (np.full(3, 1e30), r"the norm of its embedding is 1.73205e\+30"),
         (np.ones((2, 2, 2)), r"the embeddings: the shape is \[2, 2, 2\]; expected a row of numbers for each face"),
         (np.float64(3), r"the shape is \[\]"),
-        ("Ann", "expected faces of zoo.predict, or embeddings as numbers"),
+        ("Ann", r"expected faces from zoo.predict, or numeric embeddings \[N, D\]; got str"),
         (np.empty((0, 3)), "'Ann' can't be enrolled without a face"),
         ([], "'Ann' can't be enrolled without a photo"),
     ],
@@ -102,11 +102,11 @@ def test_faces_that_can_not_be(tmp_path: Path, faces: Any, reason: str) -> None:
 
 def test_what_must_agree(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "g", MODEL)
-    with pytest.raises(InputError, match="2 embeddings and 1 keys of photos; expected one for each"):
+    with pytest.raises(InputError, match="2 embeddings and 1 photo keys; expected one key per embedding"):
         gallery.enroll("Ann", np.eye(2), photos="a.jpg")
-    with pytest.raises(InputError, match="embeddings of 2 and 3 numbers; expected those of one model"):
+    with pytest.raises(InputError, match="embeddings of 2 and 3 dimensions; expected embeddings of one model"):
         gallery.enroll_all({"Ann": np.ones(2), "Bob": np.ones(3)})
-    with pytest.raises(InputError, match="there is nobody to enrol"):
+    with pytest.raises(InputError, match="no people to enrol; expected at least one"):
         gallery.enroll_all({})
     image = np.zeros((50, 50, 3), np.uint8)
     two = [Faces.whole_picture("a", image, np.ones(2, np.float32)), Faces.whole_picture("b", image, np.ones(3, np.float32))]
@@ -120,10 +120,10 @@ def test_a_photo_must_show_one_face(tmp_path: Path) -> None:
     nobody = Faces("none.jpg", image, *(np.empty(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2), (0, 3))))
     pair = Faces("pair.jpg", image, *(np.ones(shape, np.float32) for shape in ((2, 4), (2,), (2, 5, 2), (2, 3))))
     gallery = Gallery(tmp_path / "g", MODEL)
-    problems = r"none.jpg: no face was found\n  pair.jpg: it shows 2 faces"
+    problems = r"none.jpg: no face was found\n  pair.jpg: shows 2 faces"
     with pytest.raises(InputError, match=f"(?s)each photo must show one face.*{problems}.*--faces central"):
         gallery.enroll("Ann", [nobody, pair, Faces.whole_picture("black.jpg", image, np.ones(3, np.float32))], quality=None)
-    with pytest.raises(InputError, match=r"none.jpg: no face was found\nGive other photos$"):
+    with pytest.raises(InputError, match=r"none.jpg: no face was found\nUse other photos$"):
         gallery.enroll("Ann", nobody)
     with pytest.raises(QualityError, match=r"(?s)black.jpg: the face is too dark .*: 0, expected 25 or more") as caught:
         gallery.enroll("Ann", Faces.whole_picture("black.jpg", image, np.ones(3, np.float32)))
@@ -148,12 +148,12 @@ def test_a_model_says_who_it_is(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "g", model)
     gallery.enroll("Ann", np.ones(16))
     assert gallery.model == Embedder(embedding_fingerprint(model), "resnet20", "cosine", None)
-    with pytest.raises(InputError, match=r"a gallery needs a model of the task face; resnet20 is one of classification"):
+    with pytest.raises(InputError, match=r"a gallery needs a model for the task face; resnet20 is for classification"):
         Gallery(tmp_path / "g", zoo.build("resnet20", num_classes=2))
 
 
 def test_the_model_of_a_gallery_is_known_by_what_its_embeddings_depend_on() -> None:
-    """A fingerprint that changes refuses every gallery there is: this one must stay what it is, whatever options are added."""
+    """The fingerprint must not change, whatever options are added: a change would make every existing gallery unusable."""
     model = zoo.build("resnet20", task="face", image_size=32, embedding_size=8)
     with torch.no_grad():
         for place, (_, value) in enumerate(sorted(model.state_dict().items())):
@@ -192,7 +192,7 @@ def test_a_gallery_that_knows_the_model_by_its_former_fingerprint(tmp_path: Path
     assert gallery.enroll("Bob", np.eye(8)[0]) == 1
     assert gallery.identify(np.ones(8), threshold=0.5)[0].name == "Ann"
     assert "formerly" not in gallery.model.to_dict()
-    with pytest.raises(ModelMismatchError, match=r"mean nothing \(also if it is the same one: .* early zoo's gallery\)"):
+    with pytest.raises(ModelMismatchError, match=r"can't be compared \(same name, but .* early version of the zoo\)"):
         Gallery(tmp_path / "g", Embedder("aa", "resnet20", "cosine", None)).identify(np.ones(8))
 
 
@@ -211,9 +211,9 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"gallery mysql://…: expected a file, or an address that begins with postgresql://"):
         open_store("mysql://ann:secret@there/faces")
     for address in ("host=/tmp dbname=faces", Path("postgresql://ann@there/faces")):
-        with pytest.raises(InputError, match=r"gallery of an address…: expected a file, or an address that begins with postgresql://"):
+        with pytest.raises(InputError, match=r"gallery address…: expected a file, or an address that begins with postgresql://"):
             open_store(address)
-    with pytest.raises(InputError, match=r"gallery '.{40}'…: can't be a file's name \(.*\); expected a file, such as faces.gallery"):
+    with pytest.raises(InputError, match=r"gallery '.{40}'…: not a valid file name \(.*\); expected a file, such as faces.gallery"):
         open_store(str(tmp_path / ("x" * 300)))
     for folder in (tmp_path, ""):
         with pytest.raises(InputError, match=r"expected a file, such as faces\.gallery; this is a folder"):
@@ -224,7 +224,7 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["cosine", "euclidean"]), st.integers(1, 8))
 def test_the_search_in_memory_is_float64s(seed: int, size: int, count: int, distance: str, top: int) -> None:
     rng = np.random.default_rng(seed)
-    # lengths of several orders and copies a rounding apart: what float32 is wrong about
+    # norms of several orders of magnitude, and copies that differ by one rounding, on which float32 errs
     rows = (rng.standard_normal((count, size)) * rng.choice([1e-3, 1, 1e3], (count, 1))).astype(np.float32)
     rows[count // 2 :] = np.nextafter(rows[: count - count // 2], np.float32(np.inf))
     people = rng.integers(1, 10, count)

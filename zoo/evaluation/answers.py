@@ -1,0 +1,70 @@
+"""The answers of one model for a dataset, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zoo.data.dataset import Dataset
+from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
+from zoo.data.reading import Reading
+from zoo.errors import Fault
+from zoo.models.inference import answers, evaluation_mode
+from zoo.models.model import Model
+from zoo.system.hardware import autocast, pick_workers
+from zoo.task.pooling import FeatureBatches, FeatureSource
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answered batch.
+
+    Attributes:
+        keys: keys of the images that could be read.
+        targets: one per key.
+        answers: one per key, as returned by `Answers.split`; from an ensemble, a list with one answer per model.
+        skipped: faults of the images that could not be read.
+    """
+
+    keys: tuple[str, ...]
+    targets: tuple[Any, ...]
+    answers: list[Any]
+    skipped: tuple[Fault, ...]
+
+
+def answered(model: Model, dataset: Dataset, reading: Reading, features: FeatureSource | None = None) -> Iterator[Answered]:
+    """Yield a model's answers for this process's share of a dataset; the model's mode is restored at the end.
+
+    Args:
+        model: the model, on its device.
+        dataset: the relabelled data.
+        reading: how images are read.
+        features: pooled features of the data under the model's backbone, which replace reading images.
+
+    Raises:
+        ImageError: an image can't be read and `on_error` is "raise".
+    """
+    preprocess = model.preprocess
+    size = pick_batch_size(reading.batch_size, preprocess, model.device)
+    loader: FeatureBatches | Batches = (
+        features.evaluation(size, reading.rank, reading.processes)
+        if features is not None
+        else evaluation_loader(
+            dataset, preprocess, size, pick_workers(reading.workers, len(dataset)), reading.on_error, reading.rank, reading.processes,
+            reading.decoding(preprocess.min_size_hw),
+        )
+    )  # fmt: skip
+    batches: Generator[Batch[Any]] = iter(loader)
+    with (
+        evaluation_mode(model),
+        torch.inference_mode(),
+        autocast(reading.precision, model.device),
+        closing(batches),
+    ):
+        for batch in reading.progress.track(batches, "evaluating", len(loader)):
+            found = [] if batch.images is None else answers(model, batch.images)
+            yield Answered(batch.keys, batch.targets, found, batch.skipped)
