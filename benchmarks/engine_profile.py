@@ -32,7 +32,8 @@ from zoo.benchmarks.harness.timing import seconds_of
 from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.photos import photo_files
 from zoo.compilation.source import Source
-from zoo.engines import EnginePrecision, Runner, Tensors
+from zoo.engines import Runner, Tensors
+from zoo.system.precision import EnginePrecision
 from zoo.engines.openvino import OpenVINO, Session, bytes_among
 from zoo.errors import InputError, check_positive
 from zoo.images import decoding as images

@@ -36,7 +36,8 @@ from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess, as_float
 from zoo.models.builder import build
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, pick_training_precision
+from zoo.system.hardware import pick_training_precision
+from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 from zoo.training.train import train
 

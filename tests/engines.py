@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import zoo
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors
 from zoo.errors import InputError
 from zoo.models.model import Model
+from zoo.system.precision import EnginePrecision
 
 
 def _where_installed(name: str) -> Any:

@@ -23,7 +23,8 @@ from zoo.benchmarks.harness.suite import Case
 from zoo.benchmarks.harness.timing import Timing, measure
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
-from zoo.engines import ENGINES, AskedPrecision
+from zoo.engines import ENGINES
+from zoo.system.precision import AskedPrecision
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation.evaluate import evaluate
 from zoo.images.preprocess import ImageBatch

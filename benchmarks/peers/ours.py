@@ -11,7 +11,7 @@ from torch import nn
 
 import zoo
 from zoo.benchmarks.peers.race import Work
-from zoo.engines import AskedPrecision
+from zoo.system.precision import AskedPrecision
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch
 from zoo.models.compiled import Compiled

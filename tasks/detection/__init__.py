@@ -1,6 +1,23 @@
 """Object detection: Faster R-CNN with a feature pyramid on any backbone."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.task.flags import TaskFlags
+
 
 def register() -> None:
     """Add the task to the registry, which calls this at the first look-up: importing the package alone doesn't import torch."""
     import zoo.tasks.detection.task  # noqa: F401
+
+
+def flags() -> TaskFlags:
+    """Return the dataclasses behind the task's flags, without importing torch."""
+    from zoo.task.flags import TaskFlags
+    from zoo.tasks.detection.metric.scoring import DetectionScoring
+    from zoo.tasks.detection.model.options import DetectionOptions
+    from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
+
+    return TaskFlags("detection", DetectionOptions, DetectionScoring, DetectionRecipe, RECIPES)

@@ -79,6 +79,11 @@ class FaceBuilding(Building):
         distance = options.settled().distance
         return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
 
+    def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return neck and distance, where they aren't the default."""
+        defaults = {"neck": (None, "mean"), "distance": (None, "cosine")}
+        return {name: options[name] for name, usual in defaults.items() if options.get(name) not in usual}
+
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
         """Return the threshold with the highest verification accuracy, as a distance; nothing where there were no pairs."""
         similarity = scores.details.get("threshold")  # a cosine: what is trained here embeds in unit length

@@ -161,7 +161,7 @@ def test_an_iresnet_for_other_pictures_and_sizes_says_so_itself(tmp_path: Path) 
     model = zoo.build("iresnet18", task="face", weights=tmp_path / "backbone.pth")
     assert (model.config.options["embedding_size"], model.preprocess.size_hw) == (256, (64, 64))
     assert embedded(model, pictures(64)).shape == (2, 256)
-    with pytest.raises(InputError, match=r"embeds pictures of 64×64 pixels alone \(its neck is 'flat'\), not of 112×112"):
+    with pytest.raises(InputError, match=r"embeds images of 64×64 pixels only \(its neck is 'flat'\), not of 112×112"):
         embedded(model, pictures(112))
 
 

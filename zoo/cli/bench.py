@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from zoo.cli.context import print_json
+from zoo.cli.flags import BenchFlags
 
 
-def run(words: list[str]) -> int:
+def run(flags: BenchFlags) -> int:
     """Run a benchmark suite and return the exit status: 1 where a case failed or missed its bound."""
     from zoo.benchmarks.harness.bench import bench
-    from zoo.cli.flags import BenchFlags, parse
 
-    flags = parse(BenchFlags, "bench", words)
     report = bench(flags.suite, out=flags.out, engine=flags.engine, precision=flags.precision, quiet=flags.json)
     if flags.json:
         print_json(report.to_dict())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from zoo.cli.context import print_json, progress_of, task_of
-from zoo.cli.flags import CompareFlags, RunFlags, parse
+from zoo.cli.context import print_json, progress_of
+from zoo.cli.flags import CompareFlags, RunFlags
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Flags:
+class Flags:
+    """Score two models, or two files of predictions, on the same samples: the paired difference B − A and its 95 % interval."""
+
     main: tyro.conf.OmitArgPrefixes[CompareFlags]
     run: tyro.conf.OmitArgPrefixes[RunFlags]
 
 
-def run(words: list[str]) -> int:
+def run(flags: Flags) -> int:
     """Run the command, and return its exit status.
 
     Raises:
@@ -32,15 +34,14 @@ def run(words: list[str]) -> int:
     """
     from zoo.cli.tables import print_comparison
     from zoo.evaluation.comparison import compare
+    from zoo.task.contract import get_task
 
-    _Flags.__doc__ = CompareFlags.__doc__
-    flags = parse(_Flags, "compare", words)
     with progress_of(flags.run.quiet) as progress:
         sides = [_named(side) for side in (flags.main.a, flags.main.b)]
         tasks = {_task_name(path, flags.main.task) for side in sides for path in side}
         if len(tasks) > 1:
             raise InputError(f"the two sides are of different tasks: {', '.join(sorted(tasks))}")
-        task = task_of(["--task", *tasks])
+        task = get_task(next(iter(tasks)))
         on_error: Any = "skip" if flags.run.skip_bad else "raise"
         pictures = any(path.is_dir() for side in sides for path in side)  # a file's answers need none
         data = task.open(flags.main.data, on_error, progress.say, pictures)

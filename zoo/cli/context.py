@@ -15,9 +15,9 @@ from zoo.errors import InputError, ZooError
 if TYPE_CHECKING:
     from zoo.cli.flags import EngineFlags, RunFlags
     from zoo.models.model import Model
-    from zoo.system.hardware import Precision
+    from zoo.system.precision import Precision
     from zoo.system.progress import Progress
-    from zoo.task.contract import Task
+    from zoo.task.flags import TaskFlags
 
 
 def print_json(content: Any) -> None:
@@ -25,17 +25,18 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, allow_nan=False))
 
 
-def task_of(words: list[str]) -> Task:
-    """Return the task that the flags are for: from --task, else from the saved model, else classification."""
-    from zoo.models.config import model_folder, read_description
-    from zoo.task.contract import get_task
+def task_flags(words: list[str]) -> TaskFlags:
+    """Return the dataclasses behind the flags of the task: that of --task, else of the saved model, else classification."""
+    from zoo.task.flags import flags_of
 
     name = value_of("--task", words)
     if name is None and value_of("--backbone", words) is None:
         for word in words:
             if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
-                return get_task(read_description(model_folder(word))[0].task)
-    return get_task(name or "classification")
+                from zoo.models.config import model_folder, read_description
+
+                return flags_of(read_description(model_folder(word))[0].task)
+    return flags_of(name or "classification")
 
 
 def value_of(flag: str, words: list[str]) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli.context import class_list, compiled, print_json, progress_of, saved_or_built, task_of
-from zoo.cli.flags import EngineFlags, EvalFlags, combine, parse
+from zoo.cli.context import class_list, compiled, print_json, progress_of, saved_or_built, task_flags
+from zoo.cli.flags import EngineFlags, EvalFlags, combine
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from zoo.task.scores import Scores
 
 
-def run(words: list[str]) -> int:
+def flags_of(words: list[str]) -> type[Any]:
+    """Return the flags of the command, which depend on the task."""
+    task = task_flags(words)
+    return combine("Eval", EvalFlags, task, scoring=task.scoring, answers=True)
+
+
+def run(flags: Any) -> int:
     """Run the command, and return its exit status.
 
     Raises:
         InputError: a flag, the model, the data or the predictions are wrong.
     """
-    task = task_of(words)
-    flags = parse(combine("Eval", EvalFlags, task.building.options, scoring=task.scoring.options, answers=True), "eval", words)
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     _check_robustness(flags.main)
@@ -40,7 +44,7 @@ def run(words: list[str]) -> int:
 
             print_scores(scores)
         if flags.main.report is not None:  # last, so that the scores are seen whatever becomes of it
-            _report(flags, scores, models[0] if len(models) == 1 else None, task.name, progress)
+            _report(flags, scores, models[0] if len(models) == 1 else None, flags.task_name, progress)
     return 0
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from zoo.cli.context import print_json, progress_of, saved_or_built, task_of
-from zoo.cli.flags import ExportFlags, combine, parse
+from zoo.cli.context import print_json, progress_of, saved_or_built, task_flags
+from zoo.cli.flags import ExportFlags, combine
 from zoo.errors import InputError
 
 
-def run(words: list[str]) -> int:
+def flags_of(words: list[str]) -> type[Any]:
+    """Return the flags of the command, which depend on the task."""
+    task = task_flags(words)
+    return combine("Export", ExportFlags, task)
+
+
+def run(flags: Any) -> int:
     """Run the command, and return its exit status.
 
     Raises:
         InputError: a flag or the model is wrong, or the format's engine isn't installed.
         DisagreementError: the graph answers otherwise than the model.
     """
-    flags = parse(combine("Export", ExportFlags, task_of(words).building.options), "export", words)
     if flags.run.device not in ("auto", "cpu"):
         raise InputError(f"graphs are written on the CPU: zoo export goes without --device {flags.run.device}")
     with progress_of(flags.run.quiet) as progress:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from zoo.evaluation.intervals import REPLICATES
-from zoo.images.decoding import MAX_PIXELS
+from zoo.images.headers import MAX_PIXELS
+from zoo.task.flags import TaskFlags
 from zoo.task.recipe import GROUPS, Recipe, explained, grouped
 
 
@@ -131,7 +132,7 @@ class EvalFlags:
 
 @dataclass(frozen=True)
 class CompareFlags:
-    """Score two models, or two files of predictions, on the same samples: the paired difference B − A and its 95 % interval."""
+    """What is compared."""
 
     a: tyro.conf.Positional[str]
     """A run's or model's folder, or a file of predictions; several training runs are separated by commas."""
@@ -244,7 +245,7 @@ def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
 def combine(
     name: str,
     main: type[Any],
-    options: type[Any],
+    task: TaskFlags,
     recipe: Recipe | None = None,
     scoring: type[Any] | None = None,
     answers: bool = False,
@@ -259,7 +260,7 @@ def combine(
         ("main", Annotated[flat[main], tyro.conf.arg(name=name.lower())]),
         ("build", flat[BuildFlags], field(default_factory=BuildFlags)),
         ("run", flat[RunFlags], field(default_factory=RunFlags)),
-        ("options", Annotated[flat[options], tyro.conf.arg(name="model", help="")], field(default_factory=options)),
+        ("options", Annotated[flat[task.options], tyro.conf.arg(name="model", help="")], field(default_factory=task.options)),
     ]
     if answers:
         parts.insert(3, ("engine", flat[EngineFlags], field(default_factory=EngineFlags)))
@@ -279,7 +280,8 @@ def combine(
         found = {setting: getattr(getattr(flags, f"recipe_{group}"), setting) for group, names in groups.items() for setting in names}
         return kind(**found)
 
-    combined = make_dataclass(name, parts, frozen=True, namespace={"recipe": property(settled)} if groups else {})
+    namespace = {"task_name": task.name, **({"recipe": property(settled)} if groups else {})}
+    combined = make_dataclass(name, parts, frozen=True, namespace=namespace)
     combined.__doc__ = main.__doc__
     return combined
 

@@ -1,55 +1,76 @@
-"""Commands of two words, `zoo data check` or `zoo faces verify`: which there are, and the one line that says what each is for."""
+"""Commands, and groups of them such as `zoo data check`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from zoo.errors import InputError
 
 
 @dataclass(frozen=True)
-class Verb:
-    """One command of a group.
+class Command:
+    """One command. Its function is imported when it runs, after the flags have been parsed: `--help` has to be fast.
 
     Attributes:
-        summary: of one line, for the group's help.
-        module: where it is; imported when it is called.
-        function: its name there: from its words to the exit status.
+        summary: one line for the help page.
+        function: "module:name" of the function that takes the parsed flags and returns the exit status.
+        flags: "module:name" of a dataclass of flags, or of a function from the command line's words to one; "" for a function that takes
+            the words themselves.
     """
 
     summary: str
-    module: str
     function: str
+    flags: str = ""
+
+    def run(self, name: str, words: list[str]) -> int:
+        """Parse the flags, run the command and return its exit status.
+
+        Args:
+            name: the command as typed, for the help page.
+            words: the words after it.
+        """
+        if not self.flags:
+            return int(_imported(self.function)(words))
+        from zoo.cli.flags import parse
+
+        kind = _imported(self.flags)
+        flags = parse(kind if isinstance(kind, type) else kind(words), name, words)
+        return int(_imported(self.function)(flags))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """The commands behind one first word.
+    """The commands that share a first word.
 
     Attributes:
-        name: the word.
-        verbs: the second words.
+        name: the first word.
+        commands: the commands by their second word.
     """
 
     name: str
-    verbs: Mapping[str, Verb]
+    commands: Mapping[str, Command]
 
     @property
     def help(self) -> str:
-        """What there is."""
-        width = max(map(len, self.verbs)) + 3
-        lines = [f"  {name:{width}}{verb.summary}" for name, verb in self.verbs.items()]
-        return "\n".join(
-            [f"usage: zoo {self.name} COMMAND […]", "", "commands:", *lines, "", f"zoo {self.name} COMMAND --help shows its flags."]
-        )
+        """The help page of the group."""
+        width = max(map(len, self.commands)) + 3
+        lines = [f"  {name:{width}}{command.summary}" for name, command in self.commands.items()]
+        usage = f"usage: zoo {self.name} COMMAND […]"
+        return "\n".join([usage, "", "commands:", *lines, "", f'Run "zoo {self.name} COMMAND --help" for the flags of a command.'])
 
     def run(self, words: list[str]) -> int:
         """Run one of the commands, and return its exit status.
 
         Args:
-            words: those after the group's name.
+            words: the words after the group's name.
 
         Raises:
             InputError: no such command.
@@ -57,9 +78,7 @@ class CommandGroup:
         if not words or words[0] in ("-h", "--help"):
             print(self.help)
             return 0 if words else 2
-        if words[0] not in self.verbs:
-            known = ", ".join(self.verbs)
+        if words[0] not in self.commands:
+            known = ", ".join(self.commands)
             raise InputError(f"zoo {self.name}: unknown command {words[0]!r}; expected one of: {known}. See: zoo {self.name} --help")
-        verb = self.verbs[words[0]]
-        command: Callable[[list[str]], int] = getattr(import_module(verb.module), verb.function)
-        return command(words[1:])
+        return self.commands[words[0]].run(f"{self.name} {words[0]}", words[1:])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from zoo.cli.context import print_json
+from zoo.cli.flags import InfoFlags
 
 
-def run(words: list[str]) -> int:
+def run(flags: InfoFlags) -> int:
     """Describe a backbone, a task or a saved model, and return the exit status."""
-    from zoo.cli.flags import InfoFlags, parse
     from zoo.cli.tables import print_info
     from zoo.models.info import info
 
-    flags = parse(InfoFlags, "info", words)
     content = info(flags.name)
     if flags.json:
         print_json(content)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 
 from zoo.cli.context import print_json
+from zoo.cli.flags import ListFlags
 from zoo.errors import InputError
 
 
-def run(words: list[str]) -> int:
+def run(flags: ListFlags) -> int:
     """Print the names of backbones that match a pattern, and return the exit status."""
     from zoo.backbones import BACKBONES
-    from zoo.cli.flags import ListFlags, parse
     from zoo.task.contract import TASKS
 
-    flags = parse(ListFlags, "list", words)
     names = BACKBONES.names(flags.pattern)
     if flags.json:
         print_json({"backbones": names, "tasks": TASKS.names()})

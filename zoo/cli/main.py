@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
 from zoo import __version__
 from zoo.cli.context import one_voice
+from zoo.cli.group import Command
 from zoo.errors import ImageError, InputError, ZooError
 
-_HELP = """usage: zoo COMMAND […]
+COMMANDS: dict[str, Command] = {
+    "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
+    "eval": Command(
+        "score a trained model, weights without a run, or a file of predictions", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
+    ),
+    "compare": Command(
+        "compare two models, or two files of predictions, on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags"
+    ),
+    "predict": Command("predict on images, folders, videos or a camera", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"),
+    "export": Command(
+        "write a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
+        "zoo.cli.export:run",
+        "zoo.cli.export:flags_of",
+    ),
+    "runs": Command("list training runs side by side: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.flags:RunsFlags"),
+    "bench": Command("measure accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.flags:BenchFlags"),
+    "data": Command("check, convert, split and show datasets", "zoo.cli.data.group:run"),
+    "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.list:run", "zoo.cli.flags:ListFlags"),
+    "info": Command("describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.flags:InfoFlags"),
+}
+
+
+def commands() -> dict[str, Command]:
+    """Return every command by name: the core's, and those that tasks declare as `COMMANDS` in their packages."""
+    import zoo.tasks
+
+    found = dict(COMMANDS)
+    for module in pkgutil.iter_modules(zoo.tasks.__path__):
+        found |= getattr(import_module(f"zoo.tasks.{module.name}"), "COMMANDS", {})
+    return found
+
+
+def _help() -> str:
+    lines = "\n".join(f"  {name:11}{command.summary}" for name, command in commands().items())
+    return f"""usage: zoo COMMAND […]
 
 One ResNet trunk, every task: image classification, object detection, face embedding.
 
 commands:
-  train      fine-tune a model on your pictures
-  eval       score a trained model, weights without a run, or a file of predictions
-  compare    two models, or two files of predictions, on the same samples
-  predict    answer for pictures, folders, videos or a camera
-  export     write a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx
-  runs       training runs side by side: zoo runs --sort top1
-  bench      measure accuracy, speed and memory: zoo bench quick
-  data       look after data: check, convert, split, show
-  faces      align faces in photos, and tell people apart: zoo faces verify A.jpg B.jpg
-  list       the backbones and tasks: zoo list "resnet*"
-  info       a backbone, task or saved model: zoo info resnet50
+{lines}
 
-zoo COMMAND --help shows its flags, zoo train --task detection --help those of a task.
-Exit status: 0 all right (also where --skip-bad has left something out, or a picture shows no face: that is said);
-1 something was found wrong; 2 the input is wrong; 130 interrupted, 143 by SIGTERM.
-Several processes: torchrun --nproc-per-node 2 -m zoo train …; the first one prints."""
+Run "zoo COMMAND --help" for the flags of a command, "zoo train --task detection --help" for those of a task.
+Exit status: 0 success (samples skipped by --skip-bad and images without a face are reported, and don't change it);
+1 the command worked and found something wrong; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
+Several processes: torchrun --nproc-per-node 2 -m zoo train …; only the first one prints."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP)
+        print(_help())
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
         print(f"zoo {__version__}")
@@ -70,10 +96,11 @@ def _answered(words: list[str]) -> int:
 def _told(words: list[str]) -> int:
     """Run a command, and turn what goes wrong on purpose into a message and an exit status."""
     try:
-        if words[0] not in _COMMANDS:
-            raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(_COMMANDS)}")
+        known = commands()
+        if words[0] not in known:
+            raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(known)}")
         with one_voice():
-            return _run(words)
+            return known[words[0]].run(words[0], words[1:])
     except ZooError as error:
         if not error.said:
             print(f"zoo: {error}{_remedy(error, words)}", file=sys.stderr)
@@ -97,26 +124,6 @@ def _remedy(error: ZooError, words: list[str]) -> str:
         ["faces", "cluster"],
     )
     return "\nWith --skip-bad every such picture is left out, and all of them are listed." if able and isinstance(error, ImageError) else ""
-
-
-_COMMANDS = {
-    "train": "zoo.cli.train",
-    "eval": "zoo.cli.evaluate",
-    "compare": "zoo.cli.compare",
-    "predict": "zoo.cli.predict",
-    "export": "zoo.cli.export",
-    "runs": "zoo.cli.runs",
-    "bench": "zoo.cli.bench",
-    "data": "zoo.cli.data.group",
-    "faces": "zoo.tasks.face.commands.group",
-    "list": "zoo.cli.list",
-    "info": "zoo.cli.info",
-}  # to the module whose `run` takes the remaining words and returns the exit status
-
-
-def _run(words: list[str]) -> int:
-    command: Callable[[list[str]], int] = import_module(_COMMANDS[words[0]]).run
-    return command(words[1:])
 
 
 if __name__ == "__main__":

@@ -7,19 +7,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zoo.cli.context import compiled, print_json, progress_of, saved_or_built, task_of
+from zoo.cli.context import compiled, print_json, progress_of, saved_or_built, task_flags
+from zoo.cli.flags import PredictFlags, combine
 from zoo.errors import InputError
 
 
-def run(words: list[str]) -> int:
+def flags_of(words: list[str]) -> type[Any]:
+    """Return the flags of the command, which depend on the task."""
+    task = task_flags(words)
+    return combine("Predict", PredictFlags, task, answers=True)
+
+
+def run(flags: Any) -> int:
     """Run the command and return its exit status."""
-    from zoo.cli.flags import PredictFlags, combine, parse
     from zoo.data.loader import pick_batch_size
     from zoo.prediction.output import write_predictions
     from zoo.prediction.predict import predict
     from zoo.system.hardware import pick_device
 
-    flags = parse(combine("Predict", PredictFlags, task_of(words).building.options, answers=True), "predict", words)
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:

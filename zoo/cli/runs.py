@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cli.context import print_json
-from zoo.cli.flags import RunsFlags, parse
+from zoo.cli.flags import RunsFlags
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.task.contract import get_task
 from zoo.training.history import best_epoch
@@ -152,13 +152,12 @@ def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
     return sorted(runs, key=place)
 
 
-def run(words: list[str]) -> int:
+def run(flags: RunsFlags) -> int:
     """Run the command, and return its exit status: 1 where a run's folder is damaged.
 
     Raises:
         InputError: the folder or the score is wrong.
     """
-    flags = parse(RunsFlags, "runs", words)
     runs, faults = find_runs(flags.folder)
     if flags.sort is not None:
         runs = sort_runs(runs, flags.sort)

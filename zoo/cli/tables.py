@@ -33,7 +33,7 @@ def print_scores(scores: Scores) -> None:
     if alignment is not None:
         found = alignment["found"]
         total = found + len(alignment["not_found"])
-        console.print(f"a face was found in {found} of {total} pictures ({alignment['detector']}), and aligned to {alignment['template']}")
+        console.print(f"aligned {found} of {total} images (detector {alignment['detector']}, template {alignment['template']})")
     for fault in scores.skipped:
         console.print(f"left out: {fault}", soft_wrap=True)
 

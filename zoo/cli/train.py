@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo.cli.context import class_list, given, print_json, progress_of, task_of, value_of
+from zoo.cli.context import class_list, given, print_json, progress_of, task_flags, value_of
+from zoo.cli.flags import TrainFlags, combine
 from zoo.errors import InputError
 from zoo.system.wording import counted
+from zoo.task.recipe import find_recipe
 
 if TYPE_CHECKING:
     from zoo.data.dataset import OnError
 
 
-def run(words: list[str]) -> int:
+def flags_of(words: list[str]) -> type[Any]:
+    """Return the flags of the command, which depend on the task and the recipe."""
+    task = task_flags(words)
+    return combine("Train", TrainFlags, task, find_recipe(task.recipe, task.recipes, value_of("--recipe", words)))
+
+
+def run(flags: Any) -> int:
     """Run the command and return its exit status."""
     import torch
 
-    from zoo.cli.flags import TrainFlags, combine, parse
     from zoo.models.builder import build
-    from zoo.task.recipe import find_recipe
+    from zoo.task.contract import get_task
     from zoo.training.train import train
 
-    task = task_of(words)
-    recipe = find_recipe(task.data.recipe, task.data.recipes, value_of("--recipe", words))
-    flags = parse(combine("Train", TrainFlags, task.building.options, recipe), "train", words)
+    task = get_task(flags.task_name)
     if flags.build.backbone is None:
         raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"

@@ -9,12 +9,13 @@ from zoo.compilation.agreement import DisagreementError
 from zoo.compilation.source import Source
 from zoo.compilation.tuning import quickest
 from zoo.data.dataset import OnError
-from zoo.engines import ENGINES, AskedPrecision, EnginePrecision
+from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
 from zoo.models.archive import check_place, save
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
 from zoo.system.hardware import cpu_has_bf16
+from zoo.system.precision import AskedPrecision, EnginePrecision
 from zoo.system.progress import Progress
 
 

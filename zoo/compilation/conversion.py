@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from zoo.compilation.agreement import relative_error
 from zoo.compilation.cache import converted, network_key
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason, or_else
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, or_else
 from zoo.errors import InputError
 from zoo.models.compiled import PICTURES, SizeHW
 from zoo.models.model import Model
+from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
 from zoo.task.pooling import PooledHead
 

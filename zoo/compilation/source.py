@@ -16,13 +16,14 @@ from zoo.compilation.agreement import DisagreementError, check, compare
 from zoo.compilation.conversion import Conversion
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import picture_files
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Runner, Tensors
+from zoo.engines import ENGINES, Engine, Judge, Runner, Tensors
 from zoo.errors import DataError, ImageError, InputError
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
 from zoo.models.fingerprint import fingerprints
 from zoo.models.model import Model
+from zoo.system.precision import EnginePrecision
 from zoo.system.progress import Progress
 from zoo.system.wording import counted
 from zoo.task.contract import Task, get_task

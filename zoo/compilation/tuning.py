@@ -15,13 +15,14 @@ import torch
 
 from zoo.compilation.source import Source
 from zoo.data.loader import pick_batch_size
-from zoo.engines import ENGINES, AskedPrecision, EnginePrecision
+from zoo.engines import ENGINES
 from zoo.errors import InputError, ZooError
 from zoo.images.preprocess import ImageBatch
 from zoo.models.compiled import Compiled
 from zoo.system.cache import cache_folder, shrink
 from zoo.system.files import write_text
 from zoo.system.hardware import cpu_has_bf16, cpu_name
+from zoo.system.precision import AskedPrecision, EnginePrecision
 from zoo.system.versions import versions
 
 _ORDER = ("openvino", "onnxruntime", "inductor")  # engines that are usually fastest, and convert fastest, come first

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from zoo.data.dataset import OnError
-from zoo.images.decoding import MAX_PIXELS, Decoding
-from zoo.system.hardware import Precision
+from zoo.images.decoding import Decoding
+from zoo.images.headers import MAX_PIXELS
+from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 
 

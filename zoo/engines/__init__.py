@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from zoo.errors import InputError
 from zoo.registry import Registry
 from zoo.system.logs import errors_alone
+from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
 
-EnginePrecision = Literal["fp32", "bf16", "int8"]
-AskedPrecision = Literal["auto", "fp32", "bf16", "int8"]
 Tensors = tuple[Tensor, ...]
 Runner = Callable[..., Tensors]
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.engines import ENGINES, EnginePrecision, Network, Runner, Tensors, TorchEngine
+from zoo.engines import ENGINES, Network, Runner, Tensors, TorchEngine
 from zoo.images.preprocess import as_float
 from zoo.system.hardware import autocast
+from zoo.system.precision import EnginePrecision
 
 _LAST: Any = torch.channels_last
 

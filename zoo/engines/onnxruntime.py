@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason
 from zoo.images.preprocess import as_float
 from zoo.system.logs import errors_alone
+from zoo.system.precision import EnginePrecision
 
 
 @ENGINES.register("onnxruntime")

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, EnginePrecision, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason
+from zoo.system.precision import EnginePrecision
 
 
 @ENGINES.register("openvino")

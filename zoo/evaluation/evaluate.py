@@ -20,10 +20,12 @@ from zoo.evaluation.ensemble import Ensemble, voted
 from zoo.evaluation.group import ModelGroup
 from zoo.evaluation.intervals import REPLICATES, interval
 from zoo.evaluation.voting import Voting, check_val
-from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.decoding import Decoding
+from zoo.images.headers import MAX_PIXELS
 from zoo.models.classes import match_classes
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, pick_device
+from zoo.system.hardware import pick_device
+from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 from zoo.system.versions import versions
 from zoo.task.alignment import Aligning

@@ -11,7 +11,8 @@ import torch
 from zoo.errors import InputError
 from zoo.models.fingerprint import model_fingerprint
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, pick_inference_precision, place
+from zoo.system.hardware import pick_inference_precision, place
+from zoo.system.precision import Precision
 from zoo.task.contract import Task, get_task
 
 

@@ -22,11 +22,10 @@ from zoo.errors import Flaw, ImageError, check_positive
 from zoo.images import headers as image_headers
 from zoo.images import stderr as native_messages
 from zoo.images import tiff
-from zoo.images.headers import Header
+from zoo.images.headers import MAX_PIXELS, Header
 from zoo.system.wording import look_at
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
-MAX_PIXELS = 100_000_000
 
 Image = NDArray[np.uint8]
 

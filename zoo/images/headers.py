@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from zoo.errors import Flaw
 from zoo.images import tiff
 
+MAX_PIXELS = 100_000_000  # default limit on width × height
+
 _EXIF = b"Exif\0\0"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.data.fingerprint import _LENGTH
 from zoo.images.preprocess import Preprocess
+from zoo.task.contract import get_task
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
@@ -43,13 +44,12 @@ def embedding_fingerprint(model: Model) -> str:
     """
     if model.fingerprints is not None:
         return model.fingerprints["embeddings"]
-    config, face = model.config, model.config.options
+    config = model.config
     settings = {
         "backbone": config.backbone,
         "norm_eps": config.norm_eps,
         "preprocess": {name: value for name, value in config.preprocess.to_dict().items() if value != getattr(_PREPROCESS, name)},
-        "neck": None if face.get("neck") in (None, "mean") else face["neck"],
-        "distance": None if face.get("distance") in (None, "cosine") else face["distance"],
+        **get_task(config.task).building.identity(config.options),
     }
     parts: tuple[str, ...] = getattr(model.head, "class_dependent", ())
     loss = tuple(f"heads.{model.task}.{part}" for part in parts)

@@ -17,11 +17,13 @@ from torch import Tensor
 from zoo.data.dataset import OnError
 from zoo.data.loader import pick_batch_size
 from zoo.errors import Fault, ImageError, InputError
-from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.decoding import Decoding
+from zoo.images.headers import MAX_PIXELS
 from zoo.models.inference import answers
 from zoo.models.model import Model
 from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
-from zoo.system.hardware import Precision, autocast, pick_decoding_threads, pick_device, pick_inference_precision, place
+from zoo.system.hardware import autocast, pick_decoding_threads, pick_device, pick_inference_precision, place
+from zoo.system.precision import Precision
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
 from zoo.task.contract import get_task

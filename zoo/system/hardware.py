@@ -7,12 +7,13 @@ import os
 import platform
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from zoo.errors import InputError
+from zoo.system.precision import Precision
 
 T = TypeVar("T")
 
@@ -145,6 +146,3 @@ def in_one_thread(batches: Iterable[T]) -> Generator[T]:
         yield from batches
     finally:
         torch.set_num_threads(before)
-
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]

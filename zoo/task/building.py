@@ -62,6 +62,13 @@ class Building(ABC):
         """Return what users of a model's answers need to know, JSON-ready (for faces: distance and threshold)."""
         return {}
 
+    def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a model's answers depend on apart from weights and preprocessing; by default none.
+
+        They are part of the fingerprint by which a gallery recognises its model, so options at their default are left out.
+        """
+        return {}
+
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
         """Return what the validation scores of a trained model add to its metadata (for faces: the best threshold)."""
         return {}

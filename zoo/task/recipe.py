@@ -13,7 +13,7 @@ import docstring_parser
 import tomli_w
 
 from zoo.errors import InputError, UnknownNameError, check_positive
-from zoo.system.hardware import Precision
+from zoo.system.precision import Precision
 
 Scheduling = Literal["cosine", "tanh", "poly", "step", "constant"]
 

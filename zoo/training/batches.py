@@ -18,7 +18,8 @@ from zoo.data.reading import Reading
 from zoo.evaluation.evaluate import evaluate
 from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, in_one_thread, pick_inference_precision, pick_workers
+from zoo.system.hardware import in_one_thread, pick_inference_precision, pick_workers
+from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.task.contract import Task
 from zoo.task.pooling import AnyBatch

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo.errors import ZooError
 from zoo.kernels.overrides import has_norm_kernels, training_kernels
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, autocast
+from zoo.system.hardware import autocast
+from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.system.progress import Progress
 from zoo.task.contract import Task

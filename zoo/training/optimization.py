@@ -17,7 +17,7 @@ from torch import nn
 from zoo.errors import InputError, UnknownNameError
 from zoo.models.freezing import freeze
 from zoo.models.model import Model
-from zoo.system.hardware import Precision
+from zoo.system.precision import Precision
 from zoo.task.recipe import Recipe
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.reading import Reading
 from zoo.errors import Fault, InputError
-from zoo.images.decoding import MAX_PIXELS
+from zoo.images.headers import MAX_PIXELS
 from zoo.models.archive import save
 from zoo.models.classes import match_classes
 from zoo.models.model import Model

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, InputError
-from zoo.images.decoding import MAX_PIXELS
+from zoo.images.headers import MAX_PIXELS
 from zoo.system.memory import no_collector
 from zoo.tasks.detection.data.numbers import NumberedDataset
 

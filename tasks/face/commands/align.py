@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from zoo.cli.context import print_json, progress_of
-from zoo.cli.flags import parse
 from zoo.errors import InputError
 from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesAlignFlags
@@ -18,13 +17,12 @@ _SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # height and width expec
 _DEFAULT = "dlib"  # template of the default embedder
 
 
-def align(words: list[str]) -> int:
+def align(flags: FacesAlignFlags) -> int:
     """Run the command and return its exit status, which is 0 even if images were skipped (--skip-bad) or show no face.
 
     Raises:
         InputError: the folders, the template or the model are invalid.
     """
-    flags = parse(FacesAlignFlags, "faces align", words)
     from zoo.tasks.face.alignment.folder import SHEET, align_folder  # after --help
 
     with progress_of(flags.quiet) as progress:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.cli.context import print_json, progress_of
-from zoo.cli.flags import parse
 from zoo.errors import Fault, InputError
 from zoo.report.sheet import Seen, page
 from zoo.system.files import write_text
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
 _QUALITY = 80  # JPEG quality of the faces on the page
 
 
-def cluster(words: list[str]) -> int:
+def cluster(flags: FacesClusterFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: no source is given, the page exists, the gallery belongs to another model, or an image can't be read.
     """
-    flags = parse(FacesClusterFlags, "faces cluster", words)
     if not flags.sources:
         raise InputError("no source: zoo faces cluster FOLDER")
     if flags.out is not None and flags.out.exists():

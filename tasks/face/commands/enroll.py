@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from zoo.cli.context import print_json, progress_of
-from zoo.cli.flags import parse
 from zoo.errors import InputError
 from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesEnrollFlags
 
 
-def enroll(words: list[str]) -> int:
+def enroll(flags: FacesEnrollFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: no photo is given, the name or a photo can't be enrolled, or the gallery can't be written; no face is enrolled then.
     """
-    flags = parse(FacesEnrollFlags, "faces enroll", words)
     if not flags.photos:
         raise InputError("no photo: zoo faces enroll NAME PHOTO […]")
     from zoo.tasks.face.gallery.gallery import LIMITS  # after --help

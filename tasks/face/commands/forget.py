@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from zoo.cli.context import print_json
-from zoo.cli.flags import parse
 from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesForgetFlags
 
 
-def forget(words: list[str]) -> int:
+def forget(flags: FacesForgetFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: there is no gallery, no person of that name, or the gallery can't be written.
     """
-    flags = parse(FacesForgetFlags, "faces forget", words)
     from zoo.tasks.face.gallery import Gallery  # after --help
     from zoo.tasks.face.gallery.location import default_place
 

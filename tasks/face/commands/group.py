@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from zoo.cli.group import CommandGroup, Verb
+from zoo.cli.group import Command, CommandGroup
 
-_FACES = "zoo.tasks.face.commands"
+
+def _command(summary: str, function: str, flags: str) -> Command:
+    return Command(summary, f"zoo.tasks.face.commands.{function}", f"zoo.tasks.face.commands.arguments:{flags}")
+
+
 GROUP = CommandGroup(
     "faces",
     {
-        "align": Verb(
-            "find the faces in a folder of photos and write them aligned: zoo faces align photos faces", f"{_FACES}.align", "align"
+        "align": _command(
+            "find the faces in a folder of photos and write them aligned: zoo faces align photos faces", "align:align", "FacesAlignFlags"
         ),
-        "verify": Verb("check whether two photos show the same person: zoo faces verify A.jpg B.jpg", f"{_FACES}.verify", "verify"),
-        "enroll": Verb('enrol a person in a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', f"{_FACES}.enroll", "enroll"),
-        "identify": Verb("name the enrolled people in images: zoo faces identify party.jpg", f"{_FACES}.identify", "identify"),
-        "list": Verb("list the people enrolled", f"{_FACES}.listing", "list_people"),
-        "forget": Verb('delete a person with all their faces: zoo faces forget "Ann Lee"', f"{_FACES}.forget", "forget"),
-        "cluster": Verb("group unknown faces by person: zoo faces cluster photos --out groups.html", f"{_FACES}.cluster", "cluster"),
+        "verify": _command("compare the faces of two photos: zoo faces verify A.jpg B.jpg", "verify:verify", "FacesVerifyFlags"),
+        "enroll": _command('add a person to a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', "enroll:enroll", "FacesEnrollFlags"),
+        "identify": _command("name the enrolled people in images: zoo faces identify party.jpg", "identify:identify", "FacesIdentifyFlags"),
+        "list": _command("list the people enrolled", "listing:list_people", "FacesListFlags"),
+        "forget": _command('delete a person with all their faces: zoo faces forget "Ann Lee"', "forget:forget", "FacesForgetFlags"),
+        "cluster": _command("group faces by person: zoo faces cluster photos --out groups.html", "cluster:cluster", "FacesClusterFlags"),
     },
 )
 

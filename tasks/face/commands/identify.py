@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.context import print_json, progress_of
-from zoo.cli.flags import parse
 from zoo.errors import Fault, InputError
 from zoo.tasks.face.commands.arguments import FacesIdentifyFlags
 
@@ -68,13 +67,12 @@ def named(gallery: Gallery, photos: Iterator[Faces], top: int, threshold: float 
         yield NamedFaces(photo, gallery.identify(photo, top=top, threshold=threshold))
 
 
-def identify(words: list[str]) -> int:
+def identify(flags: FacesIdentifyFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: no source is given, there is no gallery, it belongs to another model, or an image can't be read.
     """
-    flags = parse(FacesIdentifyFlags, "faces identify", words)
     if not flags.sources:
         raise InputError("no source: zoo faces identify PHOTO (or a folder or video)")
     from zoo.prediction.output import write_predictions  # after --help

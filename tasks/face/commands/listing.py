@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from zoo.cli.context import print_json
-from zoo.cli.flags import parse
 from zoo.system.wording import counted
 from zoo.tasks.face.commands.arguments import FacesListFlags
 
 
-def list_people(words: list[str]) -> int:
+def list_people(flags: FacesListFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: there is no gallery, or it can't be read.
     """
-    flags = parse(FacesListFlags, "faces list", words)
     from zoo.tasks.face.gallery import Gallery  # after --help
     from zoo.tasks.face.gallery.location import default_place
 

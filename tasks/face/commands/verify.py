@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from zoo.cli.context import print_json
-from zoo.cli.flags import parse
 from zoo.tasks.face.commands.arguments import FacesVerifyFlags
 
 
-def verify(words: list[str]) -> int:
+def verify(flags: FacesVerifyFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
         InputError: a photo shows no face or several, or the model has no threshold.
     """
-    flags = parse(FacesVerifyFlags, "faces verify", words)
     from zoo.tasks.face.commands.photos import embedder  # after --help
     from zoo.tasks.face.verification.verify import verify as compare
 

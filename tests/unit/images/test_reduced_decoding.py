@@ -24,7 +24,8 @@ from zoo.data.loader import evaluation_loader, training_loader
 from zoo.data.plan import TrainingPlan
 from zoo.data.sampling import Shuffled
 from zoo.errors import ImageError, InputError
-from zoo.images.decoding import MAX_PIXELS, Decoding
+from zoo.images.decoding import Decoding
+from zoo.images.headers import MAX_PIXELS
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
 from zoo.tasks.classification.recipe import ClassificationRecipe

@@ -221,7 +221,7 @@ def test_saving_again_replaces_and_saving_over_something_else_does_not(tmp_path:
     assert len(load(tmp_path / "m").classes) == 5
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_text("precious")
-    with pytest.raises(InputError, match=r"photos exists and holds no model\.json"):
+    with pytest.raises(InputError, match=r"photos exists and contains no model\.json"):
         save(small(), tmp_path / "photos")
     assert os.listdir(tmp_path / "photos") == ["one.jpg"]
     assert sorted(os.listdir(tmp_path)) == ["m", "photos"]

@@ -14,15 +14,16 @@ import pytest
 from zoo.cli.flags import TrainFlags, combine, parse
 from zoo.errors import InputError
 from zoo.task.contract import TASKS, get_task
+from zoo.task.flags import flags_of
 from zoo.task.recipe import GROUPS, OTHERS, Recipe, explained, grouped
 
 
 def help_of(task: str, recipe: Any = None) -> str:
     """Return the help of `zoo train --task TASK`, one line an option."""
-    kind = get_task(task)
+    kind = flags_of(task)
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # boxes are drawn where they can be written
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-        parse(combine("Train", TrainFlags, kind.building.options, kind.data.recipe() if recipe is None else recipe), "train", ["--help"])
+        parse(combine("Train", TrainFlags, kind, kind.recipe() if recipe is None else recipe), "train", ["--help"])
     printed.seek(0)
     return printed.read()
 
@@ -87,9 +88,9 @@ def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest(
 
 
 def test_flags_make_the_recipe_and_keep_the_file_s_values() -> None:
-    task = get_task("classification")
-    kind = combine("Train", TrainFlags, task.building.options, task.data.recipe(lr=0.25, epochs=3))
+    task = flags_of("classification")
+    kind = combine("Train", TrainFlags, task, task.recipe(lr=0.25, epochs=3))
     flags = parse(kind, "train", ["--data", "x", "--batch-size", "8", "--epochs", "None"])
-    assert flags.recipe == task.data.recipe(lr=0.25, batch_size=8)
+    assert flags.recipe == task.recipe(lr=0.25, batch_size=8)
     with pytest.raises(InputError, match="batch_size is 1; expected 2 or more"):
         _ = parse(kind, "train", ["--data", "x", "--batch-size", "1"]).recipe

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli.data.flags import DataCheckFlags
-from zoo.cli.flags import parse
 from zoo.curation.check.findings import KINDS, Findings
 from zoo.data.formats import Scheme
 from zoo.data.reference import DataRef
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _PRINTED = 10  # findings printed per kind; --json and --report have more
 
 
-def check(words: list[str]) -> int:
+def check(flags: DataCheckFlags) -> int:
     """Run the command and return its exit status: 1 if there are errors or warnings.
 
     Raises:
@@ -30,7 +29,6 @@ def check(words: list[str]) -> int:
     from zoo.curation.check.report import write_report
     from zoo.system.progress import Progress
 
-    flags = parse(DataCheckFlags, "data check", words)
     task = flags.task or task_of(DataRef.parse(flags.data))
     with Progress(enabled=not flags.quiet) as progress:
         examination = examine(flags.data, task, near=flags.near, workers=flags.workers, progress=progress)

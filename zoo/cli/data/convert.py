@@ -6,12 +6,11 @@ import sys
 
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.data.flags import DataConvertFlags
-from zoo.cli.flags import parse
 from zoo.data.reference import DataRef
 from zoo.task.contract import get_task
 
 
-def convert(words: list[str]) -> int:
+def convert(flags: DataConvertFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
@@ -20,7 +19,6 @@ def convert(words: list[str]) -> int:
     from zoo.cli.data.check import task_of
     from zoo.curation.convert.convert import convert as write
 
-    flags = parse(DataConvertFlags, "data convert", words)
     task = get_task(flags.task or _task(flags.source, flags.target, task_of(DataRef.parse(flags.source))))
     with progress_of(flags.quiet) as progress:
         done = write(

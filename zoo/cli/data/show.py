@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.data.flags import DataShowFlags
-from zoo.cli.flags import parse
 from zoo.curation.show import originals, seen, value_range
 from zoo.data.dataset import OnError
 from zoo.data.reference import DataRef
@@ -23,7 +22,7 @@ from zoo.task.recipe import find_recipe
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
-def show(words: list[str]) -> int:
+def show(flags: DataShowFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
@@ -31,7 +30,6 @@ def show(words: list[str]) -> int:
     """
     from zoo.cli.data.check import task_of
 
-    flags = parse(DataShowFlags, "data show", words)
     if flags.n < 1 or flags.variants < 1:
         raise InputError(f"--n is {flags.n} and --variants {flags.variants}; expected 1 or more")
     if flags.out.suffix.lower() not in (*_FORMATS, ".html"):

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.data.flags import DataSplitFlags
-from zoo.cli.flags import parse
 from zoo.data.reference import DataRef
 from zoo.task.contract import get_task
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 40  # classes shown in the table
 
 
-def split(words: list[str]) -> int:
+def split(flags: DataSplitFlags) -> int:
     """Run the command and return its exit status.
 
     Raises:
@@ -30,7 +29,6 @@ def split(words: list[str]) -> int:
     from zoo.curation.split.assignment import parse_parts
     from zoo.curation.split.split import split as divide
 
-    flags = parse(DataSplitFlags, "data split", words)
     parts = parse_parts(flags.parts)
     task = get_task(flags.task or task_of(DataRef.parse(flags.data)))
     with progress_of(flags.quiet) as progress:

@@ -1,4 +1,4 @@
-"""Batches of pictures that a frozen trunk has seen already, for the loops that otherwise read pictures."""
+"""Batches of cached features, in place of the batches of images that loaders return."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from zoo.training.features.file import FeatureRows
 
 @dataclass(frozen=True)
 class PooledData:
-    """A data set with its pooled features.
+    """A dataset with its pooled features.
 
     Attributes:
-        dataset: keys and targets.
-        features: a row per sample of it.
+        dataset: the dataset, of which only keys and targets are read.
+        features: pooled features, one row per sample.
     """
 
     dataset: Dataset
@@ -31,25 +31,25 @@ class PooledData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The data's fingerprint, of the bytes of its pictures: the same for as long as these features are."""
+        """Fingerprint of the dataset, computed from the bytes of its images once: cached features imply unchanged images."""
         return data_fingerprint(self.dataset)
 
     @cached_property
     def _columns(self) -> tuple[list[str], list[Any]]:
-        """Keys and targets: looking into records sample by sample would take longer than a step of a head."""
+        """Keys and targets of all samples: reading them record by record would take longer than a training step of a head."""
         return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
 
     def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
-        """Yield the batches that `training_loader` yields, from batch number `start` on, pooled and never augmented."""
+        """Return the batches of `training_loader` from batch number `start` on, as pooled features without augmentation."""
         return (self.batch(share.positions) for share in plan.shares_from(start))
 
     def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
-        """Return the batches that `evaluation_loader` returns, pooled."""
+        """Return the batches of `evaluation_loader`, as pooled features."""
         own = range(rank, len(self.dataset), processes)
         return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
 
     def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
-        """Return the samples at these positions."""
+        """Return the batch of the samples at these positions; samples that couldn't be read are listed as skipped."""
         keys, targets = self._columns
         faults = self.features.faults
         good = [position for position in positions if position not in faults] if faults else positions
@@ -60,11 +60,11 @@ class PooledData:
 
 @dataclass(frozen=True)
 class PooledBatches:
-    """Batches in a fixed order.
+    """Batches of pooled features in a fixed order.
 
     Attributes:
-        data: where they come from.
-        positions: of each batch.
+        data: dataset with its features.
+        positions: positions of the samples of each batch.
     """
 
     data: PooledData

@@ -23,7 +23,8 @@ from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
 from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_atomic
-from zoo.system.hardware import Precision, pick_workers
+from zoo.system.hardware import pick_workers
+from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 from zoo.training.features.engine import Compute, choose_engine, eager_features, engine_features
 from zoo.training.features.file import FeatureRows, file_bytes, map_rows, write_rows
@@ -38,11 +39,11 @@ class FeatureCache:
         model: the model, on its device; its head is a `PooledHead`.
         precision: precision of the backbone's matrix multiplications.
         decoding: how images are decoded.
-        on_error: "raise", or "skip" to leave out images that can't be read.
-        workers: number of loader processes; None for a number that suits the machine.
-        progress: display of the progress bar and messages.
-        alive: callback after every computed batch.
-        engines: names of engines that may compute features if they are faster than eager.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        workers: number of loader processes; None to choose it automatically.
+        progress: display of the progress bar and of messages.
+        alive: callback that is called after every computed batch.
+        engines: names of the engines that `choose_engine` may choose besides eager.
     """
 
     model: Model
@@ -57,11 +58,12 @@ class FeatureCache:
     def rows(self, dataset: Dataset, engine: str | None = None) -> FeatureRows:
         """Return the features of a dataset: cached ones, or new ones, which are cached.
 
-        If the cache folder is full or not writable, a temporary file holds them for this run.
+        If they can't be written to the cache folder, a temporary file holds them for this run.
 
         Args:
             dataset: the images.
-            engine: the engine that computes them; None for that of cached features, else for a choice by `choose_engine`.
+            engine: name of the engine that computes the features. None to use cached features of eager or of any of `engines`, and to let
+                `choose_engine` choose if there are none.
 
         Raises:
             ImageError: an image can't be read and `on_error` is "raise".
@@ -83,16 +85,17 @@ class FeatureCache:
             shrink(path.parent, LIMIT_BYTES, keep={path})
             with path.open("rb") as file:
                 rows = map_rows(file, shape)
-            self.progress.say(f"features of {len(dataset)} pictures are kept in {path}")
+            self.progress.say(f"features of {len(dataset)} images were saved to {path}")
         except OSError as error:
-            self.progress.say(f"features can't be kept in {path.parent} ({error.strerror}): a temporary file holds them for this run")
+            self.progress.say(f"features can't be saved to {path.parent} ({error.strerror}): a temporary file holds them for this run")
             with tempfile.TemporaryFile() as temporary:
                 self._write(temporary, shape, dataset, engine)
                 rows = map_rows(temporary, shape)
-        assert rows is not None, "it was written a moment ago"
+        assert rows is not None, "the file was just written"
         return replace(rows, engine=engine)
 
     def _kept(self, path: Path, shape: tuple[int, int], engine: str) -> FeatureRows | None:
+        """Return cached features; None if there are none, or none that can be used."""
         try:
             file: BinaryIO = path.open("rb")
         except OSError:
@@ -100,12 +103,12 @@ class FeatureCache:
         with file:
             rows = map_rows(file, shape)
         if rows is None:
-            self.progress.say(f"{path} is damaged: the features are computed again")
+            self.progress.say(f"{path} is damaged: its features are computed again")
             return None
         if rows.faults and self.on_error == "raise":
-            return None  # reading the images again names the first bad one
+            return None  # reading the images again raises the error of the first unreadable one
         mark_used(path)
-        self.progress.say(f"features of {shape[0]} pictures are taken from {path}")
+        self.progress.say(f"features of {shape[0]} images were loaded from {path}")
         return replace(rows, engine=engine)
 
     def _loader(self, dataset: Dataset) -> Batches:
@@ -117,6 +120,9 @@ class FeatureCache:
         return pick_batch_size(None, self.model.preprocess, self.model.device)
 
     def _chosen(self, dataset: Dataset) -> str:
+        """Return the engine chosen on the first batch that contains a readable image."""
+        if not self.engines:
+            return "eager"
         loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, "skip", decoding=self.decoding)
         with closing(iter(loader)) as batches, evaluation_mode(self.model):
             first = next((batch.images for batch in batches if batch.images is not None), None)
@@ -129,7 +135,7 @@ class FeatureCache:
         write_rows(file, shape, self._blocks(dataset, engine, faults), faults)
 
     def _blocks(self, dataset: Dataset, engine: str, faults: dict[int, Fault]) -> Iterator[NDArray[np.float32]]:
-        """Yield [B, C] batch by batch, and record the images that can't be read in `faults`."""
+        """Yield the features batch by batch, [B, C], and add the errors of unreadable images, whose rows are NaN, to `faults`."""
         model, loader, size = self.model, self._loader(dataset), self._batch_size
         with evaluation_mode(model):
             compute: Compute = partial(eager_features, model, precision=self.precision)
@@ -151,10 +157,10 @@ def _path(key: str, engine: str) -> Path:
 
 
 def _check_room(path: Path, needed: int) -> None:
-    """Refuse a file for which there is no room, before an hour is spent on it.
+    """Create the folder of a file, and check the free space before hours are spent on computing the file's content.
 
     Raises:
-        OSError: as if it had been written.
+        OSError: the folder can't be created, or `needed` bytes exceed the free space or the cache's size limit.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed > min(LIMIT_BYTES, shutil.disk_usage(path.parent).free):

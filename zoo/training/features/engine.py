@@ -1,37 +1,42 @@
 """The engine that computes the pooled features of a frozen backbone.
 
-It is chosen once, before the first image, and is part of the cache's key: features of two engines differ in their last bits.
+It is chosen once per dataset, before features are computed, and is part of the name of the cached file: features of different engines
+differ in their last bits.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.compilation.agreement import relative_error
 from zoo.compilation.compile import compile
 from zoo.compilation.conversion import FEATURES, Conversion
 from zoo.compilation.tuning import candidates
-from zoo.engines import ENGINES, EnginePrecision
+from zoo.engines import ENGINES
 from zoo.errors import ZooError
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.fingerprint import trunk_fingerprint
 from zoo.models.model import Model
-from zoo.system.hardware import Precision, autocast
-from zoo.task.pooling import PooledHead
+from zoo.system.hardware import autocast
+from zoo.system.precision import EnginePrecision, Precision
+from zoo.system.wording import reason
+from zoo.task.pooling import PooledHead, RememberingHead
 
 Rows = NDArray[np.float32]
 Compute = Callable[[ImageBatch], Rows]
 
-# Largest difference from eager's features, relative to the largest value. Measured on trained and random backbones: float32 2e-7 to 4e-7
-# (rounding), bf16 1e-3 to 7e-3.
+# Largest allowed difference from eager's features, relative to the largest value. Measured on trained and random backbones: float32 2e-7 to
+# 4e-7 (rounding), bf16 1e-3 to 7e-3.
 _BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
-_TUNE_SECONDS = 20.0
-_PAYS = 3  # features must take this many times as long as choosing an engine may take
+_TUNE_SECONDS = 20.0  # time limit for measuring engines
+_PAYS = 3  # an engine is chosen only if eager would take at least this many times as long
 
 
 def usable_engines(model: Model, precision: Precision) -> list[str]:
@@ -47,41 +52,58 @@ def usable_engines(model: Model, precision: Precision) -> list[str]:
 def choose_engine(
     model: Model, precision: Precision, images: ImageBatch, batches: int, engines: Sequence[str], say: Callable[[str], None]
 ) -> str:
-    """Return the engine for a dataset's features: the fastest by `zoo.compile(engine="auto")` where the work is long enough, else eager.
+    """Return the name of the engine for a dataset's features.
+
+    If computing them takes long enough in eager, it is the engine that `zoo.compile(engine="auto")` finds fastest, provided that its
+    features agree with eager's; otherwise it is eager.
 
     Args:
         model: model in evaluation mode.
-        precision: precision of the backbone.
+        precision: precision of the backbone's matrix multiplications.
         images: a batch of the dataset.
         batches: number of batches.
-        engines: names of engines that may be used.
-        say: callback that receives one line about the choice.
+        engines: names of the engines that may be chosen besides eager.
+        say: callback that receives a message about the choice (one line), if engines were tried.
     """
     if not engines:
         return "eager"
-    eager_features(model, images, precision)  # the first call allocates memory
-    start = time.perf_counter()
-    wanted = eager_features(model, images, precision)
-    if batches * (time.perf_counter() - start) < _PAYS * _TUNE_SECONDS:
-        return "eager"
-    settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
-    try:
-        engine = compile(model, "auto", settled, batch_size=len(images), tune_seconds=_TUNE_SECONDS).making.engine
-        if engine == "eager" or engine not in engines:
+    for _ in range(2):  # the first call allocates memory: if it seems too slow, the second one decides
+        start = time.perf_counter()
+        wanted = torch.from_numpy(eager_features(model, images, precision))
+        if batches * (time.perf_counter() - start) < _PAYS * _TUNE_SECONDS:
             return "eager"
-        error = relative_error(torch.from_numpy(wanted), torch.from_numpy(engine_features(model, engine, precision)(images)))
-    except ZooError as failed:
-        say(f"features are computed by eager: {failed}")
+    settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
+    engine = "auto"
+    try:
+        engine = compile(_comparable(model, wanted), engine, settled, batch_size=len(images), tune_seconds=_TUNE_SECONDS).making.engine
+        if engine not in engines:
+            return "eager"
+        error = relative_error(wanted, torch.from_numpy(engine_features(model, engine, precision)(images)))
+    except Exception as failed:  # engines raise anything, and eager always works
+        say(f"features are computed by eager, because engine {engine} failed: {failed if isinstance(failed, ZooError) else reason(failed)}")
         return "eager"
-    if not error <= _BOUNDS[precision]:  # also for NaN
-        say(f"features are computed by eager: those of {engine} differ by {error:.2g} of the largest value (limit {_BOUNDS[precision]:g})")
+    if not error <= _BOUNDS[precision]:  # true for NaN as well
+        say(
+            f"features are computed by eager, because those of engine {engine}, {precision}, are off by {error:.2g} of the largest value "
+            f"(at most {_BOUNDS[precision]:g})"
+        )
         return "eager"
-    say(f"features are computed by {engine}, {precision}: largest relative error {error:.1e}")
+    say(f"features are computed by engine {engine}, {precision}: largest relative error {error:.1e}")
     return engine
 
 
+def _comparable(model: Model, pooled: Tensor) -> Model:
+    """Return a model that makes predictions, as `compile` needs: a copy with these features, [B, C], if it has to store some first."""
+    if not isinstance(model.head, RememberingHead):
+        return model
+    copied = copy.deepcopy(model)
+    assert isinstance(copied.head, RememberingHead)
+    copied.head.remember(pooled, torch.zeros(len(pooled), dtype=torch.int64))
+    return copied
+
+
 def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Rows:
-    """Return the input of a pooled head, computed in eager: [B, C] float32."""
+    """Return the pooled features of a batch, computed in eager: [B, C] float32."""
     head = model.head
     assert isinstance(head, PooledHead)
     with torch.inference_mode(), autocast(precision, model.device):
@@ -90,7 +112,7 @@ def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Ro
 
 
 def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
-    """Convert backbone and pooling for an engine (or load them from the cache), and return the function that computes features.
+    """Return a function that computes pooled features with an engine; backbone and pooling are converted, or loaded from the cache.
 
     Args:
         model: model in evaluation mode, on the CPU.
@@ -107,7 +129,7 @@ def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
     def compute(images: ImageBatch) -> Rows:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             (pooled,) = run(as_float(images.pixels))
-        rows: Rows = pooled.numpy().copy()  # an engine's output is overwritten by its next call
+        rows: Rows = pooled.numpy().copy()  # the next call of the engine may overwrite its output
         return rows
 
     return compute

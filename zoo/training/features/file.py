@@ -1,6 +1,6 @@
-"""A file of pooled features: a NumPy array, the pictures that could not be read, what computed it, and a checksum of all.
+"""File format of pooled features: a NumPy array, followed by the errors of unreadable images (JSON) and a checksum of everything.
 
-`np.load` reads the array; what stands behind it, it doesn't look at.
+`np.load` can read the array; it ignores what follows.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch import Tensor
 
 from zoo.errors import Fault
 
-_DIGEST, _LENGTH = 32, 8  # bytes at the end: of everything before, and of the length of the notes
+_DIGEST, _LENGTH = 32, 8  # sizes in bytes of the checksum, which is the last field, and of the length of the JSON, before it
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """What a file holds.
+    """Pooled features of a dataset.
 
     Attributes:
-        rows: [N, C] float32, one row per sample of the data, mapped into memory.
-        faults: position of each sample that could not be read, whose row is NaN, to what is wrong with it.
-        engine: the engine that computed them; not stored in the file.
+        rows: features, [N, C] float32, one row per sample, mapped into memory.
+        faults: errors of samples that couldn't be read, by position; their rows are NaN.
+        engine: name of the engine that computed the features; not stored in the file.
     """
 
     rows: Tensor
@@ -38,7 +38,7 @@ class FeatureRows:
 
 
 def file_bytes(shape: tuple[int, int]) -> int:
-    """Return about how large a file of this many samples and channels is."""
+    """Return the smallest possible size in bytes of a file of shape [N, C]."""
     return len(_header(shape)) + 4 * shape[0] * shape[1] + _LENGTH + _DIGEST
 
 
@@ -48,16 +48,16 @@ def write_rows(
     blocks: Iterable[NDArray[np.float32]],
     faults: Mapping[int, Fault],
 ) -> None:
-    """Write a file.
+    """Write features to a file.
 
     Args:
-        file: empty.
-        shape: [N, C] of all blocks together.
-        blocks: the rows, in order; made while they are written.
-        faults: as in `FeatureRows`; read when the blocks are through.
+        file: empty file, open for writing.
+        shape: shape [N, C] of all blocks together.
+        blocks: consecutive rows, which may be computed while they are written.
+        faults: errors as in `FeatureRows`; read after the last block, so that computing the blocks may add to them.
 
     Raises:
-        OSError: no room.
+        OSError: no space is left.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
 
@@ -69,22 +69,22 @@ def write_rows(
     for block in blocks:
         put(block.astype("<f4", copy=False).tobytes())
     notes = {"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}}
-    said = json.dumps(notes).encode()
-    put(said)
-    put(len(said).to_bytes(_LENGTH, "little"))
+    encoded = json.dumps(notes).encode()
+    put(encoded)
+    put(len(encoded).to_bytes(_LENGTH, "little"))
     file.write(digest.digest())
     file.flush()
 
 
 def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
-    """Map a file into memory, after checking every byte of it.
+    """Verify the checksum of a file and map its features into memory.
 
     Args:
-        file: open for reading; it may be closed afterwards.
-        shape: [N, C] that it should have.
+        file: file open for reading; it may be closed afterwards.
+        shape: expected shape [N, C].
 
     Returns:
-        None where the file is damaged, cut short, or of something else.
+        The features; None if the file is damaged, truncated, or of another shape or format.
     """
     header = _header(shape)
     begin, size = len(header), file.seek(0, 2)
@@ -106,7 +106,7 @@ def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
     file.seek(size - _DIGEST - _LENGTH - length)
     notes = json.loads(file.read(length))
     faults = {int(place): Fault(key, reason, True, kind) for place, (key, reason, kind) in notes["faults"].items()}
-    # copy on write: torch shares memory that can be written to, and nobody writes
+    # copy-on-write mode, because torch warns about read-only memory; it is never written to
     rows = np.memmap(file, dtype="<f4", mode="c", offset=begin, shape=shape)
     return FeatureRows(torch.from_numpy(rows), faults)
 

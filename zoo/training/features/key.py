@@ -1,4 +1,4 @@
-"""By what features are known again: the content of the pictures, the trunk, and all that happens between them."""
+"""The cache key of pooled features: images, decoding, preprocessing, backbone and precision."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from zoo.data.dataset import Dataset, Record
 from zoo.images.decoding import Decoding
 from zoo.images.preprocess import Preprocess
 from zoo.models.fingerprint import trunk_fingerprint
-from zoo.system.hardware import Precision
+from zoo.system.precision import Precision
 from zoo.system.versions import versions
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
-_FORMAT = 3  # of the files; another number leaves the older ones aside
-_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # that have a part in the numbers
+_FORMAT = 3  # version of the file format; files of other versions are ignored
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # packages whose version may affect the features
 
 
 def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding: Decoding, precision: Precision) -> str:
-    """Return a name for the pooled features of a data set's pictures, in their order.
+    """Return the key of the pooled features of a dataset's images, in their order.
 
-    A picture in a file counts by the file's path, size, and times of the last change of its content and of its entry in the folder (a
-    copy that keeps the first doesn't keep the second). Pictures in memory, drawn or unpacked, count by their pixels. Targets have no
-    part in it.
+    An image file is identified by its path, size and inode, and by the times of the last change of its content and of its metadata (a copy
+    that preserves the former doesn't preserve the latter). Images in memory, rendered or unpacked, are identified by their pixels. Targets
+    and the model's head don't affect the key.
 
     Args:
-        model: whose trunk.
-        dataset: the pictures.
-        preprocess: how they are prepared.
-        decoding: how they are read.
-        precision: of the trunk's matrix work.
+        model: model whose backbone computes the features.
+        dataset: the images.
+        preprocess: preprocessing of the images.
+        decoding: how images are decoded.
+        precision: precision of the backbone's matrix multiplications.
     """
     installed = versions()
     settings = {
@@ -51,12 +51,12 @@ def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding
         "versions": {name: installed.get(name) for name in _PACKAGES},
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for line in _pictures(dataset.records):
+    for line in _images(dataset.records):
         digest.update(line)
     return digest.hexdigest()[:32]
 
 
-def _pictures(records: tuple[Record, ...]) -> Iterator[bytes]:
+def _images(records: tuple[Record, ...]) -> Iterator[bytes]:
     folder = os.getcwd()
     for record in records:
         source = record.source
@@ -65,7 +65,7 @@ def _pictures(records: tuple[Record, ...]) -> Iterator[bytes]:
             try:
                 found = os.stat(path)
                 state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-            except OSError:  # reading it will say what is wrong
+            except OSError:  # reading the image reports the reason
                 state = "missing"
             yield f"{path}\0{state}\n".encode("utf-8", "surrogateescape")
         else:

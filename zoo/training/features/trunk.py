@@ -1,4 +1,4 @@
-"""Whether a run's head can learn from features that are computed once, and the features then."""
+"""When a head can be trained on cached features of a frozen backbone, and the features of a dataset for one or several processes."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from zoo.training.features.batches import PooledData
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.engine import usable_engines
 
-_SIGN_SECONDS = 20.0
-_SMALL = 2**24  # multiplications of a head's batch, below which a second thread is no gain
-
 if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.task.recipe import Recipe
 
+_SIGN_SECONDS = 20.0  # interval at which the computing process shows the others that it is alive
+_SMALL = 2**24  # multiplications of a head per batch, below which a second thread is no gain
+
 
 def learns_from_features(model: Model, recipe: Recipe) -> bool:
-    """Tell whether the trunk stays as it is throughout a run, and the head looks at what can be kept of it."""
+    """Return whether the backbone stays frozen throughout a run and the head needs nothing but pooled features."""
     return recipe.feature_cache and is_whole(model) and not recipe.unfreeze_every and isinstance(model.head, PooledHead)
 
 
 def has_small_head(model: Model, recipe: Recipe) -> bool:
-    """Tell whether a step of the head alone is so small that neither a second thread nor products in 16 bits make it quicker."""
+    """Return whether a training step of the head alone is so small that neither a second thread nor 16-bit products make it faster."""
     return sum(parameter.numel() for parameter in model.head.parameters()) * recipe.batch_size < _SMALL
 
 
 def why_not(model: Model, recipe: Recipe) -> str | None:
-    """Return a line that says why a frozen trunk runs in every epoch all the same; None where there is nothing to say."""
+    """Return a message that explains why the whole backbone is frozen but runs in every epoch; None if this isn't the case."""
     if not is_whole(model) or not recipe.feature_cache:
         return None
     if recipe.unfreeze_every:
-        return "the frozen trunk runs in every epoch: its stages learn later (unfreeze_every), so its features can't be kept"
+        return "the frozen backbone runs in every epoch: its stages are unfrozen later (unfreeze_every), so its features can't be cached"
     if not isinstance(model.head, PooledHead):
-        return f"the frozen trunk runs in every epoch: the head of {model.task} looks at more of it than could be kept"
+        return f"the frozen backbone runs in every epoch: the head of {model.task} needs full feature maps, which the cache doesn't hold"
     return None
 
 
 def is_whole(model: Model) -> bool:
-    """Tell whether the whole trunk is frozen."""
+    """Return whether the whole backbone is frozen."""
     return frozen_stages(model.backbone, model.config.freeze)[0] == len(model.backbone.stages())
 
 
 def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
-    """Return a data set with its features; of several processes the first computes them, and the others find them in the cache.
+    """Return a dataset with its features; of several processes, the first one computes them, and the others load them from the cache.
 
-    A process that finds none there (another machine's, or there is no room for a cache) computes its own, by the same engines as the
-    first, which has tried those alone that all have. While the first computes it gives a sign of life now and then: processes wait for
-    each other for minutes, and computing may take hours.
+    A process that doesn't find them there (it runs on another machine, or they don't fit into the cache) computes them itself, with the
+    same engine as the first process, which chooses among the engines that all processes can use. While the first process computes, it joins
+    a collective operation now and then: processes wait for each other for minutes only, and computing may take hours.
 
     Args:
-        cache: with its model.
-        dataset: the pictures.
-        processes: this one and the others.
+        cache: the cache, with the model; its `alive` and `engines` are replaced.
+        dataset: the images.
+        processes: this process and the others.
     """
     usable = usable_engines(cache.model, cache.precision)
     if processes.count == 1:

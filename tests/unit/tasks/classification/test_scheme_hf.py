@@ -102,7 +102,7 @@ def test_columns(tmp_path: Path) -> None:
 
 def test_samples_without_label_or_picture(tmp_path: Path) -> None:
     folder = save(table([1, None, -1]), tmp_path / "a")
-    with pytest.raises(DataError, match=r"2 faults(.|\n)*000001: label is None; expected a class\n  000002: label is -1"):
+    with pytest.raises(DataError, match=r"2 errors(.|\n)*000001: label is None; expected a class\n  000002: label is -1"):
         opened(f"hf:{folder}")
     assert opened(f"hf:{folder}", "skip").keys == ("000000",)
     data = hf.Dataset.from_dict(

@@ -143,7 +143,7 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     content = instances()
     content["annotations"] += [box(id=number, bbox=[1, 1, 0, 5]) for number in (10, 11)]
     (write_coco(tmp_path, content) / "a.png").unlink()
-    with pytest.raises(DataError, match=r"3 faults") as caught:
+    with pytest.raises(DataError, match=r"3 errors") as caught:
         opened(f"coco:{tmp_path}")
     assert [fault.key for fault in caught.value.faults] == ["a.png", "b.png", "b.png"]
 

@@ -93,7 +93,7 @@ def test_lists_and_folders_that_can_not_be_read(tmp_path: Path) -> None:
 
 def test_blood_cells(shared_data: Path) -> None:
     cells = f"voc:{shared_data / 'bccd'}"
-    with pytest.raises(DataError, match=r"2 faults") as caught:
+    with pytest.raises(DataError, match=r"2 errors") as caught:
         opened(cells)
     assert [fault.key for fault in caught.value.faults] == ["Annotations/BloodImage_00338.xml", "Annotations/BloodImage_00343.xml"]
     data = opened(cells, "skip")

@@ -166,7 +166,7 @@ def test_files_that_do_not_fit_together(folder: Path) -> None:
     (folder / "labels/train/z.txt").write_text("")
     (folder / "labels/train/b.txt").write_bytes(b"\xff\xfe")
     (folder / "images/train/broken.png").write_bytes(b"no")
-    with pytest.raises(DataError, match="3 faults") as caught:
+    with pytest.raises(DataError, match="3 errors") as caught:
         opened(f"yolo:{folder}?split=train")
     reasons = {fault.key: fault.reason for fault in caught.value.faults}
     assert reasons["labels/train/z.txt"] == "labels without an image"
@@ -182,7 +182,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         opened(f"yolo:{folder}?split=train")
     (folder / "list.txt").write_text("../secret.png\n/etc/passwd\nimages/val/c.png\nimages/val/c.png\nimages/val/d.png\n")
     (folder / "data.yaml").write_text("val: list.txt\nnames: [cat, dog]")
-    with pytest.raises(DataError, match="4 faults") as caught:
+    with pytest.raises(DataError, match="4 errors") as caught:
         opened(f"yolo:{folder}")
     first, second, third, fourth = caught.value.faults
     assert first.key.endswith("list.txt line 1")

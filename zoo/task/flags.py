@@ -1,0 +1,51 @@
+"""The dataclasses behind a task's command-line flags, available without importing the task itself, and so without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from zoo.task.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TaskFlags:
+    """The dataclasses whose fields are flags.
+
+    Attributes:
+        name: name of the task.
+        options: build options.
+        scoring: scoring options.
+        recipe: training settings.
+        recipes: presets of the training settings by name.
+    """
+
+    name: str
+    options: type[Any]
+    scoring: type[Any]
+    recipe: type[Recipe]
+    recipes: Mapping[str, Recipe]
+
+
+def flags_of(task: str) -> TaskFlags:
+    """Return the flags of a task.
+
+    A task package of the zoo may define `flags()`, which returns them without importing torch: `--help` has to be fast. Of every other
+    task they are read from the task itself.
+
+    Raises:
+        UnknownNameError: no such task; the nearest names are listed.
+    """
+    name = f"zoo.tasks.{task}"
+    if task.isidentifier() and find_spec(name) is not None:
+        declared = getattr(import_module(name), "flags", None)
+        if declared is not None:
+            found: TaskFlags = declared()
+            return found
+    from zoo.task.contract import get_task
+
+    known = get_task(task)
+    return TaskFlags(known.name, known.building.options, known.scoring.options, known.data.recipe, known.data.recipes)
