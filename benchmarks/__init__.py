@@ -1,1 +1,1 @@
-"""Suites, the harness, timing and reports: everything that measures the zoo."""
+"""Benchmarks of the zoo: suites with their harness and reports, and comparisons with other libraries."""

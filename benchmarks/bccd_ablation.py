@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import zoo
-from zoo.benchmarks.command import log, make_parser, prints_errors
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors
 from zoo.data.dataset import Dataset
 from zoo.models.model import Model
 from zoo.task.contract import get_task

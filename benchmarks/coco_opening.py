@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from zoo.benchmarks.command import make_parser
+from zoo.benchmarks.harness.command import make_parser
 from zoo.benchmarks.harness.process import in_new_process
 
 MAX_SECONDS = 5.0

@@ -26,20 +26,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from zoo.benchmarks.command import log, make_parser, prints_errors
-from zoo.benchmarks.engine_flags import add_network_flags, calibration
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors
+from zoo.benchmarks.harness.engine_flags import add_network_flags, calibration
+from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.benchmarks.peers.roofline import peaks
-from zoo.benchmarks.photos import photo_files
 from zoo.compilation.source import Source
 from zoo.engines import Runner, Tensors
-from zoo.system.precision import EnginePrecision
 from zoo.engines.openvino import OpenVINO, Session, bytes_among
 from zoo.errors import InputError, check_positive
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.preprocess import ImageBatch
 from zoo.models.builder import build
 from zoo.models.model import Model
+from zoo.system.precision import EnginePrecision
 from zoo.system.progress import Progress
 
 _BYTES = {"f32": 4, "i32": 4, "u32": 4, "bf16": 2, "f16": 2, "i8": 1, "u8": 1, "boolean": 1}
@@ -224,7 +224,7 @@ def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds:
     return Profile(statistics.mean(seconds), engine.layers())
 
 
-def _batch(model: Model, photos: Iterable[images.Image], side: int) -> ImageBatch:
+def _batch(model: Model, photos: Iterable[decoding.Image], side: int) -> ImageBatch:
     """Resize photos to landscape format 4:3, so that no padding is needed, and preprocess them."""
     size = (round(side * 4 / 3), side)
     return model.preprocess.batch([np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8) for photo in photos])
@@ -250,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options: dict[str, Any] = {"max_image_size": 2 * flags.side} if flags.task == "detection" else {}
     classes = None if flags.task == "face" else [f"class {index}" for index in range(80)]
     model = build(flags.backbone, flags.task, classes=classes, image_size=flags.side, **options)
-    photos = islice(cycle(map(images.read, photo_files(flags.photos)[:count])), count)
+    photos = islice(cycle(map(decoding.read, photo_files(flags.photos)[:count])), count)
     found = profile(model, _batch(model, photos, flags.side), flags.precision, flags.rounds, calibration(flags))
     rates = peaks()
     if flags.json:

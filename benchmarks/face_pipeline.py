@@ -26,13 +26,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.command import make_parser, prints_errors, torch_threads
+from zoo.benchmarks.harness.command import make_parser, prints_errors, torch_threads
+from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.benchmarks.peers.ours import with_weights
-from zoo.benchmarks.photos import photo_files
 from zoo.compilation.compile import compile
 from zoo.errors import check_positive
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.prediction.predict import predict
 from zoo.tasks.face.detection.mtcnn import MTCNN
 
@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     check_positive("face_pipeline", threads=flags.threads)
     with torch_threads(flags.threads):
-        comparison = compare([(path.name, images.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
+        comparison = compare([(path.name, decoding.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
     if flags.json:
         about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
         setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}

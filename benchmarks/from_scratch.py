@@ -30,7 +30,7 @@ from timm.scheduler import create_scheduler_v2
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.errors import DataError
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.builder import build

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.data.dataset import Dataset
 from zoo.data.formats import open_data
 from zoo.evaluation.evaluate import evaluate

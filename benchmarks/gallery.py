@@ -45,9 +45,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.command import make_parser, prints_errors
 from zoo.benchmarks.gallery_safety import Safety, torment
 from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.benchmarks.harness.process import in_new_process
 from zoo.errors import InputError, check_positive
 

@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from zoo.benchmarks.command import make_parser, prints_errors
-from zoo.benchmarks.photos import link_files, photo_files
+from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.photos import link_files, photo_files
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import picture_files
 from zoo.data.loader import evaluation_loader

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.errors import DataError
 from zoo.models.builder import build
 from zoo.prediction.predict import predict

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.benchmarks.harness.process import in_new_process
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.errors import InputError, check_positive

@@ -25,12 +25,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.command import make_parser, prints_errors
-from zoo.benchmarks.engine_flags import add_flags, computed, setting
-from zoo.benchmarks.photos import photo_files
+from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
+from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.prediction_pipeline import travel
 from zoo.errors import check_positive
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.preprocess import Preprocess
 from zoo.models.builder import build
 from zoo.models.model import Model
@@ -134,9 +134,9 @@ def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> li
     return sorted(folder.iterdir())
 
 
-def _read(files: Sequence[Path]) -> Iterator[images.Image]:
+def _read(files: Sequence[Path]) -> Iterator[decoding.Image]:
     """Yield the first photos repeatedly; decoding each again would take longer than the benchmark itself."""
-    yield from cycle([images.read(path) for path in islice(files, 16)])
+    yield from cycle([decoding.read(path) for path in islice(files, 16)])
 
 
 @prints_errors("photo_sizes")

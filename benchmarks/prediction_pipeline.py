@@ -26,12 +26,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.command import make_parser, prints_errors
-from zoo.benchmarks.engine_flags import add_flags, computed, setting
-from zoo.benchmarks.photos import link_files, photo_files
+from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
+from zoo.benchmarks.harness.photos import link_files, photo_files
 from zoo.data.loader import pick_batch_size
 from zoo.errors import InputError, check_positive
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.output import write_predictions
@@ -178,7 +178,7 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
 def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
     height, width = _FILM_HW
     film = cv2.VideoWriter(str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (width, height))
-    frames = [cv2.cvtColor(cv2.resize(images.read(path), (width, height)), cv2.COLOR_RGB2BGR) for path in files[:_SCENES]]
+    frames = [cv2.cvtColor(cv2.resize(decoding.read(path), (width, height)), cv2.COLOR_RGB2BGR) for path in files[:_SCENES]]
     for frame in islice(cycle(frames), pictures):
         film.write(frame)
     film.release()

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2.functional import normalize
 
-from zoo.benchmarks.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors
 from zoo.benchmarks.peers.roofline import bf16_gain
 from zoo.benchmarks.training_work import CLASSES, Work, works
 from zoo.data.dataset import Sample

@@ -1,1 +1,1 @@
-"""The benchmark harness: suites, cases, timing, measurement of the machine, and reports."""
+"""Benchmark harness: suites, cases, timing, description of the machine, and reports."""

@@ -24,13 +24,13 @@ from zoo.benchmarks.harness.timing import Timing, measure
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
 from zoo.engines import ENGINES
-from zoo.system.precision import AskedPrecision
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation.evaluate import evaluate
 from zoo.images.preprocess import ImageBatch
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.files import write_text
+from zoo.system.precision import AskedPrecision
 from zoo.task.contract import get_task
 from zoo.task.recipe import Recipe, replace_settings
 from zoo.training.train import train

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.errors import InputError, UnknownNameError
 
-_SUITES = Path(__file__).parent / "suites"
+_SUITES = Path(__file__).parents[1] / "suites"
 _TABLES = ("options", "recipe", "expect")
 _SUITE_KEYS = ("description", "case")
 

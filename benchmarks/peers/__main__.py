@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from zoo.benchmarks.command import log, make_parser, prints_errors, torch_threads
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors, torch_threads
 from zoo.benchmarks.peers import race
 from zoo.benchmarks.peers.race import Outcome
 from zoo.benchmarks.peers.roofline import peaks

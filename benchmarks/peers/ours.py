@@ -11,11 +11,11 @@ from torch import nn
 
 import zoo
 from zoo.benchmarks.peers.race import Work
-from zoo.system.precision import AskedPrecision
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
+from zoo.system.precision import AskedPrecision
 from zoo.tasks.classification.predictions import Classification
 
 _ENGINE = "openvino"

@@ -13,7 +13,7 @@ from zoo.benchmarks.face_pipeline import Ours, Theirs
 from zoo.benchmarks.peers import facenet, onnxruntime, openvino, ours, timm, torchvision
 from zoo.benchmarks.peers.race import Contest, Difference, Rival, Tolerance, Work
 from zoo.benchmarks.peers.shared import Precision, Setting
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.preprocess import as_float
 
 _BATCH = 16
@@ -128,7 +128,7 @@ def folder(setting: Setting, precision: Precision) -> Contest:
 
 def faces(setting: Setting, precision: Precision) -> Contest:
     """Embed the faces in the portraits."""
-    photos = [images.read(path) for path in setting.files("portraits")]
+    photos = [decoding.read(path) for path in setting.files("portraits")]
     theirs = Theirs()
     mine = Ours(theirs.network)
     mine.model = ours.compiled(mine.model, precision, None)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 import zoo
+from zoo.benchmarks.harness.photos import link_files, photo_files
 from zoo.benchmarks.peers import ours, timm, torchvision
-from zoo.benchmarks.photos import link_files, photo_files
 from zoo.data.dataset import Sample
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch, Preprocess, as_float
 from zoo.models.model import Model
@@ -66,7 +66,7 @@ class Setting:
     @cached_property
     def photos(self) -> list[Image]:
         """The decoded photos."""
-        return [images.read(path) for path in self.files("photos")]
+        return [decoding.read(path) for path in self.files("photos")]
 
     @cached_property
     def preprocess(self) -> Preprocess:

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw
-from zoo.evaluation import files as prediction_rows
+from zoo.evaluation import files
 from zoo.system.files import write_text
 from zoo.task.answer_files import AnswerFiles
 from zoo.tasks.classification.counts import log_probabilities
 
-SUFFIXES = (*tabular.SUFFIXES, ".jsonl")
+SUFFIXES = (*tables.SUFFIXES, ".jsonl")
 _LOGIT = "logit:"
 _SUM = 1e-3  # tolerance of the sum of an image's probabilities around 1: tools round to four digits or fewer
 
@@ -48,14 +48,10 @@ def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str,
     Raises:
         InputError: the kind of file is unknown, columns are missing, or rows are invalid; the message lists them with their lines.
     """
-    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
+    suffix = files.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
-    entries = (
-        prediction_rows.json_lines(path, lambda entry: _answer(entry, classes), faults)
-        if suffix == ".jsonl"
-        else _rows(path, classes, faults)
-    )
-    return prediction_rows.collect(path, keys, entries, faults)
+    entries = files.json_lines(path, lambda entry: _answer(entry, classes), faults) if suffix == ".jsonl" else _rows(path, classes, faults)
+    return files.collect(path, keys, entries, faults)
 
 
 def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
@@ -70,9 +66,9 @@ def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -
         InputError: the kind of file is unknown; names can't be encoded as UTF-8, or differ only in leading or trailing spaces; pyarrow
             is not installed.
     """
-    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a classifier")
-    prediction_rows.check_writable(list(answers), "pictures", path)
-    prediction_rows.check_writable(classes, "classes", path)
+    suffix = files.suffix_of(path, SUFFIXES, "a classifier")
+    files.check_writable(list(answers), "images", path)
+    files.check_writable(classes, "classes", path)
     if suffix == ".parquet":
         _write_parquet(path, answers, classes)
     else:
@@ -89,11 +85,11 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
         Flaw: a value is not a finite number, or probabilities are outside 0–1 or don't sum to 1.
     """
     try:
-        numbers = np.array([prediction_rows.number(value) for value in values], np.float64)
+        numbers = np.array([files.number(value) for value in values], np.float64)
     except (ValueError, OverflowError):
         numbers = np.full(len(values), np.nan)
     if not np.isfinite(numbers).all():
-        at = next(index for index, value in enumerate(values) if not prediction_rows.is_finite(value))
+        at = next(index for index, value in enumerate(values) if not files.is_finite(value))
         raise Flaw(f"{classes[at]!r} is {values[at]!r}; expected a finite number")
     if logits:
         if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
@@ -126,11 +122,11 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
 
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    plain = list(prediction_rows.by_text(classes, "classes", path))
-    next(tabular.rows(path, ("key",), (), []), None)  # raises if the table can't be read at all
+    plain = list(files.by_text(classes, "classes", path))
+    next(tables.rows(path, ("key",), (), []), None)  # raises if the table can't be read at all
     columns: Sequence[str]
     for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
-        if tabular.has_columns(path, ("key", *columns)):
+        if tables.has_columns(path, ("key", *columns)):
             break
     else:
         raise DataError(
@@ -140,7 +136,7 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
         )
     position = {name: index for index, name in enumerate(plain)}
     logits = columns[0].startswith(_LOGIT) and columns[0] not in position
-    for row in tabular.rows(path, ("key", *columns), (), faults):
+    for row in tables.rows(path, ("key", *columns), (), faults):
         strange = [name for name in row.values if logits and name.startswith(_LOGIT) and name not in columns]
         if strange:
             raise DataError(f"{path}: the column {strange[0]!r} belongs to no class; the classes are {', '.join(plain[:8])}")
@@ -177,7 +173,7 @@ def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str
     else:
         logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
         columns |= {_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}
-    prediction_rows.write_parquet(path, columns)
+    files.write_parquet(path, columns)
 
 
 # -- JSON lines --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 
 from tests.pictures import write_picture
 from zoo.cli.main import main
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def video(path: Path, photos: Sequence[Path]) -> Path:
     film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 640))
     assert film.isOpened()
     for photo in photos:
-        image = images.read(photo)[:640, :640]
+        image = decoding.read(photo)[:640, :640]
         frame = np.zeros((640, 640, 3), np.uint8)
         frame[: image.shape[0], : image.shape[1]] = image[:, :, ::-1]
         film.write(frame)
@@ -47,7 +47,7 @@ def test_every_portrait_is_identified_among_the_others(shared_data: Path, tmp_pa
     for name in PEOPLE:
         # good photos pass; the main face, because one photo shows others in the background
         run(capsys, "enroll", name, portraits / f"{name}.jpg", "--faces", "central", "--gallery", gallery)
-        image = images.read(portraits / f"{name}.jpg")
+        image = decoding.read(portraits / f"{name}.jpg")
         scale = 640 / max(image.shape[:2])
         smaller = cv2.resize(image[:, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         write_picture(tmp_path / "mirrored" / f"{name}.jpg", smaller.astype("uint8"))

@@ -15,7 +15,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from tests.foreign import randomise
 from zoo.backbones import Level
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.models.weights.torchvision_detection import split_keys
 from zoo.task.head import HeadSpec
@@ -30,7 +30,7 @@ PREPROCESS = Preprocess("fit", (SIZE, LONGEST), antialias=False)
 @pytest.fixture(scope="module")
 def pictures(shared_data: Path) -> list[Tensor]:
     files = sorted((shared_data / "coco-mini").rglob("*.jpg"))[:2]
-    return [torch.from_numpy(images.read(file)).permute(2, 0, 1).float() / 255 for file in files]
+    return [torch.from_numpy(decoding.read(file)).permute(2, 0, 1).float() / 255 for file in files]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 
 import zoo
 from tests.foreign import randomise
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 
 def torchvision_detector() -> FasterRCNN:
@@ -40,7 +40,7 @@ def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photo(shared_data: Path) -> NDArray[np.uint8]:
-    return images.read(sorted((shared_data / "coco-mini").rglob("*.jpg"))[0])
+    return decoding.read(sorted((shared_data / "coco-mini").rglob("*.jpg"))[0])
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import InputError, UnknownNameError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.face.alignment.templates import align, similarity, template_points, warp
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.mtcnn import MTCNN
@@ -35,7 +35,7 @@ def golden(shared_data: Path) -> list[tuple[str, np.ndarray, np.ndarray, np.ndar
     for name, points, chip, descriptor in zip(kept["names"], kept["landmarks"], kept["chips"], kept["descriptors"], strict=True):
         if name.startswith("orl"):
             (file,) = (shared_data / "orl").glob(f"*/{name.removeprefix('orl ')}.pgm")
-            found.append((str(name), images.read(file), points.astype(np.float64), chip, descriptor))
+            found.append((str(name), decoding.read(file), points.astype(np.float64), chip, descriptor))
     assert len(found) == 8
     return found
 
@@ -66,7 +66,7 @@ def test_the_margin_crop_is_facenet_s(shared_data: Path) -> None:
     from facenet_pytorch import extract_face
     from PIL import Image
 
-    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
     found = MTCNN()(image)
     edge = np.array([-20.0, 500.4, 90.6, 700.0], np.float32)  # a face cut off at two edges
     for box in (*found.boxes, edge):
@@ -150,7 +150,7 @@ def test_what_cant_be_aligned() -> None:
 
 
 def test_the_main_face_of_a_photo_is_found_upright(shared_data: Path) -> None:
-    image = images.read(shared_data / "portraits" / "kate_siegel.jpg")
+    image = decoding.read(shared_data / "portraits" / "kate_siegel.jpg")
     found = Wanted("central").of(MTCNN(min_size=60)(image), (image.shape[0], image.shape[1]))
     crop = align(image, found.landmarks[0], found.boxes[0], "arcface", (112, 112))
     again = Wanted("largest").of(MTCNN()(crop), (112, 112))

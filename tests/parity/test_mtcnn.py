@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.kernels.library import library
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.integral import AreaSums
@@ -38,8 +38,8 @@ def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Itera
     if request.param == "kernels" and library("prelu_networks") is None:
         pytest.skip("the kernels need Linux and a C++ compiler (g++)")
     if request.param == "torch":
-        for module in ("area", "mtcnn_networks"):
-            monkeypatch.setattr(f"zoo.tasks.face.{module}.library", lambda name: None)
+        for module in ("integral", "networks"):
+            monkeypatch.setattr(f"zoo.tasks.face.detection.{module}.library", lambda name: None)
     networks.cache_clear()
     yield request.param
     networks.cache_clear()
@@ -61,7 +61,7 @@ def sorted_answer(theirs: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @pytest.mark.parametrize("name", FACES)
 def test_the_same_boxes_points_and_scores(by: str, shared_data: Path, theirs: Any, name: str) -> None:
-    image = images.read(shared_data / "portraits" / f"{name}.jpg")
+    image = decoding.read(shared_data / "portraits" / f"{name}.jpg")
     if name not in ("kate_siegel", "multiface"):  # two images at full size are enough
         image = np.asarray(cv2.resize(image, None, fx=0.45, fy=0.45, interpolation=cv2.INTER_AREA), np.uint8)
     boxes, scores, points = sorted_answer(theirs, image)
@@ -80,7 +80,7 @@ def test_odd_sizes_and_other_settings(
 ) -> None:
     from facenet_pytorch import MTCNN as Theirs
 
-    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     settings = dict(settings)
     first, second = settings.pop("candidates", (0.6, 0.7))
@@ -116,7 +116,7 @@ def test_as_many_candidates_on_the_way(by: str, shared_data: Path, factor: float
     monkeypatch.setattr(detect_face, "fixed_batch_process", processed)
     monkeypatch.setattr(AreaSums, "crops", cropped)
     monkeypatch.setattr("zoo.tasks.face.detection.mtcnn._BAND", 1)  # bands of eight rows; no row may be lost between them
-    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, (601, 317), interpolation=cv2.INTER_AREA), np.uint8)
     sorted_answer(Theirs(keep_all=True, factor=factor), small)
     MTCNN(threshold=0.7, factor=factor)(small)
@@ -133,7 +133,7 @@ def test_a_box_within_a_better_one_is_the_same_face() -> None:
 
 @pytest.mark.parametrize("name", FACES)
 def test_every_face_of_the_portraits_and_no_other(shared_data: Path, name: str) -> None:
-    image = images.read(shared_data / "portraits" / f"{name}.jpg")
+    image = decoding.read(shared_data / "portraits" / f"{name}.jpg")
     found = MTCNN(min_size=60)(image)
     assert len(found) == FACES[name]
     assert found.scores.min() > 0.99
@@ -145,7 +145,7 @@ def test_every_face_of_the_portraits_and_no_other(shared_data: Path, name: str) 
 
 def test_a_small_picture_is_enlarged_and_answered_in_its_own_pixels(shared_data: Path) -> None:
     """Landmarks agree with those in the large photo within two pixels of the small one, the less exact boxes within five."""
-    large = images.read(shared_data / "portraits" / "paul_rudd.jpg")[:2040, :1630]
+    large = decoding.read(shared_data / "portraits" / "paul_rudd.jpg")[:2040, :1630]
     truth = MTCNN(min_size=200)(large)
     scale = 13
     small = np.asarray(cv2.resize(large, (large.shape[1] // scale, large.shape[0] // scale), interpolation=cv2.INTER_AREA), np.uint8)
@@ -167,7 +167,7 @@ def test_every_face_of_orl(shared_data: Path) -> None:
     assert len(files) == 400
     finder = MTCNN()
     for file in files:
-        image = images.read(file)
+        image = decoding.read(file)
         found = Wanted("largest").of(finder(image), (image.shape[0], image.shape[1]))
         assert len(found) == 1, file
         assert found.boxes[0, 2] - found.boxes[0, 0] > 35, file

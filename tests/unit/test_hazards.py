@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.task.metric import MetricResult
 from zoo.tasks.face.verification.pairmetric import PairsMetric
 from zoo.tasks.face.verification.pairs import Pair
@@ -73,15 +73,15 @@ PROOF = {
     ),
     9: (
         "unit/tasks/face/test_predictions.py::test_a_face_that_was_not_found_is_counted_and_costs_its_pairs",
-        "unit/tasks/face/test_identification.py::test_a_face_that_was_not_found_counts_as_an_error_over_the_whole_protocol",
-        "unit/tasks/face/test_scheme_lfw.py::test_pairs_left_out_are_counted",
+        "unit/tasks/face/verification/test_identification.py::test_a_face_that_was_not_found_counts_as_an_error_over_the_whole_protocol",
+        "unit/tasks/face/datasets/test_scheme_lfw.py::test_pairs_left_out_are_counted",
     ),
     10: (
         "parity/test_lfw_protocol.py::test_random_embeddings_score_chance_and_their_lengths_mean_nothing",
-        "unit/tasks/face/test_verification.py::test_folds_are_decided_with_the_threshold_of_the_others",
-        "unit/tasks/face/test_metrics.py::test_random_embeddings_score_chance",
-        "unit/tasks/face/test_metrics.py::test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen",
-        "unit/tasks/face/test_metrics.py::test_neither_order_nor_batches_nor_lengths_change_anything",
+        "unit/tasks/face/verification/test_verification.py::test_folds_are_decided_with_the_threshold_of_the_others",
+        "unit/tasks/face/verification/test_metrics.py::test_random_embeddings_score_chance",
+        "unit/tasks/face/verification/test_metrics.py::test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen",
+        "unit/tasks/face/verification/test_metrics.py::test_neither_order_nor_batches_nor_lengths_change_anything",
     ),
     11: (
         "unit/data/test_loader.py::test_unreadable_pictures",
@@ -113,7 +113,7 @@ def test_red_is_red_in_every_way_of_decoding(suffix: str, min_side: int | None) 
     for picture in kinds:
         done, data = cv2.imencode(suffix, picture)
         assert done
-        decoded = images.decode(data.tobytes(), suffix, min_size_hw=None if min_side is None else (min_side, min_side))
+        decoded = decoding.decode(data.tobytes(), suffix, min_size_hw=None if min_side is None else (min_side, min_side))
         assert decoded.reshape(-1, 3).mean(0).tolist() == pytest.approx([254, 0, 0], abs=2)
 
 

@@ -65,8 +65,8 @@ class BackboneDefinition:
         name: the name that `zoo.build` takes.
         family: the source, for listings ("timm resnet", "CIFAR ResNet").
         create: function that builds the backbone with fresh parameters.
-        preprocess: function that returns the preprocessing of its own (classification) weights.
-        weights: function that returns the names of its known weights, the default first.
+        preprocess: function that returns the preprocessing of the backbone's classification weights.
+        weights: function that returns the names of the backbone's known weights, the default first.
         load_weights: function that fetches weights by name and returns a state dict in the family's own key layout, or a file that holds
             one, and the preprocessing.
         options: default task options by task name, overridden by the weights and by the caller; for a face network the image size, the

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo.data.reference import DataRef
 from zoo.errors import Flaw, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -20,7 +20,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 def is_picture_name(name: str) -> bool:
     """Return whether a file name has an image suffix; hidden files never count."""
-    return not name.startswith(".") and any(fnmatch.fnmatch(name.lower(), f"*{suffix}") for suffix in images.SUFFIXES)
+    return not name.startswith(".") and any(fnmatch.fnmatch(name.lower(), f"*{suffix}") for suffix in decoding.SUFFIXES)
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -1,1 +1,1 @@
-"""Score models on data: evaluation, ensembles, test-time augmentation, comparison, robustness."""
+"""Scoring models on data: evaluation, ensembles, test-time augmentation, comparison and robustness."""

@@ -25,8 +25,8 @@ class Answered:
 
     Attributes:
         keys: keys of the images that could be read.
-        targets: one per key.
-        answers: one per key, as returned by `Answers.split`; from an ensemble, a list with one answer per model.
+        targets: one target per key.
+        answers: one answer per key, as returned by `Answers.split`; from an ensemble, a list with one answer per model.
         skipped: faults of the images that could not be read.
     """
 
@@ -43,7 +43,7 @@ def answered(model: Model, dataset: Dataset, reading: Reading, features: Feature
         model: the model, on its device.
         dataset: the relabelled data.
         reading: how images are read.
-        features: pooled features of the data under the model's backbone, which replace reading images.
+        features: pooled features of the data, computed by the model's backbone; images aren't read then.
 
     Raises:
         ImageError: an image can't be read and `on_error` is "raise".

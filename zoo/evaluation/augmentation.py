@@ -1,4 +1,4 @@
-"""Test-time augmentation: the same picture prepared in several ways, each of which a model answers."""
+"""Test-time augmentation: several views of the same image, each of which the model answers for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from zoo.images.preprocess import ImageBatch, Preprocess
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a picture.
+    """A view of an image.
 
     Attributes:
-        preprocess: the model's own, perhaps at another size.
-        mirror: whether the prepared picture is mirrored left to right.
+        preprocess: the model's preprocessing, possibly at another size.
+        mirror: whether the preprocessed image is flipped horizontally.
     """
 
     preprocess: Preprocess
@@ -22,18 +22,18 @@ class View:
 
 
 def views_of(preprocess: Preprocess, tta: Sequence[str], scales: Sequence[float], stride: int) -> tuple[View, ...]:
-    """Return the views of a picture, the plain one first.
+    """Return the views of an image, the unmodified one first.
 
     Args:
-        preprocess: the model's own.
-        tta: of "flip" (each size also mirrored) and "scales".
-        scales: sizes, as parts of the model's own.
-        stride: of the trunk's deepest level: sizes are rounded to a multiple of it. Pictures of the policy "fit" are padded to one
-            anyway, so that theirs are whole pixels alone.
+        preprocess: the model's preprocessing.
+        tta: augmentations: "flip" (every size also flipped), "scales", or both.
+        scales: input sizes, as factors of the model's input size.
+        stride: stride of the backbone's deepest level. Sizes are rounded to multiples of it; images of the policy "fit" are padded to
+            a multiple anyway, so their sizes are only rounded to whole pixels.
     """
     step = 1 if preprocess.pads else stride
     others = [_scaled(preprocess, scale, step) for scale in scales if scale != 1] if "scales" in tta else []
-    sizes = dict.fromkeys([preprocess, *others])  # small inputs may be rounded to the same size twice
+    sizes = dict.fromkeys([preprocess, *others])  # without duplicates: several scales of a small input may round to the same size
     return tuple(View(size, mirror) for size in sizes for mirror in ((False, True) if "flip" in tta else (False,)))
 
 
@@ -43,7 +43,7 @@ def _scaled(preprocess: Preprocess, scale: float, step: int) -> Preprocess:
 
 
 def mirrored(batch: ImageBatch) -> ImageBatch:
-    """Return the pictures mirrored left to right, each within its own size: the padding stays at the right and bottom."""
+    """Return the images flipped horizontally, each within its unpadded size: the padding stays at the right and bottom."""
     pixels = batch.pixels.clone()
     for row, (height, width) in zip(pixels, batch.sizes_hw, strict=True):
         row[:, :height, :width] = row[:, :height, :width].flip(2)

@@ -1,7 +1,7 @@
-"""Two models on the same samples: by how much their scores differ, and whether that is more than luck.
+"""Comparison of two models on the same samples: how much their scores differ, and whether the difference is significant.
 
-The samples drawn in a bootstrap draw are the same for both (`zoo.evaluation.intervals.draws`), so what makes a picture hard for both cancels
-out, and far smaller differences can be told from none than by looking whether two intervals overlap.
+Every bootstrap replicate draws the same samples for both models (`zoo.evaluation.intervals.draws`). The difficulty of an image that affects
+both models therefore cancels out, and much smaller differences are detected than by checking whether two intervals overlap.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from zoo.errors import InputError
 from zoo.evaluation.intervals import interval
 from zoo.task.scores import Scores
 
-_SEED = 1  # of which training runs are drawn
+_SEED = 1  # for resampling training runs
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How a score differs, B − A.
+    """Difference of one score between A and B.
 
     Attributes:
-        a: the score of A, the mean over its runs.
-        b: the score of B.
+        a: score of A, the mean over its training runs.
+        b: score of B, the mean over its training runs.
         difference: b − a.
-        interval: 95 % interval of the difference; None where the data doesn't support one.
+        interval: 95 % confidence interval of the difference; None where the data doesn't support one.
     """
 
     a: float
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool | None:
-        """Whether nought lies outside the interval; None without an interval."""
+        """Whether the interval excludes 0; None without an interval."""
         return None if self.interval is None else not self.interval[0] <= 0 <= self.interval[1]
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,14 +49,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """Result of `compare`.
 
     Attributes:
-        differences: score name to its difference, of those that both sides have.
-        n: samples that both were scored on.
-        runs: how many training runs stand behind A and B.
-        a: the results of A.
-        b: the results of B.
+        differences: differences by score name, for scores that both sides have.
+        n: number of samples that both sides were scored on.
+        runs: number of training runs of A and of B.
+        a: results of A, one per training run.
+        b: results of B, one per training run.
     """
 
     differences: Mapping[str, Difference]
@@ -66,7 +66,7 @@ class Comparison:
     b: tuple[Scores, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as `zoo compare --json` prints it."""
+        """Return the comparison in the format of `zoo compare --json`."""
         return {
             "differences": {name: difference.to_dict() for name, difference in self.differences.items()},
             "n": self.n,
@@ -79,18 +79,18 @@ class Comparison:
 def compare(a: Sequence[Scores], b: Sequence[Scores]) -> Comparison:
     """Compare results on the same samples.
 
-    With several results on a side (training runs with different seeds) the runs are drawn anew too, so that the interval covers
-    the luck of the training as well as that of the samples.
+    If a side has several results (training runs with different seeds), the runs are resampled too, so that the interval covers the
+    variation between training runs as well as between samples.
 
     Args:
-        a: one result, or one per training run.
-        b: likewise.
+        a: results of A, one per training run.
+        b: results of B, one per training run.
 
     Raises:
-        InputError: nothing to compare, or not the same samples.
+        InputError: a side has no results, or the sides were scored on different samples.
     """
     if not a or not b:
-        raise InputError("nothing to compare: each side needs a result")
+        raise InputError("nothing to compare: each side needs at least one result")
     _check_same_samples([*a, *b])
     rng = np.random.default_rng(_SEED)
     names = [name for name in a[0] if all(scores.get(name) is not None for scores in (*a, *b))]
@@ -99,7 +99,7 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> Comparison:
         first, second = (float(np.mean([scores.scores[name] for scores in side])) for side in (a, b))
         bounds = None
         if all(name in scores.replicates for scores in (*a, *b)):
-            # where a side has fewer draws (many detections), these are the first of the other's
+            # a side may have fewer draws (if it has many detections), which are then the first draws of the other side
             draws = min(len(scores.replicates[name]) for scores in (*a, *b))
             bounds = interval(_drawn(b, name, draws, rng) - _drawn(a, name, draws, rng), second - first)
         differences[name] = Difference(first, second, second - first, bounds)
@@ -107,7 +107,7 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> Comparison:
 
 
 def _drawn(side: Sequence[Scores], name: str, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the score of a side in each of the first draws [R]: the mean over its runs, which are drawn too where there are several."""
+    """Return the score of a side in each of the first `draws` draws [R]: the mean over its runs, which are resampled as well."""
     replicates = np.stack([scores.replicates[name][:draws] for scores in side])  # [runs, R]
     runs = len(replicates)
     chosen = rng.integers(runs, size=(runs, draws))
@@ -120,7 +120,7 @@ def _check_same_samples(results: Sequence[Scores]) -> None:
         if other.sample_keys != first.sample_keys:
             only = sorted(set(first.sample_keys) ^ set(other.sample_keys))
             raise InputError(
-                f"the two sides were not scored on the same samples: {len(only)} were scored on one side alone ({', '.join(only[:5])}); "
+                f"the two sides were not scored on the same samples: {len(only)} were scored on one side only ({', '.join(only[:5])}); "
                 "compare on data that both can read"
             )
         if other.fingerprints.get("data") != first.fingerprints.get("data"):

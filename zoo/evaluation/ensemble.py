@@ -1,4 +1,4 @@
-"""Several models, or several views of one, that answer for the same images: each with its own preprocessing."""
+"""Ensembles: several models, or several views of one model, that answer for the same images, each with its own preprocessing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Member:
 
     Attributes:
         model: the model.
-        views: how it looks at each picture.
-        new_index: under which class of the ensemble each of its own counts; None where they are the same.
+        views: views of each image that the model answers for.
+        new_index: index among the ensemble's classes of each of the model's classes; None where no renumbering is needed.
     """
 
     model: Model
@@ -40,7 +40,7 @@ class Member:
     new_index: list[int] | None
 
     def answer(self, batches: dict[Preprocess, Batch[ImageBatch]], keys: Sequence[str], combination: Combination) -> list[Any]:
-        """Return one answer per key."""
+        """Return the model's answers, one per key, combined over its views."""
         views = [self._view(view, batches[view.preprocess], keys, combination) for view in self.views]
         found = [several[0] if len(several) == 1 else combination.views(several) for several in zip(*views, strict=True)]
         if self.new_index is None:
@@ -67,9 +67,9 @@ class Ensemble:
     Attributes:
         group: the models.
         members: each model with its views.
-        classes: class names by which answers are indexed.
+        classes: class names by index in the answers.
         tta: test-time augmentations.
-        combination: how answers are combined.
+        combination: the task's combination of answers.
     """
 
     group: ModelGroup
@@ -81,6 +81,11 @@ class Ensemble:
     @classmethod
     def of(cls, models: Model | Sequence[Model], vote: str = "soft", tta: Sequence[str] = ()) -> Ensemble:
         """Assemble an ensemble.
+
+        Args:
+            models: the models.
+            vote: one of the task's votes.
+            tta: test-time augmentations.
 
         Raises:
             InputError: no model, models of several tasks or with different classes, or a task that can't combine answers.
@@ -95,7 +100,12 @@ class Ensemble:
     def answer(self, dataset: Dataset, reading: Reading, label: str = "evaluating") -> Iterator[Answered]:
         """Yield this process's share of the data, batch by batch, with one answer per image and model; modes are restored at the end.
 
-        An image counts as read where every view of it could be made.
+        An image counts as read only if all of its views could be prepared.
+
+        Args:
+            dataset: the relabelled data.
+            reading: how images are read.
+            label: label of the progress bar.
 
         Raises:
             ImageError: an image can't be read and `on_error` is "raise".
@@ -134,7 +144,7 @@ class Ensemble:
 
 
 def voted(group: ModelGroup, vote: str) -> Combination:
-    """Return how the answers of a group are combined by a vote.
+    """Return the combination of a group's answers, after checking that it supports the vote.
 
     Raises:
         InputError: the task can't combine answers.

@@ -1,4 +1,4 @@
-"""One evaluation loop for every task: manifest in, scores out, and what was left out."""
+"""Evaluation of models and prediction files: one loop for all tasks, from a dataset to its scores and skipped samples."""
 
 from __future__ import annotations
 
@@ -57,35 +57,37 @@ def evaluate(
     pooled: FeatureSource | None = None,
     align: object = None,
 ) -> Scores:
-    """Score a model, or several models that answer together, on data.
+    """Score a model, or an ensemble of models, on data.
 
     Args:
-        model: any model of the zoo, or several of one task with the same classes (in any order); they are moved to `device` and left
-            in the mode they were in.
+        model: any model of the zoo, or several models of one task with the same classes (in any order). They are moved to `device`, and
+            their training or evaluation mode is restored.
         data: a dataset string, a path, or a sequence of samples.
-        vote: how several models' answers become one, see the task's `combination`: "soft" for the mean of probabilities, fused boxes
-            or the mean of cosines; for classification also "hard" (majority) and "weighted" (weights fitted on `val`).
-        val: the data to fit the weights of a weighted vote on; not that which is scored.
-        tta: test-time augmentations: "flip" for mirror images, "scales" for other sizes of the input, or both.
-        batch_size: pictures at once; None for what suits their size.
-        workers: loader processes; None for what suits the machine.
-        precision: "auto" is fp32 here, so that scores don't depend on the machine.
+        vote: how the answers of several models are combined, see the task's `combination`: "soft" for the mean of probabilities, fused
+            boxes or the mean of cosines; for classification also "hard" (majority) and "weighted" (weights fitted on `val`).
+        val: validation data for fitting the weights of a weighted vote; must differ from the scored data.
+        tta: test-time augmentations: "flip" for horizontally flipped images, "scales" for other input sizes, or both.
+        batch_size: images per batch; None for a size that suits the model's input.
+        workers: number of loader processes; None for a number that suits the machine.
+        precision: precision of matrix multiplications; "auto" is fp32 here, so that scores don't depend on the machine.
         device: "auto" or a torch device.
-        on_error: "skip" leaves out what can't be read, counts and lists it; nothing else ever drops a sample.
-        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
-        max_pixels: larger pictures are refused before they are decoded.
-        replicates: bootstrap draws behind the intervals; 0 for no intervals.
-        metric_options: choices about the scores, by the fields of the task's `scoring`.
-        save_predictions: where the answers are written, in the form that `evaluate_predictions` reads.
-        progress: where the bar is drawn; None for nowhere.
-        pooled: features of the data under the trunk of the one model, which answers from them; no picture is read then.
-        align: of face models, what finds the face of each picture (the main one), which is aligned as the models learned; as `detector`
-            of `zoo.predict`. Pictures without a face are skipped, counted and listed. None for data that is aligned, or has no need.
+        on_error: "raise", or "skip" to skip samples that can't be read, which are counted and listed. No sample is dropped otherwise.
+        exact: whether to decode every image at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
+            scale.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
+        replicates: number of bootstrap replicates for the intervals; 0 for no intervals.
+        metric_options: scoring options, by the fields of the task's `scoring`.
+        save_predictions: file to write the answers to, in the format that `evaluate_predictions` reads.
+        progress: display of progress bars and messages; None for none.
+        pooled: pooled features of the data, computed by the backbone of `model`, which must be a single model; images aren't read then.
+        align: for face models, the detector (as in `zoo.predict`) that finds the main face of each image, which is then aligned as in
+            the models' training. Images without a face are skipped, counted and listed. None for data that is aligned already or needs
+            no alignment.
 
     Raises:
-        InputError: the models, the data or an option are wrong, or the data's classes aren't the models'.
-        ImageError: a picture can't be read and `on_error` is "raise".
-        DataError: nothing is left to score.
+        InputError: a model, the data or an option is invalid, or the data's classes differ from the models'.
+        ImageError: an image can't be read and `on_error` is "raise".
+        DataError: no sample is left to score.
     """
     check_val(vote, val)
     augmented, group = check_tta(tta), ModelGroup.of(model)
@@ -93,7 +95,7 @@ def evaluate(
     if len(group.models) > 1 or augmented:
         ensemble = Ensemble.of(group.models, vote, tta)
     elif vote != "soft":
-        voted(group, vote)  # the vote must exist, though one model has nothing to vote about
+        voted(group, vote)  # the vote must be valid, although a single model doesn't need it
     task = group.task
     _check_destination(save_predictions, task)
     options = task.parse_scoring(metric_options or {}, group.metadata)
@@ -122,7 +124,7 @@ def evaluate(
     if aligned is not None:
         skipped += aligned.left_out
     if len(skipped) == len(dataset):
-        raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} pictures can be read:", skipped)
+        raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} images can be read:", skipped)
     if save_predictions is not None and state.is_main_process:
         task.answer_files().write(save_predictions, kept, dataset, classes)
     seconds = time.perf_counter() - start
@@ -141,11 +143,11 @@ def evaluate(
 
 
 def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processes: int) -> tuple[list[str], list[Fault], dict[str, Any]]:
-    """Update a metric with all batches, and merge what all processes have answered.
+    """Update a metric with all batches, and merge the results of all processes.
 
     Args:
-        batches: this process's share.
-        metric: it is updated in place.
+        batches: this process's share of the answered data.
+        metric: the metric, updated in place.
         keep: whether to keep the answers.
         processes: number of processes.
 
@@ -171,9 +173,9 @@ def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processe
 
 
 def _check_destination(save_predictions: Path | None, task: Task) -> None:
-    """Refuse a file that answers can't be written into before an hour is spent on them."""
+    """Raise an error for an unsupported prediction file before, not after, a long evaluation."""
     if save_predictions is not None and save_predictions.suffix.lower() not in (suffixes := task.answer_files().suffixes):
-        raise InputError(f"{save_predictions}: the task {task.name} writes answers into files ending in {', '.join(suffixes)}")
+        raise InputError(f"{save_predictions}: the task {task.name} writes predictions to files ending in {', '.join(suffixes)}")
 
 
 def evaluate_predictions(
@@ -187,22 +189,22 @@ def evaluate_predictions(
     metric_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score answers that stand in a file, by whatever made it.
+    """Score a prediction file, whichever tool wrote it.
 
     Args:
-        predictions: the file; its form is the task's, such as a COCO results file for detection.
-        task_name: the task's name.
-        data: as for `evaluate`; its pictures aren't read.
-        classes: names of the labels; those of the data where none are given.
-        on_error: as for `evaluate`; it concerns the data. Of the predictions nothing is ever left out; pictures for which they say that
-            there is no answer are skipped, counted and listed.
+        predictions: the file, in the task's format, such as a COCO results file for detection.
+        task_name: name of the task.
+        data: as for `evaluate`; its images aren't read.
+        classes: class names by index; empty for those of the data.
+        on_error: as for `evaluate`, for the data only. Faulty predictions are always an error; images that the file marks as having no
+            answer are skipped, counted and listed.
         replicates: as for `evaluate`.
         metric_options: as for `evaluate`.
         progress: as for `evaluate`.
 
     Raises:
-        InputError: the data, the predictions or an option is wrong; with the file and the entry.
-        DataError: the predictions have no answer at all.
+        InputError: the data, the predictions or an option is invalid; the message names the file and the entry.
+        DataError: the file contains no answer at all.
     """
     task = get_task(task_name)
     options = task.parse_scoring(metric_options or {})
@@ -213,8 +215,8 @@ def evaluate_predictions(
     read = task.answer_files().read(predictions, dataset, names)
     answers = {key: answer for key, answer in read.items() if answer is not None}
     if not answers:
-        raise DataError(f"{predictions}: has an answer for none of the {len(dataset)} pictures of data {dataset.name!r}")
-    without = [Fault(key, f"{predictions} says that it has no answer", whole=True) for key in dataset.keys if key not in answers]
+        raise DataError(f"{predictions}: has no answer for any of the {len(dataset)} images of data {dataset.name!r}")
+    without = [Fault(key, f"{predictions} marks it as having no answer", whole=True) for key in dataset.keys if key not in answers]
     metric = task.scoring.metric(dataset, names, **options)
     records = [record for record in dataset.records if record.key in answers]
     keys = [record.key for record in records]
@@ -237,17 +239,17 @@ def summarise(
     seconds: float,
     fingerprints: Mapping[str, str],
 ) -> Scores:
-    """Put together what a metric found, and what it was found on.
+    """Assemble the scores from a metric's result and a description of the evaluation.
 
     Args:
-        result: of the metric.
-        opened: the data as it was opened.
-        keys: the samples that were scored.
-        skipped: those that could not be read.
-        preprocess: how pictures were prepared.
-        precision: of the matrix work.
-        seconds: wall-clock time.
-        fingerprints: of what answered; the data's is added where it isn't there.
+        result: the metric's result.
+        opened: the data as opened, before relabelling.
+        keys: keys of the scored samples.
+        skipped: faults of the samples that weren't scored, in addition to those in `opened.skipped`.
+        preprocess: the preprocessing of the images.
+        precision: precision of matrix multiplications.
+        seconds: wall-clock time of the evaluation.
+        fingerprints: fingerprints of the models or the prediction file; the data's is added unless present.
     """
     known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
     bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}

@@ -1,4 +1,4 @@
-"""The models that are evaluated together, and what a result reports about each of them."""
+"""Models that are evaluated together, and their description in a result."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class ModelGroup:
         return [model.metadata for model in self.models]
 
     def by_name(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Return one value per model under the name used in results: "model" for a single one, else "model 1", "model 2", …."""
+        """Return the values by model name as used in results: "model" for a single model, otherwise "model 1", "model 2", …."""
         return {"model": values[0]} if len(values) == 1 else {f"model {number}": value for number, value in enumerate(values, start=1)}
 
     def preprocess(self) -> dict[str, Any]:
-        """Return the preprocessing: of several models by name."""
+        """Return the preprocessing; for several models, by name."""
         found = [model.preprocess.to_dict() for model in self.models]
         return found[0] if len(found) == 1 else self.by_name(found)
 
@@ -65,12 +65,15 @@ class ModelGroup:
         return self.by_name([model_fingerprint(model) for model in self.models])
 
     def engines(self) -> dict[str, Any]:
-        """Return the details of engines for a result: empty where no model is compiled."""
+        """Return the details of the engines for a result; empty if no model is compiled."""
         engines = [model.engine_details() for model in self.models]
         return {"engine": engines[0] if len(engines) == 1 else self.by_name(engines)} if any(engines) else {}
 
     def precision(self, asked: Precision) -> Precision:
-        """Return the precision for models that aren't compiled.
+        """Return the precision at which models that aren't compiled run.
+
+        Args:
+            asked: requested precision.
 
         Raises:
             InputError: a model is compiled for another precision than `asked`.
@@ -79,7 +82,7 @@ class ModelGroup:
         return chosen
 
     def reported_precision(self, precision: Precision) -> str:
-        """Return the precision for a result, given that of models that aren't compiled."""
+        """Return the precision to report in a result, given the precision of models that aren't compiled."""
         return ", ".join(dict.fromkeys(model.precision or precision for model in self.models))
 
     def place(self, device: torch.device) -> None:

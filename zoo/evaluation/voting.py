@@ -1,4 +1,4 @@
-"""The vote of an ensemble: one answer out of those of its models, perhaps with weights fitted on data of their own."""
+"""Voting: combines the answers of an ensemble's models into one, optionally with weights fitted on validation data."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from zoo.models.classes import match_classes
 
 @dataclass(frozen=True)
 class Voting:
-    """How the answers of an ensemble's models become one.
+    """An ensemble with a vote and weights.
 
     Attributes:
         ensemble: the models.
         vote: one of the task's votes.
-        weights: one per model, 1 together.
-        val: what is known of the data that weights were fitted on, JSON-ready; empty where none were.
+        weights: one weight per model, summing to 1.
+        val: description of the validation data that the weights were fitted on, JSON-ready; empty if they weren't fitted.
     """
 
     ensemble: Ensemble
@@ -39,17 +39,17 @@ class Voting:
 
     @classmethod
     def of(cls, ensemble: Ensemble, vote: str, val: object, data: Dataset, reading: Reading) -> Voting:
-        """Settle the weights: fitted for a weighted vote, else equal.
+        """Determine the weights: fitted for a weighted vote, otherwise equal.
 
         Args:
             ensemble: the models.
             vote: one of the task's votes.
-            val: the data to fit on; None unless the vote is weighted.
-            data: what will be scored.
-            reading: how pictures are read.
+            val: validation data to fit the weights on; None unless the vote is weighted.
+            data: the data that will be scored.
+            reading: how images are read.
 
         Raises:
-            InputError: as `fitted_weights`.
+            InputError: as in `fitted_weights`.
         """
         count = len(ensemble.members)
         if vote == "weighted" and count > 1:
@@ -57,7 +57,7 @@ class Voting:
         return cls(ensemble, vote, [1 / count] * count)
 
     def answer(self, answers: Sequence[Any]) -> Any:
-        """Return one answer out of one per model; that of a single model is left as it is."""
+        """Combine the answers of all models for one image; the answer of a single model is returned unchanged."""
         if len(answers) == 1:
             return answers[0]
         return self.ensemble.combination.models(answers, self.vote, self.weights)
@@ -72,7 +72,7 @@ class Voting:
             yield replace(batch, answers=[self.answer(several) for several in batch.answers])
 
     def details(self) -> dict[str, Any]:
-        """Return what a result says about how its answers came about, JSON-ready: nothing for one model with one view."""
+        """Return a description of models, views, vote and weights for the result's details, JSON-ready."""
         found: dict[str, Any] = {"models": len(self.weights), "tta": list(self.ensemble.tta)}
         if len(self.weights) > 1:
             found |= {"vote": self.vote, "weights": self.ensemble.group.by_name(self.weights)}
@@ -85,34 +85,34 @@ class Voting:
 
 
 def check_val(vote: str, val: object) -> None:
-    """Refuse a weighted vote without data to fit on, and such data for anything else.
+    """Check that validation data is passed exactly if the vote is weighted.
 
     Raises:
-        InputError: one without the other.
+        InputError: a weighted vote without validation data, or validation data with another vote.
     """
     if vote == "weighted" and val is None:
-        raise InputError("the vote 'weighted' fits its weights on validation data: give it with --val (val=), not the data that is scored")
+        raise InputError("the vote 'weighted' fits its weights on validation data: pass --val (val=) with data other than the scored data")
     if vote != "weighted" and val is not None:
-        raise InputError(f"validation data is given, which only the vote 'weighted' is fitted on; the vote is {vote!r}")
+        raise InputError(f"validation data (--val) is used only by the vote 'weighted'; the vote is {vote!r}")
 
 
 def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Reading) -> tuple[list[float], dict[str, Any]]:
     """Fit one weight per model on validation data.
 
     Args:
-        ensemble: of several models, of a task that fits weights.
-        val: the data to fit on, as for `zoo.evaluate`.
-        data: what will be scored, which the other must not share pictures with.
-        reading: how pictures are read.
+        ensemble: several models of a task that supports fitted weights.
+        val: the validation data, as for `zoo.evaluate`.
+        data: the data that will be scored; it should share no images with the validation data.
+        reading: how images are read.
 
     Returns:
-        The weights, and what a result says about them, JSON-ready: the data's name and fingerprint, the number of pictures, what the
-        task's fit found, how many pictures are in `data` too, and a warning where there are any.
+        The weights, and their description for the result, JSON-ready: name and fingerprint of the validation data, number of images,
+        details of the task's fit, number of images that are also in `data`, and a warning if there are any.
 
     Raises:
-        InputError: the data is wrong, or its classes aren't the models'.
-        DataError: none of its pictures can be read.
-        ImageError: one can't be read and it isn't to be skipped.
+        InputError: the validation data is invalid, or its classes differ from the models'.
+        DataError: none of its images can be read.
+        ImageError: an image can't be read and `reading.on_error` is "raise".
     """
     opened = ensemble.group.task.open(val, reading.on_error, reading.progress.say)
     dataset, _ = match_classes(ensemble.group.task, opened, ensemble.classes)
@@ -122,7 +122,7 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
     if reading.processes > 1:
         found = {key: answers for part in gather_object([found]) for key, answers in part.items()}
     if not found:
-        raise DataError(f"validation data {dataset.name!r}: none of its {len(dataset)} pictures can be read")
+        raise DataError(f"validation data {dataset.name!r}: none of its {len(dataset)} images can be read")
     records = [record for record in dataset.records if record.key in found]
     by_model = [[found[record.key][number] for record in records] for number in range(len(ensemble.members))]
     weights, fit = ensemble.combination.fit(by_model, [record.target for record in records])
@@ -133,13 +133,13 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
 
 
 def _overlap(val: Dataset, data: Dataset) -> dict[str, Any]:
-    """Tell how many pictures are in both, by their content: keys of two splits may agree while the pictures differ."""
+    """Return the number of images in both, compared by content, because keys of two splits may agree while the images differ."""
     both = len(_contents(val) & _contents(data))
     if not both:
         return {"also_in_data": 0}
     return {
         "also_in_data": both,
-        "warning": f"{both} pictures of the validation data {val.name!r} are among those that are scored: the score is too good",
+        "warning": f"{both} images of the validation data {val.name!r} are also in the scored data: the scores are too optimistic",
     }
 
 
@@ -148,7 +148,7 @@ def _contents(dataset: Dataset) -> set[str]:
 
 
 def _content(record: Record) -> str | None:
-    """Return a fingerprint of a picture's file, or of its pixels where it has none; None where it can't be read."""
+    """Return a fingerprint of an image's file, or of its pixels if it has no file; None if it can't be read."""
     try:
         if isinstance(record.source, Path):
             return file_fingerprint(record.source)

@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Flaw, ImageError, check_positive
-from zoo.images import headers as image_headers
-from zoo.images import stderr as native_messages
-from zoo.images import tiff
+from zoo.images import headers, stderr, tiff
 from zoo.images.headers import MAX_PIXELS, Header
 from zoo.system.wording import look_at
 
@@ -172,7 +170,7 @@ def _load(path: Path | str) -> bytes:
 
 def _header(data: bytes, name: str, max_pixels: int) -> Header:
     try:
-        header = image_headers.parse(data)
+        header = headers.parse(data)
     except Flaw as flaw:
         raise ImageError(name, flaw.reason, flaw.kind) from None
     if header.height * header.width > max_pixels:
@@ -203,7 +201,7 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
     if header.alpha or header.transparent_grey is not None or header.peak != 255:
         flags = cv2.IMREAD_UNCHANGED
     level = cv2.utils.logging.getLogLevel()
-    with native_messages.caught() as messages:
+    with stderr.caught() as messages:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors are reported only through OpenCV's log
         try:
             image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)

@@ -168,7 +168,7 @@ class Compiled(Model):
         return self._runners[key](pixels)
 
     def engine_details(self) -> dict[str, Any]:
-        """Return the engine, the precision and the agreement with eager float32, JSON-ready."""
+        """Return the engine, the precision and the agreement with eager float32, as JSON-serialisable values."""
         return self.making.to_dict()
 
     def train(self, mode: bool = True) -> Compiled:

@@ -138,7 +138,7 @@ class Model(nn.Module):
         return self.head.loss(features, batch, targets)
 
     def engine_details(self) -> dict[str, Any] | None:
-        """Return which engine computes the model and how well it agrees, JSON-ready; None for a model that isn't compiled."""
+        """Return engine, precision and agreement of a compiled model, as JSON-serialisable values; None for any other model."""
         return None
 
     def set_frozen(self, modules: tuple[nn.Module, ...]) -> None:

@@ -1,1 +1,1 @@
-"""Predict on pictures, folders, videos and cameras."""
+"""Prediction on images, folders, videos and cameras."""

@@ -1,4 +1,4 @@
-"""Predictions as files: the drawn pictures and one JSON line per input."""
+"""Predictions as files: annotated images, and one JSON line per input."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ def write_predictions(
     keep: bool = False,
     waiting: int = 4,
 ) -> list[Answer]:
-    """Go through predictions, showing each, while a thread draws and writes those before.
+    """Consume predictions, and draw and write them in a background thread.
 
     Args:
-        predictions: what `zoo.predict` yields; closed at the end, whatever that is.
-        out: a folder for the drawn pictures and `predictions.jsonl`; it appears whole or not at all. None to write nothing.
-        show: called with each answer.
+        predictions: predictions as yielded by `zoo.predict`; a generator is always closed at the end.
+        out: folder for the annotated images and `predictions.jsonl`, created atomically; None to write nothing.
+        show: callback that receives each answer.
         keep: whether to return the answers.
-        waiting: how many, each with its picture, may wait to be written before the next one is asked for.
+        waiting: maximum number of predictions, each with its image, that wait to be written before the next one is requested.
+
+    Returns:
+        The answers if `keep` is true, otherwise an empty list.
 
     Raises:
-        InputError: `out` holds something else.
-        OSError: no room, no permission.
+        InputError: `out` contains other files.
+        OSError: the files can't be written (disk full, no permission).
     """
     kept: list[Answer] = []
 
@@ -72,10 +75,10 @@ def write_predictions(
 
 
 def _refuse_others(out: Path) -> None:
-    """Refuse a folder of older predictions that holds something else too.
+    """Raise an error if a folder of earlier predictions contains other files too, which would be lost.
 
     Raises:
-        InputError: it does, or its list is none of predictions.
+        InputError: it contains other files, or its `predictions.jsonl` isn't a list of predictions.
     """
     path = out / LINES
     if not path.is_file():
@@ -83,7 +86,7 @@ def _refuse_others(out: Path) -> None:
     try:
         drawn = {json.loads(line)["drawn"] for line in path.read_text(encoding="utf-8").splitlines()}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} isn't a file of predictions; choose another folder, it will not be overwritten") from error
+        raise InputError(f"{path} isn't a prediction file and won't be overwritten; choose another folder") from error
     refuse_others(out, {LINES, *drawn})
 
 
@@ -93,8 +96,8 @@ def _write(prediction: Prediction, drawn: Path, line: str, lines: TextIO) -> Non
 
 
 def _free_name(key: str, taken: set[str]) -> str:
-    """Return a file name for the drawn picture: the input's own, numbered where two inputs share it."""
-    frame = re.fullmatch(r"(.+)#(\d+)", key)  # of a video
+    """Return a file name for the annotated image: the input's name, with a number if it is already taken."""
+    frame = re.fullmatch(r"(.+)#(\d+)", key)  # a video frame
     stem = Path(key).stem if frame is None else f"{Path(frame[1]).stem}-{int(frame[2]):06d}"
     stem = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in stem) or "picture"
     name, number = f"{stem}.jpg", 1

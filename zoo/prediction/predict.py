@@ -1,4 +1,4 @@
-"""One predictor for every task: pictures, folders, videos, cameras and arrays in, one result per picture out."""
+"""Prediction for all tasks: from images, folders, videos, cameras or arrays to one result per image."""
 
 from __future__ import annotations
 
@@ -46,36 +46,36 @@ def predict(
     progress: Progress | None = None,
     look_ahead: int | None = None,
 ) -> Generator[Prediction]:
-    """Answer for pictures, one result each, in their order.
+    """Run a model on images and yield one result per image, in their order.
 
-    While the network computes, a thread reads and prepares the pictures that come next. Closing the generator ends it.
+    While the network computes, threads read and preprocess the next images. Closing the generator stops them.
 
     Args:
         model: any model of the zoo; it is moved to `device` and set to evaluation mode.
-        source: a picture file, a folder (searched whole), a video file, a camera number, an RGB array [H, W, 3] uint8, a data
-            set, or an iterable of these.
-        batch_size: pictures at once; None for what suits their size (1 for a camera).
-        precision: "auto" is fp32.
+        source: an image file, a folder (searched recursively), a video file, a camera number, an RGB array [H, W, 3] uint8, a dataset,
+            or an iterable of these.
+        batch_size: images per batch; None for a size that suits the model's input (1 for a camera).
+        precision: precision of matrix multiplications; "auto" is fp32.
         device: "auto" or a torch device.
-        on_error: "skip" leaves out pictures that can't be read.
-        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale, by tasks
-            whose answers have no places in the picture.
-        max_pixels: larger pictures are refused before they are decoded.
-        detector: of face models, what finds the faces that are then aligned and embedded: "mtcnn", a detection model with a class "face"
-            or its folder, or "none" to take every picture as one face; None for "mtcnn" where the model's faces are aligned, else "none".
-        faces: which of those found: "all", or the main one ("largest", or "central": large and near the middle).
-        skipped: receives what was left out.
-        progress: where the bar is drawn; None for nowhere.
-        look_ahead: how many pictures are read before it is their turn, 0 for none; None for a batch of them (of face models, whose
-            detector looks at one after the other, for two). A camera's are read at their turn, as are arrays that come out of an iterator
-            and not a sequence: the next one may depend on the answer for this one.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        exact: whether to decode every image at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
+            scale, for tasks whose answers contain no image coordinates.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
+        detector: for face models, the detector of the faces to align and embed: "mtcnn", a detection model with a class "face" or its
+            folder, or "none" to treat every image as one face; None for "mtcnn" if the model works on aligned faces, otherwise "none".
+        faces: which faces to answer for: "all", or only the main one ("largest", or "central": large and near the centre).
+        skipped: list to which the skipped images are appended.
+        progress: display of the progress bar; None for none.
+        look_ahead: number of images to read ahead, 0 for none; None for one batch (for face models, whose detector processes images one
+            by one, two images). Camera frames are never read ahead, nor are arrays from an iterator that isn't a sequence, because the
+            next one may depend on the current answer.
 
     Yields:
-        `Classification`, `Detections` or `Faces`; coordinates are pixels of the original picture.
+        `Classification`, `Detections` or `Faces`; coordinates are pixels of the original image.
 
     Raises:
-        InputError: a source that is none of the above; nothing there; `batch_size` below 1 or `look_ahead` below 0.
-        ImageError: a picture can't be read, or what is found in it can't be aligned, and `on_error` is "raise".
+        InputError: an unsupported or empty source, `batch_size` below 1 or `look_ahead` below 0.
+        ImageError: an image can't be read, or a face in it can't be aligned, and `on_error` is "raise".
     """
     if batch_size is None and isinstance(source, int):
         batch_size = 1
@@ -85,7 +85,7 @@ def predict(
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
     answer = Answering(model, size, pick_inference_precision(precision, model.precision))
     find = task.parts(model, detector, faces)
-    # a batch is read while the one before is answered; where parts are found picture by picture, one is read while one is looked at
+    # a batch is read while the previous one is computed; a detector of parts processes single images, so that reading one ahead suffices
     window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
     decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
     jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None))
@@ -98,12 +98,12 @@ def predict(
 
 @dataclass(frozen=True)
 class Answering:
-    """A model that answers for pictures in batches.
+    """A callable that runs a model on frames in batches.
 
     Attributes:
-        model: in evaluation mode.
-        batch_size: pictures at once.
-        precision: of the matrix work.
+        model: the model, in evaluation mode.
+        batch_size: images per batch.
+        precision: precision of matrix multiplications.
     """
 
     model: Model
@@ -111,7 +111,7 @@ class Answering:
     precision: Precision
 
     def __call__(self, pictures: Sequence[Frame]) -> list[Any]:
-        """Return an answer for each."""
+        """Return one answer per frame."""
         found: list[Any] = []
         preprocess = self.model.preprocess
         for first in range(0, len(pictures), self.batch_size):
@@ -144,7 +144,7 @@ def _run(
 
 
 def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
-    """Yield the pictures, and note what there is in place of one."""
+    """Yield the frames, and append the faults of images that can't be read to `skipped`."""
     for each in made:
         if isinstance(each, Frame):
             yield each
@@ -153,7 +153,7 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
 
 
 def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | None:
-    """Answer for the next batch of pictures as they are; None where there are none left."""
+    """Return predictions for the next batch of whole images; None at the end."""
     task, several = get_task(answer.model.task), list(islice(frames, answer.batch_size))
     if not several:
         return None
@@ -166,7 +166,7 @@ def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | Non
 def _found(
     answer: Answering, find: PartsFinder, on_error: OnError, skipped: list[Fault], frames: Iterator[Frame]
 ) -> list[Prediction] | None:
-    """Answer for what is found in the next pictures, of all of them together; None where there are none left."""
+    """Return predictions for the parts found in the next batch of images, whose crops are computed together; None at the end."""
     looked, parts = 0, []
     for frame in islice(frames, answer.batch_size):
         looked += 1

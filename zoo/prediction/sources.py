@@ -1,4 +1,4 @@
-"""From a source to its pictures: folders, videos, cameras and arrays become jobs, each of which makes one picture ready."""
+"""Sources of images: turns files, folders, videos, cameras and arrays into jobs that each load one image."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture on its way through the predictor.
+    """An image on its way through the predictor.
 
     Attributes:
-        image: RGB uint8 [H, W, 3].
-        key: where it came from.
-        prepared: what preprocessing made of it; None where it isn't fed to the network as it is.
+        image: [H, W, 3] uint8, RGB.
+        key: path or name of the image.
+        prepared: the preprocessed image; None if crops of it, rather than the whole image, are passed to the network.
     """
 
     image: NDArray[np.uint8]
@@ -42,18 +42,18 @@ class Frame:
     prepared: Tensor | None
 
 
-Made = Frame | Fault | None  # None: a video was at its end
+Made = Frame | Fault | None  # None: end of a video
 Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 
 @dataclass(frozen=True)
 class FrameReader:
-    """How pictures are read.
+    """Reader of images.
 
     Attributes:
-        decoding: of files.
-        on_error: "skip" makes a fault of one that can't be read.
-        prepare: preprocessing of whole pictures; None where something else is cut out of them first.
+        decoding: how files are decoded.
+        on_error: "raise", or "skip" to return a fault for an image that can't be read.
+        prepare: preprocessing of whole images; None if parts are cropped from them first.
     """
 
     decoding: Decoding
@@ -61,14 +61,18 @@ class FrameReader:
     prepare: Callable[[NDArray[np.uint8]], Tensor] | None
 
     def frame(self, image: NDArray[np.uint8], key: str) -> Frame:
-        """Return a picture, ready."""
+        """Return an image as a preprocessed frame."""
         return Frame(image, key, None if self.prepare is None else self.prepare(image))
 
     def load(self, key: str, load: Load) -> Made:
-        """Decode a picture and make it ready.
+        """Decode and preprocess an image.
+
+        Args:
+            key: path or name of the image.
+            load: function that decodes the image; the first item of its result is used.
 
         Raises:
-            ImageError: it can't be read and `on_error` is "raise".
+            ImageError: the image can't be read and `on_error` is "raise".
         """
         try:
             image, _ = load()
@@ -80,14 +84,14 @@ class FrameReader:
 
 
 def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    """Return a job for each picture of a source, and their number (0 where it isn't known).
+    """Return one job per image of a source, and the number of images (0 if unknown).
 
     Raises:
-        InputError: no source, or arrays that are no pictures.
-        DataError: nothing there.
+        InputError: an unsupported source, or arrays of another shape or type.
+        DataError: the source doesn't exist or contains no images.
     """
     if isinstance(source, bool):
-        raise InputError("the source is a boolean; expected a picture, folder, video, camera number or arrays")
+        raise InputError("the source is a boolean; expected an image, folder, video, camera number or arrays")
     if isinstance(source, int):
         return _video(source, f"camera {source}", reader), 0
     if isinstance(source, np.ndarray):
@@ -98,7 +102,7 @@ def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]
         chosen = source.decoding(reader.decoding)
         return (Job(partial(reader.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
     if not isinstance(source, Iterable):
-        raise InputError(f"the source is a {type(source).__name__}; expected a picture, folder, video, camera number or arrays")
+        raise InputError(f"the source is a {type(source).__name__}; expected an image, folder, video, camera number or arrays")
     return _several(source, reader), len(source) if isinstance(source, Sequence) else 0
 
 
@@ -106,10 +110,10 @@ def _path(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     if path.is_dir():
         files = picture_files(path)
         if not files:
-            raise DataError(f"{path} holds no pictures (files ending in {', '.join(images.SUFFIXES)})")
+            raise DataError(f"{path} contains no images (files ending in {', '.join(images.SUFFIXES)})")
         return (_file(file, reader) for file in files), len(files)
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a picture, a folder, a video or a camera number. {look_at(path)}")
+        raise DataError(f"{path} does not exist; expected an image, a folder, a video or a camera number. {look_at(path)}")
     if path.suffix.lower() in _VIDEOS:
         return _video(str(path), str(path), reader), 0
     return iter([_file(path, reader)]), 1
@@ -120,7 +124,7 @@ def _file(path: Path, reader: FrameReader) -> Job[Made]:
 
 
 def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]:
-    # pictures that an iterator makes as it goes may be a camera's, and the next one may depend on the answer for this one
+    # images from an iterator may come from a camera, and the next one may depend on the answer for the current one
     early = isinstance(sources, Sequence)
     for index, item in enumerate(sources):
         if isinstance(item, np.ndarray):
@@ -129,7 +133,7 @@ def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]
             yield Job(partial(reader.frame, _checked(item.image, str(item.key)), str(item.key)), early)
         else:
             if isinstance(item, int):
-                yield Job(lambda: None, early=False)  # nothing after it is asked for before its turn: open cameras keep old frames
+                yield Job(lambda: None, early=False)  # nothing is opened ahead of its turn: an open camera buffers old frames
             yield from open_source(item, reader)[0]
 
 
@@ -142,7 +146,7 @@ def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
 def _video(source: str | int, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, cut short, or needs converting to MP4 or AVI"
+        remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, truncated, or needs conversion to MP4 or AVI"
         raise DataError(f"{name} can't be opened as a video; {remedy}")
     return _video_jobs(_Video(capture, name, reader), isinstance(source, str))
 
@@ -158,7 +162,7 @@ def _video_jobs(video: _Video, early: bool) -> Iterator[Job[Made]]:
 
 
 class _Video:
-    """A video, whose frames are read one after the other, by whichever threads the jobs for them are in."""
+    """A video whose frames are read in order, although their jobs run in several threads."""
 
     def __init__(self, capture: cv2.VideoCapture, name: str, reader: FrameReader) -> None:
         self.ended = False
@@ -167,7 +171,7 @@ class _Video:
 
     def frame(self, index: int) -> Made:
         """Return a frame; None after the last one."""
-        # jobs are begun in their order, so that the one for the frame before this one is under way
+        # jobs start in order, so the job of the previous frame is already running
         with self._turn:
             self._turn.wait_for(lambda: self._next == index)
             try:
@@ -178,12 +182,12 @@ class _Video:
                 self._turn.notify_all()
         if frame is None:
             if index == 0:
-                raise DataError(f"{self._name} holds no frames that can be read; it is damaged, or its codec is unknown here: convert it")
+                raise DataError(f"{self._name} contains no readable frames; it is damaged, or its codec isn't supported here: convert it")
             return None
         return self._reader.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
 
     def release(self) -> None:
-        """Close the video; no job reads from it any more."""
+        """Close the video; no job reads from it afterwards."""
         with self._turn:
             self.ended = True
             self._capture.release()

@@ -1,4 +1,4 @@
-"""Data whose pictures were cut out and aligned before a model sees them, and what was not found in it."""
+"""Alignment of a dataset: its settings and its result."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from zoo.system.progress import Progress
 
 @dataclass(frozen=True)
 class Aligning:
-    """How a data set is aligned.
+    """Settings for aligning a dataset.
 
     Attributes:
-        detector: what finds the parts that models answer for, as in `zoo.predict`.
-        decoding: how pictures are read.
-        skip: whether a picture that can't be read is left out.
-        progress: where the bar is drawn.
-        rank: which of the processes this one is: each begins with another part of the data, and finds those of the others done.
-        processes: how many there are.
-        kept: files of the cache that this run reads, filled by what aligns: of one data set they outlast the tidying after the next.
+        detector: detector of the parts that models answer for, as in `zoo.predict`.
+        decoding: how images are decoded.
+        skip: whether to skip images that can't be read; otherwise they are an error.
+        progress: display of the progress bar.
+        rank: index of this process. Each process starts with a different part of the data and finds the other parts in the cache.
+        processes: number of processes.
+        kept: cache files that this run uses, added by the aligner. They are protected when the cache is trimmed after a later dataset.
     """
 
     detector: object
@@ -38,13 +38,13 @@ class Aligning:
 
 @dataclass(frozen=True)
 class Aligned:
-    """What became of a data set.
+    """Result of aligning a dataset.
 
     Attributes:
-        dataset: the aligned pictures under their old keys, those in which something was found.
-        not_found: the others, in their order.
-        unreadable: pictures that can't be read, and were left out.
-        details: how it was done, JSON-ready.
+        dataset: the aligned crops under the keys of their images; contains only images in which a part was found.
+        not_found: images without a part, in dataset order.
+        unreadable: skipped images that can't be read.
+        details: detector and settings used, JSON-ready.
     """
 
     dataset: Dataset
@@ -54,5 +54,5 @@ class Aligned:
 
     @property
     def left_out(self) -> tuple[Fault, ...]:
-        """What is not in the data."""
+        """All images that are missing from `dataset`."""
         return (*self.not_found, *self.unreadable)

@@ -1,4 +1,4 @@
-"""Answers in files: written by the zoo, or by a foreign tool whose answers are to be scored."""
+"""Prediction files: written by the zoo, or by another tool whose predictions are scored."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from zoo.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class AnswerFiles:
-    """The files that hold a task's answers.
+    """Reader and writer of a task's prediction files.
 
     Attributes:
-        suffixes: how the names of the files end that `write` writes.
-        read: from the file, the (relabelled) data that it answers for and the names of the labels, to key of the sample and its answer
-            as `Answers.split` gives it, or None where the file says that there is none (a picture without a face); every sample of the
-            data is there. Raises InputError for an answer for an unknown sample, a sample without an answer, numbers that are not
-            finite, boxes upside down and labels outside the classes, with the file and the line or entry.
-        write: into the file, which is replaced whole, answers by key; `read` reads them back without loss. It also takes the
-            (relabelled) data and the names of the labels.
+        suffixes: file name suffixes that `write` supports.
+        read: function of the file, the relabelled data and the class names. It returns the answers by sample key, as `Answers.split`
+            returns them, or None where the file states that there is no answer (an image without a face); every sample of the data is
+            present. It raises InputError, naming the file and the line or entry, for an answer for an unknown sample, a sample without
+            an answer, numbers that aren't finite, inverted boxes and labels that aren't among the classes.
+        write: function of the file, the answers by key, the relabelled data and the class names. It replaces the whole file; `read`
+            restores the answers without loss.
     """
 
     suffixes: tuple[str, ...]

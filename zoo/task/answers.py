@@ -1,4 +1,4 @@
-"""What a task's answers are: per image, as predictions for people, in files, and combined over models."""
+"""The answers of a task's models: per image, as predictions for users, in files, and combined over models."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from zoo.task.model import TaskModel
     from zoo.task.prediction import PartsFinder, Prediction
 
-_SAME = 0.05  # largest distance of two equal answers, relative to their length
+_SAME = 0.05  # largest distance of two answers that count as equal, relative to their norm
 
 
 class Answers(ABC):
     """The answers of a task's models. Only `prediction` must be implemented.
 
     Attributes:
-        localises: whether answers refer to places in the image; if not, `zoo.predict` may decode large images at a reduced scale.
+        localises: whether answers contain image coordinates; if not, `zoo.predict` may decode large images at a reduced scale.
     """
 
     localises: ClassVar[bool] = True
@@ -42,8 +42,8 @@ class Answers(ABC):
         """Compare two answers for one image, as returned by `split`.
 
         Returns:
-            The number of equal parts (classes, boxes, embeddings) and the number of parts; by default whole arrays are compared, with a
-            tolerance of 5 % of the norm.
+            The number of equal parts (classes, boxes, embeddings) and the total number of parts; by default whole arrays are compared,
+            with a tolerance of 5 % of the norm.
         """
         return float(np.linalg.norm(wanted - got) <= _SAME * np.linalg.norm(wanted)), 1.0
 
@@ -52,18 +52,18 @@ class Answers(ABC):
         """Return the result that `zoo.predict` yields for one image.
 
         Args:
-            answer: one answer of `split`.
+            answer: an answer, as returned by `split`.
             image: [H, W, 3] uint8, RGB.
             key: path or name of the image.
             classes: class names by index.
         """
 
     def files(self) -> AnswerFiles | None:
-        """Return how answers are read from and written to files; None where the task has no such files."""
+        """Return the reader and writer of prediction files; None where the task has no such files."""
         return None
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
-        """Return how answers of several models or views are combined; None where they can't be.
+        """Return how answers of several models or views are combined; None where the task can't combine them.
 
         Args:
             metadata: metadata of each model.
@@ -76,7 +76,7 @@ class Answers(ABC):
         Args:
             model: a model of this task.
             detector: the detector; None for the model's default, "none" for no detector.
-            faces: which parts: "all", or only the main one ("largest", "central").
+            faces: which parts to answer for: "all", or only the main one ("largest", "central").
 
         Raises:
             InputError: the model can't be used with this detector or choice of parts.
@@ -99,7 +99,7 @@ class Answers(ABC):
         return None
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
-        """Return the records whose answers `examples` needs to show `count` of them; always the same records for a dataset."""
+        """Return the records whose answers `examples` needs to show `count` examples; always the same records for a dataset."""
         return drawn(dataset.records, count)
 
     def examples(
@@ -108,11 +108,11 @@ class Answers(ABC):
         """Return answers next to the ground truth, for the training report; by default none.
 
         Args:
-            answers: answers of `split`, one for each readable record of `example_records`.
-            targets: their targets, relabelled.
-            keys: their keys.
+            answers: one answer, as returned by `split`, for each readable record of `example_records`.
+            targets: relabelled targets of these records.
+            keys: keys of these records.
             classes: the model's class names.
-            count: largest number of examples.
+            count: maximum number of examples.
         """
         return []
 
@@ -125,9 +125,9 @@ class Answers(ABC):
             mistake: one of the metric's mistakes.
 
         Returns:
-            Caption to map: [h, w] in 0–1, of the preprocessed image's size.
+            Maps by caption: [h, w] in 0–1, of the preprocessed image's size.
 
         Raises:
-            InputError: a package that this needs isn't installed.
+            InputError: a required package isn't installed.
         """
         return {}

@@ -1,4 +1,4 @@
-"""What an attack means for a task: which pictures are attacked, what is raised, and how the result is scored."""
+"""A task's protocol for adversarial attacks: which images are attacked, the attacker's loss, and how the result is scored."""
 
 from __future__ import annotations
 
@@ -13,45 +13,47 @@ from zoo.task.metric import MetricResult
 
 
 class AttackProtocol(ABC):
-    """One evaluation under attack: `pictures` are answered clean, `attacked` ones under attack, and both are scored alike.
+    """Protocol of one evaluation under attack.
+
+    The model first answers for the clean `pictures`, then for the `attacked` ones under attack; both are scored the same way.
 
     Attributes:
-        pictures: what is answered clean first.
+        pictures: data that is evaluated without an attack first.
     """
 
     pictures: Dataset
 
     @abstractmethod
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return what is to be attacked.
+        """Return the data to attack.
 
         Args:
-            answers: key of each of `pictures` that could be read to the answer, as of `Answers.split`.
+            answers: clean answers by key, as returned by `Answers.split`, for all `pictures` that could be read.
 
         Returns:
-            Data whose keys decide the random starts and whose targets `loss` gets.
+            Data whose keys seed the random starts and whose targets are passed to `loss`.
         """
 
     @abstractmethod
     def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Return what the attacker raises.
+        """Return the loss that the attacker maximises.
 
         Args:
-            answers: of the model [B, …], with gradients.
-            targets: of the attacked data, one per picture.
+            answers: the model's answers [B, …], with gradients.
+            targets: targets of the attacked data, one per image.
 
         Returns:
-            [B], one loss per picture, which depends on no other.
+            [B], one loss per image, independent of the other images.
         """
 
     @abstractmethod
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score the clean and the attacked answers alike.
+        """Score the clean and the attacked answers in the same way.
 
         Args:
-            robust: key of each attacked picture to the answer, as of `Answers.split`.
-            replicates: bootstrap draws.
+            robust: answers under attack by key, as returned by `Answers.split`.
+            replicates: number of bootstrap replicates.
 
         Returns:
-            "clean" and "robust".
+            The results "clean" and "robust".
         """

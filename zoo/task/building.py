@@ -51,7 +51,7 @@ class Building(ABC):
         return ()
 
     def settle(self, options: Any) -> Any:
-        """Return the options with every default filled in that depends on other options, so that a saved model names each value."""
+        """Return the options with the defaults filled in that depend on other options, so that a saved model records every value."""
         return options
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
@@ -59,16 +59,16 @@ class Building(ABC):
         return ()
 
     def metadata(self, options: Any) -> dict[str, Any]:
-        """Return what users of a model's answers need to know, JSON-ready (for faces: distance and threshold)."""
+        """Return what users of a model's answers need, JSON-ready (for faces: distance and threshold)."""
         return {}
 
     def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that a model's answers depend on apart from weights and preprocessing; by default none.
+        """Return the options, besides weights and preprocessing, that a model's answers depend on; by default none.
 
-        They are part of the fingerprint by which a gallery recognises its model, so options at their default are left out.
+        They are part of the fingerprint by which a gallery recognises its model, so options at their default are omitted.
         """
         return {}
 
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
-        """Return what the validation scores of a trained model add to its metadata (for faces: the best threshold)."""
+        """Return the metadata derived from the validation scores of a trained model (for faces: the best threshold)."""
         return {}

@@ -1,4 +1,4 @@
-"""How a task brings several answers for one picture together: of views of the picture, and of several models."""
+"""How a task combines several answers for one image: of several views, and of several models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Tta = Literal["flip", "scales"]
 
 
 class Combination(ABC):
-    """What `Task.combination` returns; every answer has the form that `Answers.split` gives.
+    """Combination of answers, as returned by `Task.combination`; every answer has the form returned by `Answers.split`.
 
-    A single answer is never combined: one model without test-time augmentation answers as it does alone.
+    A single answer is never combined: one model without test-time augmentation gives the same answers as outside an ensemble.
 
     Attributes:
-        votes: how answers of several models may be combined, the default first.
-        scales: sizes of the views of `scales`, as parts of the model's own.
+        votes: supported ways to combine the answers of several models, the default first.
+        scales: input sizes of the views of the augmentation "scales", as factors of the model's input size.
     """
 
     votes: ClassVar[tuple[str, ...]] = ("soft",)
@@ -26,47 +26,50 @@ class Combination(ABC):
 
     @abstractmethod
     def recounted(self, answer: Any, new_index: Sequence[int]) -> Any:
-        """Return the answer with class i counted as class new_index[i]."""
+        """Return the answer with class i renumbered to class new_index[i]."""
 
     @abstractmethod
     def mirrored(self, answer: Any, size_hw: tuple[int, int]) -> Any:
-        """Return the answer to a picture that was mirrored left to right, as it would be for the picture itself.
+        """Convert the answer for a horizontally flipped image to an answer for the original image.
 
         Args:
-            answer: in the coordinates of the mirrored picture.
-            size_hw: height and width of the original picture, in pixels.
+            answer: answer in coordinates of the flipped image.
+            size_hw: height and width of the original image, in pixels.
         """
 
     @abstractmethod
     def views(self, answers: Sequence[Any]) -> Any:
-        """Return one answer out of those of one model to several views of a picture."""
+        """Combine the answers of one model for several views of an image."""
 
     @abstractmethod
     def models(self, answers: Sequence[Any], vote: str, weights: Sequence[float]) -> Any:
-        """Return one answer out of those of several models.
+        """Combine the answers of several models for one image.
 
         Args:
-            answers: one per model.
+            answers: one answer per model.
             vote: one of `votes`.
-            weights: one per model, not negative, 1 together; equal ones unless the vote is "weighted".
+            weights: one weight per model, 0 or more, summing to 1; all equal unless the vote is "weighted".
         """
 
     def fit(self, answers: Sequence[Sequence[Any]], targets: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
-        """Return the weights for the vote "weighted", and what a result says about them, JSON-ready.
+        """Fit the weights for the vote "weighted".
 
         Args:
-            answers: per model one answer for each picture.
-            targets: of the pictures.
+            answers: for each model, one answer per image.
+            targets: one target per image.
+
+        Returns:
+            The weights, and details about the fit for the result, JSON-ready.
         """
         raise InputError(f"{type(self).__name__} offers the vote 'weighted' but fits no weights; implement its method fit")
 
     def details(self, tta: Sequence[str]) -> dict[str, Any]:
-        """Return what replaces entries of the metric's details under these augmentations: nothing."""
+        """Return entries that replace those of the metric's details under these augmentations; by default none."""
         return {}
 
 
 def check_tta(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the augmentations, each once, in a fixed order.
+    """Return the augmentations without duplicates, in a fixed order.
 
     Raises:
         UnknownNameError: no such augmentation.

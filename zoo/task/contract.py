@@ -1,4 +1,4 @@
-"""The Task contract: everything that one task adds to a backbone."""
+"""The `Task` contract: everything that a task adds to a backbone."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 class Task:
     """A task: four contracts under one name.
 
-    The methods parse options, and turn a feature that the task doesn't have into an error.
+    The methods parse options, and raise an error for features that the task doesn't support.
 
     Attributes:
         name: name of the task, as in `zoo.build(…, task=name)`.
         building: options, preprocessing and head of its models.
         data: data formats, targets, training settings, augmentation and sampling.
-        answers: answers per image, predictions, files, combination.
-        scoring: metric, scoring options, attacks.
+        answers: answers per image, predictions, prediction files and combination of answers.
+        scoring: metric, scoring options and attacks.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Task:
 
         Args:
             data: a dataset string, a path, an open `Dataset` or a sequence of samples.
-            on_error: "raise", or "skip" to leave out what is faulty and record it in `Dataset.skipped`.
-            say: callback that receives the format recognised for a bare path.
+            on_error: "raise", or "skip" to skip faulty samples and record them in `Dataset.skipped`.
+            say: callback that receives messages, such as the format recognised for a bare path.
             pictures: whether the image files must exist.
 
         Raises:
-            DataError: nothing found, or errors in the annotations.
+            DataError: no samples are found, or the annotations contain errors.
             InputError: unknown format or option, or a path whose format is ambiguous.
         """
         return open_data_with(data, self.data.schemes, self.name, on_error, say, pictures)
@@ -85,10 +85,10 @@ class Task:
         return self.scoring.settle(asdict(_filled(self.scoring.options, values, f"option of {self.name}'s scores:")), metadata)
 
     def answer_files(self) -> AnswerFiles:
-        """Return how answers are read from and written to files.
+        """Return the reader and writer of prediction files.
 
         Raises:
-            InputError: the task has no such files.
+            InputError: the task has no prediction files.
         """
         return self._supported(self.answers.files(), "reads and writes no prediction files")
 
@@ -102,10 +102,10 @@ class Task:
         return self._supported(found, "can't combine answers: evaluate one model at a time, without test-time augmentation")
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
-        """Return which images are attacked, the attacker's loss, and how the result is scored; arguments as in `Scoring`.
+        """Return which images are attacked, the attacker's loss and how the result is scored; arguments as in `Scoring`.
 
         Raises:
-            InputError: the task has no attacks, or the data has nothing that can be attacked.
+            InputError: the task has no attacks, or the data contains nothing that can be attacked.
         """
         return self._supported(self.scoring.attack_protocol(dataset, classes, pairs, seed, **options), "has no attacks")
 
@@ -141,7 +141,7 @@ def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequenc
     """Return an instance of a dataclass with these values.
 
     Raises:
-        UnknownNameError: it has no such field; `also` lists further names to suggest.
+        UnknownNameError: the dataclass has no such field; `also` lists further names to suggest.
     """
     known = [option.name for option in fields(kind)]
     for name in values:
@@ -163,21 +163,21 @@ def get_task(name: str) -> Task:
 
 
 def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Callable[[str], None] | None = None) -> Dataset:
-    """Open the dataset that a string means.
+    """Open a dataset.
 
     Args:
         data: a dataset string such as `"voc:bccd?split=test"`, a path whose format is recognised, or a sequence of samples.
-        task: name of the task, which decides the formats and the targets.
-        on_error: "raise" for one error that lists every fault in the annotations, or "skip" to leave faulty samples out.
+        task: name of the task, which determines the formats and the targets.
+        on_error: "raise" for one error that lists all faults in the annotations, or "skip" to skip faulty samples.
         say: callback that receives messages, such as the format recognised for a bare path.
 
     Returns:
         The dataset: a sequence of samples with `classes` (names by index), `records` (each with `key`, `path` and `target`) and
-        `skipped` (the faults that were left out). Images are decoded when a sample is accessed.
+        `skipped` (the faults of what was skipped). Images are decoded when a sample is accessed.
 
     Raises:
         UnknownNameError: no such task or format.
-        DataError: nothing found, or faults in the annotations and `on_error` is "raise".
+        DataError: no samples are found, or the annotations contain faults and `on_error` is "raise".
         InputError: an unknown option, or a path whose format is ambiguous.
 
     Example:
@@ -216,7 +216,7 @@ def recipe(task: str, preset: str = "standard", **settings: Any) -> Recipe:
 
 
 def list_tasks() -> list[str]:
-    """Return the names of the tasks.
+    """Return the names of all tasks.
 
     Example:
         >>> list_tasks()

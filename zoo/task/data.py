@@ -1,4 +1,4 @@
-"""What a task's data are: formats, targets, training settings, augmentation and sampling."""
+"""The data of a task: formats, targets, training settings, augmentation and sampling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoo.task.recipe import Recipe
 
 
 def unchanged(sample: Sample) -> Sample:
-    """Return the sample: the augmentation of tasks that have none."""
+    """Return the sample unchanged: the default augmentation."""
     return sample
 
 
@@ -28,9 +28,9 @@ class TaskData(ABC):
 
     Attributes:
         schemes: the data formats.
-        writers: the data formats that can be written; None for none.
-        sample_data: dataset string of built-in data, whose images compiled models are compared on; None for none.
-        open_set: whether evaluation data has classes of its own, unknown to the model (as the people in face verification).
+        writers: the data formats that can be written; None if there are none.
+        sample_data: dataset string of built-in data, on whose images compiled models are compared; None if there is none.
+        open_set: whether evaluation data has classes that the model wasn't trained on (such as the people in face verification).
         recipe: frozen dataclass of training settings, with tested defaults.
         recipes: presets by name: "quick", "standard" (the defaults) and "thorough".
     """
@@ -52,11 +52,11 @@ class TaskData(ABC):
         return stacked.float() if stacked.is_floating_point() else stacked
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the data with each label i replaced by new_index[i] and `classes` as its classes; by default targets have no labels."""
+        """Return the data with each label i replaced by new_index[i] and `classes` as its classes; by default targets are unchanged."""
         return dataset.with_targets(lambda target: target, classes)
 
     def suit(self, recipe: Any, options: Any) -> Any:
-        """Return the recipe with the settings filled in that depend on the model's options.
+        """Return the recipe with the settings filled in that depend on the model's options; by default unchanged.
 
         Raises:
             InputError: a model with these options can't be trained with the recipe.
@@ -72,10 +72,10 @@ class TaskData(ABC):
             dataset: the training data, from which an augmentation may take further samples.
 
         Returns:
-            A picklable function. It may use torch's global random generator, which the loader seeds for every drawn sample.
+            A picklable function. It may use torch's global random generator, which the loader seeds for every sample.
 
         Raises:
-            InputError: the recipe needs something that the data doesn't have.
+            InputError: the recipe needs something that the data lacks.
         """
         return unchanged
 
@@ -105,11 +105,11 @@ class TaskData(ABC):
         return images, targets
 
     def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
-        """Return the targets of a batch that isn't mixed because its features are cached (label smoothing); arguments as for `mix`."""
+        """Soften the targets of a batch that isn't mixed because its features are cached (label smoothing); arguments as for `mix`."""
         return targets
 
     def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
-        """Return how the batches of an epoch are drawn; by default shuffled, or balanced over classes where the recipe says so.
+        """Return the sampler of an epoch's batches; by default shuffled, or balanced over classes where the recipe asks for it.
 
         Args:
             recipe: the training settings.
@@ -118,7 +118,7 @@ class TaskData(ABC):
             smallest: size of the smallest batch that all processes can train on.
 
         Raises:
-            InputError: the data can't fill the batches that the recipe asks for.
+            InputError: the data can't fill the batches that the recipe requests.
         """
         if recipe.balance == "classes":
             return Balanced(tuple(self.labels(record.target) for record in dataset.records), batch_size, smallest)

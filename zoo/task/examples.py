@@ -1,4 +1,4 @@
-"""Samples with the model's answer beside the truth, for people to look at."""
+"""Example samples for reports: the model's answer next to the ground truth."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from zoo.data.dataset import Record
 
 @dataclass(frozen=True)
 class Example:
-    """One sample, or two that are compared, with answer and truth.
+    """A sample, or a pair of samples, with the model's answer and the ground truth.
 
     Attributes:
-        keys: of the sample; of a comparison both.
-        answer: the model's, in words.
-        truth: in words; "" where it isn't known.
-        right: whether they agree; None where that can't be said.
-        boxes_xyxy: boxes in pixels of the original picture, with a caption each, as in `zoo.task.metric.Mistake`.
+        keys: key of the sample, or the two keys of a pair.
+        answer: the model's answer as text.
+        truth: the ground truth as text; "" if it isn't known.
+        right: whether the answer is correct; None if that can't be determined.
+        boxes_xyxy: boxes in pixels of the original image, each with a caption, as in `zoo.task.metric.Mistake`.
     """
 
     keys: tuple[str, ...]
@@ -29,6 +29,6 @@ class Example:
 
 
 def drawn(records: Sequence[Record], count: int) -> list[Record]:
-    """Return some of the records, in their order: always the same ones, wherever in the data they stand."""
+    """Return up to `count` records in dataset order; the choice depends only on their keys, not on their positions."""
     places = sorted(range(len(records)), key=lambda place: hashlib.sha256(records[place].key.encode("utf-8", "replace")).digest())
     return [records[place] for place in sorted(places[:count])]

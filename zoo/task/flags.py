@@ -1,4 +1,4 @@
-"""The dataclasses behind a task's command-line flags, available without importing the task itself, and so without torch."""
+"""The dataclasses behind a task's command-line flags, available without importing the task itself and therefore without torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from zoo.task.recipe import Recipe
 
 @dataclass(frozen=True)
 class TaskFlags:
-    """The dataclasses whose fields are flags.
+    """The dataclasses whose fields become a task's flags.
 
     Attributes:
         name: name of the task.
-        options: build options.
-        scoring: scoring options.
-        recipe: training settings.
+        options: dataclass of the build options.
+        scoring: dataclass of the scoring options.
+        recipe: dataclass of the training settings.
         recipes: presets of the training settings by name.
     """
 
@@ -33,8 +33,8 @@ class TaskFlags:
 def flags_of(task: str) -> TaskFlags:
     """Return the flags of a task.
 
-    A task package of the zoo may define `flags()`, which returns them without importing torch: `--help` has to be fast. Of every other
-    task they are read from the task itself.
+    A task package of the zoo may define `flags()`, which returns them without importing torch, because `--help` must be fast. For all
+    other tasks they are read from the task itself.
 
     Raises:
         UnknownNameError: no such task; the nearest names are listed.

@@ -1,4 +1,4 @@
-"""What a head is built from, and what it answers: the part of a model that a task puts on a trunk."""
+"""Base classes of heads: the part of a model that a task adds to a backbone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Tensors = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a head is built from.
+    """Specification from which a head is built.
 
     Attributes:
-        levels: the trunk's levels, deepest last.
-        num_classes: the user's classes (no background); 0 where the task works without.
-        options: the task's options.
-        preprocess: the model's preprocessing (a head may need sizes; it never applies it).
+        levels: the backbone's feature levels, deepest last.
+        num_classes: number of the user's classes (without background); 0 for tasks that don't need classes.
+        options: the task's build options.
+        preprocess: the model's preprocessing, from which a head may read sizes; heads never apply it.
     """
 
     levels: tuple[Level, ...]
@@ -34,63 +34,63 @@ class HeadSpec:
 
 
 class HeadNetwork(nn.Module):
-    """A part of a head from one tensor to a tuple of tensors, for any number of rows.
+    """A part of a head that maps one tensor with any number of rows to a tuple of tensors.
 
     Attributes:
-        row_shape: of one row.
+        row_shape: shape of one row.
     """
 
     row_shape: tuple[int, ...]
 
 
 class Head(nn.Module, ABC):
-    """From features to the task's answer, and from features and targets to losses.
+    """Maps features to the task's answer, and features and targets to losses.
 
-    An answer comes about in two steps. The first, `tensors`, goes from tensors to tensors, whatever the number and size of the pictures:
-    an engine may compute it together with the trunk. The second, `answered`, is everything else; where it needs parameters, it calls one
-    of the `networks`, which an engine may compute too.
+    An answer is computed in two steps. The first, `tensors`, maps tensors to tensors for images of any number and size; an engine may
+    compute it together with the backbone. The second, `answered`, is everything else; where it needs parameters, it calls one of the
+    `networks`, which an engine may compute as well.
 
     Attributes:
-        fixed_hw: the one size of pictures that the head takes; None for any.
+        fixed_hw: the only image size that the head accepts; None for any size.
     """
 
     fixed_hw: tuple[int, int] | None = None
 
     def __init__(self) -> None:
-        """Start without layers."""
+        """Initialise without layers."""
         super().__init__()
         self._replaced: dict[str, Callable[..., Tensors]] = {}
 
     def check(self, batch: ImageBatch) -> None:
-        """Refuse a batch that the head can't answer for.
+        """Check that the head can answer for a batch; by default every batch is accepted.
 
         Raises:
-            InputError: pictures of another size than the head's own.
+            InputError: the images don't have the size that the head requires.
         """
 
     def forward(self, features: Features, batch: ImageBatch) -> Any:
-        """Answer in the task's own convention (logits, list of boxes, embeddings); coordinates are the original picture's."""
+        """Return the answer in the task's format (logits, list of boxes, embeddings); coordinates refer to the original image."""
         return self.answered(self.tensors(features), batch)
 
     @abstractmethod
     def tensors(self, features: Features) -> Tensors:
-        """Return what can be computed from the trunk's levels alone."""
+        """Return the part of the answer that depends only on the backbone's feature levels."""
 
     @abstractmethod
     def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
-        """Return the answer, from what `tensors` gave for a batch."""
+        """Return the answer for a batch from the result of `tensors`."""
 
     def networks(self) -> dict[str, HeadNetwork]:
-        """Return what `answered` calls by name."""
+        """Return the networks that `answered` calls, by name; by default none."""
         return {}
 
     def call(self, name: str, rows: Tensor) -> Tensors:
-        """Call one of the networks, or what stands in for it."""
+        """Call one of the networks, or its replacement."""
         found: Tensors = (self._replaced.get(name) or self.networks()[name])(rows)
         return found
 
     def replace(self, networks: Mapping[str, Callable[..., Tensors]]) -> None:
-        """Let others compute the networks from now on."""
+        """Replace networks by other callables, such as compiled ones; earlier replacements are dropped."""
         self._replaced = dict(networks)
 
     @abstractmethod

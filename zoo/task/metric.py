@@ -1,4 +1,4 @@
-"""What a metric is, and what it finds: scores, the draws behind their intervals, mistakes, and what a report shows of them."""
+"""The `Metric` interface and its result: scores, bootstrap replicates, mistakes, and the curves and tables of a report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mistake:
-    """One sample, or one pair, that the model got wrong.
+    """A sample, or a pair of samples, that the model got wrong.
 
     Attributes:
-        keys: the sample's key; of a pair both.
-        text: what is wrong, in words ("cat, answered dog with 0.98").
-        badness: how bad: larger is worse. Comparable within one result alone.
-        boxes_xyxy: the boxes in question, in pixels of the original picture: a box and its caption each. A caption's first
-            word says of which kind the box is ("true", "answered", "missed"), and decides its colour.
-        labels: the classes in question, by their place among the model's: the true one, then the answered.
+        keys: key of the sample, or the two keys of a pair.
+        text: description of the mistake ("cat, answered dog with 0.98").
+        badness: severity of the mistake; larger is worse. Comparable only within one result.
+        boxes_xyxy: boxes that the mistake concerns, in pixels of the original image, each with a caption. The first word of a caption
+            is the kind of box ("true", "answered", "missed") and determines its colour.
+        labels: indices of the model's classes that the mistake concerns: the true class, then the answered one.
     """
 
     keys: tuple[str, ...]
@@ -32,14 +32,14 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of a report.
+    """A line chart in a report.
 
     Attributes:
-        title: what it shows.
-        x_label: of the horizontal axis.
-        y_label: of the vertical axis.
-        lines: name to points, x and y alike long.
-        diagonal: whether the diagonal says something (chance, perfect calibration).
+        title: title of the chart.
+        x_label: label of the horizontal axis.
+        y_label: label of the vertical axis.
+        lines: lines by name, each as x and y coordinates of equal length.
+        diagonal: whether to draw the diagonal as a reference (chance, perfect calibration).
         log_x: whether the horizontal axis is logarithmic.
     """
 
@@ -53,13 +53,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report, beside the scores and the scores per class, which every result has.
+    """A table in a report, in addition to the scores and the scores per class, which every report shows.
 
     Attributes:
-        title: what it shows.
-        header: names of the columns.
-        rows: as many cells each: words, numbers, or None where there is nothing to say.
-        note: what a reader must know to read it; "" for nothing.
+        title: title of the table.
+        header: column names.
+        rows: rows of cells, one per column: text, a number, or None for an empty cell.
+        note: explanation for the reader; "" for none.
     """
 
     title: str
@@ -70,17 +70,17 @@ class Table:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """What a metric found.
+    """Result of a metric.
 
     Attributes:
-        scores: name to value; None where the data doesn't support the score.
-        per_class: class name to its own scores.
-        details: anything else worth keeping, JSON-ready (confusion matrix, folds, …).
-        replicates: score name to its value in each bootstrap draw [R] of `zoo.evaluation.intervals.draws`, NaN where a draw doesn't support it;
-            units are pictures in the natural order of their keys, or identities in the order of their names.
-        mistakes: the worst of them, worst first.
-        curves: what a report draws.
-        tables: what a report shows besides.
+        scores: values by score name; None where the data doesn't support the score.
+        per_class: scores of each class, by class name.
+        details: further results, JSON-ready (confusion matrix, folds, …).
+        replicates: bootstrap replicates [R] by score name, one for each draw of `zoo.evaluation.intervals.draws`; NaN where a draw
+            doesn't support the score. Units are images in the natural order of their keys, or identities in the order of their names.
+        mistakes: the worst mistakes, worst first.
+        curves: charts for the report.
+        tables: further tables for the report.
     """
 
     scores: Mapping[str, float | None]
@@ -93,20 +93,20 @@ class MetricResult:
 
 
 class Metric(Protocol):
-    """Accumulates over batches, merges over processes, computes once."""
+    """A metric: accumulates over batches, merges over processes, then computes its scores once."""
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Take one batch: one answer (as `Answers.split` gives), target and key per sample."""
+        """Add a batch: one answer (as returned by `Answers.split`), target and key per sample."""
 
     def state(self) -> Any:
-        """Return what was accumulated, picklable."""
+        """Return the accumulated state, picklable."""
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace what was accumulated by the union of several states, its own among them, independent of their order."""
+        """Replace the accumulated state by the union of several states, including this metric's; their order doesn't matter."""
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute the scores.
 
         Args:
-            replicates: bootstrap draws to score too; a metric may take fewer where they would be slow, and says so in its details.
+            replicates: number of bootstrap replicates; a metric may compute fewer if they are slow, and reports this in its details.
         """

@@ -11,11 +11,11 @@ from zoo.images.preprocess import Preprocess
 
 
 class TaskModel(Protocol):
-    """A model as tasks see it; `zoo.Model` is one.
+    """The interface of a model that tasks use; `zoo.Model` implements it.
 
     Attributes:
         preprocess: the model's preprocessing.
-        metadata: what users of its answers need, such as distance and threshold of embeddings.
+        metadata: what users of the model's answers need, such as distance and threshold of embeddings.
     """
 
     preprocess: Preprocess
@@ -38,4 +38,4 @@ class TaskModel(Protocol):
         """Device of the parameters."""
 
     def __call__(self, images: Any, targets: Any = None) -> Any:
-        """Return the answer for images, or named losses where targets are passed."""
+        """Return the answer for a batch of images, or named losses if targets are passed."""

@@ -1,6 +1,6 @@
-"""Pictures as a trunk has seen them: the mean of its deepest level, which is all that some heads look at.
+"""Pooled features: the mean over the backbone's deepest level, which is all that some heads need.
 
-What a frozen trunk makes of a picture stays the same, so such a head can learn from it without the trunk running again.
+The features of a frozen backbone don't change, so such a head can be trained on stored features without running the backbone again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from zoo.task.head import Head, Losses, Tensors
 
 @dataclass(frozen=True)
 class PooledBatch:
-    """A batch of pictures that have passed through a trunk already; a model with a `PooledHead` takes it in the place of pictures.
+    """A batch of pooled features, which a model with a `PooledHead` accepts in place of images.
 
     Attributes:
-        pooled: [B, C] float32, as `PooledHead.pool` gives it.
+        pooled: [B, C] float32, as returned by `PooledHead.pool`.
     """
 
     pooled: Tensor
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.pooled)
 
     def to(self, device: torch.device | str) -> PooledBatch:
@@ -42,26 +42,26 @@ AnyImages = ImageBatch | PooledBatch
 
 
 class PooledHead(Head):
-    """A head that looks at the mean of the trunk's deepest level alone."""
+    """A head that uses only the mean of the backbone's deepest level."""
 
     def pool(self, features: Features) -> Tensor:
-        """Return the mean of the deepest level over its places: [B, C], float32 whatever the precision of the trunk."""
+        """Return the spatial mean of the deepest level: [B, C], float32 regardless of the backbone's precision."""
         return features[next(reversed(features))].float().mean((2, 3))
 
     @abstractmethod
     def answer(self, pooled: Tensor) -> Any:
-        """Answer in the task's own convention, from pooled features [B, C]."""
+        """Return the answer in the task's format from pooled features [B, C]."""
 
     @abstractmethod
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return named scalar losses, from pooled features [B, C]."""
+        """Return named scalar losses from pooled features [B, C]."""
 
     def tensors(self, features: Features) -> Tensors:
-        """Return the answer: it is one tensor."""
+        """Return the answer, which is a single tensor."""
         return (self.answer(self.pool(features)),)
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
-        """Return the answer in the task's own convention."""
+        """Return the answer in the task's format."""
         return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
@@ -70,11 +70,11 @@ class PooledHead(Head):
 
 
 class RememberingHead(PooledHead):
-    """A head that learns by heart, in one pass over the data: it remembers what the trunk makes of every picture, and has no parameters."""
+    """A head without parameters that stores the pooled features of all images in one pass, such as k-nearest neighbours."""
 
     @abstractmethod
     def remember(self, pooled: Tensor, targets: Any) -> None:
-        """Take pooled features [N, C] with their targets, and forget what was remembered before."""
+        """Store pooled features [N, C] with their targets, replacing those stored before."""
 
 
 AnyBatch = Batch[ImageBatch] | Batch[PooledBatch]
@@ -91,11 +91,11 @@ class FeatureBatches(Protocol):
 
 
 class FeatureSource(Protocol):
-    """A dataset whose images have been run through the backbone already; `zoo.training.features` makes them."""
+    """Stored features of a dataset, whose images have already been run through the backbone; `zoo.training.features` creates them."""
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the dataset."""
 
     def evaluation(self, batch_size: int, rank: int, processes: int) -> FeatureBatches:
-        """Return the batches of one process, every sample exactly once over all processes."""
+        """Return the batches of one process; over all processes, every sample occurs exactly once."""

@@ -1,4 +1,4 @@
-"""Parts of a picture that a model answers for one by one, such as the faces in it."""
+"""Interfaces of predictions, and of the image parts that a model answers for one by one, such as faces."""
 
 from __future__ import annotations
 
@@ -13,36 +13,40 @@ if TYPE_CHECKING:
 
 
 class Parts(Protocol):
-    """What was found in one picture."""
+    """The parts found in one image."""
 
     @property
     def crops(self) -> Sequence[NDArray[np.uint8]]:
-        """A picture [h, w, 3] of each part, RGB; none where nothing was found."""
+        """One crop [h, w, 3], RGB, per part; empty if none was found."""
 
     def prediction(self, answers: Sequence[Any]) -> Prediction:
-        """Put together what people get, from the model's answer for each crop."""
+        """Assemble the image's prediction from the model's answer for each crop."""
 
 
 class PartsFinder(Protocol):
-    """Finds the parts of a picture."""
+    """Detector of the parts of an image."""
 
     def __call__(self, image: NDArray[np.uint8], key: str) -> Parts:
-        """Look at a picture [H, W, 3], RGB, that came from `key`.
+        """Return the parts of an image.
+
+        Args:
+            image: [H, W, 3], RGB.
+            key: path or name of the image.
 
         Raises:
-            ImageError: naming the key; no parts can be made of it.
+            ImageError: the image can't be processed; the message names the key.
         """
 
 
 class Prediction(Protocol):
-    """One picture's answer, for people and programs."""
+    """A model's answer for one image, for users and programs."""
 
     @property
     def key(self) -> str:
-        """Where the picture came from."""
+        """Path or name of the image."""
 
     def plot(self) -> PILImage:
-        """Draw the answer on the picture."""
+        """Draw the answer on the image."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer, JSON-ready."""

@@ -1,4 +1,4 @@
-"""Training settings: a frozen, typed dataclass, written into every run as TOML."""
+"""Training settings: a frozen, typed dataclass that every run stores as TOML."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Scheduling = Literal["cosine", "tanh", "poly", "step", "constant"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings that every task's training has; tasks subclass it with their own defaults and fields.
+    """Training settings shared by all tasks; tasks subclass it with further fields and other defaults.
 
     Attributes:
-        epochs: passes over the data; None for as many as make about `steps` steps (at least 2, at most `max_epochs`).
-        steps: optimiser steps aimed at where `epochs` is None.
-        max_epochs: the most passes over little data where `epochs` is None.
-        batch_size: pictures per step and process; less where the data has fewer, if this is a recipe's own figure.
-        lr: highest learning rate.
-        optimizer: a timm optimiser ("adamw", "sgd", "lamb", …).
-        weight_decay: of weights; biases and norms have none.
-        layer_decay: factor of the learning rate from each stage of the trunk to the one before it; 1 for the same everywhere.
-        scheduler: timm's "cosine", "tanh" or "poly" (to nought at the end), "step" (to a tenth after every third of the run), or
-            "constant"; after the warm-up.
-        warmup: part of all steps in which the learning rate rises from nought.
-        clip_grad: highest norm of the gradient; 0 for no limit.
-        grad_accumulation: batches per optimiser step.
-        ema: decay of the exponential moving average of the weights; 0 for none.
-        freeze: what of the trunk doesn't learn: "none", "trunk", "stages=N" (the stem and the first N stages), "norm" (batch-norm), or
-            two of them joined by a comma; None for what the model was built with.
-        unfreeze_every: epochs after which the deepest frozen stage learns too, then the next; 0 for never.
-        feature_cache: what a trunk that is frozen whole makes of a picture is computed once, and kept for other runs too; with
-            --no-feature-cache every epoch computes it, of augmented pictures.
-        balance: "classes" draws every class as often as any other; "none" every sample once an epoch.
-        min_samples: a class with fewer training samples than this is an error, as stray or misplaced files make one; 1 for none. Data
-            with one sample of every class is meant to be so.
-        early_stop: epochs without a better score on the validation data after which training ends; 0 for never.
-        on_nan: a loss that is not a number: "stop", or "skip" that batch and count it.
-        seed: of initial order, augmentation and everything random in training.
-        precision: "auto" takes bf16 where the processor gains from it.
-        workers: loader processes; None for what suits the machine.
+        epochs: number of passes over the data; None for enough epochs to make about `steps` steps (at least 2, at most `max_epochs`).
+        steps: approximate number of optimiser steps where `epochs` is None.
+        max_epochs: maximum number of epochs, reached on small datasets, where `epochs` is None.
+        batch_size: images per step and process; a preset's value is reduced to the size of a smaller dataset.
+        lr: peak learning rate.
+        optimizer: name of a timm optimiser ("adamw", "sgd", "lamb", …).
+        weight_decay: weight decay; not applied to biases and normalisation layers.
+        layer_decay: factor by which the learning rate decreases from each backbone stage to the one before it; 1 for equal rates.
+        scheduler: learning rate schedule after the warm-up: timm's "cosine", "tanh" or "poly" (all decay to 0), "step" (divided by 10
+            after each third), or "constant".
+        warmup: fraction of all steps during which the learning rate rises from 0.
+        clip_grad: maximum norm of the gradient; 0 for no clipping.
+        grad_accumulation: number of batches per optimiser step.
+        ema: decay of the exponential moving average of the weights; 0 for no averaging.
+        freeze: frozen part of the backbone: "none", "trunk" (all of it), "stages=N" (the stem and the first N stages), "norm"
+            (batch-norm), or two of them joined by a comma; None for the setting that the model was built with.
+        unfreeze_every: number of epochs after which the deepest frozen stage is unfrozen, and so on for the next; 0 for never.
+        feature_cache: compute the features of a fully frozen backbone once per image and cache them for later runs; with
+            --no-feature-cache, every epoch computes them from augmented images.
+        balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
+        min_samples: smallest number of training samples per class; fewer are an error, because they usually come from stray or
+            misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
+        early_stop: number of epochs without a better validation score after which training stops; 0 for never.
+        on_nan: what to do if the loss isn't finite: "stop", or "skip" the batch and count it.
+        seed: random seed for the order of samples, augmentation and everything else that is random in training.
+        precision: numeric precision; "auto" uses bf16 where the hardware speeds it up, otherwise fp32.
+        workers: number of loader processes; None for a number that suits the machine.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -86,16 +86,16 @@ class Recipe:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that can't work.
+        """Validate the settings.
 
         Raises:
-            InputError: naming the setting and its value.
+            InputError: a setting is invalid; the message names it and its value.
         """
         _check_numbers(asdict(self), self.seed)
         check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
         check_positive("recipe", grad_accumulation=self.grad_accumulation, min_samples=self.min_samples)
         if self.batch_size < 2:
-            raise InputError("recipe: batch_size is 1; expected 2 or more, batch-norm can't train on one picture")
+            raise InputError("recipe: batch_size is 1; expected 2 or more, because batch-norm can't train on one image")
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"recipe: epochs is {self.epochs}; expected 1 or more")
         check_parts("recipe", 0, 1, False, warmup=self.warmup, ema=self.ema)
@@ -112,10 +112,10 @@ class Recipe:
 
 
 def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
-    """Refuse what no range refuses, since it compares with nothing, and what torch's generators can't take.
+    """Check for NaN, which passes every range check, for infinity, and for seeds that torch's generators don't accept.
 
     Raises:
-        InputError: naming the setting and its value.
+        InputError: a setting is invalid; the message names it and its value.
     """
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -125,42 +125,42 @@ def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
-    """Refuse numbers outside a range.
+    """Check that fractions lie within a range.
 
     Args:
-        where: whose settings they are, for the message.
-        low: the smallest that is right.
-        high: the largest that is right, if the range is closed.
-        closed: whether `high` itself is right.
-        **values: name to number.
+        where: owner of the settings, for the message.
+        low: smallest valid value.
+        high: upper end of the range.
+        closed: whether `high` itself is valid.
+        **values: values by name.
 
     Raises:
-        InputError: naming the first that is wrong.
+        InputError: a value is out of range; the message names the first one.
     """
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
-            raise InputError(f"{where}: {name} is {value}; expected a part from {low:g} to {'' if closed else 'below '}{high:g}")
+            raise InputError(f"{where}: {name} is {value}; expected a fraction from {low:g} to {'' if closed else 'below '}{high:g}")
 
 
 R = TypeVar("R", bound=Recipe)
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Return a recipe as TOML; settings that are None (left to the zoo) are not in it."""
+    """Return a recipe as TOML, without the settings that are None (chosen automatically)."""
     return tomli_w.dumps({name: value for name, value in asdict(recipe).items() if value is not None})
 
 
 def read_toml(path: Path, kind: type[R]) -> R:
-    """Read a recipe from a TOML file; what it doesn't name keeps its default.
+    """Read a recipe from a TOML file; settings that it doesn't contain keep their defaults.
 
     Args:
         path: the file.
         kind: the task's recipe class.
 
     Raises:
-        InputError: no such file, not TOML, or a value of another type.
-        UnknownNameError: a setting that the task doesn't have.
+        InputError: the file doesn't exist or isn't TOML, or a value is invalid.
+        UnknownNameError: the task has no such setting.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -170,11 +170,16 @@ def read_toml(path: Path, kind: type[R]) -> R:
 
 
 def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
-    """Return the recipe with other values, checked for name and type.
+    """Return the recipe with the given values, whose names and types are checked.
+
+    Args:
+        recipe: the recipe to change.
+        values: new values by setting name.
+        origin: source of the values, for messages.
 
     Raises:
-        UnknownNameError: a setting that the task doesn't have.
-        InputError: a value of another type.
+        UnknownNameError: the recipe has no such setting.
+        InputError: a value is invalid or has the wrong type.
     """
     hints = get_type_hints(type(recipe))
     known = {setting.name: hints[setting.name] for setting in fields(recipe)}
@@ -194,7 +199,7 @@ def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
 
 
 def _plain_type(hint: Any) -> type:
-    """Return what values of a setting are: int of `int | None`, str of `Literal["cosine"]`."""
+    """Return the plain type of a type hint: int for `int | None`, str for `Literal["cosine"]`."""
     if get_origin(hint) is Literal:
         return str
     inner = [kind for kind in get_args(hint) if kind is not type(None)]
@@ -203,16 +208,16 @@ def _plain_type(hint: Any) -> type:
 
 
 def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None) -> R:
-    """Return a task's recipe by the name of a preset, or read it from a file.
+    """Return a preset of a task, or read a recipe from a file.
 
     Args:
         kind: the task's recipe class.
         presets: the task's presets by name.
-        which: a name, or the path of a TOML file; None for the defaults.
+        which: name of a preset, or path of a TOML file; None for the defaults.
 
     Raises:
-        UnknownNameError: neither a preset nor a file.
-        InputError: the file can't be read, or a setting in it is wrong.
+        UnknownNameError: `which` is neither a preset nor a file.
+        InputError: the file can't be read, or contains an invalid setting.
     """
     if which is None:
         return kind()
@@ -227,28 +232,28 @@ def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None)
 
 
 GROUPS: Mapping[str, str] = {
-    "schedule": "How long training goes on, and how the learning rate moves.",
-    "optimisation": "How the weights are changed, by how much and on how many pictures at once.",
-    "sampling": "Which pictures come together in a batch.",
-    "augmentation": "How pictures are changed before they are learned from.",
-    "regularisation": "What keeps the model from learning the pictures by heart.",
-    "freezing": "What stays as it is.",
-    "loss": "What is made small.",
-    "running": "Where the randomness comes from, how exactly it computes, and what it does when something goes wrong.",
+    "schedule": "Duration of training and learning rate schedule.",
+    "optimisation": "Optimiser, learning rate and batch size.",
+    "sampling": "How batches are drawn from the data.",
+    "augmentation": "Random changes of training images.",
+    "regularisation": "Methods against overfitting.",
+    "freezing": "Which layers are frozen.",
+    "loss": "The loss function.",
+    "running": "Random seed, precision, loader processes and error handling.",
 }
 
 
-OTHERS = "other"  # the group of what no recipe has put into one
+OTHERS = "other"  # group of the settings that no recipe assigns to one
 
 
 def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
-    """Return the settings of a recipe by group: first those that every task has, then the task's own.
+    """Return the names of a recipe's settings by group: first the groups in `GROUPS`, then the task's other groups.
 
-    A recipe names its groups in the class variable `groups`, and those of the classes it is made from hold for it too; where two of
-    them put a setting into different groups, the more special one does.
+    A recipe assigns its settings to groups in the class variable `groups` and inherits the assignments of its base classes; where both
+    assign the same setting, the subclass takes precedence.
 
     Args:
-        kind: the recipe, a dataclass.
+        kind: the recipe class, a dataclass.
     """
     of: dict[str, str] = {}
     for part in reversed(kind.__mro__):
@@ -260,9 +265,9 @@ def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def explained(kind: type[Any]) -> dict[str, str]:
-    """Return what each setting is for, from the docstrings ("Attributes") of the recipe and of the classes it is made from."""
+    """Return a description of each setting, from the docstrings ("Attributes") of the recipe and its base classes."""
     found: dict[str, str] = {}
     for part in reversed(kind.__mro__):
         known = docstring_parser.parse(vars(part).get("__doc__") or "").params
-        found |= {said.arg_name: " ".join(said.description.split()) for said in known if said.description}
+        found |= {entry.arg_name: " ".join(entry.description.split()) for entry in known if entry.description}
     return {setting.name: found.get(setting.name, "") for setting in fields(kind)}

@@ -1,4 +1,4 @@
-"""The result of an evaluation: scores with their intervals, what they were measured on, and what was left out."""
+"""The result of an evaluation: scores with confidence intervals, the data they were measured on, and the skipped samples."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from zoo.task.metric import Curve, Mistake, Table
 
 @dataclass(frozen=True)
 class Scores(Mapping[str, "float | None"]):
-    """The result of an evaluation: a mapping from score names to values (None where the data doesn't support one).
+    """The result of an evaluation: a mapping from score names to values (None where the data doesn't support a score).
 
     Attributes:
-        scores: name to value.
-        n: samples that were scored.
-        expected: samples of the manifest, those left out at opening included.
-        skipped: what was left out, and why.
-        per_class: class name to its own scores.
-        intervals: score name to its 95 % interval (bootstrap over pictures, or over identities for faces).
-        details: what else the task's metric found.
+        scores: values by score name.
+        n: number of scored samples.
+        expected: number of samples in the data, including those skipped when it was opened.
+        skipped: skipped samples and annotations, with reasons.
+        per_class: scores of each class, by class name.
+        intervals: 95 % confidence intervals by score name (bootstrap over images, or over identities for faces).
+        details: further results of the task's metric.
         data: the dataset string.
-        preprocess: how pictures were prepared.
-        precision: of the matrix work.
-        seconds: wall-clock time of the loop.
-        fingerprints: of the data, and of the model or the file of predictions.
-        versions: of what computed the scores.
-        sample_keys: the samples that were scored, sorted.
-        replicates: score name to its value in each bootstrap draw [R]; the same samples have the same draws, so those of two
-            models are paired.
-        mistakes: the worst, worst first.
-        curves: what a report draws.
-        tables: what a report shows besides.
+        preprocess: the preprocessing of the images.
+        precision: precision of matrix multiplications.
+        seconds: wall-clock time of the evaluation loop.
+        fingerprints: fingerprints of the data, and of the model or the prediction file.
+        versions: versions of the software that computed the scores.
+        sample_keys: keys of the scored samples, sorted.
+        replicates: bootstrap replicates [R] by score name. The same samples give the same draws, so the replicates of two models
+            are paired.
+        mistakes: the worst mistakes, worst first.
+        curves: charts for the report.
+        tables: further tables for the report.
     """
 
     scores: Mapping[str, float | None]
@@ -71,7 +71,7 @@ class Scores(Mapping[str, "float | None"]):
         return len(self.scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as `zoo eval --json` prints it."""
+        """Return the result in the format of `zoo eval --json`."""
         return {
             "scores": dict(self.scores),
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},

@@ -1,4 +1,4 @@
-"""How a task's answers are scored: metric, choices about the scores, tolerances, attacks."""
+"""How a task's answers are scored: metric, scoring options, tolerances and attacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scoring(ABC):
     Attributes:
         primary_score: name of the score by which checkpoints are compared (higher is better).
         options: frozen dataclass of scoring options, with defaults; it validates its values, and every field is a flag.
-        tolerance: by precision, the largest difference of the primary score between a compiled model and the original.
+        tolerance: largest allowed difference of the primary score between a compiled model and the original, by precision.
         attacks: names of the attacks (`zoo.evaluation.robustness.attacks.Attack`) that `attack_protocol` supports.
     """
 
@@ -45,7 +45,7 @@ class Scoring(ABC):
         """
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the scoring options with every default filled in that depends on the models.
+        """Return the scoring options with the defaults filled in that depend on the models; by default unchanged.
 
         Args:
             options: every field of `options`.
@@ -54,16 +54,16 @@ class Scoring(ABC):
         return options
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
-        """Return which images are attacked, the attacker's loss, and how the result is scored; None where the task has no attacks.
+        """Return which images are attacked, the attacker's loss and how the result is scored; None where the task has no attacks.
 
         Args:
             dataset: the relabelled data.
             classes: class names by index.
-            pairs: largest number of pairs of each kind, for tasks that score pairs.
-            seed: seed of the choice of pairs.
+            pairs: maximum number of pairs of each kind, for tasks that score pairs.
+            seed: random seed for the choice of pairs.
             options: every field of `options`.
 
         Raises:
-            InputError: the data has nothing that can be attacked.
+            InputError: the data contains nothing that can be attacked.
         """
         return None

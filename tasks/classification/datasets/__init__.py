@@ -3,4 +3,6 @@
 from zoo.data.formats import Scheme
 from zoo.registry import Registry
 
-SCHEMES: Registry[Scheme] = Registry("data format of classification", package="zoo.tasks.classification.datasets")
+SCHEMES: Registry[Scheme] = Registry(
+    "data format of classification", package="zoo.tasks.classification.datasets", entry_points="zoo.formats.classification"
+)

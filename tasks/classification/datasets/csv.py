@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
@@ -29,12 +29,12 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
-    splits = tabular.SplitFilter(ref)
+    splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     labels: set[str] = set()
     chosen: list[tuple[str, Path, str]] = []
     first_at: dict[str, str] = {}
-    for row in tabular.rows(table, _COLUMNS, ("split",), faults):
+    for row in tables.rows(table, _COLUMNS, ("split",), faults):
         label = row.values["label"]
         keeps = splits.keeps(row)
         if not label:
@@ -63,7 +63,7 @@ def sorted_labels(labels: set[str]) -> list[str]:
 
 
 def _recognise(file: Path) -> str | None:
-    if file.suffix.lower() not in tabular.SUFFIXES or not tabular.has_columns(file, _COLUMNS):
+    if file.suffix.lower() not in tables.SUFFIXES or not tables.has_columns(file, _COLUMNS):
         return None
     return f"it is a table with the columns {' and '.join(_COLUMNS)}"
 

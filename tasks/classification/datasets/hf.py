@@ -14,7 +14,7 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.classification.datasets import SCHEMES
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class _Encoded:
     name: str
 
     def __call__(self) -> NDArray[np.uint8]:
-        return images.decode(self.encoded(), self.name)
+        return decoding.decode(self.encoded(), self.name)
 
     def encoded(self) -> bytes:
         """Return the bytes of the image file.

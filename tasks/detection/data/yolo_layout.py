@@ -146,11 +146,11 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
 def _root(file: Path, content: Mapping[Any, Any]) -> Path:
     text = content.get("path") or "."
     if not isinstance(text, str) or "\0" in text:
-        raise DataError(f"{file}: path is {text!r}; expected a folder, relative to the file's own folder")
+        raise DataError(f"{file}: path is {text!r}; expected a folder, relative to that of the file")
     root = file.parent / text
     if not PictureRoot(file.parent).holds(root) or not root.is_dir():
         raise DataError(
-            f"{file}: path is {text!r}, which is not a folder inside the file's own. Set the dataset's folder: yolo:{file}?root=FOLDER",
+            f"{file}: path is {text!r}, which is not a folder inside that of the file. Set the dataset's folder: yolo:{file}?root=FOLDER",
         )
     return root
 

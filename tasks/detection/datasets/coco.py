@@ -18,7 +18,7 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.detection.data.coco_json import annotation_of, are_four_numbers, is_number, read_lists
 from zoo.tasks.detection.data.numbers import NumberedDataset
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
@@ -204,7 +204,7 @@ class _Reader:
         if not self.needs_pictures:
             return _ENDLESS
         try:
-            return images.size(path)
+            return decoding.size(path)
         except ImageError as error:
             self._lost(key, Flaw(error.reason, error.kind))
             return None

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import Box, Fault, Flaw, ImageError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.detection.data.targets import Target, as_target, checked_box, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -61,10 +61,10 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
-    splits = tabular.SplitFilter(ref)
+    splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     pictures: dict[str, _Picture] = {}
-    for row in tabular.rows(table, _COLUMNS, ("split", *_MARKS), faults):
+    for row in tables.rows(table, _COLUMNS, ("split", *_MARKS), faults):
         try:
             picture = _picture(row, root, splits.keeps(row), pictures)
         except Flaw as flaw:
@@ -88,7 +88,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     return finish(ref, records, classes, faults, on_error, keep_classes)
 
 
-def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
+def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
     """Return the image to which a row belongs.
 
     Raises:
@@ -99,7 +99,7 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
         key, file = root.find(key)
     if key not in pictures:
         try:
-            pictures[key] = _Picture(file, images.size(file), row.place, chosen)
+            pictures[key] = _Picture(file, decoding.size(file), row.place, chosen)
         except ImageError as error:
             raise Flaw(f"{key} {error.reason}", error.kind) from None
     if pictures[key].chosen != chosen:
@@ -107,7 +107,7 @@ def _picture(row: tabular.Row, root: PictureRoot, chosen: bool, pictures: dict[s
     return pictures[key]
 
 
-def _box(row: tabular.Row, picture: _Picture) -> Box | None:
+def _box(row: tables.Row, picture: _Picture) -> Box | None:
     """Return the box of a row, or None if it has none.
 
     Raises:
@@ -127,7 +127,7 @@ def _box(row: tabular.Row, picture: _Picture) -> Box | None:
     return box
 
 
-def _marks(row: tabular.Row, box: Box) -> tuple[bool, bool, float]:
+def _marks(row: tables.Row, box: Box) -> tuple[bool, bool, float]:
     """Return iscrowd, difficult and area of a row, from the optional columns of these names.
 
     Raises:
@@ -153,7 +153,7 @@ def _target(picture: _Picture, number: Mapping[str, int], key: str) -> Target:
 
 
 def _recognise(file: Path) -> str | None:
-    if file.suffix.lower() not in tabular.SUFFIXES or not tabular.has_columns(file, _COLUMNS):
+    if file.suffix.lower() not in tables.SUFFIXES or not tables.has_columns(file, _COLUMNS):
         return None
     return f"it is a table with the columns {', '.join(_COLUMNS)}"
 

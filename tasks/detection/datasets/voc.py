@@ -20,7 +20,7 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -116,7 +116,7 @@ class _Reader:
         if path is None:
             return None
         try:
-            size_hw = _size(tree) or images.size(path)
+            size_hw = _size(tree) or decoding.size(path)
         except ImageError as error:
             self._fault(f"{stem}.xml", f"its image {path.name} {error.reason}", error.kind)
             return None
@@ -128,7 +128,7 @@ class _Reader:
             self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", "annotation")
             return None
         folder = self.root / "JPEGImages"
-        for candidate in (name, *(name + suffix for suffix in images.SUFFIXES)):
+        for candidate in (name, *(name + suffix for suffix in decoding.SUFFIXES)):
             if os.path.isfile(folder / candidate):  # unlike Path.is_file, returns False for a name that is too long
                 return folder / candidate
         self._fault(f"{stem}.xml", f"its image JPEGImages/{name} is missing", "no-picture")

@@ -12,7 +12,7 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
 from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
 from zoo.tasks.detection.data.yolo_lines import corners
@@ -38,7 +38,7 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
     records = []
     for key, file in list_pictures(layout, faults):
         try:
-            size_hw = images.size(file)
+            size_hw = decoding.size(file)
         except ImageError as error:
             faults.append(Fault(key, error.reason, whole=True, kind=error.kind))
             continue

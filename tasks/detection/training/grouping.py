@@ -11,7 +11,7 @@ import torch
 from zoo.data.dataset import Dataset, Record
 from zoo.data.sampling import cut
 from zoo.errors import ImageError
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _is_tall(record: Record) -> bool:
         size_hw = record.source.shape[0], record.source.shape[1]
     elif isinstance(record.source, Path) and size_hw is None:
         try:
-            size_hw = images.size(record.source)
+            size_hw = decoding.size(record.source)
         except ImageError:
             return False  # the loader raises the error, or skips the image and reports it
     return size_hw is not None and size_hw[0] > size_hw[1]

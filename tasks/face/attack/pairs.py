@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset
 from zoo.errors import InputError
-from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.pairs import PairedDataset
 from zoo.tasks.face.verification.protocol import Floats, Ints
 
@@ -54,7 +54,7 @@ class AttackPairs:
             genuine, impostor = similar[rest & self.same], similar[rest & ~self.same]
             if not len(genuine) or not len(impostor):
                 return None
-            chosen[own] = verification.best_threshold(genuine, impostor)
+            chosen[own] = protocol.best_threshold(genuine, impostor)
         return chosen
 
 
@@ -96,9 +96,9 @@ def _drawn(dataset: Dataset, limit: int, rng: np.random.Generator) -> AttackPair
         if record.target is None:
             raise InputError(f"{record.key}: has no identity as its target; an attack needs the identity of every image")
     identities = np.unique([str(record.target) for record in dataset.records], return_inverse=True)[1].astype(np.int64)
-    kinds = [verification.sample_pairs(identities, genuine, limit, rng) for genuine in (True, False)]
+    kinds = [protocol.sample_pairs(identities, genuine, limit, rng) for genuine in (True, False)]
     places = np.concatenate(kinds)
     turned = rng.random(len(places)) < 0.5  # otherwise the person with the lower index would always be the attacker
     places[turned] = places[turned, ::-1]
-    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
+    fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
     return AttackPairs(places, np.arange(len(places)) < len(kinds[0]), fold_of[identities][places])

@@ -27,7 +27,7 @@ from zoo.task.metric import MetricResult
 from zoo.tasks.face.attack.pairs import choose_pairs
 from zoo.tasks.face.attack.scores import score_pairs
 from zoo.tasks.face.embedding.checks import check_answer
-from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 
@@ -121,9 +121,9 @@ class PairAttack(AttackProtocol):
         return np.array([self._clean[self._records[place].key] for place in places], np.float32)
 
     def _similar(self, probes: NDArray[np.float32], gallery: NDArray[np.float32]) -> Floats:
-        rows = verification.comparable(np.concatenate([probes, gallery]), self._score)
+        rows = protocol.comparable(np.concatenate([probes, gallery]), self._score)
         places = np.arange(len(probes))
-        return verification.similarities(rows, np.stack([places, places + len(probes)], axis=1), self._score)
+        return protocol.similarities(rows, np.stack([places, places + len(probes)], axis=1), self._score)
 
     def _key(self, number: int) -> str:
         probe, gallery = self._pairs.places[number]

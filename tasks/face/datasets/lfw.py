@@ -11,7 +11,7 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import Scheme, finish, keep_labelled
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.registry import natural_key
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
@@ -53,7 +53,7 @@ class _Pictures:
 
     def _find(self, stem: str, person: str, named_by: str, place: str) -> str:
         reasons = []
-        for suffix in images.SUFFIXES:
+        for suffix in decoding.SUFFIXES:
             try:
                 key, file = self.root.find(stem + suffix)
             except Flaw as flaw:

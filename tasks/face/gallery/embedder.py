@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
@@ -26,14 +26,12 @@ class Embedder:
         name: human-readable name of the model.
         distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", between the unmodified embeddings.
         threshold: largest distance at which two faces count as the same person; None if unknown.
-        formerly: fingerprint of the same model in galleries written by earlier versions.
     """
 
     fingerprint: str
     name: str
     distance: str = "cosine"
     threshold: float | None = None
-    formerly: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Validate the distance and the threshold.
@@ -58,13 +56,13 @@ class Embedder:
         """
         if isinstance(model, cls):
             return model
-        from zoo.models.fingerprint import embedding_fingerprint, model_fingerprint
+        from zoo.models.fingerprint import embedding_fingerprint
 
         assert not isinstance(model, Embedder)
         if model.task != "face":
             raise InputError(f"a gallery needs a model for the task face; {model.backbone_name} is for {model.task}")
         distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
-        return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold, model_fingerprint(model))
+        return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the identity as a gallery stores it, JSON-ready."""
@@ -94,8 +92,8 @@ def check_same(place: str, stored: Embedder, given: Embedder, stored_size: int, 
     Raises:
         ModelMismatchError: the models, distances or dimensions differ; the message names both.
     """
-    if stored.fingerprint not in (given.fingerprint, given.formerly):
-        same = " (same name, but other settings or other weights, or the gallery is from an early version of the zoo)"
+    if stored.fingerprint != given.fingerprint:
+        same = " (same name, but other settings or other weights)"
         raise ModelMismatchError(
             f"gallery {place} belongs to the model {stored}, but these embeddings come from {given}; the two can't be compared"
             f"{same if stored.name == given.name else ''}. Use the gallery's model, or another gallery for this model"

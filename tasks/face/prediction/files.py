@@ -22,15 +22,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw
-from zoo.evaluation import files as prediction_rows
+from zoo.evaluation import files
 from zoo.system.files import write_atomic, write_text
 from zoo.task.answer_files import AnswerFiles
 from zoo.tasks.face.embedding.checks import check_embedding, check_length
 
-SUFFIXES = (".npz", *tabular.SUFFIXES, ".jsonl")
+SUFFIXES = (".npz", *tables.SUFFIXES, ".jsonl")
 
 Embedding = NDArray[np.float32]  # [D]; [0] where no face was found
 _Entries = Iterator[tuple[str, str, Embedding | None]]  # location, key, embedding; None if invalid
@@ -53,15 +53,15 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
     Raises:
         InputError: the suffix is unknown, arrays or columns are missing, or rows are invalid; the message lists every invalid row.
     """
-    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
+    suffix = files.suffix_of(path, SUFFIXES, "a face model")
     faults: list[Fault] = []
     if suffix == ".npz":
         entries = _npz(path, faults)
     elif suffix == ".jsonl":
-        entries = prediction_rows.json_lines(path, _json_answer, faults)
+        entries = files.json_lines(path, _json_answer, faults)
     else:
         entries = _rows(path, faults)
-    found = prediction_rows.collect(path, keys, _alike_long(entries, faults), faults)
+    found = files.collect(path, keys, _alike_long(entries, faults), faults)
     return {key: embedding if len(embedding) else None for key, embedding in found.items()}
 
 
@@ -76,12 +76,12 @@ def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
         InputError: the suffix is unknown, a key can't be encoded as UTF-8, keys differ only in leading or trailing spaces, or pyarrow is
             missing for Parquet.
     """
-    suffix = prediction_rows.suffix_of(path, SUFFIXES, "a face model")
-    prediction_rows.check_writable(list(embeddings), "pictures", path)
+    suffix = files.suffix_of(path, SUFFIXES, "a face model")
+    files.check_writable(list(embeddings), "images", path)
     if suffix == ".npz":
         _write_npz(path, embeddings)
     elif suffix == ".parquet":
-        prediction_rows.write_parquet(path, _columns(embeddings))
+        files.write_parquet(path, _columns(embeddings))
     else:
         write_text(path, _json_lines(embeddings) if suffix == ".jsonl" else _table(embeddings, suffix))
 
@@ -105,9 +105,9 @@ def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
         Flaw: a value isn't a finite number, or the embedding has no direction.
     """
     for name, value in zip(names, values, strict=True):
-        if not prediction_rows.is_finite(value):
+        if not files.is_finite(value):
             raise Flaw(f"{name} is {value!r}; expected a finite number")
-    return _checked(np.array([prediction_rows.number(value) for value in values], np.float64))
+    return _checked(np.array([files.number(value) for value in values], np.float64))
 
 
 def _alike_long(entries: _Entries, faults: list[Fault]) -> _Entries:
@@ -189,13 +189,13 @@ def _write_npz(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
 
 
 def _rows(path: Path, faults: list[Fault]) -> _Entries:
-    first = next(tabular.rows(path, ("key",), (), []), None)
+    first = next(tables.rows(path, ("key",), (), []), None)
     header = [] if first is None else [name for name in first.values if name[:1] == "e" and name[1:].isdecimal()]
     names = [f"e{index}" for index in range(len(header))]
     if first is not None and (not names or set(names) != set(header)):
         found = ", ".join(header[:8]) or "none"
         raise DataError(f"{path}: expected the columns key and e0, e1, …, one for each number of the embedding; found of these: {found}")
-    for row in tabular.rows(path, ("key", *names), (), faults):
+    for row in tables.rows(path, ("key", *names), (), faults):
         answer = None
         values = [row.values[name] for name in names]
         try:

@@ -12,7 +12,7 @@ from zoo.errors import Flaw, InputError
 from zoo.registry import natural_key
 from zoo.task.metric import MetricResult
 from zoo.tasks.face.embedding.checks import check_answer, check_length
-from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
 from zoo.tasks.face.verification.identification import RANKS, closed_set, open_set
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
@@ -125,9 +125,7 @@ class VerificationMetric:
         if self._manifest is None:
             return 1.0
         everybody = np.unique([self._named(target) for target in self._manifest.values() if target is not None], return_inverse=True)[1]
-        shares = [
-            got / wanted for got, wanted in zip(verification.count_pairs(identities), verification.count_pairs(everybody), strict=True)
-        ]
+        shares = [got / wanted for got, wanted in zip(protocol.count_pairs(identities), protocol.count_pairs(everybody), strict=True)]
         return sum(shares) / 2
 
     def _named(self, target: Any) -> str:
@@ -144,7 +142,7 @@ class VerificationMetric:
         number = {name: index for index, name in enumerate(people)}
         rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)
         identities = np.array([number[self._names[i]] for i in order], np.int64)
-        return [self._keys[i] for i in order], verification.comparable(rows, self._score), identities, len(people)
+        return [self._keys[i] for i in order], protocol.comparable(rows, self._score), identities, len(people)
 
 
 def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
@@ -181,7 +179,7 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, f
 
 def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Generator) -> list[tuple[dict[str, Any], Pairs | None]]:
     """Deal the people into folds once and score each fold; fewer than `LEAST_FOLDS` folds are not scored."""
-    fold_of = verification.deal_folds(np.bincount(identities), FOLDS, rng)
+    fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
     count = int(fold_of.max(initial=-1)) + 1
     if count < LEAST_FOLDS:
         return [({}, None)] * count
@@ -202,17 +200,16 @@ def _fold(
         rng: random generator for the draw of pairs if there are many.
     """
     own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= lending, distance > lending))
-    same = own[verification.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
-    different = verification.sample_across(identities, own, shown, len(same), rng)
+    same = own[protocol.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
+    different = protocol.sample_across(identities, own, shown, len(same), rng)
     same = same[rng.permutation(len(same))[: len(different)]]  # equally many of both kinds
-    limit = min(*verification.count_pairs(identities[others]), MAX_FOLD_PAIRS)
+    limit = min(*protocol.count_pairs(identities[others]), MAX_FOLD_PAIRS)
     tuning = [
-        verification.similarities(rows, others[verification.sample_pairs(identities[others], kind, limit, rng)], score)
-        for kind in (True, False)
+        protocol.similarities(rows, others[protocol.sample_pairs(identities[others], kind, limit, rng)], score) for kind in (True, False)
     ]
-    threshold = verification.best_threshold(*tuning)
+    threshold = protocol.best_threshold(*tuning)
     right = np.concatenate([
-        verification.similarities(rows, same, score) >= threshold, verification.similarities(rows, different, score) < threshold
+        protocol.similarities(rows, same, score) >= threshold, protocol.similarities(rows, different, score) < threshold
     ])  # fmt: skip
     result = {"accuracy": float(right.mean()), "threshold": threshold, "genuine": len(same), "impostor": len(different)}
     shown_people = identities[np.concatenate([same, different])]
@@ -222,9 +219,9 @@ def _fold(
 def _compared(rows: Floats, identities: Ints, score: Score) -> tuple[Pairs, dict[str, int]]:
     """Return the pairs behind AUC, EER and TAR@FAR, with similarities and positions, and the numbers of existing and scored pairs."""
     rng = np.random.default_rng(_SEED)
-    totals = verification.count_pairs(identities)
-    kinds = [verification.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]
-    similar = np.concatenate([verification.similarities(rows, pairs, score) for pairs in kinds])
+    totals = protocol.count_pairs(identities)
+    kinds = [protocol.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]
+    similar = np.concatenate([protocol.similarities(rows, pairs, score) for pairs in kinds])
     both = np.concatenate(kinds)
     counts = {"genuine": totals[0], "impostor": totals[1], "genuine_scored": len(kinds[0]), "impostor_scored": len(kinds[1])}
     return Pairs(similar, np.arange(len(both)) < len(kinds[0]), both[:, 0], both[:, 1]), counts

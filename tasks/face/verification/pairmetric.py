@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
 from zoo.tasks.face.verification.identification import RANKS, closed_set
 from zoo.tasks.face.verification.metric import VerificationMetric
@@ -53,7 +53,7 @@ class PairsMetric(VerificationMetric):
         position = {key: index for index, key in enumerate(keys)}
         scored = [pair for pair in self._pairs if pair.first in position and pair.second in position]
         places = np.array([(position[pair.first], position[pair.second]) for pair in scored], np.int64).reshape(-1, 2)
-        similar = verification.similarities(rows, places, self._score)
+        similar = protocol.similarities(rows, places, self._score)
         same = np.array([pair.same for pair in scored], np.bool_)
         accuracy, folds, decided = _accuracy(similar, same, np.array([pair.fold for pair in scored], np.int64))
         known = _UNKNOWN not in self._names
@@ -110,7 +110,7 @@ def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float
         note = "accuracy needs two folds of pairs: the threshold of each is chosen on the others"
         return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
     genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
-    accuracies, thresholds = verification.folded_accuracy(genuine, impostor)
+    accuracies, thresholds = protocol.folded_accuracy(genuine, impostor)
     per_fold = [
         {
             "fold": int(number),

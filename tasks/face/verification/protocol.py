@@ -198,4 +198,4 @@ class FaceScoring:
             UnknownNameError: the score is unknown; the message lists the valid ones.
         """
         if self.score is not None and self.score not in get_args(Score):
-            raise UnknownNameError("score of the face metrics:", str(self.score), get_args(Score))
+            raise UnknownNameError("score of the task face", str(self.score), get_args(Score))

@@ -16,13 +16,13 @@ from tests.pictures import write_picture
 from zoo.benchmarks import face_pipeline
 from zoo.benchmarks.face_pipeline import Answer, Comparison, PhotoCost, compare, main
 from zoo.engines import ENGINES
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_both_sides_answer_alike(shared_data: Path) -> None:
-    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
     small = np.asarray(cv2.resize(image, (600, 315), interpolation=cv2.INTER_AREA), np.uint8)
     black = np.zeros((170, 180, 3), np.uint8)
     comparison = compare([("group", small), ("empty", black)], 1)
@@ -37,7 +37,7 @@ def test_both_sides_answer_alike(shared_data: Path) -> None:
 
 @pytest.mark.skipif(ENGINES["openvino"].missing() is not None, reason="openvino is not installed")
 def test_an_engine_embeds_the_same_faces(shared_data: Path) -> None:
-    image = images.read(shared_data / "portraits" / "multiface.jpg")
+    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
     (group,) = compare([("group", np.asarray(cv2.resize(image, (600, 315), interpolation=cv2.INTER_AREA), np.uint8))], 1, "openvino").photos
     assert group.faces == 6
     assert 0 <= group.boxes < 0.01

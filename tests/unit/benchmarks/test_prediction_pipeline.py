@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.pictures import write_photos
-from zoo.benchmarks import engine_flags
+from zoo.benchmarks.harness import engine_flags
 from zoo.benchmarks.prediction_pipeline import Comparison, Way, compare, main
 from zoo.models.builder import build
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
 from zoo.errors import ImageError
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 Array = NDArray[Any]
 
@@ -92,7 +92,7 @@ WHOLE: dict[str, tuple[bytes, Array]] = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_reads_what_pillow_reads(name: str) -> None:
     data, expected = WHOLE[name]
-    image = images.decode(data, name)
+    image = decoding.decode(data, name)
     assert image.dtype == np.uint8
     assert image.shape == (60, 80, 3)
     assert image.flags.c_contiguous
@@ -103,7 +103,7 @@ def test_reads_what_pillow_reads(name: str) -> None:
 
 @pytest.mark.parametrize("extension", [".png", ".tiff", ".pgm"])
 def test_16_bit_is_scaled_and_not_cut(extension: str) -> None:
-    image = images.decode(opencv(extension, GREY16), "deep")
+    image = decoding.decode(opencv(extension, GREY16), "deep")
     np.testing.assert_array_equal(image[..., 1], np.round(GREY16 / 257))
     assert not np.array_equal(image[..., 1], GREY16 >> 8)
 
@@ -111,24 +111,24 @@ def test_16_bit_is_scaled_and_not_cut(extension: str) -> None:
 def test_16_bit_alpha_over_white() -> None:
     red = np.zeros((2, 2, 4), np.uint16)
     red[..., 2], red[..., 3] = 65535, [[0, 65535], [32768, 32768]]  # OpenCV writes BGRA
-    image = images.decode(opencv(".png", red), "deep")
+    image = decoding.decode(opencv(".png", red), "deep")
     assert image.tolist() == [[[255, 255, 255], [255, 0, 0]], [[255, 127, 127], [255, 127, 127]]]
 
 
 def test_transparent_colours_of_png() -> None:
     palette = RGB.quantize(16)
     data = encoded(palette, "PNG", transparency=bytes([0, 128] + [255] * 14))
-    np.testing.assert_allclose(images.decode(data, "p"), over_white(Image.open(io.BytesIO(data)).convert("RGBA")), atol=1)
+    np.testing.assert_allclose(decoding.decode(data, "p"), over_white(Image.open(io.BytesIO(data)).convert("RGBA")), atol=1)
     for bits, grey in ((8, GREY), (1, GREY.convert("1"))):
         data = encoded(grey, "PNG", transparency=100 if bits == 8 else 0)
-        shown = images.decode(data, "grey")
+        shown = decoding.decode(data, "grey")
         assert (shown[np.asarray(grey) == (100 if bits == 8 else 0)] == 255).all()
 
 
 def test_a_red_picture_is_red() -> None:
     red = Image.new("RGB", (16, 16), (254, 0, 0))
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM"):
-        assert images.decode(encoded(red, kind), kind)[8, 8].tolist() == pytest.approx([254, 0, 0], abs=3)
+        assert decoding.decode(encoded(red, kind), kind)[8, 8].tolist() == pytest.approx([254, 0, 0], abs=3)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_red_picture_is_red() -> None:
     ],
 )
 def test_pnm_kinds(data: bytes, expected: list[Any]) -> None:
-    assert images.decode(data, "x.pgm").tolist() == expected
+    assert decoding.decode(data, "x.pgm").tolist() == expected
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -154,11 +154,11 @@ def test_all_eight_orientations(kind: str, orientation: int, tmp_path: Path) -> 
     file.write_bytes(encoded(RGB, kind, **options, **({"lossless": True} if kind == "WEBP" else {})))
     with Image.open(file) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored))
-    image = images.read(file)
+    image = decoding.read(file)
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).max() <= 1
-    assert images.size(file) == image.shape[:2]
-    smaller = images.read(file, min_size_hw=(image.shape[0] // 6, image.shape[1] // 6))
+    assert decoding.size(file) == image.shape[:2]
+    smaller = decoding.read(file, min_size_hw=(image.shape[0] // 6, image.shape[1] // 6))
     half = (image.shape[0] // 2, image.shape[1] // 2)
     assert smaller.shape[:2] == (half if kind == "JPEG" else image.shape[:2])
 
@@ -166,14 +166,14 @@ def test_all_eight_orientations(kind: str, orientation: int, tmp_path: Path) -> 
 def test_orientation_of_transparent_and_16_bit_pictures() -> None:
     exif = Image.Exif()
     exif[274] = 6
-    np.testing.assert_allclose(images.decode(encoded(RGBA, "PNG", exif=exif.tobytes()), "a"), np.rot90(over_white(RGBA), -1), atol=1)
+    np.testing.assert_allclose(decoding.decode(encoded(RGBA, "PNG", exif=exif.tobytes()), "a"), np.rot90(over_white(RGBA), -1), atol=1)
     deep = encoded(Image.fromarray(GREY16), "TIFF", tiffinfo={274: 6})
-    np.testing.assert_array_equal(images.decode(deep, "t")[..., 0], np.rot90(np.round(GREY16 / 257), -1))
+    np.testing.assert_array_equal(decoding.decode(deep, "t")[..., 0], np.rot90(np.round(GREY16 / 257), -1))
 
 
 def test_a_cmyk_red_is_red() -> None:
     data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")
-    assert images.decode(data, "cmyk")[8, 8].tolist() == pytest.approx([255, 0, 0], abs=4)
+    assert decoding.decode(data, "cmyk")[8, 8].tolist() == pytest.approx([255, 0, 0], abs=4)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -182,7 +182,7 @@ def test_every_cut_is_found(name: str, capfd: pytest.CaptureFixture[str]) -> Non
     # Pillow pads the last strip or row with a few bytes that belong to no pixel
     for length in [*range(1, len(data) - 8, max(len(data) // 60, 1)), len(data) - 8]:
         with pytest.raises(ImageError, match=r"^scene\.x: (is|can't)"):
-            images.decode(data[:length], "scene.x")
+            decoding.decode(data[:length], "scene.x")
     assert capfd.readouterr().err == ""
 
 
@@ -195,7 +195,7 @@ def test_flipped_bytes_raise_nothing_else(name: str, capfd: pytest.CaptureFixtur
         for _ in range(3):
             mutated[chance.randrange(len(data))] = chance.randrange(256)
         try:
-            image = images.decode(bytes(mutated), "scene.x", max_pixels=1_000_000)
+            image = decoding.decode(bytes(mutated), "scene.x", max_pixels=1_000_000)
             assert image.ndim == 3
             assert image.shape[2] == 3
         except ImageError:
@@ -210,15 +210,15 @@ def test_a_jpeg_whose_middle_was_overwritten_is_damaged() -> None:
     data = bytearray(WHOLE["jpeg"][0])
     data[len(data) // 2 : len(data) // 2 + 64] = b"\xff\xd9" * 32
     with pytest.raises(ImageError, match="is damaged: premature end of data segment"):
-        images.decode(bytes(data), "photo.jpg")
+        decoding.decode(bytes(data), "photo.jpg")
 
 
 def test_padding_before_a_jpegs_end_is_harmless() -> None:
     data, expected = WHOLE["jpeg"]
-    padded = images.decode(data[:-2] + b"\x00" * 4 + data[-2:] + b"trailing bytes", "photo.jpg")
+    padded = decoding.decode(data[:-2] + b"\x00" * 4 + data[-2:] + b"trailing bytes", "photo.jpg")
     assert np.abs(padded.astype(int) - expected).max() <= 1
     with pytest.raises(ImageError, match="extraneous bytes"):
-        images.decode(data[:-2] + b"\x00" * 400 + data[-2:], "photo.jpg")
+        decoding.decode(data[:-2] + b"\x00" * 400 + data[-2:], "photo.jpg")
 
 
 def test_a_cut_jpeg_with_a_thumbnail_is_cut(tmp_path: Path) -> None:
@@ -226,20 +226,20 @@ def test_a_cut_jpeg_with_a_thumbnail_is_cut(tmp_path: Path) -> None:
     data = WHOLE["jpeg"][0]
     segment = b"Exif\0\0" + thumbnail
     whole = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
-    assert images.decode(whole, "x").shape == (60, 80, 3)
+    assert decoding.decode(whole, "x").shape == (60, 80, 3)
     with pytest.raises(ImageError, match="is cut short: its end marker is missing"):
-        images.decode(whole[:-10], "x")
+        decoding.decode(whole[:-10], "x")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.jpg: does not exist\. Check the path"):
-        images.read(tmp_path / "gone.jpg")
+        decoding.read(tmp_path / "gone.jpg")
     with pytest.raises(ImageError, match="is a folder; expected an image file"):
-        images.read(tmp_path)
+        decoding.read(tmp_path)
     with pytest.raises(ImageError, match="is not a regular file"):
-        images.read(os.devnull)
+        decoding.read(os.devnull)
     with pytest.raises(ImageError, match="can't be read"):
-        images.read("nul\0character.jpg")
+        decoding.read("nul\0character.jpg")
 
 
 def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "read_bytes", refuse)  # root can read every file, so a chmod would have no effect
     with pytest.raises(ImageError, match=r"secret\.png: can't be read by this user\. Check the permissions"):
-        images.read(file)
+        decoding.read(file)
 
 
 def test_size_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,12 +259,12 @@ def test_size_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, (data, _) in WHOLE.items():
         file = tmp_path / name
         file.write_bytes(data)
-        assert images.size(file) == (60, 80)
+        assert decoding.size(file) == (60, 80)
 
 
 def test_errors_survive_a_worker_process() -> None:
     with pytest.raises(ImageError) as caught:
-        images.decode(b"", "a.jpg")
+        decoding.decode(b"", "a.jpg")
     assert str(pickle.loads(pickle.dumps(caught.value))) == "a.jpg: is empty (0 bytes)"
 
 
@@ -276,33 +276,33 @@ def resized(image: Array, height: int, width: int) -> torch.Tensor:
 def test_reduced_decoding_is_chosen_by_what_is_left() -> None:
     data = encoded(Image.fromarray(scene(480, 640)), "JPEG")
     sizes = [(161, 10), (80, 81), (80, 80), (40, 40), (20, 20), (1, 1)]
-    shapes = [images.decode(data, "x", min_size_hw=size).shape[:2] for size in sizes]
+    shapes = [decoding.decode(data, "x", min_size_hw=size).shape[:2] for size in sizes]
     assert shapes == [(480, 640), (240, 320), (240, 320), (120, 160), (60, 80), (60, 80)]
-    assert images.decode(encoded(RGB, "PNG"), "x", min_size_hw=(1, 1)).shape == (60, 80, 3)
+    assert decoding.decode(encoded(RGB, "PNG"), "x", min_size_hw=(1, 1)).shape == (60, 80, 3)
 
 
 def test_reduced_decoding_differs_by_less_than_two_grey_levels(shared_data: Path) -> None:
     files = sorted((shared_data / "photos").glob("*"))[::4]
     differences = []
     for file in files:
-        whole = images.read(file)
+        whole = decoding.read(file)
         final = (whole.shape[0] // 6, whole.shape[1] // 6)
-        reduced = images.read(file, min_size_hw=final)
+        reduced = decoding.read(file, min_size_hw=final)
         assert reduced.shape[0] == -(-whole.shape[0] // 2)
         differences.append(float((resized(whole, *final) - resized(reduced, *final)).abs().mean()))
     assert np.mean(differences) < 1.5
     portrait = Image.open(shared_data / "portraits" / "paul_rudd.jpg").convert("RGB").resize((4000, 3000))
     data = encoded(portrait, "JPEG", quality=90)
-    reduced = images.decode(data, "p", min_size_hw=(224, 224))
+    reduced = decoding.decode(data, "p", min_size_hw=(224, 224))
     assert reduced.shape == (750, 1000, 3)
-    assert float((resized(images.decode(data, "p"), 224, 299) - resized(reduced, 224, 299)).abs().mean()) < 2
+    assert float((resized(decoding.decode(data, "p"), 224, 299) - resized(reduced, 224, 299)).abs().mean()) < 2
 
 
 def test_photos_equal_pillows(shared_data: Path) -> None:
     for file in sorted((shared_data / "photos").glob("*"))[:8]:
         with Image.open(file) as photo:
             expected = np.asarray(ImageOps.exif_transpose(photo).convert("RGB")).astype(int)
-        assert np.abs(images.read(file) - expected).mean() < 0.5
+        assert np.abs(decoding.read(file) - expected).mean() < 0.5
 
 
 def test_threads_do_not_mix_up_their_messages(capfd: pytest.CaptureFixture[str]) -> None:
@@ -314,7 +314,7 @@ def test_threads_do_not_mix_up_their_messages(capfd: pytest.CaptureFixture[str])
     def work(data: bytes, expect: bool) -> None:
         for _ in range(50):
             try:
-                images.decode(data, "x")
+                decoding.decode(data, "x")
                 fine = True
             except ImageError:
                 fine = False

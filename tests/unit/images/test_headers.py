@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import ImageError
-from zoo.images import decoding as images
-from zoo.images import headers as image_headers
+from zoo.images import decoding, headers
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -65,7 +64,7 @@ def test_what_is_no_picture_is_named(data: bytes, reason: str, tmp_path: Path) -
     file = tmp_path / "thing.jpg"
     file.write_bytes(data)
     with pytest.raises(ImageError, match=rf"thing\.jpg: {reason}"):
-        images.read(file)
+        decoding.read(file)
 
 
 def test_the_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,14 +74,14 @@ def test_the_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
         with pytest.raises(ImageError, match="is too large: 20000×10000 pixels, the limit is 100000000 in total"):
-            images.decode(bomb, "bomb.png")
+            decoding.decode(bomb, "bomb.png")
         with pytest.raises(ImageError, match="the limit is 4799 in total"):
-            images.decode(small, "small.png", max_pixels=4799)
-    assert images.decode(small, "small.png", max_pixels=4800).shape == (60, 80, 3)
+            decoding.decode(small, "small.png", max_pixels=4799)
+    assert decoding.decode(small, "small.png", max_pixels=4800).shape == (60, 80, 3)
 
 
 def test_damaged_exif_is_only_a_remark() -> None:
-    assert image_headers.exif_orientation(b"Exif\0\0II*\0\xff\xff\xff\xff") == 1
-    assert image_headers.exif_orientation(b"nonsense") == 1
+    assert headers.exif_orientation(b"Exif\0\0II*\0\xff\xff\xff\xff") == 1
+    assert headers.exif_orientation(b"nonsense") == 1
     entry = struct.pack("<HHIHH", 274, 3, 1, 99, 0)
-    assert image_headers.exif_orientation(b"II*\0" + struct.pack("<IH", 8, 1) + entry) == 1
+    assert headers.exif_orientation(b"II*\0" + struct.pack("<IH", 8, 1) + entry) == 1

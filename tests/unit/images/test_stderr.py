@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from zoo.images import stderr as native_messages
+from zoo.images import stderr
 
 
 def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with native_messages.caught() as lines:
+    with stderr.caught() as lines:
         os.write(2, b"libpng error: bad\n\nCorrupt JPEG data: 3 bytes\n")
     os.write(2, b"after\n")
     assert lines == ["libpng error: bad", "Corrupt JPEG data: 3 bytes"]
@@ -19,7 +19,7 @@ def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFix
 
 
 def test_standard_error_comes_back_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError, match="inside"), native_messages.caught():
+    with pytest.raises(RuntimeError, match="inside"), stderr.caught():
         raise RuntimeError("inside")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
@@ -29,7 +29,7 @@ def test_other_threads_lines_are_passed_on(capfd: pytest.CaptureFixture[str]) ->
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
-    with native_messages.caught():
+    with stderr.caught():
         os.write(2, b"libpng error: ours\nepoch 3\n")
     done.set()
     thread.join()
@@ -40,7 +40,7 @@ def test_a_bar_that_is_drawn_meanwhile_stays_as_it_is(capfd: pytest.CaptureFixtu
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
-    with native_messages.caught():
+    with stderr.caught():
         os.write(2, b"Corrupt JPEG data: 3 bytes\n\r\x1b[2Kpredicting 3/9")
     done.set()
     thread.join()
@@ -48,7 +48,7 @@ def test_a_bar_that_is_drawn_meanwhile_stays_as_it_is(capfd: pytest.CaptureFixtu
 
 
 def test_more_than_the_pipe_holds_does_not_block() -> None:
-    with native_messages.caught() as lines:
+    with stderr.caught() as lines:
         for _ in range(3000):
             try:
                 os.write(2, b"x" * 99 + b"\n")
@@ -59,11 +59,11 @@ def test_more_than_the_pipe_holds_does_not_block() -> None:
 
 _FORKED = """
 import os
-from zoo import native_messages
-with native_messages.caught():
+from zoo.images import stderr
+with stderr.caught():
     os.write(2, b"parent")
 child = os.fork()
-with native_messages.caught() as lines:
+with stderr.caught() as lines:
     os.write(2, b"child" if child == 0 else b"parent")
 assert lines == (["child"] if child == 0 else ["parent"]), lines
 if child == 0:
@@ -73,14 +73,14 @@ assert os.waitpid(child, 0)[1] == 0
 
 _WITHOUT_STDERR = """
 import os
-from zoo import native_messages
+from zoo.images import stderr
 for descriptor in closed:
     os.close(descriptor)
-with native_messages.caught() as lines:
+with stderr.caught() as lines:
     os.write(2, b"hidden")
 assert lines == ["hidden"], lines
 os.write(2, b"to nowhere")
-with native_messages.caught() as lines:
+with stderr.caught() as lines:
     os.write(2, b"again")
 assert lines == ["again"], lines
 """

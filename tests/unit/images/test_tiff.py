@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.errors import ImageError
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 Array = NDArray[Any]
 Order = Literal["<", ">"]
@@ -90,7 +90,7 @@ def over_white(pixels: Array) -> Array:
 @pytest.mark.parametrize(("compression", "strips"), [(1, 1), (1, 4), (8, 1), (8, 4)])
 def test_alpha_over_white(dtype: Any, order: Order, predictor: int, compression: int, strips: int) -> None:
     grey_alpha = pixels(dtype)
-    image = images.decode(tiff(grey_alpha, order, strips, predictor=predictor, compression=compression), "x")
+    image = decoding.decode(tiff(grey_alpha, order, strips, predictor=predictor, compression=compression), "x")
     np.testing.assert_array_equal(image, over_white(grey_alpha))
     assert image.flags.c_contiguous
 
@@ -101,21 +101,21 @@ def test_what_pillow_wrote(compression: str | None) -> None:
     buffer = io.BytesIO()
     picture = Image.merge("LA", [Image.fromarray(grey_alpha[..., index]) for index in (0, 1)])
     picture.save(buffer, "TIFF", **({"compression": compression} if compression else {}))
-    np.testing.assert_array_equal(images.decode(buffer.getvalue(), "x"), over_white(grey_alpha))
+    np.testing.assert_array_equal(decoding.decode(buffer.getvalue(), "x"), over_white(grey_alpha))
 
 
 def test_grey_that_is_multiplied_already() -> None:
     grey_alpha = np.array([[[0, 0], [100, 128], [255, 255]]], np.uint8)
-    assert images.decode(tiff(grey_alpha, extra=1), "x")[0, :, 1].tolist() == [255, 227, 255]
+    assert decoding.decode(tiff(grey_alpha, extra=1), "x")[0, :, 1].tolist() == [255, 227, 255]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_turns_pixels_and_not_pairs(orientation: int) -> None:
     upright = tiff(pixels(np.uint8, (5, 3)))
-    turned = images.decode(tiff(pixels(np.uint8, (5, 3)), orientation=orientation), "x")
+    turned = decoding.decode(tiff(pixels(np.uint8, (5, 3)), orientation=orientation), "x")
     undo = [None, None, np.fliplr, lambda it: it[::-1, ::-1], np.flipud, lambda it: it.transpose(1, 0, 2)]
     undo += [lambda it: np.rot90(it, -1), lambda it: it[::-1, ::-1].transpose(1, 0, 2), lambda it: np.rot90(it, 1)]
-    plain: Array = images.decode(upright, "x")
+    plain: Array = decoding.decode(upright, "x")
     method = undo[orientation]
     np.testing.assert_array_equal(turned, plain if method is None else method(plain))
 
@@ -125,7 +125,7 @@ def test_white_may_be_0(dtype: Any, kind: int) -> None:
     """With 16 bits OpenCV alone returns a negative."""
     grey = pixels(dtype)[..., :1]
     expected = over_white(np.dstack([grey, np.full_like(grey, np.iinfo(dtype).max)]))
-    image = images.decode(tiff(grey, photometric=kind, extra=None), "x")
+    image = decoding.decode(tiff(grey, photometric=kind, extra=None), "x")
     np.testing.assert_array_equal(image, 255 - expected if kind == 0 else expected)
 
 
@@ -134,20 +134,20 @@ def test_white_may_be_0(dtype: Any, kind: int) -> None:
 ])  # fmt: skip
 def test_rare_layouts_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ImageError, match="grey TIFF with alpha in a layout that OpenCV can't read"):
-        images.decode(tiff(pixels(np.uint8), **changed), "x")
+        decoding.decode(tiff(pixels(np.uint8), **changed), "x")
 
 
 @pytest.mark.parametrize("extra", [0, None])
 def test_a_second_sample_that_may_be_anything_is_refused(extra: int | None) -> None:
     with pytest.raises(ImageError, match="second sample per pixel that isn't declared as alpha"):
-        images.decode(tiff(pixels(np.uint8), extra=extra), "x")
+        decoding.decode(tiff(pixels(np.uint8), extra=extra), "x")
 
 
 def test_the_limit_counts_pixels_and_not_samples() -> None:
     data = tiff(pixels(np.uint8))
-    assert images.decode(data, "x", max_pixels=13 * 21).shape == (13, 21, 3)
+    assert decoding.decode(data, "x", max_pixels=13 * 21).shape == (13, 21, 3)
     with pytest.raises(ImageError, match="is too large: 21×13 pixels, the limit is 272"):
-        images.decode(data, "x", max_pixels=13 * 21 - 1)
+        decoding.decode(data, "x", max_pixels=13 * 21 - 1)
 
 
 @pytest.mark.parametrize("directory_first", [False, True])
@@ -156,10 +156,10 @@ def test_every_cut_is_found(directory_first: bool, compression: int) -> None:
     """OpenCV receives an appended directory, which must never be mistaken for missing data."""
     grey_alpha = pixels(np.uint8, (6, 11))
     data = tiff(grey_alpha, strips=3, directory_first=directory_first, compression=compression)
-    np.testing.assert_array_equal(images.decode(data, "x"), over_white(grey_alpha))
+    np.testing.assert_array_equal(decoding.decode(data, "x"), over_white(grey_alpha))
     for cut in range(len(data)):
         with pytest.raises(ImageError):
-            images.decode(data[:cut], "x")
+            decoding.decode(data[:cut], "x")
 
 
 def test_flipped_bytes_raise_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_flipped_bytes_raise_nothing_else(capfd: pytest.CaptureFixture[str]) -> 
         damaged = bytearray(data)
         damaged[rng.randrange(len(data))] = rng.randrange(256)
         try:
-            assert images.decode(bytes(damaged), "x").dtype == np.uint8
+            assert decoding.decode(bytes(damaged), "x").dtype == np.uint8
         except ImageError:
             refused += 1
     assert refused > 100

@@ -165,16 +165,6 @@ def test_frozen_stages_do_not_move(count: int, frozen: str) -> None:
     assert learned == {name for name, _ in model.named_parameters() if not is_still(name)}
 
 
-def test_a_model_saved_with_an_option_that_is_retired_loads(tmp_path: Path) -> None:
-    folder = save(small(), tmp_path / "model")
-    path = folder / "model.json"
-    path.write_text(path.read_text().replace('"dropout"', '"label_smoothing": 0.1, "dropout"'))
-    assert "label_smoothing" in path.read_text()
-    assert "label_smoothing" not in load(folder).config.options
-    with pytest.raises(UnknownNameError, match="unknown option of the task classification: 'label_smoothing'"):
-        small(label_smoothing=0.1)
-
-
 # -- saving and loading ------------------------------------------------------------------------------------------------
 
 

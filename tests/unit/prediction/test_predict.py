@@ -15,7 +15,7 @@ import torch
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture, write_video
 from zoo.data.dataset import Sample
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.output import write_predictions
@@ -44,7 +44,7 @@ def test_a_file(model: Model, tmp_path: Path) -> None:
         assert isinstance(found, Classification)
         assert found.key == str(path)
         assert np.array_equal(found.image, picture(COLOURS["red"]))  # the original, in RGB
-        expected = model([images.read(path)]).softmax(1)[0].detach().numpy()
+        expected = model([decoding.read(path)]).softmax(1)[0].detach().numpy()
         np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
 
 
@@ -178,7 +178,7 @@ def test_predictions_become_files(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert lines == kept == shown
     assert [line["drawn"] for line in lines] == names
-    assert images.read(tmp_path / "out" / "one.jpg").shape[1] >= 32
+    assert decoding.read(tmp_path / "out" / "one.jpg").shape[1] >= 32
 
 
 def test_nothing_is_written_without_a_folder(tmp_path: Path) -> None:

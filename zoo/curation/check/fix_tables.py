@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.curation.check.changes import Change, as_csv, lost_files, mend_box, sizes_hw
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.findings import Finding
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.system.files import write_text
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -40,7 +40,7 @@ def write_table(examination: Examination, out: Path) -> Iterator[Change]:
     known = _Known.of(examination, table)
     header: list[str] = []
     rows: dict[tuple[str, ...], None] = {}
-    for row in tabular.rows(table, ("path",), (*_SIDES, "label", "split"), []):
+    for row in tables.rows(table, ("path",), (*_SIDES, "label", "split"), []):
         header = header or list(row.values)
         values, change = known.fixed(row.values, row.line)
         cells = tuple(values.values())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.curation.check.findings import Finding
-from zoo.data import tables as tabular
+from zoo.data import tables
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import subfolders
 from zoo.data.reference import DataRef
@@ -193,7 +193,7 @@ def split_names(path: Path) -> list[str]:
     column. VOC's `trainval`, the union of two others, is not counted as a split.
     """
     if path.is_file():
-        return _column(path) if path.suffix.lower() in tabular.SUFFIXES else _yaml(path)
+        return _column(path) if path.suffix.lower() in tables.SUFFIXES else _yaml(path)
     if not path.is_dir():
         return []
     if (path / "data.yaml").is_file():
@@ -224,6 +224,6 @@ def _saved(path: Path) -> list[str]:
 
 def _column(path: Path) -> list[str]:
     try:
-        return sorted({row.values["split"] for row in tabular.rows(path, ("path",), ("split",), []) if row.values.get("split")})
+        return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
     except InputError:
         return []  # the reader reports the error

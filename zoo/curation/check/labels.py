@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from zoo.curation.check.findings import Finding
 from zoo.curation.check.items import Item, Opened
-from zoo.images import decoding as images
+from zoo.images import decoding
 
 RARE = 20  # times fewer samples than the most common class: mean class scores then depend on a handful of images
 _OTHERS = (
@@ -96,6 +96,6 @@ def strays(opened: Opened) -> Iterator[Finding]:
         suffix = file.suffix.lower()
         key = file.relative_to(opened.root).as_posix() if file.is_relative_to(opened.root) else str(file)
         if suffix in _OTHERS and file.is_file():
-            yield Finding("wrong-extension", key, f"is ignored: expected {', '.join(images.SUFFIXES)}, got {suffix}")
-        elif suffix in images.SUFFIXES and file not in used and file.is_file() and file.name not in mentioned:
+            yield Finding("wrong-extension", key, f"is ignored: expected {', '.join(decoding.SUFFIXES)}, got {suffix}")
+        elif suffix in decoding.SUFFIXES and file not in used and file.is_file() and file.name not in mentioned:
             yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")

@@ -21,8 +21,7 @@ from zoo.curation.check.findings import Finding
 from zoo.curation.check.hashing import THUMB, perceptual_hash, thumbnail
 from zoo.data.dataset import Record
 from zoo.errors import ImageError
-from zoo.images import decoding as images
-from zoo.images import headers as image_headers
+from zoo.images import decoding, headers
 
 TINY = 16  # pixels on the shorter side: below it, a stride-32 backbone has less than half a cell, and people can't label the image either
 _BLANK = 1.0  # standard deviation in grey levels: less is a single colour with compression noise
@@ -87,11 +86,11 @@ def look(source: Path | NDArray[np.uint8]) -> Facts:
     except (OSError, ValueError):
         data = None  # the decoder reports the reason
     try:
-        image = images.read(source) if data is None else images.decode(data, str(source))
+        image = decoding.read(source) if data is None else decoding.decode(data, str(source))
     except ImageError as error:
         return Facts(fault=error.reason, fault_kind=error.kind)
     assert data is not None, "decoded a file that could not be read"
-    return _facts(image, image_headers.parse(data).format, _mode(data))
+    return _facts(image, headers.parse(data).format, _mode(data))
 
 
 def _facts(image: NDArray[np.uint8], format_: str, mode: str) -> Facts:

@@ -1,1 +1,1 @@
-"""How a model bears pictures that are worse than those it was trained on: corrupted ones, and ones made to mislead it."""
+"""Robustness of a model: scores on corrupted images and under adversarial attacks."""

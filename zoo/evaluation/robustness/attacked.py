@@ -1,4 +1,4 @@
-"""A model's scores on clean pictures, and on the same pictures attacked with full knowledge of the model."""
+"""Scores of a model on clean images and on the same images under white-box attacks."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from zoo.system.progress import Progress
 from zoo.task.attack import AttackProtocol
 from zoo.task.contract import TASKS, Task, get_task
 
-PAIRS = 500  # of each kind, for faces
+PAIRS = 500  # maximum number of pairs of each kind, for faces
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The settings of one attack."""
+    """Settings of an attack."""
 
     attack: Attack
     eps: float
@@ -63,23 +63,23 @@ def attack_evaluate(
     replicates: int = REPLICATES,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score a model on clean pictures, and on the same pictures attacked with full knowledge of the model.
+    """Score a model on clean images, and on the same images under white-box attacks.
 
-    What is attacked is the task's to say (`Task.attack_protocol`): of a classifier every picture, away from its class; of faces one
-    picture of each pair, away from or towards the other. For each picture the attacker may change every value by up to `eps`.
+    The task defines what is attacked (`Task.attack_protocol`): for classification every image, away from its class; for faces one image
+    of each pair, away from or towards the other. The attacker may change every value of an image by up to `eps`.
 
     Args:
-        model: of a task that has attacks; it is moved to `device` and left in the mode it was in.
+        model: a model of a task that has attacks. It is moved to `device`, and its training or evaluation mode is restored.
         data: as for `zoo.evaluate`.
-        attack: "fgsm", one step of `eps`; "pgd", `steps` steps of 2.5 · eps / steps from a random start; or "autoattack", its standard
-            version. The task says which it has.
-        eps: the largest change of any value, as a part of 1, on the RGB picture as it is after resizing and cropping and before
-            normalisation.
-        steps: of "pgd".
-        seed: of the random starts, and of the pairs; a picture's start is the same in every batch.
-        pairs: for faces, how many pairs of each kind are attacked at most; they are drawn evenly.
+        attack: "fgsm" (one step of `eps`), "pgd" (`steps` steps of 2.5 · eps / steps from a random start) or "autoattack" (its standard
+            version). The task defines which of them it supports.
+        eps: largest change of any value, for values in 0–1, of the RGB image after resizing and cropping and before normalisation.
+        steps: number of steps of "pgd".
+        seed: random seed for the random starts and the choice of pairs; an image's start doesn't depend on its batch.
+        pairs: for faces, maximum number of attacked pairs of each kind; they are chosen uniformly at random.
         metric_options: as for `zoo.evaluate`.
-        batch_size: as for `zoo.evaluate`; not for "autoattack", which takes 32 at a time, as its draws are made for them together.
+        batch_size: as for `zoo.evaluate`. Not for "autoattack", which always uses batches of 32, because it makes its random draws
+            per batch.
         workers: as for `zoo.evaluate`.
         device: as for `zoo.evaluate`.
         on_error: as for `zoo.evaluate`.
@@ -87,13 +87,14 @@ def attack_evaluate(
         progress: as for `zoo.evaluate`.
 
     Returns:
-        JSON-ready: `clean` and `robust` are results as of `zoo.evaluate`; `score` names the primary one; and the attack's settings.
+        A JSON-ready dict: `clean` and `robust` are results in the form of `zoo.evaluate`, `score` is the name of the primary score,
+        and the other entries are the settings of the attack.
 
     Raises:
-        UnknownNameError: an attack that the task doesn't have.
-        InputError: a task without attacks, settings that can't be meant, a package isn't installed, or as `zoo.evaluate`.
-        DataError: none of the pictures can be read.
-        ImageError: one can't be read and `on_error` is "raise".
+        UnknownNameError: the task has no such attack.
+        InputError: the task has no attacks, a setting is invalid, a package isn't installed, or as in `zoo.evaluate`.
+        DataError: none of the images can be read.
+        ImageError: an image can't be read and `on_error` is "raise".
     """
     task = get_task(model.task)
     _check(task, attack, eps, steps, pairs, batch_size)
@@ -113,7 +114,7 @@ def attack_evaluate(
         clean.update(zip(batch.keys, batch.answers, strict=True))
         skipped += batch.skipped
     if not clean:
-        raise DataError(f"data {dataset.name!r}: none of its {len(protocol.pictures)} pictures can be read:", skipped)
+        raise DataError(f"data {dataset.name!r}: none of its {len(protocol.pictures)} images can be read:", skipped)
     attacked = protocol.attacked(clean)
     count, decoding = pick_workers(workers, len(attacked)), Decoding(model.preprocess.min_size_hw)
     loader = evaluation_loader(attacked, model.preprocess, size, count, on_error, decoding=decoding)
@@ -132,7 +133,7 @@ def attack_evaluate(
 
 
 def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
-    """Attack every picture, and return the answers; the model's mode is restored at the end."""
+    """Attack every image and return the answers by key; the model's mode is restored at the end."""
     answers: dict[str, Any] = {}
     with evaluation_mode(model):
         for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
@@ -143,7 +144,7 @@ def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol,
 
 
 def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
-    """Return the model as a function of prepared pixels [B, 3, H, W]; an attack may ask for a part of a batch."""
+    """Return the model as a function of preprocessed pixels [B, 3, H, W]; an attack may call it with part of a batch."""
 
     def answer(pixels: Tensor) -> Tensor:
         sizes = ((pixels.shape[2], pixels.shape[3]),) * len(pixels)
@@ -156,7 +157,7 @@ def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
 def _attacked(
     answer: Callable[[Tensor], Tensor], batch: Batch[ImageBatch], protocol: AttackProtocol, plan: _Plan, device: torch.device
 ) -> Tensor:
-    assert batch.images is not None  # what can't be read was left out when the pictures were answered clean
+    assert batch.images is not None  # images that can't be read were skipped in the clean run
     clean = as_float(batch.images.to(device).pixels)
     if plan.attack == "autoattack":
         return autoattack(answer, clean, torch.tensor(batch.targets, dtype=torch.int64, device=device), plan.eps, plan.seed)
@@ -176,13 +177,13 @@ def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_si
     if attack not in task.scoring.attacks:
         raise UnknownNameError(f"attack of {task.name}", attack, task.scoring.attacks)
     if not 0 <= eps <= 1:
-        raise InputError(f"attack: eps is {eps}; expected a part of the range of values, from 0 to 1, such as 8/255")
+        raise InputError(f"attack: eps is {eps}; expected a fraction of the value range, from 0 to 1, such as 8/255")
     if steps < 1:
         raise InputError(f"attack: steps is {steps}; expected 1 or more")
     if pairs < 1:
         raise InputError(f"attack: pairs is {pairs}; expected 1 or more of each kind")
     if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
         raise InputError(
-            f"autoattack: batch_size is {batch_size}; it takes {AUTOATTACK_BATCH} pictures at a time, since what it draws depends on "
-            "how many there are. Leave batch_size out"
+            f"autoattack: batch_size is {batch_size}; expected {AUTOATTACK_BATCH}, because its random draws depend on the batch size. "
+            "Omit batch_size"
         )

@@ -1,6 +1,6 @@
-"""Pictures made to mislead, in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
+"""Adversarial attacks in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
 
-Gradient steps are captum's; AutoAttack is its authors' own, as the package pyautoattack.
+The gradient steps are captum's; AutoAttack is its authors' implementation, from the package pyautoattack.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Loss = Callable[[Tensor], Tensor]
 
 EPS = 8 / 255
 STEPS = 20
-AUTOATTACK_BATCH = 32  # AutoAttack draws for a whole batch: with another size its numbers would differ
+AUTOATTACK_BATCH = 32  # AutoAttack draws random numbers for a whole batch, so its results depend on the batch size
 AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version, in the order in which they run
 _LEAST_CLASSES = 4  # the targeted DLR loss is scaled by the first, third and fourth logit
-_TARGETS = 9  # wrong classes that the targeted attacks aim at, the likeliest ones
+_TARGETS = 9  # number of wrong classes that the targeted attacks try, the most likely ones
 
 
 def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
-    """Move every value by `eps` in the direction that raises the loss.
+    """Change every value by `eps` in the direction that increases the loss.
 
     Args:
-        answer: from pictures to what the model answers [B, …].
+        answer: function from images to the model's answers [B, …].
         pixels: [B, 3, H, W] float in 0–1.
-        loss: from answers to what is to be raised, [B].
-        eps: the largest change.
+        loss: function from answers to the loss to maximise, [B].
+        eps: largest change of any value.
 
     Returns:
         [B, 3, H, W] float in 0–1, within `eps` of `pixels`.
@@ -47,19 +47,19 @@ def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
 
 
 def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys: Sequence[str], seed: int = 0) -> Tensor:
-    """Climb the loss from a random start, staying within `eps`.
+    """Maximise the loss by gradient ascent from a random start, staying within `eps` of the original.
 
-    The steps are captum's FGSM. Its own PGD draws the start from torch's global generator for a whole batch, so that scores would
-    depend on the batch size; here a picture's start depends on its key and the seed.
+    The steps are captum's FGSM. Captum's own PGD draws the start from torch's global generator for a whole batch, so that scores would
+    depend on the batch size; here an image's start depends on its key and the seed.
 
     Args:
-        answer: from pictures to what the model answers [B, …].
+        answer: function from images to the model's answers [B, …].
         pixels: [B, 3, H, W] float in 0–1.
-        loss: from answers to what is to be raised, [B].
-        eps: the largest change.
-        steps: how many, of 2.5 · eps / steps each.
-        keys: of the pictures.
-        seed: of the starts.
+        loss: function from answers to the loss to maximise, [B].
+        eps: largest change of any value.
+        steps: number of steps, each of size 2.5 · eps / steps.
+        keys: keys of the images.
+        seed: random seed for the starts.
 
     Returns:
         [B, 3, H, W] float in 0–1, within `eps` of `pixels`.
@@ -76,26 +76,26 @@ def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys
 
 
 def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed: int = 0) -> Tensor:
-    """Run the standard version of AutoAttack: APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on what withstood those before.
+    """Run the standard version of AutoAttack: APGD-CE, targeted APGD-DLR, targeted FAB and Square.
 
-    Croce & Hein, ICML 2020, arXiv:2003.01690. With fewer than ten classes the targeted attacks aim at all wrong ones, where the
-    standard has nine.
+    Each attack runs on the images that withstood the earlier ones. Croce & Hein, ICML 2020, arXiv:2003.01690. The standard tries nine
+    target classes; with fewer than ten classes, the targeted attacks try all wrong ones.
 
     Args:
-        answer: from pictures to logits [B, K], K at least 4.
-        pixels: [B, 3, H, W] float in 0–1; random draws are made for all of them together, so results belong to this batch.
-        targets: [B] int64, the right classes.
-        eps: the largest change.
-        seed: of the draws; torch's global generator is left as it was.
+        answer: function from images to logits [B, K], K at least 4.
+        pixels: [B, 3, H, W] float in 0–1; random draws are made per batch, so the result depends on the composition of the batch.
+        targets: [B] int64, the true classes.
+        eps: largest change of any value.
+        seed: random seed; torch's global generator isn't changed.
 
     Returns:
-        [B, 3, H, W] float in 0–1, within `eps` of `pixels`; pictures that withstood, or that were misjudged before, come unchanged.
+        [B, 3, H, W] float in 0–1, within `eps` of `pixels`; images that withstood all attacks or were misclassified before are unchanged.
 
     Raises:
         InputError: fewer than four classes, or pyautoattack isn't installed.
     """
     if eps == 0:
-        return pixels.clone()  # FAB's minimal changes have no meaning here, and 5,000 queries of Square would be for nothing
+        return pixels.clone()  # FAB's minimal changes are undefined here, and the 5,000 queries of Square would be wasted
     with torch.inference_mode():
         classes = answer(pixels[:1]).shape[1]
     if classes < _LEAST_CLASSES:
@@ -107,13 +107,13 @@ def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed
         try:
             attacked: Tensor = attack.run_standard_evaluation(pixels, targets, batch_size=len(pixels))[0].detach()
         finally:
-            sys.settrace(trace)  # one of its checks takes the debugger's, or the coverage tool's, away
-    # rounding can carry FAB's interpolated points out by the last digit
+            sys.settrace(trace)  # one of AutoAttack's checks removes the trace function of a debugger or coverage tool
+    # rounding can move FAB's interpolated points slightly out of range
     return attacked.clamp((pixels - eps).clamp(0, 1), (pixels + eps).clamp(0, 1))
 
 
 def _starts(pixels: Tensor, keys: Sequence[str], seed: int) -> Tensor:
-    """Return uniform values in -1 to 1 [B, 3, H, W], drawn on the CPU: the same on every device."""
+    """Return uniform random values in -1 to 1 [B, 3, H, W]; they are drawn on the CPU, so that they don't depend on the device."""
     drawn = []
     for key in keys:
         digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
@@ -124,19 +124,19 @@ def _starts(pixels: Tensor, keys: Sequence[str], seed: int) -> Tensor:
 
 def _captum_fgsm(answer: Answer, loss: Loss) -> Any:
     try:
-        from captum.robust import FGSM  # an extra, and slow to import
+        from captum.robust import FGSM  # an optional dependency, slow to import
     except ModuleNotFoundError as error:
         raise _missing("captum") from error
     step = FGSM(answer, lambda answers, _: loss(answers), lower_bound=0.0, upper_bound=1.0)
-    # captum takes gradients below 1e-6 for none, and so spares what the model is surest of: PGD-20 at 8/255 left the CIFAR ResNet-20
-    # 11 % of its answers
+    # By default captum treats gradients below 1e-6 as zero and so spares the most confident answers: PGD-20 at 8/255 left 11 % of the
+    # CIFAR ResNet-20's answers unharmed.
     step.zero_thresh = 0.0
     return step
 
 
 def _autoattack(answer: Answer, eps: float, seed: int, device: torch.device) -> Any:
     try:
-        from pyautoattack import AutoAttack  # an extra
+        from pyautoattack import AutoAttack  # an optional dependency
     except ModuleNotFoundError as error:
         raise _missing("pyautoattack") from error
     return AutoAttack(answer, eps=eps, norm="Linf", seed=seed, version="standard", device=device)

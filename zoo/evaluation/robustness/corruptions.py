@@ -1,12 +1,12 @@
-"""The fifteen common corruptions at five severities, made offline: Hendrycks & Dietterich, ICLR 2019, arXiv:1903.12261.
+"""The fifteen common corruptions at five severities, generated on the fly: Hendrycks & Dietterich, ICLR 2019, arXiv:1903.12261.
 
-The formulas and constants are the published ones: those of CIFAR-10-C for pictures of up to 32 pixels on the short side, those of
-ImageNet-C from 224 on, and between the two by the logarithm of the side. Scores on them are nobody's "ImageNet-C" score: the
-pictures are generated here, other noise is drawn, nothing is saved as a JPEG in between (those of ImageNet-C are), and frost,
-elastic_transform, glass_blur and motion_blur differ as their functions say.
+The formulas and constants are the published ones: those of CIFAR-10-C for images of up to 32 pixels on the short side, those of
+ImageNet-C from 224 pixels on, and interpolated by the logarithm of the side in between. Scores aren't comparable with published
+ImageNet-C scores: the images are generated here, the random noise differs, they aren't saved as JPEG in between (ImageNet-C's are), and
+frost, elastic_transform, glass_blur and motion_blur differ as documented at their functions.
 
-Lengths are pixels of the picture as it is in its file, as is usual for detection (Michaelis et al. 2019, arXiv:1907.07484): a photo
-far larger than the model's input is scaled down afterwards, and suffers less.
+Lengths are pixels of the original image, as is usual for detection (Michaelis et al. 2019, arXiv:1907.07484): a photo much larger than
+the model's input is scaled down afterwards, and is affected less.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from zoo.images.decoding import Decoding
 
 
 def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str = "") -> Image:
-    """Corrupt one picture.
+    """Corrupt an image.
 
-    The same arguments give the same picture; what is random depends on seed, key, name and severity, and on nothing else.
+    The result is deterministic: the random numbers depend only on seed, key, name and severity.
 
     Args:
         image: [H, W, 3] uint8, RGB, of any size.
         name: one of `CORRUPTIONS`.
         severity: 1 (slight) to 5 (severe).
-        seed: of everything that is random.
-        key: the picture's; pictures with different keys get different noise.
+        seed: random seed.
+        key: key of the image; images with different keys get different noise.
 
     Returns:
-        [H, W, 3] uint8, RGB; a new array. What was at a place stays there: elastic_transform alone moves things, and on average by
+        [H, W, 3] uint8, RGB; a new array. Objects stay in place, so boxes remain valid: only elastic_transform moves them, on average by
         less than 2 % of the short side.
 
     Raises:
-        UnknownNameError: no corruption of this name.
-        InputError: another severity, or an array that is no such picture.
+        UnknownNameError: no such corruption.
+        InputError: an invalid severity, or an array of another shape or type.
 
     Example:
         >>> grey = np.full((32, 32, 3), 128, np.uint8)
@@ -51,7 +51,7 @@ def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str =
     kind = CORRUPTIONS[name]
     check_severity(severity)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(f"corrupt: the picture {key!r} is {image.dtype} of shape {image.shape}; expected uint8 [H, W, 3], RGB")
+        raise InputError(f"corrupt: the image {key!r} is {image.dtype} of shape {image.shape}; expected uint8 [H, W, 3], RGB")
     pixels = image.astype(np.float32) / np.float32(255)
     constants = kind.constants(severity, (image.shape[0], image.shape[1]))
     result = kind.apply(pixels, constants, _generator(seed, key, name, severity))
@@ -59,19 +59,19 @@ def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str =
 
 
 def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> Dataset:
-    """Return the same data with its pictures corrupted when they are read; keys, targets and classes stay.
+    """Return a dataset whose images are corrupted when they are read; keys, targets and classes are unchanged.
 
     Args:
-        dataset: open data; every picture is decoded whole.
+        dataset: the clean dataset; its images are decoded at full size.
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: as for `corrupt`.
+        seed: random seed, as for `corrupt`.
 
     Raises:
-        UnknownNameError: no corruption of this name.
-        InputError: another severity.
+        UnknownNameError: no such corruption.
+        InputError: an invalid severity.
     """
-    CORRUPTIONS[name]  # a mistake is told here, not by a worker process
+    CORRUPTIONS[name]  # raise errors here rather than in a worker process
     check_severity(severity)
     records = tuple(replace(record, source=Corrupted(record, name, severity, seed)) for record in dataset.records)
     return replace(dataset, name=f"{dataset.name} with {name} of severity {severity}", records=records)
@@ -79,13 +79,13 @@ def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> D
 
 @dataclass(frozen=True)
 class Corrupted:
-    """The source of a corrupted record: a function that worker processes can be sent.
+    """Source of a corrupted record: a picklable callable that reads and corrupts the image.
 
     Attributes:
-        record: the clean one.
-        name: of the corruption.
+        record: the clean record.
+        name: name of the corruption.
         severity: 1 to 5.
-        seed: of everything that is random.
+        seed: random seed.
     """
 
     record: Record
@@ -94,20 +94,20 @@ class Corrupted:
     seed: int
 
     def __call__(self) -> Image:
-        """Read the clean picture and corrupt it.
+        """Read the clean image and corrupt it.
 
         Raises:
-            ImageError: it can't be read.
+            ImageError: the image can't be read.
         """
         image, _ = self.record.picture(Decoding())
         return corrupt(image, self.name, self.severity, seed=self.seed, key=self.record.key)
 
 
 def check_severity(severity: int) -> None:
-    """Refuse what is none of the five severities.
+    """Check that a severity is valid.
 
     Raises:
-        InputError: naming it.
+        InputError: the severity isn't 1 to 5.
     """
     if severity not in SEVERITIES:
         raise InputError(f"corruption: severity is {severity}; expected 1, 2, 3, 4 or 5")

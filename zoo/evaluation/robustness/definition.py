@@ -1,4 +1,4 @@
-"""What a corruption is: a function of a picture, five sets of constants, and a name in the registry."""
+"""Definition of a corruption: a function of an image, constants for five severities, and a name in the registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Constants = tuple[float, ...]
 Apply = Callable[[FloatImage, Constants, np.random.Generator], FloatImage]
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALL_SIDE, LARGE_SIDE = 32, 224  # CIFAR-10's pictures and ImageNet's crops: what the two published tables were chosen for
+SMALL_SIDE, LARGE_SIDE = 32, 224  # sizes of CIFAR-10's images and ImageNet's crops, for which the constants were published
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Corruption:
     """One kind of corruption.
 
     Attributes:
-        apply: from a picture [H, W, 3] float32 RGB 0–1, the constants and a generator to the same, perhaps out of range.
-        small: constants of the five severities for pictures of up to 32 pixels on the short side.
-        large: those for 224 pixels and more.
+        apply: function of an image [H, W, 3] float32 RGB in 0–1, the constants and a random generator; it returns an image of the same
+            shape, whose values may be out of range.
+        small: constants of the five severities for images of up to 32 pixels on the short side.
+        large: constants of the five severities for images of 224 pixels or more on the short side.
     """
 
     apply: Apply
@@ -36,7 +37,7 @@ class Corruption:
     large: tuple[Constants, ...]
 
     def constants(self, severity: int, size_hw: tuple[int, int]) -> Constants:
-        """Return the constants for a picture: the published ones at 32 and 224 pixels, between them by the logarithm of the short side."""
+        """Return the constants for an image size: the published ones at 32 and 224 pixels, interpolated by the log of the short side."""
         check_positive("picture", height=size_hw[0], width=size_hw[1])
         share = math.log(min(size_hw) / SMALL_SIDE) / math.log(LARGE_SIDE / SMALL_SIDE)
         share = min(1.0, max(0.0, share))
@@ -48,7 +49,7 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruption", package="zoo.evaluati
 
 
 def single(array: NDArray[Any]) -> FloatImage:
-    """Return an array as float32; OpenCV's types only say that it is one of numbers."""
+    """Return an array as float32, typed as such; OpenCV's type hints leave the dtype open."""
     return array.astype(np.float32, copy=False)
 
 
@@ -63,5 +64,5 @@ def corruption(name: str, *, small: tuple[Constants, ...], large: tuple[Constant
 
 
 def each(*values: float) -> tuple[Constants, ...]:
-    """Return five severities of a single constant."""
+    """Return the constants of five severities, one value each."""
     return tuple((value,) for value in values)

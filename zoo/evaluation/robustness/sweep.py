@@ -1,4 +1,4 @@
-"""A model's score on corrupted pictures: every corruption at every severity, their mean, and how far it is below the clean score."""
+"""Scores of a model on corrupted images: for every corruption and severity, their mean, and its drop from the clean score."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from zoo.task.contract import get_task
 from zoo.task.scores import Scores
 
 NOTE = (
-    "common corruptions after Hendrycks & Dietterich 2019, generated here from these pictures and this seed: "
-    "comparable between models scored so, not with published scores on ImageNet-C, CIFAR-10-C or COCO-C"
+    "common corruptions after Hendrycks & Dietterich 2019, generated from these images with this seed: "
+    "scores are comparable between models evaluated in this way, not with published scores on ImageNet-C, CIFAR-10-C or COCO-C"
 )
 
 
@@ -36,27 +36,28 @@ def evaluate_corruptions(
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score a model on clean and on corrupted pictures, by its task's primary score.
+    """Score a model on clean and corrupted images, by its task's primary score.
 
     Args:
         model: any model of the zoo.
         data: as for `zoo.evaluate`.
-        names: which corruptions; None for all fifteen.
-        severities: which of 1 to 5.
-        seed: of the corruptions.
+        names: names of the corruptions; None for all fifteen.
+        severities: severities, each 1 to 5.
+        seed: random seed of the corruptions.
         on_error: as for `zoo.evaluate`.
-        progress: where the bar is drawn, one for all runs; None for nowhere.
-        **options: further ones of `zoo.evaluate`, the same for every run.
+        progress: display of one progress bar for all runs, and of messages; None for none.
+        **options: further options of `zoo.evaluate`, the same for every run.
 
     Returns:
-        JSON-ready: `score` (its name), `clean`, `mean` (over all runs on corrupted pictures), `relative_drop` ((clean - mean) / clean; None
-        where clean is 0), their 95 % `intervals` (over the same draws of samples in every run), `corruptions` (name to severity to
-        score), `by_corruption` (name to mean), and what it was measured on. Where a run has no score, no mean has one.
+        A JSON-ready dict: `score` (name of the score), `clean`, `mean` (over all runs on corrupted images), `relative_drop`
+        ((clean - mean) / clean; None where clean is 0), their 95 % confidence `intervals` (with the same bootstrap draws in every run),
+        `corruptions` (scores by name and severity), `by_corruption` (mean by name), and a description of the evaluation. A mean is None if
+        any of its runs has no score.
 
     Raises:
-        UnknownNameError: no corruption of such a name.
-        InputError: no severity, none of the five, a name or severity given twice, or as `zoo.evaluate`.
-        DataError: as `zoo.evaluate`.
+        UnknownNameError: no such corruption.
+        InputError: an invalid severity, an empty list, a duplicate name or severity, or as in `zoo.evaluate`.
+        DataError: as in `zoo.evaluate`.
     """
     chosen, levels = _chosen(names, severities)
     progress = progress or Progress(enabled=False)
@@ -97,7 +98,7 @@ def evaluate_corruptions(
 def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[list[str], list[int]]:
     chosen, levels = list(CORRUPTIONS) if names is None else list(names), list(severities)
     for name in chosen:
-        CORRUPTIONS[name]  # raises for an unknown one before anything is evaluated
+        CORRUPTIONS[name]  # raises for an unknown name before anything is evaluated
     for level in levels:
         check_severity(level)
     for kind, values in (("names", chosen), ("severities", levels)):
@@ -107,7 +108,7 @@ def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[lis
 
 
 def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, Any]:
-    """Return the clean score, the mean over the runs and the relative drop, with their intervals."""
+    """Return the clean score, the mean over the runs and the relative drop, with their confidence intervals."""
     mean = _mean([scores[score] for scores in runs])
     values = {"clean": clean[score], "mean": mean, "relative_drop": _drop(clean[score], mean)}
     return {
@@ -117,7 +118,7 @@ def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, 
 
 
 def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
-    """Return the intervals; every run has drawn the same samples, so that a draw has its own clean score, mean and drop."""
+    """Return the confidence intervals; all runs share their draws, so that clean score, mean and drop are computed for each draw."""
     if not all(score in scores.replicates for scores in (clean, *runs)):
         return {}
     draws: NDArray[np.float64] = np.mean([scores.replicates[score] for scores in runs], axis=0)

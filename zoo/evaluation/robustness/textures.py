@@ -1,4 +1,4 @@
-"""Kernels and random fields that several corruptions are made of."""
+"""Filter kernels and random textures used by the corruptions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Field = NDArray[np.float32]
 
 
 def filtered(image: FloatImage, kernel: Field) -> FloatImage:
-    """Return a picture or field filtered with a kernel, mirrored at its edges."""
+    """Return an image or field filtered with a kernel, with reflected borders."""
     return single(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
 
 
 def disk_kernel(radius: float, softness: float) -> Field:
-    """Return the blur of a lens out of focus: a disk, its edge softened by a Gaussian of `softness` pixels."""
+    """Return the blur kernel of a defocused lens: a disk whose edge is softened by a Gaussian of `softness` pixels."""
     reach = int(np.ceil(radius)) + 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (x**2 + y**2 <= radius**2).astype(np.float32)
@@ -26,15 +26,15 @@ def disk_kernel(radius: float, softness: float) -> Field:
 
 
 def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
-    """Return the blur of a movement that fades out.
+    """Return the kernel of a motion blur that fades out.
 
-    Weights fall from the start of the line on as half a Gaussian, over 2 · radius pixels. The line is laid so that its centre of gravity
-    is in the middle: the picture is smeared, its content stays where its boxes are.
+    The weights fall off along a line of 2 · radius pixels like half a Gaussian. The centre of gravity of the line is in the middle of the
+    kernel, so that objects are blurred but stay in their boxes.
 
     Args:
         radius: half the length of the line, in pixels.
-        sigma: of the Gaussian, in pixels.
-        angle: of the line, in radians.
+        sigma: standard deviation of the Gaussian, in pixels.
+        angle: angle of the line, in radians.
     """
     steps = np.linspace(0, 2 * radius, 8 * int(np.ceil(radius)) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -44,16 +44,16 @@ def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     x, y = along * np.cos(angle) + reach, along * np.sin(angle) + reach
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # every point of the line is shared out over the four pixels around it
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # bilinear: every point of the line is spread over the four pixels around it
         share = (1 - np.abs(y - top - dy)) * (1 - np.abs(x - left - dx))
         np.add.at(kernel, (top + dy, left + dx), weights * share)
     return kernel.astype(np.float32)
 
 
 def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> Field:
-    """Return a fractal field [H, W] in 0–1: noise on ever finer grids, each `decay`² times weaker than the last.
+    """Return a fractal field [H, W] in 0–1: the sum of noise on ever finer grids, each `decay`² times weaker than the one before.
 
-    The square is the published code's: its noise is drawn between ±w and multiplied by w, and it is w that shrinks by `decay`.
+    The square follows the published code, which draws noise between ±w, multiplies it by w, and divides w by `decay` on every grid.
     """
     height, width = size_hw
     levels = max(1, int(np.ceil(np.log2(max(height, width, 2)))))
@@ -65,11 +65,11 @@ def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> 
 
 
 def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatImage:
-    """Return a drawn texture of ice [H, W, 3] in 0–1: feathers of crystals that grow inwards, on a thin haze.
+    """Return a synthetic texture of ice [H, W, 3] in 0–1: feather-shaped crystals on a thin haze.
 
-    The published corruption overlays photographs of frosted glass, which are not to be had here; this stands for them.
+    It replaces the photographs of frosted glass that the published corruption overlays, which aren't available here.
     """
-    finer = max(1, -(-224 // min(size_hw)))  # lines are no thinner than a pixel: small pictures would be covered
+    finer = max(1, -(-224 // min(size_hw)))  # drawn at a larger scale, because lines of at least a pixel would cover a small image
     height, width = (finer * side for side in size_hw)
     side = max(height, width)
     needles = np.zeros((height, width), np.float32)
@@ -84,7 +84,7 @@ def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatI
 
 
 def _draw_feather(canvas: Field, start: NDArray[np.float64], length: float, angle: float, light: float) -> None:
-    """Draw a needle of ice with barbs at 60 degrees on both sides, shorter towards its tip, as water crystallises."""
+    """Draw an ice needle with barbs at 60 degrees on both sides that get shorter towards its tip, as in real ice crystals."""
     thick = max(1, round(max(canvas.shape) / 250))
     _draw_line(canvas, start, length, angle, light, thick)
     for share in np.linspace(0.1, 0.9, 9):

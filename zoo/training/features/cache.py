@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,12 +73,13 @@ class FeatureCache:
         """
         key = feature_key(self.model, dataset, self.model.preprocess, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)
-        for name in ("eager", *self.engines) if engine is None else (engine,):
+        names = ("eager", *self.engines) if engine is None else (engine,)
+        for name in names:
             kept = self._kept(_path(key, name), shape, name)
             if kept is not None:
                 return kept
-        if engine is None:
-            engine = self._chosen(dataset)
+        if engine is None:  # the engine of an unusable file, such as a damaged one, computes its features again
+            engine = next((name for name in names if os.path.exists(_path(key, name))), None) or self._chosen(dataset)
         path = _path(key, engine)
         try:
             _check_room(path, file_bytes(shape))

@@ -11,9 +11,9 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.datasets.bin import unpickler as pickled_pictures
+from zoo.tasks.face.datasets.bin import unpickler
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 _FOLDS = 10
@@ -33,12 +33,12 @@ def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
     if ref.split is not None:
         raise InputError(f"data {ref.text!r}: split is {ref.split!r}; these files have no splits")
     try:
-        pictures, same = pickled_pictures.load(file.read_bytes())
+        pictures, same = unpickler.load(file.read_bytes())
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{file}: {error}") from None
-    records = [Record(f"{index:06d}", partial(images.decode, data, f"{file} image {index}"), None) for index, data in enumerate(pictures)]
+    records = [Record(f"{index:06d}", partial(decoding.decode, data, f"{file} image {index}"), None) for index, data in enumerate(pictures)]
     runs = np.array_split(np.arange(len(same)), min(_FOLDS, len(same)))
     pairs = [Pair(records[2 * i].key, records[2 * i + 1].key, same[i], fold) for fold, run in enumerate(runs) for i in run]
     return PairedDataset.of(finish(ref, records, (), (), on_error), pairs, [record.key for record in records])

@@ -22,7 +22,7 @@ from zoo.data.loader import evaluation_loader
 from zoo.errors import ImageError, InputError, UnknownNameError
 from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
 from zoo.evaluation.robustness.textures import disk_kernel, motion_kernel, plasma
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
 
@@ -98,7 +98,7 @@ def test_red_stays_red(name: str, side: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_severer_corruption_is_farther_from_the_photo(name: str, shared_data: Path) -> None:
-    photos = [images.read(path) for path in sorted((shared_data / "photos").iterdir())[:24:3]]
+    photos = [decoding.read(path) for path in sorted((shared_data / "photos").iterdir())[:24:3]]
     photos = [cv2.resize(photo, (224, 224), interpolation=cv2.INTER_AREA).astype(np.uint8) for photo in photos]
     errors = [
         np.mean([error(corrupt(photo, name, severity, key=str(n)), photo) for n, photo in enumerate(photos)]) for severity in SEVERITIES

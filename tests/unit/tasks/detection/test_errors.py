@@ -19,7 +19,7 @@ _THEIRS = dict(zip(KINDS, ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), strict=
 
 
 def scene(objects: list[tuple[int, list[float]]], found: list[tuple[int, list[float], float]], classes: int = 2) -> Columns:
-    """Return one picture: objects (class, xywh) and detections (class, xywh, score)."""
+    """Return one image: objects (class, xywh) and detections (class, xywh, score)."""
     truth = {
         "images": [{"id": 1}],
         "categories": [{"id": index, "name": str(index)} for index in range(classes)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -211,18 +210,6 @@ def test_a_saved_detector_answers_the_same(tmp_path: Any) -> None:
     again = zoo.load(tmp_path / "model")
     for one, other in zip(model(pictures()), again(pictures()), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_detector_saved_before_anchors_could_be_chosen_has_those_of_then(tmp_path: Path) -> None:
-    old = small_model(anchor_scale=8)
-    folder = zoo.save(old, tmp_path / "model")
-    described = json.loads((folder / "model.json").read_text())
-    del described["options"]["anchor_scale"]
-    (folder / "model.json").write_text(json.dumps(described))
-    again = zoo.load(folder)
-    assert again.config.options["anchor_scale"] == 8
-    for one, other in zip(old(pictures()), again(pictures()), strict=True):
-        assert torch.equal(one["boxes"], other["boxes"])
 
 
 def test_weights_keep_the_anchors_that_they_were_trained_with(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_variants_of_the_yaml(folder: Path, yaml: str) -> None:
 
 def test_a_yaml_elsewhere_takes_root(folder: Path) -> None:
     (folder.parent / "coco.yaml").write_text(YAML.replace("path: .", "path: ../datasets/data"))
-    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is not a folder inside the file's own.*\?root=FOLDER"):
+    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is not a folder inside that of the file.*\?root=FOLDER"):
         opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val")
     assert len(opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val&root={folder}")) == 1
 
@@ -210,7 +210,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         ("train: /etc\nnames: [cat]", "train is '/etc', which is neither a folder nor"),
         ("train: 7\nnames: [cat]", "train is 7; expected a folder"),
         ("train: images\nnames: [cat]\npath: 7", "path is 7; expected a folder"),
-        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside the file's own"),
+        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside that of the file"),
         ("a: " + "b" * 1_000_001, r"is larger than 1,000,000 bytes"),
         ("[" * 5000, "is not valid YAML"),
     ],

@@ -230,7 +230,7 @@ def test_wrong_headers_of_tables(header: str, tmp_path: Path) -> None:
     [
         (
             '{"key": "b", "embedding": [1, 2, 3]}',
-            r"line 2: its embedding has 3 numbers, that of .*e\.jsonl line 1 has 2; expected one length",
+            r"line 2: its embedding has 3 numbers, that of .*e\.jsonl line 1 has 2; expected the same length",
         ),
         ('{"key": "b", "embedding": [1, NaN]}', "line 2: number 1 of its embedding is nan; expected a finite number"),
         ('{"key": "b", "embedding": [1, null]}', "line 2: number 1 of its embedding is None; expected a finite number"),

@@ -1,1 +1,1 @@
-"""The common corruptions, by family; every module here is found by the registry of `zoo.evaluation.robustness.definition`."""
+"""The common corruptions by family; the registry of `zoo.evaluation.robustness.definition` imports every module of this package."""

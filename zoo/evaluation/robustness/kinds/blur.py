@@ -1,4 +1,4 @@
-"""Blur: out of focus, through frosted glass, of a moving and of a zooming camera (Hendrycks & Dietterich 2019)."""
+"""Blur: defocus, frosted glass, motion and zoom (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def defocus_blur(image: FloatImage, constants: Constants, rng: np.random.Generat
 
 
 @corruption(
-    "glass_blur",  # blur before and after, farthest jump of a pixel, rounds
+    "glass_blur",  # sigma of the blur before and after, largest shift of a pixel, number of rounds
     small=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
     large=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
 )
 def glass_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Blur, move pixels about within a small neighbourhood, blur again.
+    """Blur, shuffle pixels within a small neighbourhood, and blur again.
 
-    Published as swaps of one pixel after the other; here every pixel of a round takes a neighbour's value at once, which looks the
-    same and is a hundred times quicker.
+    The published code swaps pixels one after the other. Here all pixels of a round take a neighbour's value at once, which looks the
+    same and is a hundred times faster.
     """
     sigma, reach, rounds = constants[0], round(constants[1]), round(constants[2])
     height, width = image.shape[:2]
     moved = single(cv2.GaussianBlur(image, (0, 0), sigma))
     for _ in range(rounds):
-        # a swap moves one pixel by -reach … reach - 1 and its partner the other way: the same jumps, as often up as down
+        # a swap shifts one pixel by -reach … reach - 1 and its partner the opposite way, so both signs are equally likely
         jumps = rng.integers(-reach, reach, (2, height, width)) * rng.choice((-1, 1), (1, height, width))
         y = np.clip(np.arange(height)[:, None] + jumps[0], 0, height - 1)
         x = np.clip(np.arange(width)[None, :] + jumps[1], 0, width - 1)
@@ -43,23 +43,23 @@ def glass_blur(image: FloatImage, constants: Constants, rng: np.random.Generator
 
 
 @corruption(
-    "motion_blur",  # half the length of the line, sigma of its fading, in pixels
+    "motion_blur",  # half the length of the line, sigma of its fall-off, in pixels
     small=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     large=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
 )
 def motion_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Smear along a line of up to 45 degrees to the horizontal."""
+    """Blur along a line at up to 45 degrees to the horizontal."""
     radius, sigma = constants
     return filtered(image, motion_kernel(radius, sigma, np.radians(rng.uniform(-45, 45))))
 
 
 @corruption(
-    "zoom_blur",  # largest zoom, step from one zoom to the next
+    "zoom_blur",  # largest zoom factor, step between zoom factors
     small=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
     large=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03)),
 )
 def zoom_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Average over zooms about the centre, from 1 to a largest, and the picture itself."""
+    """Average the image with zoomed versions of itself, about the centre, by factors from 1 to the largest."""
     largest, step = constants
     height, width = image.shape[:2]
     zooms = 1 + step * np.arange(round((largest - 1) / step) + 1)

@@ -1,4 +1,4 @@
-"""Weather: snow, frost, fog and light (Hendrycks & Dietterich 2019)."""
+"""Weather: snow, frost, fog and brightness (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.evaluation.robustness.textures import filtered, frost_crystals, motion_
 
 
 @corruption(
-    "snow",  # mean and deviation of the flakes, their size, threshold, half length and sigma of their fall, share of the picture's colour
+    "snow",  # mean and deviation of the flakes, their size, threshold, half length and sigma of their motion blur, weight of the image
     small=(
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -27,7 +27,7 @@ from zoo.evaluation.robustness.textures import filtered, frost_crystals, motion_
     ),
 )
 def snow(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Whiten the scene and let flakes fall, smeared by their movement, in two crossing layers."""
+    """Whiten the image and add two crossing layers of motion-blurred flakes."""
     mean, deviation, zoom, threshold, radius, sigma, share = constants
     height, width = image.shape[:2]
     grid_hw = (int(np.ceil(height / zoom)), int(np.ceil(width / zoom)))
@@ -40,23 +40,23 @@ def snow(image: FloatImage, constants: Constants, rng: np.random.Generator) -> F
 
 
 @corruption(
-    "frost",  # share of the picture, share of the ice
+    "frost",  # weight of the image, weight of the ice
     small=((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
     large=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
 )
 def frost(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Lay ice over the picture; it is drawn, where the published corruption uses photographs."""
+    """Overlay the image with ice; it is synthetic, whereas the published corruption uses photographs."""
     share, ice = (np.float32(value) for value in constants)
     return share * image + ice * frost_crystals((image.shape[0], image.shape[1]), rng)
 
 
 @corruption(
-    "fog",  # density, decay of its structure from coarse to fine
+    "fog",  # density, decay of its texture from coarse to fine
     small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
     large=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
 )
 def fog(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Add a fractal veil, and scale back so that what was brightest stays so."""
+    """Add fractal fog, and rescale so that the maximum brightness doesn't change."""
     density, decay = np.float32(constants[0]), constants[1]
     brightest = np.float32(max(image.max(), 1e-3))
     veiled = image + density * plasma((image.shape[0], image.shape[1]), decay, rng)[..., None]
@@ -65,7 +65,7 @@ def fog(image: FloatImage, constants: Constants, rng: np.random.Generator) -> Fl
 
 @corruption("brightness", small=each(0.05, 0.1, 0.15, 0.2, 0.3), large=each(0.1, 0.2, 0.3, 0.4, 0.5))
 def brightness(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Add to the value of hue, saturation and value; hue and saturation stay."""
+    """Increase the value channel in HSV space; hue and saturation are unchanged."""
     (added,) = constants
     value = image.max(axis=2, keepdims=True)
     brighter = np.minimum(value + np.float32(added), 1)

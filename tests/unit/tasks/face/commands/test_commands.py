@@ -12,10 +12,10 @@ import pytest
 import zoo
 from tests.finders import BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.pictures import cut_short, write_picture
-from tests.unit.tasks.face.test_training import fresh
+from tests.unit.tasks.face.training.test_training import fresh
 from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.face.alignment.aligner import Looking
 from zoo.tasks.face.alignment.folder import align_folder
 from zoo.tasks.face.alignment.templates import align
@@ -66,7 +66,7 @@ def test_a_folder_is_aligned_with_its_folders(tmp_path: Path, capsys: pytest.Cap
     ]  # fmt: skip
     found = BrightFinder()(photo)
     expected = align(photo, found.landmarks[0], found.boxes[0], "arcface", (48, 48))
-    np.testing.assert_array_equal(images.read(out / "ann" / "1.png"), expected)
+    np.testing.assert_array_equal(decoding.read(out / "ann" / "1.png"), expected)
     report = json.loads((out / "aligned.json").read_text())
     assert report["settings"]["template"] == "arcface"
     assert report["faces"][0] == {
@@ -89,7 +89,7 @@ def test_all_faces_as_json_and_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {face["file"]: face["key"] for face in done["faces"]} == {
         "a-2.png": "a-2.png", "a.png": "a.png", "a-3.png": "a.png", "a-4.png": "a.png",
     }  # fmt: skip
-    assert images.read(out / "a.png").shape == (150, 150, 3)
+    assert decoding.read(out / "a.png").shape == (150, 150, 3)
 
 
 def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
@@ -184,14 +184,14 @@ def test_the_template_and_size_of_a_model(tmp_path: Path, model_folder: Path, ca
     write_picture(tmp_path / "photos" / "a.png", bright_quarter(0))
     status, *_ = printed(capsys, "faces", "align", tmp_path / "photos", tmp_path / "faces", "--model", model_folder)
     assert status == 0
-    assert images.read(tmp_path / "faces" / "a.png").shape == (32, 32, 3)
+    assert decoding.read(tmp_path / "faces" / "a.png").shape == (32, 32, 3)
     assert json.loads((tmp_path / "faces" / "aligned.json").read_text())["settings"]["template"] == "arcface"
 
 
 def test_the_group(capsys: pytest.CaptureFixture[str]) -> None:
     status, text, _ = printed(capsys, "faces", "--help")
     assert status == 0
-    assert "verify     check whether" in text
+    assert "verify     compare the faces of two photos" in text
     assert printed(capsys, "faces")[0] == 2
     status, _, errors = printed(capsys, "faces", "alighn")
     assert status == 2
@@ -296,8 +296,8 @@ def test_predict_and_eval(tmp_path: Path, model_folder: Path, capsys: pytest.Cap
     status, text, errors = printed(capsys, "eval", model_folder, "--data", f"identities:{data}", "--align", "mtcnn", "--replicates", 0)
     assert status == 0
     assert "8 of 9 pictures scored" in text
-    assert "a face was found in 8 of 9 pictures (bright), and aligned to arcface" in text
-    assert "is taken as aligned" not in errors
+    assert "aligned 8 of 9 images (detector bright, template arcface)" in text
+    assert "taken as aligned" not in errors
     status, text, errors = printed(capsys, "eval", model_folder, "--data", f"identities:{data}", "--replicates", 0)
     assert "its faces are taken as aligned to arcface already; --align mtcnn finds and aligns them first" in errors
 

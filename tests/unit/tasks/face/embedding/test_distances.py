@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from tests.unit.tasks.face.test_training import RECIPE, people
+from tests.unit.tasks.face.training.test_training import RECIPE, people
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset
 from zoo.data.formats import open_data

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.tasks.face.detection.mtcnn import MTCNN
 from zoo.tasks.face.detection.quality import Limits, Quality, measure
 
@@ -128,7 +128,7 @@ def test_limits_that_can_not_be() -> None:
 def test_photos_of_orl_pass_and_damaged_ones_do_not(shared_data: Path) -> None:
     find = MTCNN()
     for name in ("train/s1/1", "train/s9/6", "test/s30/2", "test/s40/8"):
-        image = images.read(shared_data / "orl" / f"{name}.pgm")
+        image = decoding.read(shared_data / "orl" / f"{name}.pgm")
         found = find(image)
         box, points = found.boxes[0], found.landmarks[0]
         assert measure(image, box, points, 0.99).problems(Limits()) == ()

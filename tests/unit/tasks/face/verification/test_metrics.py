@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zoo.errors import InputError
 from zoo.task.metric import MetricResult
 from zoo.tasks.face.verification import metric as metrics
-from zoo.tasks.face.verification import protocol as verification
+from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.metric import VerificationMetric
 from zoo.tasks.face.verification.pairmetric import PairsMetric
 
@@ -143,7 +143,7 @@ def test_scores_without_support_are_none(people: int, pictures: int, known: set[
 
 def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[set[int], set[int]]] = []
-    within, across = verification.sample_pairs, verification.sample_across
+    within, across = protocol.sample_pairs, protocol.sample_across
     shown: set[int] = set()
 
     def record_across(identities: Any, own: Any, beside: Any, limit: int, generator: Any) -> Any:
@@ -159,8 +159,8 @@ def test_nobody_who_is_scored_was_seen_when_the_threshold_was_chosen(monkeypatch
             shown.clear()
         return pairs
 
-    monkeypatch.setattr(verification, "sample_across", record_across)
-    monkeypatch.setattr(verification, "sample_pairs", record_within)
+    monkeypatch.setattr(protocol, "sample_across", record_across)
+    monkeypatch.setattr(protocol, "sample_pairs", record_within)
     score(*sample(16, 6, spread=1))
     assert len(seen) == 10 * metrics.DEALINGS
     assert all(scored.isdisjoint(tuned) for scored, tuned in seen)
@@ -179,13 +179,13 @@ def test_targets_may_be_names() -> None:
         (np.ones(2), None, "a/1.jpg: has no identity as its target"),
         (np.array([1.0, np.nan]), 0, "a/1.jpg: its embedding is not finite; the model's weights are damaged"),
         (np.zeros(2), 0, "a/1.jpg: all 2 numbers of its embedding are 0: it has no direction"),
-        (np.ones(3), 0, "a/1.jpg: its embedding has 3 numbers, that of a/0.jpg has 2; expected one length"),
+        (np.ones(3), 0, "a/1.jpg: its embedding has 3 numbers, that of a/0.jpg has 2; expected the same length"),
         (np.ones((1, 2)), 0, r"a/1.jpg: its embedding has the shape \[1, 2\]"),
         (np.ones(0), 0, r"a/1.jpg: its embedding has the shape \[0\]"),
     ],
 )
 @pytest.mark.parametrize("score_", ["cosine", "euclidean"])
-def test_what_can_not_be_scored_is_named(answer: Any, target: Any, message: str, score_: verification.Score) -> None:
+def test_what_can_not_be_scored_is_named(answer: Any, target: Any, message: str, score_: protocol.Score) -> None:
     for metric in (VerificationMetric(("a",), score_), PairsMetric(("a",), [], score_)):
         metric.update([np.ones(2)], [0], ["a/0.jpg"])
         if target is None and isinstance(metric, PairsMetric):  # the pairs of a protocol don't need identities

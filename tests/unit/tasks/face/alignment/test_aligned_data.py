@@ -17,11 +17,11 @@ import zoo
 from tests.finders import POINTS, BrightFinder, OnePlace, bright_quarter, green_quarter
 from tests.listening import Listening
 from tests.pictures import cut_short, write_picture
-from tests.unit.tasks.face.test_training import RECIPE, fresh, people
+from tests.unit.tasks.face.training.test_training import RECIPE, fresh, people
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.fingerprint import data_fingerprint
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding
 from zoo.images.decoding import Decoding
 from zoo.system import cache as cache_folder
 from zoo.system.progress import Progress
@@ -117,7 +117,7 @@ def test_the_model_sees_the_aligned_faces(tmp_path: Path) -> None:
             Record(file.relative_to(folder).as_posix(), align(image, found.landmarks[0], found.boxes[0], "arcface", (32, 32)), person)
             for person in range(6)
             for file in sorted((folder / f"p{person}").iterdir())
-            for image in [images.read(file)]
+            for image in [decoding.read(file)]
             for found in [finder(image)]
         ),
         tuple(f"p{person}" for person in range(6)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from zoo.benchmarks.command import log
+from zoo.benchmarks.harness.command import log
 from zoo.compilation.compile import compile
 from zoo.models.model import Model
 

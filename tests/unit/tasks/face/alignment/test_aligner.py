@@ -12,7 +12,7 @@ import torch
 import zoo
 from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import write_picture
-from tests.unit.tasks.face.test_training import fresh
+from tests.unit.tasks.face.training.test_training import fresh
 from zoo.errors import ImageError, InputError, UnknownNameError
 from zoo.tasks.face.alignment.templates import align
 from zoo.tasks.face.detection.faces import Found
@@ -155,7 +155,7 @@ def test_a_choice_of_faces_is_checked_where_none_is_looked_for(model: zoo.Model)
             found(one, image, faces="nonsense", **options)
     classifier = zoo.build("resnet20", classes=["a"])
     for faces in ("nonsense", "largest"):
-        with pytest.raises(InputError, match="faces: the task classification answers for whole pictures; it goes without"):
+        with pytest.raises(InputError, match="faces: the task classification answers for whole images"):
             list(zoo.predict(classifier, image, faces=faces))
 
 
@@ -180,7 +180,7 @@ def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
         find_finder(tmp_path)
     with pytest.raises(InputError, match="none of the model's 2 classes is 'face': dog, cat"):
         ModelFinder(zoo.build("test_resnet", "detection", classes=["dog", "cat"], fpn_channels=16))
-    with pytest.raises(InputError, match="the task classification answers for whole pictures"):
+    with pytest.raises(InputError, match="detector: the task classification answers for whole images"):
         found(zoo.build("resnet20", classes=["a"]), bright_quarter(0), detector="mtcnn")
 
 
