@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help bench test check format wheel
+.PHONY: help bench test test-quick check format wheel
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("resnet-zoo needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -21,10 +21,15 @@ bench: $(READY)  ## measure accuracy, speed and memory of the three tasks on bui
 test: $(READY)  ## run all tests, in up to four processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: $(READY)  ## run everything that CI requires: format, lint, types, tests
+test-quick: $(READY)  ## run the tests without training, compiler, subprocess, database or browser, in a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q -n auto --maxprocesses 4 --dist loadfile
+
+check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples/*/*.py
+	$(BIN)/deptry .
 	$(MAKE) --no-print-directory test
 
 format: $(READY)  ## reformat the code and fix lint errors where possible

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 import zoo
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report
 from zoo.data.dataset import Dataset
 from zoo.models.model import Model
 from zoo.task.contract import get_task
@@ -33,15 +32,10 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 @dataclass(frozen=True)
 class Row:
-    """Model and recipe of one row.
-
-    Attributes:
-        recipe: the training recipe.
-        options: options of the model other than the image size.
-    """
+    """Model and recipe of one row."""
 
     recipe: DetectionRecipe
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # options of the model other than the image size
 
 
 _PLAIN = DetectionRecipe(workers=0, epochs=1, batch_size=4, scale_min=1.0, jitter_min=1.0, ema=0.0)
@@ -61,23 +55,14 @@ _TURNS = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one row.
-
-    Attributes:
-        name: name of the row.
-        pictures: number of training images, repeats included.
-        seconds: CPU time of the training in seconds.
-        clock: wall-clock time of the training in seconds.
-        ap50: AP50 by split.
-        intervals: 95 % confidence interval of AP50 by split.
-    """
+    """Result of one row."""
 
     name: str
-    pictures: int
-    seconds: float
-    clock: float
-    ap50: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
+    pictures: int  # number of training images, repeats included
+    seconds: float  # CPU time of the training in seconds
+    clock: float  # wall-clock time of the training in seconds
+    ap50: Mapping[str, float]  # AP50 by split
+    intervals: Mapping[str, tuple[float, float]]  # 95 % confidence interval of AP50 by split
 
 
 def repeated(dataset: Dataset, pictures: int) -> Dataset:
@@ -88,11 +73,7 @@ def repeated(dataset: Dataset, pictures: int) -> Dataset:
 
 
 def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Model, float, float]:
-    """Train a new model for one epoch.
-
-    Returns:
-        The model, the CPU time and the wall-clock time in seconds.
-    """
+    """Train a new model for one epoch and return it with the CPU time and the wall-clock time in seconds."""
     torch.manual_seed(0)
     model = zoo.build("resnet18", task="detection", classes=_CLASSES, image_size=image_size, **row.options)
     clock, processor = time.perf_counter(), time.process_time()
@@ -115,18 +96,7 @@ def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, 
 
 
 def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: Callable[[str], None]) -> list[Outcome]:
-    """Train and evaluate the rows.
-
-    Args:
-        data: folder that contains `bccd`.
-        minutes: training time of each row in minutes of CPU time.
-        image_size: shorter side of the images in pixels.
-        rows: names from `ROWS`.
-        say: callback that receives progress messages (one line each).
-
-    Raises:
-        DataError: the data doesn't exist.
-    """
+    """Train and evaluate the rows, each for `minutes` of CPU time; `data` is the folder that contains `bccd`."""
     torch.set_num_threads(1)
     task = get_task("detection")
     cells = f"voc:{data / 'bccd'}"
@@ -149,11 +119,7 @@ def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: C
 
 @prints_errors("bccd_ablation")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0, or 2 if the data doesn't exist.
-    """
+    """Run the benchmark from the command line: 0, or 2 if the data doesn't exist."""
     parser = make_parser("bccd_ablation", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains bccd/")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each row")
@@ -161,20 +127,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to run")
     flags = parser.parse_args(argv)
     outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows, log)
-    if flags.json:
-        print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}))
-    else:
-        _print(outcomes, flags.minutes)
-    return 0
+    content = {"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}
+    return report(flags.json, content, _table(outcomes, flags.minutes))
 
 
-def _print(outcomes: Sequence[Outcome], minutes: float) -> None:
+def _table(outcomes: Sequence[Outcome], minutes: float) -> Table:
     title = f"AP50 on BCCD after {minutes:g} minutes of one core, with 95 % confidence intervals"
     table = Table("", "images", "CPU s", "clock s", "val", "test", title=title, title_justify="left")
     for outcome in outcomes:
         scores = [f"{outcome.ap50[part]:.3f} [{low:.3f}, {high:.3f}]" for part, (low, high) in outcome.intervals.items()]
         table.add_row(outcome.name, f"{outcome.pictures}", f"{outcome.seconds:.0f}", f"{outcome.clock:.0f}", *scores)
-    Console(highlight=False).print(table)
+    return table
 
 
 if __name__ == "__main__":

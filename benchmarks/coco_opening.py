@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
-from zoo.benchmarks.harness.command import make_parser
-from zoo.benchmarks.harness.process import in_new_process
+from zoo.benchmarks.harness.command import in_new_process, make_parser, report
 
 MAX_SECONDS = 5.0
 MAX_MIB = 1024.0
@@ -27,21 +25,13 @@ MAX_MIB = 1024.0
 
 @dataclass(frozen=True)
 class Opening:
-    """Cost of opening the annotations.
-
-    Attributes:
-        pictures: number of images in the file.
-        boxes: number of boxes in the file.
-        seconds: wall-clock time in seconds, median of the rounds.
-        added_mib: peak memory in MiB, above the peak before opening; maximum of the rounds.
-        peak_mib: peak resident memory of the process in MiB; half a GiB of it is torch if it is built for CUDA.
-    """
+    """Cost of opening the annotations."""
 
     pictures: int
     boxes: int
-    seconds: float
-    added_mib: float
-    peak_mib: float
+    seconds: float  # wall-clock time in seconds, median of the rounds
+    added_mib: float  # peak memory in MiB, above the peak before opening; maximum of the rounds
+    peak_mib: float  # peak resident memory of the process in MiB; half a GiB of it is torch if it is built for CUDA
 
     @property
     def met(self) -> bool:
@@ -50,12 +40,9 @@ class Opening:
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
-    """Write `instances.json` with seeded random boxes of 80 categories; all images are hard links to one small file.
+    """Write `instances.json` with seeded random boxes of 80 categories, spread evenly over the images.
 
-    Args:
-        folder: an empty folder.
-        pictures: number of images, declared as 640×480.
-        boxes: number of boxes, spread evenly over the images.
+    Images are declared as 640×480; all are hard links to one small file.
     """
     generator = np.random.default_rng(0)
     corners = generator.uniform((0, 0), (500, 350), (boxes, 2)).round(2)
@@ -85,12 +72,7 @@ def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
 
 
 def measure(folder: Path, rounds: int) -> Opening:
-    """Open a folder's annotations several times, each in a new process.
-
-    Args:
-        folder: folder filled by `write_annotations`.
-        rounds: number of times.
-    """
+    """Open the annotations in a folder several times, each in a new process."""
     results = [in_new_process(_open, folder) for _ in range(rounds)]
     middle = statistics.median(result.seconds for result in results)
     added, peak = max(result.added_mib for result in results), max(result.peak_mib for result in results)
@@ -114,27 +96,20 @@ def _open(folder: Path) -> Opening:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if time and memory are below their targets, otherwise 1.
-    """
+    """Run the benchmark from the command line: 0 if time and memory are below their targets, otherwise 1."""
     parser = make_parser("coco_opening", __doc__)
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="number of openings, 1 to 100")
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         write_annotations(Path(scratch), pictures=5_000, boxes=500_000)
         opening = measure(Path(scratch), flags.rounds)
-    if flags.json:
-        print(json.dumps({**asdict(opening), "max_seconds": MAX_SECONDS, "max_mib": MAX_MIB, "met": opening.met}))
-    else:
-        Console(highlight=False).print(
-            f"{opening.pictures} images and {opening.boxes} boxes: {opening.seconds:.1f} s (target: below {MAX_SECONDS:.0f}), "
-            f"{opening.peak_mib:.0f} MiB (target: below {MAX_MIB:.0f}), {opening.added_mib:.0f} for opening and the rest for libraries: "
-            f"{'met' if opening.met else 'not met'}",
-            soft_wrap=True,
-        )
-    return 0 if opening.met else 1
+    content = {**asdict(opening), "max_seconds": MAX_SECONDS, "max_mib": MAX_MIB, "met": opening.met}
+    shown = (
+        f"{opening.pictures} images and {opening.boxes} boxes: {opening.seconds:.1f} s (target: below {MAX_SECONDS:.0f}), "
+        f"{opening.peak_mib:.0f} MiB (target: below {MAX_MIB:.0f}), {opening.added_mib:.0f} for opening and the rest for libraries: "
+        f"{'met' if opening.met else 'not met'}"
+    )
+    return report(flags.json, content, shown, met=opening.met)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ images, copies and, for detection, selecting proposals and pooling their feature
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report
 from zoo.benchmarks.harness.engine_flags import add_network_flags, calibration
 from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.harness.timing import seconds_of
@@ -48,40 +46,24 @@ _TYPES = {"i8": "int8", "u8": "int8", "bf16": "bf16"}  # precision of the arithm
 
 @dataclass(frozen=True)
 class Layer:
-    """An operation of the compiled graph, such as a convolution fused with the activation and the addition that follow it.
-
-    Attributes:
-        network: name of the network it belongs to.
-        name: OpenVINO's name of the layer, which ends in a number.
-        kind: kind of layer, such as "Convolution 3×3".
-        kernel: OpenVINO's name of the kernel.
-        precision: "fp32", "bf16" or "int8".
-        seconds: mean time per call in seconds.
-        operations: number of multiplications and additions; 0 for layers with few of them.
-        bytes: bytes read and written, weights included.
-    """
+    """An operation of the compiled graph, such as a convolution fused with the activation and the addition that follow it."""
 
     network: str
-    name: str
-    kind: str
-    kernel: str
-    precision: str
-    seconds: float
-    operations: float
-    bytes: float
+    name: str  # OpenVINO's name of the layer, which ends in a number
+    kind: str  # kind of layer, such as "Convolution 3×3"
+    kernel: str  # OpenVINO's name of the kernel
+    precision: str  # "fp32", "bf16" or "int8"
+    seconds: float  # mean time per call in seconds
+    operations: float  # number of multiplications and additions; 0 for layers with few of them
+    bytes: float  # bytes read and written, weights included
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Time of a call, by layer.
+    """Time of a call, by layer."""
 
-    Attributes:
-        call_s: mean time of a whole call in seconds.
-        layers: layers of all networks, in their order of execution.
-    """
-
-    call_s: float
-    layers: tuple[Layer, ...]
+    call_s: float  # mean time of a whole call in seconds
+    layers: tuple[Layer, ...]  # layers of all networks, in their order of execution
 
     @property
     def rest_s(self) -> float:
@@ -94,32 +76,20 @@ class Profile:
         for layer in self.layers:
             key = layer.network, layer.kind, layer.precision
             count, total = found.get(key, (0, replace(layer, seconds=0.0, operations=0.0, bytes=0.0)))
-            found[key] = count + 1, _sum(total, layer)
+            sums = {name: getattr(total, name) + getattr(layer, name) for name in ("seconds", "operations", "bytes")}
+            found[key] = count + 1, replace(total, **sums)
         return sorted(found.values(), key=lambda each: -each[1].seconds)
-
-
-def _sum(total: Layer, layer: Layer) -> Layer:
-    sums = {name: getattr(total, name) + getattr(layer, name) for name in ("seconds", "operations", "bytes")}
-    return replace(total, **sums)
 
 
 @dataclass
 class _Counted:
-    """Counters of a network compiled for one input shape.
-
-    Attributes:
-        network: name of the network.
-        session: the compiled network.
-        runs: number of runs so far.
-        before: number of runs to exclude, the first ones.
-        before_s: mean seconds of each layer in the excluded runs.
-    """
+    """Counters of a network compiled for one input shape."""
 
     network: str
     session: Session
-    runs: int = 0
-    before: int = 0
-    before_s: dict[str, float] = field(default_factory=dict)
+    runs: int = 0  # number of runs so far
+    before: int = 0  # number of runs to exclude, the first ones
+    before_s: dict[str, float] = field(default_factory=dict)  # mean seconds of each layer in the excluded runs
 
     def means(self) -> dict[str, float]:
         """Return OpenVINO's counters: the mean seconds of every executed layer, over all runs."""
@@ -144,7 +114,6 @@ class Counting(OpenVINO):
     """OpenVINO with counters. It compiles a network again for every input shape, so that the sizes of all layers are known."""
 
     def __init__(self) -> None:
-        """Start with no networks."""
         self._counted: dict[tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]], _Counted] = {}
 
     def forget(self) -> None:
@@ -199,19 +168,7 @@ def _info(node: Any) -> dict[str, str]:
 
 
 def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds: int, data: object = None) -> Profile:
-    """Run a model repeatedly on a batch with OpenVINO and measure the time of its layers.
-
-    Args:
-        model: a model that isn't compiled.
-        batch: the input images.
-        precision: precision of the engine.
-        rounds: number of measured calls.
-        data: data for int8 calibration.
-
-    Raises:
-        InputError: OpenVINO isn't installed or can't convert the model, or `rounds` is not above 0.
-        DisagreementError: the compiled model's predictions differ from the model's.
-    """
+    """Run an uncompiled model repeatedly on a batch with OpenVINO and measure the time of its layers; `data` is for int8 calibration."""
     check_positive("profile", rounds=rounds)
     missing = OpenVINO.missing()
     if missing is not None:
@@ -232,11 +189,7 @@ def _batch(model: Model, photos: Iterable[decoding.Image], side: int) -> ImageBa
 
 @prints_errors("engine_profile")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0, or 2 if the input is invalid or OpenVINO isn't installed.
-    """
+    """Run the benchmark from the command line: 0, or 2 if the input is invalid or OpenVINO isn't installed."""
     parser = make_parser("engine_profile", __doc__)
     parser.add_argument("--task", default="classification", help="classification, detection or face")
     parser.add_argument("--side", type=int, default=224, help="shorter side of the images in pixels")
@@ -253,16 +206,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = islice(cycle(map(decoding.read, photo_files(flags.photos)[:count])), count)
     found = profile(model, _batch(model, photos, flags.side), flags.precision, flags.rounds, calibration(flags))
     rates = peaks()
-    if flags.json:
-        load = {"threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
-        print(json.dumps({**asdict(found), "rest_s": found.rest_s, "peaks": rates, **load}))
-    else:
-        what = f"{flags.task}, {flags.backbone}, openvino, {flags.precision}, {count} images of {flags.side}"
-        _print(found, rates, what, flags.layers)
-    return 0
+    what = f"{flags.task}, {flags.backbone}, openvino, {flags.precision}, {count} images of {flags.side}"
+    shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if rate is not None)
+    speed = f"peaks of matrix multiplication, 10⁹ operations per second: {shown}; {torch.get_num_threads()} threads"
+    content = {**asdict(found), "rest_s": found.rest_s, "peaks": rates, "threads": torch.get_num_threads()}
+    return report(flags.json, content, _table(found, rates, what, flags.layers), speed, width=max(150, Console().width))
 
 
-def _print(found: Profile, rates: dict[str, float | None], what: str, longest: int) -> None:
+def _table(found: Profile, rates: dict[str, float | None], what: str, longest: int) -> Table:
     headings = ("layers", "", "time", "of the call", "10⁹ operations", "10⁹ op/s", "of the peak", "MB", "GB/s")
     table = Table(*headings, title=f"{what}: {1e3 * found.call_s:.1f} ms per call", title_justify="left")
     for count, total in found.kinds():
@@ -271,13 +222,7 @@ def _print(found: Profile, rates: dict[str, float | None], what: str, longest: i
     table.add_section()
     for layer in sorted(found.layers, key=lambda each: -each.seconds)[: max(0, longest)]:
         table.add_row(f"{layer.network}: {layer.name}, {layer.kernel}", "", *_figures(layer, found.call_s, rates))
-    console = Console(highlight=False, width=max(150, Console().width))
-    console.print(table)
-    shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if rate is not None)
-    console.print(
-        f"peaks of matrix multiplication, 10⁹ operations per second: {shown}; {torch.get_num_threads()} threads; "
-        f"load average {os.getloadavg()[0]:.1f}"
-    )
+    return table
 
 
 def _figures(layer: Layer, call_s: float, rates: dict[str, float | None]) -> tuple[str, ...]:

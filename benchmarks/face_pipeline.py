@@ -9,7 +9,6 @@ photo.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -23,10 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, torch_threads
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report, torch_threads
 from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.benchmarks.peers.ours import with_weights
@@ -45,47 +43,28 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Answer:
-    """Faces that one side finds in a photo.
+    """Faces that one side finds in a photo."""
 
-    Attributes:
-        boxes: [N, 4] xyxy in pixels, by descending score.
-        embeddings: [N, 512], unit length.
-    """
-
-    boxes: NDArray[np.float64]
-    embeddings: NDArray[np.float64]
+    boxes: NDArray[np.float64]  # [N, 4] xyxy in pixels, by descending score
+    embeddings: NDArray[np.float64]  # [N, 512], unit length
 
 
 @dataclass(frozen=True)
 class PhotoCost:
-    """Times and differences for one photo.
-
-    Attributes:
-        name: file name.
-        size_hw: height and width in pixels.
-        faces: number of faces that facenet-pytorch finds.
-        theirs_ms: median time of facenet-pytorch in milliseconds.
-        ours_ms: median time of the zoo in milliseconds.
-        boxes: largest difference of box edges in pixels; infinite if the numbers of faces differ.
-        embeddings: largest distance between the two embeddings of a face; infinite if the numbers of faces differ.
-    """
+    """Times and differences for one photo."""
 
     name: str
-    size_hw: tuple[int, int]
-    faces: int
-    theirs_ms: float
-    ours_ms: float
-    boxes: float
-    embeddings: float
+    size_hw: tuple[int, int]  # height and width in pixels
+    faces: int  # number of faces that facenet-pytorch finds
+    theirs_ms: float  # median time of facenet-pytorch in milliseconds
+    ours_ms: float  # median time of the zoo in milliseconds
+    boxes: float  # largest difference of box edges in pixels; infinite if the numbers of faces differ
+    embeddings: float  # largest distance between the two embeddings of a face; infinite if the numbers of faces differ
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results for all photos.
-
-    Attributes:
-        photos: result of each photo.
-    """
+    """Results for all photos."""
 
     photos: tuple[PhotoCost, ...]
 
@@ -109,7 +88,6 @@ class Theirs:
     """facenet-pytorch's pipeline."""
 
     def __init__(self) -> None:
-        """Build the detector and the network."""
         from facenet_pytorch import MTCNN as Detector
         from facenet_pytorch import InceptionResnetV1
 
@@ -130,19 +108,9 @@ class Theirs:
 
 
 class Ours:
-    """The zoo's pipeline.
-
-    Attributes:
-        model: the embedding model; it may be replaced by its compiled version.
-    """
+    """The zoo's pipeline with the weights of facenet-pytorch's network; `model` may be replaced by its compiled version."""
 
     def __init__(self, network: Any, engine: str = "eager") -> None:
-        """Build the same network.
-
-        Args:
-            network: network of facenet-pytorch, whose weights are copied.
-            engine: engine that runs the network in fp32, as in `zoo.compile`.
-        """
         self.model = with_weights("inception_resnet_v1", "face", network)
         if engine != "eager":
             self.model = compile(self.model, engine, "fp32")
@@ -156,13 +124,7 @@ class Ours:
 
 
 def compare(photos: Sequence[tuple[str, Pixels]], rounds: int, engine: str = "eager") -> Comparison:
-    """Run both sides on every photo, alternating, each after a warm-up.
-
-    Args:
-        photos: name and RGB image of each photo.
-        rounds: number of timed runs per photo and side.
-        engine: engine that runs the zoo's network.
-    """
+    """Run both sides on every photo (name and RGB image), alternating, each after a warm-up."""
     check_positive("face_pipeline", rounds=rounds)
     theirs = Theirs()
     ours = Ours(theirs.network, engine)
@@ -184,11 +146,7 @@ def _photo(name: str, image: Pixels, theirs: Callable[[Pixels], Answer], ours: C
 
 @prints_errors("face_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if speed and boxes meet their targets, 1 if they don't, 2 if the input is invalid.
-    """
+    """Run the benchmark from the command line: 0 if speed and boxes meet their targets, 1 if they don't, 2 if the input is invalid."""
     parser = make_parser("face_pipeline", __doc__)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/portraits"), help="folder of photos")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs per photo and side")
@@ -198,16 +156,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_positive("face_pipeline", threads=flags.threads)
     with torch_threads(flags.threads):
         comparison = compare([(path.name, decoding.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
-    if flags.json:
-        about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
-        setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}
-        print(json.dumps({**asdict(comparison), **about, **setting, "load": os.getloadavg()[0]}))
-    else:
-        _print(comparison, flags.threads, flags.rounds)
-    return 0 if comparison.met else 1
+    about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
+    setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}
+    verdict = (
+        f"{comparison.ratio:.2f} times the photos per second (target: {PROMISED:g}), boxes within {comparison.boxes:.4f} pixels "
+        f"(target: {PIXEL:g}): {'met' if comparison.met else 'not met'}"
+    )
+    table = _table(comparison, flags.threads, flags.rounds)
+    return report(flags.json, {**asdict(comparison), **about, **setting}, table, verdict, met=comparison.met)
 
 
-def _print(comparison: Comparison, threads: int, rounds: int) -> None:
+def _table(comparison: Comparison, threads: int, rounds: int) -> Table:
     table = Table(
         "photo", "size", "faces", "facenet-pytorch", "zoo", "times as fast", "boxes differ by", "embeddings by",
         title=f"detect, align and embed on {threads} threads, medians of {rounds}", title_justify="left",
@@ -216,12 +175,7 @@ def _print(comparison: Comparison, threads: int, rounds: int) -> None:
         height, width = photo.size_hw
         times = (f"{photo.theirs_ms:.0f} ms", f"{photo.ours_ms:.0f} ms", f"{photo.theirs_ms / photo.ours_ms:.2f}")
         table.add_row(photo.name, f"{width}×{height}", str(photo.faces), *times, f"{photo.boxes:.4f} px", f"{photo.embeddings:.1e}")
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        f"{comparison.ratio:.2f} times the photos per second (target: {PROMISED:g}), boxes within {comparison.boxes:.4f} pixels "
-        f"(target: {PIXEL:g}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
-    )
+    return table
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from timm.data import create_transform
 from timm.loss import LabelSmoothingCrossEntropy
@@ -30,7 +29,7 @@ from timm.scheduler import create_scheduler_v2
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.errors import DataError
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.builder import build
@@ -103,20 +102,8 @@ def _result(model: Model, data: Path, epochs: int, seconds: float) -> dict[str, 
     return {"top1": scores["top1"], "interval": list(scores.intervals["top1"]), "epochs": epochs, "seconds": seconds}
 
 
-def side(name: str, data: Path, minutes: float) -> int:
-    """Run one side on one thread and print its result as JSON."""
-    torch.set_num_threads(1)
-    print(json.dumps((train_zoo if name == "zoo" else train_timm)(data, minutes)))
-    return 0
-
-
 def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
-    """Run both sides at the same time, each in a separate process.
-
-    Raises:
-        DataError: the images don't exist.
-        CalledProcessError: a side failed; its error is on standard error.
-    """
+    """Run both sides at the same time, each in a separate process; the errors of a side that fails are on standard error."""
     if not (data / "cifar10" / "train").is_dir():
         raise DataError(f"{data} contains no cifar10/train; pass the folder that does as --data")
     words = [sys.executable, "-m", "zoo.benchmarks.from_scratch", "--data", str(data), "--minutes", str(minutes), "--side"]
@@ -130,33 +117,27 @@ def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
 
 @prints_errors("from_scratch")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if the zoo's top-1 accuracy is at least as high as timm's, 1 if it is lower, 2 if the data doesn't exist.
-    """
+    """Run the benchmark: 0 if the zoo's top-1 accuracy is at least as high as timm's, 1 if it is lower, 2 if the data doesn't exist."""
     parser = make_parser("from_scratch", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each side")
     parser.add_argument("--side", choices=_SIDES, help="run only this side and print its result as JSON")
     flags = parser.parse_args(argv)
     if flags.side:
-        return side(flags.side, flags.data, flags.minutes)
+        torch.set_num_threads(1)
+        print(json.dumps((train_zoo if flags.side == "zoo" else train_timm)(flags.data, flags.minutes)))
+        return 0
     results = both(flags.data, flags.minutes)
-    if flags.json:
-        print(json.dumps(results))
-    else:
-        _print(results, flags.minutes)
-    return 0 if results["zoo"]["top1"] >= results["timm"]["top1"] else 1
+    return report(flags.json, results, _table(results, flags.minutes), met=results["zoo"]["top1"] >= results["timm"]["top1"])
 
 
-def _print(results: dict[str, dict[str, Any]], minutes: float) -> None:
+def _table(results: dict[str, dict[str, Any]], minutes: float) -> Table:
     title = f"ResNet-20 from random weights, 6,000 images of CIFAR-10, {minutes:g} minutes on one thread"
     table = Table("", "top1", "95 %", "epochs", "seconds", title=title, title_justify="left")
     for name, result in results.items():
         low, high = result["interval"]
         table.add_row(name, f"{result['top1']:.4f}", f"{low:.4f}–{high:.4f}", str(result["epochs"]), f"{result['seconds']:.0f}")
-    Console(highlight=False).print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the test images, which is not timed.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.data.dataset import Dataset
 from zoo.data.formats import open_data
 from zoo.evaluation.evaluate import evaluate
@@ -38,30 +37,15 @@ _RECIPE = ClassificationRecipe(freeze="trunk", crop_scale=1.0, flip=0.0)
 
 @dataclass(frozen=True)
 class Side:
-    """Result of one run.
-
-    Attributes:
-        name: name of the run.
-        seconds: duration of `zoo.train` in seconds.
-        top1: top-1 accuracy on the test images.
-    """
+    """Result of one run."""
 
     name: str
-    seconds: float
-    top1: float
+    seconds: float  # duration of `zoo.train` in seconds
+    top1: float  # top-1 accuracy on the test images
 
 
 def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
-    """Return a CIFAR-10 split as a dataset with 2 or 10 classes.
-
-    Args:
-        folder: folder with one subfolder per class.
-        samples: number of images, spread evenly over the classes; None for all.
-        classes: 10 for the original classes, 2 for animals and vehicles.
-
-    Raises:
-        InputError: the data doesn't exist.
-    """
+    """Return `samples` images (None for all) of a CIFAR-10 split, spread evenly over its 10 classes, or 2: animals and vehicles."""
     data = open_data(f"folder:{folder}", SCHEMES, "classification")
     count = min(samples or len(data), len(data))
     chosen = replace(data, records=tuple(data.records[place] for place in np.linspace(0, len(data) - 1, count).astype(int)))
@@ -73,15 +57,8 @@ def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
 def run(folder: Path, classes: int, epochs: int, samples: int | None, say: bool = True) -> list[Side]:
     """Train with an empty cache, with a filled cache and without a cache.
 
-    Args:
-        folder: folder that contains `cifar10/train`, `cifar10/test` and `weights`.
-        classes: number of classes of the new task, 2 or 10.
-        epochs: number of epochs of each run.
-        samples: number of training images, and maximum number of test images; None for all.
-        say: print the result of each run when it ends.
-
-    Raises:
-        InputError: the data or the weights don't exist.
+    `folder` contains `cifar10/train`, `cifar10/test` and `weights`; `samples` is the number of training images, and the maximum number of
+    test images; None for all.
     """
     data, test = (pictures(folder / "cifar10" / part, samples, classes) for part in ("train", "test"))
     recipe = replace(_RECIPE, epochs=epochs)
@@ -105,11 +82,7 @@ def _fresh(weights: Path, data: Dataset) -> Model:
 
 @prints_errors("frozen_trunk")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if the targets are met, 1 if one isn't, 2 if the data doesn't exist.
-    """
+    """Run the benchmark from the command line: 0 if the targets are met, 1 if one isn't, 2 if the data doesn't exist."""
     parser = make_parser("frozen_trunk", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/ and weights/")
     parser.add_argument("--classes", type=int, default=2, choices=(2, 10), help="number of classes of the new task")
@@ -120,14 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     first, found, slow = sides
     ratio, apart = slow.seconds / first.seconds, abs(slow.top1 - first.top1)
     kept = ratio >= PROMISED and apart <= AGREEMENT
-    if flags.json:
-        content = {"sides": [asdict(side) for side in sides], "ratio": ratio, "apart": apart, "met": kept, "load": os.getloadavg()[0]}
-        print(json.dumps(content))
-    else:
-        print(f"{ratio:.1f} times as fast (target: {PROMISED:g}), {slow.seconds / found.seconds:.1f} times with the features in the cache;")
-        print(f"scores differ by {apart:.4f} (target: at most {AGREEMENT:g}): {'met' if kept else 'not met'}")
-        print(f"other processes slow down both sides; load average {os.getloadavg()[0]:.1f}")
-    return 0 if kept else 1
+    content = {"sides": [asdict(side) for side in sides], "ratio": ratio, "apart": apart, "met": kept}
+    shown = (
+        f"{ratio:.1f} times as fast (target: {PROMISED:g}), {slow.seconds / found.seconds:.1f} times with the features in the cache;",
+        f"scores differ by {apart:.4f} (target: at most {AGREEMENT:g}): {'met' if kept else 'not met'}",
+    )
+    return report(flags.json, content, *shown, met=kept)
 
 
 if __name__ == "__main__":

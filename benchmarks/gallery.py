@@ -31,24 +31,20 @@ later searches read only new rows.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from zoo.benchmarks.gallery_safety import Safety, torment
 from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
-from zoo.benchmarks.harness.command import make_parser, prints_errors
-from zoo.benchmarks.harness.process import in_new_process
+from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_errors, report
 from zoo.errors import InputError, check_positive
 
 PROMISED_MS = 20.0  # target time of a search among 100,000 vectors of 128 numbers, without the embedding
@@ -59,30 +55,16 @@ _CHUNK = 100_000  # rows per transaction
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the benchmark.
+    """Sizes of the benchmark."""
 
-    Attributes:
-        rows: number of stored vectors.
-        size: numbers per vector.
-        probes: number of searches, each compared with float64.
-        kills: number of processes that are killed while writing.
-        writers: number of concurrent writers.
-        seed: seed of the vectors.
-    """
-
-    rows: int
-    size: int
-    probes: int
-    kills: int
-    writers: int
-    seed: int = 0
+    rows: int  # number of stored vectors
+    size: int  # numbers per vector
+    probes: int  # number of searches, each compared with float64
+    kills: int  # number of processes that are killed while writing
+    writers: int  # number of concurrent writers
+    seed: int = 0  # seed of the vectors
 
     def __post_init__(self) -> None:
-        """Validate the sizes.
-
-        Raises:
-            InputError: rows, size or probes is not above 0, or kills or writers is negative.
-        """
         check_positive("gallery", rows=self.rows, size=self.size, probes=self.probes)
         if self.kills < 0 or self.writers < 0:
             raise InputError(f"gallery: kills is {self.kills} and writers is {self.writers}; expected 0 or more")
@@ -90,27 +72,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of storing and searching.
-
-    Attributes:
-        name: name of the store.
-        size: numbers per vector.
-        add_rate: rows per second, in transactions of 100,000.
-        single_rate: transactions of one row per second.
-        megabytes: size on disk of the vectors and their row numbers; None for a server.
-        first_ms: milliseconds for opening and the first search, in a process that hasn't read the file.
-        warm_ms: median milliseconds of the searches after the first.
-        exact: number of probes whose neighbours equal those found in float64.
-    """
+    """Cost of storing and searching."""
 
     name: str
-    size: int
-    add_rate: float
-    single_rate: float
-    megabytes: float | None
-    first_ms: float
-    warm_ms: float
-    exact: int
+    size: int  # numbers per vector
+    add_rate: float  # rows per second, in transactions of 100,000
+    single_rate: float  # transactions of one row per second
+    megabytes: float | None  # size on disk of the vectors and their row numbers; None for a server
+    first_ms: float  # milliseconds for opening and the first search, in a process that hasn't read the file
+    warm_ms: float  # median milliseconds of the searches after the first
+    exact: int  # number of probes whose neighbours equal those found in float64
 
 
 def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
@@ -169,11 +140,7 @@ def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> 
 
 @prints_errors("gallery")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if the zoo's gallery meets the targets, 1 if it doesn't, 2 if a flag is invalid.
-    """
+    """Run the benchmark from the command line: 0 if the zoo's gallery meets the targets, 1 if it doesn't, 2 if a flag is invalid."""
     parser = make_parser("gallery", __doc__)
     parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="number of stored vectors")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="numbers per vector")
@@ -199,19 +166,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as place:
             safeties.append(torment(name, place, settings[0].size, flags.kills, flags.writers, settings[0].seed))
     good = met(costs, safeties, settings[0])
-    if flags.json:
-        content = {
-            "costs": [asdict(cost) for cost in costs],
-            "safety": [{**asdict(one), "safe": one.safe} for one in safeties],
-            "met": good,
-        }
-        print(json.dumps({**content, "setting": {**asdict(settings[0]), "size": flags.sizes}, "load": os.getloadavg()[0]}))
-    else:
-        _print(costs, safeties, settings[0], good)
-    return 0 if good else 1
+    content = {
+        "costs": [asdict(cost) for cost in costs],
+        "safety": [{**asdict(one), "safe": one.safe} for one in safeties],
+        "met": good,
+        "setting": {**asdict(settings[0]), "size": flags.sizes},
+    }
+    return report(flags.json, content, *_shown(costs, safeties, settings[0], good), met=good, width=120)
 
 
-def _print(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, good: bool) -> None:
+def _shown(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, good: bool) -> Iterator[Table | str]:
     table = Table(
         "store", "numbers", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}",
         title=f"{setting.rows} vectors, {_TOP} nearest by Euclidean distance; warm: median of {_TIMED}", title_justify="left",
@@ -220,18 +184,14 @@ def _print(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, 
         disk = "–" if cost.megabytes is None else f"{cost.megabytes:.0f} MB"
         rates = f"{cost.add_rate:.0f}", f"{cost.single_rate:.0f}"
         table.add_row(cost.name, str(cost.size), *rates, disk, f"{cost.first_ms:.0f} ms", f"{cost.warm_ms:.1f} ms", str(cost.exact))
-    console = Console(highlight=False, width=120)
-    console.print(table)
+    yield table
     for one in safeties:
-        console.print(
+        yield (
             f"{one.name}: {setting.kills} kills -9: {one.lost} transactions lost, {one.halves} partial, {one.unreadable} unreadable; "
             f"{setting.writers} concurrent writers: {one.writers_lost} rows missing"
         )
-    console.print(
-        f"target for zoo: exact, safe, {PROMISED_MS:g} ms with {PROMISED_ROWS} vectors of {PROMISED_SIZE} numbers: "
-        f"{'met' if good else 'not met'}"
-    )
-    console.print(f"load average {os.getloadavg()[0]:.1f}")
+    size, verdict = f"{PROMISED_ROWS} vectors of {PROMISED_SIZE} numbers", "met" if good else "not met"
+    yield f"target for zoo: exact, safe, {PROMISED_MS:g} ms with {size}: {verdict}"
 
 
 if __name__ == "__main__":

@@ -20,21 +20,13 @@ _APART = 1_000_000  # distance between the first row numbers of two writers
 
 @dataclass(frozen=True)
 class Safety:
-    """Damage found after processes were killed or wrote at the same time.
-
-    Attributes:
-        name: name of the store.
-        lost: number of transactions reported as committed that are missing.
-        halves: number of times that a transaction was present in part.
-        unreadable: number of times that the store couldn't be opened or written to afterwards.
-        writers_lost: number of rows missing after concurrent writes, rows of failed writers included.
-    """
+    """Damage found after processes were killed or wrote at the same time."""
 
     name: str
-    lost: int
-    halves: int
-    unreadable: int
-    writers_lost: int
+    lost: int  # number of transactions reported as committed that are missing
+    halves: int  # number of times that a transaction was present in part
+    unreadable: int  # number of times that the store couldn't be opened or written to afterwards
+    writers_lost: int  # number of rows missing after concurrent writes, rows of failed writers included
 
     @property
     def safe(self) -> bool:
@@ -51,15 +43,9 @@ def write(name: str, place: str, size: int, first: int, batches: int, reports: C
 
 
 def torment(name: str, place: str, size: int, kills: int, writers: int, seed: int) -> Safety:
-    """Kill processes while they write, then run concurrent writers.
+    """Kill processes while they write, at moments drawn from `seed`, then run concurrent writers.
 
-    Args:
-        name: name of the store.
-        place: an empty folder, or the address of an empty database.
-        size: numbers per vector.
-        kills: number of processes to kill.
-        writers: number of concurrent writers.
-        seed: seed of the moments of the kills.
+    `place` is an empty folder, or the address of an empty database.
     """
     rng = np.random.default_rng(seed)
     lost = halves = unreadable = kept = 0

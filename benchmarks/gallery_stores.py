@@ -32,7 +32,6 @@ class Zoo:
     """`zoo.Gallery`: SQLite rows searched in one NumPy matrix, or PostgreSQL with pgvector if `place` is a database address."""
 
     def __init__(self, place: str, size: int) -> None:
-        """Open the gallery."""
         from zoo.tasks.face.gallery import Embedder, Gallery
 
         self._gallery = Gallery(place if "://" in place else f"{place}/faces.gallery", Embedder("0" * 16, "random", "euclidean", None))
@@ -50,11 +49,10 @@ class Zoo:
         return len(self._gallery)
 
 
-class SqliteVec:
+class _SqliteVec:
     """Table of sqlite-vec, accessed through apsw because many Python builds (pyenv, macOS) have a sqlite3 that can't load extensions."""
 
     def __init__(self, place: str, size: int) -> None:
-        """Open the database file."""
         import apsw
         import sqlite_vec
 
@@ -65,27 +63,23 @@ class SqliteVec:
         self._connection.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS faces USING vec0(embedding float[{size}] distance_metric=L2)")
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Insert rows in one transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
         values = ((first + number, row.tobytes()) for number, row in enumerate(rows))
         self._connection.executemany("INSERT INTO faces (rowid, embedding) VALUES (?, ?)", values)
         self._connection.execute("COMMIT")
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Search the table."""
         found = self._connection.execute("SELECT rowid FROM faces WHERE embedding MATCH ? AND k = ?", (query.tobytes(), top))
         return [int(row[0]) for row in found]
 
     def count(self) -> int:
-        """Count the rows."""
         return int(next(self._connection.execute("SELECT count(*) FROM faces"))[0])
 
 
-class Lance:
+class _Lance:
     """Table of LanceDB without an index, so that searches are exact."""
 
     def __init__(self, place: str, size: int) -> None:
-        """Open the folder."""
         import lancedb
         import pyarrow as pa
 
@@ -94,23 +88,20 @@ class Lance:
         self._size = size
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Append rows, which creates a new version of the table."""
         import pyarrow as pa
 
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self._size)
         self._table.add(pa.table({"id": np.arange(first, first + len(rows)), "vector": vectors}))
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Search the table."""
         return list(self._table.search(query).distance_type("l2").limit(top).to_arrow()["id"].to_pylist())
 
     def count(self) -> int:
-        """Count the rows of the newest version."""
         self._table.checkout_latest()
         return int(self._table.count_rows())
 
 
-KEEPERS: dict[str, Callable[[str, int], Keeper]] = {"zoo": Zoo, "sqlite-vec": SqliteVec, "lancedb": Lance, "postgres": Zoo}
+KEEPERS: dict[str, Callable[[str, int], Keeper]] = {"zoo": Zoo, "sqlite-vec": _SqliteVec, "lancedb": _Lance, "postgres": Zoo}
 # modules imported before timing starts; stores whose modules aren't installed are skipped
 NEEDS = {
     "zoo": ("zoo.tasks.face.gallery",),

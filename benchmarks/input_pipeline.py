@@ -7,7 +7,6 @@ batches. They alternate, and medians are compared. In the zoo, normalisation is 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import statistics
 import sys
@@ -22,13 +21,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.benchmarks.harness.photos import link_files, photo_files
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import picture_files
@@ -45,19 +43,12 @@ _REMEDY = "pass the folder that contains photos/ and portraits/ as --data"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table.
-
-    Attributes:
-        name: what is compared.
-        ours: median images per second of the zoo.
-        theirs: median images per second of the other side.
-        bound: target ratio.
-    """
+    """One row of the table."""
 
     name: str
-    ours: float
-    theirs: float
-    bound: float
+    ours: float  # median images per second of the zoo
+    theirs: float  # median images per second of the other side
+    bound: float  # target ratio
 
     @property
     def ratio(self) -> float:
@@ -71,15 +62,7 @@ class Comparison:
 
 
 def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], bound: float, rounds: int) -> Comparison:
-    """Measure two sides alternately, after one untimed round.
-
-    Args:
-        name: what is compared.
-        ours: function that runs the zoo once and returns images per second.
-        theirs: function that runs the other side once and returns images per second.
-        bound: target ratio.
-        rounds: number of timed runs of each side.
-    """
+    """Measure two sides, whose functions return images per second, alternately, after one untimed round."""
     rates = [(ours(), theirs()) for _ in range(rounds + 1)][1:]
     return Comparison(name, statistics.median(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates), bound)
 
@@ -129,13 +112,7 @@ def torchvision_rate(folder: Path) -> float:
 
 
 def workers_rate(folder: Path, workers: int, repeats: int = 20) -> float:
-    """Return the images per second of the zoo with loader processes, measured once all of them are running.
-
-    Args:
-        folder: folder of images.
-        workers: number of loader processes.
-        repeats: number of times that the folder is read.
-    """
+    """Return the images per second of the zoo with loader processes, measured once all of them are running."""
     dataset = _dataset(folder, repeats)
     batches = iter(evaluation_loader(dataset, _PREPROCESS, _BATCH, workers, decoding=_DECODING))
     first = sum(len(batch.keys) for batch in islice(batches, workers))
@@ -155,10 +132,6 @@ def write_phone_photos(portraits: Path, folder: Path) -> Path:
 
     Bicubic enlargement alone is smoother than a camera's image and faster to decode. A little noise (standard deviation 4) gives the files
     the size of phone photos. Entropy decoding, which noise slows down, takes much of the time of decoding at a reduced scale.
-
-    Raises:
-        InputError: the folder of portraits doesn't exist.
-        DataError: it contains no images.
     """
     files = photo_files(portraits, _REMEDY)
     inside = folder / "phone" / "all"
@@ -174,16 +147,7 @@ def write_phone_photos(portraits: Path, folder: Path) -> Path:
 
 
 def run(data: Path, rounds: int) -> list[Comparison]:
-    """Run all comparisons with one thread.
-
-    Args:
-        data: folder that contains `photos` and `portraits`.
-        rounds: number of timed runs of each side.
-
-    Raises:
-        InputError: a folder doesn't exist.
-        DataError: a folder contains no images.
-    """
+    """Run all comparisons with one thread; `data` contains `photos` and `portraits`."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -198,32 +162,23 @@ def run(data: Path, rounds: int) -> list[Comparison]:
 
 @prints_errors("input_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if every target is met, 1 if one isn't, 2 if the data doesn't exist.
-    """
+    """Run the benchmark from the command line: 0 if every target is met, 1 if one isn't, 2 if the data doesn't exist."""
     parser = make_parser("input_pipeline", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="timed runs of each side, 1 to 100")
     flags = parser.parse_args(argv)
     comparisons = run(flags.data, flags.rounds)
-    if flags.json:
-        lines = [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in comparisons]
-        print(json.dumps({"comparisons": lines, "rounds": flags.rounds, "load": os.getloadavg()[0]}))
-    else:
-        _print(comparisons, flags.rounds)
-    return 0 if all(line.met for line in comparisons) else 1
+    lines = [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in comparisons]
+    table = _table(comparisons, flags.rounds)
+    return report(flags.json, {"comparisons": lines, "rounds": flags.rounds}, table, met=all(line.met for line in comparisons))
 
 
-def _print(comparisons: Sequence[Comparison], rounds: int) -> None:
+def _table(comparisons: Sequence[Comparison], rounds: int) -> Table:
     table = Table("", "zoo", "other", "ratio", "target", "met", title=f"images per second, medians of {rounds}", title_justify="left")
     for line in comparisons:
         met = "yes" if line.met else "no"
         table.add_row(line.name, f"{line.ours:.1f}", f"{line.theirs:.1f}", f"{line.ratio:.2f}", f"{line.bound:.2f}", met)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"other processes slow down both sides; load average {os.getloadavg()[0]:.1f}")
+    return table
 
 
 if __name__ == "__main__":

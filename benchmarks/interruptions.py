@@ -32,27 +32,16 @@ _KILLS = 3  # maximum kills per run
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill.
+    """One kill."""
 
-    Attributes:
-        writing: names of the files that were being written, from the partial files left behind; empty if there were none.
-        after: seconds since the start of the process.
-    """
-
-    writing: tuple[str, ...]
-    after: float
+    writing: tuple[str, ...]  # names of the files that were being written, from the partial files left behind; empty if there were none
+    after: float  # seconds since the start of the process
 
 
 class Runs:
     """Runs of one command, each in its own folder."""
 
     def __init__(self, root: Path, epochs: int) -> None:
-        """Prepare the server process that the runs are forked from.
-
-        Args:
-            root: folder in which the runs are written.
-            epochs: number of epochs of each run.
-        """
         self.root, self._epochs = root, epochs
         # killed processes leak the semaphores of their loaders; Python frees them and would warn about it
         os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
@@ -75,29 +64,14 @@ class Runs:
         return process
 
     def finish(self, name: str, workers: int, resume: bool) -> None:
-        """Start or resume a run and wait until it completes.
-
-        Raises:
-            RuntimeError: the run fails.
-        """
+        """Start or resume a run and wait until it completes; a `RuntimeError` if it fails."""
         process = self.start(name, workers, resume)
         process.join()
         if process.exitcode:
             raise RuntimeError(f"the run {name} ended with exit status {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
 
     def kill(self, name: str, workers: int, resume: bool, after: float, writing: bool) -> Kill | None:
-        """Start or resume a run and kill it.
-
-        Args:
-            name: name of the run.
-            workers: number of loader processes.
-            resume: whether to resume the run.
-            after: seconds between start and kill.
-            writing: whether to wait after that time until the run writes a file.
-
-        Returns:
-            The kill, or None if the run completed first.
-        """
+        """Start or resume a run and kill it after some seconds, when `writing`, as soon as it writes a file; None if it completed."""
         start = time.monotonic()
         process = self.start(name, workers, resume)
         process.join(after)

@@ -31,38 +31,19 @@ People = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Rates:
-    """Results of identification.
+    """Results of identification."""
 
-    Attributes:
-        photos: number of images enrolled per person.
-        strangers: number of probes of strangers.
-        named: fraction of stranger probes that are identified, always wrongly.
-        undecided: fraction of stranger probes that are left undecided.
-        probes: number of probes of enrolled people.
-        right: fraction of enrolled probes that are identified correctly.
-        wrong: fraction of enrolled probes that are identified as another person.
-    """
-
-    photos: int
-    strangers: int
-    named: float
-    undecided: float
-    probes: int
-    right: float
-    wrong: float
+    photos: int  # number of images enrolled per person
+    strangers: int  # number of probes of strangers
+    named: float  # fraction of stranger probes that are identified, always wrongly
+    undecided: float  # fraction of stranger probes that are left undecided
+    probes: int  # number of probes of enrolled people
+    right: float  # fraction of enrolled probes that are identified correctly
+    wrong: float  # fraction of enrolled probes that are identified as another person
 
 
 def measure(people: People, embedder: Embedder, photos: int) -> Rates:
-    """Probe galleries with strangers and with enrolled people.
-
-    Args:
-        people: embeddings [N, D] of each person, by name.
-        embedder: the model that computed the embeddings.
-        photos: number of images to enrol per person.
-
-    Raises:
-        DataError: a person has no image left to probe with.
-    """
+    """Probe galleries with strangers and with enrolled people; `people` maps names to embeddings [N, D]."""
     for name, rows in people.items():
         if len(rows) <= photos:
             raise DataError(f"{name} has {len(rows)} faces; expected more than the {photos} to be enrolled")
@@ -86,11 +67,7 @@ def measure(people: People, embedder: Embedder, photos: int) -> Rates:
 
 @prints_errors("open_set")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0, or 2 if the input is invalid.
-    """
+    """Run the benchmark from the command line: 0, or 2 if the input is invalid."""
     parser = make_parser("open_set", __doc__)
     parser.add_argument("--data", required=True, help="dataset string of the people: identities:FOLDER?split=…")
     parser.add_argument("--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enrol per person")
@@ -110,11 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def embedded(data: str) -> tuple[People, Embedder]:
-    """Return the embeddings of each person's most central faces, and dlib's model that computed them.
-
-    Args:
-        data: dataset string for the task face.
-    """
+    """Return the embeddings of each person's most central faces, and dlib's model that computed them."""
     model = build("dlib_resnet29", "face", weights="default")
     opened = get_task("face").open(data)
     people: dict[str, list[NDArray[np.float32]]] = {name: [] for name in opened.classes}

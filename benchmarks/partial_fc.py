@@ -8,18 +8,15 @@ the loss.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
-from zoo.benchmarks.harness.process import in_new_process
+from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_errors, report
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.errors import InputError, check_positive
 
@@ -29,30 +26,16 @@ MEMORY_RATIO = 2.0  # target ratio of the memory for centres, logits and gradien
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the benchmark.
+    """Sizes of the benchmark."""
 
-    Attributes:
-        identities: number of people in the training data.
-        embedding_size: numbers per embedding.
-        batch_size: images per step.
-        sample_rate: fraction of the identities that the sampled head compares with.
-        steps: number of timed steps; one untimed step precedes them.
-        threads: number of threads of torch.
-    """
-
-    identities: int
-    embedding_size: int
-    batch_size: int
-    sample_rate: float
-    steps: int
+    identities: int  # number of people in the training data
+    embedding_size: int  # numbers per embedding
+    batch_size: int  # images per step
+    sample_rate: float  # fraction of the identities that the sampled head compares with
+    steps: int  # number of timed steps; one untimed step precedes them
     threads: int
 
     def __post_init__(self) -> None:
-        """Validate the sizes.
-
-        Raises:
-            InputError: a value is not above 0, or `sample_rate` is not below 1.
-        """
         check_positive("partial_fc", **asdict(self))
         if self.sample_rate >= 1:
             raise InputError(f"partial_fc: sample_rate is {self.sample_rate}; expected a value below 1, the rate of the full head")
@@ -60,21 +43,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class HeadCost:
-    """Cost of a training step with one head.
-
-    Attributes:
-        name: name of the head.
-        loss_seconds: median seconds from embeddings to gradients.
-        optimizer_seconds: median seconds of the optimiser step.
-        loss_mib: peak memory in MiB up to the first gradients, above the peak before the head was created.
-        peak_mib: peak memory in MiB over all steps, optimiser averages included, above the peak before the head was created.
-    """
+    """Cost of a training step with one head."""
 
     name: str
-    loss_seconds: float
-    optimizer_seconds: float
-    loss_mib: float
-    peak_mib: float
+    loss_seconds: float  # median seconds from embeddings to gradients
+    optimizer_seconds: float  # median seconds of the optimiser step
+    loss_mib: float  # peak memory in MiB up to the first gradients, above the peak before the head was created
+    peak_mib: float  # peak memory in MiB over all steps, optimiser averages included, above the peak before the head was created
 
     @property
     def seconds(self) -> float:
@@ -84,40 +59,25 @@ class HeadCost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cost of both heads.
+    """Cost of both heads."""
 
-    Attributes:
-        full: head that compares with all identities (pytorch-metric-learning's ArcFace).
-        sampled: head that compares with a sample of them.
-    """
-
-    full: HeadCost
-    sampled: HeadCost
+    full: HeadCost  # head that compares with all identities (pytorch-metric-learning's ArcFace)
+    sampled: HeadCost  # head that compares with a sample of them
 
     @property
-    def loss_ratio(self) -> float:
-        """Time of the full head from embeddings to gradients, divided by that of the sampled head."""
-        return self.full.loss_seconds / self.sampled.loss_seconds
-
-    @property
-    def step_ratio(self) -> float:
-        """Time of a whole step with the full head, divided by that with the sampled head."""
-        return self.full.seconds / self.sampled.seconds
-
-    @property
-    def memory_ratio(self) -> float:
-        """Memory of the full head without the optimiser, divided by that of the sampled head."""
-        return self.full.loss_mib / self.sampled.loss_mib
-
-    @property
-    def peak_ratio(self) -> float:
-        """Memory of the full head with the optimiser, divided by that of the sampled head."""
-        return self.full.peak_mib / self.sampled.peak_mib
+    def ratios(self) -> dict[str, float]:
+        """Cost of the full head divided by that of the sampled one: time and memory, without and with the optimiser."""
+        return {
+            "loss_ratio": self.full.loss_seconds / self.sampled.loss_seconds,
+            "step_ratio": self.full.seconds / self.sampled.seconds,
+            "memory_ratio": self.full.loss_mib / self.sampled.loss_mib,
+            "peak_ratio": self.full.peak_mib / self.sampled.peak_mib,
+        }
 
     @property
     def met(self) -> bool:
         """Whether the sampled head meets the targets for time and memory."""
-        return self.loss_ratio >= LOSS_RATIO and self.memory_ratio >= MEMORY_RATIO
+        return self.ratios["loss_ratio"] >= LOSS_RATIO and self.ratios["memory_ratio"] >= MEMORY_RATIO
 
 
 def compare(setting: Setting) -> Comparison:
@@ -156,11 +116,7 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
 
 @prints_errors("partial_fc")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if time and memory meet their targets, 1 if they don't, 2 if a flag is invalid.
-    """
+    """Run the benchmark from the command line: 0 if time and memory meet their targets, 1 if they don't, 2 if a flag is invalid."""
     parser = make_parser("partial_fc", __doc__)
     parser.add_argument("--identities", type=int, default=1_000_000, help="number of people in the training data")
     parser.add_argument("--embedding-size", type=int, default=128, help="numbers per embedding")
@@ -172,15 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = flags.pop("json")
     setting = Setting(**flags)
     comparison = compare(setting)
-    if as_json:
-        ratios = {name: getattr(comparison, name) for name in ("loss_ratio", "step_ratio", "memory_ratio", "peak_ratio", "met")}
-        print(json.dumps({**asdict(comparison), **ratios, "setting": asdict(setting), "load": os.getloadavg()[0]}))
-    else:
-        _print(comparison, setting)
-    return 0 if comparison.met else 1
+    content = {**asdict(comparison), **comparison.ratios, "met": comparison.met, "setting": asdict(setting)}
+    return report(as_json, content, *_shown(comparison, setting), met=comparison.met)
 
 
-def _print(comparison: Comparison, setting: Setting) -> None:
+def _shown(comparison: Comparison, setting: Setting) -> tuple[Table, str, str]:
     table = Table(
         "head", "loss and gradients", "optimiser (AdamW)", "step", "memory, no optimiser", "memory",
         title=f"{setting.identities} identities × {setting.embedding_size}, batches of {setting.batch_size}, medians of {setting.steps}",
@@ -189,15 +141,12 @@ def _print(comparison: Comparison, setting: Setting) -> None:
     for cost, share in ((comparison.full, 1.0), (comparison.sampled, setting.sample_rate)):
         times = (f"{seconds:.3f} s" for seconds in (cost.loss_seconds, cost.optimizer_seconds, cost.seconds))
         table.add_row(f"{cost.name} ({share:g})", *times, f"{cost.loss_mib:.0f} MiB", f"{cost.peak_mib:.0f} MiB")
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        f"sampled vs. full: loss and gradients {comparison.loss_ratio:.1f} times as fast (target: {LOSS_RATIO:g}), memory "
-        f"{comparison.memory_ratio:.1f} times lower (target: {MEMORY_RATIO:g}): {'met' if comparison.met else 'not met'}"
-    )
-    console.print(
-        f"with the optimiser, which updates all centres: {comparison.step_ratio:.1f} times as fast, memory {comparison.peak_ratio:.1f} "
-        f"times lower; load average {os.getloadavg()[0]:.1f}"
+    loss, step, memory, peak = comparison.ratios.values()
+    return (
+        table,
+        f"sampled vs. full: loss and gradients {loss:.1f} times as fast (target: {LOSS_RATIO:g}), memory {memory:.1f} times lower (target: "
+        f"{MEMORY_RATIO:g}): {'met' if comparison.met else 'not met'}",
+        f"with the optimiser, which updates all centres: {step:.1f} times as fast, memory {peak:.1f} times lower",
     )
 
 

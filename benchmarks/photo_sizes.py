@@ -8,24 +8,21 @@ sizes shows in the first pass over all images, in which every size is new to the
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
 from zoo.benchmarks.harness.photos import photo_files
 from zoo.benchmarks.prediction_pipeline import travel
@@ -46,19 +43,12 @@ SizeHW = tuple[int, int]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Times of all passes.
+    """Times of all passes."""
 
-    Attributes:
-        pictures: number of images per pass.
-        shapes: number of different model input shapes among the images of many sizes.
-        many_s: seconds of each pass over the images of many sizes.
-        equal_s: seconds of each pass over the images of one size.
-    """
-
-    pictures: int
-    shapes: int
-    many_s: tuple[float, ...]
-    equal_s: tuple[float, ...]
+    pictures: int  # per pass
+    shapes: int  # number of different model input shapes among the images of many sizes
+    many_s: tuple[float, ...]  # seconds of each pass over the images of many sizes
+    equal_s: tuple[float, ...]  # seconds of each pass over the images of one size
 
     @property
     def first(self) -> float:
@@ -91,19 +81,7 @@ def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None) -> Comparison:
-    """Predict both folders alternately.
-
-    Args:
-        model: a detector on the CPU.
-        photos: folder of photos.
-        pictures: number of images to generate per folder.
-        rounds: number of passes over each folder.
-        batch_size: as in `zoo.predict`.
-
-    Raises:
-        InputError: the folder doesn't exist, or a number is not above 0.
-        DataError: the folder contains no images.
-    """
+    """Predict two folders of generated images alternately with a detector on the CPU, in `rounds` passes over each."""
     check_positive("photo_sizes", pictures=pictures, rounds=rounds)
     files, many = photo_files(photos), sizes(pictures)
     equal = [equal_size(many, model.preprocess)] * pictures
@@ -126,7 +104,8 @@ def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | Non
 
 def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> list[Path]:
     """Write photos resized to the given sizes, in one subfolder per turn."""
-    for index, (photo, (height, width)) in enumerate(zip(_read(files), wanted, strict=False)):
+    photos = cycle([decoding.read(path) for path in files[:16]])  # decoding each again would take longer than the benchmark itself
+    for index, (photo, (height, width)) in enumerate(zip(photos, wanted, strict=False)):
         part = folder / f"{index // _TURN:03d}"
         part.mkdir(parents=True, exist_ok=True)
         scaled = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
@@ -134,18 +113,9 @@ def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> li
     return sorted(folder.iterdir())
 
 
-def _read(files: Sequence[Path]) -> Iterator[decoding.Image]:
-    """Yield the first photos repeatedly; decoding each again would take longer than the benchmark itself."""
-    yield from cycle([decoding.read(path) for path in islice(files, 16)])
-
-
 @prints_errors("photo_sizes")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if the ratios are within the target, 1 if they aren't, 2 if the input is invalid.
-    """
+    """Run the benchmark from the command line: 0 if the ratios are within the target, 1 if they aren't, 2 if the input is invalid."""
     parser = make_parser("photo_sizes", __doc__)
     parser.add_argument("--pictures", type=int, default=200, help="number of images per folder")
     parser.add_argument("--rounds", type=int, default=3, help="number of passes over each folder")
@@ -154,15 +124,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     model = build(flags.backbone, "detection", classes=[f"class {index}" for index in range(80)])
     comparison = compare(computed(model, flags), flags.photos, flags.pictures, flags.rounds, flags.batch_size)
-    if flags.json:
-        found = {**vars(comparison), "first": comparison.first, "ratio": comparison.ratio, "met": comparison.met}
-        print(json.dumps({**found, **setting(flags), "load": os.getloadavg()[0]}))
-    else:
-        _print(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
-    return 0 if comparison.met else 1
+    found = {**vars(comparison), "first": comparison.first, "ratio": comparison.ratio, "met": comparison.met}
+    verdict = (
+        f"many sizes take {comparison.first:.2f} times as long in the first pass, {comparison.ratio:.2f} by the medians "
+        f"(target: at most {BOUND:g}): {'met' if comparison.met else 'not met'}"
+    )
+    table = _table(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
+    return report(flags.json, {**found, **setting(flags)}, table, verdict, met=comparison.met)
 
 
-def _print(comparison: Comparison, what: str) -> None:
+def _table(comparison: Comparison, what: str) -> Table:
     table = Table(
         f"{comparison.pictures} images", "first pass", "median", "images per second",
         title=f"{what}: detection on {torch.get_num_threads()} threads", title_justify="left",
@@ -170,12 +141,7 @@ def _print(comparison: Comparison, what: str) -> None:
     for name, passes in ((f"{comparison.shapes} shapes", comparison.many_s), ("one shape", comparison.equal_s)):
         middle = statistics.median(passes)
         table.add_row(name, f"{passes[0]:.2f} s", f"{middle:.2f} s", f"{comparison.pictures / middle:.1f}")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
-        f"many sizes take {comparison.first:.2f} times as long in the first pass, {comparison.ratio:.2f} by the medians "
-        f"(target: at most {BOUND:g}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
-    )
+    return table
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ applies to 10,000 images: with a few hundred, the first tenth ends before everyt
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -23,10 +21,9 @@ from typing import Any
 import cv2
 import psutil
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
 from zoo.benchmarks.harness.photos import link_files, photo_files
 from zoo.data.loader import pick_batch_size
@@ -45,17 +42,11 @@ _FILM_HW, _SCENES = (480, 640), 64
 
 @dataclass(frozen=True)
 class Way:
-    """Time and memory of one pass over the images.
+    """Time and memory of one pass over the images."""
 
-    Attributes:
-        seconds: total time in seconds.
-        network: seconds inside the model's calls.
-        memory_mib: resident memory in MiB after a tenth, half and all of the images.
-    """
-
-    seconds: float
-    network: float
-    memory_mib: tuple[float, ...]
+    seconds: float  # total time
+    network: float  # seconds inside the model's calls
+    memory_mib: tuple[float, ...]  # resident memory in MiB after a tenth, half and all of the images
 
     @property
     def share(self) -> float:
@@ -71,17 +62,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of all passes.
+    """Results of all passes."""
 
-    Attributes:
-        pictures: number of images per pass.
-        ahead: passes that read ahead and write in the background.
-        plain: passes that run all steps sequentially.
-    """
-
-    pictures: int
-    ahead: tuple[Way, ...]
-    plain: tuple[Way, ...]
+    pictures: int  # per pass
+    ahead: tuple[Way, ...]  # passes that read ahead and write in the background
+    plain: tuple[Way, ...]  # passes that run all steps sequentially
 
     @property
     def growth(self) -> float:
@@ -114,15 +99,7 @@ class _Clock:
 
 
 def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
-    """Run one pass over the images.
-
-    Args:
-        model: a model on the CPU.
-        source: folder of images, or a video.
-        pictures: number of images in the source.
-        batch_size: as in `zoo.predict`.
-        ahead: whether to read ahead and write in the background.
-    """
+    """Run one pass over a folder of images or a video, `ahead` or with all steps in sequence, with a model on the CPU."""
     process = psutil.Process()
     marks = {max(1, round(pictures * part)) for part in _AT}
     memory, done = [], 0
@@ -148,20 +125,7 @@ def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ah
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None, video: bool = False) -> Comparison:
-    """Run passes with and without reading ahead, alternately.
-
-    Args:
-        model: a model on the CPU.
-        photos: folder of photos.
-        pictures: number of images to generate from the photos.
-        rounds: number of passes of each kind.
-        batch_size: as in `zoo.predict`.
-        video: whether to use a video instead of a folder.
-
-    Raises:
-        InputError: the folder doesn't exist, or a number is too small.
-        DataError: the folder contains no images.
-    """
+    """Run `rounds` passes with and without reading ahead, alternately, over images or a video generated from photos."""
     check_positive("prediction_pipeline", rounds=rounds)
     if pictures < 10:
         raise InputError(
@@ -187,11 +151,7 @@ def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
 
 @prints_errors("prediction_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if network share and memory meet their targets, 1 if they don't, 2 if the input is invalid.
-    """
+    """Run the benchmark: 0 if network share and memory meet their targets, 1 if they don't, 2 if the input is invalid."""
     parser = make_parser("prediction_pipeline", __doc__)
     parser.add_argument("--pictures", type=int, default=512, help="number of images, repeated from the photos")
     parser.add_argument("--rounds", type=int, default=3, help="number of passes of each kind")
@@ -201,15 +161,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     model = computed(build(flags.backbone, classes=[f"class {index}" for index in range(1000)]), flags)
     comparison = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size, flags.video)
-    if flags.json:
-        about = {"share": comparison.share, "growth": comparison.growth, "met": comparison.met}
-        print(json.dumps({**asdict(comparison), **about, **setting(flags), "load": os.getloadavg()[0]}))
-    else:
-        _print(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
-    return 0 if comparison.met else 1
+    about = {"share": comparison.share, "growth": comparison.growth, "met": comparison.met}
+    memory = ", ".join(f"{value:.0f}" for value in comparison.ahead[0].memory_mib)
+    shown = (
+        _table(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}"),
+        f"memory of the first pass that reads ahead, at {', '.join(f'{part:.0%}' for part in _AT)}: {memory} MiB",
+        f"the network's share is {comparison.share:.1%} (target: {SHARE:.0%}), memory changes by at most "
+        f"{comparison.growth:.1%} (target: {GROWTH:.0%}): {'met' if comparison.met else 'not met'}",
+    )
+    return report(flags.json, {**asdict(comparison), **about, **setting(flags)}, *shown, met=comparison.met)
 
 
-def _print(comparison: Comparison, what: str) -> None:
+def _table(comparison: Comparison, what: str) -> Table:
     table = Table(
         "", "total", "per second", "in the network", "share",
         title=f"{what}: {comparison.pictures} images on {torch.get_num_threads()} threads, medians of {len(comparison.ahead)}",
@@ -218,14 +181,7 @@ def _print(comparison: Comparison, what: str) -> None:
     for name, ways in (("ahead", comparison.ahead), ("sequential", comparison.plain)):
         seconds, network, share = (statistics.median(getattr(way, figure) for way in ways) for figure in ("seconds", "network", "share"))
         table.add_row(name, f"{seconds:.2f} s", f"{comparison.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    memory = ", ".join(f"{value:.0f}" for value in comparison.ahead[0].memory_mib)
-    console.print(f"memory of the first pass that reads ahead, at {', '.join(f'{part:.0%}' for part in _AT)}: {memory} MiB")
-    console.print(
-        f"the network's share is {comparison.share:.1%} (target: {SHARE:.0%}), memory changes by at most "
-        f"{comparison.growth:.1%} (target: {GROWTH:.0%}): {'met' if comparison.met else 'not met'}; load average {os.getloadavg()[0]:.1f}"
-    )
+    return table
 
 
 if __name__ == "__main__":

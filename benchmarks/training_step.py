@@ -11,64 +11,120 @@ on a shared machine it changes by the minute.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchvision.models import resnet18, resnet50
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.transforms.v2.functional import normalize
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo.benchmarks.harness.command import make_parser, prints_errors, report
 from zoo.benchmarks.peers.roofline import bf16_gain
-from zoo.benchmarks.training_work import CLASSES, Work, works
 from zoo.data.dataset import Sample
 from zoo.errors import InputError
-from zoo.images.preprocess import Preprocess, as_float
+from zoo.images.preprocess import as_float
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.hardware import pick_training_precision
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
+from zoo.task.recipe import Recipe
+from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.detection.training.recipe import DetectionRecipe
 from zoo.training.train import train
+
+CLASSES = 10
+_SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.0, "scheduler": "constant", "warmup": 0.0, "workers": 0}
 
 Steps = tuple[list[float], list[float]]  # seconds and loss of each step
 
 
 @dataclass(frozen=True)
+class Work:
+    """One row of the table."""
+
+    name: str  # name of the network and its batch
+    backbone: str  # of the zoo, as is the task
+    task: str
+    theirs: Callable[[], nn.Module]  # function that builds torchvision's network with random weights
+    samples: Callable[[], list[Sample]]  # function that generates the batch
+    options: dict[str, Any]  # options that make the zoo's model the same network
+    recipe: Recipe  # the zoo's recipe: SGD without augmentation
+    bound: float  # target ratio on a processor with bf16 instructions
+
+
+def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Return images of random blocks of 16×16 pixels, [height, width, 3] each."""
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 256, (count, height // 16, width // 16, 3), dtype=np.uint8)
+    return [np.kron(picture, np.ones((16, 16, 1), np.uint8)) for picture in small]
+
+
+def labelled(count: int, side: int) -> list[Sample]:
+    """Return samples with one class per image."""
+    return [Sample(picture, index % CLASSES, f"{index}") for index, picture in enumerate(pictures(count, side, side))]
+
+
+def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
+    """Return samples with boxes of various sizes."""
+    generator = np.random.default_rng(1)
+    samples = []
+    for index, picture in enumerate(pictures(count, height, width)):
+        corner = generator.uniform(0, (width * 0.7, height * 0.7), (boxes, 2))
+        size = generator.uniform(20, min(height, width) * 0.3, (boxes, 2))
+        places = np.concatenate([corner, corner + size], 1).astype(np.float32)
+        target = {"boxes": places, "labels": generator.integers(0, CLASSES, boxes)}
+        samples.append(Sample(picture, target, f"{index}"))
+    return samples
+
+
+def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> list[Work]:
+    """Return the rows of the table: classifiers for square images of `side` pixels, and a detector for `height` × `width` pixels."""
+    plain = ClassificationRecipe(batch_size=batch, crop_scale=1.0, flip=0.0, **_SGD)
+    detector = DetectionRecipe(batch_size=boxes_batch, flip=0.0, light=0.0, clip_grad=0.0, **_SGD)
+    full = {"image_size": height, "max_image_size": width, "fpn_channels": 256, "representation_size": 1024}
+    full |= {"pre_nms_proposals": 1000, "proposals": 1000, "roi_batch": 512}
+
+    def classifier(name: str, network: Callable[..., nn.Module]) -> Work:
+        title = f"{name} {side}×{side}, batch {batch}"
+        theirs, samples = partial(network, num_classes=CLASSES), partial(labelled, batch, side)
+        return Work(title, network.__name__, "classification", theirs, samples, {}, plain, 3.0)
+
+    title = f"Faster R-CNN ResNet-50 FPN {height}×{width}, batch {boxes_batch}"
+    sizes = {"num_classes": CLASSES + 1, "min_size": height, "max_size": width}
+    faster_rcnn = partial(fasterrcnn_resnet50_fpn, weights=None, weights_backbone=None, **sizes)
+    return [
+        classifier("ResNet-50", resnet50),
+        classifier("ResNet-18", resnet18),
+        Work(title, "resnet50", "detection", faster_rcnn, partial(boxed, boxes_batch, height, width), full, detector, 2.2),
+    ]
+
+
+@dataclass(frozen=True)
 class Line:
-    """Times and losses for one network.
+    """Times and losses for one network."""
 
-    Attributes:
-        name: name of the network and its batch.
-        ours_s: median seconds of the zoo's steps.
-        theirs_s: median seconds of torchvision's steps.
-        ours_quickest_s: seconds of the zoo's fastest step.
-        theirs_quickest_s: seconds of torchvision's fastest step.
-        bound: target ratio.
-        ours_losses: the zoo's loss at each step of the first turn.
-        theirs_losses: torchvision's loss at each step of the first turn.
-        products: median speed-up of matrix multiplications in bf16 over float32, between the turns; None without bf16.
-    """
-
-    name: str
-    ours_s: float
-    theirs_s: float
-    ours_quickest_s: float
-    theirs_quickest_s: float
-    bound: float
-    ours_losses: list[float]
-    theirs_losses: list[float]
-    products: float | None
+    name: str  # name of the network and its batch
+    ours_s: float  # median seconds of the zoo's steps
+    theirs_s: float  # median seconds of torchvision's steps
+    ours_quickest_s: float  # seconds of the zoo's fastest step
+    theirs_quickest_s: float  # seconds of torchvision's fastest step
+    bound: float  # target ratio
+    ours_losses: list[float]  # the zoo's loss at each step of the first turn
+    theirs_losses: list[float]  # torchvision's loss at each step of the first turn
+    products: float | None  # median speed-up of matrix multiplications in bf16 over float32, between the turns; None without bf16
 
     @property
     def ratio(self) -> float:
@@ -80,7 +136,6 @@ class Clock(Progress):
     """Measures the duration of every step of a run with one step per epoch, without the checkpoint at the end of each epoch."""
 
     def __init__(self) -> None:
-        """Disable the progress display."""
         super().__init__(enabled=False)
         self.seconds: list[float] = []
         self._start = time.perf_counter()
@@ -119,7 +174,21 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
     # preprocess with the zoo's model, so that both sides get the same images
     preprocess = zoo_model(work, weights, samples).preprocess
     images = [as_float(preprocess(sample.image)) for sample in samples]
-    loss_of = _detection_loss(network, images, samples) if work.task == "detection" else _class_loss(network, images, samples, preprocess)
+    if work.task == "detection":
+        arrays = [(torch.from_numpy(sample.target["boxes"]), torch.from_numpy(sample.target["labels"]) + 1) for sample in samples]
+        # the dicts are created for every step because the network's transform modifies them
+
+        def loss_of() -> Tensor:
+            losses = network(images, [{"boxes": boxes, "labels": labels} for boxes, labels in arrays])
+            return torch.stack(list(losses.values())).sum()
+
+    else:
+        batch = normalize(torch.stack(images), list(preprocess.mean), list(preprocess.std))
+        classes = torch.tensor([sample.target for sample in samples])
+
+        def loss_of() -> Tensor:
+            return cross_entropy(network(batch), classes)
+
     seconds, losses = [], []
     for _ in range(steps):
         start = time.perf_counter()
@@ -132,28 +201,8 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
     return seconds, losses
 
 
-def _class_loss(network: nn.Module, images: list[Tensor], samples: list[Sample], preprocess: Preprocess) -> Callable[[], Tensor]:
-    batch = normalize(torch.stack(images), list(preprocess.mean), list(preprocess.std))
-    targets = torch.tensor([sample.target for sample in samples])
-    return lambda: cross_entropy(network(batch), targets)
-
-
-def _detection_loss(network: nn.Module, images: list[Tensor], samples: list[Sample]) -> Callable[[], Tensor]:
-    targets = [{"boxes": torch.from_numpy(one.target["boxes"]), "labels": torch.from_numpy(one.target["labels"]) + 1} for one in samples]
-
-    # the dicts are copied because the network's transform modifies them
-    return lambda: torch.stack(list(network(images, [dict(target) for target in targets]).values())).sum()
-
-
 def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
-    """Time both sides alternately; the first step of each turn is not counted.
-
-    Args:
-        work: the network and data to train.
-        rounds: number of turns of each side.
-        steps: number of steps per turn.
-        precision: precision of the zoo's side.
-    """
+    """Time `rounds` turns of both sides alternately; the first step of each turn is not counted."""
     torch.manual_seed(0)
     samples = work.samples()
     with tempfile.TemporaryDirectory() as scratch:
@@ -173,12 +222,7 @@ def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
 
 @prints_errors("training_step")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if every target is met or this processor has no bf16 instructions, which the targets require; 1 if a target isn't met; 2 if a
-        flag is invalid.
-    """
+    """Run the benchmark from the command line: 0 if the targets are met or this processor has no bf16, which they require; otherwise 1."""
     parser = make_parser("training_step", __doc__)
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="turns of each side, 1 to 100")
     parser.add_argument("--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="steps per turn, 2 to 1000")
@@ -193,30 +237,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--only is {flags.only!r}, which no row's name contains")
     lines = [measure(work, flags.rounds, flags.steps, flags.precision) for work in chosen]
     precision = pick_training_precision(flags.precision, torch.device("cpu"))
-    if flags.json:
-        found = [{**asdict(line), "ratio": line.ratio} for line in lines]
-        print(json.dumps({"lines": found, "precision": precision, "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}))
-    else:
-        _print(lines, precision)
-    return 0 if precision == "fp32" or all(line.ratio >= line.bound for line in lines) else 1
+    found = [{**asdict(line), "ratio": line.ratio} for line in lines]
+    content = {"lines": found, "precision": precision, "threads": torch.get_num_threads()}
+    met = precision == "fp32" or all(line.ratio >= line.bound for line in lines)
+    return report(flags.json, content, *_shown(lines, precision), met=met)
 
 
-def _print(lines: Sequence[Line], precision: str) -> None:
+def _shown(lines: Sequence[Line], precision: str) -> Iterator[Table | str]:
     title = f"seconds of a training step, the zoo in {precision}"
     table = Table("", "zoo", "torchvision", "ratio", "fastest steps", "target", title=title, title_justify="left")
     for line in lines:
         quickest = f"{line.theirs_quickest_s:.3f} / {line.ours_quickest_s:.3f} = {line.theirs_quickest_s / line.ours_quickest_s:.2f}"
         ratio, bound = f"{line.ratio:.2f}", f"at least {line.bound:.1f}"
         table.add_row(line.name, f"{line.ours_s:.3f}", f"{line.theirs_s:.3f}", ratio, quickest, bound)
-    console = Console(highlight=False)
-    console.print(table)
+    yield table
     for line in lines:
-        console.print(f"losses of {line.name}")
+        yield f"losses of {line.name}"
         for side, losses in (("zoo        ", line.ours_losses), ("torchvision", line.theirs_losses)):
-            console.print(f"  {side} {' '.join(f'{loss:.4f}' for loss in losses)}")
+            yield f"  {side} {' '.join(f'{loss:.4f}' for loss in losses)}"
         if line.products is not None:
-            console.print(f"between its turns, matrix multiplications were {line.products:.2f} times as fast in bf16 as in float32")
-    console.print(f"{torch.get_num_threads()} threads; other processes slow down both sides; load average {os.getloadavg()[0]:.1f}")
+            yield f"between its turns, matrix multiplications were {line.products:.2f} times as fast in bf16 as in float32"
+    yield f"{torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -43,6 +47,21 @@ autoclass_content = "both"
 # Types of other libraries have no target: the build must work without a network, so there is no intersphinx
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|numpy|np|PIL|collections|pathlib|typing|types)\b.*"),
-    (r"py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|None|Any|BaseException|Exception|OSError|ValueError|TypeError)"),
+    (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|pathlib|typing|types)\..*"),
+    (r"py:.*", r"Any|NDArray|PILImage|Path|Status"),
+    (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement)"),  # type variables, aliases and private types
 ]
+
+
+def _no_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep Napoleon from reading "text: more text" as a type and its description: types stand in signatures, never in docstrings."""
+    for index, line in enumerate(lines):
+        first_of_section = index > 0 and lines[index - 1].strip() in ("Returns:", "Yields:")
+        if (first_of_section or (index == 0 and what in ("attribute", "property"))) and ":" in line:
+            indent = len(line) - len(line.lstrip())
+            lines[index] = f"{line[:indent]}: {line[indent:]}"
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what runs before Napoleon."""
+    app.connect("autodoc-process-docstring", _no_types, priority=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,35 @@ hypothesis.settings.load_profile("busy machines")
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
+# What a module imports or a name it mentions tells what its tests touch: `--quick` (make test-quick) leaves these modules out.
+_NOT_QUICK_MODULES = (
+    "subprocess", "multiprocessing", "selenium", "tests.browser", "tests.engines", "tests.postgres", "tests.processes",
+    "tests.products", "tests.small_training", "zoo.cli.main", "zoo.compilation", "zoo.engines", "zoo.kernels", "zoo.training",
+)  # fmt: skip
+_NOT_QUICK_CALLS = ("zoo.train", "zoo.compile", "zoo.export", "zoo.bench")
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--quick`: only tests that touch no training, compiler, subprocess, database or browser."""
+    parser.addoption("--quick", action="store_true", help="only tests without training, compiler, subprocess, database or browser")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, with `--quick`, the modules whose tests aren't quick; they aren't even imported."""
+    if not config.getoption("--quick") or not collection_path.name.startswith("test_"):
+        return None
+    if {"end_to_end", "parity", "examples", "docs"} & set(collection_path.relative_to(config.rootpath).parts):
+        return True
+    tree = ast.parse(collection_path.read_text(encoding="utf-8"))
+    touched = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            touched |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            touched |= {f"{node.module}.{alias.name}" for alias in node.names}
+    slow = any(name == other or name.startswith(f"{other}.") for name in touched for other in (*_NOT_QUICK_MODULES, *_NOT_QUICK_CALLS))
+    return True if slow else None
 
 
 @pytest.fixture(scope="session", autouse=True)

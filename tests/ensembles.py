@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from tests.pictures import COLOURS
 from zoo.data.dataset import Dataset, Record
@@ -15,7 +16,6 @@ from zoo.evaluation.ensemble import Ensemble
 from zoo.evaluation.voting import Voting
 from zoo.models.builder import build
 from zoo.models.model import Model
-from zoo.tasks.classification.counts import softmax
 
 CLASSES = tuple(sorted(COLOURS))
 SMALL: dict[str, dict[str, Any]] = {
@@ -55,4 +55,4 @@ def answers(models: Model | Sequence[Model], dataset: Dataset, vote: str = "soft
 
 
 def probabilities(logits: Any) -> Any:
-    return softmax(np.asarray(logits)[None].astype(np.float64))[0]
+    return softmax(np.asarray(logits)[None].astype(np.float64), axis=1)[0]

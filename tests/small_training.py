@@ -1,12 +1,10 @@
-"""A training of seconds: a dozen coloured pictures, a tiny trunk, two epochs."""
+"""A training run of a few seconds: a dozen coloured images, a tiny backbone, two epochs."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +36,7 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def poisoned_loss(model: Model) -> None:
-    """Let every batch that holds a sample of the class 3 have a loss that is no number."""
+    """Make the loss of every batch with a sample of class 3 infinite."""
     original = model.head.loss
 
     def loss(features: Any, batch: Any, targets: Any) -> dict[str, Tensor]:
@@ -48,25 +46,15 @@ def poisoned_loss(model: Model) -> None:
     model.head.loss = loss  # type: ignore[method-assign]
 
 
-def forget_options(run: Path, *names: str) -> None:
-    """Let a run have been begun by a version that didn't have these options of the model."""
-    described = json.loads((run / "run.json").read_text())
-    for name in names:
-        del described["model"]["options"][name]
-    described["model"]["preprocess"].pop("alignment")
-    described.pop("alignment")
-    (run / "run.json").write_text(json.dumps(described))
-
-
 class StopAt(Progress):
-    """Stands in for a user who types Ctrl-C during the n-th batch, or for a system that sends SIGTERM."""
+    """Sends this process a signal during the n-th batch, like a user who types Ctrl-C or a system that sends SIGTERM."""
 
     def __init__(self, batch: int, number: int = signal.SIGINT) -> None:
         super().__init__(enabled=False)
         self.left, self.number = batch, number
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        if note:  # the training's own bar, not the validation's
+        if note:  # the training bar, not the validation bar
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), self.number)

@@ -1,6 +1,6 @@
 """A multi-task vision model zoo: one ResNet trunk, every task, the same five verbs.
 
-Every public name is imported when it is first used, so that `import zoo` is fast.
+Public names are imported on first use, so that `import zoo` is fast.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
+    """Import a public name from its module on first use."""
     if name not in __all__:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
     original = "build" if name == "create_model" else name

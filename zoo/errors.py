@@ -86,23 +86,15 @@ class Fault:
 class Flaw(ValueError):
     """A problem with a single entry, raised before its file and position are known: a `Fault` without a key.
 
-    Functions that validate single values raise it; readers catch it and continue with the next entry.
+    Functions that validate single values raise it; readers catch it and continue with the next entry. Its arguments are as in `Fault`.
     """
 
     def __init__(self, reason: str, kind: str = "annotation", box: Box | None = None) -> None:
-        """Build the error; `reason`, `kind` and `box` are as in `Fault`."""
         self.reason, self.kind, self.box = reason, kind, box
         super().__init__(reason)
 
     def at(self, key: str, place: str = "", *, before: str = "", whole: bool = False) -> Fault:
-        """Return the corresponding fault.
-
-        Args:
-            key: as in `Fault`.
-            place: as in `Fault`.
-            before: prefix of the reason that helps the user find the position.
-            whole: as in `Fault`.
-        """
+        """Return the fault at a position; `before` is a prefix of the reason that helps the user find it, the rest is as in `Fault`."""
         return Fault(key, f"{before}{self.reason}", whole, self.kind, place, self.box)
 
 
@@ -131,7 +123,6 @@ class ImageError(DataError):
     """An image can't be read: it is missing, damaged, truncated, too large or in an unknown format."""
 
     def __init__(self, key: str, reason: str, kind: str = "unreadable") -> None:
-        """Build the error; `key`, `reason` and `kind` are as in `Fault`."""
         self.key, self.reason, self.kind = key, reason, kind
         super().__init__(f"{key}: {reason}")
         self.faults = (Fault(key, reason, whole=True, kind=kind),)
@@ -146,11 +137,7 @@ class WeightsError(InputError):
 
 
 def check_positive(kind: str, **values: float) -> None:
-    """Raise an error unless all values are above 0.
-
-    Raises:
-        InputError: a value is not above 0; the message names the option and its value.
-    """
+    """Raise an `InputError` that names the option and its value, unless all values are above 0."""
     for name, value in values.items():
         if not value > 0:
             raise InputError(f"{kind}: {name} is {value}; expected a number above 0")

@@ -77,25 +77,22 @@ class Registry(Generic[T]):
             return
         self._discovered = True  # set before the imports, which may look up names themselves
         try:
-            self._import_package()
-            self._load_entry_points()
+            if self._package is not None:
+                self._import_modules(self._package)
+            if self._entry_points is not None:
+                self._load_entry_points(self._entry_points)
         except BaseException:
             self._discovered = False  # the next look-up must fail as well instead of finding some of the names
             raise
 
-    def _import_package(self) -> None:
-        if self._package is None:
-            return
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            found = importlib.import_module(f"{self._package}.{module.name}")
+    def _import_modules(self, package: str) -> None:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            found = importlib.import_module(f"{package}.{module.name}")
             register: Callable[[], None] = getattr(found, "register", lambda: None)
             register()  # hook of packages that are also imported for their parts alone, while their definition takes long to import
 
-    def _load_entry_points(self) -> None:
-        if self._entry_points is None:
-            return
-        for entry in importlib.metadata.entry_points(group=self._entry_points):
+    def _load_entry_points(self, group: str) -> None:
+        for entry in importlib.metadata.entry_points(group=group):
             loaded = entry.load()
             # loading may already have registered the definition, and a loaded module registers its definitions itself
             if not isinstance(loaded, ModuleType) and self._definitions.get(entry.name) is not loaded:

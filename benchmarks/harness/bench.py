@@ -19,9 +19,9 @@ from rich.console import Console
 
 from zoo.benchmarks.harness.case import check_case
 from zoo.benchmarks.harness.machine import describe_machine
-from zoo.benchmarks.harness.measurement import Measurement
 from zoo.benchmarks.harness.report import CaseReport, Report
 from zoo.benchmarks.harness.suite import Case, read_suite
+from zoo.benchmarks.harness.timing import Measurement
 from zoo.errors import InputError
 
 # -P: a folder called zoo in the current directory must not shadow the installed package
@@ -71,12 +71,14 @@ def bench(
         label = f"{number}/{len(chosen.cases)} {case.name}"
         console.print(f"{label}: {case.task}, {case.backbone} on {case.train or case.test} …", markup=False)
         reports.append(run_in_child(case))
-        console.print(f"{label}: {_outcome(reports[-1])}", markup=False)
+        done = reports[-1]
+        reason = f": {done.error}" if done.error else "".join(f"; {shortfall}" for shortfall in done.shortfalls)
+        console.print(f"{label}: {done.status} in {done.seconds:.0f} s{reason}", markup=False)
     report = Report(
         suite=chosen.name,
         started=started.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - clock,
-        machine=asdict(describe_machine()),
+        machine=describe_machine(),
         cases=tuple(reports),
     )
     report.write(folder)
@@ -86,25 +88,20 @@ def bench(
 
 
 def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case in a new process.
+    """Run one case in a new process; a case that fails or crashes is reported, not raised.
 
-    Args:
-        case: the case to run.
-        command: program that runs the case; the job file and the result file are appended as arguments (see
-            `zoo.benchmarks.harness.case.main`).
-
-    Returns:
-        The measured figures, or the reason why there are none. A case that fails or crashes is reported, not raised.
+    The job file and the result file are appended to `command` (see `zoo.benchmarks.harness.case.main`).
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         job, result, log = folder / "job.json", folder / "result.json", folder / "log.txt"
         job.write_text(json.dumps({"case": asdict(case), "folder": scratch}), encoding="utf-8")
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
         with log.open("wb") as output:
             # subprocess.run kills the child when Ctrl-C interrupts the wait
             process = subprocess.run(
-                [*command, str(job), str(result)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(), check=False
+                [*command, str(job), str(result)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
             )
         outcome: Mapping[str, Any] = {}
         if result.is_file():
@@ -124,10 +121,6 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
     )
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONIOENCODING": "utf-8"}
-
-
 def _last_words(status: int, log: Path) -> str:
     """Describe how a process that left no result ended, including the last lines of its log."""
     end = f"exit status {status}"
@@ -135,8 +128,3 @@ def _last_words(status: int, log: Path) -> str:
         end = f"signal {signal.Signals(-status).name}" + (" (out of memory?)" if status == -signal.SIGKILL else "")
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
     return "\n".join([*lines, f"the case's process ended with {end} and without a result"])
-
-
-def _outcome(case: CaseReport) -> str:
-    reason = f": {case.error}" if case.error else "".join(f"; {shortfall}" for shortfall in case.shortfalls)
-    return f"{case.status} in {case.seconds:.0f} s{reason}"

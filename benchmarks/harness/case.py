@@ -9,7 +9,6 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -18,9 +17,8 @@ import torch
 
 from zoo.backbones import BACKBONES
 from zoo.benchmarks.harness.machine import describe_machine, peak_memory_mib
-from zoo.benchmarks.harness.measurement import Measurement, Throughput
 from zoo.benchmarks.harness.suite import Case
-from zoo.benchmarks.harness.timing import Timing, measure
+from zoo.benchmarks.harness.timing import Measurement, Throughput, Timing, measure
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
 from zoo.engines import ENGINES
@@ -40,11 +38,7 @@ _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 
 def check_case(case: Case) -> None:
-    """Validate a case, so that mistakes are found before any case runs for minutes.
-
-    Raises:
-        InputError: an unknown task, backbone, option, engine or recipe setting, an engine that isn't installed, or an invalid value.
-    """
+    """Validate a case, so that mistakes are found before any case runs for minutes."""
     task = get_task(case.task)
     BACKBONES[case.backbone]
     task.parse_options(case.options)
@@ -57,25 +51,12 @@ def check_case(case: Case) -> None:
 
 
 def make_recipe(case: Case) -> Recipe:
-    """Return the task's recipe with the settings of the case.
-
-    Raises:
-        UnknownNameError: the recipe has no such setting.
-        InputError: a setting has an invalid value.
-    """
+    """Return the task's recipe with the settings of the case."""
     return replace_settings(get_task(case.task).data.recipe(), case.recipe, f"the task {case.task}")
 
 
 def run_case(case: Case, folder: Path) -> Measurement:
-    """Build, train, score and time one case.
-
-    Args:
-        case: the case to run.
-        folder: folder in which the training run is written.
-
-    Raises:
-        ZooError: the case names something that doesn't exist.
-    """
+    """Build, train, score and time one case; its training run is written to `folder`."""
     task = get_task(case.task)
     test = task.open(case.test)
     train_seconds = None
@@ -109,19 +90,11 @@ def run_case(case: Case, folder: Path) -> Measurement:
 
 
 def time_model(model: Model, data: Dataset, batch_size: int, budget_s: float = _BUDGET_S) -> tuple[Timing, Throughput]:
-    """Time a model on real images that are decoded and preprocessed in advance.
+    """Time a model on real images that are decoded and preprocessed in advance: one per call, then `batch_size` or all there are.
 
     The timed call covers normalisation, backbone, head and decoding of the predictions. For detection this includes non-maximum
-    suppression, whose duration depends on the image, hence several images. The precision is fp32, as in `zoo.evaluate`.
-
-    Args:
-        model: the model, timed on the device it is on.
-        data: dataset whose first images are used.
-        batch_size: images per call when measuring throughput; reduced if the dataset is smaller.
-        budget_s: seconds of timed calls, for latency and throughput each.
-
-    Returns:
-        The duration of a call with one image, and the throughput with `batch_size` images per call.
+    suppression, whose duration depends on the image, hence several images. The precision is fp32, as in `zoo.evaluate`. `budget_s` are the
+    seconds of timed calls, for latency and throughput each.
     """
     preprocess = model.preprocess
     samples = list(islice(data, max(_TIMED_PICTURES, batch_size)))
@@ -150,17 +123,15 @@ def _caller(model: Model, batches: list[ImageBatch]) -> Callable[[int], object]:
 
 
 def main(job: Path, result: Path) -> None:
-    """Run the case of a job file and write its result.
+    """Run the case of a job file, `{"case": {…}, "folder": path}`, and write its result atomically.
 
-    Args:
-        job: file with `{"case": {…}, "folder": path}`.
-        result: output file with `{"measurement": {…}, "machine": {…}}` or `{"error": message}`, written atomically.
+    The result is `{"measurement": {…}, "machine": {…}}` or `{"error": message}`.
     """
     content = json.loads(job.read_text(encoding="utf-8"))
     outcome: Mapping[str, Any]
     try:
         measurement = run_case(Case(**content["case"]), Path(content["folder"]))
-        outcome = {"measurement": measurement.to_dict(), "machine": asdict(describe_machine())}
+        outcome = {"measurement": measurement.to_dict(), "machine": describe_machine()}
     except ZooError as error:
         outcome = {"error": str(error)}
     except Exception as error:  # a bug in the zoo: the suite continues, the traceback goes to the log

@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
+import multiprocessing
+import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import ParamSpec
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from rich.console import Console, RenderableType
 
 from zoo.errors import ZooError
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -38,6 +45,18 @@ def prints_errors(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
     return decorate
 
 
+def report(as_json: bool, content: Mapping[str, object], *shown: RenderableType, met: bool = True, width: int | None = None) -> int:
+    """Print a result as JSON or as tables and lines, with the load average; return 0 if the targets are met."""
+    load = os.getloadavg()[0]
+    if as_json:
+        print(json.dumps({**content, "load": load}))
+    else:
+        console = Console(highlight=False, soft_wrap=True, width=width)
+        for each in (*shown, f"other processes slow down a benchmark; load average {load:.1f}"):
+            console.print(each)
+    return 0 if met else 1
+
+
 def log(text: str) -> None:
     """Print a message on standard error, so that it doesn't mix with JSON output."""
     print(text, file=sys.stderr, flush=True)
@@ -54,3 +73,9 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_new_process(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a module-level function in a new process, so that its peak memory and its caches are measured alone."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, *args, **kwargs).result()

@@ -19,12 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_network_flags(parser: argparse.ArgumentParser, precision: str = "fp32") -> None:
-    """Add flags for the photos, the network, its precision and the batch size.
-
-    Args:
-        parser: parser of the benchmark.
-        precision: default of --precision.
-    """
+    """Add flags for the photos, the network, its precision (with its default) and the batch size."""
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"), help="folder of photos")
     parser.add_argument("--backbone", default="resnet50", help="backbone of the model, which has random weights")
     parser.add_argument("--precision", default=precision, choices=("fp32", "bf16", "int8"), help="precision of the engine")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -17,43 +17,18 @@ _MIB = 2**20
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Hardware and software that a report was measured on.
-
-    Attributes:
-        cpu: name of the processor.
-        cores: number of logical cores available to this process.
-        memory_mib: physical memory in MiB.
-        accelerator: name of the current accelerator, or None.
-        threads: number of CPU threads that torch uses.
-        system: operating system and architecture.
-        python: Python version.
-        packages: version of each package, by distribution name.
-    """
-
-    cpu: str
-    cores: int
-    memory_mib: int
-    accelerator: str | None
-    threads: int
-    system: str
-    python: str
-    packages: dict[str, str]
-
-
-def describe_machine() -> Machine:
-    """Return a description of the machine that this process runs on."""
-    return Machine(
-        cpu=cpu_name(),
-        cores=_cores(),
-        memory_mib=psutil.virtual_memory().total // _MIB,
-        accelerator=_accelerator(),
-        threads=torch.get_num_threads(),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        python=platform.python_version(),
-        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
-    )
+def describe_machine() -> dict[str, Any]:
+    """Return a description of the hardware and software that this process runs on, as JSON values."""
+    return {
+        "cpu": cpu_name(),
+        "cores": _cores(),  # logical ones that are available to this process
+        "memory_mib": psutil.virtual_memory().total // _MIB,
+        "accelerator": _accelerator(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
 
 
 def peak_memory_mib() -> float:

@@ -10,16 +10,7 @@ from zoo.errors import DataError, InputError
 
 
 def photo_files(folder: Path, remedy: str = "pass a folder of photos as --photos") -> list[Path]:
-    """Return the image files below a folder.
-
-    Args:
-        folder: the folder to search.
-        remedy: advice for the error message if the folder doesn't exist.
-
-    Raises:
-        InputError: the folder doesn't exist.
-        DataError: the folder contains no images.
-    """
+    """Return the image files below a folder; an error if there are none, or no folder: then with `remedy` as advice."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; {remedy}")
     files = picture_files(folder)

@@ -14,7 +14,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from zoo.benchmarks.harness.measurement import Measurement
+from zoo.benchmarks.harness.timing import Measurement
 from zoo.errors import InputError
 from zoo.system.files import write_text
 
@@ -25,29 +25,17 @@ _STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "
 
 @dataclass(frozen=True)
 class CaseReport:
-    """Result of one case.
-
-    Attributes:
-        name: name of the case.
-        task: name of the task.
-        backbone: name of the backbone.
-        data: dataset string of the evaluated data.
-        engine: engine and precision set in the suite, separated by ", ".
-        seconds: wall-clock time of the whole case.
-        expect: minimum value of each score that the suite checks.
-        measurement: the figures; None if the case failed.
-        error: error message; None if the case didn't fail.
-    """
+    """Result of one case."""
 
     name: str
     task: str
     backbone: str
-    data: str
-    engine: str
-    seconds: float
-    expect: Mapping[str, float] = field(default_factory=dict)
-    measurement: Measurement | None = None
-    error: str | None = None
+    data: str  # dataset string of the evaluated data
+    engine: str  # engine and precision set in the suite, separated by ", "
+    seconds: float  # wall-clock time of the whole case
+    expect: Mapping[str, float] = field(default_factory=dict)  # minimum value of each score that the suite checks
+    measurement: Measurement | None = None  # the figures; None if the case failed
+    error: str | None = None  # error message; None if the case didn't fail
 
     @property
     def shortfalls(self) -> list[str]:
@@ -90,7 +78,7 @@ class Report:
         suite: name of the suite.
         started: start time in UTC, ISO 8601.
         seconds: wall-clock time of the whole suite.
-        machine: fields of the `Machine` that the suite ran on.
+        machine: description of the machine that the suite ran on, from `describe_machine`.
         cases: result of each case, in the order of the suite.
     """
 
@@ -118,11 +106,7 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Read a report.json.
-
-        Raises:
-            InputError: the file can't be read, or isn't a report of the supported version.
-        """
+        """Read a report.json; an `InputError` if the file can't be read, or isn't a report of the supported version."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
@@ -171,15 +155,9 @@ def _scores(case: CaseReport) -> str:
     # a dozen scores don't fit into a row: show those that the suite checks and the first three
     scores = case.measurement.scores
     shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
-    return "\n".join(f"{name} {_number(scores.get(name))}{_bound(case, name)}" for name in shown)
-
-
-def _number(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
-
-
-def _bound(case: CaseReport, name: str) -> str:
-    return f" < {case.expect[name]:g}" if any(shortfall.startswith(f"{name} ") for shortfall in case.shortfalls) else ""
+    short = {shortfall.split()[0] for shortfall in case.shortfalls}
+    bounds = {name: f" < {case.expect[name]:g}" if name in short else "" for name in shown}
+    return "\n".join(f"{name} {'–' if scores.get(name) is None else format(scores[name], '.4f')}{bounds[name]}" for name in shown)
 
 
 def _figures(measurement: Measurement | None) -> list[str]:

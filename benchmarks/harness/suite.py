@@ -17,63 +17,33 @@ _SUITE_KEYS = ("description", "case")
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the report: a task and a backbone, trained on one dataset and evaluated on another.
+    """One row of the report: a task and a backbone, trained on one dataset and evaluated on another."""
 
-    Attributes:
-        name: name of the case, unique in its suite.
-        task: task name, one of `zoo.list_tasks()`.
-        backbone: backbone name, one of `zoo.list_backbones()`.
-        test: dataset string of the data to evaluate and time on.
-        train: dataset string of the training data; None evaluates the weights without training.
-        weights: initial weights, as in `zoo.build`; None for random weights.
-        options: options of the task, as in `zoo.build`.
-        recipe: fields of the task's recipe to override.
-        engine: engine for evaluation and timing, as in `zoo.compile`; "eager" runs the model without compiling it.
-        precision: precision of the engine.
-        calibration: dataset string of the data for the engine's agreement check and int8 calibration; None for built-in images.
-        batch_size: images per call when measuring throughput.
-        expect: minimum value by score name; a lower score makes the case a regression.
-    """
-
-    name: str
-    task: str
-    backbone: str
-    test: str
-    train: str | None = None
-    weights: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    engine: str = "eager"
+    name: str  # unique in its suite
+    task: str  # task name, one of `zoo.list_tasks()`
+    backbone: str  # backbone name, one of `zoo.list_backbones()`
+    test: str  # dataset string of the data to evaluate and time on
+    train: str | None = None  # dataset string of the training data; None evaluates the weights without training
+    weights: str | None = None  # initial weights, as in `zoo.build`; None for random weights
+    options: Mapping[str, Any] = field(default_factory=dict)  # options of the task, as in `zoo.build`
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of the task's recipe to override
+    engine: str = "eager"  # engine for evaluation and timing, as in `zoo.compile`; "eager" runs the model without compiling it
     precision: str = "auto"
-    calibration: str | None = None
-    batch_size: int = 16
-    expect: Mapping[str, float] = field(default_factory=dict)
+    calibration: str | None = None  # data for the engine's agreement check and int8 calibration; None for built-in images
+    batch_size: int = 16  # images per call when measuring throughput
+    expect: Mapping[str, float] = field(default_factory=dict)  # minimum value by score name; a lower score is a regression
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Cases that are run and reported together.
+    """Cases that are run and reported together."""
 
-    Attributes:
-        name: name of the file without its suffix.
-        description: purpose of the suite, in one sentence.
-        cases: the cases, in the order of the file.
-    """
-
-    name: str
-    description: str
-    cases: tuple[Case, ...]
+    name: str  # name of the file without its suffix
+    description: str  # purpose of the suite, in one sentence
+    cases: tuple[Case, ...]  # in the order of the file
 
     def pick(self, names: Sequence[str] | None) -> Suite:
-        """Return the suite with only the named cases, in the order of the file.
-
-        Args:
-            names: names of the cases to keep; None keeps all.
-
-        Raises:
-            UnknownNameError: no case has this name.
-            InputError: `names` is empty.
-        """
+        """Return the suite with only the named cases, in the order of the file; None keeps all."""
         if names is None:
             return self
         known = [case.name for case in self.cases]
@@ -91,11 +61,7 @@ def list_suites() -> list[str]:
 
 
 def read_suite(suite: str | Path) -> Suite:
-    """Read a suite from a TOML file.
-
-    Args:
-        suite: name of a packaged suite ("quick"), or path of a TOML file. Data paths in the file are relative to the current
-            directory, as on the command line.
+    """Read a packaged suite by its name ("quick"), or a TOML file; data paths in it are relative to the current directory.
 
     Raises:
         UnknownNameError: no packaged suite has this name.
@@ -116,15 +82,7 @@ def read_suite(suite: str | Path) -> Suite:
 
 
 def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
-    """Create a suite from the content of a TOML file.
-
-    Args:
-        content: the parsed file.
-        path: path of the file, used for the suite's name and in messages.
-
-    Raises:
-        InputError: a key or value is invalid; the message names the file, the case and the key.
-    """
+    """Create a suite from the content of a TOML file; messages name the file, the case and the key."""
     for key in content:
         if key not in _SUITE_KEYS:
             raise UnknownNameError(f"key in the suite {path}:", key, _SUITE_KEYS)

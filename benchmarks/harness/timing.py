@@ -1,10 +1,11 @@
-"""Timing of repeated calls: discards warm-up calls, reports median and 95th percentile."""
+"""Timing of repeated calls, and the measured figures of a case, passed from the child process to the report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +14,61 @@ from zoo.errors import check_positive
 
 @dataclass(frozen=True)
 class Timing:
-    """Durations of repeated calls.
+    """Durations of repeated calls."""
 
-    Attributes:
-        median_ms: median duration in milliseconds.
-        p95_ms: 95th percentile of the durations in milliseconds.
-        runs: number of timed calls.
-    """
+    median_ms: float  # median duration in milliseconds
+    p95_ms: float  # 95th percentile of the durations in milliseconds
+    runs: int  # number of timed calls
 
-    median_ms: float
-    p95_ms: float
-    runs: int
+
+@dataclass(frozen=True)
+class Throughput:
+    """Rate at which a model processes batches."""
+
+    batch_size: int  # images per call
+    images_per_second: float  # from the median duration of a call
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures of a case that ran to completion."""
+
+    scores: Mapping[str, float | None]  # score by name; None where the data doesn't support a score
+    n: int  # scored images
+    skipped: int  # skipped images
+    train_seconds: float | None  # wall-clock training time; None if the case doesn't train
+    eval_seconds: float  # wall-clock evaluation time, including reading and preprocessing the images
+    eval_images_per_second: float  # images evaluated per second
+    latency: Timing  # duration of a call with one preprocessed image
+    throughput: Throughput  # rate of calls with several preprocessed images
+    parameters: int  # number of parameters of the model, frozen ones included
+    peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures in the format of report.json, rounded to their meaningful precision."""
+        latency = {"median": round(self.latency.median_ms, 3), "p95": round(self.latency.p95_ms, 3), "runs": self.latency.runs}
+        return {
+            "scores": dict(self.scores),
+            "n": self.n,
+            "skipped": self.skipped,
+            "train_seconds": None if self.train_seconds is None else round(self.train_seconds, 2),
+            "eval_seconds": round(self.eval_seconds, 2),
+            "eval_images_per_second": round(self.eval_images_per_second, 2),
+            "latency_ms": latency,
+            "throughput": {
+                "batch_size": self.throughput.batch_size,
+                "images_per_second": round(self.throughput.images_per_second, 2),
+            },
+            "parameters": self.parameters,
+            "peak_memory_mib": round(self.peak_memory_mib, 1),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
+        """Create a measurement from the output of `to_dict`."""
+        latency = values["latency_ms"]
+        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput")}
+        return cls(**own, latency=Timing(latency["median"], latency["p95"], latency["runs"]), throughput=Throughput(**values["throughput"]))
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -41,21 +86,13 @@ def measure(
     min_runs: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time a call repeatedly until a time budget is used up.
+    """Time a call repeatedly until a budget of seconds is used up.
 
     The first calls include allocation, kernel selection and cold caches, so they are not timed. The median is reported because
     a single interruption can distort the mean.
 
-    Args:
-        call: the function to time. It receives the index of the call (from 0), so that it can cycle through prepared inputs,
-            and must return only when its work is done.
-        budget_s: approximate total duration of the timed calls in seconds.
-        warmup: number of untimed calls before the timed ones.
-        min_runs: minimum number of timed calls, even if they exceed the budget.
-        clock: monotonic clock in seconds.
-
-    Raises:
-        InputError: the budget or the minimum number of runs is not above 0.
+    `call` receives its index (from 0), so that it can cycle through prepared inputs, and must return only when its work is done. There
+    are `warmup` untimed calls, then at least `min_runs` timed ones, even if they exceed the budget.
     """
     check_positive("timing", budget_s=budget_s, min_runs=min_runs)
     for number in range(warmup):

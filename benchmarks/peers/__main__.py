@@ -8,7 +8,6 @@ same run. Targets for bf16 apply to processors that support it; on others these 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -17,31 +16,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors, torch_threads
+from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report, torch_threads
 from zoo.benchmarks.peers import race
 from zoo.benchmarks.peers.race import Outcome
 from zoo.benchmarks.peers.roofline import peaks
 from zoo.benchmarks.peers.rows import ROWS, Row
 from zoo.benchmarks.peers.shared import Setting
-from zoo.benchmarks.peers.table import show
+from zoo.benchmarks.peers.table import shown
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, ZooError, check_positive
 from zoo.system.hardware import cpu_has_bf16
 
 
 def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome:
-    """Run a row. If the zoo refuses to compile the model, the outcome holds the error.
-
-    Args:
-        row: the row to run.
-        setting: data and models shared by all rows.
-        rounds: maximum number of rounds.
-        budget_s: seconds after which no further round starts.
-
-    Raises:
-        InputError: something that a side needs doesn't exist.
-    """
+    """Run a row. If the zoo refuses to compile the model, the outcome holds the error."""
     outcome = Outcome(row.key, row.title, row.precision(setting), judged=row.int8 or setting.has_bf16)
     try:
         contest = row.prepare(setting, row.precision(setting))
@@ -54,11 +44,7 @@ def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome
 
 
 def chosen(names: Sequence[str]) -> list[Row]:
-    """Return the rows with the given names, in the order of the table.
-
-    Raises:
-        UnknownNameError: no row has this name.
-    """
+    """Return the rows with the given names, in the order of the table."""
     for name in names:
         if name not in ROWS:
             raise UnknownNameError("row", name, ROWS)
@@ -66,11 +52,7 @@ def chosen(names: Sequence[str]) -> list[Row]:
 
 
 def check_engines() -> None:
-    """Check that the compared engines are installed.
-
-    Raises:
-        InputError: an engine isn't installed.
-    """
+    """Raise an `InputError` if one of the compared engines isn't installed."""
     for name in ("openvino", "onnxruntime"):
         missing = ENGINES[name].missing()
         if missing is not None:
@@ -79,11 +61,7 @@ def check_engines() -> None:
 
 @prints_errors("peers")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line.
-
-    Returns:
-        0 if all results are right and all targets that apply are met, 1 if not, 2 if the input is invalid.
-    """
+    """Run the benchmark: 0 if all results are right and all targets that apply are met, 1 if not, 2 if the input is invalid."""
     parser = make_parser("peers", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"one or more of: {', '.join(ROWS)}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="maximum number of rounds per row")
@@ -101,16 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in rows:
             outcomes.append(measure(row, setting, flags.rounds, flags.seconds))
             log(f"peers: {outcomes[-1].key} measured in {outcomes[-1].precision}")
-    if flags.json:
-        print(json.dumps({"rows": [_figures(each, reached) for each in outcomes], "peaks": reached, "threads": flags.threads,
-                          "bf16": has_bf16, "load": os.getloadavg()[0]}))  # fmt: skip
-    else:
-        show(outcomes, reached, flags.threads)
-    return 0 if all(outcome.met for outcome in outcomes) else 1
-
-
-def _figures(outcome: Outcome, reached: dict[str, float | None]) -> dict[str, object]:
-    return {**asdict(outcome), "part_of_peak": outcome.part_of(reached), "met": outcome.met}
+    figures = [{**asdict(each), "part_of_peak": each.part_of(reached), "met": each.met} for each in outcomes]
+    content = {"rows": figures, "peaks": reached, "threads": flags.threads, "bf16": has_bf16}
+    met = all(outcome.met for outcome in outcomes)
+    return report(flags.json, content, *shown(outcomes, reached, flags.threads), met=met, width=max(160, Console().width))
 
 
 if __name__ == "__main__":

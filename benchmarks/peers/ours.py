@@ -11,14 +11,10 @@ from torch import nn
 
 import zoo
 from zoo.benchmarks.peers.race import Work
-from zoo.images.decoding import Image
-from zoo.images.preprocess import ImageBatch
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
 from zoo.system.precision import AskedPrecision
 from zoo.tasks.classification.predictions import Classification
-
-_ENGINE = "openvino"
 
 
 def with_weights(backbone: str, task: str, network: nn.Module, **options: Any) -> Model:
@@ -31,17 +27,7 @@ def with_weights(backbone: str, task: str, network: nn.Module, **options: Any) -
 
 def compiled(model: Model, precision: AskedPrecision, data: object) -> Compiled:
     """Compile a model with OpenVINO, which raises an error if its predictions differ from eager float32."""
-    return zoo.compile(model, engine=_ENGINE, precision=precision, data=data)
-
-
-def classify(model: Model, batch: ImageBatch) -> Work:
-    """Return a function that classifies preprocessed uint8 images, scaling to 0–1 and normalisation included."""
-    return lambda: model(batch)
-
-
-def detect(model: Model, photo: Image) -> Work:
-    """Return a function that detects objects in a decoded photo, preprocessing included."""
-    return lambda: model([photo])[0]
+    return zoo.compile(model, engine="openvino", precision=precision, data=data)
 
 
 def classify_folder(model: Model, folder: Path, batch: int) -> Work:

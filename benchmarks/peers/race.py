@@ -18,28 +18,18 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference between the zoo's result and that of another library.
+    """Difference between the zoo's result and that of another library."""
 
-    Attributes:
-        error: relative error of the numbers (the distance, for embeddings); None for results without numbers.
-        same: fraction of the predictions (classes, boxes, faces) that are equal.
-    """
-
-    error: float | None
-    same: float
+    error: float | None  # relative error of the numbers (the distance, for embeddings); None for results without numbers
+    same: float  # fraction of the predictions (classes, boxes, faces) that are equal
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Limits of a `Difference`.
+    """Limits of a `Difference`."""
 
-    Attributes:
-        error: maximum error.
-        same: minimum fraction of equal predictions.
-    """
-
-    error: float
-    same: float
+    error: float  # maximum
+    same: float  # minimum
 
     def allows(self, difference: Difference) -> bool:
         """Return whether a difference is within the limits; NaN never is."""
@@ -48,88 +38,51 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Rival:
-    """Another library.
-
-    Attributes:
-        name: name in the table.
-        work: function that performs the task and returns its result.
-        promise: target ratio of the library's time to the zoo's.
-    """
+    """Another library."""
 
     name: str
-    work: Work
-    promise: float
+    work: Work  # function that performs the task and returns its result
+    promise: float  # target ratio of the library's time to the zoo's
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One row of the table, ready to run.
+    """One row of the table, ready to run."""
 
-    Attributes:
-        ours: function that performs the task with the zoo and returns its result.
-        rivals: the other libraries.
-        compare: function that compares a library's result with the zoo's.
-        tolerance: allowed difference between the results.
-        pictures: number of images in the task.
-        operations: multiplications and additions in the task; None if they depend on the images.
-    """
-
-    ours: Work
+    ours: Work  # function that performs the task with the zoo and returns its result
     rivals: tuple[Rival, ...]
-    compare: Callable[[Any, Any], Difference]
+    compare: Callable[[Any, Any], Difference]  # function that compares a library's result with the zoo's
     tolerance: Tolerance
-    pictures: int
-    operations: float | None
+    pictures: int  # number of images in the task
+    operations: float | None  # multiplications and additions in the task; None if they depend on the images
 
 
 @dataclass(frozen=True)
 class Beaten:
-    """Comparison with one library.
-
-    Attributes:
-        name: name of the library.
-        seconds: median time of the library in seconds.
-        ratio: that time divided by the zoo's, rounded to two decimals.
-        promise: target ratio.
-        difference: difference between the results.
-        right: whether the difference is within the tolerance.
-    """
+    """Comparison with one library."""
 
     name: str
-    seconds: float
-    ratio: float
-    promise: float
+    seconds: float  # median time of the library in seconds
+    ratio: float  # that time divided by the zoo's, rounded to two decimals
+    promise: float  # target ratio
     difference: Difference
-    right: bool
+    right: bool  # whether the difference is within the tolerance
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a row.
+    """Result of a row."""
 
-    Attributes:
-        key: key of the row in `--rows`.
-        title: description of the task.
-        precision: precision of the zoo.
-        judged: whether the targets apply to this processor.
-        pictures: number of images in the task.
-        seconds: median time of the zoo in seconds; None if the row failed.
-        rounds: number of completed rounds.
-        beaten: comparison with each library.
-        operations: multiplications and additions in the task; None if unknown.
-        fault: error message if the row failed.
-    """
-
-    key: str
+    key: str  # key of the row in `--rows`
     title: str
-    precision: str
-    judged: bool
+    precision: str  # precision of the zoo
+    judged: bool  # whether the targets apply to this processor
     pictures: int = 0
-    seconds: float | None = None
-    rounds: int = 0
+    seconds: float | None = None  # median time of the zoo in seconds; None if the row failed
+    rounds: int = 0  # number of completed rounds
     beaten: tuple[Beaten, ...] = ()
-    operations: float | None = None
-    fault: str | None = None
+    operations: float | None = None  # multiplications and additions in the task; None if unknown
+    fault: str | None = None  # error message if the row failed
 
     @property
     def met(self) -> bool:
@@ -137,27 +90,15 @@ class Outcome:
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:
-        """Return the fraction of the processor's peak that the zoo reaches; None if it is unknown.
-
-        Args:
-            peaks: peak operations per second by precision.
-        """
+        """Return the fraction of the processor's peak (operations per second by precision) that the zoo reaches; None if unknown."""
         peak = peaks.get(self.precision)
         return None if peak is None or self.seconds is None or self.operations is None else self.operations / self.seconds / peak
 
 
 def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> Outcome:
-    """Warm up all sides, compare their results and time them alternately.
+    """Warm up all sides, compare their results and time them alternately; return the row's outcome with its figures.
 
-    Args:
-        row: outcome that describes the row and has no figures yet.
-        contest: the sides to time.
-        rounds: maximum number of rounds.
-        budget_s: seconds after which no further round starts.
-        clock: monotonic clock in seconds.
-
-    Returns:
-        The outcome with its figures.
+    There are at most `rounds` rounds; none starts after `budget_s` seconds.
     """
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
     warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]

@@ -18,9 +18,6 @@ def peaks(side: int = _SIDE) -> dict[str, float | None]:
     """Measure multiplications and additions per second in fp32, bf16 and int8; None for what can't be measured.
 
     bf16 is measured if the processor has bf16 instructions, int8 as torch's quantised linear layer if torch has oneDNN's kernels.
-
-    Args:
-        side: number of rows and columns of the matrices.
     """
     square = torch.rand(side, side)
     half = square.bfloat16()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.benchmarks.face_pipeline import Ours, Theirs
-from zoo.benchmarks.peers import facenet, onnxruntime, openvino, ours, timm, torchvision
+from zoo.benchmarks.face_pipeline import PIXEL, Answer, Ours, Theirs
+from zoo.benchmarks.peers import engines, ours, timm, torchvision
 from zoo.benchmarks.peers.race import Contest, Difference, Rival, Tolerance, Work
 from zoo.benchmarks.peers.shared import Precision, Setting
 from zoo.images import decoding
@@ -28,19 +29,12 @@ _LABELS = Tolerance(0.0, 0.95)  # the libraries decode and resize images differe
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        key: key of the row in `--rows`.
-        title: description of the task.
-        int8: whether the zoo uses int8; otherwise it uses bf16, or fp32 on processors without bf16.
-        prepare: function that builds and compiles all sides.
-    """
-
-    key: str
+    key: str  # key of the row in `--rows`
     title: str
-    int8: bool
-    prepare: Callable[[Setting, Precision], Contest]
+    int8: bool  # whether the zoo uses int8; otherwise it uses bf16, or fp32 on processors without bf16
+    prepare: Callable[[Setting, Precision], Contest]  # function that builds and compiles all sides
 
     def precision(self, setting: Setting) -> Precision:
         """Return the precision of the zoo."""
@@ -57,6 +51,16 @@ def compare_classes(theirs: list[int], ours: list[int]) -> Difference:
     return Difference(None, sum(a == b for a, b in zip(theirs, ours, strict=True)) / len(theirs))
 
 
+def compare_faces(theirs: Sequence[Answer], ours: Sequence[Answer]) -> Difference:
+    """Return the largest distance of embeddings, and the fraction of photos with the same boxes to within a pixel."""
+    same, error = 0, 0.0
+    for a, b in zip(theirs, ours, strict=True):
+        if a.boxes.shape == b.boxes.shape and np.abs(a.boxes - b.boxes).max(initial=0) <= PIXEL:
+            same += 1
+            error = max(error, float(np.linalg.norm(a.embeddings - b.embeddings, axis=1).max(initial=0)))  # embeddings have unit length
+    return Difference(error, same / len(theirs))
+
+
 def operations(work: Work) -> float:
     """Count the multiplications and additions in the matrix multiplications and convolutions of an eager function."""
     with FlopCounterMode(display=False) as counter:
@@ -65,9 +69,9 @@ def operations(work: Work) -> float:
 
 
 def _classifier(setting: Setting, precision: Precision, batch: int, rivals: Callable[[Tensor], list[Rival]]) -> Contest:
-    work = ours.classify(setting.compiled_classifier(precision), setting.batch(batch))
+    model, images = setting.compiled_classifier(precision), setting.batch(batch)
     found = rivals(setting.pixels(batch))
-    return Contest(work, tuple(found), compare_logits, _NUMBERS[precision], batch, operations(found[0].work))
+    return Contest(lambda: model(images), tuple(found), compare_logits, _NUMBERS[precision], batch, operations(found[0].work))
 
 
 def classifier_16(setting: Setting, precision: Precision) -> Contest:
@@ -78,8 +82,8 @@ def classifier_16(setting: Setting, precision: Precision) -> Contest:
         return [
             Rival("timm, eager float32", timm.eager(network, pixels), 8.0),
             Rival("timm, channels last", timm.channels_last(network, pixels), 6.0),
-            Rival("ONNX Runtime", onnxruntime.session(network, pixels, setting.threads), 4.0),
-            Rival(f"OpenVINO directly, {precision}", openvino.compiled(network, pixels, setting.threads, setting.half), _DIRECTLY),
+            Rival("ONNX Runtime", engines.onnxruntime_session(network, pixels, setting.threads), 4.0),
+            Rival(f"OpenVINO directly, {precision}", engines.openvino_compiled(network, pixels, setting.threads, setting.half), _DIRECTLY),
         ]
 
     return _classifier(setting, precision, _BATCH, rivals)
@@ -97,7 +101,7 @@ def classifier_int8(setting: Setting, precision: Precision) -> Contest:
     calibration = setting.pixels(max(_BATCH, len(setting.photos)))
 
     def rivals(pixels: Tensor) -> list[Rival]:
-        directly = openvino.compiled(network, pixels, setting.threads, setting.half, calibration)
+        directly = engines.openvino_compiled(network, pixels, setting.threads, setting.half, calibration)
         return [
             Rival("timm, eager float32", timm.eager(network, pixels), 18.0),
             Rival("OpenVINO directly, int8", directly, _DIRECTLY),
@@ -111,8 +115,8 @@ def detector(setting: Setting, precision: Precision) -> Contest:
     network, _, photo = setting.detector
     theirs = torchvision.detect(network, as_float(torch.from_numpy(photo).permute(2, 0, 1)))
     rival = Rival("torchvision, eager", theirs, 8.0 if precision == "int8" else 6.0)
-    work = ours.detect(setting.compiled_detector(precision), photo)
-    return Contest(work, (rival,), torchvision.compare_boxes, _BOXES[precision], 1, operations(theirs))
+    model = setting.compiled_detector(precision)
+    return Contest(lambda: model([photo])[0], (rival,), torchvision.compare_boxes, _BOXES[precision], 1, operations(theirs))
 
 
 def folder(setting: Setting, precision: Precision) -> Contest:
@@ -133,8 +137,7 @@ def faces(setting: Setting, precision: Precision) -> Contest:
     mine = Ours(theirs.network)
     mine.model = ours.compiled(mine.model, precision, None)
     rival = Rival("facenet-pytorch", lambda: [theirs(photo) for photo in photos], 3.0)
-    compare, tolerance = facenet.compare_faces, _FACES[precision]
-    return Contest(lambda: [mine(photo) for photo in photos], (rival,), compare, tolerance, len(photos), None)
+    return Contest(lambda: [mine(photo) for photo in photos], (rival,), compare_faces, _FACES[precision], len(photos), None)
 
 
 ROWS = {

@@ -31,23 +31,14 @@ _COMPARED = 4  # photos for the agreement check and calibration of a compiled de
 
 @dataclass
 class Setting:
-    """Settings, data and models shared by the rows of a run.
+    """Settings, data and models shared by the rows of a run."""
 
-    Attributes:
-        data: folder that contains `photos` and `portraits`.
-        threads: number of threads of every library.
-        has_bf16: whether the processor has bf16 instructions.
-        scratch: an empty folder for links to images.
-        backbone: backbone of the classifiers.
-        size: height and width of the classifiers' images in pixels.
-    """
-
-    data: Path
-    threads: int
-    has_bf16: bool
-    scratch: Path
-    backbone: str = "resnet50"
-    size: int = 224
+    data: Path  # folder that contains `photos` and `portraits`
+    threads: int  # threads of every library
+    has_bf16: bool  # whether the processor has bf16 instructions
+    scratch: Path  # an empty folder for links to images
+    backbone: str = "resnet50"  # backbone of the classifiers
+    size: int = 224  # height and width of the classifiers' images in pixels
 
     @property
     def half(self) -> Precision:
@@ -55,12 +46,7 @@ class Setting:
         return "bf16" if self.has_bf16 else "fp32"
 
     def files(self, name: str) -> list[Path]:
-        """Return the image files in a folder of the data.
-
-        Raises:
-            InputError: the folder doesn't exist.
-            DataError: the folder contains no images.
-        """
+        """Return the image files in a folder of the data."""
         return photo_files(self.data / name, f"pass the folder that contains {name!r} as --data")
 
     @cached_property

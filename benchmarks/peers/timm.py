@@ -15,15 +15,11 @@ _RIDGE = 0.1  # relative to the variance of the features
 
 
 def random_network(name: str, pixels: Tensor) -> nn.Module:
-    """Return a network with random weights that distinguishes the given images: it predicts class k for image k.
+    """Return a ResNet of timm with random weights that predicts class k for image k of the normalised pixels [B, 3, H, W].
 
     Newly initialised networks predict nearly the same for every image, so that wrong computations would go unnoticed. Here, batch
     normalisation has the statistics of the images and the last layer is fitted to their features by ridge regression, so that a wrong
     result is a different class.
-
-    Args:
-        name: name of the network in timm.
-        pixels: [B, 3, H, W], normalised.
     """
     import timm
 
@@ -44,12 +40,7 @@ def random_network(name: str, pixels: Tensor) -> nn.Module:
 
 
 def settle_norms(network: nn.Module, pixels: Tensor) -> None:
-    """Set the statistics of batch normalisation to those of the given images, and switch the network to evaluation mode.
-
-    Args:
-        network: a newly initialised ResNet of timm or torchvision.
-        pixels: [B, 3, H, W], normalised.
-    """
+    """Set a new ResNet's batch normalisation to the statistics of normalised pixels [B, 3, H, W], and switch to evaluation mode."""
     for module in network.modules():
         if hasattr(module, "downsample"):
             last = module.bn3 if hasattr(module, "bn3") else module.bn2

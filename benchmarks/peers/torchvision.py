@@ -28,12 +28,9 @@ Boxes = Mapping[str, Tensor]
 
 
 def random_detector(photo: Tensor) -> nn.Module:
-    """Return a detector with random weights that finds a few dozen boxes in a photo.
+    """Return a detector with random weights that finds a few dozen boxes in a photo [3, H, W], 0–1.
 
     A newly initialised detector finds nothing, so that post-processing would have no work and there would be nothing to compare.
-
-    Args:
-        photo: [3, H, W], 0–1.
     """
     torch.manual_seed(0)
     detector: Any = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
@@ -77,11 +74,7 @@ def compare_boxes(theirs: Boxes, ours: Boxes) -> Difference:
 def classify_folder(network: nn.Module, root: Path, preprocess: Preprocess, batch: int) -> Work:
     """Return a function that predicts the classes of the images in a folder with a typical script.
 
-    Args:
-        network: a network in evaluation mode.
-        root: folder with one subfolder per class, as for `ImageFolder`.
-        preprocess: the zoo's preprocessing for this network, which the script reproduces.
-        batch: images per batch.
+    `root` has one subfolder per class, as for `ImageFolder`; the script reproduces the zoo's preprocessing for the network.
     """
     transform = transforms.Compose(
         [

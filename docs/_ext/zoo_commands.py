@@ -12,29 +12,35 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from zoo.cli.main import commands, main
+from zoo.cli.main import main
 from zoo.task.contract import list_tasks
 
 _WIDTH = 80  # columns of a help page
-_GROUPS = ("data", "faces")  # commands that have commands of their own
 _PER_TASK = ("train", "eval")  # commands whose flags depend on --task
 
 
 def help_page(words: list[str]) -> str:
     """Return what a command prints for --help, in plain text of a fixed width."""
+    words = [*words, "--help"]
     printed = io.StringIO()
     before = dict(os.environ)
     os.environ |= {"COLUMNS": str(_WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            main([*words, "--help"])
+            main(words)
     finally:
         os.environ.clear()
         os.environ.update(before)
     page = printed.getvalue().rstrip()
     if "usage:" not in page or "\x1b" in page:
-        raise RuntimeError(f"zoo {' '.join(words)} --help printed no plain help page: {page[:200]!r}")
+        raise RuntimeError(f"zoo {' '.join(words)} printed no plain help page: {page[:200]!r}")
     return page
+
+
+def _listed(page: str) -> list[str]:
+    """Return the commands that a help page lists."""
+    found: list[str] = re.findall(r"^  (\w+)  ", page.partition("\ncommands:\n")[2], re.MULTILINE)
+    return found
 
 
 def _panels(page: str) -> list[str]:
@@ -55,20 +61,19 @@ def other_panels(page: str, known: str) -> str:
 
 def sections() -> Iterator[tuple[list[str], str, str]]:
     """Yield the words of each command, a sentence that introduces its help page ("" for none), and the page."""
-    for name in commands():
+    names = _listed(help_page([]))
+    if not names:
+        raise RuntimeError("zoo --help lists no commands")
+    for name in names:
         page = help_page([name])
         yield [name], "", page
-        if name in _GROUPS:
-            for each in re.findall(r"^  (\w+)  ", page, re.MULTILINE):
-                yield [name, each], "", help_page([name, each])
+        for each in _listed(page):
+            yield [name, each], "", help_page([name, each])
         if name in _PER_TASK:
             first, *others = list_tasks()
             for task in others:
-                yield (
-                    [name, "--task", task],
-                    f"Only the groups of flags that differ from those of {first} are listed.",
-                    other_panels(help_page([name, "--task", task]), page),
-                )
+                sentence = f"Only the groups of flags that differ from those of {first} are listed."
+                yield [name, "--task", task], sentence, other_panels(help_page([name, "--task", task]), page)
 
 
 class ZooCommands(SphinxDirective):

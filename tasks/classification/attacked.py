@@ -19,13 +19,6 @@ class ClassAttack(AttackProtocol):
     """Protocol that attacks by raising the cross-entropy of the right class; the scores are those of any evaluation."""
 
     def __init__(self, dataset: Dataset, clean: Metric, robust: Metric) -> None:
-        """Start the protocol.
-
-        Args:
-            dataset: images to attack, with classes as targets.
-            clean: empty metric for the answers to the unchanged images.
-            robust: empty metric for the answers under attack.
-        """
         self.pictures = dataset
         self._metrics = {"clean": clean, "robust": robust}
         self._clean: Mapping[str, Any] = {}

@@ -26,12 +26,6 @@ class Augment:
     """
 
     def __init__(self, preprocess: Preprocess, recipe: ClassificationRecipe) -> None:
-        """Set up the transforms.
-
-        Args:
-            preprocess: preprocessing of the model.
-            recipe: settings of the augmentation.
-        """
         fill = [round(255 * part) for part in preprocess.mean]  # 0 after normalisation
         steps: list[Callable[[Tensor], Tensor]] = []
         if recipe.crop_scale < 1:
@@ -58,18 +52,10 @@ class Augment:
 
 
 def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
-    """Mix the images of a batch and smooth its targets.
+    """Mix the images of a batch and smooth its targets, [B] int64, which become probabilities [B, K].
 
-    mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them.
-
-    Args:
-        recipe: settings of the augmentation.
-        num_classes: number of classes of the model.
-        images: batch of images.
-        targets: class indices, [B] int64.
-
-    Returns:
-        The batch, and the targets, unchanged or as probabilities [B, K].
+    mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them; with
+    neither and no smoothing nothing changes.
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
     if ways:

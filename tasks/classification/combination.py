@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from zoo.task.combination import Combination
-from zoo.tasks.classification.counts import Floats, log_probabilities, softmax
+from zoo.tasks.classification.counts import Floats, log_probabilities
 
 _GAP = 1e-6  # tolerance of the fitted weights' log loss above the minimum, in nats
 _STEPS = 10_000
@@ -44,7 +45,9 @@ class ProbabilityCombination(Combination):
         """Return logits [K], or for a hard vote the class as a zero-dimensional int64 array."""
         probabilities = _probabilities(answers)
         if vote == "hard":
-            return _majority(probabilities)
+            # of classes with equally many votes, the one with the highest mean probability
+            votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+            return np.asarray(np.where(votes == votes.max(), probabilities.mean(0), -1.0).argmax(), np.int64)
         return log_probabilities(np.asarray(weights, np.float64) @ probabilities)
 
     def fit(self, answers: Sequence[Sequence[Logits]], targets: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
@@ -62,20 +65,13 @@ class ProbabilityCombination(Combination):
 
 def _probabilities(logits: Sequence[Logits]) -> Floats:
     """Return the probabilities [N, K] of N rows of logits [K]."""
-    return softmax(np.stack(logits).astype(np.float64))
-
-
-def _majority(probabilities: Floats) -> NDArray[np.int64]:
-    """Return the class predicted by most rows [N, K]; of several, the one with the highest mean probability."""
-    votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
-    return np.asarray(np.where(votes == votes.max(), probabilities.mean(0), -1.0).argmax(), np.int64)
+    return np.asarray(softmax(np.stack(logits).astype(np.float64), axis=1))
 
 
 def _mixture(own: Floats) -> tuple[Floats, float]:
     """Return the shares [M], and an upper bound of their log loss above the minimum, in nats.
 
-    Args:
-        own: probability, above 0, that each component assigns to each observation, [M, N].
+    `own` [M, N] is the probability, above 0, that each component assigns to each observation.
     """
     weights = np.full(len(own), 1 / len(own))
     gap = np.inf

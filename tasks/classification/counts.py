@@ -12,16 +12,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.special import softmax
 
 Floats = NDArray[np.float64]
 BINS = 15  # number of bins of the calibration error, as in Guo et al. 2017
 _AUC_STEPS = 400_000_000  # images × classes × replicates: above this, the AUC has no confidence interval
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return the probabilities [N, K] of logits [N, K]."""
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True))
 
 
 def log_probabilities(probabilities: Floats) -> NDArray[np.float32]:
@@ -31,20 +26,15 @@ def log_probabilities(probabilities: Floats) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers of a classifier, in a fixed order.
+    """Answers of a classifier, in a fixed order."""
 
-    Attributes:
-        logits: logits, [N, K] float64.
-        labels: right classes, [N].
-    """
-
-    logits: Floats
-    labels: NDArray[np.int64]
+    logits: Floats  # logits, [N, K] float64
+    labels: NDArray[np.int64]  # right classes, [N]
 
     @cached_property
     def probabilities(self) -> Floats:
         """Softmax of the logits, [N, K]."""
-        return softmax(self.logits)
+        return np.asarray(softmax(self.logits, axis=1))
 
     @cached_property
     def answered(self) -> NDArray[np.int64]:
@@ -70,17 +60,7 @@ class Answers:
 
 
 def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats | None = None) -> Floats:
-    """Return the weighted sum of values (or of ones) in each group.
-
-    Args:
-        weights: weights, [R, N].
-        groups: group of each value, from 0 to `count` - 1, [N].
-        count: number of groups G.
-        values: values, [N]; None for ones.
-
-    Returns:
-        The sums, [R, G].
-    """
+    """Return the sums [R, G] of values [N] (None for ones) with weights [R, N] in each of the `count` groups; `groups` [N] starts at 0."""
     rows = len(groups)
     data = np.ones(rows) if values is None else values
     return np.asarray(weights @ csr_array((data, (np.arange(rows), groups)), shape=(rows, count)))
@@ -91,12 +71,7 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 
 def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
-    """Return precision, recall, f1, support and number of predictions of every class, [R, K] each.
-
-    Args:
-        answers: answers of the classifier.
-        weights: how often each image counts, [R, N].
-    """
+    """Return precision, recall, f1, support and number of predictions of every class, [R, K] each, with images weighted [R, N]."""
     classes = answers.logits.shape[1]
     right = (answers.ranks == 0).astype(np.float64)
     hits = _sums(weights, answers.labels, classes, right)
@@ -111,12 +86,9 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
 
 
 def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> dict[str, Floats]:
-    """Return all scores except the AUC, [R] each; micro averages of single-label answers all equal top1.
+    """Return all scores except the AUC, [R] each, with images weighted [R, N]; `per_class` is `class_scores` for the same weights.
 
-    Args:
-        answers: answers of the classifier.
-        weights: how often each image counts, [R, N].
-        per_class: result of `class_scores` for the same weights.
+    Micro averages of single-label answers all equal top1.
     """
     total = weights.sum(1)
     hits = {f"top{k}": weights @ (answers.ranks < k).astype(np.float64) / total for k in (1, 5)}

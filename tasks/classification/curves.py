@@ -31,17 +31,20 @@ def calibration(answers: Answers) -> list[dict[str, Any]]:
 def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
     """Return the curves; up to 12 classes have one line each, more share a single line (micro average over all decisions).
 
-    Args:
-        answers: answers of the classifier.
-        seen: classes that occur or are predicted.
-        names: names of these classes.
+    `seen` are the classes that occur or are predicted, `names` their names.
     """
     found = [part for part in calibration(answers) if part["n"]]
     line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
     drawn = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
     decided = _decisions(answers, seen, names)
     if decided:
-        roc, over_recall = ({name: make(*each) for name, each in decided.items()} for make in (_roc, _precision))
+        from sklearn.metrics import precision_recall_curve, roc_curve  # takes a second to import
+
+        roc, over_recall = {}, {}
+        for name, (right, probability) in decided.items():
+            false_positive, true_positive, _ = roc_curve(right, probability)
+            precision, recall, _ = precision_recall_curve(right, probability)
+            roc[name], over_recall[name] = _thinned(false_positive, true_positive), _thinned(recall[::-1], precision[::-1])
         drawn.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", roc, diagonal=True))
         drawn.append(Curve("Precision and recall", "recall", "precision", over_recall))
     return tuple(drawn)
@@ -56,20 +59,6 @@ def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> d
         return {"all classes": (right.ravel(), answers.probabilities.ravel())}
     each = {name: (answers.labels == index, answers.probabilities[:, index]) for index, name in zip(seen, names, strict=True)}
     return {name: (right, probability) for name, (right, probability) in each.items() if right.any() and not right.all()}
-
-
-def _roc(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> Line:
-    from sklearn.metrics import roc_curve
-
-    false_positive, true_positive, _ = roc_curve(right, probability)
-    return _thinned(false_positive, true_positive)
-
-
-def _precision(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> Line:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(right, probability)
-    return _thinned(recall[::-1], precision[::-1])
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,20 +18,11 @@ if TYPE_CHECKING:
 
 
 def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.float32]:
-    """Return a heat map of the image regions that support a class.
-
-    Args:
-        model: classifier in evaluation mode.
-        batch: one prepared image.
-        label: index of the class.
-
-    Returns:
-        The heat map, [h, w] in 0–1 at the size of the prepared image, with a maximum of 1; all 0 if nothing supports the class.
-
-    Raises:
-        InputError: captum isn't installed.
-    """
-    attribution = _captum_attribution()
+    """Return the regions of a prepared image that support a class: a heat map [h, w] of its size, 0–1 with a maximum of 1, or all 0."""
+    try:
+        from captum import attr  # an optional dependency, slow to import
+    except ModuleNotFoundError as error:
+        raise InputError("Grad-CAM needs captum, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'") from error
     images = batch.to(model.device)
 
     def answer(pixels: Tensor) -> Tensor:
@@ -40,16 +31,8 @@ def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.floa
 
     last = model.backbone.stages()[-1][-1]
     with torch.enable_grad():
-        found = attribution.LayerGradCam(answer, last).attribute(as_float(images.pixels), target=label, relu_attributions=True)
-        heat: Tensor = attribution.LayerAttribution.interpolate(found.detach(), tuple(images.pixels.shape[-2:]), "bilinear")[0, 0]
+        found = attr.LayerGradCam(answer, last).attribute(as_float(images.pixels), target=label, relu_attributions=True)
+        heat: Tensor = attr.LayerAttribution.interpolate(found.detach(), tuple(images.pixels.shape[-2:]), "bilinear")[0, 0]
     highest = heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
     scaled: NDArray[np.float32] = (heat / highest).float().cpu().numpy()
     return scaled
-
-
-def _captum_attribution() -> Any:
-    try:
-        import captum.attr  # an optional dependency, slow to import
-    except ModuleNotFoundError as error:
-        raise InputError("Grad-CAM needs captum, which is not installed. Install it with: pip install 'resnet-zoo[robustness]'") from error
-    return captum.attr

@@ -20,11 +20,6 @@ class ClassificationHead(PooledHead):
     class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
-        """Build the layer.
-
-        Raises:
-            InputError: the number of classes is below 1.
-        """
         super().__init__()
         if num_classes < 1:
             raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")

@@ -27,20 +27,11 @@ class ClassificationMetric:
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
-        """Create an empty metric.
-
-        Args:
-            classes: class names of the model, in the order of the labels.
-        """
         self._classes = classes
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of logits [K], or of classes (from a file) as zero-dimensional int64 arrays, with class indices as targets.
-
-        Raises:
-            InputError: logits are not finite, or a target is not a class index.
-        """
+        """Add a batch of logits [K], or of classes (from a file) as zero-dimensional int64 arrays, with class indices as targets."""
         for answer, target, key in zip(answers, targets, keys, strict=True):
             logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
             if not np.isfinite(logits).all():
@@ -75,7 +66,8 @@ class ClassificationMetric:
             self._name(index): {**{name: float(by_class[name][0, index]) for name in _PER_CLASS}, "n": int(by_class["n"][0, index])}
             for index in seen.tolist()
         }
-        confusion = _confusion(answers)[np.ix_(seen, seen)]
+        count = logits.shape[1]
+        confusion = np.bincount(answers.labels * count + answers.answered, minlength=count**2).reshape(count, count)[np.ix_(seen, seen)]
         details = {
             "confusion_matrix": {"classes": list(per_class), "rows_true_columns_answered": confusion.tolist()},
             "calibration": calibration(answers),
@@ -107,12 +99,6 @@ class ClassificationMetric:
             )
             for place in worst
         ]
-
-
-def _confusion(answers: Answers) -> NDArray[np.int64]:
-    count = answers.logits.shape[1]
-    flat: NDArray[np.int64] = np.bincount(answers.labels * count + answers.answered, minlength=count * count)
-    return flat.reshape(count, count)
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:

@@ -23,16 +23,6 @@ class NeighbourHead(RememberingHead):
     class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, neighbours: int) -> None:
-        """Create a head without stored features.
-
-        Args:
-            channels: number of channels of the backbone's deepest level.
-            num_classes: number of classes.
-            neighbours: number of nearest neighbours that vote.
-
-        Raises:
-            InputError: the number of classes is below 1.
-        """
         super().__init__()
         if num_classes < 1:
             raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")
@@ -48,11 +38,7 @@ class NeighbourHead(RememberingHead):
         self.labels = targets.to(self.labels.device)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return the logarithms of the shares of the votes, [B, K].
-
-        Raises:
-            InputError: no features are stored yet.
-        """
+        """Return the logarithms of the shares of the votes, [B, K]."""
         if not len(self.memory):
             raise InputError("classifier 'knn' has no stored images yet; train the model first (zoo train --classifier knn --freeze trunk)")
         with torch.autocast(pooled.device.type, enabled=False):  # similarities of neighbours differ only in the third digit

@@ -27,12 +27,6 @@ class ClassificationOptions:
     neighbours: int = 20
 
     def __post_init__(self) -> None:
-        """Validate the options.
-
-        Raises:
-            InputError: a size or number below 1.
-            UnknownNameError: no such classifier.
-        """
         if self.image_size is not None:
             check_positive("classification", image_size=self.image_size)
         check_positive("classification", neighbours=self.neighbours)

@@ -7,8 +7,6 @@ for answers without probabilities. The kind is determined by the header, never g
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,40 +31,24 @@ _SUM = 1e-3  # tolerance of the sum of an image's probabilities around 1: tools 
 Answer = NDArray[Any]  # [K] float32 logits, or only the class as [] int64
 
 
-def read(path: Path, keys: Sequence[str], classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one answer for each image.
+def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
+    """Read one answer for each image: logits [K] float32 (logarithms, if the file has probabilities), or a class, [] int64.
 
-    Args:
-        path: file to read, with one of the suffixes in `SUFFIXES`.
-        keys: keys of the images, each of which must have an answer.
-        classes: class names, in the order of the labels.
-
-    Returns:
-        The answer of each image by key: logits [K] float32 (logarithms, if the file has probabilities), or the class as a
-        zero-dimensional int64 array.
-
-    Raises:
-        InputError: the kind of file is unknown, columns are missing, or rows are invalid; the message lists them with their lines.
+    The errors list invalid rows with their lines.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
     entries = files.json_lines(path, lambda entry: _answer(entry, classes), faults) if suffix == ".jsonl" else _rows(path, classes, faults)
-    return files.collect(path, keys, entries, faults)
+    return files.collect(path, dataset.keys, entries, faults)
 
 
-def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -> None:
-    """Write logits, or only classes, so that `read` returns bit-identical values.
+def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
+    """Write logits, or only classes (zero-dimensional int64 arrays), so that `read` returns bit-identical values.
 
-    Args:
-        path: file to write, with one of the suffixes in `SUFFIXES`.
-        answers: logits [K] float32 of each image by key, or the classes of all images as zero-dimensional int64 arrays.
-        classes: class names, in the order of the labels.
-
-    Raises:
-        InputError: the kind of file is unknown; names can't be encoded as UTF-8, or differ only in leading or trailing spaces; pyarrow
-            is not installed.
+    Names must be encodable as UTF-8 and differ in more than leading or trailing spaces.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a classifier")
+    answers = {key: answers[key] for key in dataset.keys if key in answers}  # in the order of the dataset
     files.check_writable(list(answers), "images", path)
     files.check_writable(classes, "classes", path)
     if suffix == ".parquet":
@@ -75,15 +57,8 @@ def write(path: Path, answers: Mapping[str, Answer], classes: tuple[str, ...]) -
         write_text(path, _json_lines(answers, classes) if suffix == ".jsonl" else _table(answers, classes, suffix))
 
 
-# -- values ------------------------------------------------------------------------------------------------------------
-
-
 def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> Answer:
-    """Return logits [K] from the numbers of a row.
-
-    Raises:
-        Flaw: a value is not a finite number, or probabilities are outside 0–1 or don't sum to 1.
-    """
+    """Return logits [K] from the numbers of a row."""
     try:
         numbers = np.array([files.number(value) for value in values], np.float64)
     except (ValueError, OverflowError):
@@ -105,20 +80,13 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
 
 
 def _label(value: Any, position: Mapping[str, int]) -> Answer:
-    """Return a class from its name, or from its index if the value is an integer.
-
-    Raises:
-        Flaw: the value is not a class.
-    """
+    """Return a class from its name, or from its index if the value is an integer."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
         return np.array(value, np.int64)
     if isinstance(value, str) and value.strip() in position:
         return np.array(position[value.strip()], np.int64)
     names = list(position)
     raise Flaw(f"the label is {value!r}; expected one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
 
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
@@ -150,15 +118,12 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
 
 
 def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    delimiter = "\t" if suffix == ".tsv" else ","
     if _labels_alone(answers):
-        table.writerows([("key", "label"), *((key, classes[int(label)]) for key, label in answers.items())])
-        return text.getvalue()
-    table.writerow(["key", *(_LOGIT + name for name in classes)])
-    for key, logits in answers.items():
-        table.writerow([key, *map(str, np.asarray(logits, np.float32))])  # the shortest text that identifies this float32
-    return text.getvalue()
+        return tables.as_csv(("key", "label"), ((key, classes[int(label)]) for key, label in answers.items()), delimiter)
+    # str is the shortest text that identifies a float32
+    rows = ([key, *map(str, np.asarray(logits, np.float32))] for key, logits in answers.items())
+    return tables.as_csv(["key", *(_LOGIT + name for name in classes)], rows, delimiter)
 
 
 def _labels_alone(answers: Mapping[str, Answer]) -> bool:
@@ -174,9 +139,6 @@ def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str
         logits = np.stack([np.asarray(row, np.float32) for row in answers.values()])
         columns |= {_LOGIT + name: logits[:, index] for index, name in enumerate(classes)}
     files.write_parquet(path, columns)
-
-
-# -- JSON lines --------------------------------------------------------------------------------------------------------
 
 
 def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
@@ -205,12 +167,4 @@ def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
 
 
-def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str, Any]:
-    return read(path, dataset.keys, classes)
-
-
-def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers[key] for key in dataset.keys if key in answers}, classes)  # in the order of the dataset
-
-
-FILES = AnswerFiles(SUFFIXES, _read, _write)
+FILES = AnswerFiles(SUFFIXES, read, write)

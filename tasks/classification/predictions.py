@@ -1,7 +1,8 @@
-"""Predicted classes of one image, as yielded by `zoo.predict`."""
+"""Predicted classes of one image, as yielded by `zoo.predict`, and examples of answers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from zoo.images.drawing import caption
+from zoo.task.examples import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,6 @@ class Classification:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check that there is one probability per class.
-
-        Raises:
-            ValueError: the numbers of names and probabilities differ.
-        """
         if self.probabilities.shape != (len(self.classes),):
             raise ValueError(f"probabilities have the shape {self.probabilities.shape}; expected ({len(self.classes)},), one per class")
         self.probabilities.setflags(write=False)
@@ -67,3 +64,14 @@ class Classification:
         """Return the prediction as JSON-compatible values, with the five most probable classes."""
         top = [{"name": name, "probability": probability} for name, probability in self.top(5)]
         return {"key": self.key, "label": self.label, "name": self.name, "probability": float(self.probabilities[self.label]), "top": top}
+
+
+def examples(
+    answers: Sequence[NDArray[np.float32]], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...]
+) -> Iterator[Example]:
+    """Yield the most probable class of each image, from its logits [K], next to the true one; a target is None if unknown."""
+    for logits, target, key in zip(answers, targets, keys, strict=True):
+        best = int(logits.argmax())
+        probability = 1 / np.exp(logits.astype(np.float64) - logits[best]).sum()
+        truth = "" if target is None else classes[int(target)]
+        yield Example((key,), f"{classes[best]} ({probability:.0%})", truth, None if target is None else best == int(target))

@@ -44,7 +44,6 @@ class ClassificationRecipe(Recipe):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         super().__post_init__()
         check_parts("recipe", 0, 1, True, crop_scale=self.crop_scale, flip=self.flip, erasing=self.erasing)
         check_parts("recipe", 0, 1, False, label_smoothing=self.label_smoothing)

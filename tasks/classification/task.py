@@ -30,7 +30,7 @@ from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead
 from zoo.tasks.classification.neighbours import NeighbourHead
 from zoo.tasks.classification.options import ClassificationOptions
-from zoo.tasks.classification.predictions import Classification
+from zoo.tasks.classification.predictions import Classification, examples
 from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
 
@@ -128,8 +128,6 @@ class ClassificationAnswers(Answers):
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
         """Return the most probable class of each image next to the true one."""
-        from zoo.tasks.classification.examples import examples
-
         return list(examples(answers, targets, keys, classes))[:count]
 
     def explain(self, model: TaskModel, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:

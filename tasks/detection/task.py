@@ -33,10 +33,10 @@ from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.metric.scoring import DetectionScoring as ScoringOptions
 from zoo.tasks.detection.model.head import FasterRCNNHead
 from zoo.tasks.detection.model.options import SMALL_INPUT, DetectionOptions
-from zoo.tasks.detection.prediction.detections import Detections
+from zoo.tasks.detection.prediction.detections import Detections, agreement
 from zoo.tasks.detection.training.augment import Augment
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.training.multi_scale import rescaled
+from zoo.tasks.detection.training.jitter import rescaled
 from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
 from zoo.tasks.detection.writers import WRITERS
 
@@ -132,8 +132,6 @@ class DetectionAnswers(Answers):
 
     def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
         """Compare the confident boxes of both answers."""
-        from zoo.tasks.detection.prediction.agreement import agreement
-
         return agreement(wanted, got)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:

@@ -35,8 +35,7 @@ from zoo.tasks.face.training.augment import Augment
 from zoo.tasks.face.training.recipe import RECIPES, FaceRecipe
 from zoo.tasks.face.training.sampling import TRIPLET_PICTURES, identity_batches
 from zoo.tasks.face.verification.metric import VerificationMetric
-from zoo.tasks.face.verification.pairmetric import PairsMetric
-from zoo.tasks.face.verification.pairs import PairedDataset
+from zoo.tasks.face.verification.pairs import PairedDataset, PairsMetric
 from zoo.tasks.face.verification.protocol import FaceScoring as ScoringOptions
 from zoo.tasks.face.writers import WRITERS
 
@@ -120,11 +119,7 @@ class FaceData(TaskData):
         return height, width
 
     def suit(self, recipe: Any, options: FaceOptions) -> Any:
-        """Set the images per identity in a batch as the loss needs them.
-
-        Raises:
-            InputError: triplet loss with shuffled batches, which rarely contain two images of a person.
-        """
+        """Set the images per identity in a batch as the loss needs them."""
         if recipe.pictures_per_identity is None:
             return replace(recipe, pictures_per_identity=TRIPLET_PICTURES if options.loss == "triplet" else 0)
         if options.loss == "triplet" and not recipe.pictures_per_identity:
@@ -135,11 +130,7 @@ class FaceData(TaskData):
         return recipe
 
     def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
-        """Return batches of several images per identity (P×K) where the recipe sets `pictures_per_identity`.
-
-        Raises:
-            InputError: the data has fewer than two identities, or can't fill such batches.
-        """
+        """Return batches of several images per identity (P×K) where the recipe sets `pictures_per_identity`."""
         identities = tuple(identity for record in dataset.records for identity in self.labels(record.target))
         if len(set(identities)) < 2:
             raise InputError(f"data {dataset.name!r} has one identity; face training needs two or more")

@@ -1,4 +1,4 @@
-"""One contract for every task on every kind of trunk: it answers, learns with every parameter, and survives saving."""
+"""The contract of every task with every kind of backbone: answers, gradients for every parameter, saving and loading."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "detection": {"image_size": 64, "max_image_size": 96, "score_threshold": 0.0},
     "face": {"image_size": 64, "embedding_size": 16},
 }
-LARGER = {"inception_resnet_v1": {"image_size": 96}, "dlib_resnet29": {"image_size": 96}}  # their convolutions don't pad
+LARGER = {"inception_resnet_v1": {"image_size": 96}, "dlib_resnet29": {"image_size": 96}}  # their convolutions have no padding
 _BOXES = np.array([[8, 8, 40, 40], [30, 20, 60, 56]], np.float32)
 TARGETS: dict[str, list[Any]] = {
     "classification": [0, 2, 1, 0],
@@ -39,7 +39,7 @@ CASES = [(task, name) for task in TASKS for name in BACKBONES_OF_EVERY_SOURCE]
 
 def made(task: str, backbone: str) -> Model:
     if task not in SMALL or task not in TARGETS:
-        pytest.fail(f"the task {task} has no options or targets in {Path(__file__).name}: add small ones, so that it is tested too")
+        pytest.fail(f"the task {task} has no options or targets in {Path(__file__).name}: add small ones, so that it is tested as well")
     torch.manual_seed(0)
     return build(backbone, task, num_classes=3, **{**SMALL[task], **LARGER.get(backbone, {})})
 
@@ -97,7 +97,7 @@ def test_answers_do_not_depend_on_the_pictures_beside(task: str, backbone: str) 
 
 
 def _arrays(answer: Any) -> list[Any]:
-    """Return an answer's arrays; of a detector's, the best ten: far down the list equal scores may change places."""
+    """Return an answer's arrays; of a detector's answer, only the ten best, because almost equal scores may be swapped further down."""
     return [answer[name][:10] for name in sorted(answer)] if isinstance(answer, dict) else [answer]
 
 
@@ -148,7 +148,7 @@ def test_a_task_declares_itself(task: str) -> None:
     contract = get_task(task)
     assert contract.name == task
     assert issubclass(contract.data.recipe, Recipe)
-    contract.data.recipe()  # its defaults are allowed
+    contract.data.recipe()  # the defaults must be valid
     assert contract.parse_options({}) == contract.parse_options({})
     assert len(contract.data.schemes) > 0
     levels = [len(BACKBONES[name].levels) for name in BACKBONES_OF_EVERY_SOURCE]

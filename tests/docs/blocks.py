@@ -29,7 +29,7 @@ class Block:
         language: "python", "console" or any other.
         text: content of the block.
         line: number of its first line of text in the page.
-        not_run: why it isn't run; "" if it is.
+        not_run: reason why it isn't run; "" if it is run.
         needs: names of the folders that it reads.
         vary: whether decimal fractions in the output may differ.
     """
@@ -123,7 +123,7 @@ def matches(shown: tuple[str, ...], printed: str, vary: bool = False) -> bool:
     """Return whether a command printed what the page shows.
 
     Args:
-        shown: lines of the page; "[…]" stands for any text, and on a line of its own for any lines. Nothing shown matches everything.
+        shown: lines of the page; "[…]" stands for any text, and alone on a line for any lines. Nothing shown matches everything.
         printed: the command's whole output.
         vary: whether decimal fractions and seconds may differ.
     """

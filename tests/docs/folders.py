@@ -1,7 +1,8 @@
-"""The folders that the pages name: drawn photos, built-in data, or links to the real data next to the repository."""
+"""The folders that the pages name: drawn photos, a trained model, or links to the real data next to the repository."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,17 @@ def _new(folder: Path) -> None:
         photo.rename(folder / f"{photo.parent.name}-{photo.name}")
 
 
-_DRAWN: dict[str, Callable[[Path], None]] = {"product": _product, "new": _new}
+def _digits(folder: Path) -> None:
+    """Train the model of the quick start, shorter."""
+    import zoo
+
+    model = zoo.build("resnet20", classes=[str(digit) for digit in range(10)])
+    recipe = zoo.recipe("classification", steps=60, flip=0.0, crop_scale=0.7)
+    zoo.train(model, "demo:digits?split=train", recipe=recipe, out=folder)
+
+
+_MADE: dict[str, Callable[[Path], None]] = {"product": _product, "new": _new, "runs/digits": _digits}
+_KEPT: dict[str, Path] = {}  # folders that take long to make, by name, for the next page
 
 
 def put(name: str, place: Path, real: Path) -> str:
@@ -33,7 +44,7 @@ def put(name: str, place: Path, real: Path) -> str:
         real: folder of the real data.
 
     Returns:
-        Why the folder can't be there; "" if it is.
+        Reason why the folder can't be created; "" if it exists.
 
     Raises:
         KeyError: no folder has this name.
@@ -41,8 +52,12 @@ def put(name: str, place: Path, real: Path) -> str:
     folder = place / name
     if folder.exists():
         return ""
-    if name in _DRAWN:
-        _DRAWN[name](folder)
+    if name in _KEPT:
+        shutil.copytree(_KEPT[name], folder)
+        return ""
+    if name in _MADE:
+        _MADE[name](folder)
+        _KEPT[name] = folder
         return ""
     source = real / _REAL[name]
     if not source.is_dir():

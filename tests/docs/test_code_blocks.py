@@ -18,6 +18,7 @@ from tests.docs.blocks import ROOT, RUN, Block, matches, pages, read_blocks, rea
 from tests.docs.folders import put
 
 _REAL = ROOT.parent / "shared" / "data"
+_MOST = 4000  # characters of a command's output in a message
 _TUTORIAL = ROOT / "docs" / "tutorial.md"  # tests/end_to_end/test_tutorial.py runs it
 
 
@@ -75,9 +76,9 @@ def run_console(block: Block, page: Path, folder: Path, zoo: Zoo) -> None:
         said = f"{page.name} line {block.line}: {' '.join(command.words)}"
         assert command.words[0] == "zoo", f"{said}: only zoo's commands can be run; explain it with <!-- not run: … -->"
         status, printed = zoo(command.words[1:], folder)
-        assert status == command.status, f"{said} ended with {status}:\n{printed}"
+        assert status == command.status, f"{said} ended with {status}:\n{printed[-_MOST:]}"
         shown = "\n".join(command.shown)
-        assert matches(command.shown, printed, block.vary), f"{said}\n--- shown\n{shown}\n--- printed\n{printed}"
+        assert matches(command.shown, printed, block.vary), f"{said}\n--- shown\n{shown}\n--- printed\n{printed[:_MOST]}"
 
 
 def run_page(page: Path, folder: Path, zoo: Zoo) -> None:

@@ -84,9 +84,9 @@ def test_pictures_are_answered_by_the_quickest(
     ("flags", "message"),
     [
         (["--precision", "int8"], "int8 is calibrated on images"),
-        (["--calibration", "demo:digits"], "--calibration goes with --engine, which is not given"),
-        (["--engine", "openvino", "--precision", "fp16"], "--precision fp16 is for GPUs"),
-        (["--engine", "openvino", "--device", "cuda"], "it goes without --device cuda"),
+        (["--calibration", "demo:digits"], "--calibration requires --engine, which is not set"),
+        (["--engine", "openvino", "--precision", "fp16"], "--precision fp16 requires a GPU, but --engine computes on the CPU"),
+        (["--engine", "openvino", "--device", "cuda"], "it can't be combined with --device cuda"),
         (["--engine", "opnvino"], "unknown engine 'opnvino'. Nearest: openvino"),
     ],
 )
@@ -107,4 +107,4 @@ def test_an_exported_model_goes_without_an_engine(tmp_path: Path, capsys: pytest
     assert main(["export", *model, "--format", "torch", "--out", out, "--quiet"]) == 0
     assert "exported to" in capsys.readouterr().out
     assert main(["eval", out, "--data", "demo:digits?classes=0,1", "--quiet", "--engine", "inductor"]) == 2
-    assert "an exported one already (engine eager, fp32)" in capsys.readouterr().err
+    assert "the model is already exported (engine eager, fp32)" in capsys.readouterr().err

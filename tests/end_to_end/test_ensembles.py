@@ -1,4 +1,4 @@
-"""Two trained CIFAR ResNets together, on real pictures."""
+"""Ensemble of two trained CIFAR ResNets on real images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PER_CLASS = 20
 
 @pytest.fixture(scope="module")
 def trained(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both models, and twenty pictures of each class to score and to fit on."""
+    """A folder with both models, and twenty test and twenty validation images of each class."""
     root = tmp_path_factory.mktemp("trained")
     for name, file in (("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-4bfd9763.th")):
         zoo.save(zoo.build(name, weights=shared_data / "weights" / file), root / name)
@@ -40,7 +40,7 @@ def scored(root: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[
 
 
 def test_real_models_vote(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where both models are right, so is every vote of theirs: together they can't be wrong more often than the two added up."""
+    """Where both models are right, so is every vote: the ensemble's error can't exceed the sum of the models' errors."""
     alone = [scored(trained, capsys, name) for name in ("resnet20", "resnet56")]
     for vote in (["--vote", "soft"], ["--vote", "hard"], ["--vote", "weighted", "--val", str(trained / "val")]):
         found = scored(trained, capsys, "resnet20", "resnet56", *vote)

@@ -1,4 +1,4 @@
-"""The real command lines on the real small data, and the scores that an honest run reaches."""
+"""The command line on small real datasets, with the scores that are expected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def zoo_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command that succeeds and return the one JSON object that it prints."""
+    """Run a command, which must succeed, and return the JSON object that it prints."""
 
     def run(*words: str) -> dict[str, Any]:
         status = main([*words, "--json"])
@@ -45,7 +45,7 @@ def test_cifar_weights_score_what_they_do(zoo_json: Any, shared_data: Path, back
 
 
 def test_blood_cells_are_found_after_a_short_training(zoo_json: Any, shared_data: Path, tmp_path: Path) -> None:
-    """A shortened run; the README names the whole one and its figure."""
+    """A shortened run; the README documents the full run and its score."""
     cells = f"voc:{shared_data / 'bccd'}"
     run = zoo_json(
         "train", "--task", "detection", "--backbone", "resnet18", "--data", f"{cells}?split=trainval", "--skip-bad",
@@ -59,7 +59,7 @@ def test_blood_cells_are_found_after_a_short_training(zoo_json: Any, shared_data
 
 
 def test_unseen_people_are_told_apart_after_a_short_training(zoo_json: Any, shared_data: Path, tmp_path: Path) -> None:
-    """A shortened run; the README names the whole one and its figure."""
+    """A shortened run; the README documents the full run and its score."""
     people = f"identities:{shared_data / 'orl'}"
     zoo_json(
         "train", "--task", "face", "--backbone", "resnet18", "--data", f"{people}?split=train",

@@ -1,4 +1,4 @@
-"""Robustness of real weights on real pictures: the CIFAR ResNet-20 under corruptions."""
+"""Robustness of real weights on real images: the CIFAR ResNet-20 under corruptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_corruptions_cost_a_cifar_model_what_they_should(shared_data: Path) -> N
     assert found["n"] == 500
     assert found["clean"] == pytest.approx(0.81, abs=0.04)  # 0.8102 over all 5,000
     runs = found["corruptions"]
-    assert runs["brightness"]["1"] > found["clean"] - 0.03  # the slightest change of light costs next to nothing
+    assert runs["brightness"]["1"] > found["clean"] - 0.03  # the slightest change of brightness costs almost nothing
     assert runs["gaussian_noise"]["5"] < 0.5 < runs["gaussian_noise"]["1"]  # on CIFAR-10-C such models lose the most to noise
     assert 0.05 < found["relative_drop"] < 0.6
     low, high = found["intervals"]["relative_drop"]

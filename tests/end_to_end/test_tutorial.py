@@ -1,6 +1,6 @@
 """The README's tutorial: every command of "Your own pictures in five minutes", on forty drawn photos of a product.
 
-Training sees them at half the size, to be four times as quick; no other flag is touched.
+Training uses half the image size, to be four times as fast; no other flag is changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def commands() -> list[list[str]]:
-    """Return the zoo's commands of the tutorial's first part, in their order."""
+    """Return the zoo's commands of the first part of the tutorial, in order."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     part = text[text.index("## Your own pictures in five minutes") : text.index("**Boxes.**")]
     return [shlex.split(line) for line in re.findall(r"^\$ zoo (.*)$", part, re.MULTILINE)]
@@ -39,10 +39,10 @@ def test_the_tutorial_goes_from_folders_to_answers(tmp_path: Path) -> None:
         if words[0] == "train":
             words += ["--image-size", "112"]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        told = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "zoo", *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
         )
-        assert told.returncode == 0, told.stderr
+        assert completed.returncode == 0, completed.stderr
         verbs.append(words[0])
     assert verbs == ["data", "data", "train", "eval", "predict", "runs"]
     run = tmp_path / "runs" / "product"
@@ -52,5 +52,5 @@ def test_the_tutorial_goes_from_folders_to_answers(tmp_path: Path) -> None:
     answers = [json.loads(line) for line in (tmp_path / "answers" / "predictions.jsonl").read_text().splitlines()]
     assert len(answers) == 6
     right += sum(Path(answer["key"]).name.startswith(answer["name"]) for answer in answers)
-    assert right >= 13, "of sixteen photos; one in a hundred would be as good by guessing"
+    assert right >= 13, "of sixteen photos; guessing would reach this in one run of a hundred"
     assert all((tmp_path / "answers" / answer["drawn"]).is_file() for answer in answers)

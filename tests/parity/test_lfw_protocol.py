@@ -13,8 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.verification.pairmetric import PairsMetric
-from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.pairs import Pair, PairsMetric
 from zoo.tasks.face.verification.protocol import Floats, Score
 
 FOLDS, EACH = 10, 30

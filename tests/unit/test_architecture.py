@@ -105,7 +105,7 @@ def modules() -> list[Module]:
 
 
 def upward(module: Module) -> list[str]:
-    """Return the imports of a wing from a later one, or from another wing of its own group."""
+    """Return the imports of a wing from a later one, or from another wing of the same group."""
     wing = wing_of(module.name)
     if wing not in RANK:
         return []
@@ -254,8 +254,8 @@ def test_no_module_takes_the_place_of_a_public_name() -> None:
         ("wings", "zoo.errors", "from zoo.system import wording"),
         ("core", "zoo.models.model", "import zoo.tasks.face"),
         ("core", "zoo.models.model", "def f():\n    from zoo.benchmarks.harness.bench import bench"),
-        ("core", "zoo.models.weights.fit", "from zoo import tasks"),
-        ("core", "zoo.models.weights.fit", "from ...tasks import detection"),
+        ("core", "zoo.models.weights.loading", "from zoo import tasks"),
+        ("core", "zoo.models.weights.loading", "from ...tasks import detection"),
         ("core", "zoo.cli.main", "from zoo.benchmarks.harness.bench import bench"),
         ("core", "zoo.cli.main", "try:\n    import zoo.tasks\nexcept ImportError: ..."),
         ("tasks", "zoo.tasks.face.embedding.head", "from zoo.benchmarks.harness import timing"),

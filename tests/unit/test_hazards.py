@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from zoo.images import decoding
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import PairsMetric
 from zoo.tasks.face.verification.pairs import Pair
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -56,6 +56,15 @@ class Backbone(nn.Module, ABC):
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem, then those of each stage: the units in which a backbone is frozen."""
 
+    def from_stem(self, x: Tensor) -> Features:
+        """Return the features, given the output of the stem, where each stage applies its modules in order and gives one level."""
+        features = {}
+        for level, stage in zip(self.levels, self.stages()[1:], strict=True):
+            for module in stage:
+                x = module(x)
+            features[level.name] = x
+        return features
+
 
 @dataclass(frozen=True)
 class BackboneDefinition:

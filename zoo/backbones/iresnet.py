@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.images.preprocess import Preprocess
 
-FAMILY = "InsightFace IResNet"
 _WIDTHS = (64, 128, 256, 512)
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 
@@ -64,22 +63,12 @@ class IResNet(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """Return the outputs of the four stages, at strides 2 to 16."""
-        x = self.prelu(self.bn1(self.conv1(images)))
-        features = {}
-        for level, stage in zip(self.levels, self._stages(), strict=True):
-            features[level.name] = x = stage(x)
-        return features
+        return self.from_stem(self.prelu(self.bn1(self.conv1(images))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem, then each stage."""
-        return [[self.conv1, self.bn1, self.prelu], *([stage] for stage in self._stages())]
-
-    def _stages(self) -> list[nn.Module]:
-        return [self.get_submodule(f"layer{number}") for number in range(1, len(_WIDTHS) + 1)]
-
-
-def _preprocess() -> Preprocess:
-    return Preprocess(policy="squash", size_hw=(112, 112), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        stages = ([self.get_submodule(f"layer{number}")] for number in range(1, len(_WIDTHS) + 1))
+        return [[self.conv1, self.bn1, self.prelu], *stages]
 
 
 for _depth in _BLOCKS:
@@ -87,9 +76,9 @@ for _depth in _BLOCKS:
         f"iresnet{_depth}",
         BackboneDefinition(
             name=f"iresnet{_depth}",
-            family=FAMILY,
+            family="InsightFace IResNet",
             create=partial(IResNet, _depth),
-            preprocess=_preprocess,
+            preprocess=partial(Preprocess, policy="squash", size_hw=(112, 112), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
             options={"face": {"neck": "flat", "embedding_size": 512, "image_size": 112, "alignment": "arcface"}},
         ),
     )

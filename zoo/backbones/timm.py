@@ -70,14 +70,10 @@ def _resnet(backbone: TimmBackbone, images: Tensor, activate: Activate) -> Featu
     net: Any = backbone.net
     if net.grad_checkpointing:
         return TimmBackbone.forward(backbone, images)
-    x = net.maxpool(activate(net.bn1, net.conv1(images)))
-    features = {}
-    for level, stage in zip(backbone.levels, (net.layer1, net.layer2, net.layer3, net.layer4), strict=True):
-        features[level.name] = x = stage(x)
-    return features
+    return backbone.from_stem(net.maxpool(activate(net.bn1, net.conv1(images))))
 
 
-def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
+def _preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     """Convert a timm pretrained_cfg."""
     return Preprocess(
         policy="squash" if config.get("crop_mode") == "squash" else "crop",
@@ -90,8 +86,7 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
 
 
 def _default_preprocess(name: str) -> Preprocess:
-    config = timm.get_pretrained_cfg(name)
-    return preprocess_of(config.to_dict()) if config is not None else Preprocess()
+    return _preprocess_of(timm.get_pretrained_cfg(name).to_dict())
 
 
 def _weights(name: str) -> tuple[str, ...]:
@@ -102,24 +97,18 @@ def _load_weights(name: str, tag: str) -> tuple[Mapping[str, Any], Preprocess]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = timm.create_model(f"{name}.{tag}", pretrained=True)
-    return model.state_dict(), preprocess_of(model.pretrained_cfg)
+    return model.state_dict(), _preprocess_of(model.pretrained_cfg)
 
 
-def _register_all() -> None:
-    for module in _MODULES:
-        for name in timm.list_models(module=module):
-            if _RESNET.search(name) and not _UNFIT.search(name):
-                BACKBONES.add(
-                    name,
-                    BackboneDefinition(
-                        name=name,
-                        family=f"timm {module}",
-                        create=partial(TimmBackbone, name),
-                        preprocess=partial(_default_preprocess, name),
-                        weights=partial(_weights, name),
-                        load_weights=partial(_load_weights, name),
-                    ),
-                )
-
-
-_register_all()
+for _module in _MODULES:
+    for _name in timm.list_models(module=_module):
+        if _RESNET.search(_name) and not _UNFIT.search(_name):
+            _definition = BackboneDefinition(
+                name=_name,
+                family=f"timm {_module}",
+                create=partial(TimmBackbone, _name),
+                preprocess=partial(_default_preprocess, _name),
+                weights=partial(_weights, _name),
+                load_weights=partial(_load_weights, _name),
+            )
+            BACKBONES.add(_name, _definition)

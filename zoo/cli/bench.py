@@ -7,7 +7,7 @@ from zoo.cli.flags import BenchFlags
 
 
 def run(flags: BenchFlags) -> int:
-    """Run a benchmark suite and return the exit status: 1 where a case failed or missed its bound."""
+    """Run a benchmark suite and return the exit status: 1 if a case failed or missed its bound, otherwise 0."""
     from zoo.benchmarks.harness.bench import bench
 
     report = bench(flags.suite, out=flags.out, engine=flags.engine, precision=flags.precision, quiet=flags.json)

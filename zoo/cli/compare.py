@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flags:
-    """Score two models, or two files of predictions, on the same samples: the paired difference B − A and its 95 % interval."""
+    """Score two models or prediction files on the same samples, and print the paired difference B − A with its 95 % interval."""
 
     main: tyro.conf.OmitArgPrefixes[CompareFlags]
     run: tyro.conf.OmitArgPrefixes[RunFlags]
 
 
 def run(flags: Flags) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: a model, the data or the predictions are wrong, or the two sides can't be compared.
+        InputError: a model, the data or the predictions are invalid, or the two sides can't be compared.
     """
     from zoo.cli.tables import print_comparison
     from zoo.evaluation.comparison import compare
@@ -43,7 +43,7 @@ def run(flags: Flags) -> int:
             raise InputError(f"the two sides are of different tasks: {', '.join(sorted(tasks))}")
         task = get_task(next(iter(tasks)))
         on_error: Any = "skip" if flags.run.skip_bad else "raise"
-        pictures = any(path.is_dir() for side in sides for path in side)  # a file's answers need none
+        pictures = any(path.is_dir() for side in sides for path in side)  # prediction files are scored without the images
         data = task.open(flags.main.data, on_error, progress.say, pictures)
         a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
     comparison = compare(a, b)
@@ -58,7 +58,7 @@ def _named(side: str) -> list[Path]:
     paths = [Path(part.strip()).expanduser() for part in side.split(",") if part.strip()]
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path} does not exist; expected a run's or model's folder, or a file of predictions")
+            raise InputError(f"{path} does not exist; expected the folder of a run or model, or a prediction file")
     return paths
 
 
@@ -68,7 +68,7 @@ def _task_name(path: Path, given: str | None) -> str:
     if path.is_dir():
         return read_description(model_folder(path))[0].task
     if given is None:
-        raise InputError(f"{path} is a file of predictions; say of which task, with --task")
+        raise InputError(f"{path} is a prediction file; pass its task with --task")
     return given
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: the task that the flags are for, the model that they name, and one JSON object on standard output."""
+"""Functions shared by the commands: choosing the task's flags, loading or building the model, and printing JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def print_json(content: Any) -> None:
-    """Print the one JSON object of `--json`."""
+    """Print the JSON object of `--json`."""
     print(json.dumps(content, allow_nan=False))
 
 
 def task_flags(words: list[str]) -> TaskFlags:
-    """Return the dataclasses behind the flags of the task: that of --task, else of the saved model, else classification."""
+    """Return the flags of the task: that of --task, otherwise that of a saved model on the command line, otherwise classification."""
     from zoo.task.flags import flags_of
 
     name = value_of("--task", words)
@@ -40,9 +40,9 @@ def task_flags(words: list[str]) -> TaskFlags:
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
-    """Return the value of a flag that must be known before the flags are parsed; None where it isn't given.
+    """Return the value of a flag that is needed before the flags are parsed; None if it isn't set.
 
-    Of several the last one counts, as of every flag: a command in a variable can be given another one.
+    If a flag is repeated, the last value counts, as for all flags: values of a command stored in a variable can be overridden.
     """
     found = None
     for index, word in enumerate(words):
@@ -54,23 +54,24 @@ def value_of(flag: str, words: list[str]) -> str | None:
 
 
 def progress_of(quiet: bool) -> Progress:
-    """Return where progress is drawn."""
+    """Return the display of progress, which is enabled only in the first process."""
     from zoo.system.progress import Progress
 
     return Progress(enabled=not quiet and _rank() == 0)
 
 
 def _rank() -> int:
-    """Return which of the processes that torchrun has started this is."""
+    """Return the index of this process among those that torchrun has started."""
     return int(os.environ.get("RANK", "0"))
 
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Let the first of several processes speak for all.
+    """Let only the first of several processes print.
 
-    The others print nothing on standard output. Before they have joined, every one of a machine finds the same faults: there the
-    machine's first one says them. Those that all have joined in finding are marked already, and what one finds alone it says.
+    The others print nothing to standard output. Before the process group is initialised, all processes of a machine raise the same
+    errors, and only the machine's first process reports them. Afterwards, errors that all processes share are already marked (`said`),
+    and an error of a single process is reported by that process.
     """
     if "LOCAL_RANK" not in os.environ:
         yield
@@ -93,21 +94,25 @@ def one_voice() -> Iterator[None]:
 
 
 def class_list(classes: str | None) -> list[str] | None:
-    """Return the names in `--classes`."""
+    """Return the comma-separated names of a flag such as `--classes`."""
     return None if classes is None else [name.strip() for name in classes.split(",")]
 
 
 def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
-    """Load a saved model, or build one from --backbone and --weights."""
+    """Load a saved model, or build one from --backbone and --weights.
+
+    Raises:
+        InputError: both are specified or neither is, or the model can't be loaded or built.
+    """
     from zoo.models.archive import load
     from zoo.models.builder import build
 
     if saved is not None and flags.build.backbone is not None:
-        raise InputError(f"both the saved model {saved} and --backbone {flags.build.backbone} are given; give one of them")
+        raise InputError(f"the saved model {saved} and --backbone {flags.build.backbone} can't be combined; pass only one of them")
     if saved is not None:
         return load(saved, **given(flags.options))
     if flags.build.backbone is None:
-        raise InputError("no model: give a run's or model's folder, or --backbone (with --weights)")
+        raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights)")
     return build(
         flags.build.backbone,
         flags.build.task,
@@ -119,25 +124,25 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
-    """Return the model as --engine and --precision want it, and the precision that is left to the caller.
+    """Compile the model if --engine or --precision require it, and return it with the precision to run it at.
 
     Raises:
-        InputError: flags that don't go together, or an engine that isn't there or can't take the model.
+        InputError: the flags can't be combined, or the engine isn't installed or doesn't support the model.
     """
     if flags.engine == "eager" and flags.precision != "int8":
         if flags.calibration is not None:
-            raise InputError("--calibration goes with --engine, which is not given")
+            raise InputError("--calibration requires --engine, which is not set")
         return model, flags.precision
     if flags.precision == "fp16":
-        raise InputError("--precision fp16 is for GPUs, and --engine for processors: give one of them")
+        raise InputError("--precision fp16 requires a GPU, but --engine computes on the CPU; pass only one of them")
     if run.device not in ("auto", "cpu"):
-        raise InputError(f"--engine {flags.engine} computes on the CPU: it goes without --device {run.device}")
+        raise InputError(f"--engine {flags.engine} computes on the CPU; it can't be combined with --device {run.device}")
     from zoo.compilation.compile import compile
     from zoo.models.compiled import Compiled
 
     if isinstance(model, Compiled):
         raise InputError(
-            f"the model is an exported one already (engine {model.making.engine}, {model.precision}): it goes without --engine"
+            f"the model is already exported (engine {model.making.engine}, {model.precision}); it can't be combined with --engine"
         )
     fast = compile(
         model,
@@ -154,5 +159,5 @@ def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | 
 
 
 def given(options: Any) -> dict[str, Any]:
-    """Return the options that differ from their defaults: the others are the weights' to settle."""
+    """Return the options that differ from their defaults; the others are determined by the weights."""
     return {option.name: value for option in fields(options) if (value := getattr(options, option.name)) != option.default}

@@ -22,10 +22,10 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: a flag, the model, the data or the predictions are wrong.
+        InputError: a flag, the model, the data or the predictions are invalid.
     """
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
@@ -33,7 +33,7 @@ def run(flags: Any) -> int:
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
     if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--report is {flags.main.report}; expected a file that ends in .html")
+        raise InputError(f"--report is {flags.main.report}; expected a file ending in .html")
     with progress_of(flags.run.quiet) as progress:
         models = _models(flags, progress)
         scores = _score(flags, models, progress)
@@ -43,25 +43,27 @@ def run(flags: Any) -> int:
             from zoo.cli.tables import print_scores
 
             print_scores(scores)
-        if flags.main.report is not None:  # last, so that the scores are seen whatever becomes of it
+        if flags.main.report is not None:  # last, so that the scores are printed even if the report fails
             _report(flags, scores, models[0] if len(models) == 1 else None, flags.task_name, progress)
     return 0
 
 
 def _robustness(flags: Any) -> int:
-    """Score under corruptions, or under an attack, and print that instead."""
+    """Score under corruptions or under an attack, print the result and return the exit status."""
     from zoo.cli.tables import print_attacked, print_corruptions
 
     if flags.main.corruptions and flags.main.attack is not None:
-        raise InputError("both --corruptions and --attack are given; give one of them")
+        raise InputError("--corruptions and --attack can't be combined; pass only one of them")
     if flags.main.report is not None:
-        raise InputError("--report shows plain scores; --corruptions and --attack go without it")
+        raise InputError("--report shows plain scores; it can't be combined with --corruptions or --attack")
     if flags.main.predictions is not None or flags.main.save_predictions is not None:
-        raise InputError("--corruptions and --attack need a model's own answers; --predictions and --save-predictions go without them")
+        raise InputError("--corruptions and --attack run a model; they can't be combined with --predictions or --save-predictions")
     if len(flags.main.models) > 1 or _combines(flags):
-        raise InputError("--corruptions and --attack are of one model as it is: they go without further models, --vote, --val and --tta")
+        raise InputError(
+            "--corruptions and --attack need a single model; they can't be combined with further models, --vote, --val or --tta"
+        )
     if flags.main.align is not None:
-        raise InputError("--corruptions and --attack take pictures as they are: they go without --align; align them with zoo faces align")
+        raise InputError("--corruptions and --attack can't be combined with --align; align the images first with zoo faces align")
     special = _corruption_settings(flags.main) if flags.main.corruptions else _attack_settings(flags.main)
     shared: dict[str, Any] = {
         "batch_size": flags.main.batch_size,
@@ -83,7 +85,7 @@ def _robustness(flags: Any) -> int:
             from zoo.evaluation.robustness.attacked import attack_evaluate
 
             if flags.engine != EngineFlags():
-                raise InputError("--attack needs gradients, in float32: it goes without --engine and --precision")
+                raise InputError("--attack needs gradients in float32; it can't be combined with --engine or --precision")
             found = attack_evaluate(built, flags.main.data, flags.main.attack, progress=progress, **special, **shared)
     if flags.run.json:
         print_json(found)
@@ -95,15 +97,15 @@ def _robustness(flags: Any) -> int:
 
 
 def _combines(flags: Any) -> bool:
-    """Tell whether answers are to be combined, by how they are asked for."""
+    """Return whether flags for combining answers (--tta, --vote, --val) are set."""
     return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
 
 
 def _check_robustness(main: Any) -> None:
-    """Refuse settings of what is not asked for: they would be without effect.
+    """Check that settings of corruptions and attacks, which would otherwise have no effect, come with the flag they require.
 
     Raises:
-        InputError: naming the flag and what it belongs to.
+        InputError: a flag is set without the one it requires; the message names both.
     """
     belongs = {
         "--corruptions": (main.corruptions, {"--corruption-names": main.corruption_names, "--severities": main.severities}),
@@ -113,7 +115,7 @@ def _check_robustness(main: Any) -> None:
     for owner, (there, settings) in belongs.items():
         for flag, value in settings.items():
             if value is not None and not there:
-                raise InputError(f"{flag} goes with {owner}, which is not given")
+                raise InputError(f"{flag} requires {owner}, which is not set")
 
 
 def _corruption_settings(main: Any) -> dict[str, Any]:
@@ -134,20 +136,20 @@ def _attack_settings(main: Any) -> dict[str, Any]:
 
 
 def _fraction(text: str) -> float:
-    """Read 8/255 or 0.03.
+    """Parse a number such as 8/255 or 0.03.
 
     Raises:
-        InputError: neither.
+        InputError: the text isn't a number or a fraction.
     """
     over, slash, under = text.partition("/")
     try:
         return float(over) / (float(under) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
-        raise InputError(f"--eps is {text!r}; expected a part of 1, such as 8/255 or 0.03") from None
+        raise InputError(f"--eps is {text!r}; expected a number or fraction, such as 0.03 or 8/255") from None
 
 
 def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress: Progress) -> None:
-    """Write the report; of several processes one does."""
+    """Write the report, in the main process only."""
     from accelerate import PartialState
 
     from zoo.report.document import write_report
@@ -158,15 +160,15 @@ def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress
 
 
 def _models(flags: Any, progress: Progress) -> list[Model]:
-    """Return the models that answer together; none where a file has the answers."""
+    """Return the models to evaluate together; none if a prediction file is scored."""
     if flags.main.predictions is None:
         return [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]]
     if flags.main.models or flags.build.backbone is not None:
-        raise InputError("both a model and --predictions are given; give one of them")
+        raise InputError("a model and --predictions can't be combined; pass only one of them")
     if flags.main.align is not None:
-        raise InputError("--predictions are answers already: they go without --align")
+        raise InputError("--predictions can't be combined with --align, because images aren't read")
     if _combines(flags):
-        raise InputError("--predictions are scored as they are: they go without --vote, --val and --tta")
+        raise InputError("--predictions can't be combined with --vote, --val or --tta")
     return []
 
 
@@ -187,8 +189,8 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
         )
     templates = {model.preprocess.alignment for model in models} - {None}
     if templates and flags.main.align is None:
-        said = " and ".join(sorted(map(str, templates)))
-        progress.say(f"data {flags.main.data}: its faces are taken as aligned to {said} already; --align mtcnn finds and aligns them first")
+        names = " and ".join(sorted(map(str, templates)))
+        progress.say(f"data {flags.main.data}: assuming faces that are already aligned to {names}; to align them first, pass --align mtcnn")
     ready = [compiled(model, flags.engine, flags.run, flags.main.batch_size, progress) for model in models]
     return evaluate(
         [model for model, _ in ready],

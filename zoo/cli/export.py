@@ -17,17 +17,17 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command, and return its exit status.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: a flag or the model is wrong, or the format's engine isn't installed.
-        DisagreementError: the graph answers otherwise than the model.
+        InputError: a flag or the model is invalid, or the format's engine isn't installed.
+        DisagreementError: the graph's answers differ from the model's.
     """
     if flags.run.device not in ("auto", "cpu"):
-        raise InputError(f"graphs are written on the CPU: zoo export goes without --device {flags.run.device}")
+        raise InputError(f"zoo export writes graphs on the CPU; it can't be combined with --device {flags.run.device}")
     with progress_of(flags.run.quiet) as progress:
         model = saved_or_built(flags.main.model, flags, progress)
-        from zoo.compilation.compile import export  # after --help
+        from zoo.compilation.compile import export  # slow to import, not needed for --help
 
         out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
         made = export(

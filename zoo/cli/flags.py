@@ -17,207 +17,219 @@ from zoo.task.recipe import GROUPS, Recipe, explained, grouped
 
 @dataclass(frozen=True)
 class BuildFlags:
-    """Which model to build."""
+    """The model to build."""
 
     task: str = "classification"
-    """What the model is for; see: zoo list"""
+    """Task of the model; see: zoo list"""
     backbone: str | None = None
-    """The trunk; see: zoo list "*" """
+    """Name of the backbone; see: zoo list "*" """
     weights: str | None = None
-    """default, a name that zoo info BACKBONE shows, or a file or folder."""
+    """Weights: default, a name listed by zoo info BACKBONE, or a file or folder."""
     classes: str | None = None
-    """Class names, separated by commas; without it those of the weights or the data."""
+    """Class names, separated by commas; by default those of the weights or the data."""
 
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """What computes the model."""
+    """Inference engine and precision."""
 
     engine: str = "eager"
-    """eager, inductor, openvino or onnxruntime, or auto for the quickest of those installed, measured here once (on the CPU)."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """Of the matrix work. auto is fp32 where the engine is eager, so that scores do not depend on the machine; elsewhere bf16 where the
-    processor has it. int8 needs --calibration."""
+    """eager, inductor, openvino or onnxruntime, or auto for the fastest installed engine, measured once on this machine (CPU only)."""
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        tyro.conf.arg(  # help texts of several lines, because tyro keeps the line breaks of docstrings
+            help="Precision of matrix multiplications. auto is fp32 for the engine eager, so that scores don't depend on the machine; for "
+            "other engines, bf16 if the processor supports it, otherwise fp32. int8 needs --calibration."
+        ),
+    ] = "auto"
     calibration: str | None = None
-    """Pictures that a compiled model is compared, and int8 calibrated, on: scheme:path[?…], or a folder; by default a few built-in ones."""
+    """Images for comparing the compiled model and calibrating int8: scheme:path[?…] or a folder; by default a few built-in ones."""
     tune_seconds: float = 20.0
-    """How long --engine auto may measure."""
+    """Time limit for the measurements of --engine auto, in seconds."""
 
 
 @dataclass(frozen=True)
 class RunFlags:
-    """How to run."""
+    """Device, decoding and output."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """auto, cpu, cuda, cuda:1 or mps."""
     skip_bad: bool = False
-    """Leave out pictures that can't be read and annotations that can't be right, say which, and go on."""
+    """Skip images that can't be read and invalid annotations, list them, and continue."""
     exact: bool = False
-    """Decode every picture whole; otherwise JPEGs much larger than the model's input are decoded at a reduced scale."""
+    """Decode all images at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced scale."""
     max_pixels: int = MAX_PIXELS
-    """Refuse larger pictures, before they are decoded."""
+    """Limit on width × height; larger images are refused before they are decoded."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Fine-tune a model on your pictures. A run folder holds recipe.toml, metrics.jsonl, checkpoints and the final model."""
+    """Fine-tune a model on your images. The run folder contains recipe.toml, metrics.jsonl, checkpoints and the final model."""
 
     data: str
-    """What to train on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
+    """Training data: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     out: Path | None = None
-    """The run's folder; by default runs/TASK-BACKBONE."""
+    """Folder of the run; by default runs/TASK-BACKBONE."""
     val: str | None = None
-    """What to score on after every epoch."""
+    """Validation data, scored after every epoch."""
     align: str | None = None
-    """Find the main face of each picture first, and align it to --alignment (face): mtcnn, or a detection model's folder."""
+    """Detector of the main face of each image, which is aligned to --alignment (face): mtcnn, or the folder of a detection model."""
     recipe: str = "standard"
-    """quick, standard, thorough, or a TOML file (a run's recipe.toml); single flags go before it."""
+    """quick, standard, thorough, or a TOML file (such as a run's recipe.toml); flags for single settings take precedence."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint; a process that torchrun has started again does so by itself."""
+    """Continue the run in --out from its last checkpoint; processes that torchrun restarts do so automatically."""
     checkpoint_minutes: float = 10.0
-    """Minutes between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step."""
-    track: str | None = None
-    """Send loss, learning rate and scores to tensorboard (into the run's folder tensorboard/), wandb, mlflow …; several are separated
-    by commas. Needs the extra [track], or the tracker's own package."""
+    """Minutes between checkpoints within an epoch, in addition to the one at its end; 0 for one after every step."""
+    track: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help="Trackers that receive loss, learning rate and scores, separated by commas: tensorboard (writes to tensorboard/ in the "
+            "run's folder), wandb, mlflow, …. Needs the extra [track], or the tracker's package."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
 class EvalFlags:
-    """Score a trained model (a run or model folder), several together, weights without a run (--backbone, --weights), or predictions."""
+    """Score trained models (folders of runs or models), a backbone with weights (--backbone, --weights), or a prediction file."""
 
     data: str
-    """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
+    """Data to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     models: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """A run's or saved model's folder; several answer together."""
+    """Folder of a run or saved model; several are evaluated as an ensemble."""
     vote: Literal["soft", "hard", "weighted"] = "soft"
-    """How several models' answers become one: mean of probabilities (fused boxes, mean of cosines), majority, or fitted weights."""
+    """How the answers of several models are combined: mean of probabilities (fused boxes, mean of cosines), majority, or fitted weights."""
     val: str | None = None
-    """What to fit the weights of --vote weighted on; not the data that is scored."""
+    """Validation data for fitting the weights of --vote weighted; must differ from the scored data."""
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Test-time augmentation: flip (mirror images), scales (other input sizes), or flip,scales."""
-    predictions: Path | None = None
-    """Score this file instead of a model: COCO results (detection), a table or JSON lines of logits, probabilities or labels, or .npz,
-    a table or JSON lines of embeddings (face)."""
+    """Test-time augmentation: flip (horizontally flipped images), scales (other input sizes), or flip,scales."""
+    predictions: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help="Prediction file to score instead of a model: COCO results (detection); a table or JSON lines of logits, probabilities or "
+            "labels (classification); .npz, a table or JSON lines of embeddings (face)."
+        ),
+    ] = None
     align: str | None = None
-    """Find the main face of each picture first, and align it as the model learned (face): mtcnn, or a detection model's folder."""
+    """Detector of the main face of each image, which is aligned as in training (face): mtcnn, or the folder of a detection model."""
     save_predictions: Path | None = None
-    """Write the model's answers into a file that --predictions reads."""
+    """File to write the model's answers to, in the format that --predictions reads."""
     report: Path | None = None
-    """Write an HTML page: the scores, the confusion matrix, the curves, and the worst mistakes with their pictures."""
+    """HTML page to write, with scores, confusion matrix, curves, and the images of the worst mistakes."""
     corruptions: bool = False
-    """Score on the fifteen common corruptions at five severities too, made here: the mean score and the relative drop."""
+    """Score on the fifteen common corruptions at five severities too, and print the mean score and its relative drop."""
     corruption_names: str | None = None
-    """Which of --corruptions, separated by commas: fog,frost; by default all fifteen."""
+    """Names of the corruptions, separated by commas, such as fog,frost; by default all fifteen."""
     severities: str | None = None
-    """Which of --corruptions, from 1 to 5: 1,3,5; by default all five."""
+    """Severities of the corruptions from 1 to 5, separated by commas, such as 1,3,5; by default all five."""
     attack: Literal["fgsm", "pgd", "autoattack"] | None = None
-    """Score under a white-box attack too: all three for classification, pgd for faces (extra [robustness])."""
+    """Score under a white-box attack too: any of the three for classification, pgd for faces (extra [robustness])."""
     eps: str | None = None
-    """The largest change of any value that --attack may make, as a part of 1; by default 8/255."""
+    """Largest change of any value that --attack may make, for values in 0–1; by default 8/255."""
     steps: int | None = None
-    """Steps of the attack pgd; by default 20."""
+    """Number of steps of --attack pgd; by default 20."""
     pairs: int | None = None
-    """How many genuine, and how many impostor, pairs of faces --attack takes at most; by default 500."""
+    """Maximum number of genuine and of impostor pairs of faces that --attack uses; by default 500 each."""
     replicates: int = REPLICATES
-    """Bootstrap draws behind the 95 % intervals; 0 for no intervals."""
+    """Number of bootstrap replicates for the 95 % intervals; 0 for no intervals."""
     batch_size: int | None = None
-    """Pictures at once; by default what suits their size."""
+    """Images per batch; by default a size that suits the model's input."""
     workers: int | None = None
-    """Loader processes; by default what suits the machine."""
+    """Number of loader processes; by default a number that suits the machine."""
 
 
 @dataclass(frozen=True)
 class CompareFlags:
-    """What is compared."""
+    """The models or predictions to compare."""
 
     a: tyro.conf.Positional[str]
-    """A run's or model's folder, or a file of predictions; several training runs are separated by commas."""
+    """Side A: folder of a run or model, or a prediction file; several training runs are separated by commas."""
     b: tyro.conf.Positional[str]
-    """Likewise."""
+    """Side B, in the same form."""
     data: str
-    """What to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
+    """Data to score on: scheme:path[?split=…&classes=…&limit=…&exact=true], or a path."""
     task: str | None = None
-    """Of files of predictions; models know theirs."""
+    """Task of prediction files; not needed for models."""
     replicates: int = REPLICATES
-    """Bootstrap draws behind the intervals."""
+    """Number of bootstrap replicates for the intervals."""
     batch_size: int | None = None
-    """Pictures at once; by default what suits their size."""
+    """Images per batch; by default a size that suits the model's input."""
     workers: int | None = None
-    """Loader processes; by default what suits the machine."""
+    """Number of loader processes; by default a number that suits the machine."""
 
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Answer for pictures, folders, videos or a camera (its number)."""
+    """Predict on images, folders, videos or a camera (its number)."""
 
     inputs: tyro.conf.Positional[tuple[str, ...]]
-    """MODEL SOURCE […]: a run's or model's folder, then what to look at; with --backbone only sources."""
+    """MODEL SOURCE […]: the folder of a run or model, then the sources; with --backbone, only the sources."""
     out: Path | None = None
-    """Write the drawn pictures and predictions.jsonl into this folder."""
+    """Folder to write annotated images and predictions.jsonl to."""
     batch_size: int | None = None
-    """Pictures at once; by default what suits their size."""
+    """Images per batch; by default a size that suits the model's input."""
     detector: str | None = None
-    """What finds the faces that are aligned and embedded (face): mtcnn, a detection model's folder, or none for whole pictures."""
+    """Detector of the faces to align and embed (face only): mtcnn, the folder of a detection model, or none for whole images."""
     faces: Literal["all", "largest", "central"] = "all"
-    """Which of the faces found: all, or the main one of each picture."""
+    """Faces to answer for: all, or only the main one of each image."""
 
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """Write a model as a folder with graphs that other programs run, its classes and its preprocessing; zoo.load and zoo eval read it."""
+    """Export a model as a folder of graphs for other programs, with classes and preprocessing; zoo.load and zoo eval can read it too."""
 
     model: tyro.conf.Positional[Path | None] = None
-    """A run's or saved model's folder; without it --backbone and --weights."""
+    """Folder of a run or saved model; omit it to use --backbone and --weights."""
     format: Literal["openvino", "onnx", "torch"] = "openvino"
     """OpenVINO's .xml and .bin (extra [openvino]), .onnx (extra [onnx]), or torch.export's .pt2."""
     out: Path | None = None
-    """The folder; by default the model's name and the format, here."""
+    """Folder to write; by default MODEL-FORMAT in the current folder."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """Of the matrix work; auto is bf16 where this processor has it and the format's engine too, else fp32. int8 needs --calibration."""
+    """Precision of matrix multiplications; auto: bf16 if the processor and the engine support it, else fp32. int8 needs --calibration."""
     calibration: str | None = None
-    """Pictures that the graph is compared, and int8 calibrated, on: scheme:path[?…], or a folder; by default a few built-in ones."""
+    """Images for comparing the graph and calibrating int8: scheme:path[?…] or a folder; by default a few built-in ones."""
 
 
 @dataclass(frozen=True)
 class BenchFlags:
-    """Measure accuracy, speed and memory of a suite, and write report.json."""
+    """Measure accuracy, speed and memory of the cases of a suite, and write report.json."""
 
     suite: tyro.conf.Positional[str] = "quick"
-    """A suite of the zoo, or a TOML file of yours."""
+    """Name of a built-in suite, or a TOML file."""
     out: Path = Path("bench")
-    """Where the report goes."""
+    """Folder for the report."""
     engine: str | None = None
-    """What computes every model, instead of what the suite says: eager, inductor, openvino, onnxruntime or auto."""
+    """Engine for all models, which overrides the suite: eager, inductor, openvino, onnxruntime or auto."""
     precision: Literal["auto", "fp32", "bf16", "int8"] | None = None
-    """Of the engine; int8 needs a suite whose cases say calibration."""
+    """Precision of the engine; int8 needs a suite whose cases define calibration."""
     json: bool = False
-    """Print the report as one JSON object on standard output, and nothing else there."""
+    """Print the report as one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class RunsFlags:
-    """List the runs in a folder side by side: how far they came, their scores, and the settings in which they differ."""
+    """List the training runs in a folder with their progress, their scores, and the settings in which they differ."""
 
     folder: tyro.conf.Positional[Path] = Path("runs")
-    """A folder of runs, or of folders of runs, or one run."""
+    """A folder of runs, a folder of such folders, or a single run."""
     sort: str | None = None
-    """A score of the best epoch, such as top1 (the highest first), or loss (the lowest first); by default they stand in order of name."""
+    """Sort by a score of the best epoch, such as top1 (highest first), or by loss (lowest first); by default by name."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
 class ListFlags:
-    """List the backbones that match a pattern, and the tasks."""
+    """List the tasks, and the backbones that match a pattern."""
 
     pattern: tyro.conf.Positional[str] = "*"
-    """A shell pattern, such as "resnet*"."""
+    """Shell pattern, such as "resnet*"."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
@@ -225,18 +237,18 @@ class InfoFlags:
     """Describe a backbone, a task or a saved model."""
 
     name: tyro.conf.Positional[str]
-    """A backbone's or task's name, or a folder."""
+    """Name of a backbone or task, or a folder."""
     json: bool = False
-    """Print one JSON object on standard output, and nothing else there."""
+    """Print one JSON object, and nothing else, to standard output."""
 
 
 def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
-    """Read the flags of a command.
+    """Parse the flags of a command.
 
     Args:
-        kind: a dataclass of flags.
-        command: its name, for the help.
-        argv: what stands after the command.
+        kind: dataclass of flags.
+        command: name of the command, for the help.
+        argv: the words after the command.
     """
     settings = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
@@ -250,10 +262,18 @@ def combine(
     scoring: type[Any] | None = None,
     answers: bool = False,
 ) -> type[Any]:
-    """Return one dataclass with the flags of a command, of building, of running, of the task's options and of its recipe.
+    """Combine the flags of a command with those for building and running, the task's options and its recipe into one dataclass.
 
-    Its attributes are `main`, `build`, `run`, `options` and, where they are given, `recipe`, with that recipe's values as defaults, and
-    `scoring`; where the command is about a model's `answers`, also `engine`.
+    Its attributes are `main`, `build`, `run` and `options`; `recipe` and `scoring` if those arguments are passed; and `engine` if
+    `answers` is true.
+
+    Args:
+        name: name of the dataclass; in lower case, the heading of the command's flags.
+        main: dataclass of the command's flags.
+        task: flags of the task.
+        recipe: recipe whose values are the defaults of its flags; None for no such flags.
+        scoring: dataclass of the task's scoring options; None for no such flags.
+        answers: whether the command runs a model and therefore has the flags of engines.
     """
     flat = tyro.conf.OmitArgPrefixes
     parts: list[Any] = [
@@ -272,10 +292,10 @@ def combine(
         parts.append(("scoring", flat[scoring], field(default_factory=scoring)))
 
     def settled(flags: Any) -> Any:
-        """Put the recipe together from its groups.
+        """Assemble the recipe from its groups.
 
         Raises:
-            InputError: settings that can't work.
+            InputError: a setting is invalid.
         """
         found = {setting: getattr(getattr(flags, f"recipe_{group}"), setting) for group, names in groups.items() for setting in names}
         return kind(**found)
@@ -287,10 +307,10 @@ def combine(
 
 
 def _group(recipe: Recipe, group: str, names: Sequence[str]) -> tuple[Any, Any]:
-    """Return a part for `combine` that holds some of a recipe's settings, flags without a prefix, under a heading of their own."""
-    types, said = get_type_hints(type(recipe)), explained(type(recipe))
+    """Return a part for `combine`: one group of a recipe's settings as flags without a prefix, under a separate heading."""
+    types, texts = get_type_hints(type(recipe)), explained(type(recipe))
     settings: list[Any] = [
-        (name, Annotated[types[name], tyro.conf.arg(help=said[name])], field(default=getattr(recipe, name))) for name in names
+        (name, Annotated[types[name], tyro.conf.arg(help=texts[name])], field(default=getattr(recipe, name))) for name in names
     ]
     part: Any = make_dataclass(group, settings, frozen=True)
     part.__doc__ = GROUPS.get(group, "")

@@ -1,4 +1,4 @@
-"""Commands, and groups of them such as `zoo data check`."""
+"""Commands, and groups of commands such as `zoo data`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class Command:
-    """One command. Its function is imported when it runs, after the flags have been parsed: `--help` has to be fast.
+    """A command. Its function is imported only after the flags have been parsed, because `--help` must be fast.
 
     Attributes:
         summary: one line for the help page.
         function: "module:name" of the function that takes the parsed flags and returns the exit status.
-        flags: "module:name" of a dataclass of flags, or of a function from the command line's words to one; "" for a function that takes
-            the words themselves.
+        flags: "module:name" of a dataclass of flags, or of a function that returns one for the words of the command line; "" if `function`
+            takes the words themselves.
     """
 
     summary: str
@@ -30,7 +30,7 @@ class Command:
 
         Args:
             name: the command as typed, for the help page.
-            words: the words after it.
+            words: the words after the command.
         """
         if not self.flags:
             return int(_imported(self.function)(words))
@@ -48,7 +48,7 @@ def _imported(place: str) -> Any:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """The commands that share a first word.
+    """Commands that share a first word.
 
     Attributes:
         name: the first word.
@@ -67,7 +67,7 @@ class CommandGroup:
         return "\n".join([usage, "", "commands:", *lines, "", f'Run "zoo {self.name} COMMAND --help" for the flags of a command.'])
 
     def run(self, words: list[str]) -> int:
-        """Run one of the commands, and return its exit status.
+        """Run one of the commands and return its exit status.
 
         Args:
             words: the words after the group's name.

@@ -10,7 +10,11 @@ from zoo.errors import InputError
 
 
 def run(flags: ListFlags) -> int:
-    """Print the names of backbones that match a pattern, and return the exit status."""
+    """Print the names of the backbones that match a pattern, and return the exit status.
+
+    Raises:
+        InputError: no backbone matches the pattern.
+    """
     from zoo.backbones import BACKBONES
     from zoo.task.contract import TASKS
 
@@ -19,7 +23,7 @@ def run(flags: ListFlags) -> int:
         print_json({"backbones": names, "tasks": TASKS.names()})
         return 0
     if not names:
-        raise InputError(f'no backbone matches {flags.pattern!r}; see them all with: zoo list "*"')
+        raise InputError(f'no backbone matches {flags.pattern!r}; list all with: zoo list "*"')
     for name in names:
         print(name)
     print(f"{len(names)} backbones; tasks: {', '.join(TASKS)}", file=sys.stderr)

@@ -15,18 +15,16 @@ from zoo.errors import ImageError, InputError, ZooError
 COMMANDS: dict[str, Command] = {
     "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
     "eval": Command(
-        "score a trained model, weights without a run, or a file of predictions", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
+        "score a trained model, a backbone with weights, or a prediction file", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
     ),
-    "compare": Command(
-        "compare two models, or two files of predictions, on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags"
-    ),
+    "compare": Command("compare two models or prediction files on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags"),
     "predict": Command("predict on images, folders, videos or a camera", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"),
     "export": Command(
-        "write a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
+        "export a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
         "zoo.cli.export:run",
         "zoo.cli.export:flags_of",
     ),
-    "runs": Command("list training runs side by side: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.flags:RunsFlags"),
+    "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.flags:RunsFlags"),
     "bench": Command("measure accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.flags:BenchFlags"),
     "data": Command("check, convert, split and show datasets", "zoo.cli.data.group:run"),
     "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.list:run", "zoo.cli.flags:ListFlags"),
@@ -35,7 +33,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def commands() -> dict[str, Command]:
-    """Return every command by name: the core's, and those that tasks declare as `COMMANDS` in their packages."""
+    """Return all commands by name: those of the core, and those that task packages declare as `COMMANDS`."""
     import zoo.tasks
 
     found = dict(COMMANDS)
@@ -55,7 +53,7 @@ commands:
 
 Run "zoo COMMAND --help" for the flags of a command, "zoo train --task detection --help" for those of a task.
 Exit status: 0 success (samples skipped by --skip-bad and images without a face are reported, and don't change it);
-1 the command worked and found something wrong; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
+1 the command worked and found a problem; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
 Several processes: torchrun --nproc-per-node 2 -m zoo train …; only the first one prints."""
 
 
@@ -63,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: the words after `zoo`; None for the process's own.
+        argv: the words after `zoo`; None for those of this process.
 
     Returns:
         The exit status.
@@ -75,26 +73,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"zoo {__version__}")
         return 0
-    return _answered(words)
+    return _run(words)
 
 
-def _answered(words: list[str]) -> int:
-    """Run a command, and turn a killed loader into a message: torch's signal handler raises it anywhere, in handlers of errors too."""
+def _run(words: list[str]) -> int:
+    """Run a command, and report a killed loader process; torch's signal handler may raise its error anywhere, even in error handlers."""
     try:
-        return _told(words)
+        return _dispatch(words)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         print(
-            f"zoo: a process that reads pictures was ended from outside, mostly since memory ran out ({str(error).splitlines()[0]}). "
-            "Give a smaller --workers (0 for none); a training goes on with the same command and --resume",
+            f"zoo: a loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
+            "Pass a smaller --workers (0 for none); to continue training, add --resume to the same command",
             file=sys.stderr,
         )
         return 1
 
 
-def _told(words: list[str]) -> int:
-    """Run a command, and turn what goes wrong on purpose into a message and an exit status."""
+def _dispatch(words: list[str]) -> int:
+    """Run a command, and turn expected errors into a message and an exit status."""
     try:
         known = commands()
         if words[0] not in known:
@@ -109,21 +107,21 @@ def _told(words: list[str]) -> int:
         print("zoo: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        sys.stderr.close()  # the reader of our output has exited; suppress Python's message about it
         return 1
-    except OSError as error:  # no permission, no room: names the file
-        print(f"zoo: {error}. Check the path, its permissions and the room there", file=sys.stderr)
+    except OSError as error:  # such as no permission or a full disk; the error names the file
+        print(f"zoo: {error}. Check the path, its permissions and the free disk space", file=sys.stderr)
         return 2
 
 
 def _remedy(error: ZooError, words: list[str]) -> str:
-    """Return what helps against a picture that can't be read: the first one ends a command, and there may be more."""
+    """Return the remedy for an image that can't be read: the first one ends a command, and there may be more."""
     able = words[0] in ("train", "eval", "compare", "predict") or words[:2] in (
         ["faces", "align"],
         ["faces", "identify"],
         ["faces", "cluster"],
     )
-    return "\nWith --skip-bad every such picture is left out, and all of them are listed." if able and isinstance(error, ImageError) else ""
+    return "\nTo skip all such images and list them, pass --skip-bad." if able and isinstance(error, ImageError) else ""
 
 
 if __name__ == "__main__":

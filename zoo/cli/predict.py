@@ -19,7 +19,12 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status.
+
+    Raises:
+        InputError: a flag, the model or a source is invalid.
+        ImageError: an image can't be read, without --skip-bad.
+    """
     from zoo.data.loader import pick_batch_size
     from zoo.prediction.output import write_predictions
     from zoo.prediction.predict import predict
@@ -28,7 +33,7 @@ def run(flags: Any) -> int:
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
-        raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is a picture, a folder, a video or a camera's number")
+        raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is an image, a folder, a video or the number of a camera")
     skipped: list[Any] = []
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(folder, flags, progress)
@@ -49,11 +54,11 @@ def run(flags: Any) -> int:
             progress=progress,
         )
         show = None if flags.run.json else lambda answer: print(json.dumps(answer))
-        # as many as come at once: fewer would keep the network from the next batch
+        # the predictions of one batch may wait to be written; with fewer, the network would wait for the disk
         waiting = pick_batch_size(flags.main.batch_size, model.preprocess, pick_device(flags.run.device, model.compiled))
         answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting)
     for fault in skipped:
-        print(f"left out: {fault}", file=sys.stderr)
+        print(f"skipped: {fault}", file=sys.stderr)
     if flags.run.json:
         print_json({"predictions": answers, "skipped": [fault.to_dict() for fault in skipped]})
     return 0

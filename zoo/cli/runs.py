@@ -1,4 +1,4 @@
-"""`zoo runs`: the runs of a folder, side by side."""
+"""`zoo runs`: the training runs of a folder in one table."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.task.contract import get_task
 from zoo.training.history import best_epoch
 
-_SHOWN = 8  # settings of a run in the table; all are in --json
-_SETTINGS = 24  # characters of their column at least
-_UNFOLDED = 10_000  # characters: of what goes into a file or a pipe no line is folded
-_WHOLE = ("loss", "time")  # columns that are not folded, however narrow the terminal
+_SHOWN = 8  # maximum number of settings per run in the table; --json contains all
+_SETTINGS = 24  # minimum width of the settings column, in characters
+_UNFOLDED = 10_000  # width of the table in characters if the output is a file or pipe, so that no line is folded
+_WHOLE = ("loss", "time")  # columns that are never folded
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run's folder says of it.
+    """Summary of a training run, read from its folder.
 
     Attributes:
-        name: the folder, as seen from the one that was listed.
-        task: the task's name.
-        backbone: the trunk's name.
-        data: what it was trained on.
-        epochs: finished ones.
-        planned: epochs it was to have; fewer were enough where it stopped early.
-        state: "finished", or "unfinished" where it was interrupted or still goes on.
-        best: the epoch with the highest score, 0 without scores.
-        score: name of the score that epochs are compared by.
-        scores: of the best epoch; of a run without validation data there are none.
-        loss: of the last epoch; None before the first one has ended.
+        name: path of the run's folder, relative to the listed folder.
+        task: name of the task.
+        backbone: name of the backbone.
+        data: the training data.
+        epochs: number of finished epochs.
+        planned: planned number of epochs, which may exceed `epochs` if the run stopped early.
+        state: "finished", or "unfinished" if the run was interrupted or is still running.
+        best: the epoch with the highest score; 0 without scores.
+        score: name of the score by which epochs are compared.
+        scores: scores of the best epoch; empty without validation data.
+        loss: loss of the last epoch; None before the first one has finished.
         seconds: wall-clock time; None for an unfinished run.
-        recipe: its settings.
+        recipe: training settings.
     """
 
     name: str
@@ -59,10 +59,10 @@ class RunSummary:
 
 
 def read_run(folder: Path) -> RunSummary:
-    """Read a run's folder; no model and no checkpoint is loaded.
+    """Read the summary of a run from its folder, without loading the model or a checkpoint.
 
     Raises:
-        InputError: it is damaged; with the file.
+        InputError: the run is damaged; the message names the file.
     """
     try:
         about = json.loads(_text(folder / "run.json"))
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunSummary:
             str(config["backbone"]),
             str(about["data"]),
             len(history),
-            # a finished run has all it was to have, unless it stopped early; heads that remember have one, whatever the recipe says
+            # a finished run has all planned epochs unless it stopped early; heads that store features always have one
             recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
             "unfinished" if training is None else "finished",
             int(best.get("epoch", 0)),
@@ -104,16 +104,16 @@ def _text(path: Path) -> str:
 
 
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
-    """Return the runs in a folder and the folders inside it, sorted by name, and what is wrong with those that can't be read.
+    """Return the runs in a folder and its subfolders, sorted by name, and one message for each run that can't be read.
 
     Raises:
-        InputError: there is no such folder, or no run in it.
+        InputError: the folder doesn't exist or contains no runs.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one that holds runs, such as runs")
+        raise InputError(f"{folder} is not a folder; expected one that contains runs, such as runs")
     places = sorted(file.parent for pattern in ("run.json", "*/run.json", "*/*/run.json") for file in folder.glob(pattern))
     if not places:
-        raise InputError(f"{folder} holds no runs (folders with a run.json); zoo train makes them")
+        raise InputError(f"{folder} contains no runs (folders with a run.json); create one with zoo train")
     found: list[RunSummary] = []
     faults: list[str] = []
     for place in places:
@@ -125,7 +125,7 @@ def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
 
 
 def differing(runs: Sequence[RunSummary]) -> list[str]:
-    """Return the settings in which runs of one task differ; how many epochs they have is seen beside them."""
+    """Return the settings in which runs of the same task differ, except the number of epochs, which has a separate column."""
     found: dict[str, None] = {}
     for task in dict.fromkeys(run.task for run in runs):
         recipes = [run.recipe for run in runs if run.task == task]
@@ -136,10 +136,10 @@ def differing(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
-    """Return runs in the order of a score of their best epoch, the highest first, or of "loss", the lowest first; those without last.
+    """Sort runs by a score of their best epoch, highest first, or by "loss", lowest first; runs without it come last.
 
     Raises:
-        UnknownNameError: a score that none of them has.
+        UnknownNameError: no run has this score.
     """
     known = {"loss", *(name for run in runs for name in run.scores)}
     if score not in known:
@@ -153,10 +153,10 @@ def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
 
 
 def run(flags: RunsFlags) -> int:
-    """Run the command, and return its exit status: 1 where a run's folder is damaged.
+    """Run the command and return its exit status: 1 if a run is damaged, otherwise 0.
 
     Raises:
-        InputError: the folder or the score is wrong.
+        InputError: the folder or the score is invalid.
     """
     runs, faults = find_runs(flags.folder)
     if flags.sort is not None:
@@ -169,7 +169,7 @@ def run(flags: RunsFlags) -> int:
 
 
 def _as_dict(run: RunSummary) -> dict[str, Any]:
-    """Return a run as it stands in --json; what is not a finite number is null."""
+    """Return a run in the format of --json; numbers that aren't finite become null."""
     scores = {name: _finite(value) for name, value in run.scores.items()}
     return {**vars(run), "loss": _finite(run.loss), "scores": scores, "recipe": dict(run.recipe)}
 
@@ -227,7 +227,7 @@ def _best(run: RunSummary) -> str:
 
 
 def _settings(run: RunSummary, names: Sequence[str]) -> str:
-    """Return a run's own values of the settings that differ; None is what is left to the zoo."""
+    """Return a run's values of the differing settings; those missing from its recipe (chosen automatically) are omitted."""
     own = [name for name in names if name in run.recipe]
     return ", ".join(f"{name} {run.recipe[name]}" for name in own[:_SHOWN]) + (", …" if len(own) > _SHOWN else "")
 

@@ -1,4 +1,4 @@
-"""Results as tables, for people who look at a terminal."""
+"""Results as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _number(value: float | None) -> str:
 
 
 def print_scores(scores: Scores) -> None:
-    """Print scores, the scores of each class where there aren't too many, and what was left out."""
+    """Print scores, the scores of each class for up to 40 classes, and the skipped samples."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
@@ -28,14 +28,14 @@ def print_scores(scores: Scores) -> None:
     if 0 < len(scores.per_class) <= 40:
         console.print(_per_class(scores.per_class))
     how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
-    console.print(f"{scores.n} of {scores.expected} pictures scored{how}")
+    console.print(f"{scores.n} of {scores.expected} images scored{how}")
     alignment = scores.details.get("alignment")
     if alignment is not None:
         found = alignment["found"]
         total = found + len(alignment["not_found"])
         console.print(f"aligned {found} of {total} images (detector {alignment['detector']}, template {alignment['template']})")
     for fault in scores.skipped:
-        console.print(f"left out: {fault}", soft_wrap=True)
+        console.print(f"skipped: {fault}", soft_wrap=True)
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
@@ -43,7 +43,7 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 
 def print_comparison(comparison: Comparison, a: str, b: str) -> None:
-    """Print each score of both sides, the difference, and whether it can be told from none."""
+    """Print each score of both sides, the difference, and whether it is significant."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
@@ -51,12 +51,12 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
         table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
     console.print(f"A: {a}\nB: {b}", soft_wrap=True)
     console.print(table)
-    runs = f"; the mean of {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
-    console.print(f"{comparison.n} pictures, the same for both{runs}")
+    runs = f"; mean over {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
+    console.print(f"{comparison.n} images, the same for both{runs}")
 
 
 def print_corruptions(found: Mapping[str, Any]) -> None:
-    """Print the score under every corruption and severity, their mean, and how far it falls below the clean one."""
+    """Print the score for every corruption and severity, their mean, and its relative drop from the clean score."""
     console = Console(highlight=False, markup=False, emoji=False)
     severities = list(next(iter(found["corruptions"].values())))
     table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
@@ -70,7 +70,7 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
 
 
 def print_attacked(found: Mapping[str, Any]) -> None:
-    """Print the scores on clean and on attacked pictures, the primary one first, and what was attacked."""
+    """Print the scores on clean and on attacked images, the primary score first, and the number of attacked images or pairs."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
@@ -81,9 +81,9 @@ def print_attacked(found: Mapping[str, Any]) -> None:
     console.print(table)
     pairs = clean["details"].get("pairs")
     which = "" if pairs is None else f" in {pairs['genuine']} genuine and {pairs['impostor']} impostor pairs, {pairs['missing']} missing"
-    console.print(f"{clean['n']} of {clean['expected']} pictures{which}")
+    console.print(f"{clean['n']} of {clean['expected']} images{which}")
     for fault in clean["skipped"]:
-        console.print(f"left out: {fault['key']}: {fault['reason']}", soft_wrap=True)
+        console.print(f"skipped: {fault['key']}: {fault['reason']}", soft_wrap=True)
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -95,7 +95,7 @@ def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 
 def print_info(content: Mapping[str, Any]) -> None:
-    """Print a description: one row an entry, lists and records in words."""
+    """Print the result of `zoo.info` as a table with one row per entry."""
     table = Table(show_header=False)
     for name, value in content.items():
         table.add_row(name, _words(name, value))

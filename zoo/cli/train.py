@@ -22,7 +22,12 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status.
+
+    Raises:
+        InputError: a flag or the data is invalid.
+        ImageError: an image can't be read, without --skip-bad.
+    """
     import torch
 
     from zoo.models.builder import build
@@ -31,11 +36,11 @@ def run(flags: Any) -> int:
 
     task = get_task(flags.task_name)
     if flags.build.backbone is None:
-        raise InputError('no backbone: give --backbone, such as --backbone resnet18; see: zoo list "*"')
+        raise InputError('no backbone: pass --backbone, such as --backbone resnet18; see: zoo list "*"')
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with progress_of(flags.run.quiet) as progress:
         data = task.open(flags.main.data, on_error, progress.say)
-        torch.manual_seed(flags.recipe.seed)  # fresh parameters too
+        torch.manual_seed(flags.recipe.seed)  # also seeds the initialisation of new parameters
         model = build(
             flags.build.backbone,
             task.name,
@@ -68,6 +73,6 @@ def run(flags: Any) -> int:
         print(f"trained for {counted(len(run.history), 'epoch')} in {run.seconds:.0f} s; model saved in {run.folder / 'model'}")
         if run.not_finite:
             lost = counted(run.not_finite, "batch", "batches")
-            print(f"left out: {lost} whose loss was not a number (--on-nan skip); their samples are named above")
+            print(f"skipped: {lost} whose loss wasn't finite (--on-nan skip); their samples are listed above")
         print(f"score it with: zoo eval {run.folder} --data …")
     return 0

@@ -24,17 +24,7 @@ class DisagreementError(ZooError):
 
 
 def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], task: Task) -> Agreement:
-    """Compare the predictions of a compiled model with those of its model in eager float32.
-
-    Args:
-        model: the model, in evaluation mode on the CPU.
-        compiled: the compiled model.
-        batches: prepared batches of images to compare on.
-        task: task of both models, which counts equal predictions.
-
-    Returns:
-        The agreement, without scores.
-    """
+    """Return the agreement, without scores, of a compiled model with its model: in eager float32, evaluation mode, on the CPU."""
     pictures, error, same, answers = 0, 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in batches:

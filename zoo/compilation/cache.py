@@ -24,22 +24,17 @@ _REVISION = 4  # of the conversion and quantisation code; increase it to invalid
 
 
 def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
-    """Return the cache key of a converted network.
+    """Return the cache key of a network of a model with this fingerprint, converted by an engine.
 
-    Args:
-        fingerprint: fingerprint of the model.
-        network: network to convert.
-        engine: engine that converts the network.
-        samples: inputs to calibrate on; empty for a network that is not quantised.
-        judged: whether layers may stay unquantised for the sake of the score.
+    `samples` are the inputs to calibrate on, empty for a network that is not quantised; `judged` is whether layers may stay unquantised
+    for the sake of the score.
     """
-    digest = hashlib.blake2b()
     shapes = [list(each.shape[2:]) for each in network.example]
     content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged]
     for package in ("resnet-zoo", "torch", *engine.distributions):
         with contextlib.suppress(PackageNotFoundError):
             content.append(version(package))
-    digest.update(json.dumps(content).encode())
+    digest = hashlib.blake2b(json.dumps(content).encode())
     for inputs in samples:
         for tensor in inputs:
             digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
@@ -47,42 +42,25 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
 
 
 def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
-    """Return a converted network from the cache, or convert it and add it to the cache.
-
-    Args:
-        engine: engine of the network.
-        key: cache key, as returned by `network_key`.
-        convert: function that converts the network.
-
-    Raises:
-        InputError: the network can't be converted.
-    """
+    """Return the converted network with this key from the cache, or convert it and add it to the cache."""
     folder = cache_folder("networks")
+    listing, name = folder / f"{key}.json", f"{key}{engine.suffix}"
     with contextlib.suppress(Exception):  # missing, damaged or unreadable: convert again
-        return _read(engine, folder, key)
+        for file, digest in json.loads(listing.read_text(encoding="utf-8")).items():
+            if file_fingerprint(folder / file) != digest:
+                raise ValueError(file)
+            mark_used(folder / file)
+        mark_used(listing)
+        return engine.read(folder / name)
     made = convert()
     with contextlib.suppress(OSError, RuntimeError):  # no space or no permission: go on without the cache
-        _write(engine, folder, key, made)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
+            engine.write(made, Path(draft) / name)
+            files = sorted(Path(draft).iterdir())
+            digests = {path.name: file_fingerprint(path) for path in files}
+            for path in files:
+                os.replace(path, folder / path.name)
+        write_text(listing, json.dumps(digests))  # last: files that aren't listed there are not read
+        shrink(folder, LIMIT_BYTES, [listing])
     return made
-
-
-def _read(engine: Engine, folder: Path, key: str) -> Any:
-    digests = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-    for name, digest in digests.items():
-        if file_fingerprint(folder / name) != digest:
-            raise ValueError(name)
-        mark_used(folder / name)
-    mark_used(folder / f"{key}.json")
-    return engine.read(folder / f"{key}{engine.suffix}")
-
-
-def _write(engine: Engine, folder: Path, key: str, made: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
-        engine.write(made, Path(draft) / f"{key}{engine.suffix}")
-        files = sorted(Path(draft).iterdir())
-        digests = {path.name: file_fingerprint(path) for path in files}
-        for path in files:
-            os.replace(path, folder / path.name)
-    write_text(folder / f"{key}.json", json.dumps(digests))  # last: files that aren't listed there are not read
-    shrink(folder, LIMIT_BYTES, [folder / f"{key}.json"])

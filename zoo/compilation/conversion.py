@@ -8,7 +8,7 @@ eager. (Engines that run modules without conversion recompile when a branch chan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,12 +40,10 @@ class Conversion:
     Attributes:
         model: model in evaluation mode, on the CPU.
         fingerprint: fingerprint of the model; for `FEATURES` that of its backbone is enough.
-        engine: engine that converts and runs the networks.
-        precision: numeric precision to compute in.
-        threads: number of CPU threads to compute with.
         samples: inputs to calibrate on, by network name; empty for networks that are not quantised.
         judge: function from a network's name to the scorer of its quantised candidates; None to quantise every layer.
         say: callback that receives a message about each fallback to eager.
+        replaced: runners to use in place of the engine's, by network name.
         refused: errors of networks that the engine can't run, by network name.
         taken: for a model that can't take every image size, the sizes other than its own that it was found to take.
     """
@@ -58,6 +56,7 @@ class Conversion:
     samples: dict[str, list[Tensors]] = field(default_factory=dict)
     judge: Callable[[str], Judge] | None = None
     say: Callable[[str], None] = lambda text: None
+    replaced: Mapping[str, Runner] = field(default_factory=dict)
     refused: dict[str, InputError] = field(default_factory=dict)
     taken: set[SizeHW] = field(default_factory=set)
 
@@ -97,11 +96,12 @@ class Conversion:
 
     @property
     def _own_hw(self) -> SizeHW | None:
-        preprocess = self.model.preprocess
-        return None if preprocess.pads else preprocess.size_hw
+        return None if self.model.preprocess.pads else self.model.preprocess.size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return the runner of a network, which falls back to eager where the engine can't run it."""
+        if name in self.replaced:
+            return self.replaced[name]
         eager = ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
         try:
             run = self.started(name, size_hw)
@@ -109,39 +109,22 @@ class Conversion:
             self.refused[name] = error
             self.say(f"{error}. This network runs in eager instead")
             return eager
-        reported = False
+        reported: list[str] = []
 
         def in_eager(error: Exception, *inputs: Tensor) -> Tensors:
-            nonlocal reported
             if not reported:
-                shape = tuple(inputs[0].shape)
-                self.say(
-                    f"the engine {self.engine.name} can't run {name!r} on inputs of shape {shape} ({reason(error)}). "
-                    "Such inputs run in eager instead"
-                )
-            reported = True
+                case = f"the engine {self.engine.name} can't run {name!r} on inputs of shape {tuple(inputs[0].shape)} ({reason(error)})"
+                reported.append(f"{case}. Such inputs run in eager instead")
+                self.say(reported[0])
             return eager(*inputs)
 
         return run if size_hw is not None else or_else(run, in_eager)
 
     def started(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Convert a network and start it.
-
-        Raises:
-            InputError: the engine can't run it.
-        """
+        """Convert a network and start it."""
         made = self._converted(name, size_hw)
         with one_reason(self.engine.name, self._network(name, size_hw)):
             return self.engine.start(made, self.precision, self.threads)
-
-    def check(self) -> None:
-        """Refuse an engine that can't run any of the networks.
-
-        Raises:
-            InputError: the engine's error for the first network.
-        """
-        if len(self.refused) == 1 + len(self.model.head.networks()):
-            raise self.refused[PICTURES]
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Write the networks to a folder, and return their entries in model.json.
@@ -174,11 +157,7 @@ class Conversion:
         return converted(self.engine, key, convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
-        """Refuse a graph for any image size that is correct only for some sizes.
-
-        Raises:
-            InputError: the outputs of the graph differ from the model's.
-        """
+        """Refuse a graph for any image size that is correct only for some sizes."""
         with one_reason(self.engine.name, network):
             runner = self.engine.start(made, "fp32", self.threads)
         height, width = network.example[0].shape[2:]
@@ -202,10 +181,9 @@ class Conversion:
         if name not in (PICTURES, FEATURES):
             network = self.model.head.networks()[name].eval()
             return Network(name, network, (torch.zeros(2, *network.row_shape),), ((0,),))
-        height, width = size_hw or _example_hw(self.model)
-        free = (0,) if size_hw else (0, 2, 3)
-        module: nn.Module = _Pictures(self.model) if name == PICTURES else _Pooled(self.model)
-        return Network(name, module, (torch.zeros(2, 3, height, width),), (free,))
+        module = _Pictures if name == PICTURES else _Pooled
+        example = torch.zeros(2, 3, *(size_hw or _example_hw(self.model)))
+        return Network(name, module(self.model), (example,), ((0,) if size_hw else (0, 2, 3),))
 
 
 class _Pictures(nn.Module):
@@ -219,12 +197,8 @@ class _Pictures(nn.Module):
         return self.model.head.tensors(self.model.levels(pixels))
 
 
-class _Pooled(nn.Module):
+class _Pooled(_Pictures):
     """Normalisation, backbone and pooling: maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, pixels: Tensor) -> Tensors:
         head = self.model.head

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from zoo.engines import ENGINES, Engine, Judge, Runner, Tensors
 from zoo.errors import DataError, ImageError, InputError
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch, as_float
-from zoo.models.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
+from zoo.models.compiled import PICTURES, Agreement, Compiled, Making
 from zoo.models.fingerprint import fingerprints
 from zoo.models.model import Model
 from zoo.system.precision import EnginePrecision
@@ -39,13 +38,9 @@ class Source:
 
     Attributes:
         model: copy of the model, in evaluation mode, on the CPU.
-        fingerprints: fingerprints of the model.
         pictures: the user's images, or a few built-in ones.
         given: whether the images are the user's.
         has_truth: whether the images are the user's and have ground truth, so that scores can be measured.
-        say: callback that receives progress messages (one line each).
-        progress: progress bars.
-        on_error: "raise", or "skip" to skip images that can't be read.
         left_out: messages about skipped images, each of which is reported once.
     """
 
@@ -61,18 +56,7 @@ class Source:
 
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
-        """Copy a model and open the data.
-
-        Args:
-            model: model to compile; it is not changed.
-            data: images to compare and calibrate on, as for `zoo.compile`.
-            on_error: "raise" or "skip", as for `zoo.compile`.
-            say: callback that receives progress messages (one line each).
-            progress: progress bars.
-
-        Raises:
-            InputError: the data is invalid.
-        """
+        """Copy a model and open the data; arguments as for `zoo.compile`."""
         task = get_task(model.task)
         plain = _plain_pictures(data)
         if data is None and task.data.sample_data is None:
@@ -80,8 +64,8 @@ class Source:
         opened = plain or task.open(task.data.sample_data if data is None else data, on_error, progress.say)
         copied = copy.deepcopy(model).to(device=torch.device("cpu")).eval().requires_grad_(False)
         copied.to(memory_format=torch.channels_last)
-        has_truth = data is not None and plain is None
-        return cls(copied, fingerprints(model), opened, data is not None, has_truth, say, progress, on_error)
+        given = data is not None
+        return cls(copied, fingerprints(model), opened, given, given and plain is None, say, progress, on_error)
 
     @property
     def task(self) -> Task:
@@ -89,12 +73,7 @@ class Source:
         return get_task(self.model.task)
 
     def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
-        """Yield `count` of the images, evenly spread, in prepared batches of `size`.
-
-        Raises:
-            ImageError: an image can't be read, and `on_error` is "raise".
-            DataError: no image can be read.
-        """
+        """Yield `count` of the images, evenly spread, in prepared batches of `size`."""
         records = self.pictures.records
         chosen, read = [records[place * len(records) // count] for place in range(count)], 0
         for first in range(0, len(chosen), size):
@@ -113,7 +92,7 @@ class Source:
                 if self.on_error == "raise":
                     raise
                 if str(error) not in self.left_out:  # images are read for calibration, and again for comparison
-                    self.say(f"left out: {error}")
+                    self.say(f"skipped: {error}")
                 self.left_out.add(str(error))
 
     @property
@@ -140,17 +119,15 @@ class Source:
 
         records = self.pictures.records
         data = self.pictures if numbers is None else replace(self.pictures, records=tuple(records[number] for number in numbers))
-        found = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)[
-            self.task.scoring.primary_score
-        ]
-        return 0.0 if found is None else found  # too little data: then neither model has a score
+        scores = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)
+        return scores[self.task.scoring.primary_score] or 0.0  # None for too little data: then neither model has a score
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
-        """Return the model compiled for an engine, if its predictions agree with the model's.
+        """Return the model compiled for an engine.
 
         Raises:
             InputError: the engine can't run the model.
-            DisagreementError: the predictions disagree.
+            DisagreementError: the predictions disagree with the model's.
         """
         if (engine.name, precision) == ("eager", "fp32"):  # the same computation: nothing to compare
             return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
@@ -180,7 +157,8 @@ class Source:
         agreement = compare(self.model, compiled, self.compared(), self.task)
         if self.has_truth:
             agreement = replace(agreement, score=self.task.scoring.primary_score, eager=self.eager_score, compiled=self.score(compiled))
-        conversion.check()
+        if len(conversion.refused) == 1 + len(self.model.head.networks()):
+            raise conversion.refused[PICTURES]
         check(agreement, compiled.making, self.task)
         compiled.making = replace(compiled.making, agreement=agreement)
         return compiled
@@ -215,39 +193,9 @@ class Source:
         eager = self._conversion(ENGINES["eager"](), "fp32")
 
         def score(runner: Runner, numbers: Sequence[int]) -> float:
-            making = Making("eager", "fp32", eager.threads, Agreement(0, 0.0, None))
-            return self.score(
-                Compiled(self.model.config, self.model.metadata, self.fingerprints, _Replaced(eager, name, runner), making), numbers
-            )
+            return self.score(self._made(replace(eager, replaced={name: runner}), Agreement(0, 0.0, None)), numbers)
 
         return Judge(len(self.pictures), self.task.scoring.tolerance["int8"], score)
-
-
-@dataclass(frozen=True)
-class _Replaced:
-    """The networks of a conversion, one of which is replaced.
-
-    Attributes:
-        others: source of all other networks.
-        name: name of the replaced network.
-        network: runner that replaces it.
-    """
-
-    others: Conversion
-    name: str
-    network: Runner
-
-    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the image size of the graph that takes images of this size; None for the graph that takes any size."""
-        return self.others.made_for(size_hw)
-
-    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return the replacement, or the runner of one of the other networks."""
-        return self.network if name == self.name else self.others.runner(name, size_hw)
-
-    def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write nothing: this model is only scored, never saved."""
-        return []
 
 
 def _plain_pictures(data: object) -> Dataset | None:

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 import torch
 
@@ -36,19 +35,15 @@ Choice = tuple[str, EnginePrecision]
 def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
     """Return the model compiled for the fastest engine whose predictions agree; eager if none is faster.
 
-    Args:
-        source: the model and the images to compare on.
-        precision: requested precision; "auto" for fp32 and, if the processor supports it, bf16.
-        batch_size: batch size to measure with; None to choose it by the image size.
-        tune_seconds: time limit in seconds, after which no further engine is tried.
-
-    Raises:
-        InputError: no installed engine supports the precision, or the batch size is below 1.
+    Arguments as for `zoo.compile`; after `tune_seconds`, no further engine is tried.
     """
     say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
     choices = list(candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
-    kept = _kept(path)
+    kept = None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none is remembered, or it can't be read
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kept = content["engine"], content["precision"]
     if kept in [*choices, ("eager", "fp32")]:
         with contextlib.suppress(ZooError):  # it agreed then, but not on these images: measure again
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
@@ -66,11 +61,8 @@ def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda te
     """Yield the engines and precisions that may be faster than eager, usually the fastest first.
 
     Args:
-        precision: requested precision.
+        precision: requested precision; "auto" for fp32 and, if the processor supports it, bf16.
         say: callback that receives a message about each engine that is not installed.
-
-    Raises:
-        InputError: no installed engine supports the precision.
     """
     asked = ("bf16", "fp32") if precision == "auto" and cpu_has_bf16() else ("fp32",) if precision == "auto" else (precision,)
     others = [name for name in ENGINES if name not in _ORDER and name != "eager"]
@@ -93,7 +85,7 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
     start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
     batch = _batch(source, size)
-    best, figures, gain = eager, dict[str, float](), 1.0
+    best, figures, gain = eager, dict[str, float](), GAIN
     eager(batch)  # warm-up: the first call allocates memory
     for engine, precision in candidates:
         label = f"{engine}, {precision}"
@@ -109,7 +101,7 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
         before, after = _in_turn(eager, compiled, batch, tune_seconds / len(candidates) / 2)
         figures[label] = after
         say(f"engine {label}: {after:.0f} ms per batch of {size}, eager {before:.0f} ms; {compiled.making.agreement}")
-        if before / after > max(gain, GAIN):
+        if before / after > gain:
             best, gain = compiled, before / after
     if best is eager:
         say("engine auto: no engine that was tried is faster than eager")
@@ -122,10 +114,9 @@ def _batch(source: Source, size: int) -> ImageBatch:
     """Return a batch of `size` images of the source, which are repeated if there are fewer."""
     count = min(size, len(source.pictures))
     first = next(source.batches(count, count))
-    places = torch.arange(size) % count
-    return ImageBatch(
-        first.pixels[places], tuple(first.sizes_hw[place] for place in places), tuple(first.original_sizes_hw[place] for place in places)
-    )
+    places = [place % count for place in range(size)]
+    sizes, originals = (tuple(all_of[place] for place in places) for all_of in (first.sizes_hw, first.original_sizes_hw))
+    return ImageBatch(first.pixels[places], sizes, originals)
 
 
 def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
@@ -148,12 +139,3 @@ def _key(source: Source, size: int, candidates: list[Choice]) -> str:
     preprocess = asdict(source.model.preprocess)
     content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _kept(path: Any) -> Choice | None:
-    """Return the remembered choice; None if there is none or it can't be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content["engine"], content["precision"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

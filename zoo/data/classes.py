@@ -15,11 +15,7 @@ FILE = "classes.txt"
 
 
 def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Return the classes in the order of the folder's `classes.txt`, or in the order found if there is no such file.
-
-    Raises:
-        DataError: the file can't be read, lists a class twice, or lacks one that the data contains.
-    """
+    """Return the classes in the order of the folder's `classes.txt`, which must name each once, or in the order found without this file."""
     file = folder / FILE
     if not file.is_file():
         return tuple(found)
@@ -35,13 +31,7 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
 
 
 def write_order(classes: Sequence[str], found: Iterable[str], folder: Path) -> None:
-    """Write `classes.txt`, unless a reader would derive the same order without it.
-
-    Args:
-        classes: class names in their order.
-        found: class names in the order that the reader derives from the data.
-        folder: folder in which the reader looks for the file.
-    """
+    """Write `classes.txt`, unless `found`, the order that a reader derives from the data, is the same."""
     if list(found) != list(classes):
         write_text(folder / FILE, "".join(f"{name}\n" for name in classes))
 

@@ -35,11 +35,7 @@ def manifest_fingerprint(dataset: Dataset) -> str:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Return a fingerprint of a file's content.
-
-    Raises:
-        OSError: the file can't be read.
-    """
+    """Return a fingerprint of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
 

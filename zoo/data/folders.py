@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import stat
 from dataclasses import replace
@@ -20,7 +19,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 def is_picture_name(name: str) -> bool:
     """Return whether a file name has an image suffix; hidden files never count."""
-    return not name.startswith(".") and any(fnmatch.fnmatch(name.lower(), f"*{suffix}") for suffix in decoding.SUFFIXES)
+    return not name.startswith(".") and name.lower().endswith(decoding.SUFFIXES)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -32,11 +31,7 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def split_folder(ref: DataRef, root: Path) -> Path:
-    """Return the folder of the requested split, for formats that store splits as folders.
-
-    Raises:
-        InputError: `split=` doesn't name a folder there, or there are splits and none was requested.
-    """
+    """Return the folder of the requested split; raise an `InputError` if there is none, or there are splits and none was requested."""
     names = [folder.name for folder in subfolders(root)]
     splits = [name for name in names if name.lower() in SPLITS]
     if ref.split is not None:
@@ -50,11 +45,7 @@ def split_folder(ref: DataRef, root: Path) -> Path:
 
 
 def split_folders(ref: DataRef, root: Path) -> list[Path]:
-    """Return the folders of one or several requested splits: `split=train,test`.
-
-    Raises:
-        InputError: as in `split_folder`, or a split is listed twice.
-    """
+    """Return the folders of one or several different splits, as in `split=train,test`; see `split_folder`."""
     if ref.split is None or "," not in ref.split:
         return [split_folder(ref, root)]
     names = [name.strip() for name in ref.split.split(",")]
@@ -70,7 +61,6 @@ class PictureRoot:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Store the folder and resolve its links once."""
         self.folder = folder
         self._real = os.path.realpath(folder)
         self._real_parents: dict[str, str] = {}

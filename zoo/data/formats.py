@@ -11,6 +11,7 @@ from zoo.data.dataset import Dataset, OnError, Record, from_sequence
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.registry import Registry
+from zoo.system.wording import counted
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,11 @@ def open_data(
     """
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, Path):
-        return _open_path(DataRef(str(data), "", str(data), pictures=pictures), schemes, task, on_error, say)
-    if not isinstance(data, str):
+    if not isinstance(data, str | Path):
         return from_sequence(data)
-    ref = replace(DataRef.parse(data), pictures=pictures)
-    if not ref.scheme:
-        return _open_path(ref, schemes, task, on_error, say)
-    return _open_scheme(ref, schemes[ref.scheme], on_error)
-
-
-def _open_scheme(ref: DataRef, scheme: Scheme, on_error: OnError) -> Dataset:
+    ref = DataRef(str(data), "", str(data)) if isinstance(data, Path) else DataRef.parse(data)
+    ref = replace(ref, scheme=ref.scheme or recognise(ref, schemes, task, say), pictures=pictures)
+    scheme = schemes[ref.scheme]
     for option in ref.options:
         if option not in scheme.options:
             raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", *scheme.options})
@@ -79,7 +74,13 @@ def _open_scheme(ref: DataRef, scheme: Scheme, on_error: OnError) -> Dataset:
     return replace(dataset, exact=ref.exact)
 
 
-def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnError, say: Callable[[str], None] | None) -> Dataset:
+def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[[str], None] | None = None) -> str:
+    """Return the name of the scheme that a bare path is recognised as; `say` receives a line with the scheme and the reason.
+
+    Raises:
+        DataError: the path doesn't exist.
+        InputError: the path matches no scheme or several.
+    """
     path = ref.existing("folder or file")
     looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
     found = {name: reason for name, look in looks.items() if (reason := look(path))}
@@ -93,8 +94,8 @@ def _open_path(ref: DataRef, schemes: Registry[Scheme], task: str, on_error: OnE
         raise InputError(f"data {ref.text!r} matches several formats: {reasons}. Specify the format as scheme:path")
     ((name, reason),) = found.items()
     if say is not None:
-        say(f"data {ref.text}: taken as {name}: because {reason}")
-    return _open_scheme(replace(ref, scheme=name), schemes[name], on_error)
+        say(f"data {ref.text}: recognised as {name}, because {reason}")
+    return name
 
 
 def finish(
@@ -121,12 +122,8 @@ def finish(
         UnknownNameError: `classes=` contains a class that the data doesn't have.
     """
     if faults and on_error == "raise":
-        count = f"{len(faults)} error" + ("s" if len(faults) > 1 else "")
-        raise DataError(
-            f"data {ref.text!r}: {count} in the annotations:",
-            faults,
-            'Fix them, or skip them with --skip-bad (on_error="skip").',
-        )
+        remedy = 'Fix them, or skip them with --skip-bad (on_error="skip").'
+        raise DataError(f"data {ref.text!r}: {counted(len(faults), 'error')} in the annotations:", faults, remedy)
     kept, names = list(records), tuple(classes)
     if ref.classes is not None:
         for name in ref.classes:

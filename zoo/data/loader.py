@@ -34,7 +34,6 @@ class Batch(Generic[Images]):
     Attributes:
         images: images of the batch; None if all of them were skipped.
         targets: one target per image, as in the dataset (after augmentation).
-        keys: one key per image.
         skipped: images that couldn't be read and were skipped, as requested by the caller.
     """
 
@@ -52,20 +51,16 @@ class _Prepared:
     key: str
 
 
+@dataclass(frozen=True)
 class _PreparedDataset(TorchDataset[Any]):
     """Decodes, augments and preprocesses single samples; runs in the workers."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        preprocess: Preprocess,
-        decoding: Decoding,
-        on_error: OnError,
-        augment: Callable[[Sample], Sample] | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.dataset, self.preprocess, self.decoding = dataset, preprocess, dataset.decoding(decoding)
-        self.on_error, self.augment, self.seed = on_error, augment, seed
+    dataset: Dataset
+    preprocess: Preprocess
+    decoding: Decoding
+    on_error: OnError
+    augment: Callable[[Sample], Sample] | None = None
+    seed: int = 0
 
     def __getitem__(self, index: Index) -> _Prepared | Fault:
         epoch, draw, position = index
@@ -84,58 +79,51 @@ class _PreparedDataset(TorchDataset[Any]):
             image, target, original_hw = sample.image, sample.target, (sample.image.shape[0], sample.image.shape[1])
         return _Prepared(self.preprocess(image), original_hw, target, record.key)
 
+    def collate(self, items: Sequence[_Prepared | Fault]) -> Batch[ImageBatch]:
+        good = [item for item in items if isinstance(item, _Prepared)]
+        images = self.preprocess.collate([item.pixels for item in good], [item.original_hw for item in good]) if good else None
+        skipped = tuple(item for item in items if isinstance(item, Fault))
+        return Batch(images, tuple(item.target for item in good), tuple(item.key for item in good), skipped)
 
-class _ThreadedBatches:
-    """The batches of a `DataLoader` without worker processes, made in threads while the loop works on earlier ones."""
 
-    def __init__(self, prepared: _PreparedDataset, batches: Sequence[Sequence[Index]]) -> None:
-        self._prepared, self._batches, self._collate = prepared, batches, _Collate(prepared.preprocess)
+class Batches:
+    """Batches of samples that are prepared in worker processes, in threads, or in turn.
+
+    With `on_error="raise"`, the first unreadable image ends the iteration.
+    """
+
+    def __init__(self, prepared: _PreparedDataset, batches: Any, workers: int, threaded: bool = False) -> None:
+        """Store the indices of each batch; `threaded` prepares batches in threads while the loop works on earlier ones."""
+        self._prepared, self._batches = prepared, batches
+        self._loader: DataLoader[Any] | None = None
+        if not threaded:
+            self._loader = DataLoader(
+                prepared,
+                batch_sampler=batches,
+                num_workers=workers,
+                collate_fn=prepared.collate,
+                prefetch_factor=4 if workers else None,
+                worker_init_fn=_leave_signals,
+                # the seeds of the workers are drawn from this; the global generator must not advance, as it would differ in a resumed run
+                generator=torch.Generator(),
+            )
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Generator[Batch[ImageBatch]]:
+        """Iterate over the batches; closing the iterator ends the loader's processes or threads."""
         threads = pick_decoding_threads()
-        return in_order((Job(partial(self._batch, indices)) for indices in self._batches), threads, threads)
-
-    def _batch(self, indices: Sequence[Index]) -> Batch[ImageBatch]:
-        return self._collate([self._prepared[index] for index in indices])
-
-
-class Batches:
-    """Batches of a loader; with `on_error="raise"`, the first unreadable image ends the iteration."""
-
-    def __init__(self, loader: DataLoader[Any] | _ThreadedBatches, on_error: OnError) -> None:
-        """Wrap a loader."""
-        self._loader, self._on_error = loader, on_error
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self._loader)
-
-    def __iter__(self) -> Generator[Batch[ImageBatch]]:
-        """Iterate over the batches; closing the iterator ends the loader's processes or threads.
-
-        Raises:
-            ImageError: an image can't be read, and `on_error` is "raise".
-        """
-        batches = iter(self._loader)
+        jobs = (Job(partial(self._batch, indices)) for indices in self._batches)
+        batches = in_order(jobs, threads, threads) if self._loader is None else iter(self._loader)
         with closing(batches) if isinstance(batches, Generator) else nullcontext():
             for batch in batches:
-                if batch.skipped and self._on_error == "raise":
+                if batch.skipped and self._prepared.on_error == "raise":
                     raise ImageError(batch.skipped[0].key, batch.skipped[0].reason, batch.skipped[0].kind)
                 yield batch
 
-
-@dataclass(frozen=True)
-class _Collate:
-    preprocess: Preprocess
-
-    def __call__(self, items: Sequence[_Prepared | Fault]) -> Batch[ImageBatch]:
-        good = [item for item in items if isinstance(item, _Prepared)]
-        images = self.preprocess.collate([item.pixels for item in good], [item.original_hw for item in good]) if good else None
-        skipped = tuple(item for item in items if isinstance(item, Fault))
-        return Batch(images, tuple(item.target for item in good), tuple(item.key for item in good), skipped)
+    def _batch(self, indices: Sequence[Index]) -> Batch[ImageBatch]:
+        return self._prepared.collate([self._prepared[index] for index in indices])
 
 
 def evaluation_loader(
@@ -155,8 +143,8 @@ def evaluation_loader(
     """
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
-    prepared = _PreparedDataset(dataset, preprocess, decoding, on_error)
-    return _loader(prepared, batches, workers) if workers else Batches(_ThreadedBatches(prepared, batches), on_error)
+    prepared = _PreparedDataset(dataset, preprocess, dataset.decoding(decoding), on_error)
+    return Batches(prepared, batches, workers, threaded=not workers)
 
 
 def training_loader(
@@ -174,23 +162,8 @@ def training_loader(
     If `decoding` reduces the scale, the augmentation receives the smaller image with the target of the full-size image; use this only for
     targets without coordinates.
     """
-    prepared = _PreparedDataset(dataset, preprocess, decoding, on_error, augment, plan.seed)
-    return _loader(prepared, _From(plan, start), workers)
-
-
-def _loader(prepared: _PreparedDataset, batches: Any, workers: int) -> Batches:
-    loader = DataLoader(
-        prepared,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_Collate(prepared.preprocess),
-        pin_memory=False,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_signals,
-        # the seeds of the workers are drawn from this; the global generator must not advance, as it would differ in a resumed run
-        generator=torch.Generator(),
-    )
-    return Batches(loader, prepared.on_error)
+    prepared = _PreparedDataset(dataset, preprocess, dataset.decoding(decoding), on_error, augment, plan.seed)
+    return Batches(prepared, _From(plan, start), workers)
 
 
 def _leave_signals(worker: int) -> None:
@@ -207,17 +180,9 @@ def _leave_signals(worker: int) -> None:
 
 
 def pick_batch_size(batch_size: int | None, preprocess: Preprocess, device: torch.device) -> int:
-    """Return the batch size for evaluation: about as many pixels as 32 images of 224 × 224, or as 8 on the CPU.
+    """Return `batch_size`, or if it is None, about as many images as have the pixels of 32 images of 224 × 224, or of 8 on the CPU.
 
     Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image in batches of 32 than of 8, and engines aren't faster.
-
-    Args:
-        batch_size: requested size; None to choose it automatically.
-        preprocess: preprocessing, which determines the image size.
-        device: device that computes.
-
-    Raises:
-        InputError: `batch_size` is below 1.
     """
     if batch_size is None:
         height, width = preprocess.size_hw

@@ -15,12 +15,7 @@ from zoo.data.sampling import Sampling
 
 @dataclass(frozen=True)
 class Steps:
-    """Optimiser steps of a run, counted in batches of one process.
-
-    Attributes:
-        batches_per_epoch: number of batches per epoch; the last step of an epoch may have fewer batches than the others.
-        accumulation: number of batches per step.
-    """
+    """Optimiser steps of a run, counted in batches of one process; the last step of an epoch may have fewer batches than the others."""
 
     batches_per_epoch: int
     accumulation: int
@@ -49,10 +44,8 @@ class TrainingPlan:
 
     Attributes:
         sampling: sampler of the batches of all processes together.
-        epochs: number of epochs.
         seed: seed of the draws and of the augmentation.
         rank: index of this process.
-        processes: number of processes.
     """
 
     sampling: Sampling
@@ -89,13 +82,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One process's share of a batch.
-
-    Attributes:
-        epoch: epoch number, counted from 0.
-        draw: number of the first sample's draw within the epoch.
-        positions: positions of the samples in the dataset.
-    """
+    """One process's share of a batch: positions of samples in the dataset, and the number of the first sample's draw within the epoch."""
 
     epoch: int
     draw: int

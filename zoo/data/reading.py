@@ -18,14 +18,10 @@ class Reading:
     Attributes:
         batch_size: images per batch; None for a size that suits the model's input.
         workers: number of loader processes; None for a number that suits the machine, 0 for a thread.
-        precision: precision of matrix multiplications.
         device: "auto" or a torch device.
         on_error: "raise", or "skip" to leave out images that can't be read.
         exact: decode every image at full size; otherwise large JPEGs may be decoded at a reduced scale.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
-        progress: display of progress bars and messages.
-        rank: index of this process.
-        processes: number of processes that share the data.
     """
 
     batch_size: int | None = None

@@ -56,9 +56,7 @@ class DataRef:
             if name in options:
                 raise InputError(f"data {text!r}: the option {name!r} is given twice")
             options[name] = value
-        split = options.pop("split", None)
-        classes = options.pop("classes", None)
-        limit = options.pop("limit", None)
+        split, classes, limit = (options.pop(name, None) for name in ("split", "classes", "limit"))
         exact = options.pop("exact", "false")
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
@@ -68,36 +66,21 @@ class DataRef:
         return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
 
     def folder(self) -> Path:
-        """Return the path as an existing folder.
-
-        Raises:
-            DataError: the path is empty, doesn't exist or isn't a folder.
-        """
+        """Return the path as an existing folder, or raise a `DataError`."""
         folder = self.existing("folder")
         if not folder.is_dir():
             raise DataError(f"data {self.text!r}: {folder} is a file; expected a folder")
         return folder
 
     def file(self) -> Path:
-        """Return the path as an existing file.
-
-        Raises:
-            DataError: the path is empty, doesn't exist or isn't a file.
-        """
+        """Return the path as an existing file, or raise a `DataError`."""
         file = self.existing("file")
         if not file.is_file():
             raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'not a regular file'}; expected a file")
         return file
 
     def existing(self, kind: str) -> Path:
-        """Return the path of an existing file or folder, with `~` expanded.
-
-        Args:
-            kind: expected kind, in words, for error messages.
-
-        Raises:
-            DataError: the path is empty or doesn't exist.
-        """
+        """Return the path with `~` expanded, or raise a `DataError` that names the expected `kind` if it is empty or doesn't exist."""
         if not self.path:
             raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
         path = Path(self.path).expanduser()
@@ -106,11 +89,7 @@ class DataRef:
         return path
 
     def root_folder(self) -> Path | None:
-        """Return the value of the option `root=`, the folder that paths in annotations are relative to, or None if it isn't set.
-
-        Raises:
-            InputError: `root` isn't a folder.
-        """
+        """Return the value of the option `root=`, the folder that paths in annotations are relative to, or None if it isn't set."""
         if "root" not in self.options:
             return None
         root = Path(self.options["root"]).expanduser()

@@ -49,7 +49,6 @@ class Shuffled:
     smallest: int
 
     def __len__(self) -> int:
-        """Return the number of batches."""
         return len(cut(range(self.samples), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
@@ -66,8 +65,8 @@ class Balanced:
 
     Attributes:
         labels: classes of each sample; empty for an image without objects, which is drawn as often as an average image.
-        batch_size: batch size of all processes together.
-        smallest: size of the smallest batch that can be trained on; a smaller remainder is appended to the previous batch.
+        batch_size: as in `Shuffled`.
+        smallest: as in `Shuffled`.
     """
 
     labels: Sequence[Sequence[int]]
@@ -75,11 +74,7 @@ class Balanced:
     smallest: int
 
     def __post_init__(self) -> None:
-        """Check that there are classes to balance.
-
-        Raises:
-            InputError: fewer than two classes have samples.
-        """
+        """Raise an `InputError` if fewer than two classes have samples."""
         if len(self._counts) < 2:
             raise InputError(f"balance is 'classes', but the data has samples of {len(self._counts)} class; set balance to 'none'")
 
@@ -88,7 +83,6 @@ class Balanced:
         return Counter(label for labels in self.labels for label in set(labels))
 
     def __len__(self) -> int:
-        """Return the number of batches."""
         return len(cut(range(len(self.labels)), self.batch_size, self.smallest))
 
     def weights(self) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""Annotation tables: rows of CSV, TSV and Parquet files as text, with their positions."""
+"""Annotation tables: rows of CSV, TSV and Parquet files as text, with their positions, and writing of CSV and TSV."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,8 @@ class Row:
 def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: list[Fault]) -> Iterator[Row]:
     """Read a table with a header, row by row.
 
-    Args:
-        path: `.tsv` is tab-separated, `.parquet` is Parquet, all other suffixes are comma-separated; text is UTF-8.
-        required: columns that must exist.
-        optional: columns that may exist.
-        faults: list that receives the faults: column names similar to an optional one, and rows with more or fewer values than the header,
-            which are skipped.
+    `.tsv` is tab-separated, `.parquet` is Parquet, all other suffixes are comma-separated; text is UTF-8. `faults` receives column names
+    similar to an optional one, and rows with more or fewer values than the header, which are skipped.
 
     Raises:
         DataError: the file is empty, damaged, not UTF-8, lacks a required column, or has two columns of the same name.
@@ -86,11 +83,19 @@ def has_columns(path: Path, required: Sequence[str]) -> bool:
     return True
 
 
+def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
+    """Return a table as text; the delimiter of TSV is a tab."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 class SplitFilter:
     """Filter for the rows of a split, based on the optional column `split`."""
 
     def __init__(self, ref: DataRef) -> None:
-        """Create a filter for the requested split."""
         self._ref = ref
         self._names: dict[str, None] = {}
 
@@ -102,11 +107,7 @@ class SplitFilter:
         return self._ref.split in (None, name)
 
     def check(self) -> None:
-        """Check the requested split against the table, after all rows have been read.
-
-        Raises:
-            InputError: `split=` doesn't name a split, or there are several and none was requested.
-        """
+        """Raise an `InputError` if the rows read lack the requested split, or have several splits and none was requested."""
         names = list(self._names)
         if self._ref.split is not None and self._ref.split not in names:
             known = f"its splits are: {', '.join(names)}" if names else "it has no column 'split'"
@@ -153,7 +154,8 @@ def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise DataError(f"{path}: is not a Parquet file, or is damaged: {_first_line(error)}") from None
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise DataError(f"{path}: is not a Parquet file, or is damaged: {first_line}") from None
 
 
 def _cell(place: str, column: str, value: Any) -> str:
@@ -162,7 +164,3 @@ def _cell(place: str, column: str, value: Any) -> str:
     if isinstance(value, str | int | float):
         return str(value).strip()
     raise DataError(f"{place}: {column} is a {type(value).__name__}; expected text or a number")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""Format-independent content of a dataset and writers of formats, for conversion: images with names, targets and splits."""
+"""Writing of datasets: format-independent content, writers of formats, and what several formats share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo.data.dataset import Record
+from zoo.data.folders import SPLITS, is_picture_name
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,39 @@ class Writer:
 
 def same_stem(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     """Return pairs of images whose names differ only in the suffix: formats with one file per image can't distinguish them."""
-    seen: dict[PurePosixPath, str] = {}
-    pairs = []
-    for picture in pictures:
-        stem = PurePosixPath(picture.name).with_suffix("")
-        if stem in seen:
-            pairs.append((seen[stem], picture.name))
-        seen.setdefault(stem, picture.name)
-    return pairs
+    seen: dict[PurePosixPath, Picture] = {}
+    firsts = ((seen.setdefault(PurePosixPath(picture.name).with_suffix(""), picture), picture) for picture in pictures)
+    return [(first.name, picture.name) for first, picture in firsts if first is not picture]
 
 
 def count(target: Mapping[str, Any], name: str) -> int:
     """Return the number of boxes of a target for which the flag `name` is set."""
     return int(target[name].sum()) if name in target else 0
+
+
+def place_in_folders(content: Content, out: Path) -> None:
+    """Place every image in the folder of its class; an image that is already in such a folder keeps its path."""
+    for picture in content.pictures:
+        name, path = content.classes[picture.record.target], PurePosixPath(picture.name)
+        for split in picture.splits or ("",):
+            content.put(picture, out / split / (path if path.parent.parts[:1] == (name,) else name / path))
+
+
+def folder_losses(content: Content) -> list[str]:
+    """Return what class folders can't represent of a dataset."""
+    lost = [f"class {name!r} is not a valid folder name" for name in content.classes if not _is_folder_name(name)]
+    lost += [f"split {name!r} is not one of {', '.join(sorted(SPLITS))}" for name in content.splits if name.lower() not in SPLITS]
+    lost += [f"{picture.name} has no image extension" for picture in content.pictures if not is_picture_name(Path(picture.name).name)]
+    return lost
+
+
+def _is_folder_name(name: str) -> bool:
+    return "/" not in name and "\\" not in name and not name.startswith(".") and name == name.strip() and "\0" not in name
+
+
+def table_losses(content: Content) -> list[str]:
+    """Return what a table can't represent of a dataset."""
+    several = [picture for picture in content.pictures if len(picture.splits) > 1]
+    lost = [f"{picture.name} is in several splits: {', '.join(picture.splits)}" for picture in several]
+    strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]
+    return lost + [f"names with leading or trailing spaces: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]

@@ -142,31 +142,6 @@ class Engine(ABC):
         """
 
 
-class TorchEngine(Engine):
-    """Base class of torch's engines, which run modules without conversion and store them as torch.export graphs."""
-
-    converts = False
-    suffix = ".pt2"
-
-    def convert(self, network: Network) -> Network:
-        """Return the network unchanged."""
-        return network
-
-    def write(self, converted: Network, path: Path) -> None:
-        """Export the graph to a file."""
-        torch.export.save(converted.exported(), path)
-
-    def read(self, path: Path) -> nn.Module:
-        """Read the graph and remove its dtype assertions, because autocast changes dtypes in bf16."""
-        with errors_alone("torch.export"):  # logs the traceback of what it raises
-            module: Any = torch.export.load(path).module()
-        for node in list(module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default)):
-            module.graph.erase_node(node)
-        module.recompile()
-        found: nn.Module = module
-        return found
-
-
 ENGINES: Registry[type[Engine]] = Registry("engine", package="zoo.engines")
 
 
@@ -182,11 +157,7 @@ def list_engines() -> list[str]:
 
 @contextmanager
 def one_reason(engine: str, network: Network) -> Iterator[None]:
-    """Convert any error of an engine into an `InputError` with a one-line reason.
-
-    Raises:
-        InputError: the engine raised an error.
-    """
+    """Convert any error of an engine into an `InputError` with a one-line reason."""
     try:
         yield
     except InputError:
@@ -198,12 +169,7 @@ def one_reason(engine: str, network: Network) -> Iterator[None]:
 
 
 def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
-    """Return a runner with a fallback for inputs that the engine has no kernels for.
-
-    Args:
-        run: the engine's runner, which may raise anything.
-        otherwise: the fallback, called with the error and the inputs.
-    """
+    """Return a runner whose fallback, called with the error and the inputs, handles inputs that the engine has no kernels for."""
 
     def computed(*inputs: Tensor) -> Tensors:
         try:
@@ -212,9 +178,6 @@ def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
             return otherwise(error, *inputs)
 
     return computed
-
-
-_LOUD = ("nncf", "torch.utils.cpp_extension")
 
 
 def quantise(
@@ -231,14 +194,15 @@ def quantise(
         graph: an OpenVINO or ONNX graph.
         samples: inputs to calibrate on.
         as_input: function that converts a sample to the input format of the graph's engine.
-        judge: scorer; layers are left unquantised until its score is good enough. None to quantise all layers.
+        judge: scorer, as in `Engine.quantise`.
         as_runner: function that converts what NNCF runs a graph with to a runner, for the judge.
         spared: names of operations that stay unquantised.
 
     Raises:
         InputError: NNCF isn't installed.
     """
-    with errors_alone(*_LOUD), contextlib.redirect_stdout(sys.stderr):  # NNCF draws progress bars on standard output
+    # NNCF draws progress bars on standard output
+    with errors_alone("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(sys.stderr):
         try:
             import nncf
         except ImportError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
 from zoo.images.preprocess import as_float
 from zoo.system.logs import errors_alone
 from zoo.system.precision import EnginePrecision
@@ -39,10 +39,10 @@ class OnnxRuntime(Engine):
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            with _quiet():
-                program = torch.onnx.export(
-                    network.exported(), dynamo=True, input_names=_names("input", len(network.example)), verbose=False
-                )
+            names = [f"input{place}" for place in range(len(network.example))]
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()), errors_alone("torch.onnx", "onnxscript", "onnx_ir"):
+                warnings.simplefilter("ignore")
+                program = torch.onnx.export(network.exported(), dynamo=True, input_names=names, verbose=False)
                 assert program is not None
                 program.save(path)
             onnx.checker.check_model(path, full_check=True)
@@ -50,8 +50,6 @@ class OnnxRuntime(Engine):
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise the graph after training."""
-        from zoo.engines import quantise
-
         names = [each.name for each in converted.graph.input]
 
         def started(graph: Any) -> Runner:  # NNCF passes each candidate as a graph
@@ -79,30 +77,13 @@ class OnnxRuntime(Engine):
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # errors are raised in any case
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return _runner(session)
+        names = [each.name for each in session.get_inputs()]
 
+        def run(*inputs: Tensor) -> Tensors:
+            return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs)))
 
-def _runner(session: Any) -> Runner:
-    """Return a runner of a session; later calls don't overwrite its outputs."""
-    names = [each.name for each in session.get_inputs()]
-
-    def run(*inputs: Tensor) -> Tensors:
-        return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs)))
-
-    return run
+        return run
 
 
 def _feed(names: Sequence[str], inputs: Tensors) -> dict[str, NDArray[np.float32]]:
     return {name: np.ascontiguousarray(as_float(each.detach()).numpy()) for name, each in zip(names, inputs, strict=True)}
-
-
-def _names(kind: str, count: int) -> list[str]:
-    return [f"{kind}{place}" for place in range(count)]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the exporter's warnings, log messages and output."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), errors_alone("torch.onnx", "onnxscript", "onnx_ir"):
-        warnings.simplefilter("ignore")
-        yield

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason
+from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
 from zoo.system.precision import EnginePrecision
 
 
@@ -37,11 +37,8 @@ class OpenVINO(Engine):
             model = openvino.convert_model(network.exported())
             _join_prelus(model)
             _name(model, network.name)
-            # the converter makes every axis dynamic
-            shapes = [
-                [-1 if axis in free else length for axis, length in enumerate(each.shape)]
-                for each, free in zip(network.example, network.free, strict=True)
-            ]
+            inputs = zip(network.example, network.free, strict=True)  # the converter makes every axis dynamic
+            shapes = [[-1 if axis in free else length for axis, length in enumerate(each.shape)] for each, free in inputs]
             model.reshape(dict(enumerate(shapes)))
             path = Path(folder) / "network.xml"
             self.write(model, path)
@@ -51,8 +48,6 @@ class OpenVINO(Engine):
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise the graph after training."""
-        from zoo.engines import quantise
-
         # NNCF runs the judged candidates itself, before outputs can be moved
         spared = [] if judge is None else _after_outputs(converted)
         quantised = quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner, spared)
@@ -88,22 +83,10 @@ class Session:
 
     Feature maps go in and out channels-last, which is OpenVINO's internal layout and the one in which they are pooled. The graph takes
     uint8 images and scales them to 0–1 together with its normalisation, which saves two passes through memory.
-
-    Attributes:
-        compiled: OpenVINO's compiled model.
-        request: inference request that runs the compiled model.
     """
 
     def __init__(self, converted: Any, precision: EnginePrecision, threads: int, in_bytes: Sequence[bool], **settings: Any) -> None:
-        """Compile a network.
-
-        Args:
-            converted: the network, as returned by `OpenVINO.convert`.
-            precision: precision to compute in.
-            threads: number of CPU threads to compute with.
-            in_bytes: for each input, whether it is uint8 images; the others are float32.
-            **settings: further OpenVINO properties.
-        """
+        """Compile a network with further OpenVINO properties; inputs `in_bytes` are uint8 images, the others are float32."""
         from zoo.system.hardware import cpu_has_bf16
 
         # the hint affects only layers that aren't int8; its default on a processor with AMX would be bf16

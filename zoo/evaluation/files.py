@@ -46,7 +46,7 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
                 found[key] = answer
     faults += [Fault(str(path), f"no answer for {key!r}") for key in keys if key not in first_at]
     if faults:
-        raise DataError(f"{path}: {len(faults)} faults in the predictions:", faults, "Every image of the data needs exactly one answer.")
+        raise DataError(f"{path}: {len(faults)} errors in the predictions:", faults, "Every image of the data needs exactly one answer.")
     return found
 
 

@@ -33,21 +33,9 @@ _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent p
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
-def read(path: Path | str, *, min_size_hw: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image file.
-
-    Args:
-        path: a JPEG, PNG, WebP, BMP, TIFF, PGM or PPM file.
-        min_size_hw: required height and width in pixels; see `decode`.
-        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
-
-    Returns:
-        [H, W, 3] uint8, RGB, with EXIF orientation applied, transparency blended over white, and 16 bit scaled to 8.
-
-    Raises:
-        ImageError: the file is missing, not a regular file, empty, damaged, truncated, too large or in another format.
-    """
-    return decode(_load(path), str(path), min_size_hw=min_size_hw, max_pixels=max_pixels)
+def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read an image file as `read_image` does."""
+    return decode(load(path), str(path), max_pixels=max_pixels)
 
 
 def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -79,30 +67,19 @@ class Decoding:
 
     Attributes:
         min_size_hw: required height and width in pixels, see `decode`; None to decode images at full size.
-        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
     """
 
     min_size_hw: tuple[int, int] | None = None
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        """Validate the limit.
-
-        Raises:
-            InputError: `max_pixels` is below 1.
-        """
+        """Raise an `InputError` if `max_pixels` is below 1."""
         check_positive("decoding", max_pixels=self.max_pixels)
 
     def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
-        """Read an image file.
-
-        Returns:
-            The image, as `zoo.images.decoding.read` returns it, and the height and width at full size: the coordinate frame of boxes.
-
-        Raises:
-            ImageError: as in `zoo.images.decoding.read`.
-        """
-        data, name = _load(path), str(path)
+        """Return an image, and its height and width at full size: the coordinate frame of boxes."""
+        data, name = load(path), str(path)
         header = _header(data, name, self.max_pixels)
         return _decode(data, header, name, self.min_size_hw), header.size_hw
 
@@ -118,13 +95,7 @@ def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None
             antialiasing, it differs from the image decoded at full size by less than 2 grey levels on average: measured 0.9 over 64 photos
             of 400 pixels scaled to a sixth, 0.8 over portraits of 12 megapixels scaled to 224 pixels. A factor of two instead of three
             gives 2.1 for small images scaled to 50 pixels.
-        max_pixels: maximum number of pixels; larger images are refused before they are decoded.
-
-    Returns:
-        As in `read`.
-
-    Raises:
-        ImageError: the content is empty, damaged, truncated, too large or in another format.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
     """
     return _decode(data, _header(data, name, max_pixels), name, min_size_hw)
 
@@ -141,19 +112,18 @@ def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int]
     expected = (-(-header.height // scale), -(-header.width // scale))
     if image is None or image.shape[:2] != expected:
         raise ImageError(name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG")
-    return _upright(_rgb(image, header, name), header.orientation)
+    turn = _TURNS.get(header.orientation)
+    upright = _rgb(image, header, name)
+    return upright if turn is None else np.ascontiguousarray(turn(upright))
 
 
-def size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the height and width of an image file in pixels, with orientation applied, from its header alone.
-
-    Raises:
-        ImageError: as in `read`, as far as the header shows it.
-    """
-    return _header(_load(path), str(path), max_pixels).size_hw
+def size(path: Path | str) -> tuple[int, int]:
+    """Return the height and width of an image file in pixels, with orientation applied, from its header alone."""
+    return _header(load(path), str(path), MAX_PIXELS).size_hw
 
 
-def _load(path: Path | str) -> bytes:
+def load(path: Path | str) -> bytes:
+    """Return the content of a regular file, or raise an `ImageError` with the reason."""
     path = Path(path)
     try:
         # reading a pipe or a device could block or never end
@@ -256,12 +226,7 @@ def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
     return np.repeat(over.astype(np.uint8), 3 // over.shape[2], axis=2)
 
 
-def _upright(image: Image, orientation: int) -> Image:
-    """Undo the rotation and mirroring that an EXIF orientation (tag 274 of TIFF 6.0) declares."""
-    turn = _TURNS.get(orientation)
-    return image if turn is None else np.ascontiguousarray(turn(image))
-
-
+# undo the rotation and mirroring that an EXIF orientation (tag 274 of TIFF 6.0) declares
 _TURNS: dict[int, Callable[[Image], Image]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],

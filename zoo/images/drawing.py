@@ -29,15 +29,7 @@ def text_size(size: tuple[int, int]) -> int:
 
 
 def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
-    """Add lines of text below an image.
-
-    Args:
-        image: [H, W, 3] uint8, RGB; small images are enlarged without smoothing, so that the text is readable next to them.
-        lines: lines of text.
-
-    Returns:
-        A new image with the text below.
-    """
+    """Return an image ([H, W, 3] uint8, RGB) with lines of text below; small images are enlarged without smoothing."""
     picture = Image.fromarray(image)
     enlarge = enlargement(picture.size)
     if enlarge > 1:

@@ -55,10 +55,7 @@ class Header:
 
 
 def parse(data: bytes) -> Header:
-    """Parse the header of an image file, and check that its container is complete.
-
-    Args:
-        data: content of the whole file.
+    """Parse the header of an image file from the content of the whole file, and check that its container is complete.
 
     Raises:
         Flaw: empty, in another format, damaged or truncated; the reason continues a sentence that starts with the file's name.

@@ -36,19 +36,14 @@ class ImageBatch:
     original_sizes_hw: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.sizes_hw)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
+    def to(self, device: torch.device | str) -> ImageBatch:
         """Return the batch with its pixels on `device`."""
-        return ImageBatch(self.pixels.to(device, non_blocking=non_blocking), self.sizes_hw, self.original_sizes_hw)
+        return ImageBatch(self.pixels.to(device), self.sizes_hw, self.original_sizes_hw)
 
     def alike(self, most: int | None = None) -> Iterator[tuple[list[int], ImageBatch]]:
-        """Yield groups of images that share a padded size, with their positions in the batch; none is padded further than alone.
-
-        Args:
-            most: maximum number of images per group if the batch has several sizes; None for no limit.
-        """
+        """Yield groups of up to `most` images that share a padded size, with their positions; none is padded further than alone."""
         if len(set(self.sizes_hw)) == 1:
             yield list(range(len(self))), self
             return
@@ -90,11 +85,7 @@ class Preprocess:
     alignment: str | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            InputError: unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], or std not positive.
-        """
+        """Raise an `InputError` for an unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], or std not positive."""
         if self.policy not in ("crop", "squash", "fit"):
             raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
         if self.interpolation not in _INTERPOLATION:
@@ -209,19 +200,12 @@ class Preprocess:
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the common size that images are padded to.
-
-    A multiple of 32 lets every level of a feature pyramid divide evenly (torchvision's GeneralizedRCNNTransform).
-    """
+    """Return the common size that images are padded to: multiples of 32, so that every level of a feature pyramid divides evenly."""
     return math.ceil(max(size[0] for size in sizes_hw) / 32) * 32, math.ceil(max(size[1] for size in sizes_hw) / 32) * 32
 
 
 def to_chw(image: Picture) -> Tensor:
-    """Return an image as a [3, H, W] tensor, sharing memory where possible.
-
-    Raises:
-        InputError: the image doesn't have three channels, or its dtype is neither uint8 nor float.
-    """
+    """Return an image as a [3, H, W] tensor, sharing memory where possible."""
     if isinstance(image, Tensor):
         if image.ndim != 3 or image.shape[0] != 3:
             raise InputError(f"an image tensor has the shape {tuple(image.shape)}; expected [3, H, W], RGB")
@@ -238,11 +222,7 @@ def to_chw(image: Picture) -> Tensor:
 
 
 def check_pixels(images: Tensor) -> None:
-    """Check that a tensor contains RGB images, uint8 in 0–255 or float in 0–1.
-
-    Raises:
-        InputError: wrong number of channels, wrong dtype, or values outside 0–1 (normalised already, or 0–255 as float).
-    """
+    """Raise an `InputError` unless a tensor contains RGB images, uint8 in 0–255 or float in 0–1 (not normalised)."""
     if images.ndim not in (3, 4) or images.shape[-3] != 3:
         raise InputError(f"images have the shape {tuple(images.shape)}; expected [B, 3, H, W] or [3, H, W], RGB")
     if images.dtype == torch.uint8:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 _LOCK = threading.Lock()
 _OURS = (
@@ -14,33 +14,22 @@ _OURS = (
 _STDERR = 2
 
 
-class _Pipe:
-    """A pipe whose writer never blocks; what exceeds its capacity (64 KiB) is lost."""
-
-    def __init__(self) -> None:
-        self.ends: tuple[int, int] | None = None
-
-    def open(self) -> tuple[int, int]:
-        """Return the reading and the writing end, which are created on first use."""
-        if self.ends is None:
-            self.ends = os.pipe()
-            for end in self.ends:
-                os.set_blocking(end, False)
-        return self.ends
-
-    def forget(self) -> None:
-        """Close the pipe in a forked child: if it were shared with the parent, their messages would mix."""
-        if self.ends is not None:
-            for end in self.ends:
-                os.close(end)
-            self.ends = None
+_PIPE: list[int] = []  # reading and writing end; writing never blocks, and what exceeds the capacity (64 KiB) is lost
 
 
-_PIPE = _Pipe()
+def _open_pipe() -> list[int]:
+    """Return both ends of the pipe, which is created on first use."""
+    if not _PIPE:
+        _PIPE.extend(os.pipe())
+        for end in _PIPE:
+            os.set_blocking(end, False)
+    return _PIPE
 
 
 def _after_fork_in_child() -> None:
-    _PIPE.forget()
+    for end in _PIPE:  # if the pipe were shared with the parent, their messages would mix
+        os.close(end)
+    _PIPE.clear()
     _LOCK.release()
 
 
@@ -49,7 +38,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_after_fork_in_child)
 
 
-@contextmanager
+@contextlib.contextmanager
 def caught() -> Iterator[list[str]]:
     """Capture what native code writes to standard error in the body; the yielded list contains the lines afterwards.
 
@@ -59,13 +48,16 @@ def caught() -> Iterator[list[str]]:
     lines: list[str] = []
     with _LOCK:
         saved = _duplicate_stderr()
-        reading, writing = _PIPE.open()
+        reading, writing = _open_pipe()
         os.dup2(writing, _STDERR)
         try:
             yield lines
         finally:
             os.dup2(saved, _STDERR)
-            written = _drain(reading)
+            written = b""
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    written += os.read(reading, 65536)
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
                 # passed on as bytes: progress bars are drawn without newlines, and with characters that decoding would lose
@@ -81,13 +73,3 @@ def _duplicate_stderr() -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, _STDERR)
         return null if null != _STDERR else os.dup(null)
-
-
-def _drain(reading: int) -> bytes:
-    chunks = []
-    while True:
-        try:
-            chunks.append(os.read(reading, 65536))
-        except BlockingIOError:
-            break
-    return b"".join(chunks)

@@ -25,29 +25,21 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def directory(data: bytes) -> dict[int, int]:
-    """Return the first value of every SHORT and LONG entry of the first directory.
+    """Return the first value of every SHORT and LONG entry of the first directory; a `struct.error` is raised if the data ends early."""
+    return {tag: struct.unpack_from(f"{order}{kind}", data, place)[0] for tag, (order, kind, _, place) in _located(data).items()}
 
-    Raises:
-        struct.error: the data ends early.
-    """
+
+def _located(data: bytes) -> dict[int, tuple[str, str, int, int]]:
+    """Return byte order, type, number and position of the values of every SHORT and LONG entry of the first directory, by tag."""
     order, entries = _entries(data)
-    tags: dict[int, int] = {}
+    found: dict[int, tuple[str, str, int, int]] = {}
     for at in entries:
         tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
         if kind in (3, 4) and number:
-            width = 2 if kind == 3 else 4
-            place = at + 8 if number * width <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0]
-            tags[tag] = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, place)[0]
-    return tags
-
-
-def _values(data: bytes, wanted: int) -> tuple[int, ...]:
-    """Return all values of an entry that is in the first directory."""
-    order, entries = _entries(data)
-    at = next(at for at in entries if struct.unpack_from(f"{order}H", data, at)[0] == wanted)
-    _, kind, number = struct.unpack_from(f"{order}HHI", data, at)
-    form = f"{order}{number}{'H' if kind == 3 else 'I'}"
-    return struct.unpack_from(form, data, at + 8 if struct.calcsize(form) <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0])
+            inside = number * (2 if kind == 3 else 4) <= 4
+            place = at + 8 if inside else struct.unpack_from(f"{order}I", data, at + 8)[0]
+            found[tag] = order, "H" if kind == 3 else "I", number, place
+    return found
 
 
 def _entries(data: bytes) -> tuple[str, range]:
@@ -59,16 +51,7 @@ def _entries(data: bytes) -> tuple[str, range]:
 
 
 def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
-    """Check that an image with two samples per pixel can be decoded as `widened`.
-
-    Args:
-        data: content of the whole file.
-        tags: first directory of the file.
-
-    Raises:
-        Flaw: the second sample isn't declared as alpha, the layout is unsupported, or pixel data extends past the end of the file.
-        struct.error: the data ends within a value of the directory.
-    """
+    """Raise a `Flaw` if an image with two samples per pixel can't be decoded as `widened`; `tags` is its first directory."""
     if tags.get(EXTRA_SAMPLES, 0) not in (_PREMULTIPLIED, _STRAIGHT):
         raise Flaw("is a TIFF with a second sample per pixel that isn't declared as alpha. Save it as grey, or as PNG", "unreadable")
     ordinary = tags.get(PHOTOMETRIC), tags.get(PLANAR, 1), tags.get(SAMPLE_FORMAT, 1), TILE_WIDTH in tags
@@ -76,7 +59,8 @@ def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
     if ordinary != (1, 1, 1, False) or not known or not {STRIP_OFFSETS, STRIP_BYTES} <= tags.keys():
         raise Flaw("is a grey TIFF with alpha in a layout that OpenCV can't read. Save it as PNG", "unreadable")
     # offsets past the end would point into the directory that `widened` appends
-    values = {tag: _values(data, tag) for tag in _KEPT if tag in tags}
+    kept = {tag: entry for tag, entry in _located(data).items() if tag in _KEPT}
+    values = {tag: struct.unpack_from(f"{order}{number}{kind}", data, place) for tag, (order, kind, number, place) in kept.items()}
     ends = map(operator.add, values[STRIP_OFFSETS], values[STRIP_BYTES])
     if max(ends) > len(data):
         raise Flaw("is cut short: its pixels run past the end", "truncated")

@@ -90,17 +90,9 @@ class _Norm(torch.autograd.Function):
         of_weight, of_bias = torch.empty_like(weight), torch.empty_like(weight)
         of_input = torch.empty_like(input) if wanted[0] else None
         of_addend = None if answer is None else torch.empty_like(answer)
-        maps = (
-            address(gradient),
-            address(input),
-            address(answer),
-            ctypes.c_int(ctx.relu),
-            address(of_addend),
-            address(of_input),
-            *_size(input),
-        )
+        given, made = [address(each) for each in (gradient, input, answer)], [address(of_addend), address(of_input)]
         vectors = [address(each) for each in (weight, bias, mean, scale, of_weight, of_bias)]
-        _kernels().zoo_batch_norm_backward(*maps, *vectors, threads())
+        _kernels().zoo_batch_norm_backward(*given, ctypes.c_int(ctx.relu), *made, *_size(input), *vectors, threads())
         of_vectors = of_weight if wanted[1] else None, of_bias if wanted[2] else None
         return of_input, *of_vectors, *[None] * 5, of_addend if wanted[8] else None
 

@@ -29,16 +29,15 @@ class Activate(Protocol):
 Forward = Callable[..., Any]  # arguments: the module, its input and an `Activate`
 Parts = Mapping[type[nn.Module], Sequence[str]]
 
+_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 _FUSIBLE: dict[str, tuple[Parts, Forward]] = {}
 
 
 def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
     """Return a decorator for the function that computes a class of modules in training through an `Activate`.
 
-    Args:
-        kind: class, as module and qualified name, so that it needn't be imported.
-        parts: names of the submodules that the function replaces, by the exact class that they must have; those of `nn.Identity` may
-            also be None.
+    The class is given as module and qualified name, so that it needn't be imported. `parts` are the names of the submodules that the
+    function replaces, by the exact class that they must have; those of `nn.Identity` may also be None.
     """
 
     def add(forward: Forward) -> Forward:
@@ -61,19 +60,15 @@ class _Session:
         """Compute a block by its function, or as usual if it must be observable: the function computes the shortcut earlier."""
         parts, forward = _FUSIBLE[_kind(block)]
         mine = self.activate is not None and self.thread == threading.get_ident() and not kwargs
-        if mine and not is_watched() and not _all_are_hooked() and _holds(block, parts):
+        hooked = any(getattr(modules, name, True) for name in _GLOBAL_HOOKS)
+        if mine and not hooked and not is_watched() and _holds(block, parts):
             return forward(block, *args, self.activate)
         return type(block).forward(block, *args, **kwargs)
 
 
 @contextlib.contextmanager
 def fused(model: nn.Module, activate: Activate) -> Iterator[None]:
-    """Make the blocks of a model compute by their fused functions in this thread; the previous state is restored on exit.
-
-    Args:
-        model: model whose modules' `forward` is replaced.
-        activate: function that normalises; see `Activate`.
-    """
+    """Make the blocks of a model compute by their fused functions in this thread; the previous `forward` is restored on exit."""
     session, changed = _Session(activate), {}
     try:
         for block in model.modules():
@@ -94,12 +89,6 @@ def _kind(block: nn.Module) -> str:
 def _is_own(kind: type[nn.Module]) -> bool:
     """Return whether a class computes by the function that it defines, not by a patched one."""
     return (kind.forward.__module__, kind.forward.__qualname__) == (kind.__module__, f"{kind.__qualname__}.forward")
-
-
-def _all_are_hooked() -> bool:
-    """Return whether there are global hooks, which apply to all modules."""
-    hooks = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
-    return any(getattr(modules, name, True) for name in hooks)
 
 
 def _holds(block: nn.Module, parts: Parts) -> bool:

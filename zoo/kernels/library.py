@@ -39,11 +39,7 @@ _LENGTH = 24
 
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
-    """Return the functions of `NAME.cpp`; None if they aren't available because there is no compiler or it fails.
-
-    Args:
-        name: name of a source file next to this module, without its suffix.
-    """
+    """Return the functions of `NAME.cpp`; None if they aren't available because there is no compiler or it fails."""
     compiler = shutil.which("g++") if sys.platform == "linux" else None
     if compiler is None:
         return None
@@ -96,7 +92,6 @@ def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:
     Raises:
         OSError: the folder isn't writable or belongs to another user, or the library can't be loaded, for example because its OpenMP
             functions aren't those that torch has loaded.
-        subprocess.SubprocessError: the compiler fails or takes too long.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = folder.stat()
@@ -120,12 +115,7 @@ def _digest(content: bytes) -> str:
 
 
 def _compile(folder: Path, source: str, words: list[str]) -> Path:
-    """Compile a source, and return the path of the library.
-
-    Raises:
-        OSError: there is no space left, or the compiler is gone.
-        subprocess.SubprocessError: the compiler fails or takes too long.
-    """
+    """Compile a source, and return the path of the library."""
     code, part, made = (folder / f"kernel{suffix}" for suffix in (".cpp", ".o", ".so"))
     code.write_text(source, encoding="utf-8")
     _output([*words, "-c", str(code), "-o", str(part)])
@@ -134,12 +124,7 @@ def _compile(folder: Path, source: str, words: list[str]) -> Path:
 
 
 def _output(words: list[str]) -> bytes:
-    """Run a compiler in a separate session and return its output; Ctrl-C doesn't reach it, so that the current training step ends normally.
-
-    Raises:
-        OSError: the program doesn't exist.
-        subprocess.SubprocessError: the program fails or takes too long.
-    """
+    """Run a compiler and return its output. Ctrl-C doesn't reach its session, so that the current training step ends normally."""
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=_SECONDS)

@@ -20,24 +20,15 @@ _Function = Callable[..., Any]
 
 
 def has_norm_kernels(precision: str, device: torch.device) -> bool:
-    """Return whether the zoo's own kernels compute batch-norm here; they are compiled first if necessary.
-
-    Args:
-        precision: precision of autocast.
-        device: device of the model.
-    """
+    """Return whether the zoo's own kernels compute batch-norm here; they are compiled first if necessary."""
     return _applies(precision, device) and library("batch_norm") is not None
 
 
 @contextlib.contextmanager
 def training_kernels(model: nn.Module, precision: str, device: torch.device, norms: bool = True) -> Iterator[None]:
-    """Use the fastest implementations of layers in this thread; has no effect except in bf16 on the CPU.
+    """Use the fastest implementations of layers in this thread; has no effect except in bf16 (`precision` of autocast) on the CPU.
 
-    Args:
-        model: model that is trained.
-        precision: precision of autocast.
-        device: device of the model.
-        norms: whether to include batch-norm, if there are kernels for it, and the operations that follow it in known blocks.
+    With `norms`, these include batch-norm, if there are kernels for it, and the operations that follow it in known blocks.
     """
     if not _applies(precision, device):
         yield

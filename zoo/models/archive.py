@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError, WeightsError
-from zoo.models.builder import assemble, refuse_other_options
+from zoo.models.builder import components, refuse_other_options
 from zoo.models.config import CONTRACT_VERSION, model_folder, read_description
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
@@ -21,31 +21,18 @@ _WEIGHTS = "weights.safetensors"
 
 
 def check_place(folder: Path, compiled: bool) -> None:
-    """Refuse a destination where writing a model would lose something.
-
-    Args:
-        folder: destination of the model.
-        compiled: whether the model is compiled, that is, has no weights.
-
-    Raises:
-        InputError: the destination is not a folder, or it holds files that the zoo didn't write, or weights that a compiled model would
-            replace.
-    """
+    """Refuse a destination where a model would replace files that the zoo didn't write, or a compiled model would replace weights."""
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return
     if compiled and (folder / _WEIGHTS).is_file():
         raise InputError(f"{folder} holds a trainable model, which an exported model can't replace; choose another folder (--out)")
-    refuse_others(folder, {_MARKER, _WEIGHTS, "labels.txt", *_graphs(folder)})
-
-
-def _graphs(folder: Path) -> set[str]:
-    """Return the names of the network files of an exported model; none if the folder holds no exported model."""
-    stems: set[str] = set()
+    stems: set[str] = set()  # of the network files
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: no file counts as the zoo's
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         stems = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
-    return {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
+    graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
+    refuse_others(folder, {_MARKER, _WEIGHTS, "labels.txt", *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:
@@ -66,9 +53,9 @@ def save(model: Model, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     check_place(folder, model.compiled)
-    with draft_folder(folder, "model.json") as draft:
+    with draft_folder(folder, _MARKER) as draft:
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), **model.write(draft), "metadata": model.metadata}
-        write_text(draft / "model.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_text(draft / _MARKER, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return folder
 
 
@@ -100,8 +87,8 @@ def load(folder: str | Path, **options: Any) -> Model:
         config = replace(config, options=asdict(parsed), preprocess=task.building.preprocess(config.preprocess, parsed))
         if task.building.metadata(parsed) != task.building.metadata(before):  # other outputs than the saved metadata describes
             metadata |= task.building.metadata(parsed)
-    model = assemble(config)
-    state = read_state(folder / "weights.safetensors")
+    model = Model(*components(config))
+    state = read_state(folder / _WEIGHTS)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

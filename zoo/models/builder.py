@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +13,37 @@ from zoo.errors import InputError
 from zoo.models.config import ModelConfig
 from zoo.models.model import Model
 from zoo.models.weights import Weights
-from zoo.models.weights.find import find_weights
-from zoo.models.weights.fit import fit_weights
+from zoo.models.weights.loading import find_weights, fit_weights
 from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec
 
 
-@dataclass(frozen=True)
-class Settled:
-    """Resolved options of a model, and the metadata of its weights.
+def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Resolve the options of a model: the caller's values (None: not set), then those stored with the weights, then the backbone's.
 
-    Attributes:
-        options: the task's options, all of them set.
-        metadata: entries of the weights' metadata that hold for predictions with these options; may be empty.
-    """
-
-    options: Any
-    metadata: Mapping[str, Any]
-
-
-def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> Settled:
-    """Resolve the options of a model: the caller's values first, then those stored with the weights, then the backbone's defaults.
-
-    Args:
-        task: task of the model.
-        definition: registry entry of the backbone.
-        weights: weights to load; None for random parameters.
-        asked: the caller's options; None stands for an option that is not set.
-
-    Raises:
-        UnknownNameError: an option that the task doesn't have.
-        InputError: an option is invalid or contradicts the weights.
+    Returns:
+        The task's options, and those entries of the weights' metadata that hold for predictions with these options.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
     if weights is None or weights.task != task.name:
-        return Settled(task.parse_options({**own, **given}), {})
+        return task.parse_options({**own, **given}), {}
     made_with = {**own, **weights.options}
     refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
     options = task.parse_options({**made_with, **given})
     same = task.building.metadata(options) == task.building.metadata(task.parse_options(made_with))
-    return Settled(options, weights.metadata if same else {})
+    return options, weights.metadata if same else {}
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse options that contradict the weights.
-
-    Args:
-        task: task of the model.
-        weights: description of the weights, for the message.
-        made_with: options that the weights were trained with.
-        asked: the caller's options.
-
-    Raises:
-        InputError: an option contradicts the weights; the message names the option and both values.
-    """
+    """Refuse options that contradict those that the weights (described for the message) were trained with."""
     for name in task.building.bound_options(made_with):
         if name in asked and asked[name] != made_with[name]:
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
-def components(config: ModelConfig) -> tuple[Backbone, Head, dict[str, Any]]:
-    """Create the backbone and the head that a config names, with fresh parameters.
-
-    Returns:
-        The backbone, the head, and the task's metadata for these options: the arguments of `Model`.
-
-    Raises:
-        UnknownNameError: no such backbone, task or option.
-        InputError: the backbone has too few levels for the task.
-    """
+def components(config: ModelConfig) -> tuple[Backbone, Head, ModelConfig, dict[str, Any]]:
+    """Return the arguments of `Model` for a config: backbone and head with fresh parameters, the config, and the task's metadata."""
     task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
     levels = backbone.levels
     if len(levels) < task.building.min_levels:
@@ -91,18 +52,7 @@ def components(config: ModelConfig) -> tuple[Backbone, Head, dict[str, Any]]:
         )
     options = task.parse_options(config.options)
     head = task.building.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
-    return backbone, head, task.building.metadata(options)
-
-
-def assemble(config: ModelConfig) -> Model:
-    """Create the model that a config describes, with fresh parameters.
-
-    Raises:
-        UnknownNameError: no such backbone, task or option.
-        InputError: the backbone has too few levels for the task.
-    """
-    backbone, head, metadata = components(config)
-    return Model(backbone, head, config, metadata)
+    return backbone, head, config, task.building.metadata(options)
 
 
 def build(
@@ -148,41 +98,31 @@ def build(
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
     settle(definition_task, definition, None, options)  # report invalid options before anything is fetched
-    weights = _one_of(weights, checkpoint_path, pretrained)
-    loaded = None if weights is None else find_weights(weights, backbone, task)
-    settled = settle(definition_task, definition, loaded, options)
-    names = class_names(classes, num_classes, loaded, definition_task)
+    sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
+    if len(sources) > 1:
+        raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
+    loaded = find_weights(sources[0], backbone, task) if sources else None
+    settled, metadata = settle(definition_task, definition, loaded, options)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
         backbone=backbone,
         task=task,
-        classes=names,
-        options=asdict(settled.options),
-        preprocess=definition_task.building.preprocess(native, settled.options),
+        classes=_class_names(classes, num_classes, loaded, definition_task),
+        options=asdict(settled),
+        preprocess=definition_task.building.preprocess(native, settled),
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze=freeze,
         weights=loaded.origin if loaded is not None else None,
     )
-    model = assemble(config)
+    model = Model(*components(config))
     if loaded is not None:
         fit_weights(model, loaded, say)
-    model.metadata.update(settled.metadata)
+    model.metadata.update(metadata)
     return model.eval()
 
 
-def _one_of(weights: str | Path | None, checkpoint_path: str | Path | None, pretrained: bool) -> str | Path | None:
-    given = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
-    if len(given) > 1:
-        raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
-    return given[0] if given else None
-
-
-def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
-    """Return the class names: those passed, numbers up to `num_classes`, those of the weights, or the task's default.
-
-    Raises:
-        InputError: names that repeat or contradict `num_classes`, or a `num_classes` that is too small.
-    """
+def _class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
+    """Return the class names: those passed, numbers up to `num_classes`, those of the weights, or the task's default."""
     if classes is not None:
         names = tuple(str(name) for name in classes)
         if isinstance(classes, str) or len(set(names)) < len(names) or not names:

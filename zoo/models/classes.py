@@ -56,12 +56,8 @@ def common_classes(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[int] | None:
     """Return the index of each class of a model among the common classes; None if the classes are the same.
 
-    Classes are matched by name; those of a model without class names by order if their number is the same.
-
-    Args:
-        which: name of the model, for the message.
-        theirs: classes of the model.
-        classes: common classes of the ensemble.
+    Classes are matched by name; those of a model without class names by order if their number is the same. `which` names the model in
+    messages.
 
     Raises:
         InputError: the model lacks one of the common classes, or has a class that the others don't.

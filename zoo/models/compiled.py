@@ -58,27 +58,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Making:
-    """How a model was compiled, and how well it agrees with eager float32.
-
-    Attributes:
-        engine: name of the engine.
-        precision: numeric precision: "fp32", "bf16" or "int8".
-        threads: number of CPU threads that the engine computes with.
-        agreement: agreement with eager float32.
-    """
+    """Engine, numeric precision and number of CPU threads of a compiled model, and its agreement with eager float32."""
 
     engine: str
     precision: str
     threads: int
     agreement: Agreement
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], threads: int) -> Making:
-        """Restore it from model.json; the number of threads depends on the machine and is not stored there."""
-        return cls(values["engine"], values["precision"], threads, Agreement(**values["agreement"]))
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the representation in model.json."""
+        """Return the representation in model.json, without the number of threads, which depends on the machine."""
         return {"engine": self.engine, "precision": self.precision, "agreement": asdict(self.agreement)}
 
 
@@ -93,15 +81,7 @@ class Supply(Protocol):
         """
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return the runner of a network.
-
-        Args:
-            name: name of the network.
-            size_hw: image size of its graph, as returned by `made_for`; None for networks that don't take images.
-
-        Raises:
-            InputError: the network's file is damaged.
-        """
+        """Return the runner of a network, whose graph has an image size as returned by `made_for`; None if it doesn't take images."""
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Write all networks to a folder, and return `{"name", "file", "size_hw"}` for each."""
@@ -119,7 +99,7 @@ class Compiled(Model):
     ) -> None:
         """Assemble a compiled model; use `zoo.compile` or `zoo.load` instead."""
         with torch.device("meta"):  # the layers are never called: no memory for parameters
-            backbone, head, _ = components(config)
+            backbone, head, *_ = components(config)
             super().__init__(backbone, head, config, metadata)
         super().train(False)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
@@ -162,10 +142,9 @@ class Compiled(Model):
     def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage without proposals
             return tuple(tensor[:0] for tensor in self._compute(name, size_hw, pixels.new_zeros((1, *pixels.shape[1:]))))
-        key = name, size_hw
-        if key not in self._runners:
-            self._runners[key] = self._supply.runner(name, size_hw)
-        return self._runners[key](pixels)
+        if (name, size_hw) not in self._runners:
+            self._runners[name, size_hw] = self._supply.runner(name, size_hw)
+        return self._runners[name, size_hw](pixels)
 
     def engine_details(self) -> dict[str, Any]:
         """Return the engine, the precision and the agreement with eager float32, as JSON-serialisable values."""
@@ -193,27 +172,15 @@ class Compiled(Model):
         return self
 
     def cuda(self, device: Any = None) -> Compiled:
-        """Refuse to move to a GPU.
-
-        Raises:
-            InputError: always.
-        """
+        """Refuse to move to a GPU."""
         return self.to("cuda")
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse weights: those in the engine's graphs can't be changed.
-
-        Raises:
-            InputError: always.
-        """
+        """Refuse weights: those in the engine's graphs can't be changed."""
         raise InputError("a compiled model takes no weights: load them into the model it was compiled from, and compile it again")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be copied or pickled: an engine's graphs can't be.
-
-        Raises:
-            InputError: always.
-        """
+        """Refuse to be copied or pickled: an engine's graphs can't be."""
         raise InputError("a compiled model can't be copied or pickled: save it with zoo.save, and load it with zoo.load where it is needed")
 
     def write(self, folder: Path) -> dict[str, Any]:

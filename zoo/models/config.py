@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
@@ -19,11 +19,8 @@ class ModelConfig:
     """Configuration from which a model can be rebuilt.
 
     Attributes:
-        backbone: name of the backbone.
-        task: name of the task.
         classes: class names by index.
         options: all options of the task.
-        preprocess: preprocessing of the images.
         norm_eps: epsilon of the backbone's batch-norms; None for the backbone's own value.
         freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
         weights: origin of the initial parameters, before any training here; None if they were random.
@@ -45,28 +42,15 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Restore the configuration from model.json."""
-        known = dict(values)
-        known["classes"] = tuple(known["classes"])
-        known["preprocess"] = Preprocess.from_dict(known["preprocess"])
-        return cls(**known)
+        preprocess = Preprocess.from_dict(values["preprocess"])
+        return cls(**{**values, "classes": tuple(values["classes"]), "preprocess": preprocess})
 
 
-class Description(NamedTuple):
-    """Contents of a model.json.
-
-    Attributes:
-        config: configuration of the model.
-        metadata: metadata of the model.
-        compiled: engine, networks and fingerprints of an exported model; None for any other model.
-    """
-
-    config: ModelConfig
-    metadata: dict[str, Any]
-    compiled: dict[str, Any] | None
-
-
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:
     """Read the model.json in the folder of a saved model.
+
+    Returns:
+        The configuration and the metadata, and the engine, networks and fingerprints of an exported model (None for any other model).
 
     Raises:
         InputError: model.json is damaged, or of another contract version.
@@ -78,8 +62,7 @@ def read_description(folder: Path) -> Description:
         metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:
             raise InputError(f"{path}: contract version {version}; this version of the zoo reads {CONTRACT_VERSION}")
-        config = ModelConfig.from_dict(content)
-        return Description(config, metadata, compiled)
+        return ModelConfig.from_dict(content), metadata, compiled
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from zoo.data.fingerprint import file_fingerprint
 from zoo.engines import ENGINES, Runner, Tensors, or_else
 from zoo.errors import InputError
-from zoo.models.compiled import PICTURES, Compiled, Making, SizeHW
+from zoo.models.compiled import PICTURES, Agreement, Compiled, Making, SizeHW
 from zoo.models.config import ModelConfig
 from zoo.system.wording import reason
 
@@ -21,24 +22,13 @@ class Stored:
     """Networks stored in the files of an exported model."""
 
     def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
-        """Set up the networks; none is read yet.
-
-        Args:
-            folder: folder of the model.
-            networks: entries of the networks in model.json.
-            making: engine, precision and threads to run them with.
-            files: fingerprints of the network files at export, by file name; empty for models exported before these were stored.
-        """
+        """Take the networks' entries in model.json, and the fingerprints of the files at export, by name; old exports have none."""
         self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
         self._engine = ENGINES[making.engine]()
         self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the image size of the graph that takes images of this size; None for the graph that takes any size.
-
-        Raises:
-            InputError: no graph takes this size.
-        """
+        """Return the image size of the graph that takes images of this size; None for the graph that takes any size."""
         if (PICTURES, None) in self._files:
             return None
         if (PICTURES, size_hw) not in self._files:
@@ -50,16 +40,14 @@ class Stored:
         return size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Read a network and start it.
-
-        Raises:
-            InputError: the network's file is damaged, or not listed in model.json.
-        """
+        """Read a network, if its files have not changed since the export, and start it."""
         if (name, size_hw) not in self._files:
             raise InputError(f"{self._folder}: model.json lists no graph for the network {name!r}; export the model again")
         path = self._folder / self._files[name, size_hw]
         try:
-            self._check(path.stem)
+            for file, known in self._known.items():
+                if Path(file).stem == path.stem and file_fingerprint(self._folder / file) != known:
+                    raise InputError(f"{self._folder / file}: damaged, or not the file that was exported here; export the model again")
             run = self._engine.start(self._engine.read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
         except InputError:
             raise
@@ -74,21 +62,8 @@ class Stored:
 
         return or_else(run, refused)
 
-    def _check(self, stem: str) -> None:
-        """Check that the files of a network have not changed since the export.
-
-        Raises:
-            InputError: a file has changed.
-            OSError: a file is missing.
-        """
-        for name, known in self._known.items():
-            if Path(name).stem == stem and file_fingerprint(self._folder / name) != known:
-                raise InputError(f"{self._folder / name}: damaged, or not the file that was exported here; export the model again")
-
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Copy the network files to a folder, and return their entries in model.json."""
-        from shutil import copyfile
-
         stems = {Path(each["file"]).stem for each in self._networks}
         for path in self._folder.iterdir():
             if path.stem in stems and path.suffix != ".json":
@@ -97,19 +72,10 @@ class Stored:
 
 
 def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Load an exported model.
-
-    Args:
-        folder: folder of the model.
-        config: configuration in its model.json.
-        metadata: metadata in its model.json.
-        compiled: entry "compiled" in its model.json, which describes engine and networks.
-
-    Raises:
-        InputError: the engine isn't installed, or the entry is invalid.
-    """
+    """Load an exported model, given the contents of its model.json as `read_description` returns them."""
     try:
-        making = Making.from_dict(compiled, torch.get_num_threads())
+        agreement = Agreement(**compiled["agreement"])
+        making = Making(compiled["engine"], compiled["precision"], torch.get_num_threads(), agreement)
         if making.precision not in ENGINES[making.engine].precisions:
             raise ValueError(f"precision {making.precision!r}")
         fingerprints = {name: str(compiled["fingerprints"][name]) for name in ("model", "embeddings")}

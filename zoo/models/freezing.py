@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -66,9 +65,5 @@ def unfreeze(model: Model, stages: int | None = None) -> Model:
     if stages is None:
         return freeze(model, "none")
     count, norm = frozen_stages(model.backbone, model.config.freeze)
-    return freeze(model, _words(max(0, count - stages), norm))
-
-
-def _words(count: int, norm: bool) -> str:
-    words: Sequence[str] = [*([f"stages={count - 1}"] if count else []), *(["norm"] if norm else [])]
-    return ",".join(words) or "none"
+    words = [f"stages={count - stages - 1}"] if count > stages else []
+    return freeze(model, ",".join(words + ["norm"] * norm) or "none")

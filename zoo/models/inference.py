@@ -29,14 +29,7 @@ def answers(model: Model, images: AnyImages) -> list[Any]:
     """Return the predictions of a model for a batch, computed for the images of one padded size at a time.
 
     A batch of portrait and landscape photos is padded to squares. That is nearly twice the work, and the values near the edge of a photo
-    would depend on whether it is padded there.
-
-    Args:
-        model: model in evaluation mode.
-        images: images, or their pooled features.
-
-    Returns:
-        One prediction per image, as returned by `Answers.split`, in the order of the batch.
+    would depend on whether it is padded there. The model must be in evaluation mode.
     """
     task = get_task(model.task)
     if not isinstance(images, ImageBatch):

@@ -41,9 +41,11 @@ def info(name: str | Path) -> dict[str, Any]:
 
 
 def _backbone(name: str) -> dict[str, Any]:
+    from zoo.models.weights.named import known_weights
+
     definition = BACKBONES[name]
     preprocess = definition.preprocess()
-    parameters, flops = measure_backbone(name)
+    parameters, flops = _measure(name)
     return {
         "backbone": name,
         "family": definition.family,
@@ -52,14 +54,14 @@ def _backbone(name: str) -> dict[str, Any]:
         "parameters": parameters,
         "flops": flops,
         "tasks": [task for task in TASKS if len(definition.levels) >= TASKS[task].building.min_levels],
-        "weights": weights_by_task(name),
+        "weights": {task: list(known_weights(name, task)) for task in TASKS},
         "preprocess": preprocess.to_dict(),
         "options": {task: dict(options) for task, options in definition.options.items()},
     }
 
 
 @functools.cache
-def measure_backbone(name: str) -> tuple[int, int]:
+def _measure(name: str) -> tuple[int, int]:
     """Return the number of parameters of a backbone, and its floating-point operations for one image of its input size.
 
     A multiplication and the addition that follows it count as two operations.
@@ -71,13 +73,6 @@ def measure_backbone(name: str) -> tuple[int, int]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(images)
     return sum(parameter.numel() for parameter in backbone.parameters()), int(counter.get_total_flops())
-
-
-def weights_by_task(name: str) -> dict[str, list[str]]:
-    """Return the names that `weights=` takes for a backbone, by task; those of the backbone alone are listed under every task."""
-    from zoo.models.weights.named import known_weights
-
-    return {task: list(known_weights(name, task)) for task in TASKS}
 
 
 def _task(name: str) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class Model(nn.Module):
         self._mean: Tensor
         self._std: Tensor
         if config.norm_eps is not None:
-            _set_norm_eps(self.backbone, config.norm_eps)
+            for module in backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eps = config.norm_eps
         self._frozen = apply_freeze(self.backbone, config.freeze)
         self.compiled = False
         self.precision: str | None = None
@@ -175,9 +177,3 @@ class Model(nn.Module):
         for module in self._frozen:
             module.eval()
         return self
-
-
-def _set_norm_eps(backbone: nn.Module, eps: float) -> None:
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = eps

@@ -41,15 +41,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """Chart axis, which maps values to positions.
-
-    Attributes:
-        low: value at the start of the axis.
-        high: value at the end of the axis, above `low`.
-        log: whether the axis is logarithmic.
-        start: position of `low`, in SVG units.
-        end: position of `high`, in SVG units.
-    """
+    """Chart axis, which maps `low` to `start` and `high`, a larger value, to `end`; both positions are in SVG units."""
 
     low: float
     high: float
@@ -82,14 +74,9 @@ def round_step(span: float) -> float:
 
 
 def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False) -> Axis:
-    """Return an axis that covers the values.
+    """Return an axis that covers finite values; with `unit`, at least 0 to 1. Positions are in SVG units.
 
-    Args:
-        values: finite values.
-        log: whether the axis is logarithmic; values of 0 and below are then placed at its start.
-        start: position of the start of the axis, in SVG units.
-        end: position of the end of the axis, in SVG units.
-        unit: whether the axis covers at least 0 to 1.
+    Values of 0 and below are placed at the start of a logarithmic axis.
     """
     if log:
         positive = values[values > 0]

@@ -36,11 +36,7 @@ STYLE += "".join(
 
 
 def confusion(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the matrix as HTML.
-
-    Args:
-        found: mapping with `classes`, K names, and `rows_true_columns_answered`, K rows of K image counts.
-    """
+    """Yield the matrix as HTML, from K `classes` and `rows_true_columns_answered`, K rows of K image counts."""
     names = [str(name) for name in found["classes"]]
     counts = np.array(found["rows_true_columns_answered"], np.int64).reshape(len(names), len(names))
     yield (
@@ -73,9 +69,8 @@ def _table(names: Sequence[str], counts: Counts) -> str:
             cells.append(f"<td{kind}{title}>{count or ''}</td>")
         rows.append(f'<tr><th scope="row" title="{text(name)}">{text(name)}</th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col" title="{text(name)}"><span>{text(name)}</span></th>' for name in names)
-    return scrolling(
-        f'<table class="confusion"><thead><tr><th>true ↓ predicted →</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
+    header = f"<thead><tr><th>true ↓ predicted →</th>{head}</tr></thead>"
+    return scrolling(f'<table class="confusion">{header}<tbody>{"".join(rows)}</tbody></table>')
 
 
 def _heat(classes: int, counts: Counts) -> str:

@@ -49,14 +49,7 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
 
 
 def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None) -> str:
-    """Return the report as HTML.
-
-    Args:
-        scores: result of the evaluation.
-        dataset: source of the images.
-        task: name of the task.
-        model: the scored model; None if it isn't available.
-    """
+    """Return the report as HTML; the dataset is the source of the images."""
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
         f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
@@ -66,34 +59,16 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
 
 
 def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: str = "") -> str:
-    """Return a report: its head, links to its sections, and the sections.
-
-    Args:
-        title: page title, plain text.
-        head: HTML above the links.
-        sections: sections, in order.
-        style: CSS in addition to that of the parts common to all reports.
-    """
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in sections)
-    return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *_laid_out(sections)], _STYLE + style)
-
-
-def _laid_out(sections: Sequence[Section]) -> Iterator[str]:
-    for anchor, title, parts in sections:
-        yield f'<section id="{anchor}"><h2>{title}</h2>'
-        yield from parts
-        yield "</section>"
+    """Return a report: the HTML `head`, links to the sections, and the sections; `style` is CSS in addition to that of all reports."""
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in sections)
+    body = [line for anchor, name, parts in sections for line in (f'<section id="{anchor}"><h2>{name}</h2>', *parts, "</section>")]
+    return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *body], _STYLE + style)
 
 
 def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
     """Yield the sections of an evaluation, from the scores to their provenance.
 
-    Args:
-        scores: result of the evaluation.
-        dataset: source of the images.
-        task: name of the task.
-        model: the scored model, to show where it looked; None to omit that.
-        room: bytes available to all sections together; the images of the mistakes are reduced to fit.
+    All sections together take `room` bytes; the images of the mistakes are reduced to fit. With a model, they show where it looked.
     """
     before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:

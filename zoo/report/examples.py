@@ -10,9 +10,9 @@ from zoo.data.dataset import Dataset, Record
 from zoo.data.loader import evaluation_loader
 from zoo.models.inference import answers
 from zoo.models.model import Model
-from zoo.report.figures import kinds_of, with_boxes
+from zoo.report.figures import as_html, kinds_of, with_boxes
 from zoo.report.mistakes import load_picture
-from zoo.report.pages import fitting_uri, text
+from zoo.report.pages import text
 from zoo.task.contract import Task
 from zoo.task.examples import Example
 
@@ -39,10 +39,7 @@ break-inside:avoid}
 def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
     """Return a model's predictions for some samples of the data; unreadable samples are skipped.
 
-    Args:
-        model: model in evaluation mode, on its device.
-        task: task of the model.
-        dataset: the data, relabelled if the task defines its labels.
+    The model is in evaluation mode and on its device; the data is relabelled if the task defines its labels.
     """
     part = Dataset(dataset.name, tuple(task.answers.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
     found, targets, keys = list[object](), list[object](), list[str]()
@@ -56,13 +53,7 @@ def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
 
 
 def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterator[str]:
-    """Yield the examples as HTML.
-
-    Args:
-        examples: result of `answered`.
-        dataset: source of their images.
-        said: text above the examples that describes the data.
-    """
+    """Yield the result of `answered` as HTML, below the text `said`, which describes the data; the dataset is the source of the images."""
     colours = kinds_of([caption for example in examples for _, caption in example.boxes_xyxy])
     yield f"<p>{text(said)}</p>"
     if colours:
@@ -87,9 +78,6 @@ def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str,
 def _view(example: Example, place: int, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
     key = example.keys[place]
     image = load_picture(records.get(key), key)
-    if isinstance(image, str):
-        return f'<figure><div class="lost">{text(image)}</div></figure>'
-    drawn = with_boxes(image, () if place else example.boxes_xyxy, colours, numbered=False)
-    height, width = drawn.shape[:2]
-    alt = f"{key}: {'most similar image' if place else example.answer}"
-    return f'<figure><img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(drawn, _LARGEST)}"></figure>'
+    if not isinstance(image, str):
+        image = with_boxes(image, () if place else example.boxes_xyxy, colours, numbered=False)
+    return as_html(image, f"{key}: {'most similar image' if place else example.answer}", _LARGEST)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Image
+from zoo.errors import Box
+from zoo.report.pages import fitting_uri, text
 
 SIDE = 336  # pixels of the longer side
 _SMALL = 3  # boxes that together span less than a third of both sides are also shown enlarged
@@ -17,21 +19,25 @@ _CONTEXT = 1.8  # side of the enlarged detail relative to that of the boxes
 _BOLD = 8  # boxes: more than this are drawn with thin lines
 _LEAST = 24  # pixels of the original: minimum side of an enlarged detail
 
-Box = tuple[float, float, float, float]
+Boxes = Sequence[tuple[Box, str]]  # xyxy in pixels of the original image, with captions
 COLOURS = ((220, 38, 38), (37, 99, 235), (217, 119, 6), (5, 150, 105), (147, 51, 234), (8, 145, 178))  # by kind of box
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Image of a mistake, ready for the page.
-
-    Attributes:
-        image: [h, w, 3] uint8, RGB.
-        text: caption.
-    """
+    """Image of a mistake, [h, w, 3] uint8 RGB, with its caption."""
 
     image: Image
     text: str
+
+
+def as_html(image: Image | str, alt: str, most: int, below: str = "") -> str:
+    """Return an image of up to `most` characters (none for 0) as HTML, or the text that stands in for one that can't be shown."""
+    if isinstance(image, str):
+        return f'<figure><div class="lost">{text(image)}</div></figure>'
+    height, width = image.shape[:2]
+    uri = fitting_uri(image, most) if most else ""
+    return f'<figure><img alt="{text(alt)}" width="{width}" height="{height}" src="{uri}">{below}</figure>'
 
 
 def kind_of(caption: str) -> str:
@@ -45,38 +51,19 @@ def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     return {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)}
 
 
-def with_boxes(image: Image, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]], numbered: bool) -> Image:
-    """Return an image at page size with its boxes drawn.
-
-    Args:
-        image: original image, [H, W, 3] uint8, RGB.
-        boxes: boxes (xyxy, pixels of the original) with captions.
-        colours: colour of each kind of box.
-        numbered: whether boxes are numbered if there are several.
-    """
-    return _view(image, (0, 0, image.shape[1], image.shape[0]), boxes, colours, numbered)
-
-
-def pictures(image: Image, name: str, boxes: Sequence[tuple[Box, str]], colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
-    """Return an image at page size with its boxes drawn and, if the boxes are small, an enlarged detail.
-
-    Args:
-        image: original image, [H, W, 3] uint8, RGB.
-        name: caption of the whole image.
-        boxes: boxes (xyxy, pixels of the original) with captions.
-        colours: colour of each kind of box.
-    """
+def pictures(image: Image, name: str, boxes: Boxes, colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
+    """Return an image, [H, W, 3] uint8 RGB, at page size with its boxes drawn and, if the boxes are small, an enlarged detail."""
     height, width = image.shape[:2]
     drawn = [Drawn(with_boxes(image, boxes, colours, numbered=True), name)]
     part = _part(boxes, height, width)
     if part is not None:
         left, top, right, bottom = part
         where = f"enlarged: {right - left} × {bottom - top} of {width} × {height} pixels"
-        drawn.append(Drawn(_view(image, part, boxes, colours, numbered=True), where))
+        drawn.append(Drawn(with_boxes(image, boxes, colours, numbered=True, part=part), where))
     return drawn
 
 
-def _part(boxes: Sequence[tuple[Box, str]], height: int, width: int) -> tuple[int, int, int, int] | None:
+def _part(boxes: Boxes, height: int, width: int) -> tuple[int, int, int, int] | None:
     """Return the part [left, top, right, bottom] around the boxes; None if they are large enough or there are none."""
     known = np.array([box for box, _ in boxes], np.float64).reshape(-1, 4)
     known = known[np.isfinite(known).all(1)]
@@ -93,14 +80,11 @@ def _part(boxes: Sequence[tuple[Box, str]], height: int, width: int) -> tuple[in
     return int(spots[0]), int(spots[1]), int(spots[2]), int(spots[3])
 
 
-def _view(
-    image: Image,
-    part: tuple[int, int, int, int],
-    boxes: Sequence[tuple[Box, str]],
-    colours: Mapping[str, tuple[int, int, int]],
-    numbered: bool,
+def with_boxes(
+    image: Image, boxes: Boxes, colours: Mapping[str, tuple[int, int, int]], numbered: bool, part: tuple[int, int, int, int] | None = None
 ) -> Image:
-    left, top, right, bottom = part
+    """Return an image, or a part of it (xyxy), at page size with its boxes drawn, which are numbered if there are several."""
+    left, top, right, bottom = part or (0, 0, image.shape[1], image.shape[0])
     small, scale = scaled(image[top:bottom, left:right])
     for number, (box, caption) in enumerate(boxes, 1):
         if np.isfinite(box).all():
@@ -134,12 +118,7 @@ def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], nu
 
 
 def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:
-    """Overlay a heat map on an image; where the map is 0, the image is unchanged.
-
-    Args:
-        image: model input, [H, W, 3] uint8, RGB.
-        heat: heat map [H, W], 0–1.
-    """
+    """Overlay a heat map, [H, W] in 0–1, on a model input, [H, W, 3] uint8 RGB; where the map is 0, the image is unchanged."""
     small, _ = scaled(image)
     large = cv2.resize(heat, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR).clip(0, 1)
     colours = cv2.applyColorMap((large * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]

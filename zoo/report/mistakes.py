@@ -1,22 +1,27 @@
-"""The worst mistakes: a card for each, with a description, the images with their boxes, and where the model looked."""
+"""The worst mistakes: a card for each, with a description, the images with their boxes, and heat maps of where the model looked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import numpy as np
+import torch
 
 from zoo.data.dataset import Dataset, Image, Record
-from zoo.errors import ImageError
+from zoo.errors import ImageError, InputError
+from zoo.images.preprocess import as_float
 from zoo.models.model import Model
-from zoo.report.figures import Drawn, kind_of, kinds_of, pictures
-from zoo.report.looks import Looks
-from zoo.report.pages import fitting_uri, text
+from zoo.report.figures import Drawn, as_html, kind_of, kinds_of, overlaid, pictures
+from zoo.report.pages import text
+from zoo.task.contract import get_task
 from zoo.task.metric import Mistake
 
+Views = list[Drawn | str]  # images of a mistake; one that can't be shown is replaced by the reason
 _SHOWN = 48  # mistakes shown with images
 _LISTED = 500  # other mistakes listed as text
 _BOXES = 40  # boxes listed per mistake
 _LARGEST = 120_000  # characters of one encoded image
+_LEGEND = "Coloured maps show where the model looked: red is the strongest, no colour is none; each map is scaled separately."
 
 STYLE = """
 .mistakes{list-style:none;padding:0;margin:.6rem 0;gap:1rem;display:grid}
@@ -33,51 +38,69 @@ border-radius:3px;color:#fff;text-align:center;font-weight:600;font-size:12px}
 """
 
 
-@dataclass(frozen=True)
-class Card:
-    """A mistake with its images.
+def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Views], str]:
+    """Return the worst mistakes, worst first, with their images, and the note on the maps of where the model looked.
 
-    Attributes:
-        mistake: mistake from the metric.
-        views: its images; one that can't be shown is replaced by a text with the reason.
-    """
-
-    mistake: Mistake
-    views: tuple[Drawn | str, ...]
-
-
-def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Card], str]:
-    """Return the worst mistakes with their images, and the note on the maps of where the model looked.
-
-    Args:
-        mistakes: mistakes, worst first.
-        dataset: source of their images.
-        task: name of the task.
-        model: model that made them; None if only its predictions are available.
+    The dataset is the source of the images; the model is None if only its predictions are available.
     """
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
     records = {record.key: record for record in dataset.records if record.key in wanted}
-    made, looks = list[Card](), Looks(task, model)
+    made, looks = list[Views](), _Looks(task, model)
     for mistake in mistakes[:_SHOWN]:
-        views: list[Drawn | str] = []
+        views: Views = []
         for place, key in enumerate(mistake.keys):
             image = load_picture(records.get(key), key)
             if isinstance(image, str):
                 views.append(image)
             else:
                 views += pictures(image, key, () if place else mistake.boxes_xyxy, colours) + looks.maps(image, mistake)
-        made.append(Card(mistake, tuple(views)))
+        made.append(views)
     return made, looks.note
 
 
-def load_picture(record: Record | None, key: str) -> Image | str:
-    """Return the full image of a sample, or the reason why it can't be shown.
+class _Looks:
+    """Heat maps of mistakes, computed by the task; without a model, there are none.
 
-    Args:
-        record: the sample; None if the data no longer contains it.
-        key: key of the sample.
+    Attributes:
+        note: legend of the maps, or why there are none; "" if the task has no maps.
     """
+
+    def __init__(self, task: str, model: Model | None) -> None:
+        self._task, self._model = get_task(task), model
+        self.note = ""
+
+    def maps(self, image: Image, mistake: Mistake) -> list[Drawn]:
+        """Return the maps of a mistake; none for a pair of images, or if a required package is missing (reported in `note`)."""
+        if self._model is None or len(mistake.keys) > 1:
+            return []
+        try:
+            found = list(self._found(self._model, image, mistake))
+        except InputError as error:  # the other mistakes would fail as well
+            self._model, self.note = None, f"Maps of where the model looked are not shown: {error}"
+            return []
+        self.note = _LEGEND if found else self.note
+        return found
+
+    def _found(self, model: Model, image: Image, mistake: Mistake) -> Iterator[Drawn]:
+        if model.compiled:
+            raise InputError("the layers of a compiled model can't be inspected; use the model that was compiled")
+        was_training = model.training
+        model.eval()
+        try:
+            batch = model.preprocess.batch([image])
+            found = self._task.answers.explain(model, batch, mistake)
+        finally:
+            model.train(was_training)
+        height, width = batch.sizes_hw[0]
+        with torch.inference_mode():
+            pixels = (as_float(batch.pixels[0, :, :height, :width]).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        for caption, heat in found.items():
+            yield Drawn(overlaid(np.ascontiguousarray(pixels), heat[:height, :width]), caption + ("" if heat.any() else ": nothing"))
+
+
+def load_picture(record: Record | None, key: str) -> Image | str:
+    """Return the full image of a sample, or the reason why it can't be shown; the record is None if the data no longer contains it."""
     if record is None:
         return f"{key}: no image, the data no longer has a sample with this key"
     try:
@@ -86,20 +109,16 @@ def load_picture(record: Record | None, key: str) -> Image | str:
         return f"{key}: no image, {error}"
 
 
-def section(made: Sequence[Card], mistakes: Sequence[Mistake], note: str, room: int) -> Iterator[str]:
-    """Yield the cards as HTML.
+def section(made: Sequence[Views], mistakes: Sequence[Mistake], note: str, room: int) -> Iterator[str]:
+    """Yield the cards as HTML, and list the mistakes without a card.
 
-    Args:
-        made: cards from `cards`.
-        mistakes: all mistakes; those without a card are listed.
-        note: note on the maps.
-        room: characters available to all images together; 0 to omit the images, which gives the size of the rest.
+    All images together take `room` characters; 0 omits them, which gives the size of the rest. `note` is about the maps.
     """
-    count = sum(isinstance(view, Drawn) for card in made for view in card.views)
+    count = sum(isinstance(view, Drawn) for views in made for view in views)
     most = min(_LARGEST, room // max(1, count))
     yield f"<p>The {len(mistakes)} worst mistakes, worst first. {text(note)}</p>"
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
-    yield f'<ol class="mistakes">{"".join(_card(card, most, colours) for card in made)}</ol>'
+    yield f'<ol class="mistakes">{"".join(_card(*card, most, colours) for card in zip(mistakes, made, strict=False))}</ol>'
     others = mistakes[len(made) :]
     if others:
         listed = "".join(f"<li>{text(', '.join(other.keys))}: {text(other.text)}</li>" for other in others[:_LISTED])
@@ -107,20 +126,17 @@ def section(made: Sequence[Card], mistakes: Sequence[Mistake], note: str, room: 
         yield f"<details><summary>{len(others)} more, without images</summary><ul>{listed}{more}</ul></details>"
 
 
-def _card(card: Card, most: int, colours: Mapping[str, tuple[int, int, int]]) -> str:
-    views = "".join(_view(view, card.mistake, most) for view in card.views)
-    boxes = _boxes(card.mistake, colours) if card.mistake.boxes_xyxy else ""
+def _card(mistake: Mistake, views: Views, most: int, colours: Mapping[str, tuple[int, int, int]]) -> str:
+    shown = "".join(_view(view, mistake, most) for view in views)
+    boxes = _boxes(mistake, colours) if mistake.boxes_xyxy else ""
     kind = ' class="boxed"' if boxes else ""  # stacked on a phone, where boxes would be too small side by side
-    return f'<li{kind}><p class="what">{text(card.mistake.text)}</p><div class="views">{views}</div>{boxes}</li>\n'
+    return f'<li{kind}><p class="what">{text(mistake.text)}</p><div class="views">{shown}</div>{boxes}</li>\n'
 
 
 def _view(view: Drawn | str, mistake: Mistake, most: int) -> str:
     if isinstance(view, str):
-        return f'<figure><div class="lost">{text(view)}</div></figure>'
-    height, width = view.image.shape[:2]
-    alt = f"{mistake.text}: {view.text}"
-    picture = f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{fitting_uri(view.image, most) if most else ""}">'
-    return f"<figure>{picture}<figcaption>{text(view.text)}</figcaption></figure>"
+        return as_html(view, "", most)
+    return as_html(view.image, f"{mistake.text}: {view.text}", most, f"<figcaption>{text(view.text)}</figcaption>")
 
 
 def _boxes(mistake: Mistake, colours: Mapping[str, tuple[int, int, int]]) -> str:

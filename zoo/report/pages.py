@@ -37,13 +37,7 @@ summary{cursor:pointer;padding:.2rem 0}
 
 
 def page(title: str, body: Iterable[str], style: str = "") -> str:
-    """Return a complete page.
-
-    Args:
-        title: page title, plain text.
-        body: parts of the body, HTML.
-        style: CSS in addition to that of all pages.
-    """
+    """Return a complete page, from a plain-text title, parts of the body in HTML, and CSS in addition to that of all pages."""
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">'
@@ -62,10 +56,7 @@ def text(words: object) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Return a table in a box that scrolls sideways if the table is too wide.
 
-    Args:
-        header: column names, HTML; empty for no header.
-        rows: rows of cells, HTML.
-        right: indices of the columns with numbers, which are right-aligned.
+    Header, which may be empty, and cells are HTML; `right` are the indices of the columns with numbers, which are right-aligned.
     """
     numbers = set(right)
     head = "".join(_cell("th", place, name, numbers) for place, name in enumerate(header))
@@ -85,12 +76,7 @@ def scrolling(content: str) -> str:
 
 
 def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
-    """Return an image as a data URI.
-
-    Args:
-        image: [H, W, 3] uint8 RGB, or [H, W] uint8 grey.
-        quality: JPEG quality, 0–100; None for a lossless PNG.
-    """
+    """Return an image, [H, W, 3] uint8 RGB or [H, W] uint8 grey, as a data URI: JPEG of a quality of 0–100, or lossless PNG for None."""
     kind, settings = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image  # OpenCV writes BGR
     done, data = cv2.imencode(kind, stored, settings)
@@ -99,12 +85,7 @@ def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
 
 
 def fitting_uri(image: NDArray[np.uint8], most: int) -> str:
-    """Return an image as a JPEG data URI of limited length; reduce the quality, then the size, if necessary.
-
-    Args:
-        image: [H, W, 3] uint8 RGB.
-        most: maximum number of characters.
-    """
+    """Return an RGB image as a JPEG data URI of at most `most` characters; reduce the quality, then the size, if necessary."""
     for quality in (85, 70, 50):
         uri = data_uri(image, quality)
         if len(uri) <= most:

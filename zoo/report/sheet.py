@@ -41,13 +41,7 @@ class Seen:
 
 
 def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
-    """Draw images on one sheet, with one box colour per class and the variants of a sample side by side.
-
-    Args:
-        rows: variants of each sample.
-        title: title above the images.
-        classes: class names; their index determines the colour.
-    """
+    """Draw images on one sheet, with one box colour per class; a row has the variants of a sample, which are drawn side by side."""
     each = max(len(variants) for variants in rows)
     columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
     cell_h = _CELL + 3 * _TEXT
@@ -70,11 +64,7 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
 def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str], quality: int | None = None) -> str:
     """Return the sheet as an HTML page that loads no external resources.
 
-    Args:
-        rows: variants of each sample.
-        title: title above the images.
-        classes: class names; their index determines the colour.
-        quality: JPEG quality, 0–100, for a tenth of the size; None for lossless PNGs.
+    `quality` is a JPEG quality, 0–100, for a tenth of the size; None for lossless PNGs.
     """
     figures = "\n".join(_figure(variants, classes, quality) for variants in rows)
     return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)

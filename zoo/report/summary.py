@@ -30,13 +30,7 @@ padding:1.1rem 1.3rem;margin:1rem 0}
 
 
 def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator[str]:
-    """Yield the primary score, and how many samples were scored.
-
-    Args:
-        scores: result of the evaluation.
-        primary: name of the primary score.
-        facts: further facts to show: text by name.
-    """
+    """Yield the primary score, how many samples were scored, and further facts, given as text by name."""
     bounds = scores.intervals.get(primary)
     interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "no interval"
     left_out = scores.expected - scores.n
@@ -48,14 +42,7 @@ def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator
 
 
 def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) -> str:
-    """Return a panel with one number in large figures, and related facts.
-
-    Args:
-        name: name of the number.
-        value: the number; None if there is none.
-        below: text below the number.
-        facts: text by name; entries with empty text are omitted.
-    """
+    """Return a panel with one number in large figures (None if there is none), text below it, and related facts; empty ones are omitted."""
     entries = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
     return (
         f'<section class="headline"><div><p class="soft">{text(name)}</p><div class="big">{number(value)}</div>'
@@ -95,12 +82,7 @@ def left_out(faults: Sequence[Fault]) -> str:
 
 
 def provenance(scores: Scores, weights: str) -> str:
-    """Return the provenance of the result: data, model, preprocessing, versions.
-
-    Args:
-        scores: result of the evaluation.
-        weights: origin of the model's parameters; "" if unknown.
-    """
+    """Return the provenance of the result: data, origin of the model's parameters ("" if unknown), preprocessing, versions."""
     rows = [("data", text(scores.data))]
     rows += [("weights", text(weights))] if weights else []
     rows += [(f"fingerprint, {text(name)}", f"<code>{text(value)}</code>") for name, value in scores.fingerprints.items()]

@@ -1,6 +1,6 @@
-"""On-disk cache of limited size for data that can be computed again.
+"""The user's folders, and an on-disk cache of limited size for data that can be computed again.
 
-The folder is `$ZOO_CACHE`, otherwise `resnet-zoo` in `$XDG_CACHE_HOME` or in the platform's cache folder (`~/.cache`,
+The cache is `$ZOO_CACHE`, otherwise `resnet-zoo` in `$XDG_CACHE_HOME` or in the platform's cache folder (`~/.cache`,
 `~/Library/Caches`, `%LOCALAPPDATA%`). To clear the cache, delete the folder or parts of it; this is safe at any time, even while the
 zoo is running. Readers recompute missing entries.
 """
@@ -10,14 +10,32 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
 
-from zoo.system.folders import user_folder
-
 LIMIT_BYTES = 8 * 2**30  # per kind of content; the least recently used files are deleted first
 _DRAFT_SECONDS = 24 * 3600  # older drafts were left behind by killed processes
+
+
+def user_folder(kind: str, mac: str, other: str) -> Path:
+    """Return the zoo's folder in `$XDG_<KIND>_HOME`, or in the platform's default location; it may not exist yet.
+
+    Args:
+        kind: "CACHE" for data that can be computed again, "DATA" for data that can't.
+        mac: subfolder of `~/Library` on macOS.
+        other: subfolder of the home folder on Linux and others; Windows uses `%LOCALAPPDATA%` for both kinds.
+    """
+    if os.environ.get(f"XDG_{kind}_HOME"):
+        base = Path(os.environ[f"XDG_{kind}_HOME"])
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / mac
+    else:
+        base = Path.home() / other
+    return base / "resnet-zoo"
 
 
 def cache_folder(kind: str) -> Path:
@@ -34,13 +52,7 @@ def mark_used(path: Path) -> None:
 
 
 def shrink(folder: Path, limit: int, keep: Collection[Path]) -> None:
-    """Delete the least recently used files until a folder is within its size limit, and drafts left behind by killed processes.
-
-    Args:
-        folder: folder returned by `cache_folder`.
-        limit: maximum total size in bytes.
-        keep: files that are never deleted, but count towards the total size.
-    """
+    """Delete the least recently used files, except `keep`, until a folder has at most `limit` bytes; and drafts of killed processes."""
     found = []
     try:
         paths = list(folder.iterdir())

@@ -38,15 +38,7 @@ def tensor_bytes(content: Any) -> int:
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file and flush it to disk.
-
-    Args:
-        tensors: contiguous CPU tensors by name.
-        path: output file.
-
-    Raises:
-        OSError: no space is left, or permission is denied.
-    """
+    """Write contiguous CPU tensors to a safetensors file, and flush it to disk."""
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # reports the system's error number only in its text
@@ -63,15 +55,7 @@ def in_words(size: int) -> str:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raise an error if there isn't enough free disk space for a run.
-
-    Args:
-        folder: existing folder on the disk.
-        needed: required space in bytes.
-
-    Raises:
-        StorageError: less than `needed` is free.
-    """
+    """Raise a `StorageError` if the disk of an existing folder has less than `needed` bytes of free space."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
@@ -81,15 +65,12 @@ def check_room(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
-    """Convert write errors in the body into a `StorageError` with a clear message.
+    """Convert write errors in the body into a `StorageError` that names the file, the space it needs and the remedy.
 
     Args:
         path: file or folder being written.
         size: approximate size in bytes; 0 if negligible.
         remedy: what to do once the cause has been removed, or instead.
-
-    Raises:
-        StorageError: writing failed; the message names the file, the space it needs and the remedy.
     """
     try:
         yield
@@ -101,13 +82,9 @@ def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
         reason = cause.strerror or str(cause)
         if cause.errno in _FULL:
             needs = f"it needs about {in_words(size)}, " if size else ""
-            cure = f"{needs}{_free(path)} are free. Free some space (or raise the quota or the file size limit)"
+            folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())  # path may not exist yet
+            free = in_words(shutil.disk_usage(folder).free)
+            cure = f"{needs}{free} are free. Free some space (or raise the quota or the file size limit)"
         else:
             cure = "check the permissions and that the disk is writable"
         raise StorageError(f"{path}: can't be written ({reason}); {cure}, {remedy}") from error
-
-
-def _free(path: Path) -> str:
-    """Return the free space on the disk of a file, formatted; neither the file nor its folder needs to exist."""
-    folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
-    return in_words(shutil.disk_usage(folder).free)

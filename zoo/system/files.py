@@ -16,15 +16,10 @@ from zoo.errors import InputError
 _DRAFT = ".part"  # suffix of files and folders that are still being written
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], None], mode: int = 0o644) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
     """Write a file atomically: write a draft in the same folder, flush it to disk, rename it into place, and flush the folder.
 
     After a power failure, either the old or the new file exists; once this function has returned, it is the new one.
-
-    Args:
-        path: destination; an existing file is replaced.
-        write: function that writes the content to an open binary file.
-        mode: permission bits of the file.
 
     Raises:
         OSError: no space is left, or permission is denied; an existing file at `path` is left unchanged.
@@ -58,10 +53,9 @@ def flush(path: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> list[str]:
-    """Remove the unfinished files and folders that killed processes have left in a folder; no other process may be writing to it.
+    """Remove the unfinished files and folders that killed processes have left in a folder, and return their names.
 
-    Returns:
-        Names of the removed files and folders.
+    No other process may be writing to the folder.
     """
     found = sorted(path for path in folder.glob(f".*{_DRAFT}*") if path.name.endswith((_DRAFT, f"{_DRAFT}-old")))
     for path in found:
@@ -74,23 +68,11 @@ def remove_drafts(folder: Path) -> list[str]:
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a UTF-8 text file atomically."""
-    write_atomic(path, lambda file: _write(file, text), mode)
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode("utf-8"))
+    write_atomic(path, lambda file: file.write(text.encode("utf-8")), mode)
 
 
 def refuse_others(folder: Path, own: Collection[str]) -> None:
-    """Raise an error if a folder that is to be replaced contains files that the zoo didn't write.
-
-    Args:
-        folder: folder to be replaced.
-        own: files written by the zoo, as paths relative to `folder`.
-
-    Raises:
-        InputError: the folder contains any other file.
-    """
+    """Raise an `InputError` if a folder to be replaced contains files other than `own`, the relative paths that the zoo has written."""
     for path in sorted(folder.rglob("*")):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in own:
             raise InputError(
@@ -99,15 +81,7 @@ def refuse_others(folder: Path, own: Collection[str]) -> None:
 
 
 def check_replaceable(folder: Path, marker: str) -> None:
-    """Raise an error if the destination of a folder is occupied by something else.
-
-    Args:
-        folder: destination.
-        marker: name of a file that identifies an existing folder of the same kind.
-
-    Raises:
-        InputError: `folder` is a file, or a non-empty folder without `marker`.
-    """
+    """Raise an `InputError` if a path is a file, or a non-empty folder without `marker`, which identifies folders of the same kind."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
         raise InputError(f"{folder} exists and contains no {marker}; choose another path, it will not be overwritten")
 
@@ -116,15 +90,7 @@ def check_replaceable(folder: Path, marker: str) -> None:
 def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Write a folder atomically: yield a draft folder next to the destination, and rename it into place if the body succeeds.
 
-    Args:
-        folder: destination.
-        marker: name of a file that identifies an existing folder of the same kind, which is replaced; anything else is left untouched.
-
-    Yields:
-        Draft folder to write to.
-
-    Raises:
-        InputError: the destination is occupied by something else.
+    A folder that contains the file `marker` is of the same kind, and is replaced; for anything else, an `InputError` is raised.
     """
     check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)

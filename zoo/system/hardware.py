@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -21,15 +22,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
-    """Return the device to compute on.
-
-    Args:
-        name: "auto" for the best available device, or a torch device ("cpu", "cuda:1", "mps").
-        compiled: whether an engine runs the model; engines run on the CPU.
-
-    Raises:
-        InputError: the device isn't available.
-    """
+    """Return the device to compute on: "auto" for the best available one, the CPU for engines (`compiled`), or a torch device."""
     if name == "auto" and compiled:
         return torch.device("cpu")
     if name == "auto":
@@ -46,12 +39,9 @@ def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
 def cpu_name() -> str:
     """Return the processor's name."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    found = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def cpu_capabilities() -> dict[str, object]:
@@ -79,15 +69,7 @@ def pick_training_precision(precision: Precision, device: torch.device) -> Preci
 
 
 def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
-    """Resolve "auto" for inference: fp32, so that scores don't depend on the machine.
-
-    Args:
-        precision: requested precision.
-        compiled: precision of a compiled model, which is fixed; None for other models.
-
-    Raises:
-        InputError: the requested precision differs from that of the compiled model.
-    """
+    """Resolve "auto" for inference: fp32, so that scores don't depend on the machine; a compiled model has a fixed precision."""
     if compiled is not None and precision not in ("auto", compiled):
         raise InputError(f"precision is {precision!r}, but the model is compiled for {compiled}; compile it again, or use 'auto'")
     return "fp32" if precision == "auto" else precision
@@ -108,18 +90,12 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def pick_workers(workers: int | None, samples: int) -> int:
-    """Return the number of loader processes: 0 for small datasets, otherwise half of the cores (1 to 8), leaving the rest to the network.
-
-    Raises:
-        InputError: `workers` is below 0.
-    """
-    if workers is not None:
-        if workers < 0:
-            raise InputError(f"workers is {workers}; expected 0 or more")
-        return workers
-    if samples < 500:
-        return 0
-    return min(8, max(1, _cores() // 2))
+    """Return the number of loader processes: 0 for small datasets, otherwise half of the cores (1 to 8); the network has the rest."""
+    if workers is None:
+        return 0 if samples < 500 else min(8, max(1, _cores() // 2))
+    if workers < 0:
+        raise InputError(f"workers is {workers}; expected 0 or more")
+    return workers
 
 
 def pick_decoding_threads() -> int:

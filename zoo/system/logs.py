@@ -13,11 +13,7 @@ _KEPT: dict[str, tuple[int, int]] = {}  # by logger name: number of active conte
 
 @contextlib.contextmanager
 def errors_alone(*names: str) -> Iterator[None]:
-    """Suppress log messages below ERROR, until the last thread that requested it has left the context.
-
-    Args:
-        names: names of the loggers.
-    """
+    """Suppress messages of the named loggers below ERROR, until the last thread that requested it has left the context."""
     with _LOCK:
         for name in names:
             logger = logging.getLogger(name)

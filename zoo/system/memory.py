@@ -34,11 +34,6 @@ def reused(purpose: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[An
     Its memory is a block that this thread has used for the same purpose before, if no array or tensor refers to that block any more;
     otherwise it is newly allocated. The last two blocks of each purpose are kept as long as the thread lives, none larger than 256 MiB.
     An array is a view of a block, which may be up to four times as large.
-
-    Args:
-        purpose: name of the use; each has separate blocks.
-        shape: shape of the array.
-        dtype: data type of the array.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not _LEAST <= size <= _MOST:
@@ -53,10 +48,7 @@ def reused(purpose: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[An
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Disable the garbage collector in the body.
-
-    It would traverse hundreds of thousands of annotations again and again, which doubles the time.
-    """
+    """Disable the garbage collector in the body: traversing hundreds of thousands of annotations again and again doubles the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

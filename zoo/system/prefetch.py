@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Generic, NoReturn, TypeVar
 
 import torch
@@ -23,37 +22,31 @@ _SETTLING = threading.Lock()
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A job that computes one result.
-
-    Attributes:
-        run: function that returns the result.
-        early: whether it may run before its turn; False for camera frames, which would be outdated.
-    """
+    """A function that computes a result; `early` is whether it may run before its turn: a camera frame would be outdated."""
 
     run: Callable[[], T]
     early: bool = True
 
 
 class Window(Generic[T]):
-    """First-in, first-out queue of running and finished jobs; leaving the context drops waiting jobs and ends the threads."""
+    """First-in, first-out queue of running and finished jobs, whose threads start with the first early job.
+
+    Leaving the context waits for running jobs, drops all others and ends the threads. The length is the number of results not yet taken.
+    """
 
     def __init__(self, threads: int) -> None:
-        """Create an empty window; its threads start with the first early job."""
         self._number = threads
         self._pool: ThreadPoolExecutor | None = None
         self._results: deque[Callable[[], T]] = deque()
 
     def __enter__(self) -> Window[T]:
-        """Return the window."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Wait for running jobs, and drop all others."""
+    def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def __len__(self) -> int:
-        """Return the number of results that haven't been taken."""
         return len(self._results)
 
     def put(self, run: Callable[[], T], early: bool = True) -> None:
@@ -71,15 +64,12 @@ class Window(Generic[T]):
 
 
 def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
-    """Yield the results of jobs in order, while later jobs are running.
+    """Yield the results of jobs in order, while later jobs are running in threads.
 
-    Exceptions of a job, and of `jobs` itself, are raised at their position in this order. `jobs` is iterated in the calling thread.
-    Closing the generator first ends the threads and then closes `jobs`, so that no job is running any more when `jobs` is closed.
-
-    Args:
-        jobs: jobs to run; at most `size` jobs beyond the one whose result is yielded are requested, and none beyond one that isn't `early`.
-        size: size of the window; 0 to run every job at its turn in the calling thread.
-        threads: number of threads that run the jobs.
+    At most `size` jobs beyond the one whose result is yielded are requested, none beyond one that isn't `early`; with a size of 0, every
+    job runs at its turn in the calling thread, in which `jobs` is always iterated. Exceptions of a job, and of `jobs` itself, are raised at
+    their position in this order. Closing the generator first ends the threads and then closes `jobs`, so that no job is running any more
+    when `jobs` is closed.
     """
     source = iter(jobs)
     try:

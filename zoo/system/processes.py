@@ -26,21 +26,12 @@ E = TypeVar("E", bound=ZooError)
 
 
 class Processes:
-    """The processes started by torchrun, or the only process.
+    """The processes started by torchrun, or the only process; creating it joins the process group.
 
-    Attributes:
-        accelerator: Accelerate's interface to the processes.
-        count: number of processes.
-        rank: index of this process.
-        device: device that this process computes on.
+    With several processes, each computes on the device that Accelerate assigns to it, not on the given one.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Join the process group.
-
-        Args:
-            device: device to compute on; with several processes, each uses the device that Accelerate assigns to it.
-        """
         _join_again(device)
         self.accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
         self.count, self.rank = int(self.accelerator.num_processes), int(self.accelerator.process_index)
@@ -57,10 +48,6 @@ class Processes:
             return list(values)
         summed: torch.Tensor = self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device))
         return [float(value) for value in summed]
-
-    def everywhere(self, condition: bool) -> bool:
-        """Return whether a condition holds in all processes, each of which must call this."""
-        return self.sums(float(condition)) == [self.count]
 
     def joined(self, items: Iterable[T]) -> list[T]:
         """Return the items of all processes in the order of their ranks; every process must call this."""
@@ -86,8 +73,7 @@ class Processes:
     def together(self) -> Iterator[None]:
         """Run the body, which must not communicate, in all processes; if it fails in one of them, raise an error in all of them.
 
-        Raises:
-            ZooError: the error of this process, or that of the first process that failed.
+        A process raises its own error, otherwise that of the first process that failed.
         """
         own: ZooError | None = None
         try:
@@ -107,11 +93,7 @@ class Processes:
 
 @contextlib.contextmanager
 def bound() -> Iterator[None]:
-    """Raise a clear error when another process of the job has ended.
-
-    Raises:
-        ZooError: another process has ended; the message tells how to continue.
-    """
+    """Raise a `ZooError` that tells how to continue when another process of the job has ended."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         yield

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,16 +19,7 @@ _PLAIN_SECONDS = 15.0  # between two plain lines of the same bar
 
 @dataclass
 class _Count:
-    """State of a bar.
-
-    Attributes:
-        label: text in front of the bar.
-        total: total number of steps; 0 if unknown.
-        done: number of finished steps.
-        first: number of steps that were already finished when the bar was created.
-        start: creation time, in seconds of the monotonic clock.
-        bar: ID of the bar on the terminal.
-    """
+    """State of a bar with `total` steps (0 if unknown), of which `first` were already finished when it was created."""
 
     label: str
     total: int
@@ -54,7 +42,7 @@ class Progress:
     """
 
     def __init__(self, enabled: bool = True) -> None:
-        """Create a display on standard error; nothing is drawn yet."""
+        """Create a display on standard error; drawing starts when the context is entered."""
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._enabled = enabled
         self._bars: RichProgress | None = None
@@ -63,7 +51,6 @@ class Progress:
         self._last = 0.0
 
     def __enter__(self) -> Progress:
-        """Start drawing."""
         if self._enabled and self._console.is_terminal:
             self._bars = RichProgress(
                 TextColumn("{task.description}"),
@@ -77,8 +64,7 @@ class Progress:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop drawing."""
+    def __exit__(self, *error: object) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -99,23 +85,21 @@ class Progress:
 
     def advance(self, note: str = "", steps: float = 1) -> None:
         """Advance the current bar."""
-        if self._part is not None:
-            self._move(self._part, steps, note)
-            if self._plain_line_is_due(self._part):
-                self._last = time.monotonic()
-                whole = self._whole.left() if self._whole is not None else ""
-                done = f"{self._part.label}: {int(self._part.done)}/{self._part.total} {note}".rstrip()
-                left = f"{self._whole.label} {whole}" if self._whole is not None and whole else ""
-                self.say(", ".join(words for words in (done, self._part.left(), left) if words))
+        part = self._part
+        if part is None:
+            return
+        self._move(part, steps, note)
+        if self._enabled and self._bars is None and part.done < part.total and time.monotonic() - self._last > _PLAIN_SECONDS:
+            self._last = time.monotonic()
+            done = f"{part.label}: {int(part.done)}/{part.total} {note}".rstrip()
+            whole = self._whole.left() if self._whole is not None else ""
+            left = f"{self._whole.label} {whole}" if self._whole is not None and whole else ""
+            self.say(", ".join(words for words in (done, part.left(), left) if words))
 
-    def advance_whole(self, steps: float = 1) -> None:
-        """Advance the overall bar."""
+    def advance_whole(self) -> None:
+        """Advance the overall bar by one step."""
         if self._whole is not None:
-            self._move(self._whole, steps, "")
-
-    def _plain_line_is_due(self, count: _Count) -> bool:
-        since = time.monotonic() - self._last
-        return self._enabled and self._bars is None and count.done < count.total and since > _PLAIN_SECONDS
+            self._move(self._whole, 1, "")
 
     def _started(self, label: str, total: int, done: int, before: _Count | None) -> _Count:
         count = _Count(label, total, done, done)
@@ -139,15 +123,9 @@ class Progress:
 
 
 class Part(Progress):
-    """Progress of one step of a larger bar: its own steps advance the larger bar by one step in total."""
+    """Progress of one step of a larger bar, which shows `note` meanwhile: its own steps advance the larger bar by one step in total."""
 
     def __init__(self, larger: Progress, note: str) -> None:
-        """Create the display.
-
-        Args:
-            larger: the larger bar, which must have begun.
-            note: text that the larger bar shows meanwhile.
-        """
         super().__init__(enabled=False)
         self._larger, self._note, self._total = larger, note, 0
 
@@ -162,22 +140,3 @@ class Part(Progress):
     def advance(self, note: str = "", steps: float = 1) -> None:
         """Advance the larger bar."""
         self._larger.advance(self._note, steps / max(1, self._total))
-
-
-@contextlib.contextmanager
-def log_to(progress: Progress) -> Iterator[None]:
-    """Print the zoo's log messages through the progress display, so that they don't interfere with the bars."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            progress.say(record.getMessage())
-
-    log, handler = logging.getLogger("zoo"), Handler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

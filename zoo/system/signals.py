@@ -14,25 +14,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(ZooError):
-    """Training was stopped by Ctrl-C or SIGTERM; the run can be resumed."""
+    """Training was stopped by Ctrl-C or SIGTERM, and can be resumed; the exit status is 128 + signal number, as in shells."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
-        """Build the error.
-
-        Args:
-            message: message for the user.
-            number: signal number; the exit status is 128 + number (130 for Ctrl-C, 143 for SIGTERM), as in shells.
-        """
         super().__init__(message)
         self.exit_status = 128 + number
 
 
 class Stop(threading.Event):
-    """Event that is set by the first signal.
-
-    Attributes:
-        number: number of the received signal.
-    """
+    """Event that is set by the first signal, whose `number` it keeps."""
 
     number: int = signal.SIGINT
 
@@ -43,11 +33,7 @@ class Stop(threading.Event):
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Stop]:
-    """Let the current step finish after the first Ctrl-C or SIGTERM; stop at once after the second.
-
-    Yields:
-        Event that is set by the first signal.
-    """
+    """Let the current step finish after the first Ctrl-C or SIGTERM, which sets the yielded event; stop at once after the second."""
     event = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield event

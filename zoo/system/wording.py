@@ -10,12 +10,7 @@ _PLACES = ("Exception from ", "Check '")
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
-    """Return a count with its noun.
-
-    Args:
-        count: number of things.
-        one: noun in the singular.
-        several: noun in the plural; by default, the singular with an s.
+    """Return a count with its noun; the plural is by default the singular with an s.
 
     Example:
         >>> counted(1, "face"), counted(2, "face"), counted(0, "person", "people")
@@ -25,10 +20,7 @@ def counted(count: int, one: str, several: str | None = None) -> str:
 
 
 def look_at(path: Path) -> str:
-    """Return the advice for a path that doesn't exist: to check it, and which folder it is relative to.
-
-    Args:
-        path: path as the user wrote it.
+    """Return the advice to check a path that doesn't exist, and which folder it is relative to.
 
     Example:
         >>> look_at(Path("/pictures"))

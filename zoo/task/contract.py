@@ -113,7 +113,7 @@ class Task:
         """Return the detector of the image parts that a model answers for; None where it answers for whole images.
 
         Raises:
-            InputError: a detector or a choice of faces is given for a task or model that can't use it.
+            InputError: a detector or a choice of faces is passed for a task or model that can't use it.
         """
         if type(self.answers).parts is Answers.parts:
             for name, given in (("detector", detector is not None), ("faces", faces != "all")):

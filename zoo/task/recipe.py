@@ -39,7 +39,7 @@ class Recipe:
         ema: decay of the exponential moving average of the weights; 0 for no averaging.
         freeze: frozen part of the backbone: "none", "trunk" (all of it), "stages=N" (the stem and the first N stages), "norm"
             (batch-norm), or two of them joined by a comma; None for the setting that the model was built with.
-        unfreeze_every: number of epochs after which the deepest frozen stage is unfrozen, and so on for the next; 0 for never.
+        unfreeze_every: number of epochs after which the next frozen stage is unfrozen, starting with the deepest; 0 for never.
         feature_cache: compute the features of a fully frozen backbone once per image and cache them for later runs; with
             --no-feature-cache, every epoch computes them from augmented images.
         balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.

@@ -1,1 +1,1 @@
-"""Train a model: loop, optimiser, checkpoints, tracking, report."""
+"""Training: loop, optimiser, checkpoints, tracking and report."""

@@ -54,14 +54,10 @@ class RunData:
     reading: Reading
     alignment: Mapping[str, Any] | None = None
 
-    def describe(self, freeze: str) -> dict[str, Any]:
-        """Return the contents of run.json: everything that a resumed run must have in common with the one it continues.
-
-        Args:
-            freeze: the model's `freeze` at the beginning of the run.
-        """
+    def describe(self) -> dict[str, Any]:
+        """Return the contents of run.json, before training: everything that a resumed run must have in common with the one it continues."""
         return {
-            "model": {**self.model.config.to_dict(), "freeze": freeze},
+            "model": self.model.config.to_dict(),
             "data": self.dataset.name,
             "samples": len(self.dataset),
             "manifest": manifest_fingerprint(self.dataset),
@@ -74,13 +70,7 @@ class RunData:
         }
 
     def summary(self, history: Sequence[Mapping[str, Any]], precision: str, seconds: float) -> dict[str, Any]:
-        """Return the training summary in a saved model's metadata.
-
-        Args:
-            history: one entry per epoch.
-            precision: precision of training.
-            seconds: wall-clock time.
-        """
+        """Return the training summary in a saved model's metadata; the history has one entry per epoch."""
         last = {name: value for name, value in (history[-1] if history else {}).items() if name != "curve"}
         return {
             "data": self.dataset.name,
@@ -95,22 +85,22 @@ class RunData:
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
     ) -> Generator[AnyBatch]:
-        """Return the batches to learn from, pictures or what a frozen trunk makes of them.
+        """Return the training batches: images, or cached features of a frozen backbone.
 
         Args:
-            plan: which samples make which batch.
-            start: number of the first batch.
-            preprocess: of training pictures.
-            augment: of training pictures; not of a frozen trunk's features.
-            precision: of those features.
+            plan: assignment of samples to batches.
+            start: number of batches to skip at the beginning of the run.
+            preprocess: preprocessing of training images; like `augment`, not used where features are cached.
+            augment: augmentation of training images.
+            precision: precision in which the features are computed.
         """
         reading = self.reading
         pooled = self.features(self.dataset, precision)
         if pooled is not None:
-            self.reading.progress.say(
-                "the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones"
+            reading.progress.say(
+                "the head is trained on cached features of images without augmentation; --no-feature-cache uses augmented images, slowly"
             )
-            _ = self._validation_features  # not in the middle of the first epoch
+            _ = self._validation_features  # computed now rather than after the first epoch
             batches = pooled.training(plan, start)
             return in_one_thread(batches) if has_small_head(self.model, self.recipe) else batches
         loader = training_loader(
@@ -126,22 +116,22 @@ class RunData:
         return iter(loader)
 
     def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
-        """Return a data set's features, where the head can learn from features that are computed once."""
+        """Return the features of a dataset; None if the head can't be trained on cached features."""
         if not learns_from_features(self.model, self.recipe):
             return None
-        preprocess, reading = self.model.preprocess, self.reading
-        decoding = reading.decoding(preprocess.min_size_hw)
-        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, self.reading.progress)
+        reading = self.reading
+        decoding = reading.decoding(self.model.preprocess.min_size_hw)
+        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, reading.progress)
         return pooled_data(cache, dataset, self.processes)
 
     @functools.cached_property
     def _validation_features(self) -> PooledData | None:
-        """In the precision of an evaluation."""
+        """Features of the validation data, in the precision of evaluation; None if not applicable."""
         precision = pick_inference_precision("auto")
         return None if self.validation is None else self.features(self.validation, precision)
 
     def score(self, model: Model) -> Scores:
-        """Score a model, the trained one or its average, on the validation data, which there must be."""
+        """Evaluate the trained model, or the moving average of its weights, on the validation data, which must not be None."""
         assert self.validation is not None
         return evaluate(
             model,

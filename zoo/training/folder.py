@@ -1,12 +1,13 @@
-"""A training run's folder: recipe, metrics, checkpoints, the final model."""
+"""Folder of a training run: recipe, metrics, checkpoints and the final model."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import time
+import tomllib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,34 +18,32 @@ from zoo.errors import InputError
 from zoo.system.disk import ELSEWHERE, check_room, storing, tensor_bytes
 from zoo.system.files import remove_drafts, write_atomic, write_text
 from zoo.task.recipe import Recipe, to_toml
-from zoo.training.identity import RECIPE, RUN, check_same
-from zoo.training.lock import LOCK, RunLock, restarted
+from zoo.training.lock import LOCK, RunLock
 
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.pt"
 BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
 MODEL = "model"
+RUN, RECIPE = "run.json", "recipe.toml"
+_NOTES = ("versions",)  # recorded in run.json for information; a difference doesn't prevent resuming
 
 
 class RunFolder:
-    """Where a run keeps what it has, while one process works there.
+    """Folder of a run, locked by the process that trains in it.
 
-    `recipe.toml` (settings), `run.json` (model, data, versions), `metrics.jsonl` (one line an epoch), `checkpoints/` and,
-    when it has finished, `model/`. A checkpoint holds everything that the files beside it are made from: wherever a run is killed,
-    going on from the last checkpoint writes them again as they would have been.
+    It contains `recipe.toml` (settings), `run.json` (model, data, versions), `metrics.jsonl` (one line per epoch), `checkpoints/` and,
+    once training has finished, `model/`. A checkpoint contains all the information in the other files: wherever a run is killed,
+    resuming from the last checkpoint rewrites them as if the run had not been interrupted.
     """
 
     def __init__(self, path: Path, writes: bool = True, minutes: float = 10.0) -> None:
-        """Look at nothing yet.
+        """Store the settings; the disk is not accessed before `open`.
 
         Args:
-            path: the folder.
-            writes: whether this process writes (of several, only the first does).
-            minutes: between two checkpoints within an epoch.
-
-        Raises:
-            InputError: the minutes are below 0.
+            path: path of the folder.
+            writes: whether this process writes files; of several processes, only the first does.
+            minutes: time between two checkpoints within an epoch.
         """
         if minutes < 0:
             raise InputError(f"checkpoint_minutes is {minutes}; expected 0 (after every step) or more")
@@ -53,44 +52,44 @@ class RunFolder:
         self._saved = time.monotonic()
 
     def __enter__(self) -> RunFolder:
-        """Begin."""
+        """Return the folder."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let others work in the folder."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
 
-    def open(self, description: Mapping[str, Any], recipe: Recipe, resume: bool, checkpoint: int = 0) -> None:
-        """Open a new run's folder, or the folder of the same run to continue it; in the process that writes.
+    def open(self, description: Mapping[str, Any], recipe: Recipe, resume: bool, checkpoint: int) -> None:
+        """Create the folder of a new run, or open the folder of an existing run to resume it; has no effect in processes that don't write.
 
-        A process that torchrun has started again continues the run that it had begun, whatever `resume` says.
+        A process that torchrun has restarted resumes the run of its job even if `resume` is False.
 
         Args:
-            description: what makes this run this run; must be the same when it is continued.
-            recipe: the settings; likewise.
-            resume: continue what is there.
-            checkpoint: about what a checkpoint takes, in bytes.
+            description: contents of run.json; a run can only be resumed with an equal description.
+            recipe: the training settings, which must be equal too.
+            resume: whether to resume the run in the folder, if there is one.
+            checkpoint: approximate size of a checkpoint in bytes.
 
         Raises:
-            InputError: there is a run with a checkpoint already and `resume` is false; it is another run, or none that could be
-                continued; or another process works there.
-            StorageError: the folder can't be written to, or there is no room for two checkpoints.
+            InputError: the folder contains other files, or a run that has begun while `resume` is False; description or recipe differ from
+                those of the existing run, or its files are damaged; or another process is training there.
+            StorageError: the folder isn't writable, or there is not enough space for two checkpoints.
         """
         if not self._writes:
             return
         own = (self.path / RUN).is_file()
         if not own and self.path.exists() and (not self.path.is_dir() or self._foreign()):
-            raise InputError(f"{self.path} exists and is not a run of the zoo; choose another place with --out")
+            raise InputError(f"{self.path} exists and is not a training run; choose another folder with --out")
         with storing(self.path, remedy=ELSEWHERE):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
-        # a run that failed before its first checkpoint has left nothing to continue: the next one begins anew in its place
+        # a run that failed before its first checkpoint has left nothing to resume: the next one replaces it
         started = own and any((self.path / name).exists() for name in (CHECKPOINT, BEST, METRICS, MODEL))
-        if started and not (resume or restarted(self._lock.last_job)):
-            raise InputError(f"{self.path} holds a run already; continue it with --resume, or choose another place with --out")
+        if started and not (resume or self._lock.restarted):
+            raise InputError(f"{self.path} already contains a run; continue it with --resume, or choose another folder with --out")
         if started:
-            check_same(self.path, description, recipe)
+            _check_same(self.path, description, recipe)
         with storing(self.path, remedy=ELSEWHERE):
             self._lock.sign()
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
@@ -99,33 +98,25 @@ class RunFolder:
             check_room(self.path, checkpoint * (1 if (self.path / CHECKPOINT).is_file() else 2))
             write_text(self.path / RECIPE, to_toml(recipe))
             if not started:
-                write_text(self.path / RUN, json.dumps(description, indent=2) + "\n")  # last: from now on this is a run
+                write_text(self.path / RUN, json.dumps(description, indent=2) + "\n")  # last, because this file marks the folder as a run
 
     def _foreign(self) -> bool:
-        """Tell whether the folder holds what no run leaves that was killed when it began."""
+        """Return whether the folder has files other than those left by a run that was killed while it started."""
         names = {path.name for path in self.path.iterdir() if not path.name.startswith((f".{RECIPE}-", f".{RUN}-"))}
         return bool(names) and not LOCK in names <= {LOCK, RECIPE, CHECKPOINTS.name}
 
     def due(self) -> bool:
-        """Tell whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         return self._writes and time.monotonic() - self._saved >= self._seconds
 
     def save(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
-        """Write the checkpoint, then the metrics it has reached.
-
-        Raises:
-            StorageError: no room, or no permission any more; the checkpoint before this one is intact.
-        """
+        """Write the checkpoint, then the metrics up to it; if there is no space left, the previous checkpoint stays intact."""
         self._write(CHECKPOINT, state)
         self.write_metrics(history)
         self._saved = time.monotonic()
 
     def save_best(self, weights: Mapping[str, Any]) -> None:
-        """Keep the weights of the best epoch so far.
-
-        Raises:
-            StorageError: likewise.
-        """
+        """Write the weights of the best epoch so far."""
         self._write(BEST, weights)
 
     def _write(self, name: Path, content: Mapping[str, Any]) -> None:
@@ -134,31 +125,59 @@ class RunFolder:
                 write_atomic(self.path / name, lambda file: torch.save(dict(content), file))
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        """Write `metrics.jsonl` anew: one object per finished epoch.
-
-        Raises:
-            StorageError: no room, or no permission any more.
-        """
+        """Rewrite `metrics.jsonl`, with one object per finished epoch."""
         if self._writes:
             with storing(self.path / METRICS):
                 write_text(self.path / METRICS, "".join(json.dumps(entry) + "\n" for entry in history))
 
     def load(self, name: Path = CHECKPOINT) -> dict[str, Any] | None:
-        """Return a checkpoint, or None where the run has none yet.
-
-        Raises:
-            InputError: it is damaged.
-        """
+        """Return the contents of a checkpoint, which must not be damaged; None if it doesn't exist."""
         path = self.path / name
         if not path.is_file():
             return None
         try:
             with zipfile.ZipFile(path) as parts:
-                damaged = parts.testzip()  # torch itself doesn't look at the checksums
+                damaged = parts.testzip()  # torch.load doesn't verify the checksums
             if damaged is not None:
                 raise ValueError(f"the checksum of {damaged} is wrong")
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path}: the checkpoint can't be read ({reason}); start the run anew") from error
+            raise InputError(f"{path}: the checkpoint can't be read ({reason}); start the run again") from error
         return content
+
+
+def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> None:
+    """Raise an `InputError` that lists every difference if a folder contains another run; or if one of its files is damaged."""
+    before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_read(folder / RUN, json.loads)}
+    now = {"recipe": tomllib.loads(to_toml(recipe)), **json.loads(json.dumps(description))}
+    found = [line for name in {**before, **now} if name not in _NOTES for line in _differences(name, before.get(name), now.get(name))]
+    if found:
+        raise InputError(
+            f"{folder}: this run can't be continued, because it was started differently: {'; '.join(found)}. Use the original settings and "
+            f"data (see {RECIPE} and {RUN} there), or choose another folder with --out"
+        )
+
+
+def _read(path: Path, parse: Any) -> dict[str, Any]:
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: invalid UTF-8, JSON or TOML
+        raise InputError(f"{path} is damaged ({error}); start the run again in another folder (--out)") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged (it contains a {type(content).__name__}); start the run again in another folder (--out)")
+    return content
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
+    """Yield differences such as "recipe: lr was 0.001, is 0.01", with the names of the enclosing dicts in front."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for part in {**before, **now}:
+            for line in _differences(part, before.get(part), now.get(part)):
+                yield f"{name}: {line}"
+    elif before != now:
+        yield f"{name} was {_word(before)}, is {_word(now)}"
+
+
+def _word(value: Any) -> str:
+    return "not set" if value is None else str(value)

@@ -1,12 +1,12 @@
-"""From batches to gradients: forward, backward, and what the processes of a job have to agree on in between."""
+"""Forward and backward passes, synchronised between the processes of a job."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,85 +18,79 @@ from zoo.system.hardware import autocast
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.system.progress import Progress
-from zoo.task.contract import Task
 from zoo.task.pooling import AnyBatch, AnyImages, PooledBatch
-from zoo.task.recipe import Recipe
+from zoo.training.batches import RunData
 from zoo.training.features.trunk import has_small_head, learns_from_features
 from zoo.training.optimization import Optimization
 
 
 def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
-    """Let batch-norm count the pictures of all processes, where there are several and the device can; say so where it can't."""
+    """Compute batch-norm statistics over the images of all processes; if the device doesn't support it, print a message."""
     learns = any(isinstance(module, _BatchNorm) and module.weight.requires_grad for module in model.modules())
     if processes.count == 1 or not learns:
         return
     if processes.device.type == "cuda":
         convert_sync_batchnorm(model)
     else:
-        progress.say("batch-norm counts each process's own pictures: SyncBatchNorm needs a GPU (--freeze norm does without)")
+        progress.say("batch-norm statistics are per process: SyncBatchNorm needs a GPU (--freeze norm uses fixed statistics)")
 
 
 class Gradients:
-    """Those of one run: batches are added up, and a step uses them up.
+    """Accumulates gradients over batches and passes them to the optimiser.
 
     Attributes:
-        norm_kernels: whether batch-norm is computed by kernels of the zoo's own, whose last bits differ from torch's.
+        norm_kernels: whether the zoo's own kernels compute batch-norm; their results differ from torch's in the last bits.
     """
 
-    def __init__(
-        self, model: Model, task: Task, recipe: Recipe, processes: Processes, precision: Precision, optimization: Optimization,
-        progress: Progress,
-    ) -> None:  # fmt: skip
-        """Set up; `wrap` comes before the first batch.
+    def __init__(self, data: RunData, precision: Precision, optimization: Optimization) -> None:
+        """Create the accumulator for a model on its device; `wrap` must be called before the first batch.
 
         Args:
-            model: on its device.
-            task: the model's.
-            recipe: the settings.
-            processes: this one and the others.
-            precision: of the forward pass.
-            optimization: of the same model.
-            progress: told of batches that are left out.
+            data: model, recipe and processes of the run.
+            precision: precision of the forward pass.
+            optimization: optimiser of the same model.
         """
-        self._model, self._task, self._recipe, self._processes = model, task, recipe, processes
-        self._precision, self._optimization, self._progress = precision, optimization, progress
-        alone = learns_from_features(model, recipe)
-        if alone and precision == "bf16" and has_small_head(model, recipe):
+        self._model, self._task, self._recipe, self._processes = data.model, data.task, data.recipe, data.processes
+        self._precision, self._optimization, self._progress = precision, optimization, data.reading.progress
+        alone = learns_from_features(data.model, data.recipe)
+        if alone and precision == "bf16" and has_small_head(data.model, data.recipe):
             self._precision = "fp32"
-        self.norm_kernels = not alone and has_norm_kernels(precision, processes.device)
-        self._shared = True  # whether the gradients in hand are the mean over the processes
+        self.norm_kernels = not alone and has_norm_kernels(precision, data.processes.device)
+        self._shared = True  # whether the current gradients are the mean over the processes
 
     def wrap(self) -> None:
-        """Let the processes share what learns now; to be called again when that changes."""
+        """Prepare the model for gradient synchronisation; must be called again whenever other parameters become trainable."""
         self._wrapped = self._processes.accelerator.prepare_model(self._model, device_placement=False)
 
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
-        """Add a batch, which every process has a part of.
+        """Run the forward and backward pass of a batch, of which every process has a part.
 
         Args:
-            batch: this process's part; it has pictures.
-            share: which part of the pictures of all processes it has: its mean loss counts for as much of the mean over all.
-            number: of the batch in the run, for messages.
-            last: whether a step follows.
+            batch: this process's part, with at least one image.
+            share: fraction of the whole batch's images in this part; weights its mean loss in the mean over all processes.
+            number: number of the batch in the run, for messages.
+            last: whether an optimiser step follows.
 
         Returns:
-            The named losses, means over the pictures of all processes; None where they are no numbers and the recipe leaves the batch out.
+            The losses by name, each a mean over the images of all processes; None if the batch is skipped because its loss isn't finite.
 
         Raises:
-            ZooError: they are not numbers.
+            ZooError: the loss isn't finite, and the recipe's `on_nan` is "stop".
         """
         assert batch.images is not None
-        targets = move(self._task.data.collate_targets(batch.targets), self._processes.device)
+        targets = send_to_device(self._task.data.collate_targets(batch.targets), self._processes.device)
         images: AnyImages = batch.images.to(self._processes.device)
         place = self._precision, self._processes.device
         kernels: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if isinstance(images, PooledBatch):  # for a head alone there are no kernels
+        if isinstance(images, PooledBatch):  # the kernels are for the backbone
             targets = self._task.data.soften(self._recipe, targets, len(self._model.classes))
         else:
             images, targets = self._task.data.mix(self._recipe, images, targets, len(self._model.classes))
             kernels = training_kernels(self._model, *place, self.norm_kernels)
-        count, before = self._processes.count, self._statistics()
-        # gradients travel once a step: with its last batch
+        count = self._processes.count
+        # the forward pass changes batch-norm statistics, also where the batch is skipped then
+        before = [buffer.clone() for buffer in self._model.buffers()] if self._recipe.on_nan == "skip" else []
+        # gradients are synchronised once per step, with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
             with autocast(*place), kernels:
@@ -106,69 +100,39 @@ class Gradients:
             finite, *means = self._processes.sums(math.isfinite(whole), *(value * share for value in own.values()))
             if finite < count:
                 self._not_finite(whole, batch.keys, number)
-                self._restore(before)
+                for buffer, kept in zip(self._model.buffers(), before, strict=True):
+                    buffer.copy_(kept)
                 return None
-            # the mean over processes, which gradients are, of what weighs as much as its pictures
+            # gradients are averaged over the processes; share * count weights each process by its number of images
             self._optimization.backward(total * (share * count) / self._recipe.grad_accumulation)
         self._shared = count == 1 or last
         return dict(zip(own, means, strict=True))
 
     def step(self, done: int) -> None:
-        """Move the parameters, and forget the gradients.
-
-        Args:
-            done: optimiser steps before this one.
-        """
-        if not self._shared:  # the last batch, which should have done it, was left out
+        """Update the parameters and clear the gradients; `done` is the number of optimiser steps before this one."""
+        if not self._shared:  # the last batch, which synchronises them, was skipped
             self._processes.average(self._model.parameters())
             self._shared = True
         self._optimization.step(done)
 
     def check_weights(self) -> None:
-        """Refuse weights that are no numbers, before anything is scored with them.
-
-        Raises:
-            ZooError: naming the first of them.
-        """
+        """Raise a `ZooError` if a weight isn't finite, before it is scored or saved: the gradients of a finite loss may overflow."""
         state = self._optimization.averaged.state_dict()
         name = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
         if name is not None:
             raise self._processes.once(
                 ZooError(
-                    f"training has left no numbers in the model's weights (first of all in {name}); lower --lr, set --clip-grad or use "
-                    "--precision fp32. The last checkpoint is from before"
+                    f"the model's weights have become NaN or infinite (first in {name}); lower --lr, set --clip-grad or use --precision "
+                    "fp32. Checkpoints saved earlier contain only finite weights"
                 )
             )
 
-    def _statistics(self) -> list[Tensor]:
-        """Return what a batch changes by passing through the model, where a batch may be left out: the statistics of batch-norm."""
-        return [buffer.clone() for buffer in self._model.buffers()] if self._recipe.on_nan == "skip" else []
-
-    def _restore(self, before: list[Tensor]) -> None:
-        for buffer, kept in zip(self._model.buffers(), before, strict=True):
-            buffer.copy_(kept)
-
     def _not_finite(self, loss: float, keys: tuple[str, ...], number: int) -> None:
-        """Stop, or leave the batch out.
-
-        Raises:
-            ZooError: naming the batch's samples.
-        """
-        told = self._processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {number} ({', '.join(keys)})"])
-        what = f"the loss became {' and '.join(told)}"
+        """Raise an error that names the samples of the batch, or print that it is skipped."""
+        losses = self._processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {number} ({', '.join(keys)})"])
+        what = f"the loss became {' and '.join(losses)}"
         if self._recipe.on_nan == "stop":
             raise self._processes.once(
-                ZooError(f"{what}; look at these pictures, lower --lr, set --clip-grad, use --precision fp32, or go on with --on-nan skip")
+                ZooError(f"{what}; check these images, lower --lr, set --clip-grad, use --precision fp32, or continue with --on-nan skip")
             )
-        self._progress.say(f"left out: {what}")
-
-
-def move(targets: Any, device: torch.device) -> Any:
-    """Move tensors inside lists and dicts to a device."""
-    if isinstance(targets, torch.Tensor):
-        return targets.to(device)
-    if isinstance(targets, dict):
-        return {name: move(value, device) for name, value in targets.items()}
-    if isinstance(targets, list | tuple):
-        return [move(value, device) for value in targets]
-    return targets
+        self._progress.say(f"skipped: {what}")

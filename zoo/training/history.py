@@ -1,25 +1,30 @@
-"""The losses of the epoch in hand."""
+"""History of a run: losses of the current epoch, the best of the finished epochs, and charts of all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-_STRETCHES = 50  # points of an epoch's curve, at most
+from zoo.task.metric import Curve
+
+History = Sequence[Mapping[str, Any]]  # one entry per epoch, as in metrics.jsonl
+Line = tuple[Sequence[float], Sequence[float]]  # x and y
+_STRETCHES = 50  # maximum number of points in the curve of an epoch
+_X = "epoch"
 
 
 @dataclass
 class LossRecord:
-    """What an epoch's line of metrics.jsonl says of losses; part of every checkpoint.
+    """Losses of the current epoch, for its line of metrics.jsonl; part of every checkpoint.
 
     Attributes:
-        sums: of each named loss, over the batches.
-        curve: the total loss of each batch.
-        not_finite: batches left out because their loss was not a number.
+        sums: sum over the batches of each named loss.
+        curve: total loss of each batch.
+        not_finite: number of batches skipped because their loss wasn't finite.
     """
 
     sums: dict[str, float] = field(default_factory=dict)
@@ -28,21 +33,17 @@ class LossRecord:
 
     @property
     def mean(self) -> float:
-        """The mean loss so far; 0 before the first batch."""
+        """Mean loss so far; 0 before the first batch."""
         return sum(self.sums.values()) / max(1, len(self.curve))
 
     def add(self, losses: dict[str, float]) -> None:
-        """Count a batch."""
+        """Add the losses of a batch."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.curve.append(sum(losses.values()))
 
     def entry(self, batches_done: int) -> dict[str, Any]:
-        """Return means over the epoch, and the curve as means over at most 50 stretches of it.
-
-        Args:
-            batches_done: of the whole run: where the curve ends.
-        """
+        """Return the mean losses of the epoch, and its curve as means over at most 50 stretches, which ends at batch `batches_done`."""
         losses = {name: value / max(1, len(self.curve)) for name, value in self.sums.items()}
         stretches = np.array_split(np.array(self.curve), min(_STRETCHES, len(self.curve))) if self.curve else []
         ends = batches_done - len(self.curve) + np.cumsum([len(stretch) for stretch in stretches], dtype=int)
@@ -54,22 +55,64 @@ class LossRecord:
         }
 
 
-History = Sequence[Mapping[str, Any]]
-
-
 def score_of(entry: Mapping[str, Any], score: str) -> float | None:
-    """Return an epoch's score on the validation data; None where there was none, or none that is a number."""
+    """Return an epoch's validation score; None if there was no validation or the data doesn't support the score."""
     value: float | None = entry.get("val", {}).get(score)
     return value
 
 
 def best_epoch(history: History, score: str) -> Mapping[str, Any] | None:
-    """Return the epoch with the highest score, of several the last, which is the one that is kept; None where there is no score."""
+    """Return the epoch with the highest score, the last one of equals, whose weights are kept; None if no epoch has a score."""
     scored = [entry for entry in history if score_of(entry, score) is not None]
     return max(reversed(scored), key=lambda entry: float(entry["val"][score]), default=None)
 
 
 def epochs_without_better(history: History, score: str) -> int:
-    """Return how many epochs have not raised the score since it was first as high as it has ever been; 0 without an epoch."""
+    """Return the number of epochs since the highest score was first reached; 0 before the first epoch."""
     values = [-math.inf if value is None else value for value in (score_of(entry, score) for entry in history)]
     return len(values) - 1 - values.index(max(values)) if values else 0
+
+
+def curves(history: History, score: str) -> Iterator[Curve]:
+    """Yield the charts of a run: loss, scores and learning rate over the epochs; `score` is the score by which epochs are compared."""
+    yield Curve("Training loss", _X, "loss", {"within epochs": _within(history), "mean of the epoch": _line(history, "loss")})
+    parts = dict.fromkeys(name for entry in history for name in entry.get("losses", {}))
+    if len(parts) > 1:
+        yield Curve("Loss components", _X, "loss", {name: _line(history, "losses", name) for name in parts})
+    names = dict.fromkeys(name for entry in history for name in entry.get("val", {}))
+    if score in names:
+        yield Curve(f"{score} on the validation data", _X, score, {score: _line(history, "val", score)})
+    others = {name: line for name in names if name != score and _is_part(line := _line(history, "val", name))}
+    if others:
+        yield Curve("Other scores on the validation data", _X, "score", others)
+    yield Curve("Learning rate at the end of the epoch", _X, "learning rate", {"learning rate": _line(history, "lr")})
+
+
+def _within(history: History) -> Line:
+    """Return the loss over each stretch of an epoch; x is the end of the stretch, in epochs."""
+    x, y = list[float](), list[float]()
+    before = 0
+    for entry in history:
+        found = entry.get("curve", {"batch": [], "loss": []})
+        batches = found["batch"][-1] - before if found["batch"] else 0
+        x += [entry["epoch"] - 1 + (batch - before) / batches for batch in found["batch"]]
+        y += found["loss"]
+        before = found["batch"][-1] if found["batch"] else before
+    return x, y
+
+
+def _line(history: History, *path: str) -> Line:
+    """Return the value at a path of keys for every epoch that has one."""
+    found: list[tuple[float, float]] = []
+    for entry in history:
+        value: Any = entry
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            found.append((float(entry["epoch"]), float(value)))
+    return [x for x, _ in found], [y for _, y in found]
+
+
+def _is_part(line: Line) -> bool:
+    """Return whether all values lie between 0 and 1; counts and times would flatten the other curves of a chart."""
+    return bool(line[1]) and all(0 <= value <= 1 for value in line[1])

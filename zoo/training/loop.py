@@ -1,4 +1,4 @@
-"""The loop that every task is trained by: what a checkpoint holds, and what moves it."""
+"""The training loop of all tasks, with validation after every epoch and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import copy
 import math
 import signal
 import time
-from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,27 +52,23 @@ class TrainingLoop:
     seconds: float = 0.0
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
-    _signals: list[float] = field(default_factory=list)  # how many processes had which signal when the last batch began
+    _signals: list[float] = field(default_factory=list)  # number of processes that had received each of SIGNALS before the last batch
 
     def __post_init__(self) -> None:
-        """Set up model, plan, optimiser and processes.
-
-        Raises:
-            InputError: the recipe asks for what this data, model or device can't do.
-        """
+        """Set up model, plan and optimiser; raise an `InputError` if the recipe isn't possible with this data, model or device."""
         data = self.data
         self.model, self.task, self.recipe, self.processes = data.model, data.task, data.recipe, data.processes
         self.dataset, self.validation, self.progress = data.dataset, data.validation, data.reading.progress
         recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
-        assert recipe.epochs is not None, "the epochs are settled"
+        assert recipe.epochs is not None, "`settle` sets the epochs"
         if recipe.early_stop and self.validation is None:
-            raise InputError(f"early_stop is {recipe.early_stop}, but there is nothing to score on; give --val, or set early_stop to 0")
+            raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val, or set early_stop to 0")
         self.precision = pick_training_precision(recipe.precision, self.device)
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
         place(self.model, self.device)
         share_norm(self.model, self.processes, self.progress)
-        smallest = 2 * processes  # batch-norm can't train on one picture
+        smallest = 2 * processes  # batch-norm can't train on one image
         if len(self.dataset) < smallest:
             raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
         sampling = self.task.data.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
@@ -82,48 +77,40 @@ class TrainingLoop:
         self.augment = self.task.data.augment(recipe, self.preprocess, self.dataset)
         self.steps = Steps(self.plan.batches_per_epoch, recipe.grad_accumulation)
         self.optimization = Optimization(self.model, recipe, self.steps.per_epoch * self.plan.epochs, self.precision, self.device)
-        self._gradients = Gradients(self.model, self.task, recipe, self.processes, self.precision, self.optimization, self.progress)
+        self._gradients = Gradients(data, self.precision, self.optimization)
         self._first_freeze = self.model.config.freeze
         self._since = time.perf_counter()
         self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.scoring.primary_score)
 
-    def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json."""
-        return self.data.describe(self._first_freeze)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the training summary in a saved model's metadata."""
-        return self.data.summary(self.history, self.precision, self.seconds)
-
     @property
     def not_finite(self) -> int:
-        """Batches of the whole run that were left out because their loss was not a number."""
+        """Number of batches of the whole run that were skipped because their loss wasn't finite."""
         ended: list[int] = [entry["not_finite"] for entry in self.history]
         return sum(ended) + self._record.not_finite
 
     def checkpoint_bytes(self) -> int:
-        """Return about what a checkpoint takes."""
+        """Return the approximate size of a checkpoint in bytes."""
         return tensor_bytes(self._state()) + self.optimization.bytes_to_come()
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self, folder: RunFolder) -> None:
-        """Train to the end, from wherever the folder's checkpoint is.
+        """Train to the end, starting from the folder's checkpoint if there is one.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
-            ZooError: the loss is not a number.
+            ZooError: the loss or the weights aren't finite.
         """
         with self.processes.together():
             self._restore(folder)
         if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
-            raise InputError(f"{folder.path}: the processes don't see the same checkpoint; put --out where all of them can read it")
+            raise InputError(f"{folder.path}: the processes found different checkpoints; choose an --out that all of them can read")
         reason = why_not(self.model, self.recipe)
         if reason is not None:
             self.progress.say(reason)
         self._gradients.wrap()
         if self.batches_done == 0:
-            self.optimization.average_anew()  # of several processes, all have the first one's parameters now
+            self.optimization.average_anew()  # `wrap` has copied the first process's parameters to the others
         self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self.steps.done(self.batches_done))
         self._since = time.perf_counter()
         try:
@@ -135,9 +122,10 @@ class TrainingLoop:
             self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
-        # closed at once when training ends early: a loader process that is waited for at exit must have been told to end.
-        # While features are computed, Ctrl-C still stops at once
-        with contextlib.closing(self._left()) as batches, graceful_interrupt() as interrupt:
+        # the generator is closed at once if training ends early, so that its loader processes don't block the interpreter's exit.
+        # Ctrl-C still takes effect immediately while features are being computed
+        left = self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
+        with contextlib.closing(left) as batches, graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
             self._begin_epoch()
             for batch in batches:
@@ -147,24 +135,21 @@ class TrainingLoop:
                     if self._stopped_early():
                         return
                     self._begin_epoch()
-                if self.steps.complete(self.batches_done):  # not between two steps: a checkpoint holds no half-accumulated gradients
+                if self.steps.complete(self.batches_done):  # only after a step: a checkpoint doesn't contain accumulated gradients
                     number = self._signal(interrupt)
                     if number or folder.due():
+                        self._gradients.check_weights()
                         folder.save(self._state(), self.history)
                     if number:
                         how = "stopped by SIGTERM" if number == signal.SIGTERM else "interrupted"
-                        told = f"{how} after {self.batches_done} batches; continue with the same command and --resume"
-                        raise self.processes.once(Interrupted(told, number))
+                        message = f"{how} after {self.batches_done} batches; continue with the same command and --resume"
+                        raise self.processes.once(Interrupted(message, number))
 
     def _signal(self, interrupt: Stop) -> int:
-        """Return by which signal training is stopped, 0 for none: of several processes one has told the others with the last batch."""
+        """Return the signal that stops training, 0 for none; several processes exchange their signals with every batch."""
         if self.processes.count == 1:
             return interrupt.number if interrupt.is_set() else 0
         return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
-
-    def _left(self) -> Generator[AnyBatch]:
-        """Return the batches that are left."""
-        return self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
 
     def _begin_epoch(self) -> None:
         epoch = self.batches_done // self.plan.batches_per_epoch
@@ -175,27 +160,27 @@ class TrainingLoop:
             self._shown.begin_epoch(self.batches_done)
 
     def _thaw(self, epoch: int) -> None:
-        """Set free what the gradual schedule has set free by this epoch, counted from 0."""
+        """Unfreeze the stages that the gradual schedule has unfrozen by this epoch (counted from 0)."""
         stages = epoch // self.recipe.unfreeze_every if self.recipe.unfreeze_every else 0
         before = self.model.config.freeze
         freeze(self.model, self._first_freeze)
         if stages:
             unfreeze(self.model, stages)
         if self.model.config.freeze != before:
-            self.progress.say(f"epoch {epoch + 1}: freeze is {self.model.config.freeze!r} now")
+            self.progress.say(f"epoch {epoch + 1}: freeze is now {self.model.config.freeze!r}")
             self._gradients.wrap()
 
     def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
         self.batches_done += 1
-        # a place in the run has its own random numbers: a resumed run draws the same without a memory of them
+        # seeds are derived from the batch number, so a resumed run draws the same random numbers without storing their state
         seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         trainable = batch.images is not None and len(batch.keys) > 1
         signals = [interrupt.got(number) for number in SIGNALS]
         able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
         if skipped:
             for fault in self.processes.joined(batch.skipped):
-                self._leave_out(fault)
-        if able == self.processes.count:  # a batch is taken by every process or by none
+                self._skip(fault)
+        if able == self.processes.count:  # a batch is used by all processes or by none
             losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self.steps.complete(self.batches_done))
             if losses is None:
                 self._record.not_finite += 1
@@ -207,9 +192,9 @@ class TrainingLoop:
                 self._tracking.step(self.steps.done(self.batches_done), self._record.curve[-1], self.optimization.lr)
         self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
 
-    def _leave_out(self, fault: Fault) -> None:
+    def _skip(self, fault: Fault) -> None:
         if fault.key not in self.skipped:
-            self.progress.say(f"left out: {fault}")
+            self.progress.say(f"skipped: {fault}")
         self.skipped[fault.key] = fault
 
     # -- epochs --------------------------------------------------------------------------------------------------------
@@ -236,14 +221,14 @@ class TrainingLoop:
         )
 
     def _stopped_early(self) -> bool:
-        """Tell whether the best score is as many epochs old as the recipe has patience for."""
+        """Return whether the score hasn't improved for `early_stop` epochs; print a message if so."""
         if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
             return False
         waited = epochs_without_better(self.history, self.task.scoring.primary_score)
         if waited < self.recipe.early_stop:
             return False
         self.progress.say(
-            f"no better {self.task.scoring.primary_score} for {waited} epochs: stopped early, after epoch {len(self.history)}"
+            f"{self.task.scoring.primary_score} has not improved for {waited} epochs: stopped early after epoch {len(self.history)}"
         )
         return True
 
@@ -255,15 +240,15 @@ class TrainingLoop:
         entry["val"] = dict(scores)
         value = scores[self.task.scoring.primary_score]
         self._shown.scored(value)
-        if value is not None and value >= self._best:  # of epochs as good as each other the last one has learned more
+        if value is not None and value >= self._best:  # of equally good epochs, the last is kept because it has trained longer
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
 
     def _finish(self, folder: RunFolder) -> None:
-        self.processes.wait()  # until the first has written its best
+        self.processes.wait()  # until the first process has written the best weights
         best = folder.load(BEST) if self._best > -math.inf else None
         if best is None and self._best > -math.inf:
-            raise InputError(f"{folder.path / BEST}: is missing, and it held the best epoch's weights; start the run anew")
+            raise InputError(f"{folder.path / BEST}: the weights of the best epoch are missing; start the run again")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
         if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
             self.scores = self.data.score(self.model)
@@ -291,20 +276,18 @@ class TrainingLoop:
         if state is None:
             return
         try:
-            self._take(state)
+            self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
+            self.seconds = state["seconds"]
+            self._record = LossRecord(**state["record"])
+            self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
+            had_kernels = state["norm_kernels"]
+            if had_kernels and not self._gradients.norm_kernels:
+                self.progress.say("batch-norm kernels of this run can't be compiled here (they need g++): the last bits differ from now on")
+            # a run that began with torch's batch-norm continues with it
+            self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels
+            self.model.load_state_dict(state["model"])
+            self.optimization.load_state_dict(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{folder.path / CHECKPOINT}: is no checkpoint of this run ({error!r}); start the run anew") from error
+            raise InputError(f"{folder.path / CHECKPOINT} is not a checkpoint of this run ({error!r}); start the run again") from error
         folder.write_metrics(self.history)
         self.progress.say(f"resumed after {self.batches_done} of {self.plan.epochs * self.plan.batches_per_epoch} batches")
-
-    def _take(self, state: Mapping[str, Any]) -> None:
-        self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
-        self.seconds = state["seconds"]
-        self._record = LossRecord(**state["record"])
-        self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}
-        had_kernels = state["norm_kernels"]
-        if had_kernels and not self._gradients.norm_kernels:
-            self.progress.say("batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on")
-        self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels  # what began by torch goes on by torch
-        self.model.load_state_dict(state["model"])
-        self.optimization.load_state_dict(state)

@@ -23,15 +23,13 @@ from zoo.training.tracking import Tracking
 
 @dataclass
 class Memorizing:
-    """State of a run that stores features, as `TrainingLoop` is of one that optimises.
+    """State of a run that stores features; the counterpart of `TrainingLoop`, which optimises.
 
     Attributes:
         data: model, data, recipe and processes of the run.
         track: names of experiment trackers.
         history: the one entry of metrics.jsonl.
         skipped: faults of skipped samples, by key.
-        scores: validation scores.
-        seconds: wall-clock time.
         not_finite: 0, because no loss is computed.
     """
 
@@ -44,11 +42,7 @@ class Memorizing:
     not_finite: int = 0
 
     def __post_init__(self) -> None:
-        """Freeze the model and move it to its device.
-
-        Raises:
-            InputError: the backbone isn't frozen for the whole run.
-        """
+        """Freeze the model and move it to its device; raise an `InputError` if the backbone isn't frozen for the whole run."""
         model, recipe = self.data.model, self.data.recipe
         self.precision = pick_inference_precision("auto")  # queries are computed in the same precision later
         if recipe.freeze is not None:
@@ -59,22 +53,13 @@ class Memorizing:
                 "pass --freeze trunk, without --unfreeze-every and --no-feature-cache"
             )
         place(model, self.data.processes.device)
-        self._first_freeze = model.config.freeze
-
-    def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json."""
-        return self.data.describe(self._first_freeze)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the training summary in a saved model's metadata."""
-        return self.data.summary(self.history, self.precision, self.seconds)
 
     def checkpoint_bytes(self) -> int:
         """Return the approximate size of the model in bytes; such a run has no checkpoint."""
         return tensor_bytes(self.data.model.state_dict())
 
     def run(self, folder: RunFolder) -> None:
-        """Store the features of every readable image, and score."""
+        """Store the features of every readable image and evaluate the model."""
         start, data = time.perf_counter(), self.data
         head = data.model.head
         assert isinstance(head, RememberingHead)
@@ -82,7 +67,7 @@ class Memorizing:
         assert pooled is not None, "learns_from_features was checked above"
         faults = pooled.features.faults
         for fault in faults.values():
-            data.reading.progress.say(f"left out: {fault}")
+            data.reading.progress.say(f"skipped: {fault}")
             self.skipped[fault.key] = fault
         good = [place for place in range(len(data.dataset)) if place not in faults]
         targets = [data.dataset.records[place].target for place in good]

@@ -1,4 +1,4 @@
-"""How parameters move: optimiser, schedule of the learning rate, gradient scaling, and the moving average of the weights."""
+"""Optimisation: optimiser, learning rate schedule, gradient scaling and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from zoo.task.recipe import Recipe
 
 
 class Optimization:
-    """Optimiser, schedule, gradient scaler and weight average of one run.
+    """Optimiser, learning rate schedule, gradient scaler and moving average of the weights of one run.
 
     Attributes:
-        averaged: the model to score and to keep: the moving average, or the model itself without one.
+        optimizer: the optimiser.
+        scaler: gradient scaler; has an effect in fp16 only.
     """
 
     def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
-        """Set everything up.
+        """Create the optimiser and its companions.
 
         Args:
-            model: on its device, frozen as the run begins.
-            recipe: the settings.
-            steps: optimiser steps of the whole run.
-            precision: of the forward pass; fp16 needs its loss scaled.
-            device: where the model is.
+            model: model to train, on `device`, frozen as at the start of the run.
+            recipe: the training settings.
+            steps: number of optimiser steps of the whole run.
+            precision: precision of the forward pass; the loss is scaled in fp16.
+            device: device of the model.
 
         Raises:
-            UnknownNameError: an optimiser that timm doesn't have.
-            InputError: nothing is left to train, or to set free later, or the optimiser can't be had here.
+            UnknownNameError: timm has no such optimiser.
+            InputError: everything is frozen, `unfreeze_every` is set although nothing is frozen, or the optimiser isn't available here.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
@@ -48,7 +49,7 @@ class Optimization:
             raise InputError(f"freeze is {model.config.freeze!r}, which leaves nothing to train; freeze less")
         if recipe.unfreeze_every and model.config.freeze == "none":
             raise InputError(
-                f"unfreeze_every is {recipe.unfreeze_every}, but nothing is frozen that could learn later; freeze something "
+                f"unfreeze_every is {recipe.unfreeze_every}, but nothing is frozen; freeze something "
                 "(--freeze trunk), or set unfreeze_every to 0"
             )
         self._model, self._clip = model, recipe.clip_grad
@@ -59,25 +60,20 @@ class Optimization:
 
     @property
     def averaged(self) -> Model:
-        """The model to score and to keep."""
+        """The model to evaluate and save: the moving average of the weights, or the trained model itself without averaging."""
         return self._model if self._ema is None else self._ema.module
 
     @property
     def lr(self) -> float:
-        """The highest learning rate of the last step."""
+        """Highest learning rate among the parameter groups in the last step."""
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add a loss to the gradients."""
-        scaled: torch.Tensor = self.scaler.scale(loss)
-        torch.autograd.backward(scaled)
+        """Add the gradients of a loss."""
+        torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, done: int) -> None:
-        """Move the parameters, and forget the gradients; without any, because all batches were left out, time passes alone.
-
-        Args:
-            done: optimiser steps before this one.
-        """
+        """Take the optimiser step after `done` others; without gradients (all batches skipped), the parameters stay unchanged."""
         self._scheduler.step_update(done)
         if any(parameter.grad is not None for group in self.optimizer.param_groups for parameter in group["params"]):
             if self._clip:
@@ -90,19 +86,19 @@ class Optimization:
             self._ema.update(self._model, step=done + 1)
 
     def average_anew(self) -> None:
-        """Let the moving average begin at the parameters as they are."""
+        """Restart the moving average from the current parameters."""
         if self._ema is not None:
             self._ema.set(self._model)
 
     def bytes_to_come(self) -> int:
-        """Return about what the optimiser's memory will take, which it has only after the first step: two numbers a parameter."""
+        """Return the approximate size in bytes of the optimiser's future state: two numbers per parameter, created by the first step."""
         if self.optimizer.state:
             return 0
         parameters: list[torch.Tensor] = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         return 2 * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it; the schedule follows from the number of steps."""
+        """Return the state for a checkpoint; the schedule needs none, because it follows from the number of steps."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -110,7 +106,7 @@ class Optimization:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self._ema is not None:
@@ -118,13 +114,9 @@ class Optimization:
 
 
 def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimiser over all that will be trained at any time: also what a gradual schedule sets free later.
-
-    Raises:
-        InputError: its library isn't installed, it needs another device, more than gradients, or hours before the first step.
-    """
+    """Return the optimiser of all parameters that are trained at any time, including those that a gradual schedule unfreezes later."""
     if recipe.optimizer.startswith("kron"):
-        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every shape of weights, for hours; choose another")
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every weight shape for hours; choose another")
     frozen = model.config.freeze
     if recipe.unfreeze_every:
         freeze(model, "none")
@@ -137,20 +129,22 @@ def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.opti
             weight_decay=recipe.weight_decay,
             layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )
-    except (AssertionError, ImportError) as error:  # timm lists those of CUDA's libraries everywhere
-        raise InputError(f"optimizer is {recipe.optimizer!r}, which can't be had here ({error}); choose another, as 'adamw'") from error
+    except (AssertionError, ImportError) as error:  # timm also lists optimisers of CUDA libraries where they can't run
+        raise InputError(f"optimizer is {recipe.optimizer!r}, not available here ({error}); choose another, such as 'adamw'") from error
     finally:
         if recipe.unfreeze_every:
             freeze(model, frozen)
     if getattr(optimizer, "is_second_order", False):
-        raise InputError(f"optimizer is {recipe.optimizer!r}, which needs second derivatives; training has first ones, choose another")
+        raise InputError(
+            f"optimizer is {recipe.optimizer!r}, which needs second derivatives, but training computes only first ones; choose another"
+        )
     return optimizer
 
 
 def _kernels(name: str, device: torch.device) -> dict[str, bool]:
-    """Return what lets an optimiser move all numbers of a tensor in one pass, where it can: on processors torch doesn't by itself.
+    """Return the argument that selects an optimiser's fused kernels on CPUs, where torch doesn't use them by default; {} if none exist.
 
-    A step of AdamW takes a quarter of the time then, which was a tenth of a ResNet-18's.
+    With them, a step of AdamW takes a quarter of the time; without them, it took a tenth of the training time of a ResNet-18.
     """
     fuses = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
     return {"fused": True} if fuses and device.type == "cpu" else {}
@@ -164,9 +158,9 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> 
         sched="step" if recipe.scheduler == "constant" else recipe.scheduler,
         num_epochs=rest,
         decay_epochs=math.ceil(rest / 3),
-        decay_rate={"constant": 1.0, "step": 0.1}.get(recipe.scheduler, 1.0),  # a polynomial's power is 1
+        decay_rate={"constant": 1.0, "step": 0.1}.get(recipe.scheduler, 1.0),  # for "poly", timm uses decay_rate as the power, here 1
         min_lr=0.0,
-        warmup_lr=recipe.lr / max(1, warmup),  # no step is without effect: the first has a rate, and so has the last
+        warmup_lr=recipe.lr / max(1, warmup),  # above 0, so that the first step has an effect; so has the last
         warmup_epochs=warmup,
         warmup_prefix=True,
         step_on_epochs=False,

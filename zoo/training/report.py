@@ -1,4 +1,4 @@
-"""The report of a training: how it went, with which settings, what came of it, and what the model answers now."""
+"""HTML report of a training run: curves, settings, data, scores and sample predictions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from zoo.task.contract import Task, get_task
 from zoo.task.metric import Table
 from zoo.task.recipe import Recipe, explained, grouped
 from zoo.task.scores import Scores
-from zoo.training.curves import curves
-from zoo.training.history import best_epoch
+from zoo.training.history import best_epoch, curves
 
 FILE = "report.html"
 
@@ -34,18 +33,18 @@ border-bottom:2px solid #c2570c}
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training, for its report.
+    """A finished training run, for its report.
 
     Attributes:
-        model: in evaluation mode, on its device.
-        dataset: what it was trained on, relabelled.
-        validation: what it was scored on after every epoch, relabelled; None for nothing.
+        model: the trained model, in evaluation mode, on its device.
+        dataset: the relabelled training data.
+        validation: the relabelled validation data, if there is any.
         history: one entry per epoch, as in metrics.jsonl.
-        scores: of this model on the validation data; None without.
-        chosen: the recipe as it was asked for.
-        recipe: the recipe as it was settled for the data.
-        skipped: pictures and annotations that were left out.
-        seconds: of the whole run.
+        scores: validation scores of this model.
+        chosen: the recipe as requested.
+        recipe: the recipe with batch size and epochs adapted to the data.
+        skipped: skipped images and annotations.
+        seconds: wall-clock time of the whole run.
     """
 
     model: Model
@@ -59,35 +58,21 @@ class Trained:
     seconds: float
 
 
-def write_training_report(folder: Path, run: Trained, progress: Progress) -> Path | None:
-    """Write report.html into a run's folder: one page under 5 MB, which loads nothing from anywhere.
+def write_training_report(folder: Path, run: Trained, progress: Progress) -> None:
+    """Write report.html into a run's folder: a self-contained page of less than 5 MB.
 
-    Nothing that goes wrong here is raised: the run is saved, whatever becomes of its page.
-
-    Args:
-        folder: the run's.
-        run: what there is to tell.
-        progress: where it is said that there is a report, or why there is none.
-
-    Returns:
-        The page; None where it could not be written.
+    Errors are printed instead of raised: the run itself is already saved.
     """
     try:
         write_text(folder / FILE, html(folder.name, run))
     except Exception as error:
         progress.say(f"no report: {type(error).__name__}: {error}; the run itself is complete")
-        return None
-    progress.say(f"report: {folder / FILE}")
-    return folder / FILE
+    else:
+        progress.say(f"report: {folder / FILE}")
 
 
 def html(name: str, run: Trained) -> str:
-    """Return the report.
-
-    Args:
-        name: the run's.
-        run: what there is to tell.
-    """
+    """Return the report of the run with this name as HTML."""
     task = get_task(run.model.task)
     own = [
         ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.scoring.primary_score)), "</div>"]),
@@ -98,7 +83,7 @@ def html(name: str, run: Trained) -> str:
     room = document.LARGEST - document.SPARE - sum(len(part.encode()) for _, _, parts in own for part in parts)
     found: list[Section] = []
     if run.scores is not None and run.validation is not None:
-        # without maps of where the model looked: they take a pass and a gradient for each mistake
+        # without heat maps, which take a forward and a backward pass for each mistake
         found = list(document.evaluation(run.scores, run.validation, task.name, None, room))
     head = [f'<p class="kicker">Training · {text(task.name)}</p><h1>{text(name)}</h1>', *_head(run, task)]
     return document.whole(f"{task.name}: {name}", head, [*own[:2], *found, *own[2:]], examples.STYLE + STYLE)
@@ -108,7 +93,7 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     best = best_epoch(run.history, task.scoring.primary_score)
     last: Mapping[str, Any] = run.history[-1] if run.history else {}
     facts = {
-        # a head that remembers instead of learning makes no step, and has one epoch whatever the recipe says
+        # a head that stores features makes no step and has a single epoch, whatever the recipe sets
         "epochs": f"{len(run.history)} of {run.recipe.epochs}" if last.get("step", 1) else "",
         "best epoch": "" if best is None else str(best["epoch"]),
         "steps": f"{last.get('step', 0):,}",
@@ -118,7 +103,7 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
         "model": run.model.backbone_name,
     }
     if run.scores is None:
-        yield summary.panel("loss", last.get("loss"), "of the last epoch; there was no validation data", facts)
+        yield summary.panel("loss", last.get("loss"), "last epoch; no validation data", facts)
     else:
         value = run.scores.scores.get(task.scoring.primary_score)
         yield summary.panel(task.scoring.primary_score, value, f"on the validation data {run.scores.data}", facts)
@@ -129,27 +114,27 @@ def _warnings(run: Trained) -> Iterator[str]:
     epochs = run.recipe.epochs if run.recipe.early_stop and run.recipe.epochs is not None else 0
     not_finite = sum(int(entry.get("not_finite", 0)) for entry in run.history)
     if len(run.history) < epochs:
-        yield f'<p class="warning">It stopped early, after {len(run.history)} of {epochs} epochs: the score no longer rose.</p>'
+        yield f'<p class="warning">Training stopped early, after {len(run.history)} of {epochs} epochs: the score no longer improved.</p>'
     if not_finite:
-        yield f'<p class="warning">{not_finite:,} batches were left out because their loss was not a finite number.</p>'
+        yield f'<p class="warning">{not_finite:,} batches were skipped because their loss was not finite.</p>'
     if run.skipped:
-        yield f'<p class="warning">{len(run.skipped):,} faults of the data were passed over: <a href="#data">Data</a>.</p>'
+        yield f'<p class="warning">{len(run.skipped):,} problems in the data were skipped: <a href="#data">Data</a>.</p>'
 
 
 def _samples(run: Trained, task: Task) -> Iterator[str]:
     dataset = run.dataset if run.validation is None else run.validation
-    which = "training data: there was no validation data, and the model has seen these" if run.validation is None else "validation data"
+    which = "training data (there was no validation data), which the model was trained on" if run.validation is None else "validation data"
     shown = examples.answered(run.model, task, dataset)
     if not shown:
-        yield "<p>There are none: no sample could be read.</p>"
+        yield "<p>None: no sample could be read.</p>"
         return
     yield from examples.section(
-        shown, dataset, f"{len(shown)} samples of the {which}. They are drawn by their names, not by their answers."
+        shown, dataset, f"{len(shown)} samples of the {which}. They were selected by key, not by the model's predictions."
     )
 
 
 def _recipe(run: Trained) -> Iterator[str]:
-    standard, said, kind = type(run.chosen)(), explained(type(run.chosen)), type(run.chosen)
+    standard, help_texts, kind = type(run.chosen)(), explained(type(run.chosen)), type(run.chosen)
     differing = [setting.name for setting in fields(kind) if getattr(run.chosen, setting.name) != getattr(standard, setting.name)]
     count = f"{len(differing) or 'None'} of {len(fields(kind))} settings {'differs' if len(differing) == 1 else 'differ'}"
     yield f"<p>{count} from the task's defaults{'; underlined here' if differing else ''}.</p>"
@@ -157,7 +142,7 @@ def _recipe(run: Trained) -> Iterator[str]:
     for group, names in grouped(kind).items():
         for place, name in enumerate(names):
             value = text(_value(getattr(run.recipe, name)))
-            setting = f'<span title="{text(said[name])}">{text(name)}</span>'
+            setting = f'<span title="{text(help_texts[name])}">{text(name)}</span>'
             marked = f"<mark>{value}</mark>" if name in differing else value
             note = _note(run, standard, name)
             below = f"<br><small>{text(note)}</small>" if note else ""
@@ -166,15 +151,15 @@ def _recipe(run: Trained) -> Iterator[str]:
 
 
 def _note(run: Trained, standard: Recipe, name: str) -> str:
-    """Return where a value comes from, if it is not simply the default."""
+    """Return the origin of a value that isn't the default; "" otherwise."""
     chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
     notes = [f"default: {_value(default)}"] if chosen != default else []
-    notes += [f"settled by the data; asked for: {_value(chosen)}"] if settled != chosen else []
+    notes += [f"adapted to the data; requested: {_value(chosen)}"] if settled != chosen else []
     return "; ".join(notes)
 
 
 def _value(value: object) -> str:
-    return "left to the zoo" if value is None else str(value)
+    return "automatic" if value is None else str(value)
 
 
 def _data(run: Trained, task: Task) -> Iterator[str]:
@@ -190,7 +175,7 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
         )
         yield from tables.given(Table("Labels of each class", ("class", *counts), entries))
     if run.skipped:
-        yield f"<h3>Left out</h3>{summary.left_out(run.skipped)}"
+        yield f"<h3>Skipped</h3>{summary.left_out(run.skipped)}"
 
 
 def _labels(task: Task, dataset: Dataset) -> Iterator[int]:

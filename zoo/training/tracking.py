@@ -1,4 +1,4 @@
-"""Curves for people who watch several runs at once: TensorBoard, and the other trackers that Accelerate knows."""
+"""Experiment tracking with TensorBoard and the other trackers that Accelerate supports."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, TensorBoar
 from zoo.errors import InputError, UnknownNameError
 from zoo.task.recipe import Recipe, to_toml
 
-FOLDER = "tensorboard"  # inside a run's
-_PROJECT = "resnet-zoo"  # under which trackers that keep runs elsewhere file them
+FOLDER = "tensorboard"  # subfolder of the run's folder
+_PROJECT = "resnet-zoo"  # project name in trackers that store runs elsewhere
 
 
 def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of trackers, each once, that can be used here.
+    """Check that trackers are available, and return their names without duplicates.
 
     Raises:
-        UnknownNameError: a tracker that Accelerate doesn't know.
-        InputError: one whose package isn't installed; with the command that does it.
+        UnknownNameError: Accelerate doesn't support the tracker.
+        InputError: the tracker's package isn't installed; the message shows the command that installs it.
     """
     known, installed = [str(name) for name in LOGGER_TYPE_TO_CLASS], {str(name) for name in get_available_trackers()}
     for name in names:
@@ -35,21 +35,20 @@ def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class Tracking:
-    """Hands a training's numbers to the trackers; with no trackers it does nothing.
+    """Logs the metrics of a run to trackers; without trackers, it has no effect.
 
-    A run that goes on writes into the same place. What had been logged beyond the checkpoint that it goes on from is logged anew:
-    TensorBoard drops the older of the two.
+    A resumed run logs to the same place. Steps after its checkpoint are logged a second time; TensorBoard discards the earlier entries.
     """
 
     def __init__(self, accelerator: Accelerator, names: Sequence[str], folder: Path, recipe: Recipe, step: int = 0) -> None:
         """Start the trackers.
 
         Args:
-            accelerator: of the training; of several processes the first one logs.
-            names: of `check_trackers`.
-            folder: the run's; TensorBoard's files stand in its folder tensorboard/.
-            recipe: the settings, which are logged once.
-            step: optimiser steps that an interrupted run had behind it.
+            accelerator: accelerator of the training run; of several processes, only the first one logs.
+            names: names of trackers, as returned by `check_trackers`.
+            folder: folder of the run; TensorBoard's files are written to its subfolder tensorboard/.
+            recipe: the training settings, which are logged once.
+            step: number of steps that a resumed run has already finished.
         """
         self._accelerator, self._any = accelerator, bool(names)
         if not names:
@@ -66,33 +65,23 @@ class Tracking:
     def _describe(self, recipe: Recipe) -> None:
         settings = {name: value for name, value in asdict(recipe).items() if value is not None}
         for tracker in self._accelerator.trackers:
-            if tracker.name == "tensorboard":  # it would file settings as two more runs, named after the time
+            if tracker.name == "tensorboard":  # store_init_configuration would log the settings as two more runs, named after the time
                 tracker.log({"recipe": f"```\n{to_toml(recipe)}```"}, step=0)
             else:
                 tracker.store_init_configuration(settings)
 
     def step(self, step: int, loss: float, lr: float) -> None:
-        """Log an optimiser step.
-
-        Args:
-            step: its number, from 1.
-            loss: of its pictures.
-            lr: learning rate it was made with.
-        """
+        """Log an optimiser step; steps are numbered from 1."""
         if self._any:
             self._accelerator.log({"train/loss": loss, "train/lr": lr}, step=step)
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
-        """Log the end of an epoch; before its checkpoint is written, so that an epoch may be logged twice, but never be missed.
-
-        Args:
-            entry: as in metrics.jsonl.
-        """
+        """Log the entry of an epoch; called before its checkpoint is written, so that an epoch may be logged twice but is never lost."""
         if self._any:
             scores = {f"val/{name}": float(value) for name, value in entry.get("val", {}).items() if value is not None}
             self._accelerator.log({"epoch/number": entry["epoch"], "epoch/loss": entry["loss"], **scores}, step=entry["step"])
 
     def end(self) -> None:
-        """Let the trackers write what they hold; the process group of several processes goes on."""
+        """Flush and close the trackers; the process group stays open."""
         for tracker in self._accelerator.trackers if self._any else ():
             tracker.finish()

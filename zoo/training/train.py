@@ -1,4 +1,4 @@
-"""Fine-tuning: from a model, data and a recipe to a run."""
+"""Fine-tuning of a model with a recipe: `zoo.train`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.reading import Reading
-from zoo.errors import Fault, InputError
+from zoo.errors import DataError, Fault, InputError
+from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.models.archive import save
 from zoo.models.classes import match_classes
@@ -21,11 +22,11 @@ from zoo.system.disk import storing, tensor_bytes
 from zoo.system.hardware import pick_device
 from zoo.system.processes import Processes, bound
 from zoo.system.progress import Progress
+from zoo.task.alignment import Aligning
 from zoo.task.contract import Task, get_task
 from zoo.task.pooling import RememberingHead
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
-from zoo.training.alignment import Alignment
 from zoo.training.batches import RunData
 from zoo.training.folder import CHECKPOINT, RunFolder
 from zoo.training.loop import TrainingLoop
@@ -39,12 +40,12 @@ class Run:
     """A finished training run.
 
     Attributes:
-        model: the trained model, in evaluation mode (with validation data, that of the best epoch, and of several as good the last).
-        folder: where everything was written.
+        model: the trained model, in evaluation mode; with validation data, the model of the best epoch (of equals, the last).
+        folder: folder of the run.
         history: one entry per epoch, as in metrics.jsonl.
-        scores: of this model on the validation data; None without.
-        skipped: pictures and annotations that were left out on the caller's word.
-        not_finite: batches that were left out because their loss was not a number (`on_nan` is "skip").
+        scores: validation scores of this model; None without validation data.
+        skipped: skipped images and annotations (`on_error` is "skip").
+        not_finite: number of batches skipped because their loss wasn't finite (`on_nan` is "skip").
         seconds: wall-clock time of this call.
     """
 
@@ -77,32 +78,33 @@ def train(
     """Fine-tune a model, in place.
 
     Args:
-        model: from `zoo.build` or `zoo.load`.
-        data: what to train on: a dataset string, a path, or a sequence of samples.
-        val: what to score on after every epoch.
-        recipe: the settings; None for the task's defaults.
-        out: the run's folder, which must be new unless `resume` is true.
-        resume: continue the run in `out` from its last checkpoint.
+        model: model from `zoo.build` or `zoo.load`.
+        data: training data: a dataset string, a path, or a sequence of samples.
+        val: validation data, scored after every epoch; None for none.
+        recipe: the training settings; None for the task's defaults.
+        out: folder of the run, which must not contain a run unless `resume` is True.
+        resume: whether to resume the run in `out` from its last checkpoint.
         device: "auto" or a torch device.
-        on_error: "skip" leaves out what can't be read, and says so.
-        exact: decode every picture whole; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
-        max_pixels: larger pictures are refused before they are decoded.
-        checkpoint_minutes: between two checkpoints within an epoch, which has one at its end anyway; 0 for one after every step.
-        track: trackers that are told how it goes, by Accelerate's names: "tensorboard" (its files stand in `out`/tensorboard), "wandb", …
-        progress: where bars and lines are drawn (by the first of several processes); None for nowhere.
-        align: of face models, what finds the face of each picture (the main one), which is aligned to the model's `alignment`; as
-            `detector` of `zoo.predict`. A training picture without a face is an error, or with `on_error="skip"` left out and listed;
-            validation skips and counts it. None for data that is aligned, or has no need.
+        on_error: "raise", or "skip" to skip and report samples that can't be read.
+        exact: decode every image at full size; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
+        checkpoint_minutes: minutes between two checkpoints within an epoch; 0 for one after every step. An epoch always ends with one.
+        track: trackers to log to, by Accelerate's names: "tensorboard" (files in `out`/tensorboard), "wandb", …
+        progress: display of progress bars and messages, used by the first process only; None for no display.
+        align: for face models, detector of the (main) face in each image, which is aligned to the model's `alignment`; as
+            `detector` of `zoo.predict`. A training image without a face is an error, or is skipped and reported with
+            `on_error="skip"`; in validation, it counts as skipped. None if the data needs no alignment.
 
     Returns:
-        The run; its model is saved in `out`/model, and its report is `out`/report.html.
+        The finished run; its model is saved in `out`/model, its report as `out`/report.html.
 
     Raises:
-        InputError: an option or the data is wrong, there is no room in `out`, or another process trains there.
+        InputError: an option or the data is invalid, `out` can't be used, or there isn't enough disk space.
+        ZooError: the loss or the weights aren't finite, or another process of the job has failed.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     if model.compiled:
-        raise InputError("a compiled model can't be trained: train the model it was made from, and compile it again")
+        raise InputError("a compiled model can't be trained: train the model it was compiled from, then compile it again")
     with bound():
         processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first
@@ -118,76 +120,102 @@ def train(
             dataset = _open(task, data, model, on_error, progress)
             validation = None if val is None else _open(task, val, model, on_error, progress, closed=not task.data.open_set)
             reading = Reading(device=device, on_error=on_error, exact=exact, max_pixels=max_pixels, progress=progress)
-            alignment = None
+            how: dict[str, Any] | None = None
             if align is not None:
-                alignment = Alignment(model, task, align, reading, processes, progress)
-                dataset, validation = alignment.training(dataset), alignment.validation(validation)
+                dataset, validation, how = _align(model, task, align, dataset, validation, reading, processes)
             _check_rare(task, dataset, recipe, progress)
             _say_unscored(task, validation, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
-            how = None if alignment is None else alignment.details
             inputs = RunData(model, task, dataset, validation, recipe, processes, reading, how)
             loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)
-            folder.open(loop.describe(), recipe, resume, loop.checkpoint_bytes())
+            folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes())
             if resume and not (folder.path / CHECKPOINT).is_file():
-                progress.say(f"{folder.path}: there is no checkpoint to continue from; the run begins anew")
+                progress.say(f"{folder.path}: there is no checkpoint to continue from; starting a new run")
         loop.run(folder)
-        model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # a threshold of before holds no longer
+        model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # an earlier threshold is no longer valid
         model.metadata |= {} if loop.scores is None else task.building.trained_metadata(loop.scores)
-        model.metadata["training"] = loop.summary()
+        model.metadata["training"] = inputs.summary(loop.history, loop.precision, loop.seconds)
         model.eval()
         skipped = (*dataset.skipped, *loop.skipped.values())
         if processes.first:
             with storing(folder.path / "model", tensor_bytes(model.state_dict())):
                 save(model, folder.path / "model")
-            told = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
-            write_training_report(folder.path, told, progress)
-        processes.wait()  # until the model is there for all
+            trained = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
+            write_training_report(folder.path, trained, progress)
+        processes.wait()  # until the model is saved
     return Run(model, folder.path, loop.history, loop.scores, skipped, loop.not_finite, time.perf_counter() - start)
 
 
 def _open(task: Task, data: object, model: Model, on_error: OnError, progress: Progress, closed: bool = True) -> Dataset:
     opened = task.open(data, on_error, progress.say)
     for fault in opened.skipped:
-        progress.say(f"left out: {fault}")
+        progress.say(f"skipped: {fault}")
     if not closed:
         return opened
     if task.data.open_set and opened.classes and len(opened.classes) != len(model.classes):
         raise InputError(
-            f"data {opened.name!r} has {len(opened.classes)} classes and the model was built for {len(model.classes)}; "
-            "build it with classes= of the data"
+            f"data {opened.name!r} has {len(opened.classes)} classes, but the model was built for {len(model.classes)}; "
+            "build it with the classes of the data (classes=)"
         )
     return match_classes(task, opened, model.classes)[0]
 
 
-def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
-    """Refuse classes that have fewer samples than the recipe asks for, and say which others have no sample, or one.
+def _align(
+    model: Model, task: Task, detector: object, dataset: Dataset, validation: Dataset | None, reading: Reading, processes: Processes
+) -> tuple[Dataset, Dataset | None, dict[str, Any]]:
+    """Return the aligned data, and the detector and settings used, JSON-ready, under "data" and "val".
 
-    Raises:
-        InputError: naming them.
+    Images without a part to align count as skipped; in training data, they are an error unless `reading.on_error` is "skip".
     """
+    if model.preprocess.alignment is None:
+        raise InputError(
+            f"align: the model (task {task.name}) has no alignment template; only face models that are built with "
+            'alignment= (--alignment), such as "arcface", have one'
+        )
+    skip, progress = reading.on_error == "skip", reading.progress
+    how = Aligning(detector, Decoding(max_pixels=reading.max_pixels), skip, progress, processes.rank, processes.count)
+    aligned = task.align(dataset, [model], how)
+    if aligned.not_found and not skip:
+        raise DataError(
+            f"data {dataset.name!r}: nothing to align was found in {len(aligned.not_found)} of {len(dataset)} images:",
+            aligned.not_found,
+            'Skip them with --skip-bad (on_error="skip").',
+        )
+    for fault in aligned.left_out:
+        progress.say(f"skipped: {fault}")
+    details = {"data": dict(aligned.details)}
+    dataset = replace(aligned.dataset, skipped=(*dataset.skipped, *aligned.left_out))
+    if validation is not None:
+        aligned = task.align(validation, [model], how)
+        details["val"] = dict(aligned.details)
+        validation = replace(aligned.dataset, skipped=(*validation.skipped, *aligned.left_out))
+    return dataset, validation, details
+
+
+def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
+    """Check that classes have at least `min_samples` samples, and print the classes with one sample or none."""
     counts = Counter(label for record in dataset.records for label in set(task.data.labels(record.target)))
     few = [f"{name} ({counts[index]})" for index, name in enumerate(dataset.classes) if 0 < counts[index] < recipe.min_samples]
     if few and max(counts.values()) > 1:
         raise InputError(
-            f"data {dataset.name!r} has classes with fewer than {recipe.min_samples} samples: {_listed(few)}; add some, take these out "
-            "of it, or set min_samples to 1 (--min-samples 1)"
+            f"data {dataset.name!r} has classes with fewer than {recipe.min_samples} samples: {_listed(few)}; add samples, remove "
+            "these classes, or set min_samples to 1 (--min-samples 1)"
         )
-    for count, words in ((0, "no sample: it can't be learned"), (1, "one sample: little can be learned from it")):
+    for count, words in ((0, "no samples: nothing can be learned"), (1, "only one sample: little can be learned")):
         _say(dataset, [name for index, name in enumerate(dataset.classes) if counts[index] == count], words, progress)
 
 
 def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) -> None:
-    """Say which of the model's classes the validation data doesn't show; where people are compared it shows others on purpose."""
+    """Print the model's classes that have no validation samples; open-set tasks validate on other identities on purpose."""
     if validation is None or task.data.open_set:
         return
     shown = {label for record in validation.records for label in task.data.labels(record.target)}
     lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
-    _say(validation, lacking, "no sample: the scores after each epoch say nothing of it", progress)
+    _say(validation, lacking, "no samples: not covered by the scores after each epoch", progress)
 
 
 def _say(dataset: Dataset, classes: Sequence[str], words: str, progress: Progress) -> None:
-    """Say what some classes of a data set have, if there are any."""
+    """Print the classes that have a property, if there are any."""
     if classes:
         progress.say(f"data {dataset.name!r}: {_listed(classes)} {'have' if len(classes) > 1 else 'has'} {words}")
 
@@ -197,19 +225,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:
-    """Return the recipe with batch size and number of epochs fixed for a data set of this size.
+    """Return the recipe with batch size and number of epochs set for a dataset of this size.
 
-    A recipe's own batch size gives way to little data; one that was chosen does not.
-
-    Raises:
-        InputError: the batch size is larger than the data.
+    A batch size that is too large for the dataset is reduced, with a message, if it is a preset's; any other value is an error.
     """
     most = samples // processes
     if recipe.batch_size > most >= 2:
         if recipe.batch_size not in {preset.batch_size for preset in presets.values()}:
             raise InputError(
                 f"batch_size is {recipe.batch_size}{f' in each of {processes} processes' if processes > 1 else ''}, but the data has "
-                f"{samples} samples; give {most} or less"
+                f"{samples} samples; set it to {most} or less"
             )
         progress.say(f"batch_size is {most}, not {recipe.batch_size}: the data has {samples} samples")
         recipe = replace(recipe, batch_size=most)

@@ -21,11 +21,6 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
     Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, whichever split is chosen: sorted
     as numbers if all of them are integers, otherwise as text; or in the order of a `classes.txt` next to the table.
-
-    Raises:
-        DataError: the table can't be read, or has annotation errors: an empty label, a path that is missing, repeated or outside the
-            folder.
-        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)

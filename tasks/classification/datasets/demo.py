@@ -23,10 +23,6 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
 
     The source is the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), CC BY 4.0, as
     distributed with scikit-learn. Ink is white on black, enlarged from 8×8 to 32×32 pixels.
-
-    Raises:
-        UnknownNameError: the name is not "digits".
-        InputError: the split is unknown.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 

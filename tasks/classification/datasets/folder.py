@@ -14,12 +14,7 @@ from zoo.tasks.classification.datasets import SCHEMES
 
 
 def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; images may be in subfolders.
-
-    Raises:
-        DataError: there are no class folders, or a class folder has no images.
-        InputError: the split doesn't exist, or `split=` is required and missing.
-    """
+    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; images may be in subfolders."""
     root = ref.folder()
     base = split_folder(ref, root)
     folders = subfolders(base)

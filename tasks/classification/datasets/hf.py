@@ -29,22 +29,20 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
 
     `image=` and `label=` select the columns if several qualify, `config=` the configuration of a dataset on the hub. Labels are class
     labels (with their names and order), or text or integers (sorted).
-
-    Raises:
-        InputError: the library is not installed, a column or split doesn't exist, or several exist and none is selected.
-        DataError: the dataset can't be opened, or a sample has no label.
     """
     table = _table(ref)
+    from datasets import Image  # installed, since there is a table
+
     image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
     label = _column(ref, table, "label", _is_label)
     try:
         values = table.select_columns(label)[:][label]
-        encoded = table.cast_column(image, _undecoded())
+        encoded = table.cast_column(image, Image(decode=False))
     except _damage() as error:
         raise DataError(f"data {ref.text!r}: its tables are damaged: {_short(error)}") from None
-    classes = _classes(table.features[label], values)
-    number = {name: index for index, name in enumerate(classes)}
     names = getattr(table.features[label], "names", None)
+    classes = names if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
+    number = {name: index for index, name in enumerate(classes)}
     records, faults = [], []
     for index, value in enumerate(values):
         key = f"{index:06d}"
@@ -56,20 +54,6 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     return finish(ref, records, classes, faults, on_error)
 
 
-def _library(ref: DataRef) -> Any:
-    try:
-        import datasets  # an optional dependency that takes seconds to import
-    except ImportError:
-        raise InputError(f"data {ref.text!r} needs the library datasets. Install it with: pip install 'resnet-zoo[hf]'") from None
-    return datasets
-
-
-def _undecoded() -> Any:
-    from datasets import Image
-
-    return Image(decode=False)
-
-
 def _damage() -> tuple[type[Exception], ...]:
     """Return the exceptions that the library and pyarrow raise for damaged files."""
     import pyarrow as pa
@@ -79,7 +63,10 @@ def _damage() -> tuple[type[Exception], ...]:
 
 def _table(ref: DataRef) -> Table:
     """Return the validated table of the requested split."""
-    datasets = _library(ref)
+    try:
+        import datasets  # an optional dependency that takes seconds to import
+    except ImportError:
+        raise InputError(f"data {ref.text!r} needs the library datasets. Install it with: pip install 'resnet-zoo[hf]'") from None
     if not ref.path:
         raise InputError(f"data {ref.text!r} names no dataset; expected hf:name or hf:folder")
     folder = Path(ref.path).expanduser()
@@ -99,11 +86,7 @@ def _table(ref: DataRef) -> Table:
 
 
 def _check_saved(ref: DataRef, folder: Path) -> None:
-    """Check that a folder was written by `save_to_disk` and reads no files from elsewhere.
-
-    Raises:
-        DataError: the folder was not written by `save_to_disk`, or a data file is outside of it.
-    """
+    """Raise a `DataError` unless a folder was written by `save_to_disk` and all its data files lie inside it."""
     if not _is_saved(folder):
         raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected {' or '.join(_SAVED)} in it")
     for state in (*folder.glob("state.json"), *folder.glob("*/state.json")):
@@ -123,7 +106,7 @@ def _split(ref: DataRef, opened: Any) -> Table:
         return cast("Table", opened)
     names = list(opened)
     if ref.split is None and len(names) > 1:
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; select one with ?split={names[0]}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(names)}; choose one with ?split={names[0]}")
     if ref.split not in (None, *names):
         raise InputError(f"data {ref.text!r}: no split {ref.split!r}; its splits are: {', '.join(names)}")
     return cast("Table", opened[ref.split or names[0]])
@@ -164,11 +147,6 @@ def _name(value: Any, names: list[str] | None) -> str | None:
     return names[value] if 0 <= value < len(names) else None
 
 
-def _classes(feature: Any, values: list[Any]) -> list[str]:
-    names = getattr(feature, "names", None)
-    return list(names) if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
-
-
 @dataclass(frozen=True)
 class _Encoded:
     """Image in the table that is decoded when called."""
@@ -182,11 +160,7 @@ class _Encoded:
         return decoding.decode(self.encoded(), self.name)
 
     def encoded(self) -> bytes:
-        """Return the bytes of the image file.
-
-        Raises:
-            ImageError: the table has no image for the sample.
-        """
+        """Return the bytes of the image file."""
         entry = self.table[self.index][self.column]
         if entry is None or entry.get("bytes") is None:
             raise ImageError(self.name, "has no image in the table; save the dataset with embedded images (embed_external_files)")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.curation.convert.class_folders import folder_losses, place_in_folders
 from zoo.data.classes import write_order
-from zoo.data.writers import Content, Writer
+from zoo.data.writers import Content, Writer, folder_losses, place_in_folders
 from zoo.tasks.classification.writers import WRITERS
 
 

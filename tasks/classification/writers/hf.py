@@ -13,11 +13,7 @@ from zoo.tasks.classification.writers import WRITERS
 
 
 def write_hf(content: Content, out: Path) -> None:
-    """Write one table per split, with the columns image, label and path.
-
-    Raises:
-        InputError: the library is not installed.
-    """
+    """Write one table per split, with the columns image, label and path."""
     try:
         from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, disable_progress_bars
     except ImportError:

@@ -17,17 +17,11 @@ _PAIRS = 2_000_000  # pairs of boxes compared at once, to bound the memory
 
 @dataclass(frozen=True)
 class Ranked:
-    """Detections that count, cell by cell (image, then class), in descending order of score within a cell.
+    """Detections that count, cell by cell (image, then class), in descending order of score within a cell."""
 
-    Attributes:
-        rows: detections as indices into `Columns.found`, [D].
-        cell: number of each detection's cell, image × classes + label, [D].
-        rank: rank of each detection within its cell, from 0, [D].
-    """
-
-    rows: Ints
-    cell: Ints
-    rank: Ints
+    rows: Ints  # detections as indices into `Columns.found`, [D]
+    cell: Ints  # number of each detection's cell, image × classes + label, [D]
+    rank: Ints  # rank of each detection within its cell, from 0, [D]
 
 
 def ranked(columns: Columns, max_dets: int) -> Ranked:
@@ -43,28 +37,18 @@ def ranked(columns: Columns, max_dets: int) -> Ranked:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Pairs of a detection and an object that overlap.
+    """Pairs of a detection and an object that overlap."""
 
-    Attributes:
-        detection: position of each detection in the `rows` passed to `overlaps`, ascending, [P].
-        truth: objects as indices into `Columns.truth`, ascending within a detection, [P].
-        iou: IoU of each pair, [P]; for a crowd, the fraction of the detection inside it.
-    """
-
-    detection: Ints
-    truth: Ints
-    iou: Floats
+    detection: Ints  # position of each detection in the `rows` passed to `overlaps`, ascending, [P]
+    truth: Ints  # objects as indices into `Columns.truth`, ascending within a detection, [P]
+    iou: Floats  # IoU of each pair, [P]; for a crowd, the fraction of the detection inside it
 
 
 def overlaps(columns: Columns, rows: Ints, within: Ints, truth_within: Ints, least: float) -> Overlaps:
     """Return the pairs of detections and objects that overlap by at least `least`.
 
-    Args:
-        columns: objects and detections.
-        rows: detections as indices into `Columns.found`, [D].
-        within: group of each detection, its image or its cell, [D]; pairs are formed within a group.
-        truth_within: group of each object, [G].
-        least: smallest overlap that counts.
+    Pairs are formed within groups (images or cells): `within` [D] is the group of each detection in `rows`, `truth_within` [G] that of
+    each object.
     """
     truth_order = np.argsort(truth_within, kind="stable")
     ordered = truth_within[truth_order]

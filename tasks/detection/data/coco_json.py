@@ -21,17 +21,9 @@ _ROW = struct.Struct("<3q5d?")  # id, image_id, category_id; x, y, width, height
 
 
 def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
-    """Return images, annotations and categories, with the required keys of each entry checked.
+    """Return images, annotations and categories by name, with the required keys of each entry checked.
 
-    Args:
-        data: dataset string, for messages.
-        file: instances file.
-
-    Returns:
-        The lists by name; entries are dictionaries, annotations dictionaries or rows (see `annotation_of`).
-
-    Raises:
-        DataError: the file can't be read, is not valid JSON, or lacks a list or a key.
+    Entries are dictionaries; annotations may also be rows (see `annotation_of`). `data` is the dataset string, for messages.
     """
     with no_collector():
         try:

@@ -22,23 +22,14 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground-truth objects.
+    """Ground-truth objects."""
 
-    Attributes:
-        picture: index of each object's image, ascending, [G].
-        label: class of each object, from 0, [G].
-        xywh: left, top, width and height in pixels, [G, 4].
-        area: area in square pixels, [G]; that of the mask if the dataset has masks.
-        crowd: whether each object stands for a group of objects, [G].
-        difficult: whether each object counts neither as found nor as missed, [G].
-    """
-
-    picture: Ints
-    label: Ints
-    xywh: Floats
-    area: Floats
-    crowd: Bools
-    difficult: Bools
+    picture: Ints  # index of each object's image, ascending, [G]
+    label: Ints  # class of each object, from 0, [G]
+    xywh: Floats  # left, top, width and height in pixels, [G, 4]
+    area: Floats  # area in square pixels, [G]; that of the mask if the dataset has masks
+    crowd: Bools  # whether each object stands for a group of objects, [G]
+    difficult: Bools  # whether each object counts neither as found nor as missed, [G]
 
     @property
     def ignored(self) -> Bools:
@@ -48,19 +39,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """Detections.
+    """Detections."""
 
-    Attributes:
-        picture: index of each detection's image, ascending, [D]; the order within an image breaks ties between equal scores.
-        label: class of each detection, from 0, [D].
-        xywh: left, top, width and height in pixels, [D, 4].
-        score: score of each detection, [D].
-    """
-
-    picture: Ints
-    label: Ints
-    xywh: Floats
-    score: Floats
+    picture: Ints  # index of each detection's image, ascending, [D]; the order within an image breaks ties between equal scores
+    label: Ints  # class of each detection, from 0, [D]
+    xywh: Floats  # left, top, width and height in pixels, [D, 4]
+    score: Floats  # score of each detection, [D]
 
     @property
     def area(self) -> Floats:
@@ -70,17 +54,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Columns:
-    """Objects and detections to score.
+    """Objects and detections to score."""
 
-    Attributes:
-        keys: keys of the images by index, in the order in which COCO's evaluation processes them.
-        classes: class names by label.
-        truth: ground-truth objects.
-        found: detections.
-    """
-
-    keys: tuple[str, ...]
-    classes: tuple[str, ...]
+    keys: tuple[str, ...]  # keys of the images by index, in the order in which COCO's evaluation processes them
+    classes: tuple[str, ...]  # class names by label
     truth: Truth
     found: Found
 
@@ -88,15 +65,10 @@ class Columns:
 def columns_of(
     keys: Sequence[str], classes: Sequence[str], targets: Sequence[Target], answers: Sequence[Mapping[str, NDArray[Any]]]
 ) -> Columns:
-    """Convert targets and answers, one of each per image, into columns.
-
-    Args:
-        keys: keys of the images, in the order of evaluation.
-        classes: class names by label.
-        targets: complete target of each image, as returned by `as_target`.
-        answers: answer of each image: `boxes` [N, 4] xyxy, `scores` [N] and `labels` [N].
-    """
-    annotated = [target["annotated"] if "annotated" in target else _as_annotated(target) for target in targets]
+    """Convert the targets (as returned by `as_target`) and answers of images, in the order of evaluation, into columns."""
+    annotated = [
+        target["annotated"] if "annotated" in target else np.column_stack((_xywh(target["boxes"]), target["area"])) for target in targets
+    ]
     rows = _stacked(annotated, 5)
     truth = Truth(
         _pictures(annotated),
@@ -116,11 +88,7 @@ def columns_of(
 
 
 def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> None:
-    """Check that an answer can be scored.
-
-    Raises:
-        InputError: scores or boxes are not finite, a box is upside down, or a label is outside the classes.
-    """
+    """Raise an `InputError` if scores or boxes are not finite, a box is upside down, or a label is outside the classes."""
     boxes, scores, labels = answer["boxes"], answer["scores"], answer["labels"]
     for name, values in (("scores", scores), ("boxes", boxes)):
         if not np.isfinite(values).all():
@@ -130,10 +98,6 @@ def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> 
         raise InputError(f"{key}: the box {boxes[upside_down[0]].tolist()} is upside down; expected left, top, right, bottom")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise InputError(f"{key}: its labels range from {labels.min()} to {labels.max()}; the {classes} classes are counted from 0")
-
-
-def _as_annotated(target: Target) -> Floats:
-    return np.concatenate([_xywh(target["boxes"]), target["area"].astype(np.float64)[:, None]], axis=1)
 
 
 def _xywh(boxes: NDArray[Any]) -> Floats:

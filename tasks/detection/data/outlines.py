@@ -26,24 +26,14 @@ _REMEDY = "Use coco: data with a segmentation, or set copy_paste to 0"
 
 @dataclass(frozen=True)
 class Outlines:
-    """Outlines of a dataset's boxes, stored as in the file and rasterised one image at a time.
+    """Outlines of a dataset's boxes, stored as in the file and rasterised one image at a time."""
 
-    Attributes:
-        file: instances file, for messages.
-        parts: polygons (x, y, x, y, …) or run lengths of each box by annotation id.
-    """
-
-    file: Path
-    parts: Mapping[int, Sequence[NDArray[np.float64]] | Mapping[str, Any]]
+    file: Path  # instances file, for messages
+    parts: Mapping[int, Sequence[NDArray[np.float64]] | Mapping[str, Any]]  # by annotation id: polygons (x, y, x, y, …) or run lengths
 
     @classmethod
     def of(cls, dataset: Dataset) -> Outlines:
-        """Read the outlines of a dataset's boxes.
-
-        Raises:
-            InputError: the format has no outlines, or no box of the dataset has one.
-            DataError: an outline is neither polygons nor run lengths.
-        """
+        """Read the outlines of a dataset's boxes; an error if the format has none, or no box of the dataset."""
         file = dataset.annotations if isinstance(dataset, NumberedDataset) else None
         if file is None:
             raise InputError(f"{_NONE}; data {dataset.name!r} has only boxes. {_REMEDY}")
@@ -60,15 +50,7 @@ class Outlines:
         return cls(file, parts)
 
     def masks(self, target: Mapping[str, Any], size_hw: tuple[int, int]) -> Tensor:
-        """Return the masks of one image.
-
-        Args:
-            target: target of the image, with the `ids` of its annotations.
-            size_hw: height and width of the image in pixels.
-
-        Returns:
-            The masks, [N, H, W] bool; empty for a box without an outline.
-        """
+        """Return the masks of one image, [N, H, W] bool; empty for a box without an outline."""
         masks = np.zeros((len(target["boxes"]), *size_hw), np.bool_)
         for mask, identity in zip(masks, target.get("ids", ()), strict=False):
             outline = self.parts.get(int(identity))
@@ -83,11 +65,7 @@ def _essence(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(outline: Any, where: str) -> Any:
-    """Return an outline with its numbers packed.
-
-    Raises:
-        DataError: the outline is neither polygons of three points or more, nor run lengths.
-    """
+    """Return an outline with its numbers packed; a `DataError` if it is neither polygons of three points or more, nor run lengths."""
     try:
         if isinstance(outline, dict):
             height, width = outline["size"]
@@ -96,7 +74,10 @@ def _checked(outline: Any, where: str) -> Any:
                 return outline
         else:
             polygons = [np.asarray(polygon, np.float64) for polygon in outline]
-            if polygons and all(_closes(polygon) for polygon in polygons):
+            # x, y of three points or more
+            if polygons and all(
+                polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 and np.isfinite(polygon).all() for polygon in polygons
+            ):
                 return polygons
     except (KeyError, TypeError, ValueError, RuntimeError):  # the last two come from the decoder
         pass
@@ -104,11 +85,6 @@ def _checked(outline: Any, where: str) -> Any:
         f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
         '{"counts": …, "size": [height, width]}. Fix it, or set copy_paste to 0'
     )
-
-
-def _closes(polygon: NDArray[np.float64]) -> bool:
-    """Return whether numbers are the corners of a polygon: x, y of three points or more."""
-    return polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 and bool(np.isfinite(polygon).all())
 
 
 def _decoded(runs: Mapping[str, Any]) -> NDArray[np.uint8]:

@@ -21,33 +21,17 @@ _MOVED = ("boxes", "area", "annotated")  # fields that hold positions or sizes; 
 
 @dataclass(frozen=True)
 class Scene:
-    """Training image and its objects during augmentation.
+    """Training image and its objects during augmentation."""
 
-    Attributes:
-        image: image, [3, H, W] uint8.
-        boxes: boxes, [N, 4] float32, xyxy in pixels of `image`.
-        masks: pixels of each object, [N, H, W] bool; empty for an object without an outline. None if masks aren't needed.
-        areas: area of each object, [N] float32, in square pixels of `image`.
-        fields: other fields of the target by name, with one entry per box.
-    """
-
-    image: tv_tensors.Image
-    boxes: tv_tensors.BoundingBoxes
-    masks: tv_tensors.Mask | None
-    areas: Tensor
-    fields: Target
+    image: tv_tensors.Image  # [3, H, W] uint8
+    boxes: tv_tensors.BoundingBoxes  # [N, 4] float32, xyxy in pixels of `image`
+    masks: tv_tensors.Mask | None  # [N, H, W] bool; empty for an object without an outline; None if not needed
+    areas: Tensor  # [N] float32, in square pixels of `image`
+    fields: Target  # other fields of the target by name, with one entry per box
 
     @classmethod
     def of(cls, sample: Sample, masks: Tensor | None = None) -> Scene:
-        """Create a scene from a sample.
-
-        Args:
-            sample: sample of a detection dataset.
-            masks: masks of its objects, [N, H, W] bool.
-
-        Raises:
-            InputError: the target is missing or inconsistent.
-        """
+        """Create a scene from a sample and the masks of its objects, [N, H, W] bool."""
         target = as_target(sample.target, sample.key)
         size_hw = (sample.image.shape[0], sample.image.shape[1])
         return cls(
@@ -76,11 +60,7 @@ class Scene:
         return replace(self, image=moved["image"], boxes=moved["boxes"], masks=moved.get("masks"))
 
     def kept(self, visible: Tensor) -> Scene:
-        """Return the scene without objects of which too little is visible.
-
-        Args:
-            visible: visible fraction of each object's area, [N], 0–1.
-        """
+        """Return the scene without objects of which too little is visible, given the visible fraction of each one's area [N], 0–1."""
         stays = visible >= _LEAST_VISIBLE
         size_hw = self.size_hw
         return replace(

@@ -68,14 +68,7 @@ def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> 
 
 
 def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
-    """Validate a box of an annotation file.
-
-    Args:
-        box: xyxy in pixels.
-        size_hw: height and width of the image in pixels.
-
-    Returns:
-        The box, clipped to the image by at most one pixel.
+    """Return a box of an annotation file, xyxy in pixels, clipped to its image by at most one pixel.
 
     Raises:
         Flaw: the box is not four finite numbers, has no area, or lies outside the image.
@@ -96,6 +89,17 @@ def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
         reason = f"the box {shown} lies outside the image of {width:g}×{height:g} pixels"
         raise Flaw(reason, "box-outside", (left, top, right, bottom))
     return inside
+
+
+def area_of(text: str) -> float | None:
+    """Return an area in square pixels from the text of an annotation file; None if it is empty."""
+    try:
+        area = float(text) if text else None
+    except ValueError:
+        area = math.nan
+    if area is not None and not 0 <= area < math.inf:
+        raise Flaw(f"area is {text!r}; expected an area in square pixels")
+    return area
 
 
 def safe_name(name: str) -> bool:

@@ -1,44 +1,38 @@
-"""Layout of a YOLO dataset: its images, labels and class names, from Ultralytics' `data.yaml` or bare folders."""
+"""Layout of a YOLO dataset (images, labels and class names, from Ultralytics' `data.yaml` or bare folders) and form of a label line."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.data.folders import PictureRoot, picture_files, split_folder
 from zoo.data.reference import DataRef
 from zoo.errors import DataError, Fault, Flaw, InputError
 
+Fractions = tuple[float, float, float, float]
+
 YAML_NAMES = ("data.yaml", "data.yml")
-_SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
+SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
 _MAX_YAML_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders and class names of the requested split.
-
-    Attributes:
-        root: folder of the dataset.
-        names: class names by index; empty if nothing names them.
-        sources: folders of images, or `.txt` lists of images, of the requested split.
-    """
+    """Folders and class names of the requested split."""
 
     root: PictureRoot
-    names: tuple[str, ...]
-    sources: tuple[Path, ...]
+    names: tuple[str, ...]  # class names by index; empty if nothing names them
+    sources: tuple[Path, ...]  # folders of images, or `.txt` lists of images, of the requested split
 
 
 def find_layout(ref: DataRef) -> Layout:
-    """Return the layout from `data.yaml` (the path itself, or in its folder), otherwise from the folders `images` and `labels`.
-
-    Raises:
-        DataError: the YAML is invalid, or there is neither.
-        InputError: the split doesn't exist, or `split=` is required and missing.
-    """
+    """Return the layout from `data.yaml` (the path itself, or in its folder), otherwise from the folders `images` and `labels`."""
     path = ref.existing("folder or file")
     if path.is_file():
         return _from_yaml(ref, path)
@@ -58,11 +52,7 @@ def is_bare(folder: Path) -> bool:
 
 
 def read_yaml(file: Path) -> Mapping[Any, Any]:
-    """Read a YAML file that contains only plain values.
-
-    Raises:
-        DataError: the file is too large, not valid YAML, or not a mapping.
-    """
+    """Read a YAML file that contains only plain values; a `DataError` if it is too large, not valid YAML, or not a mapping."""
     import yaml  # rarely needed
 
     try:
@@ -89,8 +79,7 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
     """Return key and file of every image; images that can't be found, and labels without an image, are added to the faults."""
     pictures: dict[str, Path] = {}
     for source in layout.sources:
-        is_list = source.is_file()
-        for place, line, text, base in _listed(source, layout.root.folder) if is_list else _lying(source):
+        for place, line, text, base in _listed(source, layout.root.folder):
             try:
                 key, file = layout.root.find(text, base)
             except Flaw as flaw:
@@ -99,17 +88,18 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
             if key in pictures:
                 faults.append(Flaw(f"{key!r} is listed a second time", "repeated-id").at(place, line))
             pictures[key] = file
-        if not is_list:
+        if source.is_dir():
             faults += _orphans(layout.root.folder, source, pictures)
     return list(pictures.items())
 
 
-def _lying(folder: Path) -> list[tuple[str, str, str, Path]]:
-    return [(str(file), "", file.name, file.parent) for file in picture_files(folder)]
-
-
 def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
-    """Return place, line, path and base folder of each line: the dataset's folder, or the list's own for paths that start with `./`."""
+    """Return place, line, path and base folder of each image in a folder or a list.
+
+    Paths in a list are relative to the dataset's folder, or to the list's own if they start with `./`.
+    """
+    if file.is_dir():
+        return [(str(picture), "", picture.name, picture.parent) for picture in picture_files(file)]
     lines = [line.strip() for line in _text(file).splitlines()]
     numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
     return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
@@ -130,11 +120,11 @@ def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fau
 def _from_yaml(ref: DataRef, file: Path) -> Layout:
     content = read_yaml(file)
     folder = ref.root_folder() or _root(file, content)
-    given = {split: content[split] for split in _SPLITS if content.get(split)}
+    given = {split: content[split] for split in SPLITS if content.get(split)}
     if not given:
         raise DataError(f"{file}: names no images; expected train, val or test")
     if ref.split is None and len(given) > 1:
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; select one with ?split={next(iter(given))}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; choose one with ?split={next(iter(given))}")
     split = ref.split or next(iter(given))
     if split not in given:
         raise InputError(f"data {ref.text!r}: no split {split!r} in {file}; its splits are: {', '.join(given)}")
@@ -209,3 +199,19 @@ def _text(file: Path) -> str:
         raise DataError(f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
+
+
+def corners(line: Fractions, size_hw: tuple[int, int]) -> Fractions:
+    """Return xyxy in pixels from centre and size as fractions of an image."""
+    (cx, cy, width, height), (high, wide) = line, size_hw
+    return (cx - width / 2) * wide, (cy - height / 2) * high, (cx + width / 2) * wide, (cy + height / 2) * high
+
+
+def fractions(box: NDArray[np.float32] | Sequence[float], size_hw: tuple[int, int]) -> Fractions:
+    """Return centre and size of a box, xyxy in pixels, as fractions such that `corners` returns the same float32 numbers.
+
+    A float64 fraction is finer than a float32 coordinate by a factor of 2^29, so rounding to float32 restores the coordinate.
+    """
+    left, top, right, bottom = (float(side) for side in box)
+    high, wide = size_hw
+    return (left + right) / 2 / wide, (top + bottom) / 2 / high, (right - left) / wide, (bottom - top) / high

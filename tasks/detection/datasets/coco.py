@@ -37,10 +37,6 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     dataset's), or in the folders that COCO, Roboflow and others use. The key is the `file_name`. Classes are the categories in the
     order of their ids, which may have gaps. Images without annotations are samples like any other. The image files must exist, unless
     predictions from a file are scored (`DataRef.pictures`).
-
-    Raises:
-        DataError: the file is missing or not in COCO's format, or there are annotation errors.
-        InputError: several files match and none is selected.
     """
     root = ref.folder()
     file = _choose(ref, root)
@@ -92,7 +88,7 @@ def _choose(ref: DataRef, root: Path) -> Path:
         raise DataError(f"data {ref.text!r}: {root} has no instances file; expected annotations/instances_<split>.json or instances.json")
     if not chosen:
         raise InputError(f"data {ref.text!r}: no instances file for the split {ref.split!r} in {root}; its JSON files are: {names}")
-    raise InputError(f"data {ref.text!r}: several files match in {root}: {names}. Select one with ?split=… or ?json=…")
+    raise InputError(f"data {ref.text!r}: several files match in {root}: {names}. Choose one with ?split=… or ?json=…")
 
 
 def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
@@ -109,15 +105,10 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
 
 @dataclass
 class _Boxes:
-    """Boxes of one image, at 8 bytes per number.
+    """Boxes of one image, at 8 bytes per number."""
 
-    Attributes:
-        rows: `_COLUMNS` numbers per box.
-        ids: annotation id of each box.
-    """
-
-    rows: array[float] = field(default_factory=lambda: array("d"))
-    ids: list[Any] = field(default_factory=list)
+    rows: array[float] = field(default_factory=lambda: array("d"))  # `_COLUMNS` numbers per box
+    ids: list[Any] = field(default_factory=list)  # annotation id of each box
 
     def target(self) -> Target:
         """Return the boxes as a target, with their ids if all of them are 64-bit integers."""
@@ -147,7 +138,6 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Number the classes in the order of their ids."""
         self.name = self.file.relative_to(self.root).as_posix() if self.file.is_relative_to(self.root) else str(self.file)
         categories = sorted(self.content["categories"], key=lambda category: (isinstance(category["id"], str), category["id"]))
         self.label = {category["id"]: index for index, category in enumerate(categories)}
@@ -217,7 +207,8 @@ class _Reader:
         for number, entry in enumerate(annotations):
             annotations[number] = None  # frees each entry as soon as it is read
             annotation = annotation_of(entry)
-            image_id, place = annotation["image_id"], _place(annotation, number)
+            image_id = annotation["image_id"]
+            place = f"annotation id {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
             if image_id not in boxes:
                 stray = Flaw(f" is for image_id {image_id}, which is not in images", "no-picture")
                 self.faults.append(stray.at(self.name, place, before=place))
@@ -232,11 +223,7 @@ class _Reader:
         return boxes
 
     def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
-        """Return the `_COLUMNS` numbers of an annotation.
-
-        Raises:
-            Flaw: the annotation is invalid.
-        """
+        """Return the `_COLUMNS` numbers of an annotation, or raise a `Flaw`."""
         identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
         if isinstance(identity, (list, dict)) or identity in ids:
             raise Flaw(f"the id {identity!r} occurs twice; expected unique ids", "repeated-id")
@@ -256,10 +243,6 @@ class _Reader:
         """Record an annotation error that costs a whole image."""
         before = f"{self.name}: {place}: " if place else f"{self.name}: "
         self.faults.append(flaw.at(key, place, before=before, whole=True))
-
-
-def _place(annotation: Mapping[str, Any], number: int) -> str:
-    return f"annotation id {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
 
 
 SCHEMES.add("coco", Scheme("coco", open_coco, recognise, options=("json", "images")))

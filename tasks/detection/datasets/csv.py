@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
-from zoo.tasks.detection.data.targets import Target, as_target, checked_box, keep_classes
+from zoo.tasks.detection.data.targets import Target, area_of, as_target, checked_box, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -28,23 +27,14 @@ _MARKS = ("iscrowd", "difficult", "area")
 
 @dataclass
 class _Picture:
-    """Annotations of one image, collected from its rows.
-
-    Attributes:
-        file: image file.
-        size_hw: height and width of the image in pixels.
-        place: position of the first row for the image.
-        chosen: whether the image is in the requested split.
-        boxes: boxes, xyxy in pixels, with their class names.
-        marks: iscrowd, difficult and area of each box.
-    """
+    """Annotations of one image, collected from its rows."""
 
     file: Path
-    size_hw: tuple[int, int]
-    place: str
-    chosen: bool
-    boxes: list[tuple[Box, str]] = field(default_factory=list)
-    marks: list[tuple[bool, bool, float]] = field(default_factory=list)
+    size_hw: tuple[int, int]  # in pixels
+    place: str  # position of the first row for the image
+    chosen: bool  # whether the image is in the requested split
+    boxes: list[tuple[Box, str]] = field(default_factory=list)  # boxes, xyxy in pixels, with their class names
+    marks: list[tuple[bool, bool, float]] = field(default_factory=list)  # iscrowd, difficult and area of each box
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
@@ -53,11 +43,6 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, sorted, or in the order of a
     `classes.txt` next to it. Images are in the order of their first row. The optional columns iscrowd, difficult (0 or 1) and area
     (square pixels; by default the box's) have the same meaning as in COCO and VOC.
-
-    Raises:
-        DataError: the table can't be read, or has annotation errors: a path that is missing or outside the folder, an invalid box, an
-            empty label.
-        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
@@ -89,11 +74,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
-    """Return the image to which a row belongs.
-
-    Raises:
-        Flaw: the image can't be found or read, or its rows are in several splits.
-    """
+    """Return the image to which a row belongs; a `Flaw` if it can't be found or read, or its rows are in several splits."""
     key = row.values["path"]
     if key not in pictures:  # a known key needs no second disk access
         key, file = root.find(key)
@@ -108,11 +89,7 @@ def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[st
 
 
 def _box(row: tables.Row, picture: _Picture) -> Box | None:
-    """Return the box of a row, or None if it has none.
-
-    Raises:
-        Flaw: the box or its label is invalid.
-    """
+    """Return the box of a row, or None if it has none."""
     given = [row.values[side] for side in _SIDES]
     if not any(given) and not row.values["label"]:
         return None
@@ -128,20 +105,11 @@ def _box(row: tables.Row, picture: _Picture) -> Box | None:
 
 
 def _marks(row: tables.Row, box: Box) -> tuple[bool, bool, float]:
-    """Return iscrowd, difficult and area of a row, from the optional columns of these names.
-
-    Raises:
-        Flaw: iscrowd or difficult is neither 0 nor 1, or the area is invalid.
-    """
+    """Return iscrowd, difficult and area of a row, from the optional columns of these names."""
     crowd, difficult, area = (row.values.get(name, "") for name in _MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
-    try:
-        given = float(area) if area else None
-    except ValueError:
-        given = math.nan
-    if given is not None and not 0 <= given < math.inf:
-        raise Flaw(f"area is {area!r}; expected an area in square pixels")
+    given = area_of(area)
     left, top, right, bottom = (np.float32(side) for side in box)
     return crowd == "1", difficult == "1", float((right - left) * (bottom - top)) if given is None else given
 

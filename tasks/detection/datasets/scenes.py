@@ -28,25 +28,23 @@ _INK = 0.2  # minimum ink of a pixel that belongs to the digit and its box
 
 @dataclass(frozen=True)
 class Placed:
-    """A digit in a scene.
+    """A digit in a scene."""
 
-    Attributes:
-        label: the digit, 0–9.
-        ink: ink of the digit, [H, W] float32, 0–1, cropped to its box.
-        left: distance from the left side of the image in pixels.
-        top: distance from the top of the image in pixels.
-    """
-
-    label: int
-    ink: NDArray[np.float32]
-    left: int
-    top: int
+    label: int  # the digit, 0–9
+    ink: NDArray[np.float32]  # ink of the digit, [H, W] float32, 0–1, cropped to its box
+    left: int  # distance from the left side of the image in pixels
+    top: int  # distance from the top of the image in pixels
 
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Box of the digit, xyxy in pixels."""
         height, width = self.ink.shape
         return self.left, self.top, self.left + width, self.top + height
+
+    def touches(self, other: Placed) -> bool:
+        """Return whether the boxes of two digits overlap."""
+        one, two = self.box, other.box
+        return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
@@ -56,10 +54,6 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
     training and test scenes have no scan in common. A scene has up to five digits, and some have none; boxes are tight around the ink
     and hardly overlap. Options: `n=` (number of images per split) and `seed=` (default: 0). The same options always generate the same
     images, and an image doesn't depend on the number of images.
-
-    Raises:
-        UnknownNameError: the name is not "scenes".
-        InputError: the split is unknown, or an option is not a number.
     """
     if ref.path != "scenes":
         raise UnknownNameError("demo data of detection", ref.path, ["scenes"])
@@ -107,7 +101,7 @@ def _place(random: np.random.Generator, split: str) -> list[Placed]:
         for _ in range(_TRIES):
             top, left = (int(random.integers(0, side - extent + 1)) for side, extent in zip(SIZE_HW, ink.shape, strict=True))
             candidate = Placed(label, ink, left, top)
-            if not any(_touch(candidate.box, other.box) for other in placed):
+            if not any(candidate.touches(other) for other in placed):
                 placed.append(candidate)
                 break
     return placed
@@ -118,10 +112,6 @@ def _enlarge(scan: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     large = np.clip(cv2.resize(scan, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((large >= _INK).any(axis)) for axis in (1, 0))
     return large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _touch(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _target(placed: list[Placed]) -> Target:
@@ -135,15 +125,7 @@ def _target(placed: list[Placed]) -> Target:
 
 
 def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Draw digits on a textured background.
-
-    Args:
-        placed: digits to draw.
-        stream: integers that identify the image and seed its background and colours.
-
-    Returns:
-        The image, [128, 160, 3] uint8, RGB.
-    """
+    """Draw digits on a textured background, [128, 160, 3] uint8, RGB; `stream` identifies the image and seeds background and colours."""
     random = np.random.default_rng([*stream, 1])
     dark = bool(random.integers(2))
     picture = _background(random, dark)

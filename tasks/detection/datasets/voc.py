@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from zoo.data.formats import Scheme, finish
 from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
 from zoo.images import decoding
-from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
+from zoo.tasks.detection.data.targets import Target, area_of, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -35,10 +34,6 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     all names in the Annotations folder, sorted, so that every split has the same labels, or in the order of a `classes.txt`. Objects
     marked difficult are kept as such: training skips them, and evaluation counts them neither as found nor as missed. The key is the
     image's path in the folder. The elements `iscrowd` and `area`, which VOC doesn't define, have the same meaning as in COCO.
-
-    Raises:
-        DataError: there is no Annotations folder, or there are annotation errors.
-        InputError: there is no list for the split.
     """
     root = ref.folder()
     folder = root / "Annotations"
@@ -139,7 +134,8 @@ class _Reader:
         for number, entry in enumerate(tree.iter("object"), start=1):
             name = _text(entry, "name")
             try:
-                box, area = _box(entry, name, size_hw), _area(entry)
+                # VOC's own files have no areas, `zoo data convert` writes those of masks
+                box, area = _box(entry, name, size_hw), area_of(_text(entry, "area"))
             except Flaw as flaw:
                 place = f"object {number}"
                 self.faults.append(flaw.at(f"Annotations/{stem}.xml", place, before=f"{place} ({name or '?'}): "))
@@ -173,20 +169,6 @@ def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
         shown = ", ".join(f"{side}={text!r}" for side, text in zip(_SIDES, texts, strict=True))
         raise Flaw(f"bndbox is {shown}; expected four numbers") from None
     return checked_box(sides, size_hw)
-
-
-def _area(entry: Element) -> float | None:
-    """Return the area, or None: VOC's own files have none, `zoo data convert` writes that of a mask."""
-    text = _text(entry, "area")
-    if not text:
-        return None
-    try:
-        area = float(text)
-    except ValueError:
-        area = math.nan
-    if not 0 <= area < math.inf:
-        raise Flaw(f"its area is {text!r}; expected an area in square pixels")
-    return area
 
 
 def _target(rows: list[tuple[Any, ...]]) -> Target:

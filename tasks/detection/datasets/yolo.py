@@ -14,8 +14,7 @@ from zoo.data.reference import DataRef
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
-from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, find_layout, is_bare, label_key, list_pictures, read_yaml
-from zoo.tasks.detection.data.yolo_lines import corners
+from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, corners, find_layout, is_bare, label_key, list_pictures, read_yaml
 from zoo.tasks.detection.datasets import SCHEMES
 
 _PIXELS = 4.0  # fractions of a box that merely sticks out stay well below; larger numbers are pixels
@@ -26,11 +25,6 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
 
     A label line is `class cx cy w h`: centre and size as fractions of the upright image's width and height. Without `data.yaml` and
     `classes.txt` the classes are named by their numbers. `root=` sets the folder of the dataset if `data.yaml` doesn't.
-
-    Raises:
-        DataError: `data.yaml` is invalid, or there are annotation errors: an image that can't be found, an invalid line, labels
-            without an image.
-        InputError: the split doesn't exist, or `split=` is required and missing.
     """
     layout = find_layout(ref)
     names = layout.names or _numbered(layout.root.folder / "labels")
@@ -83,11 +77,7 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
 
 
 def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[Box, int]:
-    """Return the box and label of one line.
-
-    Raises:
-        Flaw: the line is not a class and four fractions, or the box is invalid.
-    """
+    """Return the box and label of one line."""
     if len(values) != 5:
         polygon = len(values) > 6 and len(values) % 2
         hint = ". It looks like a segmentation polygon; this format takes boxes" if polygon else ""

@@ -28,21 +28,13 @@ _SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
 
 @dataclass(frozen=True)
 class ClassMatches:
-    """Matched detections of one class, in descending order of score.
-
-    Attributes:
-        label: class of the detections.
-        picture: index of each detection's image, [D].
-        rank: rank of each detection within its image, from 0, [D].
-        right: whether each detection is a true positive, [D, A, T].
-        ignored: whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T].
-    """
+    """Matched detections of one class, in descending order of score."""
 
     label: int
-    picture: Ints
-    rank: Ints
-    right: Bools
-    ignored: Bools
+    picture: Ints  # index of each detection's image, [D]
+    rank: Ints  # rank of each detection within its image, from 0, [D]
+    right: Bools  # whether each detection is a true positive, [D, A, T]
+    ignored: Bools  # whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T]
 
 
 def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
@@ -59,18 +51,16 @@ def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
 def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
     """Return the twelve scores [R] with images weighted by how often they were drawn; NaN where no object is left to find.
 
-    Args:
-        columns: objects and detections.
-        matches: matches of the detections.
-        counts: how often each image was drawn in each replicate, [R, images].
-        max_dets: limit of detections with which `matches` was computed.
+    `counts` [R, images] holds how often each image was drawn in each replicate; `matches` was computed with the limit `max_dets`.
     """
     limits = (1, 10, max_dets)
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
     totals = {name: np.zeros(len(counts)) for name in names}
     positives = _positives(columns, matches, counts)
     for found in by_class(columns, matches):
-        for start, stop in _parts(len(counts), len(found.picture)):
+        step = max(1, _WEIGHTS // max(1, len(found.picture)))
+        for start in range(0, len(counts), step):
+            stop = min(start + step, len(counts))
             weights = counts.T[found.picture, start:stop].astype(np.float64)
             for index, (area, suffix) in enumerate(_SUFFIX.items()):
                 there = positives[area][start:stop, found.label]
@@ -151,11 +141,6 @@ def _positives(columns: Columns, matches: Matches, counts: Counts) -> dict[str, 
         places = truth.picture[counting], truth.label[counting]
         result[area] = np.asarray(counts.astype(np.float64) @ csr_array((np.ones(int(counting.sum())), places), shape=shape))
     return result
-
-
-def _parts(rows: int, width: int) -> list[tuple[int, int]]:
-    step = max(1, _WEIGHTS // max(1, width))
-    return [(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def _mean(total: Floats, classes: Floats) -> Floats:

@@ -37,21 +37,13 @@ FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU
 
 @dataclass(frozen=True)
 class Errors:
-    """All errors of a detector.
+    """All errors of a detector."""
 
-    Attributes:
-        detections: false positives as indices into `Columns.found`, [E].
-        kinds: kind of each false positive as an index into `KINDS`, [E].
-        about: object to which each false positive refers as an index into `Columns.truth`, [E]; −1 for none.
-        missed: missed objects as indices into `Columns.truth`, [M].
-        cost: AP50 lost to each kind of error.
-    """
-
-    detections: Ints
-    kinds: Ints
-    about: Ints
-    missed: Ints
-    cost: dict[Kind, float]
+    detections: Ints  # false positives as indices into `Columns.found`, [E]
+    kinds: Ints  # kind of each false positive as an index into `KINDS`, [E]
+    about: Ints  # object to which each false positive refers as an index into `Columns.truth`, [E]; −1 for none
+    missed: Ints  # missed objects as indices into `Columns.truth`, [M]
+    cost: dict[Kind, float]  # AP50 lost to each kind of error
 
     def count(self, kind: Kind) -> int:
         """Return the number of errors of a kind."""
@@ -69,12 +61,7 @@ class _Counted:
 
 
 def errors(columns: Columns, matches: Matches) -> Errors:
-    """Classify all errors at IoU 0.5.
-
-    Args:
-        columns: objects and detections.
-        matches: matches of the detections.
-    """
+    """Classify all errors at IoU 0.5."""
     rows, right = matches.ranked.rows, matches.right[:, 0, 0]
     order = np.lexsort((rows, -columns.found.score[rows], columns.found.picture[rows]))  # by image, descending score and input order
     rows, right, ignored = rows[order], right[order], matches.ignored[order, 0, 0]
@@ -137,12 +124,7 @@ def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
 def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, surest: Bools) -> dict[Kind, float]:
     """Return the increase in AP50 when each kind is fixed.
 
-    Args:
-        columns: objects and detections.
-        counted: detections and objects that count for AP50, before fixing.
-        place: position of each error in `counted`, [E].
-        found: all errors.
-        surest: whether each error becomes the true positive of its object, [E].
+    `place` [E] is the position of each error in `counted`; `surest` [E], whether it becomes the true positive of its object.
     """
     before = _ap50(counted)
     costs: dict[Kind, float] = {}

@@ -20,18 +20,15 @@ _NOTHING = -1.0  # returned by the libraries where there is nothing to measure
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Precision and recall computed by an evaluator.
+    """Precision and recall computed by an evaluator; −1 where there is nothing to measure.
 
-    Attributes:
-        precision: precision, [T, R, K, A, M], at IoU thresholds 0.5 … 0.95, recalls 0 … 1 in hundredths, classes, areas (all, small,
-            medium, large) and limits of detections; −1 where there is nothing to measure.
-        recall: maximum recall, [T, K, A, M], at the same thresholds, classes, areas and limits; −1 where there is nothing to measure.
-        max_dets: limits of detections, M values.
+    The axes are IoU thresholds 0.5 … 0.95 [T], recalls 0 … 1 in hundredths [R], classes [K], areas (all, small, medium, large) [A] and
+    limits of detections [M].
     """
 
-    precision: Floats
-    recall: Floats
-    max_dets: tuple[int, ...]
+    precision: Floats  # [T, R, K, A, M]
+    recall: Floats  # [T, K, A, M], the maximum
+    max_dets: tuple[int, ...]  # M limits of detections
 
     def scores(self) -> dict[str, float | None]:
         """Return the twelve scores; None where there is nothing to measure.
@@ -60,13 +57,7 @@ class Evaluation:
 
 
 def evaluate(columns: Columns, evaluator: Evaluator, max_dets: int) -> Evaluation:
-    """Evaluate detections with one of the libraries.
-
-    Args:
-        columns: objects and detections.
-        evaluator: name of the library.
-        max_dets: number of highest-scoring detections per class and image that count; AR is computed at 1, 10 and this limit.
-    """
+    """Evaluate detections with one of the libraries; AR is computed at 1, 10 and `max_dets` detections per class and image."""
     limits = (1, 10, max_dets)
     if not columns.keys or not columns.classes:
         empty = np.full((10, 101, len(columns.classes), 4, len(limits)), _NOTHING)
@@ -84,9 +75,6 @@ def _mean(values: Floats) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-# -- pycocotools -------------------------------------------------------------------------------------------------------
-
-
 def _reference(columns: Columns) -> Any:
     """Return pycocotools' evaluation of the columns, with ids from 1: it treats a match with id 0 as no match (cocoapi#507)."""
     from pycocotools.coco import COCO
@@ -99,7 +87,11 @@ def _reference(columns: Columns) -> Any:
     truth, found = columns.truth, columns.found
     objects = _entries(truth.picture, truth.label, truth.xywh, area=truth.area, iscrowd=truth.crowd.astype(np.int64), out=truth.ignored)
     answers = _entries(found.picture, found.label, found.xywh, area=found.area, score=found.score)
-    made = COCOeval(*(_indexed(COCO(), {**frame, "annotations": entries}) for entries in (objects, answers)), "bbox")
+    indexed = [COCO(), COCO()]
+    for coco, entries in zip(indexed, (objects, answers), strict=True):
+        coco.dataset = {**frame, "annotations": entries}
+        coco.createIndex()
+    made = COCOeval(*indexed, "bbox")
     prepare = made._prepare
 
     def prepare_with_difficult() -> None:
@@ -122,15 +114,6 @@ def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> 
         *(each.tolist() for each in more.values()),
     )
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _indexed(coco: Any, content: dict[str, Any]) -> Any:
-    coco.dataset = content
-    coco.createIndex()
-    return coco
-
-
-# -- faster-coco-eval --------------------------------------------------------------------------------------------------
 
 
 def _faster(columns: Columns, max_dets: int) -> Any:

@@ -27,19 +27,12 @@ _VALUES = 4_000_000  # maximum number of booleans in memory at once
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches of detections and objects, by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`).
+    """Matches of detections and objects, by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`)."""
 
-    Attributes:
-        ranked: detections, cell by cell.
-        truth: object matched by each detection as an index into `Columns.truth`, [D, A, T]; −1 for none.
-        ignored: whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T].
-        truth_ignored: whether each object is ignored, i.e. neither found nor missed, [G, A].
-    """
-
-    ranked: Ranked
-    truth: NDArray[np.int32]
-    ignored: Bools
-    truth_ignored: Bools
+    ranked: Ranked  # detections, cell by cell
+    truth: NDArray[np.int32]  # object matched by each detection as an index into `Columns.truth`, [D, A, T]; −1 for none
+    ignored: Bools  # whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T]
+    truth_ignored: Bools  # whether each object is ignored, i.e. neither found nor missed, [G, A]
 
     @cached_property
     def right(self) -> Bools:
@@ -48,12 +41,7 @@ class Matches:
 
 
 def match(columns: Columns, max_dets: int = 100) -> Matches:
-    """Match detections with objects.
-
-    Args:
-        columns: objects and detections.
-        max_dets: number of highest-scoring detections per cell that count.
-    """
+    """Match detections with objects; at most `max_dets` of the highest-scoring detections of a cell count."""
     detections, truth = ranked(columns, max_dets), columns.truth
     outside = np.stack([(truth.area < low) | (truth.area > high) for low, high in AREAS.values()], axis=1)
     truth_ignored = outside | truth.ignored[:, None]

@@ -27,26 +27,16 @@ class CocoMetric:
     """Metric that collects images by key and evaluates them as COCO does.
 
     AP covers at most 100 detections per image and class (`max_dets`), whatever the model's own limit: another limit would change the
-    meaning of the score. Crowds are treated as in COCO; difficult objects (VOC) count neither as found nor as missed.
+    meaning of the score. Crowds are treated as in COCO; difficult objects (VOC) count neither as found nor as missed. `order` is the
+    position of each image by key, which breaks ties between equal scores of different images; by default sorted keys.
     """
 
     def __init__(self, classes: tuple[str, ...], scoring: DetectionScoring | None = None, order: Mapping[str, int] | None = None) -> None:
-        """Create a metric without images.
-
-        Args:
-            classes: class names of the model, in the order of the labels.
-            scoring: evaluator and limit of detections; None for the defaults.
-            order: position of each image by key, which breaks ties between equal scores of different images; by default sorted keys.
-        """
         self._classes, self._scoring, self._order = classes, scoring or DetectionScoring(), order
         self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original images.
-
-        Raises:
-            InputError: an answer can't be scored, or a target is invalid.
-        """
+        """Add a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original images."""
         for answer, target, key in zip(answers, targets, keys, strict=True):
             check_answer(answer, key, len(self._classes))
             self._pictures[key] = (answer, as_target(target, key))
@@ -72,13 +62,7 @@ class CocoMetric:
 
 
 def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> MetricResult:
-    """Evaluate objects and detections.
-
-    Args:
-        columns: objects and detections.
-        scoring: evaluator and limit of detections.
-        replicates: number of bootstrap replicates over images.
-    """
+    """Evaluate objects and detections, with `replicates` bootstrap replicates over images."""
     evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
     matches = match(columns, scoring.max_dets)
     found = errors(columns, matches)

@@ -24,12 +24,6 @@ class DetectionScoring:
     max_dets: int = 100
 
     def __post_init__(self) -> None:
-        """Validate the options.
-
-        Raises:
-            UnknownNameError: the evaluator is unknown.
-            InputError: `max_dets` is not an integer above 10, the limit of AR10.
-        """
         if self.evaluator not in get_args(Evaluator):
             raise UnknownNameError("evaluator of detection's scores:", str(self.evaluator), get_args(Evaluator))
         if not isinstance(self.max_dets, int) or self.max_dets <= 10:

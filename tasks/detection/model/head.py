@@ -33,17 +33,11 @@ _ROI_CELLS = 7
 
 @dataclass(frozen=True)
 class _Maps:
-    """Pyramid features and outputs of the first stage, one float32 tensor per level.
+    """Pyramid features and outputs of the first stage, one float32 tensor per level."""
 
-    Attributes:
-        levels: feature maps, [B, C, H, W] each.
-        objectness: objectness logits, [B, A, H, W] each.
-        deltas: deltas from anchors to boxes, [B, 4 A, H, W] each.
-    """
-
-    levels: list[Tensor]
-    objectness: list[Tensor]
-    deltas: list[Tensor]
+    levels: list[Tensor]  # feature maps, [B, C, H, W] each
+    objectness: list[Tensor]  # objectness logits, [B, A, H, W] each
+    deltas: list[Tensor]  # deltas from anchors to boxes, [B, 4 A, H, W] each
 
     @classmethod
     def of(cls, tensors: Tensors) -> _Maps:
@@ -64,14 +58,6 @@ class FasterRCNNHead(Head):
     class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
 
     def __init__(self, spec: HeadSpec) -> None:
-        """Build the layers with newly initialised parameters.
-
-        Args:
-            spec: levels of the backbone, number of classes, `DetectionOptions.settled` options and preprocessing.
-
-        Raises:
-            InputError: the number of classes is below 1, or no pyramid can be built on the levels.
-        """
         super().__init__()
         if spec.num_classes < 1:
             raise InputError(f"detection needs at least one class, got {spec.num_classes}; pass classes= or num_classes=")
@@ -80,7 +66,9 @@ class FasterRCNNHead(Head):
         assert options.anchor_scale is not None
         levels = pyramid_levels(spec.levels)
         self._names = [level.name for level in levels]
-        self._pools = _extra_pools(options.anchor_scale * levels[-1].stride, min(spec.preprocess.size_hw))
+        # levels are added on top, each doubling the anchor: at least one, until it spans half of the image's shorter side
+        enough = min(_LARGEST_ANCHOR, min(spec.preprocess.size_hw) / 2)
+        self._pools = max(1, math.ceil(math.log2(enough / (options.anchor_scale * levels[-1].stride))))
         strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
         self._num_classes = spec.num_classes
         self._channels = options.fpn_channels
@@ -99,15 +87,11 @@ class FasterRCNNHead(Head):
         return *maps, *objectness, *deltas
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Return the detections of each image.
-
-        Args:
-            tensors: output of `tensors`.
-            batch: images from which it was computed.
+        """Return the detections of each image, in training and evaluation mode alike.
 
         Returns:
-            One dict per image, in training and evaluation mode alike: `boxes` [N, 4] float32, xyxy in pixels of the original
-            image; `labels` [N] int64, from 0; `scores` [N] float32, in descending order.
+            One dict per image: `boxes` [N, 4] float32, xyxy in pixels of the original image; `labels` [N] int64, from 0; `scores` [N]
+            float32, in descending order.
         """
         maps = _Maps.of(tensors)
         proposals = self._propose(maps, batch)
@@ -124,14 +108,8 @@ class FasterRCNNHead(Head):
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return the four losses of Faster R-CNN under torchvision's names.
 
-        Args:
-            features: levels of the backbone.
-            batch: images from which the features were computed.
-            targets: one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0; boxes
-                with `iscrowd` [N] or `difficult` [N] set are excluded from training. N may be 0.
-
-        Raises:
-            InputError: the numbers of targets and images differ, or boxes and labels are inconsistent.
+        Targets are one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0; boxes with `iscrowd`
+        or `difficult` set, [N] each, are excluded from training. N may be 0.
         """
         inside = self._targets(targets, batch)
         maps = _Maps.of(self.tensors(features))
@@ -148,8 +126,6 @@ class FasterRCNNHead(Head):
             "loss_objectness": objectness,
             "loss_rpn_box_reg": rpn_box_reg,
         }
-
-    # -- the two stages ------------------------------------------------------------------------------------------------
 
     def networks(self) -> dict[str, HeadNetwork]:
         """Return the layers of the second stage."""
@@ -217,13 +193,10 @@ class _SecondStage(HeadNetwork):
 
 
 def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Return the levels on which the pyramid is built.
+    """Return the levels on which the pyramid is built: two or more, with strides that double from level to level.
 
     A level at the input's resolution (the first of the CIFAR ResNets) is skipped if two others remain: it would hold most of the
     anchors, none larger than 8 pixels, and cost more than all other levels together.
-
-    Raises:
-        InputError: there are fewer than two levels, or the strides don't double from level to level.
     """
     coarse = tuple(level for level in levels if level.stride > 1)
     chosen = coarse if len(coarse) >= 2 else tuple(levels)
@@ -235,12 +208,6 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
             "a feature pyramid needs at least two, powers of 2 that double from level to level. Choose another backbone"
         )
     return chosen
-
-
-def _extra_pools(largest_anchor: int, image_size: int) -> int:
-    """Return how many levels are added on top, each doubling the anchor: at least one, until it spans half of the image's shorter side."""
-    enough = min(_LARGEST_ANCHOR, image_size / 2)
-    return max(1, math.ceil(math.log2(enough / largest_anchor)))
 
 
 def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOptions) -> RoIHeads:

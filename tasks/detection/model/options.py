@@ -8,21 +8,13 @@ from dataclasses import dataclass, fields, replace
 from zoo.errors import InputError, check_positive
 
 SMALL_INPUT = 400
-FULL: Mapping[str, int] = {
-    "fpn_channels": 256,
-    "representation_size": 1024,
-    "pre_nms_proposals": 1000,
-    "proposals": 1000,
-    "roi_batch": 512,
-    "anchor_scale": 8,
-}
-LIGHT: Mapping[str, int] = {
-    "fpn_channels": 128,
-    "representation_size": 256,
-    "pre_nms_proposals": 300,
-    "proposals": 200,
-    "roi_batch": 128,
-    "anchor_scale": 4,
+HEADS: Mapping[str, tuple[int, int]] = {  # of the full head, and of the light one for small inputs
+    "fpn_channels": (256, 128),
+    "representation_size": (1024, 256),
+    "pre_nms_proposals": (1000, 300),
+    "proposals": (1000, 200),
+    "roi_batch": (512, 128),
+    "anchor_scale": (8, 4),
 }
 _SIZE = 320
 _LONGEST = 1333 / 800  # torchvision's limit of the longer side, relative to the shorter one
@@ -33,8 +25,8 @@ class DetectionOptions:
     """Options of `zoo.build(…, task="detection")`.
 
     Defaults of options that are None depend on the image size. Above 400 pixels the head is that of torchvision's
-    `fasterrcnn_resnet50_fpn` (`FULL`: 256 channels, 1024 in the box head, 1000 proposals from 1000 per level, 512 of them per image
-    used for training, anchors of 8 strides); at 400 or less it is a light one (`LIGHT`: 128 channels, 256, 200 proposals from 300 per
+    `fasterrcnn_resnet50_fpn` (256 channels, 1024 in the box head, 1000 proposals from 1000 per level, 512 of them per image
+    used for training, anchors of 8 strides); at 400 or less it is a light one (128 channels, 256, 200 proposals from 300 per
     level, 128, 4 strides), which is several times faster and finds as many objects at that size.
 
     Attributes:
@@ -66,11 +58,6 @@ class DetectionOptions:
     anchor_scale: int | None = None
 
     def __post_init__(self) -> None:
-        """Validate the options.
-
-        Raises:
-            InputError: a threshold is outside 0–1, a number is not above 0, or the longer side is below the shorter one.
-        """
         for name, value in {"score_threshold": self.score_threshold, "nms_threshold": self.nms_threshold}.items():
             if not 0 <= value <= 1:
                 raise InputError(f"detection: {name} is {value}; expected a number from 0 to 1")
@@ -86,6 +73,5 @@ class DetectionOptions:
         """Return the options with every None replaced by its default."""
         size = self.image_size or min(_SIZE, self.max_image_size or _SIZE)
         longest = round(size * _LONGEST) if self.max_image_size is None else self.max_image_size
-        defaults = LIGHT if size <= SMALL_INPUT else FULL
-        open_ones = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        open_ones = {name: sizes[size <= SMALL_INPUT] for name, sizes in HEADS.items() if getattr(self, name) is None}
         return replace(self, image_size=size, max_image_size=longest, **open_ones)

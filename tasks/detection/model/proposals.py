@@ -24,12 +24,8 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         """Return the proposals of each image: [P, 4] xyxy in pixels of the batch, best first.
 
         The locations with the highest objectness of each level are selected before boxes are decoded, since the others are never
-        used: for a photo of 800×1066, that decodes 4,000 boxes instead of 213,000.
-
-        Args:
-            objectness: objectness logits of each level, [B, A, H, W].
-            deltas: deltas from anchors to boxes of each level, [B, 4 A, H, W].
-            batch: images from which they were computed.
+        used: for a photo of 800×1066, that decodes 4,000 boxes instead of 213,000. `objectness` are the logits of each level,
+        [B, A, H, W], and `deltas` the deltas from anchors to boxes, [B, 4 A, H, W].
         """
         self.anchor_generator.set_cell_anchors(deltas[0].dtype, deltas[0].device)
         cells = self.anchor_generator.cell_anchors
@@ -63,12 +59,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
 
 
 def proposal_network(strides: Sequence[int], options: DetectionOptions) -> ProposalNetwork:
-    """Build the region proposal network.
-
-    Args:
-        strides: strides of the pyramid levels.
-        options: options of the detector, resolved by `DetectionOptions.settled`.
-    """
+    """Build the region proposal network for pyramid levels of the given strides."""
     assert options.fpn_channels is not None
     assert options.pre_nms_proposals is not None
     assert options.proposals is not None

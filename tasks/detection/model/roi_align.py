@@ -33,16 +33,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
     """
 
     def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Pool every box to [C, 7, 7].
-
-        Args:
-            x: feature maps by level name, [B, C, H, W] float32.
-            boxes: boxes of each image, [N, 4] xyxy in pixels of the batch.
-            image_shapes: height and width of each image in the batch.
-
-        Returns:
-            The pooled features, [all boxes, C, 7, 7].
-        """
+        """Pool every box, [N, 4] xyxy in pixels of the batch for each image, from maps [B, C, H, W] float32 to [all boxes, C, 7, 7]."""
         levels = [x[name] for name in self.featmap_names]
         if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
             pooled: Tensor = super().forward(x, boxes, image_shapes)
@@ -53,7 +44,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
 
 def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[float], level_of: Tensor, cells: int, ratio: int) -> Tensor:
-    """Return the mean of the bilinear samples in each cell of each box.
+    """Return the mean of the bilinear samples in each cell of each box, [all boxes, C, cells, cells].
 
     Args:
         levels: feature maps, [B, C, H, W] of one dtype.
@@ -62,9 +53,6 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
         level_of: level from which each box is pooled, [all boxes] int64.
         cells: number of output cells per axis.
         ratio: number of samples per output cell and axis.
-
-    Returns:
-        The pooled features, [all boxes, C, cells, cells].
     """
     maps = torch.tensor([level.shape[2:] for level in levels])[level_of]  # [N, 2]: height and width of each box's map
     picture = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(each) for each in boxes]))
@@ -147,20 +135,10 @@ def _table(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> _Samples:
-    """Return the positions of the samples along one axis, and the weight of each neighbour.
+    """Return the positions of the samples along one axis, [N, cells, 2 × ratio] int64, and the weight of each neighbour, same shape.
 
-    The order of operations is that of torchvision's `roi_align_common.h`, so that results round alike.
-
-    Args:
-        low: start of each box in cells of its map, [N].
-        high: end of each box in cells of its map, [N].
-        extent: size of each box's map, [N].
-        cells: number of output cells.
-        ratio: number of samples per output cell.
-
-    Returns:
-        Positions [N, cells, 2 × ratio] int64 and weights of the same shape; the weights of a cell sum to 1, or less where it lies
-        outside the map.
+    The order of operations is that of torchvision's `roi_align_common.h`, so that results round alike. Start `low` and end `high` of each
+    box, [N], are in cells of its map, whose size is `extent` [N]. The weights of a cell sum to 1, or less where it lies outside the map.
     """
     cell = ((high - low).clamp(min=1) / cells)[:, None, None]
     steps = torch.arange(ratio, dtype=low.dtype) + 0.5

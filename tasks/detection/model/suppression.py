@@ -20,18 +20,9 @@ _APART = 4000  # number of coordinates up to which torchvision moves the boxes o
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Suppress boxes that overlap a higher-scoring box of their group.
+    """Return the indices of the boxes [N, 4] xyxy that overlap no higher-scoring one of their group, by descending score.
 
-    While a graph is exported, torchvision's operator is used.
-
-    Args:
-        boxes: boxes, [N, 4] xyxy.
-        scores: scores, [N].
-        groups: group of each box, [N] int64.
-        threshold: IoU above which the lower-scoring of two boxes is suppressed.
-
-    Returns:
-        Indices of the boxes that are kept, by descending score.
+    While a graph is exported, torchvision's operator is used. `groups` is int64 [N], `threshold` an IoU.
     """
     fits = boxes.device.type == "cpu" and boxes.dtype == torch.float32 and boxes.shape == (len(scores), 4) and scores.shape == groups.shape
     kernels = library("suppression") if fits and not torch.compiler.is_compiling() and not torchvision._is_tracing() else None

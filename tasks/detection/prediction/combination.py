@@ -40,18 +40,11 @@ class BoxCombination(Combination):
 
 
 def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
-    """Fuse several sets of boxes into one (section 3 of the paper).
+    """Fuse several sets of boxes, xyxy in pixels, into one, with descending scores (section 3 of the paper).
 
     Boxes of a class are processed in descending order of score. Each joins the fused box that it overlaps most, if their IoU exceeds
     `iou`; otherwise it starts a new one. A fused box is the mean of its boxes, weighted by their scores. Its score is their mean
     score times min(boxes, answers) / answers, which lowers it if some answers lack such a box (equation 5).
-
-    Args:
-        answers: answer of each model: `boxes` [N, 4] xyxy in pixels, `scores` [N] and `labels` [N]; N may be 0.
-        iou: IoU threshold, 0–1.
-
-    Returns:
-        The fused answer in the same form, as float32 and int64, with descending scores.
     """
     boxes = np.concatenate([answer["boxes"] for answer in answers]).astype(np.float64).reshape(-1, 4)
     scores = np.concatenate([answer["scores"] for answer in answers]).astype(np.float64)

@@ -1,15 +1,22 @@
-"""Detections of one image, as yielded by `zoo.predict`."""
+"""Detections of one image, as yielded by `zoo.predict`, and the agreement of two models' detections."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.ops import box_iou
 
 _SMALLEST = 480  # pixels: smaller images are enlarged before drawing, so that labels are readable
+_SURE = 0.5  # minimum score of a box that counts: boxes near the detector's score threshold come and go
+_SAME = 0.8  # IoU
+
+Boxes = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +40,6 @@ class Detections:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check shapes, dtypes, order and values, and make the arrays read-only.
-
-        Raises:
-            ValueError: an array has the wrong shape or dtype, boxes are not finite, scores are not in descending order, or a label
-                has no name.
-        """
         count = len(self.scores)
         expected = {"boxes": ((count, 4), np.float32), "scores": ((count,), np.float32), "labels": ((count,), np.int64)}
         for name, (shape, dtype) in expected.items():
@@ -54,7 +55,6 @@ class Detections:
             raise ValueError(f"labels of {self.key} range to {self.labels.max()}; there are {len(self.class_names)} class names")
 
     def __len__(self) -> int:
-        """Return the number of objects."""
         return len(self.scores)
 
     @property
@@ -95,3 +95,18 @@ class Detections:
             "labels": self.labels.tolist(),
             "names": self.names,
         }
+
+
+def agreement(wanted: Boxes, got: Boxes) -> tuple[float, float]:
+    """Count the boxes with a score of 0.5 or more in either answer: those also in the other one, at any score, and all of them."""
+    found = [_found(wanted, got), _found(got, wanted)]
+    return sum(same for same, _ in found), sum(count for _, count in found)
+
+
+def _found(answer: Boxes, other: Boxes) -> tuple[float, float]:
+    sure = answer["scores"] >= _SURE
+    if not sure.any() or not len(other["boxes"]):
+        return 0.0, float(sure.sum())
+    overlap = box_iou(torch.from_numpy(answer["boxes"][sure]), torch.from_numpy(other["boxes"])).numpy()
+    same = (overlap >= _SAME) & (answer["labels"][sure][:, None] == other["labels"][None])
+    return float(same.any(1).sum()), float(sure.sum())

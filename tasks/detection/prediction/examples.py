@@ -21,14 +21,7 @@ _BOXES = 40  # maximum number of boxes of each kind per image; more would hide i
 def examples(
     answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
 ) -> Iterator[Example]:
-    """Yield the detections of each image, counted at IoU 0.5, next to the ground truth.
-
-    Args:
-        answers: `boxes`, `scores` and `labels` of each image.
-        targets: ground truth of each image.
-        keys: keys of the images.
-        classes: class names by label.
-    """
+    """Yield the detections of each image, counted at IoU 0.5, next to the ground truth."""
     sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
     columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
     matches = match(columns)
@@ -43,22 +36,16 @@ def examples(
         objects = int((columns.truth.picture[counted] == place).sum())
         summary = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
         truth = _counts(columns, columns.truth.label[there])
-        yield Example((key,), summary, truth, found == objects and not more, (*_true(columns, there), *_answered(columns, answered)))
+        boxes = [(_corners(columns.truth.xywh[row]), f"true {classes[columns.truth.label[row]]}") for row in there[:_BOXES]]
+        for row in answered[:_BOXES]:
+            caption = f"answered {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
+            boxes.append((_corners(columns.found.xywh[row]), caption))
+        yield Example((key,), summary, truth, found == objects and not more, tuple(boxes))
 
 
 def _counts(columns: Columns, labels: Ints) -> str:
     counts = Counter(columns.classes[label] for label in labels)
     return ", ".join(f"{name} × {count}" for name, count in counts.most_common()) or "nothing"
-
-
-def _true(columns: Columns, rows: Ints) -> Iterator[tuple[tuple[float, float, float, float], str]]:
-    for row in rows[:_BOXES]:
-        yield _corners(columns.truth.xywh[row]), f"true {columns.classes[columns.truth.label[row]]}"
-
-
-def _answered(columns: Columns, rows: Ints) -> Iterator[tuple[tuple[float, float, float, float], str]]:
-    for row in rows[:_BOXES]:
-        yield _corners(columns.found.xywh[row]), f"answered {columns.classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
 
 
 def _corners(xywh: NDArray[np.float64]) -> tuple[float, float, float, float]:

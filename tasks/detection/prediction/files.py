@@ -35,23 +35,10 @@ Answer = Mapping[str, NDArray[Any]]
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read the detections of every image in a dataset.
+    """Read the detections of every image in a dataset: `boxes` [N, 4] xyxy in pixels, `scores` and `labels` [N], in the file's order.
 
     Entries for images and classes that are in the annotation file but not in the dataset, because of `limit=`, `classes=` or an
-    annotation error, are ignored; their number is logged.
-
-    Args:
-        path: file to read.
-        dataset: dataset that defines the ids.
-        classes: class names, in the order of the labels.
-
-    Returns:
-        The detections of each image by key: `boxes` [N, 4] xyxy in pixels and `scores` [N], both float64, and `labels` [N] int64, in
-        the order of the file.
-
-    Raises:
-        DataError: the file is missing or holds no results, or entries are invalid: unknown images or classes, numbers that are not
-            finite, boxes upside down. The message lists the invalid entries.
+    annotation error, are ignored; their number is logged. The error for invalid entries lists them.
     """
     names = _Names.of(dataset, classes)
     rows: dict[str, list[tuple[float, ...]]] = {key: [] for key in dataset.keys}
@@ -74,21 +61,12 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
         _LOG.warning(
             "%s: %d detections are of images or classes that are excluded from this dataset; they are not scored", path, passed_over
         )
-    return {key: _answer(found) for key, found in rows.items()}
+    columns = {key: np.array(found, np.float64).reshape(-1, 6) for key, found in rows.items()}
+    return {key: {"boxes": part[:, :4], "scores": part[:, 4], "labels": part[:, 5].astype(np.int64)} for key, part in columns.items()}
 
 
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Write detections so that `read` returns the same numbers.
-
-    Args:
-        path: file to write, ending in .json.
-        answers: `boxes`, `scores` and `labels` of each image by key.
-        dataset: dataset whose ids are written; keys and names are written if it has none.
-        classes: class names, in the order of the labels.
-
-    Raises:
-        InputError: the file doesn't end in .json.
-    """
+    """Write detections so that `read` returns the same numbers, with the dataset's ids, or keys and names if it has none."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: detections are written as COCO results, into a file ending in .json; this one ends in {path.suffix!r}")
     pictures, categories = _numbers(dataset)
@@ -101,23 +79,19 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
             "score": score,
         }
-        for key, answer in answers.items()
-        for box, score, label in zip(*(answer[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        for key in dataset.keys
+        if key in answers
+        for box, score, label in zip(*(answers[key][name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
     ]
     write_text(path, json.dumps(entries, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
 class _Names:
-    """Lookup of the ids and names in a file.
+    """Lookup of the ids and names in a file."""
 
-    Attributes:
-        pictures: key of each image by id or name.
-        labels: label of each class by id or name; None for a class that is excluded from the dataset.
-    """
-
-    pictures: Mapping[Any, str]
-    labels: Mapping[Any, int | None]
+    pictures: Mapping[Any, str]  # key of each image by id or name
+    labels: Mapping[Any, int | None]  # label of each class by id or name; None for a class that is excluded from the dataset
 
     @classmethod
     def of(cls, dataset: Dataset, classes: tuple[str, ...]) -> _Names:
@@ -131,11 +105,7 @@ class _Names:
         return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
 
     def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
-        """Return the key, the label, and left, top, right, bottom and score of an entry.
-
-        Raises:
-            Flaw: the entry is invalid.
-        """
+        """Return the key, the label, and left, top, right, bottom and score of an entry, or raise a `Flaw`."""
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
@@ -177,13 +147,4 @@ def _entries(path: Path) -> Sequence[Any]:
     return content
 
 
-def _answer(rows: Sequence[tuple[float, ...]]) -> Answer:
-    columns = np.array(rows, np.float64).reshape(-1, 6)
-    return {"boxes": columns[:, :4], "scores": columns[:, 4], "labels": columns[:, 5].astype(np.int64)}
-
-
-def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers[key] for key in dataset.keys if key in answers}, dataset, classes)  # in the order of the dataset
-
-
-FILES = AnswerFiles(SUFFIXES, read, _write)
+FILES = AnswerFiles(SUFFIXES, read, write)

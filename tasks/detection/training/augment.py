@@ -16,19 +16,9 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 
 class Augment:
-    """Augmentation of a sample at its training size: scale jitter, flips, brightness and contrast, and copy-paste."""
+    """Augmentation of a sample at its training size: scale jitter, flips, brightness and contrast, and copy-paste from the dataset."""
 
     def __init__(self, recipe: DetectionRecipe, preprocess: Preprocess, dataset: Dataset) -> None:
-        """Set up the transforms from the recipe.
-
-        Args:
-            recipe: settings of the augmentation.
-            preprocess: preprocessing of the model; images are returned at the size to which it scales them.
-            dataset: dataset from which objects are pasted.
-
-        Raises:
-            InputError: the recipe uses copy-paste, and the dataset has no masks.
-        """
         steps: list[torch.nn.Module] = []
         if recipe.flip > 0:
             steps.append(v2.RandomHorizontalFlip(recipe.flip))

@@ -19,14 +19,8 @@ def paste(onto: Scene, source: Scene) -> Scene:
     """Paste a random subset of a scene's objects onto another scene (Ghiasi et al. 2021, arXiv 2012.07177, section 3).
 
     Borders are not blended, which the paper found to make no difference. Crowds and objects without an outline are not pasted. A
-    covered object gets the box of its visible part, and is removed if less than a tenth remains visible.
-
-    Args:
-        onto: scene onto which objects are pasted, with masks.
-        source: scene from which objects are taken, with masks.
-
-    Returns:
-        A scene of the size of `onto`, without masks.
+    covered object gets the box of its visible part, and is removed if less than a tenth remains visible. Both scenes need masks; the
+    result, of the size of `onto`, has none.
     """
     assert onto.masks is not None
     assert source.masks is not None

@@ -20,27 +20,17 @@ class AspectGrouped:
 
     Every sample is in one batch of an epoch. The samples that don't fill a batch of their orientation share the last batches; a
     remainder below `smallest` joins the batch before it.
-
-    Attributes:
-        tall: whether each sample's image is higher than wide.
-        batch_size: number of samples per batch, over all processes.
-        smallest: minimum number of samples per batch.
     """
 
-    tall: tuple[bool, ...]
-    batch_size: int
-    smallest: int
+    tall: tuple[bool, ...]  # whether each sample's image is higher than wide
+    batch_size: int  # number of samples per batch, over all processes
+    smallest: int  # minimum number of samples per batch
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
         return len(cut(range(len(self.tall)), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return the batches of one epoch in random order.
-
-        Args:
-            generator: random generator that determines the batches and their order.
-        """
+        """Return the batches of one epoch in random order."""
         order = torch.randperm(len(self.tall), generator=generator).tolist()
         wide, tall = ([place for place in order if self.tall[place] is high] for high in (False, True))
         whole: list[int] = []

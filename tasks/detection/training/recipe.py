@@ -62,11 +62,6 @@ class DetectionRecipe(Recipe):
     group_aspect: bool = True
 
     def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            InputError: a fraction is outside 0–1, or a range is empty or outside 0.05–8; the message names the setting and its value.
-        """
         for name in _RANGES:
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if not 0.05 <= least <= most <= 8:

@@ -10,7 +10,7 @@ from typing import Any
 from zoo.data.writers import Content, Picture, Writer
 from zoo.images.decoding import size
 from zoo.system.files import write_text
-from zoo.tasks.detection.data.targets import Target, as_target
+from zoo.tasks.detection.data.targets import as_target
 from zoo.tasks.detection.writers import WRITERS
 
 
@@ -47,12 +47,8 @@ def _annotations(pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
                 "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
                 "area": float(target["area"][place]),
                 "iscrowd": int(target["iscrowd"][place]),
-                **_difficult(target, place),
+                **({"difficult": 1} if target["difficult"][place] else {}),
             }
-
-
-def _difficult(target: Target, place: int) -> dict[str, int]:
-    return {"difficult": 1} if target["difficult"][place] else {}
 
 
 WRITERS.add("coco", Writer(write_coco))

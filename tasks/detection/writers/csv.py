@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from zoo.data.classes import write_order
-from zoo.data.writers import Content, Writer
+from zoo.data.tables import as_csv
+from zoo.data.writers import Content, Writer, table_losses
 from zoo.system.files import write_text
 from zoo.tasks.detection.data.targets import as_target
 from zoo.tasks.detection.writers import WRITERS
@@ -23,17 +22,15 @@ _MARKS = ("iscrowd", "difficult", "area")
 def write_csv(content: Content, out: Path) -> None:
     """Write the table; the columns iscrowd, difficult and area are included only if a box needs them."""
     marks = [mark for mark in _MARKS if any(_has(mark, as_target(picture.record.target, picture.name)) for picture in content.pictures)]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_COLUMNS, *(["split"] if content.splits else []), *marks])
+    rows: list[list[str]] = []
     used: set[str] = set()
     for picture in content.pictures:
         content.put(picture, out / picture.name)
         for split in picture.splits or ("",):
             for row in _rows(as_target(picture.record.target, picture.name), content.classes, marks):
                 used.update(row[4:5])
-                table.writerow([picture.name, *row[:5], *([split] if content.splits else []), *row[5:]])
-    write_text(out / FILE, text.getvalue())
+                rows.append([picture.name, *row[:5], *([split] if content.splits else []), *row[5:]])
+    write_text(out / FILE, as_csv([*_COLUMNS, *(["split"] if content.splits else []), *marks], rows))
     write_order(content.classes, sorted(used - {""}), out)
 
 
@@ -50,11 +47,4 @@ def _rows(target: Any, classes: tuple[str, ...], marks: list[str]) -> Iterator[l
         yield [*map(repr, box), classes[target["labels"][place]], *values]
 
 
-def _losses(content: Content) -> list[str]:
-    several = [picture for picture in content.pictures if len(picture.splits) > 1]
-    lost = [f"{picture.name} is in several splits: {', '.join(picture.splits)}" for picture in several]
-    strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]
-    return lost + [f"names with leading or trailing spaces: {', '.join(map(repr, strange[:5]))}" for _ in strange[:1]]
-
-
-WRITERS.add("csv", Writer(write_csv, _losses, path=FILE))
+WRITERS.add("csv", Writer(write_csv, table_losses, path=FILE))

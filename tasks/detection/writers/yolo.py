@@ -11,11 +11,9 @@ from zoo.data.writers import Content, Writer, same_stem
 from zoo.images.decoding import size
 from zoo.system.files import write_text
 from zoo.tasks.detection.data.targets import Target, as_target
-from zoo.tasks.detection.data.yolo_lines import fractions
+from zoo.tasks.detection.data.yolo_layout import SPLITS, fractions
 from zoo.tasks.detection.writers import WRITERS
 from zoo.tasks.detection.writers.losses import marks_lost
-
-_SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
 
 
 def write_yolo(content: Content, out: Path) -> None:
@@ -44,7 +42,7 @@ def _lines(target: Target, size_hw: tuple[int, int]) -> Iterator[str]:
 def _losses(content: Content) -> list[str]:
     lost = marks_lost(content, "iscrowd", "difficult", "area")
     lost += [f"{first} and {second} would share one label file" for first, second in same_stem(content.pictures)]
-    lost += [f"the split {split!r} is not one of {', '.join(_SPLITS)}" for split in content.splits if split not in _SPLITS]
+    lost += [f"the split {split!r} is not one of {', '.join(SPLITS)}" for split in content.splits if split not in SPLITS]
     lost += [
         f"the name {picture.name!r} has leading or trailing spaces" for picture in content.pictures if picture.name != picture.name.strip()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -21,21 +21,13 @@ BOX = "facenet"  # template for models without one: the box plus a margin
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """Aligned faces of one image.
-
-    Attributes:
-        key: file or name of the image.
-        image: [H, W, 3] uint8, RGB, the whole image.
-        found: boxes, scores and landmarks of the faces.
-        crops: one aligned crop per face.
-        embedding_size: length D of the model's embeddings; needed for the shape [0, D] of an image without a face.
-    """
+    """Aligned faces of one image."""
 
     key: str
     image: Image
     found: Found
     crops: Sequence[Image]
-    embedding_size: int
+    embedding_size: int  # length D of the model's embeddings; needed for the shape [0, D] of an image without a face
 
     def prediction(self, answers: Sequence[Any]) -> Faces:
         """Return the faces with their embeddings, one answer [D] per crop."""
@@ -45,41 +37,30 @@ class FoundFaces:
 
 @dataclass(frozen=True)
 class Looking:
-    """Callable that finds the faces of an image and crops them for a model.
-
-    Attributes:
-        finder: face detector.
-        wanted: which of the detected faces are kept.
-        template: alignment template of the crops, one of `templates.TEMPLATES`.
-        size_hw: height and width of a crop in pixels.
-        embedding_size: length of the model's embeddings; 0 where no model embeds the crops.
-    """
+    """Callable that finds the faces of an image and crops them for a model."""
 
     finder: Finder
     wanted: Wanted
     template: str
-    size_hw: tuple[int, int]
-    embedding_size: int = 0
+    size_hw: tuple[int, int]  # height and width of a crop in pixels
+    embedding_size: int = 0  # length of the model's embeddings; 0 where no model embeds the crops
 
     def __post_init__(self) -> None:
-        """Reject a finder that can't serve the template, before any image is read.
-
-        Raises:
-            InputError: the finder returns boxes only, and the template needs five landmarks.
-            UnknownNameError: there is no such template.
-        """
+        """Reject a finder that can't serve the template, before any image is read."""
         if template_points(self.template, self.size_hw) is not None and isinstance(self.finder, ModelFinder):
             raise InputError(
                 f"detector: the model's template {self.template} aligns faces by five landmarks, and a detection model finds boxes only; "
                 'use "mtcnn"'
             )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings that the crops depend on, apart from the image; JSON-ready."""
+        crops = {"template": self.template, "size_hw": list(self.size_hw), "faces": asdict(self.wanted)}
+        return {**self.finder.settings, **crops}
+
     def __call__(self, image: Image, key: str) -> FoundFaces:
         """Return the aligned faces of an RGB image [H, W, 3].
-
-        Args:
-            image: [H, W, 3] uint8, RGB.
-            key: file or name of the image, for messages.
 
         Raises:
             ImageError: the finder's result is invalid, or a face can't be aligned: its landmarks are unknown or coincide.
@@ -95,15 +76,6 @@ class Looking:
 
 
 def looking(model: TaskModel, detector: object, faces: str) -> Looking:
-    """Return the `Looking` for a model; a model without a template gets the box plus a margin.
-
-    Args:
-        model: face model.
-        detector: face detector, as in `find_finder`.
-        faces: which faces are kept, as in `Wanted.which`.
-
-    Raises:
-        InputError: the detector or the choice of faces is invalid, or the detector doesn't suit the model.
-    """
+    """Return the `Looking` for a model; a model without a template gets the box plus a margin."""
     size, preprocess = model.config.options["embedding_size"], model.preprocess
     return Looking(find_finder(detector), Wanted(cast(Any, faces)), preprocess.alignment or BOX, preprocess.size_hw, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from zoo.report.sheet import Seen, page
 from zoo.system.files import draft_folder, refuse_others, write_text
 from zoo.system.progress import Progress
 from zoo.tasks.face.alignment.aligner import FoundFaces, Looking
-from zoo.tasks.face.alignment.cache import NO_FACE
+from zoo.tasks.face.alignment.dataset import NO_FACE
 
 REPORT, SHEET = "aligned.json", "sheet.html"
 _SHOWN = 60  # maximum number of faces on the contact sheet
@@ -26,21 +26,13 @@ _SHOWN = 60  # maximum number of faces on the contact sheet
 
 @dataclass(frozen=True)
 class AlignedFolder:
-    """Result of aligning a folder.
-
-    Attributes:
-        out: path of the output folder.
-        pictures: number of images searched.
-        faces: one JSON-ready entry per written file: file, source image, box, score and landmarks.
-        not_found: one fault per image without a face.
-        unreadable: one fault per image that can't be read or aligned and was skipped.
-    """
+    """Result of aligning a folder."""
 
     out: str
     pictures: int
-    faces: Sequence[dict[str, Any]]
-    not_found: tuple[Fault, ...]
-    unreadable: tuple[Fault, ...]
+    faces: Sequence[dict[str, Any]]  # one JSON-ready entry per written file: file, source image, box, score and landmarks
+    not_found: tuple[Fault, ...]  # one fault per image without a face
+    unreadable: tuple[Fault, ...]  # one fault per image that can't be read or aligned and was skipped
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-ready dict."""
@@ -48,37 +40,26 @@ class AlignedFolder:
         return {"out": self.out, "pictures": self.pictures, "faces": list(self.faces), **lost}
 
 
-def align_folder(
-    folder: Path, out: Path, looking: Looking, *, skip: bool = False, decoding: Decoding | None = None, progress: Progress | None = None
-) -> AlignedFolder:
+def align_folder(folder: Path, out: Path, looking: Looking, *, skip: bool = False, progress: Progress | None = None) -> AlignedFolder:
     """Find and align the faces of every image of a folder, and write them as PNG files.
 
-    Args:
-        folder: input folder, searched recursively; its sub-folders are reproduced in `out`.
-        out: output folder, written atomically; an earlier output of this function for the same folder is replaced.
-        looking: finder, template and crop size.
-        skip: whether images that can't be read, or whose faces can't be aligned, are skipped instead of raising.
-        decoding: options of the image decoder; the defaults if None.
-        progress: progress bar; none if None.
-
-    Raises:
-        InputError: one folder lies in the other, or `out` holds other files or the faces of another folder.
-        DataError: the folder holds no images.
-        ImageError: an image can't be read or a face in it can't be aligned, and `skip` is false.
+    The folder is searched recursively, and its sub-folders are reproduced in `out`, which is written atomically; an earlier output of this
+    function for the same folder is replaced. With `skip`, images that can't be read, or whose faces can't be aligned, are skipped instead
+    of raising an ImageError.
     """
     files = _files(folder, out)
     faces: list[dict[str, Any]] = []
     shown: list[Seen] = []
     not_found: list[Fault] = []
     unreadable: list[Fault] = []
-    decoding, progress = decoding or Decoding(), progress or Progress(enabled=False)
+    progress = progress or Progress(enabled=False)
     names = {path.relative_to(folder).with_suffix("") for path in files}
     whole = len(names) == len(files)
     with draft_folder(out, REPORT) as draft:
         for path in progress.track(files, "finding faces", len(files)):
             key = path.relative_to(folder)
             try:
-                found = looking(decoding.read(path)[0], key.as_posix())
+                found = looking(Decoding().read(path)[0], key.as_posix())
             except ImageError as error:
                 if not skip:
                     raise
@@ -91,8 +72,8 @@ def align_folder(
             shown += [Seen(entry["file"], crop, (f"{entry['score']:.3f}",)) for entry, crop in zip(entries, found.crops, strict=True)]
             del shown[_SHOWN:]
         done = AlignedFolder(str(out), len(files), faces, tuple(not_found), tuple(unreadable))
-        how = {**looking.finder.settings, "template": looking.template, "size_hw": looking.size_hw, "faces": asdict(looking.wanted)}
-        write_text(draft / REPORT, json.dumps({"source": str(folder.resolve()), "settings": how, **done.to_dict()}, indent=1) + "\n")
+        report = {"source": str(folder.resolve()), "settings": looking.settings, **done.to_dict()}
+        write_text(draft / REPORT, json.dumps(report, indent=1) + "\n")
         title = f"{len(faces)} faces in {len(files)} images, {len(not_found)} images without a face; aligned to {looking.template}"
         write_text(draft / SHEET, page([[one] for one in shown], title, ()))
     return done

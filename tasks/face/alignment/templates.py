@@ -32,11 +32,7 @@ TEMPLATES = ("arcface", "dlib", "facenet")
 
 
 def template_points(template: str, size_hw: tuple[int, int]) -> Floats | None:
-    """Return a template's five target points, [5, 2] xy in pixels of a crop of this size; None for a template that needs only the box.
-
-    Raises:
-        UnknownNameError: there is no such template.
-    """
+    """Return a template's five target points, [5, 2] xy in pixels of a crop of this size; None for a template that needs only the box."""
     side = np.array([size_hw[1], size_hw[0]], np.float64)
     if template == "arcface":
         return np.asarray(_ARCFACE * side / _ARCFACE_SIDE)
@@ -48,21 +44,10 @@ def template_points(template: str, size_hw: tuple[int, int]) -> Floats | None:
 
 
 def align(image: Image, landmarks: NDArray[np.float32], box: NDArray[np.float32], template: str, size_hw: tuple[int, int]) -> Image:
-    """Crop and align a face to a template.
+    """Crop a face out of an RGB image [H, W, 3], aligned to one of `TEMPLATES`, as an image [h, w, 3].
 
-    Args:
-        image: [H, W, 3] uint8, RGB.
-        landmarks: [5, 2] xy in pixels of the image, in the order of `Found.landmarks`.
-        box: [4] xyxy in pixels of the image.
-        template: one of `TEMPLATES`.
-        size_hw: height and width of the crop in pixels.
-
-    Returns:
-        [h, w, 3] uint8; pixels beyond the image are black ("facenet" clips the box to the image instead).
-
-    Raises:
-        UnknownNameError: there is no such template.
-        InputError: the template needs landmarks and they are unknown or coincide, or the box lies outside the image.
+    The landmarks [5, 2] xy, in the order of `Found.landmarks`, and the box [4] xyxy are in pixels of the image. Pixels beyond the image are
+    black; "facenet" clips the box to the image instead.
     """
     points = template_points(template, size_hw)
     if points is None:
@@ -76,19 +61,10 @@ def align(image: Image, landmarks: NDArray[np.float32], box: NDArray[np.float32]
 
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Floats:
-    """Return the least-squares similarity transform from source points to target points.
+    """Return the least-squares similarity transform from source points to target points, [N, 2] xy.
 
-    Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", equations 39 to 43.
-
-    Args:
-        source: [N, 2] xy.
-        target: [N, 2] xy.
-
-    Returns:
-        [2, 3]: rotation (without reflection) times scale, and the translation in the last column.
-
-    Raises:
-        InputError: the source points coincide.
+    Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", equations 39 to 43. The result [2, 3]
+    is rotation (without reflection) times scale, with the translation in the last column.
     """
     first, second = np.asarray(source, np.float64), np.asarray(target, np.float64)
     middle, aim = first.mean(0), second.mean(0)
@@ -104,10 +80,7 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Fl
 def warp(image: Image, transform: Floats, size_hw: tuple[int, int]) -> Image:
     """Warp a crop out of an image with bilinear interpolation, as dlib does: a much larger image is halved first to avoid aliasing.
 
-    Args:
-        image: [H, W, 3] uint8, RGB.
-        transform: [2, 3], from pixels of the image to pixels of the crop.
-        size_hw: height and width of the crop in pixels.
+    `transform` [2, 3] maps pixels of the image to pixels of the crop.
     """
     matrix = np.asarray(transform, np.float64).copy()
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
@@ -119,11 +92,7 @@ def warp(image: Image, transform: Floats, size_hw: tuple[int, int]) -> Image:
 
 
 def _margin_crop(image: Image, box: NDArray[np.float32], size_hw: tuple[int, int]) -> Image:
-    """Crop a box with a margin and resize it to the crop's size, as facenet-pytorch's `extract_face` does.
-
-    Raises:
-        InputError: the box holds no pixel of the image.
-    """
+    """Crop a box with a margin and resize it to the crop's size, as facenet-pytorch's `extract_face` does."""
     height, width = image.shape[:2]
     margin = (np.asarray(box[2:], np.float64) - box[:2]) * _FACENET_MARGIN / (1 - _FACENET_MARGIN) / 2
     left, top = (int(max(side, 0)) for side in np.asarray(box[:2], np.float64) - margin)

@@ -11,7 +11,7 @@ other people. An accuracy far below one half is therefore possible; it means tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,47 +21,102 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.data.dataset import Dataset, Record
-from zoo.errors import DataError
+from zoo.errors import DataError, InputError
+from zoo.evaluation.intervals import draws
 from zoo.task.attack import AttackProtocol
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.attack.pairs import choose_pairs
-from zoo.tasks.face.attack.scores import score_pairs
-from zoo.tasks.face.embedding.checks import check_answer
+from zoo.tasks.face.embedding.distances import check_answer
 from zoo.tasks.face.verification import protocol
-from zoo.tasks.face.verification.bootstrap import Pairs
+from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
+from zoo.tasks.face.verification.pairs import PairedDataset, placed
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
+from zoo.tasks.face.verification.roc import roc_scores
+
+FOLDS = 10  # as in LFW's protocol
+_CURVE = ("auc", "eer")
+_DECIDED = ("accuracy", "true_accept_rate", "false_accept_rate")
+
+
+@dataclass(frozen=True)
+class AttackPairs:
+    """Pairs of a probe image, which is attacked, and a gallery image, which is not."""
+
+    places: Ints  # [P, 2] indices of the probe's and the gallery image's record in the dataset
+    same: NDArray[np.bool_]  # [P] whether both images show the same person
+    folds: Ints  # [P, 2] cross-validation folds of the two people; for pairs defined by the data, the pair's fold twice
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.same)
+
+    def only(self, kept: NDArray[np.bool_] | Ints) -> AttackPairs:
+        """Return the pairs selected by a mask or by indices."""
+        return AttackPairs(self.places[kept], self.same[kept], self.folds[kept])
+
+    def thresholds(self, similar: Floats) -> Floats | None:
+        """Return a threshold for each pair [P]: the best one over the pairs that share neither of its folds.
+
+        The people of a pair therefore have no influence on its threshold. Returns None if some pair leaves no genuine or no impostor pairs
+        in the other folds.
+        """
+        chosen = np.empty(len(self))
+        for two in np.unique(np.sort(self.folds, axis=1), axis=0):
+            own = (np.sort(self.folds, axis=1) == two).all(1)
+            rest = ~np.isin(self.folds, two).any(1)
+            genuine, impostor = similar[rest & self.same], similar[rest & ~self.same]
+            if not len(genuine) or not len(impostor):
+                return None
+            chosen[own] = protocol.best_threshold(genuine, impostor)
+        return chosen
+
+
+def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
+    """Choose up to `limit` genuine and as many impostor pairs, of those defined by the data if there are any, otherwise of all, uniformly.
+
+    The seed also decides which image is the probe; in pairs defined by the data the probe is the first image.
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(dataset, PairedDataset):  # an image skipped at opening can't be attacked; the protocol counts its pairs as missing
+        places, same, folds = placed(dataset.pairs, dataset.keys)
+        pairs = AttackPairs(places, same, np.stack([folds, folds], axis=1))
+    else:
+        pairs = _drawn(dataset, limit, rng)
+    genuine, impostor = np.flatnonzero(pairs.same), np.flatnonzero(~pairs.same)
+    count = min(limit, len(genuine), len(impostor))
+    if count == 0:
+        raise InputError(
+            f"attack: data {dataset.name!r} has {len(genuine)} genuine and {len(impostor)} impostor pairs; "
+            "expected at least one of each: two people, one of them with two images"
+        )
+    kept = np.concatenate([rng.permutation(kind)[:count] for kind in (genuine, impostor)])
+    return pairs.only(np.sort(kept))
+
+
+def _drawn(dataset: Dataset, limit: int, rng: np.random.Generator) -> AttackPairs:
+    for record in dataset.records:
+        if record.target is None:
+            raise InputError(f"{record.key}: has no identity as its target; an attack needs the identity of every image")
+    identities = np.unique([str(record.target) for record in dataset.records], return_inverse=True)[1].astype(np.int64)
+    kinds = [protocol.sample_pairs(identities, genuine, limit, rng) for genuine in (True, False)]
+    places = np.concatenate(kinds)
+    turned = rng.random(len(places)) < 0.5  # otherwise the person with the lower index would always be the attacker
+    places[turned] = places[turned, ::-1]
+    fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
+    return AttackPairs(places, np.arange(len(places)) < len(kinds[0]), fold_of[identities][places])
 
 
 class PairAttack(AttackProtocol):
     """Attack that lowers the similarity of genuine pairs and raises that of impostor pairs."""
 
     def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score = "cosine") -> None:
-        """Choose the pairs.
-
-        Args:
-            dataset: images with people as targets, or with pairs.
-            pairs: maximum number of pairs of each kind.
-            seed: seed of the choice of pairs.
-            score: similarity that is attacked and compared: "cosine", or "euclidean" for the distance of unnormalised embeddings.
-
-        Raises:
-            InputError: there are no genuine or no impostor pairs, or an image has no identity.
-        """
+        """Choose at most `pairs` pairs of each kind; `score` is the similarity that is attacked and compared."""
         self._records, self._score = dataset.records, score
         self._pairs, self._missing = choose_pairs(dataset, pairs, seed), 0
         self.pictures = replace(dataset, records=tuple(self._records[place] for place in np.unique(self._pairs.places)))
         self._clean: Mapping[str, Any] = {}
 
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return the probes to attack, one for each pair whose images could both be read; the target of a probe is its pair's index.
-
-        Args:
-            answers: clean embeddings [D] by key.
-
-        Raises:
-            InputError: an embedding is not finite or all zeros.
-            DataError: there is no such pair.
-        """
+        """Return the probes to attack, one for each pair whose images could both be read; the target of a probe is its pair's index."""
         for key, answer in answers.items():
             check_answer(np.asarray(answer), key)
         self._clean = answers
@@ -128,3 +183,38 @@ class PairAttack(AttackProtocol):
     def _key(self, number: int) -> str:
         probe, gallery = self._pairs.places[number]
         return f"{self._records[probe].key} → {self._records[gallery].key}"
+
+
+def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates: int) -> tuple[dict[str, float | None], dict[str, Floats]]:
+    """Score pairs, each accepted as the same person from its threshold [P] on; without thresholds, no pair is decided.
+
+    The bootstrap units are people, or pairs if identities aren't known. Returns the scores: accuracy, AUC, EER, true accept rate (share of
+    genuine pairs accepted) and false accept rate (share of impostor pairs accepted), None where undefined; and the value of each in every
+    replicate [R], NaN where a replicate doesn't support it.
+    """
+    similar = np.asarray(pairs.values, np.float64)
+    curve = roc_scores(similar[pairs.genuine], similar[~pairs.genuine])
+    scores: dict[str, float | None] = {"accuracy": None, **{name: curve[name] for name in _CURVE}}
+    drawn = face_replicates(units, replicates, pairs, None, None, None) if replicates else {}
+    found = {name: drawn[name] for name in _CURVE if name in drawn}
+    if thresholds is None:
+        return {**scores, **dict.fromkeys(_DECIDED)}, found
+    accepted = similar >= thresholds
+    decided = replace(pairs, values=accepted == pairs.genuine)
+    scores |= dict(zip(_DECIDED, _decided(decided, np.ones(len(accepted))), strict=True))
+    rows = [_decided(decided, decided.weights(counts)) for chunk in draws(units, replicates) for counts in chunk]
+    return scores, {
+        **found,
+        **({name: np.array(column) for name, column in zip(_DECIDED, zip(*rows, strict=True), strict=True)} if rows else {}),
+    }
+
+
+def _decided(decided: Pairs, weights: Floats) -> tuple[float, float, float]:
+    """Return accuracy, true accept rate and false accept rate; genuine and impostor pairs have equal weight, as in the protocol."""
+    shares = []
+    for kind in (decided.genuine, ~decided.genuine):
+        total = float(weights[kind].sum())
+        right = (np.asarray(decided.values[kind], np.float64) * weights[kind]).sum()
+        shares.append(float(right / total) if total > 0 else float("nan"))  # NaN if a replicate has no pairs of this kind
+    genuine, impostor = shares
+    return (genuine + impostor) / 2, genuine, 1 - impostor

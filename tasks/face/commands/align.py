@@ -18,11 +18,7 @@ _DEFAULT = "dlib"  # template of the default embedder
 
 
 def align(flags: FacesAlignFlags) -> int:
-    """Run the command and return its exit status, which is 0 even if images were skipped (--skip-bad) or show no face.
-
-    Raises:
-        InputError: the folders, the template or the model are invalid.
-    """
+    """Run the command and return its exit status, which is 0 even if images were skipped (--skip-bad) or show no face."""
     from zoo.tasks.face.alignment.folder import SHEET, align_folder  # after --help
 
     with progress_of(flags.quiet) as progress:

@@ -18,6 +18,20 @@ _FINDS = (
     "or none for photos that contain only a face."
 )
 _Detector = Annotated[str | None, tyro.conf.arg(help=_FINDS)]
+_ENGINE = (
+    "Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."
+)
+_Engine = Annotated[str, tyro.conf.arg(help=_ENGINE)]
+_PRECISION = (
+    "Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor "
+    "has it."
+)
+_Precision = Annotated[Literal["auto", "fp32", "bf16"], tyro.conf.arg(help=_PRECISION)]
+_ONE = "If a photo shows several faces: refuse it (one), or take the main face (central or largest)."
+_One = Annotated[Literal["one", "central", "largest"], tyro.conf.arg(help=_ONE)]
+_SkipBad = Annotated[bool, tyro.conf.arg(help="Skip images that can't be read, report them and continue.")]
+_Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
+_Json = Annotated[bool, tyro.conf.arg(help="Print a single JSON object to standard output, and nothing else.")]
 
 
 @dataclass(frozen=True)
@@ -40,12 +54,9 @@ class FacesAlignFlags:
     runs/faces?threshold=0.7; for the template facenet)."""
     faces: Literal["central", "largest", "all"] = "central"
     """Which face to take if there are several: a large one near the middle, the largest, or all of them (NAME-2.png and so on)."""
-    skip_bad: bool = False
-    """Skip images that can't be read, report them and continue."""
-    quiet: bool = False
-    """Don't show progress."""
-    json: bool = False
-    """Print a single JSON object to standard output, and nothing else."""
+    skip_bad: _SkipBad = False
+    quiet: _Quiet = False
+    json: _Json = False
 
 
 @dataclass(frozen=True)
@@ -61,15 +72,10 @@ class FacesVerifyFlags:
     threshold: float | None = None
     """Largest distance at which two faces count as the same person, instead of the model's own threshold."""
     detector: _Detector = None
-    engine: str = "eager"
-    """Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor
-    has it."""
-    faces: Literal["one", "central", "largest"] = "one"
-    """If a photo shows several faces: refuse it (one), or take the main face (central or largest)."""
-    json: bool = False
-    """Print a single JSON object to standard output, and nothing else."""
+    engine: _Engine = "eager"
+    precision: _Precision = "auto"
+    faces: _One = "one"
+    json: _Json = False
 
 
 @dataclass(frozen=True)
@@ -80,15 +86,10 @@ class GalleryFlags:
     model: Path | None = None
     """Folder of a run or saved face model. Default: dlib's ResNet-29 (requires the extra [faces]). A gallery belongs to one model."""
     detector: _Detector = None
-    engine: str = "eager"
-    """Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor
-    has it."""
-    quiet: bool = False
-    """Don't show progress."""
-    json: bool = False
-    """Print a single JSON object to standard output, and nothing else."""
+    engine: _Engine = "eager"
+    precision: _Precision = "auto"
+    quiet: _Quiet = False
+    json: _Json = False
 
 
 _Gallery = Annotated[tyro.conf.OmitArgPrefixes[GalleryFlags], tyro.conf.arg(name="gallery")]
@@ -102,14 +103,12 @@ class FacesEnrollFlags:
     """Name of the person."""
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Images, or folders of images."""
-    faces: Literal["one", "central", "largest"] = "one"
-    """If a photo shows several faces: refuse it (one), or take the main face (central or largest)."""
+    faces: _One = "one"
     add: bool = False
     """Add the photos to a person who is already enrolled."""
     force: bool = False
     """Accept photos whose face is too small, blurred, dark, turned away or cut off, or that seem to show another person."""
     at: _Gallery = GalleryFlags()
-    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +124,8 @@ class FacesIdentifyFlags:
     threshold: float | None = None
     """Largest distance at which two faces count as the same person, instead of the gallery's own. Faces whose distance is within a
     tenth of it, on either side, are not named."""
-    skip_bad: bool = False
-    """Skip images that can't be read, report them and continue."""
+    skip_bad: _SkipBad = False
     at: _Gallery = GalleryFlags()
-    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +138,8 @@ class FacesClusterFlags:
     """HTML page to create, which shows the groups."""
     threshold: float | None = None
     """Largest distance at which two faces count as the same person, instead of the gallery's or model's own threshold."""
-    skip_bad: bool = False
-    """Skip images that can't be read, report them and continue."""
+    skip_bad: _SkipBad = False
     at: _Gallery = GalleryFlags()
-    """Which gallery to use, and how faces are found and embedded."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +149,7 @@ class FacesForgetFlags:
     name: tyro.conf.Positional[str]
     """Name of the person."""
     gallery: _Place = None
-    json: bool = False
-    """Print a single JSON object to standard output, and nothing else."""
+    json: _Json = False
 
 
 @dataclass(frozen=True)
@@ -163,5 +157,4 @@ class FacesListFlags:
     """List the people enrolled."""
 
     gallery: _Place = None
-    json: bool = False
-    """Print a single JSON object to standard output, and nothing else."""
+    json: _Json = False

@@ -22,11 +22,7 @@ _QUALITY = 80  # JPEG quality of the faces on the page
 
 
 def cluster(flags: FacesClusterFlags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: no source is given, the page exists, the gallery belongs to another model, or an image can't be read.
-    """
+    """Run the command and return its exit status."""
     if not flags.sources:
         raise InputError("no source: zoo faces cluster FOLDER")
     if flags.out is not None and flags.out.exists():

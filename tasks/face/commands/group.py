@@ -15,11 +15,11 @@ GROUP = CommandGroup(
         "align": _command(
             "find the faces in a folder of photos and write them aligned: zoo faces align photos faces", "align:align", "FacesAlignFlags"
         ),
-        "verify": _command("compare the faces of two photos: zoo faces verify A.jpg B.jpg", "verify:verify", "FacesVerifyFlags"),
-        "enroll": _command('add a person to a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', "enroll:enroll", "FacesEnrollFlags"),
+        "verify": _command("compare the faces of two photos: zoo faces verify A.jpg B.jpg", "identify:verify", "FacesVerifyFlags"),
+        "enroll": _command('add a person to a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', "people:enroll", "FacesEnrollFlags"),
         "identify": _command("name the enrolled people in images: zoo faces identify party.jpg", "identify:identify", "FacesIdentifyFlags"),
-        "list": _command("list the people enrolled", "listing:list_people", "FacesListFlags"),
-        "forget": _command('delete a person with all their faces: zoo faces forget "Ann Lee"', "forget:forget", "FacesForgetFlags"),
+        "list": _command("list the people enrolled", "people:list_people", "FacesListFlags"),
+        "forget": _command('delete a person with all their faces: zoo faces forget "Ann Lee"', "people:forget", "FacesForgetFlags"),
         "cluster": _command("group faces by person: zoo faces cluster photos --out groups.html", "cluster:cluster", "FacesClusterFlags"),
     },
 )

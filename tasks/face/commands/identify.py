@@ -1,30 +1,41 @@
-"""`zoo faces identify`."""
+"""`zoo faces verify` and `zoo faces identify`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.context import print_json, progress_of
 from zoo.errors import Fault, InputError
-from zoo.tasks.face.commands.arguments import FacesIdentifyFlags
+from zoo.tasks.face.commands.arguments import FacesIdentifyFlags, FacesVerifyFlags
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from zoo.tasks.face.gallery import Gallery, Identification
+    from zoo.tasks.face.gallery import Identification
     from zoo.tasks.face.prediction.faces import Faces
+
+
+def verify(flags: FacesVerifyFlags) -> int:
+    """Run the command and return its exit status."""
+    from zoo.tasks.face.commands.photos import embedder  # after --help
+    from zoo.tasks.face.verification.verify import verify as compare
+
+    model = embedder(flags.model, flags.engine, flags.precision)
+    found = compare(model, flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)
+    if flags.json:
+        print_json(asdict(found))
+        return 0
+    low, high = found.undecided
+    print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} (source: {found.threshold_from})")
+    print(f"below {low:.3g}: same person; above {high:.3g}: different people; in between: undecided")
+    return 0
 
 
 @dataclass(frozen=True, eq=False)
 class NamedFaces:
-    """Faces of an image with their identifications.
-
-    Attributes:
-        faces: faces found in the image.
-        answers: identification of each face.
-    """
+    """Faces of an image with their identifications."""
 
     faces: Faces
     answers: Sequence[Identification]
@@ -61,18 +72,8 @@ class NamedFaces:
         }
 
 
-def named(gallery: Gallery, photos: Iterator[Faces], top: int, threshold: float | None) -> Iterator[NamedFaces]:
-    """Yield the faces of each image with their identifications."""
-    for photo in photos:
-        yield NamedFaces(photo, gallery.identify(photo, top=top, threshold=threshold))
-
-
 def identify(flags: FacesIdentifyFlags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: no source is given, there is no gallery, it belongs to another model, or an image can't be read.
-    """
+    """Run the command and return its exit status."""
     if not flags.sources:
         raise InputError("no source: zoo faces identify PHOTO (or a folder or video)")
     from zoo.prediction.output import write_predictions  # after --help
@@ -84,8 +85,8 @@ def identify(flags: FacesIdentifyFlags) -> int:
         with gallery:
             about = gallery.model  # reports a missing gallery before any image is processed
             photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
-            show = None if flags.at.json else _show
-            answers = write_predictions(named(gallery, photos, flags.top, flags.threshold), flags.out, show, keep=flags.at.json)
+            named = (NamedFaces(photo, gallery.identify(photo, top=flags.top, threshold=flags.threshold)) for photo in photos)
+            answers = write_predictions(named, flags.out, None if flags.at.json else _show, keep=flags.at.json)
     say_skipped(skipped)
     if flags.at.json:
         left_out = [fault.to_dict() for fault in skipped or ()]

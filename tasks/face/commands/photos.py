@@ -20,12 +20,7 @@ from zoo.tasks.face.prediction.faces import Faces
 
 
 def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Model]:
-    """Return the gallery and its embedding model.
-
-    Raises:
-        InputError: the model doesn't exist, or the location can't be a gallery.
-        WeightsError: the default weights aren't installed.
-    """
+    """Return the gallery and its embedding model."""
     model = embedder(flags.model, flags.engine, flags.precision, progress.say)
     return Gallery(flags.gallery or default_place(), model), model
 
@@ -33,16 +28,7 @@ def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Mode
 def look(
     model: Model, sources: Sequence[Path], detector: str | None, which: str, skipped: list[Fault] | None, progress: Progress
 ) -> Iterator[Faces]:
-    """Yield the faces of each image, in the order of the sources.
-
-    Args:
-        model: face model.
-        sources: images, folders or videos, as accepted by `zoo.predict`.
-        detector: face detector, as accepted by `zoo.predict`.
-        which: faces to return for each image: "all", "central" or "largest".
-        skipped: list that receives the images that can't be read; None to stop at the first one.
-        progress: progress display.
-    """
+    """Yield the faces of each image, in the order of the sources; `skipped` receives images that can't be read, None stops at the first."""
     found = predict(
         model,
         sources[0] if len(sources) == 1 else list(sources),
@@ -68,18 +54,7 @@ DEFAULT = "dlib_resnet29"
 
 
 def embedder(folder: Path | None, engine: str = "eager", precision: Precision = "auto", say: Callable[[str], None] | None = None) -> Model:
-    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights.
-
-    Args:
-        folder: folder of a run or saved model; None for the default model.
-        engine: engine that runs the model; "eager" for the uncompiled model.
-        precision: numeric precision of matrix multiplications; "auto" is fp32 with the engine "eager".
-        say: callback that receives progress messages (one line each).
-
-    Raises:
-        InputError: the folder holds no saved model or one for another task, or the engine isn't available.
-        WeightsError: the default weights aren't installed; the message names the extra to install.
-    """
+    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights."""
     model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
         raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs a model for the task face")

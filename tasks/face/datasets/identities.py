@@ -18,10 +18,6 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
 
     Several splits (`split=train,test`) form one dataset, in which folders of the same name are the same person. A person folder without
     images and an image outside all person folders are faults; files that aren't images are ignored.
-
-    Raises:
-        DataError: the path isn't a folder, there are no person folders, or there are faults.
-        InputError: a split doesn't exist, or the data has splits and `split=` is missing.
     """
     root = ref.folder()
     bases = split_folders(ref, root)

@@ -21,48 +21,32 @@ _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest
 
 @dataclass
 class _Pictures:
-    """Images listed in the pairs file, in the order of their first appearance.
-
-    Attributes:
-        root: folder that holds the person folders.
-        keys: mapping of person and number, as a path without suffix, to key.
-        files: mapping of key to file, for images that were found.
-        people: mapping of key to person, for images that were found.
-        faults: one fault per image that was not found.
-    """
+    """Images listed in the pairs file, in the order of their first appearance."""
 
     root: PictureRoot
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)  # mapping of person and number, as a path without suffix, to key
     files: dict[str, Path] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def key(self, person: str, number: int, file: Path, line: int) -> str:
-        """Return the key of an image, whether it exists or not; the suffix is .jpg in LFW, but others are accepted.
-
-        Args:
-            person: name of the person.
-            number: number of the image among that person's images.
-            file: pairs file that lists the image, for messages.
-            line: line number in the pairs file, for messages.
-        """
+        """Return the key of an image, whether it exists or not; the suffix is .jpg in LFW, but others are accepted."""
         stem = f"{person}/{person}_{number:04d}"
-        if stem not in self.keys:
-            self.keys[stem] = self._find(stem, person, f"{file} line {line}", f"line {line}")
-        return self.keys[stem]
-
-    def _find(self, stem: str, person: str, named_by: str, place: str) -> str:
+        if stem in self.keys:
+            return self.keys[stem]
         reasons = []
         for suffix in decoding.SUFFIXES:
             try:
-                key, file = self.root.find(stem + suffix)
+                key, found = self.root.find(stem + suffix)
             except Flaw as flaw:
                 reasons.append(flaw.reason)
                 continue
-            self.files[key], self.people[key] = file, person
+            self.files[key], self.people[key], self.keys[stem] = found, person, key
             return key
-        self.faults.append(Fault(f"{stem}.jpg", f"listed in {named_by}: {reasons[0]}", whole=True, kind="bad-pair", place=place))
-        return f"{stem}.jpg"
+        text = f"listed in {file} line {line}: {reasons[0]}"
+        self.faults.append(Fault(f"{stem}.jpg", text, whole=True, kind="bad-pair", place=f"line {line}"))
+        self.keys[stem] = f"{stem}.jpg"
+        return self.keys[stem]
 
 
 def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
@@ -72,10 +56,6 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     followed by the same number of lines `person n other m`. `split=train` and `split=test` select pairsDevTrain.txt and pairsDevTest.txt.
     The person folders are next to the pairs file, or in `root=`. Images that no pair lists are not part of the data; `identities:` opens
     all images.
-
-    Raises:
-        DataError: the file doesn't exist, its header is invalid, or there are faults: invalid lines or missing images.
-        UnknownNameError: there is no such split.
     """
     folder = ref.folder()
     if ref.split not in _FILES:
@@ -142,11 +122,7 @@ def _pairs(
 
 
 def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
-    """Return the two people, the numbers of their images, and whether they are the same person.
-
-    Raises:
-        Flaw: the line has another format, or the pair is invalid.
-    """
+    """Return the two people, the numbers of their images, and whether they are the same person; raise a Flaw for an invalid line."""
     # in tab-separated lines, names may contain spaces
     values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
     same = len(values) == 3

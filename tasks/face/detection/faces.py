@@ -16,25 +16,16 @@ Which = Literal["all", "largest", "central"]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Detected faces of one image, in pixels of that image.
+    """Detected faces of one image, in pixels of that image."""
 
-    Attributes:
-        boxes: [N, 4] float32, xyxy; the box of a face at the edge may extend beyond the image.
-        scores: [N] float32, confidence that the box holds a face, 0–1, descending.
-        landmarks: [N, 5, 2] float32, xy: left eye, right eye, nose, left and right corner of the mouth, where left and right are those of
-            the image; NaN where unknown.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]  # [N, 4] float32, xyxy; the box of a face at the edge may extend beyond the image
+    scores: NDArray[np.float32]  # [N] float32, confidence that the box holds a face, 0–1, descending
+    # [N, 5, 2] float32, xy: left eye, right eye, nose, left and right corner of the mouth, where left and right are those of the image;
+    # NaN where unknown
     landmarks: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check shapes and order, and make the arrays read-only.
-
-        Raises:
-            InputError: an array has the wrong shape, boxes or scores aren't finite, or scores aren't in descending order.
-        """
+        """Check shapes and order, and make the arrays read-only."""
         count = len(self.scores)
         for name, shape in (("boxes", (count, 4)), ("scores", (count,)), ("landmarks", (count, 5, 2))):
             array: NDArray[np.float32] = getattr(self, name)
@@ -84,11 +75,7 @@ class Wanted:
     which: Which = "all"
 
     def __post_init__(self) -> None:
-        """Check the choice.
-
-        Raises:
-            UnknownNameError: there is no such choice of faces.
-        """
+        """Check the choice."""
         if self.which not in get_args(Which):
             raise UnknownNameError("choice of faces", str(self.which), get_args(Which))
 
@@ -106,10 +93,6 @@ class Wanted:
 
 
 def check_score(finder: str, threshold: float) -> None:
-    """Check that a score threshold lies strictly between 0 and 1.
-
-    Raises:
-        InputError: the threshold is out of range; the message names the finder.
-    """
+    """Check that a score threshold lies strictly between 0 and 1."""
     if not 0 < threshold < 1:
         raise InputError(f"{finder}: threshold is {threshold}; expected a score between 0 and 1")

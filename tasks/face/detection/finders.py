@@ -22,22 +22,13 @@ FACE = "face"  # class that counts as a face in a model of several classes
 
 @dataclass(frozen=True, eq=False)
 class ModelFinder:
-    """Detection model as a face detector. It returns no landmarks, so it doesn't suit models whose template needs five landmarks.
-
-    Attributes:
-        model: detection model.
-        threshold: minimum score of a face; boxes below the model's own `score_threshold` are never returned.
-    """
+    """Detection model as a face detector. It returns no landmarks, so it doesn't suit models whose template needs five landmarks."""
 
     model: Model
-    threshold: float = 0.5
+    threshold: float = 0.5  # minimum score of a face; boxes below the model's own `score_threshold` are never returned
 
     def __post_init__(self) -> None:
-        """Check the model and the threshold.
-
-        Raises:
-            InputError: the model is for another task, has several classes of which none is "face", or the threshold is out of range.
-        """
+        """Check the model and the threshold."""
         check_score("detector", self.threshold)
         if self.model.task != "detection":
             raise InputError(f"detector: the model is for the task {self.model.task}; expected one for detection, with a class {FACE!r}")
@@ -67,10 +58,6 @@ def find_finder(detector: object) -> Finder:
     Args:
         detector: "mtcnn", or the folder of a saved detection model or of a training run, each optionally with settings
             ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"); or a detection model, or a `Finder`.
-
-    Raises:
-        InputError: the value is none of these, the model doesn't detect faces, or a setting is invalid.
-        UnknownNameError: the detector has no such setting.
     """
     if isinstance(detector, Model):
         return ModelFinder(detector)

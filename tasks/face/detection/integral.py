@@ -25,21 +25,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class AreaSums:
-    """Integral image: sums over all pixels above and to the left of each pixel corner.
+    """Integral image: sums over all pixels above and to the left of each pixel corner."""
 
-    Attributes:
-        sums: [H + 1, 3, W + 1] uint32, modulo 2³²; the sum over a rectangle is exact as long as it has fewer than 16 million pixels.
-    """
-
+    # [H + 1, 3, W + 1] uint32, modulo 2³²; the sum over a rectangle is exact as long as it has fewer than 16 million pixels
     sums: NDArray[np.uint32]
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> AreaSums:
-        """Compute the integral image of an RGB image [H, W, 3] uint8.
-
-        Raises:
-            InputError: the array has another shape or dtype.
-        """
+        """Compute the integral image of an RGB image [H, W, 3] uint8."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image of shape {image.shape} and dtype {image.dtype}; expected RGB [H, W, 3] uint8")
         height, width = image.shape[:2]
@@ -60,14 +53,9 @@ class AreaSums:
         return self.sums.shape[0] - 1, self.sums.shape[2] - 1
 
     def shrunk(self, size_hw: tuple[int, int], bands: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Yield the image resized to another size, in bands of rows.
+        """Yield the image resized to another size, in bands of rows [3, rows, w] float32, 0–255.
 
-        Args:
-            size_hw: height and width of the whole resized image.
-            bands: first row and end row (exclusive) of each band, in the resized image.
-
-        Yields:
-            [3, rows, w] float32, 0–255.
+        `size_hw` is that of the whole resized image; each band is its first row and end row (exclusive) there.
         """
         top, bottom = _bins(self.size_hw[0], size_hw[0])
         left, right = _bins(self.size_hw[1], size_hw[1])
@@ -90,17 +78,9 @@ class AreaSums:
         return means.transpose(1, 0, 2)
 
     def crops(self, boxes: Ints, side: int) -> Floats:
-        """Return crops of the image, each resized to a square.
+        """Return crops of the image, each resized to a square, [N, 3, side, side] float32, 0–255.
 
-        Args:
-            boxes: [N, 4] int64, xyxy in whole pixels; each holds at least one pixel.
-            side: side of the squares in pixels.
-
-        Returns:
-            [N, 3, side, side] float32, 0–255.
-
-        Raises:
-            ValueError: a box holds no pixel, or extends beyond the image.
+        `boxes` are [N, 4] int64, xyxy in whole pixels; each holds at least one pixel, and none extends beyond the image.
         """
         if (boxes[:, :2] < 0).any() or (boxes[:, :2] >= boxes[:, 2:]).any() or (boxes[:, 2:] > self.size_hw[::-1]).any():
             raise ValueError(f"a box is empty or extends beyond the image of {self.size_hw[0]}×{self.size_hw[1]} pixels")
@@ -127,12 +107,9 @@ def _edges(first: Ints, end: Ints, parts: int) -> tuple[Ints, Ints]:
 
 
 def _bins(length: int | Ints, parts: int) -> tuple[Ints, Ints]:
-    """Return the first and end positions of the bins of one length, or of several [N].
+    """Return the first and end positions [parts] or [N, parts] of the bins of one length, or of several [N].
 
     If the length isn't divisible by the number of bins, neighbouring bins share a pixel.
-
-    Returns:
-        Two arrays [parts] or [N, parts].
     """
     step, whole = np.arange(parts), np.asarray(length)[..., None]
     return step * whole // parts, -(-(step + 1) * whole // parts)

@@ -10,7 +10,6 @@ processed one at a time, and every stage accepts any number of candidates, inclu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +29,8 @@ _CANDIDATE_SCORES = (0.6, 0.7)  # minimum scores of a box after the first and th
 _FIRST_IOU, _IOU = 0.5, 0.7  # overlap above which two boxes are the same face: within one scale, and across scales
 _BAND = 32_768  # outputs of the first network that each thread computes at a time
 _SMALL, _ENLARGE, _BORDER = 160, 3, 30
+# ranges of the settings; halving min_size takes four times as long
+_RANGES = {"min_size": (5, 10_000, " pixels"), "factor": (0.1, 0.95, ""), "enlarge": (1, 16, " times"), "border": (0, 1000, " pixels")}
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,12 @@ class MTCNN:
     border: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            InputError: a setting is out of range; the message names it.
-        """
-        if not 5 <= self.min_size <= 10_000:  # halving it takes four times as long
-            raise InputError(f"mtcnn: min_size is {self.min_size}; expected 5 to 10000 pixels")
+        """Check the settings."""
         check_score("mtcnn", self.threshold)
-        if not 0.1 <= self.factor <= 0.95:
-            raise InputError(f"mtcnn: factor is {self.factor}; expected 0.1 to 0.95")
-        if self.enlarge is not None and not 1 <= self.enlarge <= 16:
-            raise InputError(f"mtcnn: enlarge is {self.enlarge}; expected 1 to 16 times")
-        if self.border is not None and not 0 <= self.border <= 1000:
-            raise InputError(f"mtcnn: border is {self.border}; expected 0 to 1000 pixels")
+        for name, (least, most, unit) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise InputError(f"mtcnn: {name} is {value}; expected {least} to {most}{unit}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -102,21 +95,17 @@ class MTCNN:
     def _proposed(self, sums: AreaSums, min_size: float) -> Tensor:
         """Return the candidates of the first network: square boxes with scores [N, 5]."""
         found = [torch.empty(0, 9)]
-        for scale in self._scales(min(sums.size_hw), min_size):
+        # at each scale some face is as large as a cell, from the smallest face to the largest that fits into the image
+        scale = _CELL / min_size
+        side = min(sums.size_hw) * scale
+        while side >= _CELL:
             size_hw = (int(sums.size_hw[0] * scale + 1), int(sums.size_hw[1] * scale + 1))
             boxes = _cells(sums, size_hw, scale, _CANDIDATE_SCORES[0])
             found.append(boxes[nms(boxes[:, :4], boxes[:, 4], _FIRST_IOU)])
+            scale, side = scale * self.factor, side * self.factor
         boxes = torch.cat(found)
         boxes = boxes[nms(boxes[:, :4], boxes[:, 4], _IOU)]
         return _squared(_moved(boxes[:, :5], boxes[:, 5:], 0))
-
-    def _scales(self, side: int, min_size: float) -> Iterator[float]:
-        """Yield the scales at which a face is as large as a cell, from the smallest face to the largest that fits into `side`."""
-        scale = _CELL / min_size
-        left = side * scale
-        while left >= _CELL:
-            yield scale
-            scale, left = scale * self.factor, left * self.factor
 
 
 def _prepared(image: Image, enlarge: int, border: int) -> Image:
@@ -146,16 +135,15 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
         row, column = torch.nonzero(odds >= limit, as_tuple=True)
         place = torch.stack([column, row + first], 1).float() * _STEP
         corners = torch.cat([(place + 1) / scale, (place + _CELL) / scale], 1).floor()
-        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().move(features[row, column])], 1))
+        found.append(torch.cat([corners, odds[row, column].sigmoid()[:, None], networks().first.move(features[row, column])], 1))
     return torch.cat(found)
 
 
 def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Classify candidate boxes [N, 5] with the second or third network.
 
-    Returns:
-        Boxes still classified as faces, with their new scores [M, 5]; their box regression [M, 4]; their landmarks [M, 10], which are 0
-        for the second network.
+    Returns boxes still classified as faces, with their new scores [M, 5]; their box regression [M, 4]; their landmarks [M, 10], which are 0
+    for the second network.
     """
     height, width = sums.size_hw
     whole = boxes[:, :4].trunc().long()

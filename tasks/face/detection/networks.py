@@ -29,7 +29,11 @@ class Normalised(nn.Module):
 
     def forward(self, pixels: Tensor) -> Any:
         """Normalise the pixels in place and return the network's output."""
-        return self.network(pixels.sub_(_MIDDLE).mul_(1 / _SPREAD))
+        return self.network(_normalised(pixels))
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    return pixels.sub_(_MIDDLE).mul_(1 / _SPREAD)
 
 
 class FirstNetwork(nn.Module):
@@ -55,12 +59,11 @@ class FirstNetwork(nn.Module):
         self.move.load_state_dict({"weight": trained.conv4_2.weight.flatten(1), "bias": trained.conv4_2.bias})
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify every cell of a normalised image [1, 3, H, W].
+        """Classify every cell of an image [1, 3, H, W] in 0–255, which is overwritten.
 
-        Returns:
-            The logit of each cell being a face [h, w], and its features [h, w, 32], from which `move` computes the box regression [4].
+        Returns the logit of each cell being a face [h, w], and its features [h, w, 32], from which `move` computes the box regression [4].
         """
-        seen = self.prelu1(self.conv1(pixels)).permute(0, 2, 3, 1)[0]
+        seen = self.prelu1(self.conv1(_normalised(pixels))).permute(0, 2, 3, 1)[0]
         pooled = _larger(_larger(seen, 0), 1, self._channels)
         features = self.rest(pooled.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
         return features @ self._face + self._face_bias, features
@@ -109,21 +112,14 @@ def _by_kernels(trained: Any) -> Any:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of the cascade; all take pixels in 0–255.
+    """The networks of the cascade; all take pixels in 0–255."""
 
-    Attributes:
-        first: proposal network: an image [1, 3, H, W] to the logit [h, w] and the features of each cell, see `FirstNetwork`.
-        move: maps features of cells of the first network to box regression [N, 4].
-        second: crops [B, 3, 24, 24] to box regression [B, 4] and the probabilities of no face and of a face [B, 2].
-        third: crops [B, 3, 48, 48] to box regression [B, 4], landmarks [B, 10] (five x, then five y) and the same probabilities [B, 2].
-        at_once: best batch size of the second and third networks; in small batches the activations of torch's layers stay in the cache.
-    """
-
-    first: nn.Module
-    move: nn.Module
-    second: nn.Module
+    # proposal network: an image [1, 3, H, W] to the logit [h, w] and the features of each cell, see `FirstNetwork`
+    first: FirstNetwork | FirstKernels
+    second: nn.Module  # crops [B, 3, 24, 24] to box regression [B, 4] and the probabilities of no face and of a face [B, 2]
+    # crops [B, 3, 48, 48] to box regression [B, 4], landmarks [B, 10] (five x, then five y) and the same probabilities [B, 2]
     third: nn.Module
-    at_once: int
+    at_once: int  # best batch size of the second and third networks; in small batches the activations of torch's layers stay in the cache
 
 
 @functools.cache
@@ -133,11 +129,9 @@ def networks() -> Networks:
 
     first, second, third = PNet(), RNet(), ONet()
     if library("prelu_networks") is not None:
-        kernels = FirstKernels(first)
-        found = Networks(kernels, kernels.move, _by_kernels(second), _by_kernels(third), 512)
+        found = Networks(FirstKernels(first), _by_kernels(second), _by_kernels(third), 512)
     else:
-        plain = FirstNetwork(first)
-        found = Networks(Normalised(plain), plain.move, Normalised(second), Normalised(third), 64)
+        found = Networks(FirstNetwork(first), Normalised(second), Normalised(third), 64)
     for network in (found.first, found.second, found.third):
         network.to(memory_format=_LAST).eval().requires_grad_(False)
     return found

@@ -2,7 +2,7 @@
 
 The measures are taken on the face only, in the original image. They are plain numbers with a unit and are stored with every enrolled face,
 so that other limits can be applied later. The default limits accept ORL's 400 photos and the portraits, and reject damaged copies of them
-(`tests/unit/tasks/face/test_quality.py`). Five landmarks carry little information on pitch, so its limit is wide.
+(`tests/unit/tasks/face/detection/test_quality.py`). Five landmarks carry little information on pitch, so its limit is wide.
 """
 
 from __future__ import annotations
@@ -24,36 +24,23 @@ _FACE = 1.8  # side of the square from brow to chin, in eye distances
 class Limits:
     """Limits of the measures in `Quality` that a photo must meet to be enrolled.
 
-    Attributes:
-        eye_distance: minimum distance between the eyes in pixels; in crops for dlib's network it is 40 pixels, for ArcFace's 35.
-        side: minimum length of the box's shorter side in pixels.
-        sharpness: minimum sharpness.
-        brightness: minimum mean grey level; the maximum is 255 minus this value.
-        contrast: minimum standard deviation of the grey levels.
-        yaw: maximum absolute yaw in eye distances.
-        pitch: maximum absolute pitch.
-        roll: maximum absolute roll in degrees; alignment rotates faces upright, so this limit is only about heads of people lying down.
-        confidence: minimum confidence of the face detector, 0–1.
-        inside: minimum fraction of the face inside the image, 0–1.
+    Yaw, pitch and roll are maximum absolute values, the others minimum values.
     """
 
-    eye_distance: float = 20.0
+    eye_distance: float = 20.0  # minimum distance between the eyes in pixels; in crops for dlib's network it is 40 pixels, for ArcFace's 35
     side: float = 40.0
     sharpness: float = 40.0
-    brightness: float = 25.0
+    brightness: float = 25.0  # minimum mean grey level; the maximum is 255 minus this value
     contrast: float = 12.0
     yaw: float = 0.35
     pitch: float = 0.3
+    # maximum absolute roll in degrees; alignment rotates faces upright, so this limit is only about heads of people lying down
     roll: float = 45.0
     confidence: float = 0.9
     inside: float = 0.75
 
     def __post_init__(self) -> None:
-        """Check the limits.
-
-        Raises:
-            InputError: a limit is negative or NaN.
-        """
+        """Check the limits."""
         for name, value in asdict(self).items():
             if not value >= 0:
                 raise InputError(f"quality: the limit {name} is {value}; expected 0 or more")
@@ -61,36 +48,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality measures of one face; measures that need landmarks are None where those are unknown.
+    """Quality measures of one face; measures that need landmarks are None where those are unknown."""
 
-    Attributes:
-        eye_distance: distance between the eyes in pixels.
-        side: length of the box's shorter side in pixels.
-        sharpness: variance of the Laplacian of the grey face, resized to 112 pixels and scaled to a standard deviation of 64, so that a
-            dim photo doesn't count as blurred (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy).
-        brightness: mean grey level, 0–255.
-        contrast: standard deviation of the grey levels.
-        yaw: offset of the nose from the midpoint of the eyes, to the right in the image, in eye distances; at 0.5 it is level with an eye.
-        pitch: position of the nose between eyes and mouth: −0.5 at the height of the eyes, 0 in the middle, 0.5 at the height of the mouth.
-        roll: clockwise rotation of the line between the eyes in degrees.
-        confidence: confidence of the face detector, 0–1.
-        inside: fraction of the face inside the image, 0–1.
-    """
-
-    eye_distance: float | None
-    side: float
+    eye_distance: float | None  # distance between the eyes in pixels
+    side: float  # length of the box's shorter side in pixels
+    # variance of the Laplacian of the grey face, resized to 112 pixels and scaled to a standard deviation of 64, so that a dim photo
+    # doesn't count as blurred (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy)
     sharpness: float
-    brightness: float
-    contrast: float
+    brightness: float  # mean grey level, 0–255
+    contrast: float  # standard deviation of the grey levels
+    # offset of the nose from the midpoint of the eyes, to the right in the image, in eye distances; at 0.5 it is level with an eye
     yaw: float | None
+    # position of the nose between eyes and mouth: −0.5 at the height of the eyes, 0 in the middle, 0.5 at the height of the mouth
     pitch: float | None
-    roll: float | None
-    confidence: float
-    inside: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the measures by name, JSON-ready."""
-        return asdict(self)
+    roll: float | None  # clockwise rotation of the line between the eyes in degrees
+    confidence: float  # confidence of the face detector, 0–1
+    inside: float  # fraction of the face inside the image, 0–1
 
     def problems(self, limits: Limits) -> tuple[str, ...]:
         """Return a message for each limit that isn't met, with value and limit; empty if the photo is good enough."""
@@ -119,13 +92,10 @@ class Quality:
 
 
 def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDArray[np.floating], confidence: float) -> Quality:
-    """Measure the quality of one face.
+    """Measure the quality of one face in an RGB image [H, W, 3].
 
-    Args:
-        image: [H, W, 3] uint8, RGB, the whole image.
-        box: [4] xyxy in pixels of the image; may extend beyond it.
-        landmarks: [5, 2] xy in the same pixels, in the order of `Found.landmarks`; NaN where unknown.
-        confidence: confidence of the face detector, 0–1.
+    The box [4] xyxy and the landmarks [5, 2] xy, in the order of `Found.landmarks`, are in pixels of the image. The box may extend beyond
+    the image; unknown landmarks are NaN. The confidence is the face detector's, 0–1.
     """
     known = bool(np.isfinite(landmarks).all())
     left, top, right, bottom = (float(value) for value in box)

@@ -32,13 +32,10 @@ class PReLUStack(nn.Module):
         """Copy the weights of the modules.
 
         Args:
-            modules: convolutions (square kernels, bias, no padding, stride 1), each optionally followed by a PReLU (one slope per
-                channel) and then by a max pooling (square windows, no padding, `ceil_mode=True`).
+            modules: convolutions (square kernels, bias, no padding, stride 1), each optionally followed by a PReLU (one slope per channel)
+                and then by a max pooling (square windows, no padding, `ceil_mode=True`).
             shift: value subtracted from the pixels.
             scale: factor applied to the shifted pixels.
-
-        Raises:
-            ValueError: a module is of another kind or in another order.
         """
         super().__init__()
         self._shift, self._scale = shift, scale
@@ -55,11 +52,7 @@ class PReLUStack(nn.Module):
                 raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the output [B, C', H', W'], in channels-last memory format, for images [B, C, H, W].
-
-        Raises:
-            ValueError: the images have another number of channels, or are too small for an output of one pixel.
-        """
+        """Return the output [B, C', H', W'], in channels-last memory format, for images [B, C, H, W]."""
         kernels = library("prelu_networks")
         assert kernels is not None
         pixels = pixels.to("cpu", torch.float32).contiguous()

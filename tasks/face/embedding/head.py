@@ -28,15 +28,7 @@ class IdentityHead(Head):
     class_dependent: ClassVar[tuple[str, ...]] = tuple(f"{name}." for name in get_args(LossName))
 
     def __init__(self, num_identities: int, options: FaceOptions) -> None:
-        """Build the loss.
-
-        Args:
-            num_identities: number of people in the training data; 0 for a model that only embeds.
-            options: options of the face model; the distance and the loss are used.
-
-        Raises:
-            InputError: there are identities, but the embeddings are compared by their unnormalised distance.
-        """
+        """Build the loss; with 0 identities there is none, and the model only embeds."""
         super().__init__()
         self.unit_length = options.distance != "euclidean"
         self.loss_name: str = options.loss
@@ -61,11 +53,7 @@ class IdentityHead(Head):
         return F.normalize(embeddings, dim=1) if self.unit_length else embeddings
 
     def identity_loss(self, embeddings: Tensor, targets: Any) -> Losses:
-        """Return the loss of embeddings [B, D] with identities [B] int64, under the key `loss_<name>`.
-
-        Raises:
-            InputError: the model was built without identities.
-        """
+        """Return the loss of embeddings [B, D] with identities [B] int64, under the key `loss_<name>`."""
         criterion = self.criterion
         if criterion is None:
             raise InputError(
@@ -79,13 +67,7 @@ class EmbeddingHead(IdentityHead, PooledHead):
     """Head with global average pooling of the deepest level, a linear layer, batch norm (none in dlib's neck) and normalisation."""
 
     def __init__(self, channels: int, num_identities: int, options: FaceOptions) -> None:
-        """Build the layers.
-
-        Args:
-            channels: number of channels of the backbone's deepest level.
-            num_identities: number of people in the training data; 0 for a model that only embeds.
-            options: options of the face model: neck, dropout, embedding size, distance and loss.
-        """
+        """Build the layers for the channels of the backbone's deepest level."""
         super().__init__(num_identities, options := options.settled())
         assert options.embedding_size is not None
         self.dropout = options.dropout
@@ -95,22 +77,14 @@ class EmbeddingHead(IdentityHead, PooledHead):
         self.norm = nn.Identity() if options.neck == "dlib" else nn.BatchNorm1d(options.embedding_size, epsilon)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return embeddings [B, D], float32 whatever the precision of the backbone.
-
-        Raises:
-            InputError: the batch holds a single image in training mode, for which batch norm has no statistics.
-        """
+        """Return embeddings [B, D], float32 whatever the precision of the backbone."""
         _check_batch(self.norm, pooled)
         # bf16 has 8 bits of precision: too few for unit lengths and for the small angles that distinguish faces
         with torch.autocast(pooled.device.type, enabled=False):
             return self.finished(self.norm(self.fc(F.dropout(pooled, self.dropout or 0.0, self.training))))
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the loss of pooled features [B, C] with identities [B] int64.
-
-        Raises:
-            InputError: the model was built without identities.
-        """
+        """Return the loss of pooled features [B, C] with identities [B] int64."""
         return self.identity_loss(self.answer(pooled), targets)
 
 
@@ -137,11 +111,7 @@ class FlatEmbeddingHead(IdentityHead):
         self.norm.weight.requires_grad_(False)
 
     def check(self, batch: ImageBatch) -> None:
-        """Check the size of the images.
-
-        Raises:
-            InputError: the images don't have the model's fixed size; the message names both sizes.
-        """
+        """Check the size of the images."""
         assert self.fixed_hw is not None
         if batch.pixels.shape[2:] != self.fixed_hw:
             raise InputError(
@@ -150,11 +120,7 @@ class FlatEmbeddingHead(IdentityHead):
             )
 
     def tensors(self, features: Features) -> Tensors:
-        """Return embeddings [B, D], float32 whatever the precision of the backbone.
-
-        Raises:
-            InputError: the batch holds a single image in training mode.
-        """
+        """Return embeddings [B, D], float32 whatever the precision of the backbone."""
         deepest = features[next(reversed(features))].float()
         _check_batch(self.norm, deepest)
         with torch.autocast(deepest.device.type, enabled=False):
@@ -165,11 +131,7 @@ class FlatEmbeddingHead(IdentityHead):
         return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the loss of the features' embeddings with identities [B] int64.
-
-        Raises:
-            InputError: the model was built without identities.
-        """
+        """Return the loss of the features' embeddings with identities [B] int64."""
         return self.identity_loss(self(features, batch), targets)
 
 

@@ -37,29 +37,18 @@ class HardTriplets(nn.Module):
 
 
 def make_loss(num_identities: int, options: FaceOptions) -> nn.Module:
-    """Build the loss: a module from embeddings [B, D] and identities [B] to a scalar.
-
-    Args:
-        num_identities: number of people in the training data, above 0.
-        options: options of the face model: loss, margin, scale, sample rate and embedding size.
-    """
+    """Build the loss, a module from embeddings [B, D] and identities [B] to a scalar, for one or more identities."""
     if options.loss == "triplet":
         return HardTriplets(options.used_margin)
-    size, sampled = options.settled().embedding_size, options.sample_rate < 1
+    size = options.settled().embedding_size
     assert size is not None
-    if options.loss == "cosface":
-        settings = {"margin": options.used_margin, "scale": options.scale}
-        return (
-            SampledCosFaceLoss(num_identities, size, options.sample_rate, **settings)
-            if sampled
-            else CosFaceLoss(num_identities, size, **settings)
-        )
-    settings = {"margin": math.degrees(options.used_margin), "scale": options.scale}
-    return (
-        SampledArcFaceLoss(num_identities, size, options.sample_rate, **settings)
-        if sampled
-        else ArcFaceLoss(num_identities, size, **settings)
-    )
+    cosface = options.loss == "cosface"
+    settings = {"margin": options.used_margin if cosface else math.degrees(options.used_margin), "scale": options.scale}
+    if options.sample_rate < 1:
+        sampled = SampledCosFaceLoss if cosface else SampledArcFaceLoss
+        return sampled(num_identities, size, options.sample_rate, **settings)
+    loss: nn.Module = (CosFaceLoss if cosface else ArcFaceLoss)(num_identities, size, **settings)
+    return loss
 
 
 class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untyped library
@@ -83,14 +72,7 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
     """
 
     def __init__(self, num_identities: int, embedding_size: int, sample_rate: float, **settings: Any) -> None:
-        """Initialise the centres as the full head does, from the same random numbers.
-
-        Args:
-            num_identities: number of people in the training data.
-            embedding_size: length D of an embedding.
-            sample_rate: fraction of the identities used in a training step, above 0 and at most 1.
-            settings: margin and scale of the library's loss.
-        """
+        """Initialise the centres as the full head does, from the same random numbers; `settings` are margin and scale."""
         super().__init__(num_identities, embedding_size, **settings)
         drawn: Tensor = self.W.detach()
         self.W: nn.Parameter = nn.Parameter(drawn.t().contiguous().t())
@@ -110,14 +92,10 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
         return F.cross_entropy(logits, identities)
 
     def draw(self, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw the identities of a step: those of the batch, and others with equal probability.
+        """Draw the identities of a step: those of the batch [B], and others with equal probability.
 
-        Args:
-            identities: [B] int64, identities of the batch.
-
-        Returns:
-            The chosen identities [C] in ascending order, where C is `drawn` or, if larger, the number of identities in the batch; and the
-            indices [B] of the batch's identities among them.
+        Returns the chosen identities [C] in ascending order, where C is `drawn` or, if larger, the number of identities in the batch; and
+        the indices [B] of the batch's identities among them.
         """
         order = torch.rand(self.num_classes)
         order[identities.cpu()] = 2.0  # ahead of all others, whose values are below 1

@@ -17,13 +17,7 @@ DistanceName = Literal["cosine", "euclidean"]
 
 @dataclass(frozen=True)
 class MarginKind:
-    """Default, range and meaning of the margin of one loss.
-
-    Attributes:
-        default: default margin, small enough to train from random weights.
-        below: exclusive upper bound of the margin.
-        meaning: description of the margin, for messages.
-    """
+    """Default, exclusive upper bound and meaning (for messages) of the margin of one loss."""
 
     default: float
     below: float
@@ -94,13 +88,7 @@ class FaceOptions:
     sample_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            InputError: the image size or the scale isn't above 0, the embedding size is below 2, the margin is out of the loss's range, the
-                sample rate is out of range or the loss has no centres to sample, or the dropout is out of range or the neck has none.
-            UnknownNameError: there is no such loss, neck, alignment or distance.
-        """
+        """Check the options."""
         check_positive("face", scale=self.scale, **({} if self.image_size is None else {"image_size": self.image_size}))
         if self.embedding_size is not None and self.embedding_size < 2:
             raise InputError(f"face: embedding_size is {self.embedding_size}; expected 2 or more (128 and 512 are usual)")

@@ -20,26 +20,17 @@ _LINK = 0.75
 
 @dataclass(frozen=True)
 class Groups:
-    """Faces grouped by person. A face is given as (index of its photo, index of the face in that photo), both from 0.
+    """Faces grouped by person. A face is given as (index of its photo, index of the face in that photo), both from 0."""
 
-    Attributes:
-        groups: faces of each person, largest group first.
-        alone: faces that belong to no group.
-    """
-
-    groups: tuple[tuple[Place, ...], ...]
-    alone: tuple[Place, ...]
+    groups: tuple[tuple[Place, ...], ...]  # faces of each person, largest group first
+    alone: tuple[Place, ...]  # faces that belong to no group
 
 
 def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: float | None) -> Groups:
-    """Group embeddings by person.
+    """Group embeddings [N, D], whose photo and face indices are `places` [N], by person.
 
-    Args:
-        rows: [N, D] embeddings.
-        places: [N] photo and face index of each embedding.
-        distance: "cosine" or "euclidean".
-        threshold: largest distance at which two faces count as the same person. None to decide by density, which can't distinguish one
-            person, or only strangers, from several people.
+    The threshold is the largest distance ("cosine" or "euclidean") at which two faces count as the same person. None to decide by density,
+    which can't distinguish one person, or only strangers, from several people.
     """
     if len(rows) < 2:
         return Groups((), tuple(places))

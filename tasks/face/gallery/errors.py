@@ -29,11 +29,7 @@ class UnknownPersonError(GalleryError):
 
 
 class QualityError(InputError):
-    """Photos are too bad to enrol, or show another person; nothing was enrolled.
-
-    Attributes:
-        problems: descriptions of the problems, one line per photo and reason.
-    """
+    """Photos are too bad to enrol, or show another person; nothing was enrolled."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         """Build the message, which names the person, every photo and every reason."""

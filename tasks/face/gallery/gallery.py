@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from zoo.errors import InputError
 from zoo.tasks.face.detection.quality import Limits
 from zoo.tasks.face.gallery.clustering import Groups, group
-from zoo.tasks.face.gallery.consistency import copies, strangers
 from zoo.tasks.face.gallery.embedder import Embedder, check_threshold
-from zoo.tasks.face.gallery.enrolment import Given, embeddings_of, new_faces
+from zoo.tasks.face.gallery.enrolment import Given, copies, embeddings_of, new_faces, strangers
 from zoo.tasks.face.gallery.errors import GalleryError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.identification import Identification, tied
 from zoo.tasks.face.gallery.location import open_store
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.models.model import Model
 
 LIMITS = Limits()
+_Found = TypeVar("_Found")
 
 
 class Gallery:
@@ -260,27 +260,20 @@ class Gallery:
         """Close the gallery."""
         self.close()
 
-    def _described(self) -> Described:
-        about = self._store.described()
-        if about is None:
-            raise self._missing()
-        return about
-
-    def _missing(self) -> GalleryError:
-        return GalleryError(f"gallery {self.place}: there is no gallery yet; enrol a person first, or check the path or address")
-
-    def _nearest(self, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
-        found = self._store.nearest(self._known_embedder(), queries, top)
+    def _existing(self, found: _Found | None) -> _Found:
+        """Return an answer of the store, which is None if there is no gallery."""
         if found is None:
-            raise self._missing()
+            raise GalleryError(f"gallery {self.place}: there is no gallery yet; enrol a person first, or check the path or address")
         return found
 
-    def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
-        """Raise an error if photos show another person than they are enrolled as. Plain embeddings are not checked.
+    def _described(self) -> Described:
+        return self._existing(self._store.described())
 
-        Raises:
-            QualityError: at least one photo is refused; the message lists every reason.
-        """
+    def _nearest(self, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
+        return self._existing(self._store.nearest(self._known_embedder(), queries, top))
+
+    def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
+        """Raise an error if photos show another person than they are enrolled as. Plain embeddings are not checked."""
         exists = self._store.described() is not None
         for name, faces in people.items():
             photos = [face for face in faces if face.quality]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zoo.tasks.face.embedding.distances import decide
 from zoo.tasks.face.gallery.store import Match
-from zoo.tasks.face.verification.decision import decide
 
 Decision = Literal["known", "unknown", "undecided"]
 _ALIKE = 1e-6  # a smaller difference between distances may come from a network's rounding and doesn't decide who is nearer
@@ -15,7 +15,7 @@ _ALIKE = 1e-6  # a smaller difference between distances may come from a network'
 
 @dataclass(frozen=True)
 class Identification:
-    """Nearest enrolled people of a face, and the decision who it is.
+    """Nearest enrolled people of a face, and the decision about its identity.
 
     Attributes:
         matches: nearest face of each of the nearest people, nearest first.
@@ -29,7 +29,7 @@ class Identification:
 
     @property
     def enrolled(self) -> bool:
-        """Whether the face is certainly an enrolled person's, even if tied: below the band around the threshold (see `decision.decide`)."""
+        """Whether the face is certainly an enrolled person's, even if tied: below the threshold's band (see `distances.decide`)."""
         return bool(self.matches) and self.threshold is not None and decide(self.matches[0].distance, self.threshold)[0] == "same"
 
     @property

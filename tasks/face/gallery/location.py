@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
-from zoo.system.folders import user_folder
+from zoo.system.cache import user_folder
 from zoo.tasks.face.gallery.sqlite.store import SqliteStore
-from zoo.tasks.face.gallery.store import Store
+
+if TYPE_CHECKING:
+    from zoo.tasks.face.gallery.postgres.store import PostgresStore
 
 _SERVERS = ("postgresql://", "postgres://")
 
@@ -25,12 +28,8 @@ def default_place() -> str:
     return str(user_folder("DATA", mac="Application Support", other=".local/share") / "faces.gallery")
 
 
-def open_store(place: str | Path) -> Store:
-    """Return the store for a path or a `postgresql://` address.
-
-    Raises:
-        InputError: the address is of another kind, or the path is a folder.
-    """
+def open_store(place: str | Path) -> SqliteStore | PostgresStore:
+    """Return the store for a path or a `postgresql://` address."""
     if isinstance(place, str) and place.startswith(_SERVERS):
         from zoo.tasks.face.gallery.postgres.store import PostgresStore
 

@@ -23,14 +23,7 @@ _UNJOINED = ("LATIN", "GREEK", "CYRILLIC")
 
 
 def check_name(name: str) -> str:
-    """Return the stored form of a name: Unicode's composed form (NFC) with single plain spaces, so that é and é are the same name.
-
-    Args:
-        name: name in any script, with spaces and punctuation.
-
-    Raises:
-        InputError: the name is empty or too long, or contains characters that are invisible or don't print on one line.
-    """
+    """Return the stored form of a name: Unicode's composed form (NFC) with single plain spaces, so that é and é are the same name."""
     if not isinstance(name, str):
         raise InputError(f"a person's name is {name!r}; expected text")
     spaced = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in name)

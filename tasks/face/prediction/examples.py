@@ -28,13 +28,9 @@ def pool(records: Sequence[Record]) -> list[Record]:
 
 
 def examples(embeddings: Sequence[NDArray[np.float32]], people: Sequence[Any], keys: Sequence[str], count: int) -> Iterator[Example]:
-    """Yield images with their nearest neighbour by cosine, one per person first, then further images of the same people.
+    """Yield up to `count` images with their nearest neighbour by cosine, one per person first, then further images of the same people.
 
-    Args:
-        embeddings: one embedding [D] per image.
-        people: the person in each image; None if unknown.
-        keys: key of each image.
-        count: maximum number of examples.
+    The embeddings are [D] each; the person in an image is None if unknown.
     """
     if len(keys) < 2:
         return

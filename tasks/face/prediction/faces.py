@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from zoo.images.drawing import caption
+from zoo.system.wording import counted
 
 _LINE, _DOT = (64, 220, 120), (255, 96, 64)
 
@@ -36,11 +37,7 @@ class Faces:
     embeddings: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check shapes, order and values, and make the arrays read-only.
-
-        Raises:
-            ValueError: an array has the wrong shape, a value other than a landmark isn't finite, or scores aren't in descending order.
-        """
+        """Check shapes, order and values, and make the arrays read-only."""
         count = len(self.scores)
         shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
         for name, expected in shapes.items():
@@ -59,13 +56,7 @@ class Faces:
 
     @classmethod
     def whole_picture(cls, key: str, image: NDArray[np.uint8], embedding: NDArray[np.float32]) -> Faces:
-        """Return the whole image as one face, with a score of 1 and unknown landmarks.
-
-        Args:
-            key: file or name of the image.
-            image: [H, W, 3] uint8, RGB.
-            embedding: [D] float32, embedding of the image.
-        """
+        """Return the whole image as one face, with a score of 1 and unknown landmarks."""
         height, width = image.shape[:2]
         frame = np.array([[0, 0, width, height]], np.float32)
         return cls(key, image, frame, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), embedding[None].copy())
@@ -81,8 +72,7 @@ class Faces:
             dot = min(2.0 * line, max(1.0, (right - left) / 25))  # keep small faces in a large image visible
             for x, y in points[np.isfinite(points).all(1)]:
                 draw.circle((float(x), float(y)), dot, fill=_DOT)
-        count = f"{len(self)} face" + ("" if len(self) == 1 else "s")
-        return caption(np.asarray(picture), [f"{count}, embedded as {self.embeddings.shape[1]} numbers"])
+        return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedded as {self.embeddings.shape[1]} numbers"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the faces as a JSON-ready dict; unknown landmarks are None."""

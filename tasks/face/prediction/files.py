@@ -10,8 +10,6 @@ An image in which no face was found has an explicit entry: its key in the array 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import zipfile
 import zlib
@@ -28,7 +26,7 @@ from zoo.errors import DataError, Fault, Flaw
 from zoo.evaluation import files
 from zoo.system.files import write_atomic, write_text
 from zoo.task.answer_files import AnswerFiles
-from zoo.tasks.face.embedding.checks import check_embedding, check_length
+from zoo.tasks.face.embedding.distances import check_embedding, check_length
 
 SUFFIXES = (".npz", *tables.SUFFIXES, ".jsonl")
 
@@ -41,18 +39,7 @@ _UNREADABLE = (ValueError, KeyError, EOFError, MemoryError, RuntimeError, Overfl
 
 
 def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
-    """Read one embedding for each image.
-
-    Args:
-        path: path of the file; its suffix is one of `SUFFIXES`.
-        keys: keys of the images, each of which must have an entry.
-
-    Returns:
-        Mapping of key to embedding [D] float32, all of the same length; None where the file states that no face was found.
-
-    Raises:
-        InputError: the suffix is unknown, arrays or columns are missing, or rows are invalid; the message lists every invalid row.
-    """
+    """Read one embedding [D] float32, all of the same length, for each key, which must have an entry; None where no face was found."""
     suffix = files.suffix_of(path, SUFFIXES, "a face model")
     faults: list[Fault] = []
     if suffix == ".npz":
@@ -68,13 +55,7 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
 def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
     """Write embeddings to a file from which `read` returns bit-identical values.
 
-    Args:
-        path: path of the file; its suffix is one of `SUFFIXES`.
-        embeddings: mapping of key to embedding [D] float32, or None where no face was found; at least one value isn't None.
-
-    Raises:
-        InputError: the suffix is unknown, a key can't be encoded as UTF-8, keys differ only in leading or trailing spaces, or pyarrow is
-            missing for Parquet.
+    At least one value isn't None, which stands for an image in which no face was found.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a face model")
     files.check_writable(list(embeddings), "images", path)
@@ -87,11 +68,7 @@ def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
 
 
 def _checked(values: NDArray[Any]) -> Embedding:
-    """Return an embedding as float32.
-
-    Raises:
-        Flaw: the embedding is not finite or has no direction.
-    """
+    """Return an embedding as float32."""
     with np.errstate(over="ignore"):  # overflow gives infinity, which the check rejects
         embedding = np.asarray(values, np.float32)
     check_embedding(embedding)
@@ -99,11 +76,7 @@ def _checked(values: NDArray[Any]) -> Embedding:
 
 
 def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
-    """Return an embedding from a row of text or numbers.
-
-    Raises:
-        Flaw: a value isn't a finite number, or the embedding has no direction.
-    """
+    """Return an embedding from a row of text or numbers."""
     for name, value in zip(names, values, strict=True):
         if not files.is_finite(value):
             raise Flaw(f"{name} is {value!r}; expected a finite number")
@@ -142,11 +115,7 @@ def _npz(path: Path, faults: list[Fault]) -> _Entries:
 
 
 def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return keys [N], embeddings [N, D] and the keys of images without a face.
-
-    Raises:
-        DataError: the file can't be read, or its content is invalid.
-    """
+    """Return keys [N], embeddings [N, D] and the keys of images without a face."""
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -217,13 +186,9 @@ def _columns(embeddings: Mapping[str, Embedding | None]) -> dict[str, list[Any]]
 
 def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
     length = _length(embeddings)
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
-    table.writerow(["key", *(f"e{index}" for index in range(length))])
-    for key, row in embeddings.items():
-        # the shortest text that identifies this float32
-        table.writerow([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))])
-    return text.getvalue()
+    # the shortest text that identifies each float32
+    rows = ([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))] for key, row in embeddings.items())
+    return tables.as_csv(["key", *(f"e{index}" for index in range(length))], rows, "\t" if suffix == ".tsv" else ",")
 
 
 # -- JSON lines --------------------------------------------------------------------------------------------------------

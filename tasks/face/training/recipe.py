@@ -40,11 +40,7 @@ class FaceRecipe(Recipe):
     pictures_per_identity: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that the augmentation leaves a face, and that batches by identity hold at least two images of each.
-
-        Raises:
-            InputError: a setting is out of range; the message names the setting and its value.
-        """
+        """Check that the augmentation leaves a face, and that batches by identity hold at least two images of each."""
         super().__post_init__()
         check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
         check_parts("recipe", 0, 0.5, True, shift=self.shift, zoom=self.zoom)

@@ -30,16 +30,11 @@ class IdentityBatches:
 
     pytorch-metric-learning's `MPerClassSampler` is not used: it draws from NumPy's global generator, so that a resumed run could not
     reproduce an epoch, and an image may remain unused for any length of time.
-
-    Attributes:
-        identities: identity of each sample.
-        people: number P of identities in a batch, at most the number of identities in the data.
-        pictures: number K of images per identity in a batch.
     """
 
-    identities: Sequence[int]
-    people: int
-    pictures: int
+    identities: Sequence[int]  # identity of each sample
+    people: int  # number P of identities in a batch, at most the number of identities in the data
+    pictures: int  # number K of images per identity in a batch
 
     @cached_property
     def _positions(self) -> list[list[int]]:
@@ -54,11 +49,7 @@ class IdentityBatches:
         return -(-len(self.identities) // (self.people * self.pictures))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return the batches of one epoch, each a list of indices into the data.
-
-        Args:
-            generator: random generator for the order of identities and of their images.
-        """
+        """Return the batches of one epoch, each a list of indices into the data."""
         everyone = list(range(len(self._positions)))
         waiting: list[int] = []
         unseen: dict[int, list[int]] = {}
@@ -88,14 +79,8 @@ def _take(queue: list[int], everything: Sequence[int], count: int, generator: to
 def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, processes: int) -> IdentityBatches:
     """Return a sampler with as many identities per batch as the batch size and the data allow.
 
-    Args:
-        identities: identity of each sample.
-        pictures: number of images per identity in a batch, 2 or more.
-        batch_size: maximum number of images in the batch of one process.
-        processes: number of processes that share a batch; each gets the same number of identities.
-
-    Raises:
-        InputError: the batch size or the data allow fewer than two identities per process, or no identity has two images.
+    Each batch has 2 or more images (`pictures`) per identity, and at most `batch_size` images per process; each of the processes that share
+    a batch gets the same number of identities.
     """
     counts = Counter(identities)
     if batch_size < 2 * pictures:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from zoo.evaluation.intervals import Counts, draws
 from zoo.tasks.face.verification.identification import RANKS, Identified
 from zoo.tasks.face.verification.protocol import Floats, Ints
-from zoo.tasks.face.verification.roc import FALSE_ACCEPT_RATES, OrderedPairs, Roc, read_off
+from zoo.tasks.face.verification.roc import OrderedPairs, Roc, read_off
 
 MAX_PAIRS = 200_000  # behind the ROC of a replicate; more are subsampled uniformly
 _SEED = 0
@@ -30,19 +30,12 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs with one value each.
+    """Pairs with one value each."""
 
-    Attributes:
-        values: [P] similarity of each pair, or whether it was decided correctly.
-        genuine: [P] whether each pair shows one person.
-        first: [P] resampling unit of the first image: its person, or the pair itself if identities are unknown.
-        second: [P] resampling unit of the second image.
-    """
-
-    values: NDArray[np.generic]
-    genuine: NDArray[np.bool_]
-    first: Ints
-    second: Ints
+    values: NDArray[np.generic]  # [P] similarity of each pair, or whether it was decided correctly
+    genuine: NDArray[np.bool_]  # [P] whether each pair shows one person
+    first: Ints  # [P] resampling unit of the first image: its person, or the pair itself if identities are unknown
+    second: Ints  # [P] resampling unit of the second image
 
     def weights(self, counts: Counts) -> Floats:
         """Return the weight of each pair [P], given how often each unit was drawn [U]."""
@@ -60,7 +53,7 @@ class Pairs:
 def face_replicates(
     units: int, replicates: int, compared: Pairs, decided: Pairs | None, accuracy: float | None, identified: Identified | None
 ) -> dict[str, Floats]:
-    """Compute the scores of every bootstrap replicate.
+    """Return the scores [R] of all bootstrap replicates by name, NaN where a replicate doesn't support the score.
 
     Args:
         units: number of people, or of pairs if identities are unknown.
@@ -69,19 +62,12 @@ def face_replicates(
         decided: pairs of the folds, with whether each was decided correctly; None if there are no folds.
         accuracy: accuracy over the folds, on which the replicates are centred.
         identified: probes behind rank-k; None if identities are unknown.
-
-    Returns:
-        Values [R] by score name; NaN where a replicate doesn't support the score.
     """
     compared = compared.thinned(MAX_PAIRS)
     both = bool(compared.genuine.any() and not compared.genuine.all())
     ordered = OrderedPairs.of(np.asarray(compared.values, np.float64), compared.genuine) if both else None
     rows = [
-        {
-            **_curve(compared, ordered, counts),
-            **_accuracy(decided, accuracy, counts),
-            **_ranks(identified, counts),
-        }
+        {**_curve(compared, ordered, counts), **_accuracy(decided, accuracy, counts), **_ranks(identified, counts)}
         for chunk in draws(units, replicates)
         for counts in chunk
     ]
@@ -96,11 +82,8 @@ def standard_error(influence: Floats, pairs: Pairs) -> float:
     """Return the standard error of a sum over pairs, where pairs that share a person are dependent.
 
     Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5: the variance sums the products of the influences of
-    any two pairs that share a person. Summed person by person, each impostor pair meets itself twice, so it is subtracted once.
-
-    Args:
-        influence: [P] contribution of each pair to the deviation from the expected value.
-        pairs: the pairs with their people.
+    any two pairs that share a person. Summed person by person, each impostor pair meets itself twice, so it is subtracted once. The
+    influence [P] of a pair is its contribution to the deviation from the expected value.
     """
     alone = pairs.first == pairs.second
     units = int(max(pairs.first.max(), pairs.second.max())) + 1
@@ -132,10 +115,7 @@ def _influence_on_auc(pairs: Pairs) -> Floats:
 
 
 def _curve(pairs: Pairs, ordered: OrderedPairs | None, counts: Counts) -> dict[str, float | None]:
-    if ordered is None:
-        return {}
-    roc = Roc.weighted(ordered, pairs.weights(counts)[ordered.order])
-    return {"auc": None, "eer": None, **dict.fromkeys(FALSE_ACCEPT_RATES)} if roc is None else read_off(roc)
+    return {} if ordered is None else read_off(Roc.weighted(ordered, pairs.weights(counts)[ordered.order]))
 
 
 def _accuracy(decided: Pairs | None, accuracy: float | None, counts: Counts) -> dict[str, float | None]:

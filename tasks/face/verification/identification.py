@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,26 +19,16 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Identified:
-    """Ranks of all probes in a gallery of one image per person.
+    """Ranks of all probes in a gallery of one image per person."""
 
-    Attributes:
-        ranks: [P] rank of each probe's own person, from 0; of equally similar people, those earlier in the gallery rank first.
-        people: [P] person of each probe.
-        enrolled: number of people in the gallery.
-    """
-
-    ranks: Ints
-    people: Ints
-    enrolled: int
+    ranks: Ints  # [P] rank of each probe's own person, from 0; of equally similar people, those earlier in the gallery rank first
+    people: Ints  # [P] person of each probe
+    enrolled: int  # number of people in the gallery
 
     def rate(self, rank: int, weights: Floats | None = None) -> float | None:
-        """Return the fraction of probes whose person is among the first `rank`.
+        """Return the fraction of probes, optionally weighted [P], whose person is among the first `rank` people, counted from 1.
 
         None without probes, or if the gallery holds no more than `rank` people, because success would be certain.
-
-        Args:
-            rank: number of top people to consider, from 1.
-            weights: [P] weight of each probe; by default 1.
         """
         if self.enrolled <= rank or not len(self.ranks):
             return None
@@ -52,26 +43,19 @@ class Identified:
 
 
 def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Identified:
-    """Identify probes of people who are all enrolled.
+    """Identify probes of people who are all enrolled, from comparable embeddings [N, D] (`protocol.comparable`) with identities [N].
 
     The first image of each identity is enrolled, all others are probes. People with a single image only make the task harder.
-
-    Args:
-        rows: [N, D] embeddings, as returned by `protocol.comparable`.
-        identities: [N] identity of each row.
-        score: how rows are compared.
     """
     people, enrolled = np.unique(identities, return_index=True)
     probes = np.setdiff1d(np.arange(len(identities)), enrolled)
     ranks = np.empty(len(probes), np.int64)
-    for start in range(0, len(probes), _CHUNK):
-        part = probes[start : start + _CHUNK]
-        alike = all_similarities(rows[part], rows[enrolled], score)  # [probes, people]
-        own_column = np.searchsorted(people, identities[part])
+    for places, alike in _compared(rows, probes, enrolled, score):
+        own_column = np.searchsorted(people, identities[probes[places]])
         own = np.take_along_axis(alike, own_column[:, None], axis=1)
         # an equally similar stranger at an earlier position would be the answer, as with argmax
         earlier = (alike == own) & (np.arange(len(people)) < own_column[:, None])
-        ranks[start : start + _CHUNK] = ((alike > own) | earlier).sum(1)
+        ranks[places] = ((alike > own) | earlier).sum(1)
     return Identified(ranks, identities[probes], len(people))
 
 
@@ -80,12 +64,7 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
 
     Half of the people, drawn with a fixed seed, are enrolled with their first image. FPIR is the fraction of probes of all other people
     whose best match reaches the threshold. FNIR is the fraction of the enrolled people's other images whose best match is another person
-    or does not reach the threshold.
-
-    Args:
-        rows: [N, D] embeddings, as returned by `protocol.comparable`.
-        identities: [N] identity of each row.
-        score: how rows are compared.
+    or does not reach the threshold. The arguments are those of `closed_set`.
 
     Returns:
         The rates, None for those with too few probes, and the numbers of enrolled people and of probes.
@@ -112,10 +91,15 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
 
 def _best(rows: Floats, probes: Ints, enrolled: Ints, identities: Ints, score: Score) -> tuple[Floats, NDArray[np.bool_]]:
     best, right = np.empty(len(probes)), np.empty(len(probes), np.bool_)
-    for start in range(0, len(probes), _CHUNK):
-        part = probes[start : start + _CHUNK]
-        alike = all_similarities(rows[part], rows[enrolled], score)
+    for places, alike in _compared(rows, probes, enrolled, score):
         first = alike.argmax(1)
-        best[start : start + _CHUNK] = alike[np.arange(len(part)), first]
-        right[start : start + _CHUNK] = identities[enrolled[first]] == identities[part]
+        best[places] = alike[np.arange(len(alike)), first]
+        right[places] = identities[enrolled[first]] == identities[probes[places]]
     return best, right
+
+
+def _compared(rows: Floats, probes: Ints, enrolled: Ints, score: Score) -> Iterator[tuple[slice, Floats]]:
+    """Yield the similarities [p, people] of some probes at a time to all enrolled people, with their places among the probes."""
+    for start in range(0, len(probes), _CHUNK):
+        places = slice(start, start + _CHUNK)
+        yield places, all_similarities(rows[probes[places]], rows[enrolled], score)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zoo.errors import Flaw, InputError
 from zoo.registry import natural_key
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.embedding.checks import check_answer, check_length
+from zoo.tasks.face.embedding.distances import check_answer, check_length
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
 from zoo.tasks.face.verification.identification import RANKS, closed_set, open_set
@@ -38,46 +38,33 @@ class VerificationMetric:
     def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
         """Start with no embeddings.
 
-        Args:
-            classes: names of the identities, by index; empty if targets are names.
-            score: "cosine", or "euclidean" for the distance between the model's unmodified embeddings.
-            manifest: target of every sample by key, including samples that will be skipped; None if no sample is skipped.
+        `classes` are the names of the identities by index, empty if targets are names. `manifest` is the target of every sample by key,
+        including samples that will be skipped; None if no sample is skipped.
         """
         self._classes, self._score, self._manifest = classes, score, manifest
-        self._keys: list[str] = []
-        self._names: list[str] = []
-        self._embeddings: list[NDArray[np.float32]] = []
+        self._found: list[tuple[str, str, NDArray[np.float32]]] = []  # key, name of the person, embedding
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of embeddings [D] with their identities.
-
-        Raises:
-            InputError: an image has no identity, or an embedding can't be compared: it is not finite, all zero, or of another length than
-                those before.
-        """
+        """Add a batch of embeddings [D] with their identities."""
         for embedding, target, key in zip(answers, targets, keys, strict=True):
             if target is None:
                 raise InputError(f"{key}: has no identity as its target; verification needs the identity of every image")
             embedding = np.asarray(embedding)
             check_answer(embedding, key)
-            if self._embeddings:
+            if self._found:
                 try:
-                    check_length(len(embedding), len(self._embeddings[0]), self._keys[0])
+                    check_length(len(embedding), len(self._found[0][2]), self._found[0][0])
                 except Flaw as flaw:
                     raise InputError(f"{key}: {flaw}") from None
-            self._keys.append(key)
-            self._names.append(self._named(target))
-            self._embeddings.append(embedding)
+            self._found.append((key, self._named(target), embedding))
 
     def state(self) -> Any:
         """Return the keys, names and embeddings collected so far."""
-        return self._keys, self._names, self._embeddings
+        return self._found
 
     def merge(self, states: Sequence[Any]) -> None:
         """Replace the state by the merged states of several processes."""
-        self._keys = [key for keys, _, _ in states for key in keys]
-        self._names = [name for _, names, _ in states for name in names]
-        self._embeddings = [embedding for _, _, embeddings in states for embedding in embeddings]
+        self._found = [entry for state in states for entry in state]
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Run the protocol; scores for which there are too few images or people are None."""
@@ -136,13 +123,13 @@ class VerificationMetric:
 
         An image that was added twice, as by padded samplers, counts once.
         """
-        place_of = {key: place for place, key in enumerate(self._keys)}
-        order = sorted(place_of.values(), key=lambda i: (natural_key(self._keys[i]), self._keys[i]))
-        people = sorted(set(self._names), key=lambda name: (natural_key(name), name))
+        of_key = {key: (name, embedding) for key, name, embedding in self._found}
+        keys = sorted(of_key, key=lambda key: (natural_key(key), key))
+        people = sorted({name for _, name, _ in self._found}, key=lambda name: (natural_key(name), name))
         number = {name: index for index, name in enumerate(people)}
-        rows = np.stack([self._embeddings[i] for i in order]) if order else np.empty((0, 1), np.float32)
-        identities = np.array([number[self._names[i]] for i in order], np.int64)
-        return [self._keys[i] for i in order], protocol.comparable(rows, self._score), identities, len(people)
+        rows = np.stack([of_key[key][1] for key in keys]) if keys else np.empty((0, 1), np.float32)
+        identities = np.array([number[of_key[key][0]] for key in keys], np.int64)
+        return keys, protocol.comparable(rows, self._score), identities, len(people)
 
 
 def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
@@ -191,13 +178,8 @@ def _fold(
 ) -> tuple[dict[str, Any], Pairs]:
     """Score one fold, and return its scores and its decisions with the people in each pair.
 
-    Args:
-        rows: [N, D] comparable embeddings.
-        identities: [N] identity of each row.
-        score: how rows are compared.
-        distance: [N] number of folds from this fold to that of each image's person; 0 for the fold's own people.
-        lending: number of following folds whose people are also used for impostor pairs.
-        rng: random generator for the draw of pairs if there are many.
+    `distance` [N] is the number of folds from this fold to that of each row's person, 0 for the fold's own people; `lending` is the number
+    of following folds whose people are also used for impostor pairs.
     """
     own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= lending, distance > lending))
     same = own[protocol.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]

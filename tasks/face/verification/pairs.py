@@ -1,29 +1,44 @@
-"""Verification protocol of a dataset: which images are compared, in which folds."""
+"""Verification over the pairs of a dataset: which images are compared, in which folds; LFW's protocol and InsightFace's sets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zoo.data.dataset import Dataset
+from zoo.task.metric import MetricResult
+from zoo.tasks.face.verification import protocol
+from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
+from zoo.tasks.face.verification.identification import RANKS, closed_set
+from zoo.tasks.face.verification.metric import VerificationMetric
+from zoo.tasks.face.verification.protocol import Floats, Ints, Score
+from zoo.tasks.face.verification.report import face_curves, worst_pairs
+from zoo.tasks.face.verification.roc import roc_scores, unsupported
+
+_UNKNOWN = ""  # name of a person without an identity in the dataset
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images to compare.
-
-    Attributes:
-        first: key of the first image.
-        second: key of the second image.
-        same: whether both images show one person.
-        fold: index of the pair's fold in the protocol, from 0.
-    """
+    """Keys of two images to compare, whether both show one person, and the index of the pair's fold in the protocol, from 0."""
 
     first: str
     second: str
     same: bool
     fold: int
+
+
+def placed(pairs: Sequence[Pair], keys: Iterable[str]) -> tuple[Ints, NDArray[np.bool_], Ints]:
+    """Return the places [P, 2] among the keys, the kinds [P] and the folds [P] of all pairs whose two images are among them."""
+    place = {key: index for index, key in enumerate(keys)}
+    found = [pair for pair in pairs if pair.first in place and pair.second in place]
+    places = np.array([(place[pair.first], place[pair.second]) for pair in found], np.int64).reshape(-1, 2)
+    return places, np.array([pair.same for pair in found], np.bool_), np.array([pair.fold for pair in found], np.int64)
 
 
 @dataclass(frozen=True)
@@ -38,14 +53,103 @@ class PairedDataset(Dataset):
 
     @classmethod
     def of(cls, dataset: Dataset, pairs: Iterable[Pair], all_keys: Collection[str]) -> PairedDataset:
-        """Attach pairs to a dataset.
+        """Attach the pairs of a protocol to a dataset, in which `classes=` and `limit=` may have selected some of all images.
 
-        Args:
-            dataset: the images, after the selection by `classes=` and `limit=`.
-            pairs: all pairs of the protocol.
-            all_keys: keys of all images before the selection; pairs with an image that was not selected are dropped.
+        Pairs with an image that was not selected are dropped.
         """
         unwanted = set(all_keys) - set(dataset.keys)
         kept = tuple(pair for pair in pairs if pair.first not in unwanted and pair.second not in unwanted)
         values: dict[str, Any] = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
         return cls(**values, pairs=kept)
+
+
+class PairsMetric(VerificationMetric):
+    """Metric that collects embeddings and scores exactly the given pairs, in the given folds.
+
+    Each fold is decided with the threshold that is best on all other folds. Pairs with a skipped image are not scored; the details report
+    their number. Cosine and Euclidean distance order pairs of unit-length embeddings alike, so the choice changes no score.
+    """
+
+    def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine") -> None:
+        """Start with no embeddings; `classes` are the names of the identities by index, empty if identities are unknown."""
+        super().__init__(classes, score)
+        self._pairs = pairs
+
+    def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
+        """Add a batch of embeddings [D]; targets may be None."""
+        super().update(answers, [_UNKNOWN if target is None else target for target in targets], keys)
+
+    def compute(self, replicates: int = 0) -> MetricResult:
+        """Run the protocol; scores that the data doesn't support are None."""
+        keys, rows, identities, people = self._ordered()
+        places, same, fold_of = placed(self._pairs, keys)
+        similar = protocol.similarities(rows, places, self._score)
+        accuracy, folds, decided = _accuracy(similar, same, fold_of)
+        known = all(name != _UNKNOWN for _, name, _ in self._found)
+        identified = closed_set(rows, identities, self._score) if known else None
+        found, whole = accuracy["accuracy"], _whole(folds.get("per_fold", []), self._pairs)
+        scores = {
+            **accuracy,
+            "accuracy_all": whole,
+            **roc_scores(similar[same], similar[~same]),
+            **{f"rank{rank}": identified.rate(rank) if identified is not None else None for rank in RANKS},
+        }
+        counts = {"genuine": int(same.sum()), "impostor": int((~same).sum()), "missing": len(self._pairs) - len(same)}
+        details = {
+            "score": self._score,
+            "flip": False,
+            "identities": people if known else None,
+            "pictures": len(identities),
+            **folds,
+            "pairs": counts,
+            "not_supported": unsupported(counts["impostor"]),
+            "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},
+        }
+        compared = Pairs(similar, same, places[:, 0], places[:, 1])
+        units, count = (identities[places], people) if known else (np.arange(len(same))[:, None].repeat(2, 1), len(same))
+        drawn: dict[str, Floats] = {}
+        if replicates and count:
+            alike = Pairs(similar, same, units[:, 0], units[:, 1])
+            rightly = None if decided is None else Pairs(decided, same, units[:, 0], units[:, 1])
+            drawn = face_replicates(count, replicates, alike, rightly, found, identified)
+        return MetricResult(
+            scores,
+            details=details,
+            replicates=drawn,
+            mistakes=worst_pairs(compared, keys, folds["threshold"], self._score),
+            curves=face_curves(similar[same], similar[~same], identified),
+        )
+
+
+def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
+    """Return the accuracy over the whole protocol, the mean over its folds; a pair with a missing face counts as an error."""
+    wanted = Counter(pair.fold for pair in pairs)
+    if not per_fold:
+        return None
+    right = dict.fromkeys(wanted, 0.0)  # a fold without scored pairs has no correct ones
+    right |= {fold["fold"]: fold["accuracy"] * (fold["genuine"] + fold["impostor"]) for fold in per_fold}
+    return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
+
+
+def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:
+    """Return accuracy and standard error over the folds (Huang et al. 2007, eqs. 1 and 2), their details, and which pairs are correct."""
+    numbers = np.unique(fold_of)
+    folds = [fold_of == fold for fold in numbers]
+    if len(folds) < 2:
+        note = "accuracy needs two folds of pairs: the threshold of each is chosen on the others"
+        return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
+    genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
+    accuracies, thresholds = protocol.folded_accuracy(genuine, impostor)
+    per_fold = [
+        {
+            "fold": int(number),
+            "accuracy": float(accuracy),
+            "threshold": float(threshold),
+            "genuine": len(alike),
+            "impostor": len(different),
+        }
+        for number, accuracy, threshold, alike, different in zip(numbers, accuracies, thresholds, genuine, impostor, strict=True)
+    ]
+    details = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
+    right = (similar >= thresholds[np.searchsorted(numbers, fold_of)]) == same
+    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}, details, right

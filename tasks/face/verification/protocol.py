@@ -17,13 +17,13 @@ from zoo.errors import UnknownNameError
 Score = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_CHUNK = 8192  # pairs or probes compared at once, which bounds memory use
+_CHUNK = 8192  # pairs compared at once, which bounds memory use
 
 
 def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
     """Return rows [N, D] in float64, ready for comparison: scaled to length 1 for the cosine, otherwise unscaled.
 
-    A row of zeros has no cosine; `checks.check_embedding` refuses it earlier, where its key is known.
+    A row of zeros has no cosine; `distances.check_embedding` refuses it earlier, where its key is known.
     """
     rows = embeddings.astype(np.float64)
     if score == "euclidean":
@@ -41,19 +41,10 @@ def count_pairs(identities: Ints) -> tuple[int, int]:
 
 
 def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Generator) -> Ints:
-    """Return distinct pairs of one kind, drawn uniformly if there are more than `limit`.
+    """Return distinct pairs of one kind, positions [P, 2] in `identities` [N], drawn uniformly if there are more than `limit`.
 
     Pairs are numbered without being listed: sorted by identity, each image has a known number of earlier partners, those of its own
     person (genuine) or those of all earlier people (impostor). So drawing a million pairs out of many more costs no more than a million.
-
-    Args:
-        identities: [N] identity of each image.
-        genuine: whether to return genuine instead of impostor pairs.
-        limit: maximum number of pairs.
-        rng: random generator for the draw.
-
-    Returns:
-        [P, 2] positions in `identities`.
     """
     order = np.argsort(identities, kind="stable")
     ordered = identities[order]
@@ -70,15 +61,8 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
 def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
     """Return distinct impostor pairs with at least one person of a fold, drawn uniformly if there are more than `limit`.
 
-    Args:
-        identities: [N] identity of each image.
-        own: positions of the fold's images.
-        shown: positions of all images that the pairs may contain, including the fold's.
-        limit: maximum number of pairs.
-        rng: random generator for the draw.
-
-    Returns:
-        [P, 2] positions in `identities`.
+    `own` are the positions of the fold's images in `identities` [N], `shown` those of all images that the pairs may contain, including the
+    fold's. The pairs are positions [P, 2].
     """
     partners = np.setdiff1d(shown, own)
     within = own[sample_pairs(identities[own], False, limit, rng)]
@@ -103,14 +87,12 @@ def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
 
 def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
     """Return the similarities [P] of the rows [N, D] of each pair [P, 2]: the cosine, or the negative Euclidean distance."""
-    parts = [_alike(rows[part[:, 0]], rows[part[:, 1]], score) for part in _chunks(pairs)]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _alike(first: Floats, second: Floats, score: Score) -> Floats:
-    if score == "cosine":
-        return np.asarray(np.einsum("pd,pd->p", first, second))
-    return np.asarray(-np.linalg.norm(first - second, axis=1))
+    similar = np.empty(len(pairs))
+    for start in range(0, len(pairs), _CHUNK):
+        first, second = (rows[pairs[start : start + _CHUNK, side]] for side in (0, 1))
+        alike = np.einsum("pd,pd->p", first, second) if score == "cosine" else -np.linalg.norm(first - second, axis=1)
+        similar[start : start + _CHUNK] = alike
+    return similar
 
 
 def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -> Floats:
@@ -122,20 +104,11 @@ def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -
     return np.asarray(-np.sqrt(np.maximum(squares, 0)))
 
 
-def _chunks(rows: Ints) -> list[Ints]:
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-
-
 def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Assign identities at random to folds of equal size, so that each fold has genuine pairs.
+    """Assign identities at random to folds of equal size, so that each fold has genuine pairs; all −1 if there are none.
 
-    Args:
-        pictures: [I] number of images of each identity.
-        most: maximum number of folds; there are fewer if too few identities have two images.
-        rng: random generator for the assignment.
-
-    Returns:
-        [I] fold of each identity, from 0; all −1 if there are no genuine pairs.
+    `pictures` [I] is the number of images of each identity. There are fewer folds than `most` if too few identities have two images.
+    Returns the fold [I] of each identity, from 0.
     """
     several = pictures > 1
     count = min(most, int(several.sum()))
@@ -163,12 +136,7 @@ def best_threshold(genuine: Floats, impostor: Floats) -> float:
 def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
     """Decide each fold's pairs with the threshold that is best on all other folds (Huang et al. 2007, LFW, view 2).
 
-    Args:
-        genuine: scores of the genuine pairs of each fold; at least two folds, none of them empty.
-        impostor: scores of the impostor pairs of each fold.
-
-    Returns:
-        Accuracy [F] and threshold [F] per fold.
+    The scores are given by fold: at least two, none of them empty. Returns accuracy [F] and threshold [F] per fold.
     """
     accuracies, thresholds = [], []
     for fold in range(len(genuine)):
@@ -192,10 +160,6 @@ class FaceScoring:
     score: Score | None = None
 
     def __post_init__(self) -> None:
-        """Validate the score.
-
-        Raises:
-            UnknownNameError: the score is unknown; the message lists the valid ones.
-        """
+        """Validate the score."""
         if self.score is not None and self.score not in get_args(Score):
             raise UnknownNameError("score of the task face", str(self.score), get_args(Score))

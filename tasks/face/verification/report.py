@@ -20,11 +20,8 @@ _BINS = 40
 def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, score: Score = "cosine") -> tuple[Mistake, ...]:
     """Return the most similar impostor pairs and the least similar genuine pairs among those decided wrongly, worst first.
 
-    Args:
-        compared: pairs, as positions in `keys`, with their similarities.
-        keys: keys of the images.
-        threshold: lowest similarity at which a pair counts as genuine; None returns no mistakes, because nothing is decided.
-        score: kind of the similarities: cosines, or negative Euclidean distances.
+    The pairs are positions in `keys`; their similarities are cosines, or negative Euclidean distances. The threshold is the lowest
+    similarity at which a pair counts as genuine; None returns no mistakes, because nothing is decided.
     """
     if threshold is None:
         return ()

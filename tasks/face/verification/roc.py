@@ -15,17 +15,11 @@ FALSE_ACCEPTS = 10  # a rate based on fewer false accepts is not a measurement
 
 @dataclass(frozen=True)
 class OrderedPairs:
-    """Pairs in order of decreasing similarity.
+    """Pairs in order of decreasing similarity."""
 
-    Attributes:
-        order: [P] positions of the sorted pairs in the original scores.
-        genuine: [P] whether each pair, in sorted order, shows one person.
-        last_of_equal: [G] last position of each group of equal scores, which are accepted together.
-    """
-
-    order: Ints
-    genuine: NDArray[np.bool_]
-    last_of_equal: Ints
+    order: Ints  # [P] positions of the sorted pairs in the original scores
+    genuine: NDArray[np.bool_]  # [P] whether each pair, in sorted order, shows one person
+    last_of_equal: Ints  # [G] last position of each group of equal scores, which are accepted together
 
     @classmethod
     def of(cls, scores: Floats, genuine: NDArray[np.bool_]) -> OrderedPairs:
@@ -37,17 +31,11 @@ class OrderedPairs:
 
 @dataclass(frozen=True)
 class Roc:
-    """Receiver operating characteristic: one point per distinct score, from "accept none" to "accept all".
+    """Receiver operating characteristic: one point per distinct score, from "accept none" to "accept all"."""
 
-    Attributes:
-        far: false accept rates, ascending from 0 to 1.
-        tar: true accept rates, ascending from 0 to 1.
-        impostors: number of impostor pairs behind the rates.
-    """
-
-    far: Floats
-    tar: Floats
-    impostors: int
+    far: Floats  # false accept rates, ascending from 0 to 1
+    tar: Floats  # true accept rates, ascending from 0 to 1
+    impostors: int  # number of impostor pairs behind the rates
 
     @classmethod
     def of(cls, genuine: Floats, impostor: Floats) -> Roc:
@@ -61,12 +49,7 @@ class Roc:
 
     @classmethod
     def weighted(cls, ordered: OrderedPairs, weights: Floats) -> Roc | None:
-        """Build the curve from weighted pairs; None if the genuine or the impostor pairs have no weight.
-
-        Args:
-            ordered: the sorted pairs.
-            weights: [P] weight of each pair, in sorted order.
-        """
+        """Build the curve from the weight of each pair [P], in sorted order; None if the genuine or the impostor pairs have no weight."""
         genuine, all_pairs = np.cumsum(weights * ordered.genuine)[ordered.last_of_equal], np.cumsum(weights)[ordered.last_of_equal]
         impostor = all_pairs - genuine
         if not genuine[-1] > 0 or not impostor[-1] > 0:
@@ -99,13 +82,13 @@ class Roc:
 
 def roc_scores(genuine: Floats, impostor: Floats) -> dict[str, float | None]:
     """Return AUC, EER and TAR@FAR from the scores of pairs; all None without pairs of both kinds."""
-    if not len(genuine) or not len(impostor):
+    return read_off(Roc.of(genuine, impostor) if len(genuine) and len(impostor) else None)
+
+
+def read_off(roc: Roc | None) -> dict[str, float | None]:
+    """Return AUC, EER and TAR@FAR of a curve; all None without a curve."""
+    if roc is None:
         return {"auc": None, "eer": None, **dict.fromkeys(FALSE_ACCEPT_RATES)}
-    return read_off(Roc.of(genuine, impostor))
-
-
-def read_off(roc: Roc) -> dict[str, float | None]:
-    """Return AUC, EER and TAR@FAR of a curve."""
     return {"auc": roc.auc, "eer": roc.eer, **{name: roc.tar_at(far) for name, far in FALSE_ACCEPT_RATES.items()}}
 
 

@@ -3,64 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import InputError
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
 from zoo.prediction.sources import Source
-from zoo.tasks.face.embedding.distances import distance_of, distances
+from zoo.tasks.face.embedding.distances import Answer, decide, distance_of, distances
 from zoo.tasks.face.prediction.faces import Faces
-from zoo.tasks.face.verification.decision import Answer, decide
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of comparing two photos.
+    """Result of comparing two photos."""
 
-    Attributes:
-        answer: "same" if the distance is below the band, "different" if it is above, otherwise "undecided".
-        distance: distance between the two embeddings.
-        metric: distance metric from the model's metadata: "cosine" (1 − cosine) or "euclidean".
-        threshold: largest distance at which two photos count as the same person.
-        threshold_from: source of the threshold.
-        undecided: lower and upper end of the band around the threshold.
-        a: key, box and score of the first face.
-        b: key, box and score of the second face.
-    """
-
-    answer: Answer
-    distance: float
-    metric: str
-    threshold: float
+    answer: Answer  # "same" if the distance is below the band, "different" if it is above, otherwise "undecided"
+    distance: float  # distance between the two embeddings
+    metric: str  # distance metric from the model's metadata: "cosine" (1 − cosine) or "euclidean"
+    threshold: float  # largest distance at which two photos count as the same person
     threshold_from: str
-    undecided: tuple[float, float]
+    undecided: tuple[float, float]  # lower and upper end of the band around the threshold
     a: Mapping[str, Any]
     b: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the verdict, JSON-ready."""
-        return asdict(self)
 
 
 def verify(
     model: Model, a: Source, b: Source, *, threshold: float | None = None, detector: object = None, faces: str = "one", device: str = "auto"
 ) -> Verdict:
-    """Compare the faces of two photos.
+    """Compare the faces of two photos, each in any form that `zoo.predict` accepts.
 
-    Args:
-        model: face model.
-        a: first photo, in any form that `zoo.predict` accepts.
-        b: second photo.
-        threshold: largest distance at which two faces count as the same person; None for the model's own.
-        detector: face detector, as accepted by `zoo.predict`.
-        faces: "one" to refuse a photo with several faces; "central" or "largest" to take the main face.
-        device: "auto" or a torch device.
-
-    Raises:
-        InputError: a photo shows no face or several, or there is no threshold.
-        ImageError: a photo can't be read.
+    `threshold` is the largest distance at which two faces count as the same person; None for the model's own. `faces` is "one" to refuse a
+    photo with several faces; "central" or "largest" to take the main face.
     """
     limit, source = _threshold(model, threshold)
     metric = distance_of(model.metadata)

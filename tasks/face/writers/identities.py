@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.curation.convert.class_folders import folder_losses, place_in_folders
-from zoo.data.writers import Content, Writer
+from zoo.data.writers import Content, Writer, folder_losses, place_in_folders
 from zoo.tasks.face.writers import WRITERS
 
 

@@ -59,7 +59,7 @@ def test_timing_refuses_an_empty_budget(budget_s: float, min_runs: int, name: st
 def test_percentiles_are_interpolated() -> None:
     clock = FakeClock([4.0, 1.0, 2.0, 3.0])
     timing = measure(clock.work, budget_s=0.001, warmup=0, min_runs=4, clock=clock)
-    assert (timing.median_ms, timing.p95_ms) == (pytest.approx(2.5), pytest.approx(3.85))
+    assert [timing.median_ms, timing.p95_ms] == pytest.approx([2.5, 3.85])
 
 
 def test_one_call_is_timed() -> None:
@@ -68,10 +68,10 @@ def test_one_call_is_timed() -> None:
 
 def test_the_machine_is_described() -> None:
     found = machine.describe_machine()
-    assert found.cores == len(psutil.Process().cpu_affinity())
-    assert found.memory_mib == psutil.virtual_memory().total // 2**20
-    assert found.cpu
-    assert found.packages["resnet-zoo"]
+    assert found["cores"] == len(psutil.Process().cpu_affinity())
+    assert found["memory_mib"] == psutil.virtual_memory().total // 2**20
+    assert found["cpu"]
+    assert found["packages"]["resnet-zoo"]
 
 
 def test_peak_memory_stays_after_the_memory_is_freed() -> None:

@@ -49,7 +49,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
     status, out, err = _run(capsys, "check", str(tmp_path / "data"), "--task", "classification", "--json", "--fix", str(tmp_path / "out"))
     content = json.loads(out)
     assert (status, out.count("\n")) == (1, 1)
-    assert "taken as folder:" in err
+    assert "recognised as folder, because" in err
     assert content["counts"] == {"truncated": 1}
     assert (content["ok"], content["scheme"], content["task"], content["pictures"]) == (False, "folder", "classification", 6)
     assert {key: content["findings"][0][key] for key in ("kind", "severity", "key", "place", "others", "box")} == {

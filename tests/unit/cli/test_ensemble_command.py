@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures to score, others to fit on, and three small models."""
+    """A folder with test images, validation images and three small models."""
     root = tmp_path_factory.mktemp("ensemble")
     write_class_folders(root / "data", per_class=4)
     write_class_folders(root / "val", per_class=3, suffix=".jpg")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *words: str) -> list[str]:
-    """Words of a command, with what starts with @ in the folder."""
+    """Return the words of a command; those that start with @ become paths in the folder."""
     return [str(folder / word[1:]) if word.startswith("@") else word for word in ("eval", *words, "--data", "@data", "--quiet")]
 
 
@@ -67,7 +67,7 @@ def test_weights_are_fitted_on_val(folder: Path, capsys: pytest.CaptureFixture[s
         == 0
     )
     captured = capsys.readouterr()
-    assert "warning: 12 pictures of the validation data" in captured.err
+    assert "warning: 12 images of the validation data" in captured.err
     assert "top1" in captured.out
 
 
@@ -99,15 +99,15 @@ def test_the_answers_of_a_mean_are_saved_and_read_back(folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["@m0", "@m1", "--corruptions"], "they go without further models, --vote, --val and --tta"),
-        (["@m0", "--attack", "fgsm", "--tta", "flip"], "they go without further models, --vote, --val and --tta"),
-        (["--predictions", "a.csv", "--vote", "hard"], "--predictions are scored as they are"),
-        (["@m0", "@m1", "--predictions", "a.csv"], "both a model and --predictions are given"),
-        (["@m0", "@m1", "--vote", "weighted"], "give it with --val"),
-        (["@m0", "@m1", "--val", "@val"], "which only the vote 'weighted' is fitted on"),
+        (["@m0", "@m1", "--corruptions"], "they can't be combined with further models, --vote, --val or --tta"),
+        (["@m0", "--attack", "fgsm", "--tta", "flip"], "they can't be combined with further models, --vote, --val or --tta"),
+        (["--predictions", "a.csv", "--vote", "hard"], "--predictions can't be combined with --vote, --val or --tta"),
+        (["@m0", "@m1", "--predictions", "a.csv"], "a model and --predictions can't be combined"),
+        (["@m0", "@m1", "--vote", "weighted"], "pass --val (val=) with data other than the scored data"),
+        (["@m0", "@m1", "--val", "@val"], "validation data (--val) is used only by the vote 'weighted'"),
         (["@m0", "--tta", "flip,turn"], "unknown test-time augmentation 'turn'"),
         (["@m0", "@nowhere"], "no saved model there"),
-        (["@m0", "@m1", "--backbone", "resnet20"], "both the saved model"),
+        (["@m0", "@m1", "--backbone", "resnet20"], "and --backbone resnet20 can't be combined"),
     ],
 )
 def test_mistakes_are_named(folder: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

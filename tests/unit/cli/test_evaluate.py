@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[str, str]:
-    """A folder of pictures, and a small model."""
+    """A dataset string of image folders, and the folder of a small model."""
     write_class_folders(tmp_path / "data", per_class=4)
     torch.manual_seed(0)
     zoo.save(zoo.build("resnet20", classes=sorted(COLOURS), image_size=16), tmp_path / "model")
@@ -65,7 +65,7 @@ def result(values: list[float], keys: tuple[str, ...] = ("a", "b"), data: str = 
 
 
 def test_the_difference_is_paired() -> None:
-    """Both move by far more than they differ: paired, the difference is certain."""
+    """Both scores vary much more than they differ; paired, the difference is significant."""
     rng = np.random.default_rng(0)
     luck = rng.normal(0.5, 0.2, 1_000)
     found = compare([result(list(luck))], [result(list(luck + 0.01 + rng.normal(0, 0.001, 1_000)))]).differences["top1"]
@@ -83,22 +83,22 @@ def test_several_runs_carry_the_luck_of_training() -> None:
 
 
 def test_only_the_same_samples_are_compared() -> None:
-    with pytest.raises(InputError, match=r"1 were scored on one side alone \(b\)"):
+    with pytest.raises(InputError, match=r"1 were scored on one side only \(b\)"):
         compare([result([0.5])], [result([0.5], ("a",))])
     with pytest.raises(InputError, match="scored on different data"):
         compare([result([0.5])], [result([0.5], data="other")])
-    with pytest.raises(InputError, match="each side needs a result"):
+    with pytest.raises(InputError, match="each side needs at least one result"):
         compare([], [result([0.5])])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--corruptions", "--attack", "fgsm"], "give one of them"),
-        (["--attack", "fgsm", "--eps", "a lot"], "expected a part of 1, such as 8/255"),
-        (["--corruptions", "--save-predictions", "a.csv"], "need a model's own answers"),
+        (["--corruptions", "--attack", "fgsm"], "--corruptions and --attack can't be combined; pass only one of them"),
+        (["--attack", "fgsm", "--eps", "a lot"], "--eps is 'a lot'; expected a number or fraction, such as 0.03 or 8/255"),
+        (["--corruptions", "--save-predictions", "a.csv"], "they can't be combined with --predictions or --save-predictions"),
         (["--replicates", "-1"], "expected 0 or more"),
-        (["--predictions", "a.csv"], "both a model and --predictions are given"),
+        (["--predictions", "a.csv"], "a model and --predictions can't be combined"),
     ],
 )
 def test_mistakes_are_named(saved: tuple[str, str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,4 +144,4 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
 def test_a_file_for_answers_is_refused_before_anything_is_evaluated(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     data, model = saved
     assert main(["eval", model, "--data", data, "--save-predictions", "answers.xls"]) == 2
-    assert "answers.xls: the task classification writes answers into files ending in .csv" in capsys.readouterr().err
+    assert "answers.xls: the task classification writes predictions to files ending in .csv" in capsys.readouterr().err

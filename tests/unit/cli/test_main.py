@@ -1,4 +1,4 @@
-"""Every mistake ends with its exit status and one message that says what to do; --json prints one object and nothing else."""
+"""Every user error ends with its exit status and one message with a remedy; --json prints one object and nothing else."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def zoo(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return its exit status, what it printed, and what it said on standard error."""
+    """Run a command and return its exit status, standard output and standard error."""
 
     def run(*words: object) -> tuple[int, str, str]:
         try:
             status = main([str(word) for word in words])
-        except SystemExit as ended:  # tyro ends the process itself
+        except SystemExit as ended:  # raised by tyro
             status = int(ended.code or 0)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
@@ -78,7 +78,7 @@ def test_unknown_commands(zoo: Any) -> None:
         ("eval --backbone resnet20 --data demo:digits?splitt=test", ["unknown option of demo: 'splitt'. Nearest: split"]),
         ("eval --backbone resnet20 --data folder:no/where", ["the folder no/where does not exist. Check the path"]),
         ("eval --backbone resnet20 --data no/where", ["no/where does not exist"]),
-        ("eval --data demo:digits", ["no model: give a run's or model's folder, or --backbone"]),
+        ("eval --data demo:digits", ["no model: pass the folder of a run or model, or --backbone"]),
         ("eval no/where --data demo:digits", ["no/where: no saved model there (no model.json in it"]),
         ("eval --backbone resnet20 --weights no.pth --data demo:digits", ["weights no.pth: no such file"]),
         ("eval --backbone resnet20 --weights defaults --data demo:digits", ["unknown weights for resnet20"]),
@@ -88,7 +88,7 @@ def test_unknown_commands(zoo: Any) -> None:
         ("eval --backbone resnet20 --data demo:digits --batch-size many", ["--batch-size", "many"]),
         ("eval --backbone resnet20 --num-classes 10 --data demo:digits", ["--num-classes"]),
         ("eval --backbone resnet20", ["--data"]),
-        ("train --data demo:digits", ["no backbone: give --backbone"]),
+        ("train --data demo:digits", ["no backbone: pass --backbone"]),
         ("train --backbone resnet20 --data demo:digits --recipe no.toml", ["recipe no.toml: can't be read as TOML"]),
         ("train --backbone resnet20 --data demo:digits --optimizer adamv", ["unknown optimizer 'adamv'. Nearest:", "adamw"]),
         ("train --backbone resnet20 --data demo:digits --lr -1", ["lr is -1"]),
@@ -110,10 +110,14 @@ def test_wrong_words(zoo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_wrong_folders(zoo: Any, tmp_path: Path, pictures: Path, model_folder: Path) -> None:
     refused(zoo("eval", pictures, "--data", f"folder:{pictures}"), pictures, "no saved model there")
     refused(zoo("eval", model_folder, "--data", model_folder / "model.json"), "no data format of the task classification was recognised in")
-    refused(zoo("eval", model_folder, "--backbone", "resnet20", "--data", pictures), "both the saved model", "give one of them")
+    refused(
+        zoo("eval", model_folder, "--backbone", "resnet20", "--data", pictures),
+        "the saved model",
+        "and --backbone resnet20 can't be combined; pass only one of them",
+    )
     refused(zoo("eval", "--backbone", "resnet20", "--weights", pictures, "--data", pictures), pictures, "no saved model there")
     refused(zoo("predict", model_folder), "no source: zoo predict MODEL SOURCE")
-    refused(zoo("predict", model_folder, tmp_path), "holds no pictures")
+    refused(zoo("predict", model_folder, tmp_path), "contains no images")
     refused(zoo("predict", model_folder, "no.jpg"), "no.jpg does not exist")
     refused(zoo("info", pictures), "no saved model there", "No backbone or task has this name")
 
@@ -174,7 +178,7 @@ def test_a_system_error_is_no_traceback(zoo: Any, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device", "/there/file")
 
     monkeypatch.setattr("zoo.models.info.info", full)
-    refused(zoo("info", "resnet20"), "No space left on device: '/there/file'. Check the path, its permissions and the room")
+    refused(zoo("info", "resnet20"), "No space left on device: '/there/file'. Check the path, its permissions and the free disk space")
 
 
 def test_ctrl_c_and_a_reader_that_has_gone(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +204,7 @@ def test_help_and_version(zoo: Any) -> None:
 
 
 def test_the_words_of_a_command_in_json(zoo: Any, tmp_path: Path, pictures: Path) -> None:
-    """Train, evaluate, predict, describe: each prints one JSON object on standard output, and nothing else there."""
+    """Train, eval, predict, info and list each print one JSON object, and nothing else, to standard output."""
     run = tmp_path / "run"
     data = f"folder:{pictures}"
     status, out, said = zoo("train", *TRAIN, "--data", data, "--val", data, "--out", run, "--json")
@@ -234,7 +238,7 @@ def test_the_same_words_for_people(zoo: Any, model_folder: Path, pictures: Path)
     status, out, said = zoo("eval", model_folder, "--data", f"folder:{pictures}", "--quiet")
     assert (status, said) == (0, "")
     assert "top1" in out
-    assert "12 of 12 pictures scored" in out
+    assert "12 of 12 images scored" in out
     status, out, _ = zoo("predict", model_folder, pictures / "red", "--quiet")
     assert [json.loads(line)["key"] for line in out.splitlines()] == [str(pictures / "red" / f"{index}.png") for index in range(4)]
     status, out, _ = zoo("list", "resnet5[06]")
@@ -259,7 +263,7 @@ def test_the_same_command_gives_the_same_model(zoo: Any, tmp_path: Path, picture
         assert zoo("train", *TRAIN, "--data", f"folder:{pictures}", "--out", tmp_path / name, "--quiet")[0] == 0
     first, second = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("one", "two"))
     assert first == second
-    refused(zoo("train", *TRAIN, "--data", f"folder:{pictures}", "--out", tmp_path / "one"), "holds a run already", "--resume")
+    refused(zoo("train", *TRAIN, "--data", f"folder:{pictures}", "--out", tmp_path / "one"), "already contains a run", "--resume")
 
 
 def test_a_run_that_failed_on_a_picture_gives_way_to_one_without_it(zoo: Any, tmp_path: Path) -> None:
@@ -267,13 +271,13 @@ def test_a_run_that_failed_on_a_picture_gives_way_to_one_without_it(zoo: Any, tm
     bad = [cut_short(data / "green" / f"{number}.jpg") for number in (1, 2)]
     words = ("train", *TRAIN, "--data", f"folder:{data}", "--out", tmp_path / "run", "--quiet")
     for _ in range(2):
-        refused(zoo(*words), "is cut short", "With --skip-bad every such picture is left out, and all of them are listed.")
+        refused(zoo(*words), "is cut short", "To skip all such images and list them, pass --skip-bad.")
     assert (tmp_path / "run" / "run.json").is_file()
     status, out, said = zoo(*words, "--skip-bad", "--json")
     assert status == 0, said
     assert sorted(fault["key"] for fault in json.loads(out)["skipped"]) == [path.relative_to(data).as_posix() for path in bad]
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    refused(zoo(*words, "--skip-bad"), "holds a run already")  # finished, without the checkpoints that nobody needs any more
+    refused(zoo(*words, "--skip-bad"), "already contains a run")  # the run is finished, and its checkpoints are no longer needed
 
 
 def test_flags_go_before_the_recipe_file(zoo: Any, tmp_path: Path, pictures: Path) -> None:

@@ -1,4 +1,4 @@
-"""`zoo runs`: what run folders say of themselves, side by side; a damaged one is named and passed over."""
+"""`zoo runs`: the table of runs, its order and JSON form, and damaged runs, which are reported and skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Edit = Callable[[Path], object]
 
 @pytest.fixture(scope="module")
 def made(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run."""
+    """A folder that contains a finished run."""
     folder = tmp_path_factory.mktemp("made")
     train(fresh(), coloured(), coloured(6), RECIPE, folder / "first")
     return folder
@@ -31,7 +31,7 @@ def made(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(made: Path, tmp_path: Path) -> Path:
-    """The same run, and what it would look like unfinished, with another learning rate and better scores."""
+    """A folder with the finished run and an unfinished copy of it with another learning rate and better scores."""
     folder = tmp_path / "runs"
     shutil.copytree(made / "first", folder / "first")
     other = Path(shutil.copytree(made / "first", folder / "deeper" / "second"))
@@ -137,7 +137,7 @@ def test_one_run_alone_and_a_run_that_has_only_begun(runs: Path, capsys: pytest.
 def test_epochs_of_runs_that_stopped_early_or_had_none_to_make(runs: Path) -> None:
     first = runs / "first"
     edit(first / "recipe.toml", "epochs = 2", "epochs = 60")
-    assert read_run(first).planned == 2, "a head that remembers"
+    assert read_run(first).planned == 2, "as for a head that stores features in one epoch"
     edit(first / "recipe.toml", "early_stop = 0", "early_stop = 1")
     assert read_run(first).planned == 60
 
@@ -180,12 +180,12 @@ def test_damaged_runs_are_named_and_the_others_listed(
 
 
 def test_what_holds_no_runs(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"holds no runs \(folders with a run\.json\); zoo train makes them"):
+    with pytest.raises(InputError, match=r"contains no runs \(folders with a run\.json\); create one with zoo train"):
         find_runs(tmp_path / "runs" / "first" / "model")
     monkeypatch.chdir(tmp_path / "runs" / "first")
     status, out, said = printed(capsys, "runs")
     assert (status, out) == (2, "")
-    assert "runs is not a folder; expected one that holds runs" in said
+    assert "runs is not a folder; expected one that contains runs" in said
     with pytest.raises(UnknownNameError, match=r"unknown score of these runs 'top2'\. Nearest: top"):
         sort_runs(find_runs(runs)[0], "top2")
 

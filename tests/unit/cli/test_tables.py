@@ -1,4 +1,4 @@
-"""What is printed for people can be copied and searched: names of data and of pictures stay on one line."""
+"""Printed results can be copied and searched: names of datasets and images stay on one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_long_names_are_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_scores(Scores({"AP": 0.5}, n=1, expected=2, skipped=(Fault(_PICTURE, "cut short"),), data=_DATA))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == _DATA
-    assert lines[-1] == f"left out: {_PICTURE}: cut short"
+    assert lines[-1] == f"skipped: {_PICTURE}: cut short"
     assert any("AP" in line and "0.5000" in line for line in lines)
 
 
@@ -33,4 +33,4 @@ def test_what_was_attacked_stands_above_and_what_was_not_below(capsys: pytest.Ca
     print_attacked({"attack": "pgd", "eps": 8 / 255, "score": "top1", "clean": {**kind, "skipped": skipped}, "robust": kind})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pgd, changes of up to 8/255"
-    assert lines[-1] == f"left out: {_PICTURE}: cut short"
+    assert lines[-1] == f"skipped: {_PICTURE}: cut short"

@@ -263,7 +263,7 @@ def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: ty
         zoo.compile(model, engine="fake", data=tmp_path)
     agreement = zoo.compile(model, engine="fake", precision="int8", data=tmp_path, on_error="skip", say=said.append).making.agreement
     assert agreement.pictures == 2
-    assert len([text for text in said if text.startswith("left out: ") and "1.png" in text]) == 1, (
+    assert len([text for text in said if text.startswith("skipped: ") and "1.png" in text]) == 1, (
         "it is read twice, but must be reported once"
     )
     (tmp_path / "0.png").write_bytes(b"nor this")

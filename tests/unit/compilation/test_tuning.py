@@ -14,7 +14,7 @@ import zoo
 import zoo.compilation.tuning
 from tests.engines import Fake, fake, small_model
 from zoo.engines import ENGINES
-from zoo.engines.eager import Eager
+from zoo.engines.pytorch import Eager
 from zoo.errors import InputError
 from zoo.system.cache import cache_folder
 

@@ -22,7 +22,7 @@ from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.registry import natural_key
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.yolo_lines import corners, fractions
+from zoo.tasks.detection.data.yolo_layout import corners, fractions
 
 DETECTION, CLASSIFICATION = get_task("detection"), get_task("classification")
 BOXES = ("coco", "voc", "yolo", "csv")
@@ -219,7 +219,7 @@ def test_faults_stop_it_or_are_left_out_and_listed(tmp_path: Path, capsys: pytes
     content = json.loads(file.read_text())
     content["annotations"][2]["bbox"] = [5, 5, 0, 9]
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"1 annotation errors:\n  deep/val2.png.*has no area"):
+    with pytest.raises(DataError, match=r"1 error in the annotations:\n  deep/val2.png.*has no area"):
         convert(source, f"voc:{tmp_path / 'out'}", DETECTION)
     assert main(["data", "convert", source, f"voc:{tmp_path / 'out'}", "--skip-bad", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.pictures import picture
 from zoo.cli.main import main
 from zoo.curation.check.items import open_all
-from zoo.curation.split.assignment import Group, as_shares, assign, parse_parts
+from zoo.curation.split.groups import Group, as_shares, assign, parse_parts
 from zoo.curation.split.split import split
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
@@ -230,10 +230,10 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="demo: can't be written; specify the output format as scheme:FOLDER"):
         split("demo:digits", str(tmp_path / "out"), CLASSIFICATION, parts)
     split(f"folder:{data}", str(tmp_path / "done"), CLASSIFICATION, parts)
-    with pytest.raises(InputError, match=r"has the splits train, val; select the one to split, such as \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, val; choose one with \?split=train"):
         split(f"folder:{tmp_path / 'done'}", str(tmp_path / "out"), CLASSIFICATION, parts)
     table = tmp_path / "table.csv"
     table.write_text("path,label\ndata/ape/1.png,a\n../x.png,a\n")
-    with pytest.raises(DataError, match="1 annotation errors"):
+    with pytest.raises(DataError, match="1 error in the annotations"):
         split(f"csv:{table}", str(tmp_path / "out"), CLASSIFICATION, parts)
     assert not (tmp_path / "out").exists()

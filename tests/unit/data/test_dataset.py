@@ -110,7 +110,7 @@ def test_a_bare_path_is_recognised_and_said(tmp_path: Path, kind: Any) -> None:
     lines: list[str] = []
     dataset = opened(kind(write_class_folders(tmp_path)), say=lines.append)
     assert dataset.classes == ("blue", "green", "red")
-    assert lines == [f"data {tmp_path}: taken as folder: because it contains 3 folders with images"]
+    assert lines == [f"data {tmp_path}: recognised as folder, because it contains 3 folders with images"]
 
 
 def test_a_path_with_a_question_mark_opens_as_a_path(tmp_path: Path) -> None:

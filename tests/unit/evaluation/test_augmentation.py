@@ -1,4 +1,4 @@
-"""Views of a picture: their sizes, and mirror images within each picture's own size."""
+"""Views of an image: their sizes, and flips within the unpadded size of each image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_mirror_image_stays_within_the_pictures_own_size() -> None:
     assert turned.pixels[0, 0].tolist() == [[5, 4, 3, 2, 1, 0]] * 3 + [[0] * 6]
     assert turned.pixels[1, 2].tolist() == [[5, 4, 3, 2, 1, 0]] * 4
     assert (turned.sizes_hw, turned.original_sizes_hw) == (((3, 5), (4, 6)), ((30, 50), (4, 6)))
-    assert pixels[1, 0, 0].tolist() == [0, 1, 2, 3, 4, 5], "the batch that was given is as it was"
+    assert pixels[1, 0, 0].tolist() == [0, 1, 2, 3, 4, 5], "the input batch must not be modified"
 
 
 def test_augmentations_by_name() -> None:

@@ -1,4 +1,4 @@
-"""Several models as one evaluation: equality for one model, classes, pictures, and what a result says."""
+"""Evaluation of ensembles: equality with a single model, classes, skipped images, and details of the result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_model_beside_itself_answers_as_it_does_alone() -> None:
 
 
 def test_every_model_answers_with_its_own_trunk_and_preprocessing() -> None:
-    """The mean of what each answers alone, at 16 and at 32 pixels."""
+    """The ensemble answers with the mean of the models' separate answers, at 16 and at 32 pixels."""
     models = [model(0), model(1, image_size=32)]
     alone = [answers(member, data()) for member in models]
     together = answers(models, data())
@@ -91,7 +91,7 @@ def test_models_without_class_names_are_matched_by_order() -> None:
     digits = [model(classes=["0", "1", "2"]), model(classes=["2", "1", "0"])]
     found = Ensemble.of(digits)
     assert found.classes == ("2", "1", "0")
-    assert [member.new_index for member in found.members] == [[2, 1, 0], None], "numbers that are names on both sides match by name"
+    assert [member.new_index for member in found.members] == [[2, 1, 0], None], "numeric class names on both sides are matched by name"
 
 
 def test_a_hard_vote_has_no_scores_of_probabilities() -> None:
@@ -127,10 +127,10 @@ def test_what_a_result_says_about_an_ensemble() -> None:
     assert found["fingerprints"].keys() == {"data", "model 1", "model 2"}
     assert found["fingerprints"]["model 2"] == model_fingerprint(models[1])
     assert [found["preprocess"][f"model {number}"]["size_hw"] for number in (1, 2)] == [(16, 16), (32, 32)]
-    said = found["details"]["ensemble"]
-    assert (said["models"], said["vote"], said["tta"]) == (2, "soft", ["flip"])
-    assert said["weights"] == {"model 1": 0.5, "model 2": 0.5}
-    assert said["views"]["model 2"] == [{"size_hw": [32, 32], "mirror": False}, {"size_hw": [32, 32], "mirror": True}]
+    details = found["details"]["ensemble"]
+    assert (details["models"], details["vote"], details["tta"]) == (2, "soft", ["flip"])
+    assert details["weights"] == {"model 1": 0.5, "model 2": 0.5}
+    assert details["views"]["model 2"] == [{"size_hw": [32, 32], "mirror": False}, {"size_hw": [32, 32], "mirror": True}]
 
 
 def test_a_picture_keeps_its_key_and_target() -> None:
@@ -160,7 +160,7 @@ def test_weights_are_fitted_on_other_data_and_reported() -> None:
 
 
 def test_validation_pictures_that_are_scored_too_are_warned_of(tmp_path: Path) -> None:
-    """By content: the same picture under another name counts, another picture under the same name doesn't."""
+    """Images are compared by content: the same image under another name counts, another image under the same name doesn't."""
     write_class_folders(tmp_path / "a", per_class=2)
     for name in COLOURS:
         (tmp_path / "b" / name).mkdir(parents=True)
@@ -170,22 +170,22 @@ def test_validation_pictures_that_are_scored_too_are_warned_of(tmp_path: Path) -
         [model(0), model(1)], f"folder:{tmp_path / 'a'}", vote="weighted", val=f"folder:{tmp_path / 'b'}", replicates=0
     ).details["ensemble"]["val"]
     assert found["also_in_data"] == 3
-    assert "3 pictures of the validation data" in found["warning"]
+    assert "3 images of the validation data" in found["warning"]
 
 
 def test_validation_data_that_cannot_be_read(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=1, suffix=".jpg")
     for path in tmp_path.rglob("*.jpg"):
         cut_short(path)
-    with pytest.raises(DataError, match=r"validation data .* none of its 3 pictures can be read"):
+    with pytest.raises(DataError, match=r"validation data .* none of its 3 images can be read"):
         evaluate([model(0), model(1)], data(), vote="weighted", val=f"folder:{tmp_path}", on_error="skip")
 
 
-# -- pictures that can't be read ---------------------------------------------------------------------------------------
+# -- images that can't be read -----------------------------------------------------------------------------------------
 
 
 def test_a_picture_is_scored_where_every_view_could_read_it() -> None:
-    """The first time it is asked for it is there, the second time no more."""
+    """The image can be read for the first view, but not for the second."""
     calls: list[int] = []
 
     def source() -> Any:
@@ -216,7 +216,7 @@ def test_skipped_pictures_count_once(tmp_path: Path) -> None:
 
 
 class Plain(ClassificationAnswers):
-    """A task from elsewhere that knows nothing about combining answers."""
+    """Answers of a third-party task that can't be combined."""
 
     combination = Answers.combination
 
@@ -230,10 +230,10 @@ class Plain(ClassificationAnswers):
         (["classification"], {"vote": "loud"}, "unknown vote of the task classification: 'loud'"),
         (["classification"], {"tta": ["crop"]}, "unknown test-time augmentation 'crop'"),
         (["classification"] * 2, {"vote": "weighted"}, "the vote 'weighted' fits its weights on validation data"),
-        (["classification"] * 2, {"val": data()}, "validation data is given, which only the vote 'weighted' is fitted on"),
+        (["classification"] * 2, {"val": data()}, r"validation data \(--val\) is used only by the vote 'weighted'; the vote is 'soft'"),
     ],
 )
-def test_what_cannot_be_meant(models: list[str], options: dict[str, Any], message: str) -> None:
+def test_invalid_options(models: list[str], options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluate([model(task=task) for task in models], data(), **options)
 
@@ -249,7 +249,7 @@ def test_models_that_know_other_classes() -> None:
 
 
 def test_a_task_without_a_way_to_combine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.evaluation.ensemble.get_task", lambda name: replace(get_task("classification"), answers=Plain()))
+    monkeypatch.setattr("zoo.evaluation.group.get_task", lambda name: replace(get_task("classification"), answers=Plain()))
     assert evaluate(model(), data(), replicates=0).n == 12
     for models, tta in (([model(), model(1)], ()), ([model()], ("flip",))):
         with pytest.raises(InputError, match="the task classification can't combine answers: evaluate one model at a time"):

@@ -1,4 +1,4 @@
-"""Classes matched, samples counted, and the same scores from one process or several."""
+"""Evaluation: matching of classes, counting of samples, and equal scores from one or several processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def model(**options: Any) -> Model:
 
 
 def by_colour() -> Model:
-    """A model that answers right on COLOURS: its head sees the mean of the picture's channels, as the trunk is taken out."""
+    """Return a model that is always right on COLOURS: its backbone is replaced by the channel means of the image."""
 
     class Means(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -115,7 +115,7 @@ def test_a_model_that_is_always_right(tmp_path: Path) -> None:
 
 
 def test_scores_by_hand() -> None:
-    """Two reds called right, one red labelled green: top1 2/3; green has recall 0, red has precision 2/3."""
+    """Two red images are classified correctly and one is labelled green: top1 is 2/3, green has recall 0, red has precision 2/3."""
     red = COLOURS["red"]
     data = [Sample(picture(red, index, (16, 16)), label, f"{index}") for index, label in enumerate((2, 2, 1))]
     scores = evaluate(by_colour(), data)
@@ -166,7 +166,7 @@ def test_nothing_left_to_score(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=1, suffix=".jpg")
     for path in tmp_path.rglob("*.jpg"):
         cut_short(path)
-    with pytest.raises(DataError, match=r"none of its 3 pictures can be read:\n  blue/0\.jpg: "):
+    with pytest.raises(DataError, match=r"none of its 3 images can be read:\n  blue/0\.jpg: "):
         evaluate(model(), f"folder:{tmp_path}", on_error="skip")
 
 
@@ -210,7 +210,7 @@ if torch.distributed.is_initialized():
 
 
 def made_of_101(task: str, root: Path) -> tuple[Model, str, str]:
-    """Return a small model, 101 pictures, and the key of the one that can't be read."""
+    """Return a small model, a dataset of 101 images, and the key of the image that can't be read."""
     torch.manual_seed(0)
     if task == "detection":
         boxes = [[(("cat", "dog")[index % 2], (4, 4, 20, 20))] for index in range(101)]
@@ -231,9 +231,9 @@ def made_of_101(task: str, root: Path) -> tuple[Model, str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "face", "detection"])
 def test_101_samples_score_the_same_over_one_two_and_three_processes(task: str, tmp_path: Path) -> None:
-    """Hazard 7: samplers that pad to equal shares count samples twice. Everything is compared to the last digit but the time it took.
+    """Hazard 7: samplers that pad all processes to equal shares count samples twice. Everything but the time is compared exactly.
 
-    Pictures are answered one by one: in batches of another size float32 networks answer a little differently.
+    The batch size is 1, because float32 networks give slightly different answers in batches of another size.
     """
     made, data, unreadable = made_of_101(task, tmp_path)
     folder = save(made, tmp_path / "model")

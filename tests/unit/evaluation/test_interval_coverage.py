@@ -1,7 +1,7 @@
-"""The 95 % intervals hold the truth about as often as they say, on data made so that the truth is known.
+"""Coverage of the 95 % confidence intervals, measured on simulated data whose true scores are known.
 
-The docstrings give the shares of 300 and 400 data sets, which are right to about 1.2 points. Here there are fewer, and the bounds are as
-much wider as their luck is.
+The docstrings state the coverage over 300 or 400 datasets, which is accurate to about 1.2 percentage points. The tests use fewer datasets
+and correspondingly wider bounds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from zoo.tasks.detection.data.columns import Columns, Floats, Found, Truth
 from zoo.tasks.detection.metric.average_precision import weighted_scores
 from zoo.tasks.detection.metric.matching import match
 from zoo.tasks.face.verification.bootstrap import Pairs, standard_error
-from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import PairsMetric
 from zoo.tasks.face.verification.pairs import Pair
 
 Draw = Callable[[np.random.Generator, int], MetricResult]
 
 
 def coverage(draw: Draw, truth: dict[str, float], runs: int, replicates: int) -> dict[str, float]:
-    """Return how often the interval of each score holds the truth."""
+    """Return the fraction of runs in which the interval of each score contains the true value."""
     rng = np.random.default_rng(7)
     held = dict.fromkeys(truth, 0)
     for _ in range(runs):
@@ -42,7 +42,7 @@ def coverage(draw: Draw, truth: dict[str, float], runs: int, replicates: int) ->
 
 
 def test_the_interval_of_a_sum_is_that_of_efron_and_tibshirani() -> None:
-    """Replicates of a lopsided sum: both percentiles move towards the long tail."""
+    """Replicates of a skewed sum: both percentiles move towards the long tail."""
     rng = np.random.default_rng(0)
     values = rng.gamma(4, 1, 20_000) / 40
     a = float(((values - values.mean()) ** 3).mean() / values.std() ** 3 / 6)
@@ -60,19 +60,19 @@ def test_the_interval_lies_about_the_score_and_within_all_and_nothing() -> None:
     assert low == 0.0 < high
     assert interval(np.ones(100), 1.0) == (1.0, 1.0)
     assert interval(np.array([0.5] * 90 + [np.nan] * 10), 0.5) is None
-    far_off = np.array([0.0] * 999 + [1.0])  # a skewness of 31 says nothing: the percentiles stay in order
+    far_off = np.array([0.0] * 999 + [1.0])  # a skewness of 31 is meaningless; the percentiles must stay in order
     bounds = interval(far_off, 0.001)
     assert bounds is not None
     assert bounds[0] <= bounds[1]
 
 
 def test_the_standard_error_of_pairs_that_share_people_by_hand() -> None:
-    """Pairs ab, bc (sharing b) and aa: products of all two pairs that share somebody, each with itself too."""
+    """Pairs ab, bc (sharing b) and aa: sums the products of all two pairs that share a person, including each pair with itself."""
     pairs = Pairs(np.zeros(3), np.array([False, False, True]), np.array([0, 1, 0]), np.array([1, 2, 0]))
     ab, bc, aa = influence = np.array([1.0, 2.0, 3.0])
     expected = ab**2 + bc**2 + aa**2 + 2 * ab * bc + 2 * ab * aa
     assert standard_error(influence, pairs) == pytest.approx(np.sqrt(expected))
-    assert standard_error(np.array([1.0, -1.0, 0.0]), pairs) == pytest.approx(np.sqrt(2))  # never less than of independent pairs
+    assert standard_error(np.array([1.0, -1.0, 0.0]), pairs) == pytest.approx(np.sqrt(2))  # never less than for independent pairs
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------------
@@ -92,10 +92,11 @@ def pictures(rng: np.random.Generator, count: int, replicates: int) -> MetricRes
 
 @pytest.mark.slow
 def test_intervals_of_a_classifier_hold_the_truth() -> None:
-    """Of 400 data sets of 300 pictures held it: top1 94.8 %, f1 93.5 %, auc 92.0 % (one class has 30 pictures), ece 97.0 %.
+    """Coverage over 400 datasets of 300 images: top1 94.8 %, f1 93.5 %, auc 92.0 % (one class has 30 images), ece 97.0 %.
 
-    The truth is the mean over data of this size. For all but ece that is the score of endless data; the binned calibration error is
-    larger on few pictures than on many (0.07 here, 0.05 on 50,000), and its intervals held the latter in 77 % only, none below it.
+    The true value is the mean over datasets of this size. For all scores but ece this equals the score on unlimited data. The binned
+    calibration error is larger on few images than on many (0.07 here, 0.05 on 50,000): only 77 % of its intervals contain the latter, and
+    none of the others lie below it.
     """
     many = [pictures(np.random.default_rng(seed), 300, 0).scores for seed in range(400)]
     truth = {name: float(np.mean([scores[name] for scores in many])) for name in ("top1", "f1", "auc", "ece")}
@@ -108,7 +109,7 @@ PEOPLE, EACH, FOLDS = 200, 3, 10
 
 
 def protocol() -> list[Pair]:
-    """Return ten folds of twenty people each, with thirty genuine and thirty impostor pairs, as sparse as LFW's."""
+    """Return ten folds of twenty people each, with thirty genuine and thirty impostor pairs per fold, as sparse as in LFW."""
     rng = np.random.default_rng(3)
     pairs = []
     for fold in range(FOLDS):
@@ -122,7 +123,7 @@ def protocol() -> list[Pair]:
 
 
 def faces(pairs: list[Pair], rng: np.random.Generator, replicates: int) -> MetricResult:
-    """Return the scores of people some of whom are much harder than others: each has a spread of its own, and all lean one way."""
+    """Return the scores of simulated people of varying difficulty: each has a different spread, and all share a common offset."""
     centre = rng.normal(size=(PEOPLE, 8))
     centre[:, 0] += 0.5
     spread = 0.6 * np.exp(0.3 * rng.normal(size=PEOPLE))
@@ -135,10 +136,10 @@ def faces(pairs: list[Pair], rng: np.random.Generator, replicates: int) -> Metri
 
 @pytest.mark.slow
 def test_intervals_of_faces_hold_the_truth() -> None:
-    """Of 300 data sets auc held it in 93.7 %, rank1 in 94.7 %, eer in 99.0 %; of 400 accuracy in 97.5 %.
+    """Coverage over 300 datasets: auc 93.7 %, rank1 94.7 %, eer 99.0 %; over 400 datasets: accuracy 97.5 %.
 
-    With replicates as the identities are drawn, auc would hold it in 98.0 % (their deviation 0.0126, that of the AUC itself 0.0099);
-    with accuracies narrowed as the AUC is, accuracy in 92.0 %.
+    With replicates from resampled identities that aren't narrowed, the coverage of auc would be 98.0 % (their deviation is 0.0126, that of
+    the AUC itself 0.0099); if accuracies were narrowed as the AUC is, that of accuracy would be 92.0 %.
     """
     pairs = protocol()
     rng = np.random.default_rng(1)
@@ -149,7 +150,7 @@ def test_intervals_of_faces_hold_the_truth() -> None:
 
 
 def detections(rng: np.random.Generator, pictures: int, classes: int) -> Columns:
-    """Return objects in a row, far apart, and detections shifted along it; in some pictures all is harder, and there are false alarms."""
+    """Return objects in a row, far apart, and detections shifted along the row, with false positives; some images are harder overall."""
     objects: list[tuple[Any, ...]] = []
     found: list[tuple[Any, ...]] = []
     for picture in range(pictures):
@@ -177,9 +178,9 @@ def sized(corners: Floats) -> Floats:
 
 @pytest.mark.slow
 def test_intervals_of_a_detector_hold_what_data_of_this_size_gives() -> None:
-    """Of 300 data sets of 100 pictures and 20 classes AP held it in 93.3 % (89.0 % not centred), AP50 in 92.0 %, AR100 in 92.3 %.
+    """Coverage over 300 datasets of 100 images and 20 classes: AP 93.3 % (89.0 % if not centred), AP50 92.0 %, AR100 92.3 %.
 
-    The truth is the mean over data of this size. The AP of endless data lies lower, and these intervals held it in 55 % only.
+    The true value is the mean over datasets of this size. The AP on unlimited data is lower; only 55 % of these intervals contain it.
     """
     pictures, classes, runs = 100, 10, 60
     rng = np.random.default_rng(7)

@@ -1,4 +1,4 @@
-"""Test-time augmentation as an evaluation: mirror images and other sizes, brought together in the picture's own frame."""
+"""Evaluation with test-time augmentation: flips and other sizes, combined in the coordinates of the original image."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_a_mirrored_picture_gets_the_same_answer_under_flip(task: str) -> None:
     plain = answers(made, dataset)
     for key, answer in straight.items():
         assert answer == pytest.approx(turned[key], abs=1e-5)
-        assert answer != pytest.approx(plain[key], abs=1e-4), "the mirror image has a say"
+        assert answer != pytest.approx(plain[key], abs=1e-4), "the flipped view must have an influence"
 
 
 def test_a_mirrored_picture_gets_the_same_boxes_mirrored_under_flip() -> None:
-    """Pictures of different and odd widths in one batch, so that they are padded, and no scaling, so that pixels are the same."""
+    """Images of different, partly odd widths are padded in one batch; they aren't scaled, so that their pixels are unchanged."""
     made = model(task="detection")
     records = [Record(f"s{index}", noise(index, 64, 65 + 7 * index), None) for index in range(3)]
     dataset = Dataset("made", tuple(records), CLASSES)
@@ -50,7 +50,7 @@ def test_a_mirrored_picture_gets_the_same_boxes_mirrored_under_flip() -> None:
 
 
 class Bright(torch.nn.Module):
-    """A detector that finds the bright pixels, in the frame of the original picture, as a real one does."""
+    """A detector that returns the box of the bright pixels, in the coordinates of the original image like a real detector."""
 
     def forward(self, batch: ImageBatch) -> list[dict[str, torch.Tensor]]:
         found = []
@@ -63,7 +63,7 @@ class Bright(torch.nn.Module):
 
 
 def test_boxes_of_every_view_come_back_to_their_place() -> None:
-    """In padded batches, on odd widths, scaled by numbers that aren't whole: the fused box is the one that was drawn."""
+    """In padded batches, with odd widths and fractional scales, the fused box must equal the drawn one."""
     made = model(task="detection")
     made.forward = Bright().forward  # type: ignore[method-assign, assignment]
     drawn, records = {}, []
@@ -81,7 +81,7 @@ def test_boxes_of_every_view_come_back_to_their_place() -> None:
 
 
 def test_scales_average_what_the_model_answers_at_other_sizes() -> None:
-    """0.875, 1 and 1.25 of 32 pixels, as models of these sizes with the same parameters answer."""
+    """The views at 0.875, 1 and 1.25 of 32 pixels give the answers of models of these sizes with the same parameters."""
     made, dataset = model(image_size=32), data()
     each = []
     for size in (28, 32, 40):
@@ -93,7 +93,7 @@ def test_scales_average_what_the_model_answers_at_other_sizes() -> None:
 
 
 def test_views_of_one_model_are_averaged_whatever_the_vote() -> None:
-    """A vote is between models: with one there are probabilities still."""
+    """A vote combines models; a single model still gives probabilities."""
     found = {vote: evaluate(model(), data(), vote=vote, tta=["flip"], replicates=0) for vote in ("soft", "hard")}
     assert found["hard"].scores == found["soft"].scores
     assert found["hard"]["top5"] is not None

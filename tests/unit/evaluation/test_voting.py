@@ -1,4 +1,4 @@
-"""Votes of classifiers by hand, and the weights of a weighted vote against scipy."""
+"""Votes of classifiers, checked by hand, and fitted weights, compared with scipy."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import softmax
 
 from zoo.errors import InputError
 from zoo.task.combination import Combination
 from zoo.tasks.classification.combination import ProbabilityCombination
-from zoo.tasks.classification.counts import softmax
 
 VOTES = ProbabilityCombination()
 
 
 def logits(*probabilities: float, shift: float = 0.0) -> NDArray[np.float32]:
-    """Logits of these probabilities; a shift changes nothing about them."""
+    """Return logits of these probabilities, which don't depend on the shift."""
     return np.asarray(np.log(np.array(probabilities)) + shift, np.float32)
 
 
 def probabilities(answer: NDArray[Any]) -> list[float]:
-    found: list[float] = softmax(answer[None].astype(np.float64))[0].tolist()
+    found: list[float] = softmax(answer[None].astype(np.float64), axis=1)[0].tolist()
     return found
 
 
@@ -52,7 +52,7 @@ def test_hard_is_the_majority_whatever_its_confidence() -> None:
 
 
 def test_a_tie_goes_to_the_highest_mean_probability_among_those_voted_for() -> None:
-    """One vote each for the first two; the third, which nobody answers, has the highest mean and isn't taken."""
+    """The first two classes have one vote each; the third has the highest mean but no vote, so it isn't chosen."""
     several = [logits(0.5, 0.01, 0.49), logits(0.01, 0.6, 0.39)]
     assert int(VOTES.models(several, "hard", equal(2))) == 1
 
@@ -72,7 +72,7 @@ def test_logits_in_another_order_of_classes() -> None:
 
 
 def simulated(models: int, noise: list[float]) -> tuple[list[list[NDArray[np.float32]]], list[int]]:
-    """Answers of models that see the truth through noise of their own, to 400 pictures of 5 classes."""
+    """Return answers of models for 400 images of 5 classes: the ground truth plus independent noise for each model."""
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 5, 400)
     truth = 3 * np.eye(5)[labels]
@@ -81,7 +81,7 @@ def simulated(models: int, noise: list[float]) -> tuple[list[list[NDArray[np.flo
 
 
 def own(answers: list[list[NDArray[np.float32]]], labels: list[int]) -> NDArray[np.float64]:
-    return np.stack([softmax(np.stack(rows).astype(np.float64))[np.arange(len(labels)), labels] for rows in answers])
+    return np.stack([softmax(np.stack(rows).astype(np.float64), axis=1)[np.arange(len(labels)), labels] for rows in answers])
 
 
 @pytest.mark.parametrize("noise", [[1.0, 1.2], [0.5, 2.0, 4.0], [1.0, 1.0, 1.0]])

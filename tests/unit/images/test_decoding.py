@@ -158,7 +158,7 @@ def test_all_eight_orientations(kind: str, orientation: int, tmp_path: Path) -> 
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).max() <= 1
     assert decoding.size(file) == image.shape[:2]
-    smaller = decoding.read(file, min_size_hw=(image.shape[0] // 6, image.shape[1] // 6))
+    smaller, _ = decoding.Decoding((image.shape[0] // 6, image.shape[1] // 6)).read(file)
     half = (image.shape[0] // 2, image.shape[1] // 2)
     assert smaller.shape[:2] == (half if kind == "JPEG" else image.shape[:2])
 
@@ -287,7 +287,7 @@ def test_reduced_decoding_differs_by_less_than_two_grey_levels(shared_data: Path
     for file in files:
         whole = decoding.read(file)
         final = (whole.shape[0] // 6, whole.shape[1] // 6)
-        reduced = decoding.read(file, min_size_hw=final)
+        reduced, _ = decoding.Decoding(final).read(file)
         assert reduced.shape[0] == -(-whole.shape[0] // 2)
         differences.append(float((resized(whole, *final) - resized(reduced, *final)).abs().mean()))
     assert np.mean(differences) < 1.5

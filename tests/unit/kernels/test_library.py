@@ -209,6 +209,6 @@ def test_a_run_goes_on_by_what_it_began_with(tmp_path: Path, monkeypatch: pytest
         assert found[:2] == whole[:2]
         assert found[2:] != whole[2:]
         assert found == pytest.approx(whole, rel=0.1)
-        assert warnings == ["batch-norm was computed by kernels that can't be made here (they need g++): last bits differ from now on"]
+        assert warnings == ["batch-norm kernels of this run can't be compiled here (they need g++): the last bits differ from now on"]
     else:
         assert (found, warnings) == (whole, [])

@@ -93,9 +93,9 @@ def test_a_gradual_schedule_sets_stage_after_stage_free_and_goes_on_after_an_int
     changed = {name.split(".")[0] for name, value in run.model.backbone.state_dict().items() if not torch.equal(value, before[name])}
     stages = [{name.split(".")[0] for name in _names(model, stage)} for stage in model.backbone.stages()]
     assert changed == stages[-1] | stages[-2]
-    assert [line.split(": ")[1] for line in said.lines if "freeze is" in line] == [
-        f"freeze is 'stages={len(stages) - 2}' now",
-        f"freeze is 'stages={len(stages) - 3}' now",
+    assert [line.split(": ")[1] for line in said.lines if "freeze is now" in line] == [
+        f"freeze is now 'stages={len(stages) - 2}'",
+        f"freeze is now 'stages={len(stages) - 3}'",
     ]
     again = train(fresh(), coloured(), None, recipe, tmp_path / "run", resume=True)
     assert again.history == run.history

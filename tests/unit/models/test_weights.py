@@ -113,7 +113,7 @@ def test_a_head_of_another_class_count_is_left_fresh_and_said(tmp_path: Path, do
     assert {"fc.weight", "fc.bias"} == set(said[0].partition("newly initialised: ")[2].split(", "))
     assert torch.equal(model.state_dict()["backbone.conv1.weight"], donor.state_dict()["backbone.conv1.weight"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.models.weights.fit._LOG.warning", said.append)
+        patch.setattr("zoo.models.weights.loading._LOG.warning", said.append)
         build("resnet20", "face", num_classes=2, weights=tmp_path / "w.pt")
     assert said[1] == f"weights {tmp_path / 'w.pt'}: loaded into the backbone; the face head is newly initialised"
 

@@ -1,4 +1,4 @@
-"""Every source in, one prediction per picture out; and the files they are written to."""
+"""Prediction from every kind of source, with one result per image, and the files that are written."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def test_an_unreadable_picture_stops_or_is_listed(model: Model, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no/where", "no/where does not exist; expected a picture, a folder, a video or a camera number"),
+        ("no/where", "no/where does not exist; expected an image, a folder, a video or a camera number"),
         (True, "the source is a boolean"),
-        (3.5, "the source is a float; expected a picture"),
+        (3.5, "the source is a float; expected an image, folder, video, camera number or arrays"),
         (None, "the source is a NoneType"),
         ([3.5], "the source is a float"),
         (np.zeros((4, 4)), r"array is float64 of shape \(4, 4\); expected uint8 \[H, W, 3\], RGB"),
@@ -121,10 +121,10 @@ def test_what_is_no_source(model: Model, source: Any, message: str) -> None:
 
 
 def test_places_without_pictures(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no pictures \(files ending in \.jpg"):
+    with pytest.raises(DataError, match=r"contains no images \(files ending in \.jpg"):
         answers(model, tmp_path)
     (tmp_path / "film.mp4").write_bytes(b"no film")
-    with pytest.raises(DataError, match=r"film\.mp4 can't be opened as a video; it is damaged, cut short"):
+    with pytest.raises(DataError, match=r"film\.mp4 can't be opened as a video; it is damaged, truncated"):
         answers(model, tmp_path / "film.mp4")
     with pytest.raises(DataError, match="camera 97 can't be opened as a video; check that it is connected"):
         answers(model, 97)

@@ -1,4 +1,4 @@
-"""The way beside the network: pictures are read before it is their turn and written after it, and nothing else changes."""
+"""Reading ahead and writing behind the network: images are read early and written late, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_a_video_and_more_are_read_ahead_in_order(model: Model, tmp_path: Path) 
 def test_a_video_without_frames(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "film.avi", [COLOURS["red"]])
     monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture(0))
-    with pytest.raises(DataError, match=r"film\.avi holds no frames that can be read"):
+    with pytest.raises(DataError, match=r"film\.avi contains no readable frames"):
         answers(model, path)
 
 
 class Capture:
-    """A camera that counts what it is asked for, or a film of some frames."""
+    """A fake camera or video with a fixed number of frames that counts the frames read."""
 
     def __init__(self, frames: int) -> None:
         self.frames, self.read_frames, self.released = frames, 0, False
@@ -114,7 +114,7 @@ def test_a_camera_is_never_read_ahead(model: Model, monkeypatch: pytest.MonkeyPa
     red = picture(COLOURS["red"])
     found = predict(model, [red, red, 0], batch_size=1)
     next(found)
-    assert len(opened) == 1  # among others a camera is opened at its turn
+    assert len(opened) == 1  # a camera among other sources is opened at its turn
     assert [next(found).key, next(found).key] == ["array 1", "camera 0#0"]
     assert opened[1].read_frames == 1
     found.close()
@@ -122,7 +122,7 @@ def test_a_camera_is_never_read_ahead(model: Model, monkeypatch: pytest.MonkeyPa
 
 
 class Arrays:
-    """Pictures that are counted as they are taken."""
+    """An iterable of images that counts how many have been taken."""
 
     def __init__(self, number: int) -> None:
         self.number, self.taken = number, 0
@@ -138,7 +138,7 @@ class ArrayList(Arrays, Sequence[Any]):
         return self.number
 
     def __getitem__(self, index: Any) -> Any:
-        raise AssertionError("it is iterated over")
+        raise AssertionError("the list must be iterated over, not indexed")
 
 
 def test_arrays_of_an_iterator_are_taken_at_their_turn(model: Model) -> None:
@@ -204,7 +204,7 @@ def test_a_window_below_nought(model: Model) -> None:
 
 
 class Slow(Classification):
-    """One whose drawing takes a while, and which counts those that are drawn; that with the key "bad" can't be drawn."""
+    """A prediction whose drawing is slow and counted, and fails for the key "bad"."""
 
     drawn = 0
 

@@ -56,10 +56,10 @@ def test_plain_lines_come_now_and_then_and_say_what_is_left(clock: Clock) -> Non
             training.batch(0.25, 2)
         training.begin_epoch(30)  # there is no fourth epoch
     assert drawn.getvalue().splitlines() == [
-        "epoch 2/3: 4/10 loss 0.512, 4.0 pictures/s, 0:01:00 left, run 0:02:40 left",
-        "epoch 2/3: 6/10 loss 0.512, 4.0 pictures/s, 0:00:40 left, run 0:02:20 left",
-        "epoch 2/3: 8/10 loss 0.512, 4.0 pictures/s, 0:00:20 left, run 0:02:00 left",
-        "epoch 3/3: 2/10 loss 0.250, top1 0.8750, 0.2 pictures/s, 0:01:20 left, run 0:01:20 left",
+        "epoch 2/3: 4/10 loss 0.512, 4.0 images/s, 0:01:00 left, run 0:02:40 left",
+        "epoch 2/3: 6/10 loss 0.512, 4.0 images/s, 0:00:40 left, run 0:02:20 left",
+        "epoch 2/3: 8/10 loss 0.512, 4.0 images/s, 0:00:20 left, run 0:02:00 left",
+        "epoch 3/3: 2/10 loss 0.250, top1 0.8750, 0.2 images/s, 0:01:20 left, run 0:01:20 left",
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_terminal_shows_both_bars_whole(width: int) -> None:
         Console(file=drawn, width=width, color_system=None).print(progress._bars.get_renderable())
     run, epoch = (line.rstrip() for line in drawn.getvalue().splitlines())
     assert re.fullmatch(r"run +\S* *30/1880 +(\d:\d\d:\d\d|-:--:--)", run)
-    assert re.fullmatch(r"epoch 1/20 \S+ +30/94 +(\d:\d\d:\d\d|-:--:--) loss 0.512, top1 0.7812, \d+ pictures/s", epoch)
+    assert re.fullmatch(r"epoch 1/20 \S+ +30/94 +(\d:\d\d:\d\d|-:--:--) loss 0.512, top1 0.7812, \d+ images/s", epoch)
 
 
 def test_the_bar_before_makes_room_for_the_next_and_brackets_are_no_markup() -> None:
@@ -160,6 +160,6 @@ def test_a_training_moves_both_bars(tmp_path: Path) -> None:
     assert seen.whole == [("run", 6, 0)]
     assert [part for part in seen.parts if part[0].startswith("epoch")] == [("epoch 1/2", 3, 0), ("epoch 2/2", 3, 0)]
     assert seen.moved == 6
-    assert re.fullmatch(r"loss \d\.\d{3}, [\d.]+ pictures/s", seen.notes[0])
+    assert re.fullmatch(r"loss \d\.\d{3}, [\d.]+ images/s", seen.notes[0])
     score = run.history[0]["val"]["top1"]
-    assert re.fullmatch(rf"loss \d\.\d{{3}}, top1 {score:.4f}, [\d.]+ pictures/s", seen.notes[3])
+    assert re.fullmatch(rf"loss \d\.\d{{3}}, top1 {score:.4f}, [\d.]+ images/s", seen.notes[3])

@@ -1,4 +1,4 @@
-"""Answers beside the truth, by every task."""
+"""Example samples of every task: answers next to the ground truth."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def records(*targets: Any) -> list[Record]:
 def test_the_same_samples_are_drawn_wherever_they_stand() -> None:
     some = records(*range(40))
     first = drawn(some, 12)
-    assert [record.key for record in first] == sorted(record.key for record in first), "in the order of the data"
+    assert [record.key for record in first] == sorted(record.key for record in first), "records must keep the order of the dataset"
     assert {record.key for record in drawn(some[::-1], 12)} == {record.key for record in first}
     assert drawn(some, 100) == some
     assert [record.key for record in first] != [record.key for record in some[:12]]
-    assert len(drawn([Record("\udcff", PIXEL, 0)], 1)) == 1, "names of files may hold bytes that are no text"
+    assert len(drawn([Record("\udcff", PIXEL, 0)], 1)) == 1, "file names may contain bytes that aren't valid text"
 
 
 def test_a_classifier_s_answer() -> None:
@@ -53,7 +53,7 @@ def test_a_detector_s_answers_are_counted() -> None:
         {"boxes": boxes(square), "labels": np.array([0]), "difficult": np.array([True])},
     ]
     answers = [
-        # right, right place of another class, and one that is not sure
+        # a correct box, a correct box with the wrong class, and an uncertain box
         {"boxes": boxes(square, far, far), "scores": np.array([0.9, 0.8, 0.29], np.float32), "labels": np.array([0, 0, 1])},
         {"boxes": boxes((11, 10, 30, 30)), "scores": np.array([0.5], np.float32), "labels": np.array([0])},
         {"boxes": boxes(), "scores": np.array([], np.float32), "labels": np.array([], np.int64)},
@@ -74,8 +74,8 @@ def test_a_face_beside_the_most_similar_one() -> None:
     rows = [np.array(row, np.float32) for row in ((2, 0), (1, 0.1), (0, 1), (0.1, 1), (-1, 0))]
     shown = face.answers.examples(rows, [7, 7, 8, 9, None], list("abcde"), (), 12)
     assert [(one.keys, one.truth, one.right) for one in shown] == [
-        (("a", "b"), "the same person", True),  # of each person one picture first
-        (("c", "d"), "another person", None),  # there is no other picture of this person
+        (("a", "b"), "the same person", True),  # one image of each person comes first
+        (("c", "d"), "another person", None),  # the only image of this person
         (("d", "c"), "another person", None),
         (("e", "c"), "", None),
         (("b", "a"), "the same person", True),

@@ -1,4 +1,4 @@
-"""Recipes: refused settings, and the way through TOML."""
+"""Recipes: invalid settings, and TOML round trips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.task.recipe import Recipe, read_toml, replace_settings, to_toml
 
 @dataclass(frozen=True)
 class ShapeRecipe(Recipe):
-    """A recipe with a field of every type."""
+    """A recipe with fields of all types."""
 
     mixing: float = 0.5
     rotate: bool = False
@@ -62,7 +62,7 @@ def test_an_integer_stands_for_a_float(tmp_path: Path) -> None:
     [
         ({"steps": 0}, "steps is 0; expected a number above 0"),
         ({"batch_size": 0}, "batch_size is 0; expected a number above 0"),
-        ({"batch_size": 1}, "batch_size is 1; expected 2 or more, batch-norm can't train on one picture"),
+        ({"batch_size": 1}, "batch_size is 1; expected 2 or more, because batch-norm can't train on one image"),
         ({"lr": -1.0}, "lr is -1.0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"lr": float("inf")}, "lr is inf; expected a finite number"),
@@ -73,7 +73,7 @@ def test_an_integer_stands_for_a_float(tmp_path: Path) -> None:
         ({"grad_accumulation": 0}, "grad_accumulation is 0"),
         ({"min_samples": 0}, "min_samples is 0"),
         ({"epochs": 0}, "epochs is 0; expected 1 or more"),
-        ({"warmup": 1.0}, "warmup is 1.0; expected a part from 0 to below 1"),
+        ({"warmup": 1.0}, "warmup is 1.0; expected a fraction from 0 to below 1"),
         ({"ema": -0.1}, "ema is -0.1"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0; expected 0 or more"),
         ({"clip_grad": -1.0}, "clip_grad is -1.0; expected 0 or more"),
@@ -100,7 +100,7 @@ def test_settings_that_can_not_work(values: dict[str, Any], message: str) -> Non
         ({"batch_size": 3.5}, "here: batch_size is 3.5; expected a whole number, such as 32"),
         ({"batch_size": True}, "here: batch_size is True"),
         ({"rotate": 1}, "here: rotate is 1; expected true or false, such as False"),
-        ({"name": 1}, "here: name is 1; expected a text, such as 'plain'"),
+        ({"name": 1}, "here: name is 1; expected a string, such as 'plain'"),
         ({"epochs": "many"}, "here: epochs is 'many'; expected a whole number"),
         ({"epochs": 2.5}, "here: epochs is 2.5; expected a whole number"),
         ({"workers": True}, "here: workers is True; expected a whole number"),

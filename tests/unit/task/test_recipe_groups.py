@@ -1,4 +1,4 @@
-"""The groups of `zoo train --help`: every setting of every task stands in one, with what it is for and its default."""
+"""The groups of `zoo train --help`: every setting of every task is in one group, with its help and its default."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from zoo.task.recipe import GROUPS, OTHERS, Recipe, explained, grouped
 
 
 def help_of(task: str, recipe: Any = None) -> str:
-    """Return the help of `zoo train --task TASK`, one line an option."""
+    """Return the help page of `zoo train --task TASK`."""
     kind = flags_of(task)
-    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # boxes are drawn where they can be written
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # rich draws boxes only if the encoding supports them
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
         parse(combine("Train", TrainFlags, kind, kind.recipe() if recipe is None else recipe), "train", ["--help"])
     printed.seek(0)
@@ -29,7 +29,7 @@ def help_of(task: str, recipe: Any = None) -> str:
 
 
 def boxes(printed: str) -> dict[str, str]:
-    """Return the text of each box of the help, by its title."""
+    """Return the text of each box of the help page, by title."""
     found: dict[str, str] = {}
     for title, content in re.findall(r"╭─ (.+?) options ─+╮\n(.*?)╰─", printed, re.DOTALL):
         assert title not in found
@@ -40,28 +40,28 @@ def boxes(printed: str) -> dict[str, str]:
 @pytest.mark.parametrize("task", TASKS.names())
 def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: str) -> None:
     recipe = get_task(task).data.recipe()
-    groups, said, shown = grouped(type(recipe)), explained(type(recipe)), boxes(help_of(task))
+    groups, texts, shown = grouped(type(recipe)), explained(type(recipe)), boxes(help_of(task))
     assert OTHERS not in groups, f"settings without a group: {groups.get(OTHERS)}"
     assert set(groups) <= set(GROUPS)
     assert sorted(name for names in groups.values() for name in names) == sorted(setting.name for setting in fields(recipe))
     for group, names in groups.items():
         assert GROUPS[group] in shown[group]
         for name in names:
-            assert said[name], f"{name} has no help"
+            assert texts[name], f"{name} has no help"
             flag = f"--{'no-' if getattr(recipe, name) is True else ''}{name.replace('_', '-')}"
             rest = shown[group].split(f"{flag} ", 1)[1]
-            assert said[name] in rest
+            assert texts[name] in rest
             before_default = rest.split("(default: ", 1)
-            assert "--" not in before_default[0].replace("--freeze", "").replace(flag, ""), f"{name} states no default"
+            assert "--" not in before_default[0].replace("--freeze", "").replace(flag, ""), f"{name} shows no default"
             assert before_default[1].startswith(str(getattr(recipe, name)))
 
 
 @dataclass(frozen=True)
 class TwistedRecipe(Recipe):
-    """A recipe from elsewhere.
+    """A recipe of a third-party task.
 
     Attributes:
-        twist: how far pictures are twisted,
+        twist: largest rotation of images,
             in degrees.
     """
 
@@ -79,7 +79,7 @@ def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest(
     assert "lr" not in groups["optimisation"]
     assert groups[OTHERS] == ("loose",)
     assert list(groups)[-2:] == ["tricks", OTHERS]
-    assert explained(TwistedRecipe)["twist"] == "how far pictures are twisted, in degrees."
+    assert explained(TwistedRecipe)["twist"] == "largest rotation of images, in degrees."
     assert explained(TwistedRecipe)["lr"] == explained(Recipe)["lr"]
     assert explained(TwistedRecipe)["loose"] == ""
     shown = boxes(help_of("classification", TwistedRecipe()))

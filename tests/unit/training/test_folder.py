@@ -1,4 +1,4 @@
-"""A run's folder: what is refused there, and that what was written last is whole, whatever happens."""
+"""Folder of a run: which folders are refused, and that the last files written are always complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def begun(out: Path) -> Path:
-    """Leave a run with a checkpoint after its first batch."""
+    """Start a run, interrupt it after its first batch, and return its folder, which has a checkpoint."""
     with pytest.raises(Interrupted):
         train(fresh(), coloured(), None, RECIPE, out, progress=StopAt(1))
     return out
@@ -48,33 +48,33 @@ def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(fresh(), coloured(), None, RECIPE, tmp_path_factory.mktemp("whole") / "run").folder
 
 
-# -- whose folder it is ------------------------------------------------------------------------------------------------
+# -- which folders are refused ------------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     begun(tmp_path / "run")
-    with pytest.raises(InputError, match="run holds a run already; continue it with --resume, or choose another place with --out"):
+    with pytest.raises(InputError, match="run already contains a run; continue it with --resume, or choose another folder with --out"):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipe": replace(RECIPE, lr=0.5, flip=0.0)}, r"recipe: lr was 0\.001, is 0\.5; recipe: flip was 0\.5, is 0\.0\. Give"),
-        ({"recipe": replace(RECIPE, freeze="norm")}, r"recipe: freeze was not given, is norm; model: freeze was none, is norm\. Give"),
-        ({"data": coloured(9)}, r"otherwise: samples was 12, is 9; manifest was [0-9a-f]{16}, is [0-9a-f]{16}\. Give"),
-        ({"val": coloured()}, r"otherwise: val was not given, is coloured; val_manifest was not given, is [0-9a-f]{16}\. Give"),
-        ({"model": {"image_size": 48}}, r"otherwise: model: options: image_size was 32, is 48; "),
+        ({"recipe": replace(RECIPE, lr=0.5, flip=0.0)}, r"recipe: lr was 0\.001, is 0\.5; recipe: flip was 0\.5, is 0\.0\. Use"),
+        ({"recipe": replace(RECIPE, freeze="norm")}, r"recipe: freeze was not set, is norm; model: freeze was none, is norm\. Use"),
+        ({"data": coloured(9)}, r"differently: samples was 12, is 9; manifest was [0-9a-f]{16}, is [0-9a-f]{16}\. Use"),
+        ({"val": coloured()}, r"differently: val was not set, is coloured; val_manifest was not set, is [0-9a-f]{16}\. Use"),
+        ({"model": {"image_size": 48}}, r"differently: model: options: image_size was 32, is 48; "),
         (
             {"exact": True},
-            r"otherwise: exact was False, is True\. Give what it was started with \(see recipe\.toml and run\.json there\), or",
+            r"differently: exact was False, is True\. Use the original settings and data \(see recipe\.toml and run\.json there\), or",
         ),
     ],
 )
 def test_another_run_is_not_continued_and_every_difference_is_listed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     begun(tmp_path / "run")
     arguments = {"data": coloured(), "val": None, "recipe": RECIPE, **change}
-    with pytest.raises(InputError, match=f"run: this run can't be continued, it was started .*{message}"):
+    with pytest.raises(InputError, match=f"run: this run can't be continued, because it was started .*{message}"):
         train(fresh(**arguments.pop("model", {})), **arguments, out=tmp_path / "run", resume=True)
 
 
@@ -83,18 +83,18 @@ def test_samples_in_another_order_or_with_another_label_are_other_data(tmp_path:
     data = coloured()
     relabelled = replace(data.records[0], target=(data.records[0].target + 1) % 3)
     for records in (data.records[::-1], (relabelled, *data.records[1:])):
-        with pytest.raises(InputError, match=r"it was started otherwise: manifest was \w+, is \w+\. Give"):
+        with pytest.raises(InputError, match=r"it was started differently: manifest was \w+, is \w+\. Use"):
             train(fresh(), replace(data, records=records), None, RECIPE, tmp_path / "run", resume=True)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    """Also one with a recipe of the user's own."""
+    """Also if it contains a recipe written by the user."""
     for name in ("photo.jpg", "recipe.toml"):
         place = tmp_path / name.split(".")[0]
         place.mkdir()
         (place / name).write_text("precious")
         for resume in (False, True):
-            with pytest.raises(InputError, match="exists and is not a run of the zoo; choose another place with --out"):
+            with pytest.raises(InputError, match="exists and is not a training run; choose another folder with --out"):
                 train(fresh(), coloured(), None, RECIPE, place, resume=resume)
         assert os.listdir(place) == [name]
 
@@ -121,13 +121,13 @@ time.sleep(300)
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, whole: Path) -> None:
-    """The lock ends with the process, however that ends."""
+    """The lock is released when the process ends, even if it is killed."""
     out = begun(tmp_path / "run")
     holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(out)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        words = rf"run: another process \(number {holder.pid}\) is training there; wait for it or stop it, or choose another place"
+        words = rf"run: another process \(PID {holder.pid}\) is training there; wait for it or stop it, or choose another folder"
         with pytest.raises(InputError, match=words):
             train(fresh(), coloured(), None, RECIPE, out, resume=True)
     finally:
@@ -143,7 +143,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("fcntl.lockf", unsupported)
     RunLock(tmp_path).release()
-    assert "this file system has no locks" in caplog.text
+    assert "this file system doesn't support locks" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_only_the_job_that_began_a_run_goes_on_without_being_asked(
     if goes_on:
         assert len(train(fresh(), coloured(), None, RECIPE, tmp_path / "run").history) == 2
         return
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="already contains a run"):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
 
 
@@ -181,7 +181,7 @@ def test_without_an_id_a_job_is_known_by_its_launcher(tmp_path: Path, monkeypatc
 
 
 def test_checkpoints_within_an_epoch_come_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three batches an epoch, two epochs: one at each end, or one after every batch (the last of an epoch is written twice)."""
+    """Two epochs of three batches: a checkpoint after each epoch, or after every batch (twice after the last batch of an epoch)."""
     saved: list[int] = []
     original = RunFolder.save
 
@@ -203,7 +203,7 @@ def test_checkpoints_within_an_epoch_come_by_the_clock(tmp_path: Path, monkeypat
     train(fresh(), coloured(), None, RECIPE, tmp_path / "all", checkpoint_minutes=0)
     assert sorted(set(saved)) == [1, 2, 3, 4, 5, 6]
     saved.clear()
-    monkeypatch.setattr("zoo.training.folder.time", SimpleNamespace(monotonic=clock))  # a second at every look
+    monkeypatch.setattr("zoo.training.folder.time", SimpleNamespace(monotonic=clock))  # one second passes per call
     train(fresh(), coloured(), None, RECIPE, tmp_path / "some", checkpoint_minutes=2 / 60)
     assert saved == [2, 3, 4, 6]
     with pytest.raises(InputError, match=r"checkpoint_minutes is -1; expected 0 \(after every step\) or more"):
@@ -241,9 +241,9 @@ def other_content(path: Path) -> None:
     [
         (CHECKPOINT, cut_short, r"last\.pt: the checkpoint can't be read"),
         (CHECKPOINT, flip_a_bit, r"last\.pt: the checkpoint can't be read \(the checksum of \S+ is wrong\)"),
-        (CHECKPOINT, other_content, r"last\.pt: is no checkpoint of this run \(KeyError"),
+        (CHECKPOINT, other_content, r"last\.pt is not a checkpoint of this run \(KeyError"),
         (Path("run.json"), cut_short, r"run\.json is damaged \("),
-        (Path("run.json"), lambda path: path.write_text("[]"), r"run\.json is damaged \(it holds a list\)"),
+        (Path("run.json"), lambda path: path.write_text("[]"), r"run\.json is damaged \(it contains a list\)"),
         (Path("recipe.toml"), lambda path: path.write_text("lr = = 1"), r"recipe\.toml is damaged \("),
         (Path("recipe.toml"), Path.unlink, r"recipe\.toml is damaged \(.*No such file"),
     ],
@@ -251,23 +251,23 @@ def other_content(path: Path) -> None:
 def test_damaged_runs(tmp_path: Path, file: Path, damage: Any, message: str) -> None:
     out = begun(tmp_path / "run")
     damage(out / file)
-    with pytest.raises(InputError, match=f"{message}.*; start the run anew"):
+    with pytest.raises(InputError, match=f"{message}.*; start the run again"):
         train(fresh(), coloured(), None, RECIPE, out, resume=True)
 
 
 def test_the_best_weights_are_missed(tmp_path: Path) -> None:
     train(fresh(), coloured(), coloured(), RECIPE, tmp_path / "run")
     (tmp_path / "run" / BEST).unlink()
-    with pytest.raises(InputError, match=r"best\.pt: is missing, and it held the best epoch's weights; start the run anew"):
+    with pytest.raises(InputError, match=r"best\.pt: the weights of the best epoch are missing; start the run again"):
         train(fresh(), coloured(), coloured(), RECIPE, tmp_path / "run", resume=True)
 
 
-# -- room --------------------------------------------------------------------------------------------------------------
+# -- disk space --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """Let no file grow larger: a write fails as it does on a full disk."""
+    """Limit the size of files, so that writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -300,7 +300,7 @@ def test_no_room_for_the_final_model(tmp_path: Path, whole: Path) -> None:
         pytest.raises(StorageError, match=r"run/model: can't be written \(File too large\); it needs about 1\.5 MB"),
     ):
         train(fresh(), coloured(), None, RECIPE, out, resume=True)
-    assert same(load(out).state_dict(), load(whole).state_dict())  # the older one is untouched
+    assert same(load(out).state_dict(), load(whole).state_dict())  # the previous model is untouched
     with files_up_to(1_000_000), pytest.raises(OSError, match="File too large"):
         save(build("test_resnet", classes=sorted(COLOURS)), tmp_path / "saved")
 
@@ -321,11 +321,11 @@ def test_room_is_looked_at_before_the_first_step(tmp_path: Path, monkeypatch: py
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
     monkeypatch.undo()
-    train(fresh(), coloured(), None, RECIPE, tmp_path / "run")  # without --resume: it had not begun
+    train(fresh(), coloured(), None, RECIPE, tmp_path / "run")  # --resume isn't needed, because the run hadn't begun
 
 
 def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody is refused by permissions who is root: the system's answer is put in its place."""
+    """The system's error is simulated, because permissions don't apply to root."""
 
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -333,14 +333,14 @@ def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("zoo.training.folder.RunLock", refuse)
     words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
     assert main([*words, "--workers", "0"]) == 2
-    cure = "check the permissions and that the disk is writable, or choose another folder with --out"
-    assert capsys.readouterr().err.splitlines()[-1] == f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); {cure}"
+    remedy = "check the permissions and that the disk is writable, or choose another folder with --out"
+    assert capsys.readouterr().err.splitlines()[-1] == f"zoo: {tmp_path / 'run'}: can't be written (Read-only file system); {remedy}"
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
-        raise RuntimeError("a fault of ours")
+        raise RuntimeError("an internal error")
 
     monkeypatch.setattr("zoo.training.folder.torch.save", fail)
-    with pytest.raises(RuntimeError, match="a fault of ours"):
+    with pytest.raises(RuntimeError, match="an internal error"):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")

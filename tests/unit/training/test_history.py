@@ -1,4 +1,4 @@
-"""Which epoch of a run was the best and how long ago, and where batches end in steps."""
+"""Best epoch of a run, number of epochs since then, and optimiser steps of batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def history(*values: float | None) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("values", "best", "waited"), [
-    ((0.5, 0.9, 0.8, 0.9), 4, 2),  # as good again is kept, and is no better
+    ((0.5, 0.9, 0.8, 0.9), 4, 2),  # an equal score is kept, but doesn't count as an improvement
     ((0.9, 0.5, None), 1, 2),
     ((None, 0.1), 2, 0),
     ((None, None), None, 1),

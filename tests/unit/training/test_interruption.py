@@ -1,4 +1,4 @@
-"""A run that is stopped goes on as if it had not been."""
+"""Interrupted runs, which end as if they had not been interrupted when resumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THOROUGH = replace(RECIPE, epochs=3, grad_accumulation=2, ema=0.9, clip_grad=1.0
 
 @pytest.fixture(scope="module")
 def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never interrupted: four batches an epoch, two a step; dropout draws random numbers."""
+    """Folder of an uninterrupted run with four batches per epoch and two per step; dropout draws random numbers."""
     return train(fresh(dropout=0.5), coloured(14), coloured(6), THOROUGH, tmp_path_factory.mktemp("whole") / "run").folder
 
 
@@ -37,7 +37,7 @@ def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
     tmp_path: Path, whole: Path, batch: int, after: int, workers: int
 ) -> None:
-    """A step is always finished first: two batches here."""
+    """A step, here of two batches, is always finished first."""
     recipe, out = replace(THOROUGH, workers=workers), tmp_path / "run"
     with pytest.raises(Interrupted, match=f"interrupted after {after} batches; continue with the same command and --resume"):
         train(fresh(dropout=0.5), coloured(14), coloured(6), recipe, out, progress=StopAt(batch))
@@ -76,7 +76,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def trains(tmp_path: Path) -> Iterator[Trains]:
-    """Return what starts `zoo train` in a process of its own, and comes back with it and its command once there is a checkpoint."""
+    """Return a function that starts `zoo train` in a separate process and returns it and its command once it has written a checkpoint."""
     write_class_folders(tmp_path / "data", per_class=8)
     started: list[subprocess.Popen[str]] = []
 
@@ -101,14 +101,14 @@ def trains(tmp_path: Path) -> Iterator[Trains]:
 def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path, trains: Trains) -> None:
     out = tmp_path / "run"
     process, command = trains(epochs=400, workers=1)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader's processes too
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert "continue with the same command and --resume" in said.splitlines()[-1]
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader processes too
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "continue with the same command and --resume" in stderr.splitlines()[-1]
     state = torch.load(out / CHECKPOINT, weights_only=True)
     assert state["batches_done"] > 0
-    torch.save({**state, "batches_done": 400 * 6}, out / CHECKPOINT)  # as if it had nearly ended: going on takes no time
+    torch.save({**state, "batches_done": 400 * 6}, out / CHECKPOINT)  # as if it had nearly finished, so that resuming takes no time
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after 2400 of 2400 batches" in resumed.stderr
@@ -123,7 +123,7 @@ def test_a_loader_process_that_is_killed_ends_in_a_message(trains: Trains) -> No
     for reader in readers:
         if "resource_tracker" not in " ".join(reader.cmdline()):
             reader.kill()
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 1, said
-    assert "Traceback" not in said
-    assert "zoo: a process that reads pictures was ended from outside" in said
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 1, stderr
+    assert "Traceback" not in stderr
+    assert "zoo: a loader process was killed" in stderr

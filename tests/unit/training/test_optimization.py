@@ -1,4 +1,4 @@
-"""Learning rates: of every step, and of every layer."""
+"""Optimisation: learning rates of steps and layers, moving average, and optimisers that aren't available."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cosine(part: float) -> float:
     ],
 )
 def test_the_rate_of_every_step(scheduler: Scheduling, expected: list[float]) -> None:
-    """Two steps of warm-up, then the schedule; no step is without effect, the last one neither."""
+    """Two steps of warm-up, then the schedule; every step has a learning rate above 0, including the last."""
     found = rates(replace(RECIPE, scheduler=scheduler))
     assert found == pytest.approx([0.05, 0.075, *expected])
     assert min(found) > 0
@@ -99,7 +99,7 @@ def test_the_average_follows_the_weights() -> None:
         optimization.step(done)
         moved, left = (average - before).abs().sum(), (own - average).abs().sum()
         if done == 0:
-            assert left == 0  # the average begins with the weights of the first step
+            assert left == 0  # the average starts from the weights after the first step
         else:
             assert torch.equal((average - before).sign(), (own - before).sign())
             assert 0 < left < 9.5 * moved, "at most nine tenths of the way are left"
@@ -108,9 +108,9 @@ def test_the_average_follows_the_weights() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        ("fusedadam", r"optimizer is 'fusedadam', which can't be had here \((CUDA|APEX)[^)]*\); choose another, as 'adamw'"),
-        ("kronw", "optimizer is 'kronw', which compiles code for every shape of weights, for hours; choose another"),
-        ("adahessian", "optimizer is 'adahessian', which needs second derivatives; training has first ones, choose another"),
+        ("fusedadam", r"optimizer is 'fusedadam', not available here \((CUDA|APEX)[^)]*\); choose another, such as 'adamw'"),
+        ("kronw", "optimizer is 'kronw', which compiles code for every weight shape for hours; choose another"),
+        ("adahessian", "optimizer is 'adahessian', which needs second derivatives, but training computes only first ones; choose another"),
     ],
 )
 def test_an_optimiser_that_can_not_be_had_is_said_before_the_first_step(optimizer: str, message: str) -> None:
@@ -119,7 +119,7 @@ def test_an_optimiser_that_can_not_be_had_is_said_before_the_first_step(optimize
 
 
 def moved(optimizer: str, fused: bool) -> tuple[list[torch.Tensor], Optimization]:
-    """Return what three steps make of a model's parameters."""
+    """Return a model's parameters after three steps, and the optimisation."""
     torch.manual_seed(0)
     model, optimization = made(replace(RECIPE, optimizer=optimizer, lr=0.01, weight_decay=0.1))
     for group in optimization.optimizer.param_groups:
@@ -134,7 +134,7 @@ def moved(optimizer: str, fused: bool) -> tuple[list[torch.Tensor], Optimization
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "momentum", "nesterov", "adagrad"])
 def test_one_pass_over_the_numbers_moves_them_alike(optimizer: str) -> None:
-    """A checkpoint of a run that was begun without goes on without: its groups say so."""
+    """Fused and plain kernels agree; a checkpoint of a run with plain kernels continues with them, as set in its parameter groups."""
     ours, optimization = moved(optimizer, fused=True)
     theirs, plain = moved(optimizer, fused=False)
     for one, other in zip(ours, theirs, strict=True):

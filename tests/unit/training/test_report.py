@@ -1,4 +1,4 @@
-"""The page that a training leaves: what is in it, for every task and every way a run can go."""
+"""The report of a training run: its contents for every task and outcome."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
 from zoo.models.builder import build
 from zoo.report.examples import answered
-from zoo.system.progress import Progress
 from zoo.system.signals import Interrupted
 from zoo.task.contract import get_task
 from zoo.task.recipe import replace_settings
-from zoo.training.curves import curves
 from zoo.training.folder import CHECKPOINT
-from zoo.training.history import best_epoch
-from zoo.training.report import Trained, html, write_training_report
+from zoo.training.history import best_epoch, curves
+from zoo.training.report import Trained, html
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,16 +41,16 @@ def facts(page: str) -> dict[str, str]:
 
 
 def cells(page: str, name: str) -> tuple[str, str]:
-    """Return value and note of a setting."""
+    """Return the value and the note of a setting."""
     (found,) = re.findall(rf'<td><span title="[^"]+">{name}</span></td><td>(.*?)(?:<br><small>(.*?)</small>)?</td>', page)
     return unescape(found[0]), unescape(found[1])
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
-    said = Listening()
-    run = train(fresh(), coloured(), coloured(6), replace(RECIPE, lr=3e-3), tmp_path / "my run", progress=said)
+    listening = Listening()
+    run = train(fresh(), coloured(), coloured(6), replace(RECIPE, lr=3e-3), tmp_path / "my run", progress=listening)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert f"report: {run.folder / 'report.html'}" in said.lines
+    assert f"report: {run.folder / 'report.html'}" in listening.lines
     assert run.scores is not None
     expected = ["Learning", "Sample predictions", "Scores", "Confusion matrix", "Curves", "Worst mistakes", "Per class", "Details"]
     expected = [title for title in expected if title != "Worst mistakes" or run.scores.mistakes]
@@ -68,13 +66,13 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert "6 samples of the validation data." in page
     assert len(shown(page)) == 6 + len(run.scores.mistakes)
     assert page.count('<li class="right">') == round(run.scores["top1"] * 6)  # type: ignore[operator]
-    assert "95 % interval" not in page, "none were drawn"
-    # of the settings the ones that were chosen are marked, with what would have been
+    assert "95 % interval" not in page, "no confidence intervals were computed"
+    # settings that differ from the defaults are marked and show the default
     assert cells(page, "lr") == ("<mark>0.003</mark>", "default: 0.001")
-    assert cells(page, "epochs") == ("<mark>2</mark>", "default: left to the zoo")
+    assert cells(page, "epochs") == ("<mark>2</mark>", "default: automatic")
     assert cells(page, "clip_grad") == ("0.0", "")
     assert f"6 of {len(fields(RECIPE))} settings differ from the task's defaults" in unescape(page)
-    assert page.count("<td>coloured</td>") == 3, "of training, of validation, and where the scores rest on it"
+    assert page.count("<td>coloured</td>") == 3, "training data, validation data, and provenance of the scores"
     assert re.search(r"<tr><td>blue</td><td class=\"n\">4</td><td class=\"n\">2</td></tr>", page)
     assert "http" not in page.replace("http-equiv", "")
     assert len(page.encode()) < 5_000_000
@@ -84,9 +82,9 @@ def test_without_validation_the_training_data_is_shown_and_said(tmp_path: Path) 
     run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert titles(page) == ["Learning", "Sample predictions", "Recipe", "Data"]
-    assert "12 samples of the training data: there was no validation data, and the model has seen these." in page
+    assert "12 samples of the training data (there was no validation data), which the model was trained on." in page
     assert f'<div class="big">{run.history[-1]["loss"]:.4f}</div>' in page
-    assert "of the last epoch; there was no validation data" in page
+    assert "last epoch; no validation data" in page
     assert "on the validation data</h3>" not in page
     assert "best epoch" not in page
     assert len(shown(page)) == 12
@@ -103,7 +101,7 @@ def test_a_resumed_run_tells_of_all_its_epochs(tmp_path: Path) -> None:
     assert page.count("<circle") >= 2
     assert run.model.metadata["training"]["seconds"] > before > 0, "the time before the interruption counts"
     (tmp_path / "run" / "report.html").unlink()
-    train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", resume=True)  # nothing is left to train
+    train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", resume=True)  # training has already finished
     assert titles((tmp_path / "run" / "report.html").read_text(encoding="utf-8")) == titles(page)
 
 
@@ -112,15 +110,15 @@ def test_a_report_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("zoo.training.report.write_text", full)
-    said = Listening()
-    run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=said)
+    listening = Listening()
+    run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=listening)
     assert (run.folder / "model" / "model.json").is_file()
     assert not (run.folder / "report.html").exists()
-    assert said.lines[-1] == "no report: OSError: [Errno 28] No space left on device; the run itself is complete"
+    assert listening.lines[-1] == "no report: OSError: [Errno 28] No space left on device; the run itself is complete"
 
 
 def made(task: str, history: list[dict[str, Any]], **changes: Any) -> Trained:
-    """Return a run of a model that has learned nothing."""
+    """Return a run of an untrained model."""
     sizes: dict[str, Any] = {"classification": {"image_size": 32}, "face": {"image_size": 32, "embedding_size": 8}}
     options = sizes.get(task, {"image_size": 64, "max_image_size": 64})
     model = build("test_resnet" if task != "detection" else "resnet20", task, classes=sorted(COLOURS), **options)
@@ -138,9 +136,9 @@ def test_what_went_wrong_stands_at_the_top() -> None:
     faults = (Fault("<b>.png", "is cut short", whole=True),)
     run = made("classification", [line(1, not_finite=2), line(2, not_finite=1)], skipped=faults)
     page = html("run", replace(run, recipe=replace(run.recipe, early_stop=1)))
-    assert "It stopped early, after 2 of 3 epochs" in page
-    assert "3 batches were left out because their loss was not a finite number." in page
-    assert "1 faults of the data were passed over" in page
+    assert "Training stopped early, after 2 of 3 epochs" in page
+    assert "3 batches were skipped because their loss was not finite." in page
+    assert "1 problems in the data were skipped" in page
     assert "<li>&lt;b&gt;.png: is cut short</li>" in page
     assert 'class="warning"' not in html("run", made("classification", [line(1), line(2), line(3)]))
 
@@ -155,8 +153,8 @@ def test_settings_that_the_data_settled() -> None:
     run = made("classification", [line(1)])
     chosen = replace(run.chosen, epochs=None, batch_size=64, seed=3)
     page = html("run", replace(run, chosen=chosen, recipe=replace(chosen, epochs=7, batch_size=12)))
-    assert cells(page, "epochs") == ("7", "settled by the data; asked for: left to the zoo")
-    assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; settled by the data; asked for: 64")
+    assert cells(page, "epochs") == ("7", "adapted to the data; requested: automatic")
+    assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; adapted to the data; requested: 64")
     assert cells(page, "seed") == ("<mark>3</mark>", "default: 0")
     assert f"2 of {len(fields(chosen))} settings differ" in page
 
@@ -168,13 +166,13 @@ def test_detection_and_faces_have_samples_too() -> None:
     assert len(shown(page)) == 3
     assert page.count("<dd>green × 1</dd>") == 3
     assert "true</li>" in page
-    assert "<h3>Parts of the loss</h3>" in page
+    assert "<h3>Loss components</h3>" in page
     page = html("run", made("face", [line(1)]))
     assert len(shown(page)) == 2 * page.count('<li class="right">') + 2 * page.count('<li class="wrong">') == 24
     assert '<ol class="examples large">' in page
     unknown = Dataset("unknown", (Record("a", picture((0, 0, 0)), None),))
     page = html("run", made("face", [line(1)], validation=unknown))
-    assert "There are none: no sample could be read." in page
+    assert "None: no sample could be read." in page
 
 
 def test_samples_that_can_not_be_read_are_left_out(tmp_path: Path) -> None:
@@ -200,7 +198,7 @@ def test_curves_are_counted_in_epochs() -> None:
     assert best_epoch(equal, "top1") == equal[1], "the last of equals"
     assert best_epoch(history, "auc") is None
     more = [*curves([line(1, val={"top1": 0.5, "auc": 0.25, "seconds": 12.0})], "top1")]
-    assert more[2].lines == {"auc": ([1], [0.25])}, "what is no part of a whole would press the others flat"
+    assert more[2].lines == {"auc": ([1], [0.25])}, "scores outside 0 to 1 would flatten the others"
 
 
 def test_numbers_that_are_none_do_no_harm() -> None:
@@ -209,7 +207,3 @@ def test_numbers_that_are_none_do_no_harm() -> None:
     assert '<div class="big">–</div>' in page
     assert "nan" not in re.findall(r'points="([^"]*)"', page)[0]
     assert facts(html("run", made("classification", [])))["epochs"] == "0 of 3"
-
-
-def test_the_function_returns_the_page(tmp_path: Path) -> None:
-    assert write_training_report(tmp_path, made("classification", [line(1)]), Progress(enabled=False)) == tmp_path / "report.html"

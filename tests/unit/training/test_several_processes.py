@@ -1,4 +1,4 @@
-"""Training in several processes: the same as in one, and nothing hangs or is lost when one of them ends."""
+"""Training in several processes: it is equivalent to one process, and nothing hangs or is lost when one of them ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = "--backbone test_resnet --image-size 32 --workers 0 --precision fp32 --f
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """21 pictures: in batches of eight the last one has five, which two processes share unequally."""
+    """Folder of 21 images; in batches of eight, the last one has five, which two processes share unequally."""
     return write_class_folders(tmp_path_factory.mktemp("data"), per_class=7)
 
 
@@ -35,23 +35,23 @@ def command(pictures: Path, out: Path, *more: str) -> list[str]:
 
 
 def torchrun(words: Sequence[str], *options: str) -> subprocess.Popen[str]:
-    """Start two processes as a user does."""
+    """Start two processes with torchrun, as a user would."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, *launcher, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finished(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
-    """Wait for a job, and leave none of its processes behind."""
+    """Wait for a job, kill its remaining processes, and return its exit status, standard output and standard error."""
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     try:
-        output, said = process.communicate(timeout=timeout)
+        output, stderr = process.communicate(timeout=timeout)
     finally:
         process.kill()
         for child in children:
             if child.is_running():
                 child.kill()
-    return process.returncode, output, said
+    return process.returncode, output, stderr
 
 
 def curve(run: Path) -> list[float]:
@@ -64,18 +64,18 @@ def same_weights(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-# -- the same ----------------------------------------------------------------------------------------------------------
+# -- equivalence ----------------------------------------------------------------------------------------------------------
 
 LONG = ("--epochs", "7", "--batch-size", "4")  # 21 steps
 
 
 @pytest.fixture(scope="module")
 def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A run of two processes that nothing happened to, and what it printed."""
+    """Folder, standard output and standard error of an undisturbed run of two processes."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    status, output, said = finished(torchrun(command(pictures, out, *LONG, "--json")))
-    assert status == 0, said
-    return out, output, said
+    status, output, stderr = finished(torchrun(command(pictures, out, *LONG, "--json")))
+    assert status == 0, stderr
+    return out, output, stderr
 
 
 def test_the_loss_curve_is_that_of_one_process_with_the_same_batches(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
@@ -88,20 +88,20 @@ def test_the_loss_curve_is_that_of_one_process_with_the_same_batches(pictures: P
 
 
 def test_the_first_process_speaks_for_all(whole: tuple[Path, str, str]) -> None:
-    folder, output, said = whole
+    folder, output, stderr = whole
     assert json.loads(output)["folder"] == str(folder)
-    assert said.count("epoch 7/7  loss") == 1
-    assert "Traceback" not in said
+    assert stderr.count("epoch 7/7  loss") == 1
+    assert "Traceback" not in stderr
 
 
 def test_scores_are_printed_once(pictures: Path, whole: tuple[Path, str, str]) -> None:
     words = ["-m", "zoo", "eval", str(whole[0]), "--data", f"folder:{pictures}", "--json", "--quiet", "--replicates", "0"]
-    status, output, said = finished(torchrun(words))
-    assert status == 0, said
+    status, output, stderr = finished(torchrun(words))
+    assert status == 0, stderr
     assert json.loads(output)["n"] == 21
 
 
-# -- ends --------------------------------------------------------------------------------------------------------------
+# -- processes that end --------------------------------------------------------------------------------------------------------------
 
 
 def until(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -111,7 +111,7 @@ def until(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 
 def other_than_first(process: subprocess.Popen[str], out: Path) -> int:
-    """Return the second process's number: the run's lock has the first one's."""
+    """Return the PID of the second process; the run's lock contains that of the first."""
     first = int((out / ".lock").read_text().split()[0])
     return next(int(child.pid) for child in psutil.Process(process.pid).children() if child.pid != first)
 
@@ -122,29 +122,29 @@ def test_a_killed_process_ends_the_job_and_it_goes_on_with_resume(pictures: Path
     until((out / "checkpoints" / "last.pt").exists, process)
     os.kill(other_than_first(process, out), signal.SIGKILL)
     start = time.monotonic()
-    status, _, said = finished(process)
+    status, _, stderr = finished(process)
     assert time.monotonic() - start < 60
     assert status != 0
-    assert "another process of this job has ended, so this one ends too" in said
-    assert "training continues with --resume (torchrun --max-restarts 1 does so by itself)" in said
-    assert said.count("Traceback") == 1  # torchrun's own
+    assert "another process of this job has ended, so this one ends too" in stderr
+    assert "training continues with --resume (torchrun --max-restarts 1 does this automatically)" in stderr
+    assert stderr.count("Traceback") == 1  # torchrun's own
     assert not (out / "model").exists()
-    status, _, said = finished(torchrun(command(pictures, out, *LONG, "--resume")))
-    assert status == 0, said
-    assert said.count("resumed after") == 1
+    status, _, stderr = finished(torchrun(command(pictures, out, *LONG, "--resume")))
+    assert status == 0, stderr
+    assert stderr.count("resumed after") == 1
     assert same_weights(out, whole[0])
     assert (out / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
 
 
 def test_torchrun_starts_a_killed_process_again(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
-    """Without --resume: the second attempt knows that the run is its own job's."""
+    """--resume isn't needed: the second attempt recognises the run of its job."""
     out = tmp_path / "run"
     process = torchrun(command(pictures, out, *LONG, "--checkpoint-minutes", "0"), "--max-restarts", "1")
     until((out / "checkpoints" / "last.pt").exists, process)
     os.kill(other_than_first(process, out), signal.SIGKILL)
-    status, _, said = finished(process)
-    assert status == 0, said
-    assert "resumed after" in said
+    status, _, stderr = finished(process)
+    assert status == 0, stderr
+    assert "resumed after" in stderr
     assert same_weights(out, whole[0])
     assert (out / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
 
@@ -154,22 +154,22 @@ def test_sigterm_ends_all_processes_after_the_same_step(pictures: Path, tmp_path
     process = torchrun(command(pictures, out, "--epochs", "4000", "--batch-size", "4"))
     until((out / "checkpoints" / "last.pt").exists, process)
     os.kill(other_than_first(process, out), signal.SIGTERM)
-    status, _, said = finished(process)
+    status, _, stderr = finished(process)
     assert status != 0
-    assert said.count("stopped by SIGTERM after") == 1, said
-    assert "exitcode  : 143" in said or "exitcode: 143" in said, said
+    assert stderr.count("stopped by SIGTERM after") == 1, stderr
+    assert "exitcode  : 143" in stderr or "exitcode: 143" in stderr, stderr
     assert torch.load(out / "checkpoints" / "last.pt", weights_only=True)["batches_done"] > 0
 
 
 def test_what_is_wrong_in_all_processes_is_said_once(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
-    """Also with restarts: another job's run is not continued without being asked to."""
-    status, output, said = finished(torchrun(command(pictures, whole[0], *LONG), "--max-restarts", "1"))
+    """Also with restarts: a run of another job is not resumed without --resume."""
+    status, output, stderr = finished(torchrun(command(pictures, whole[0], *LONG), "--max-restarts", "1"))
     assert status != 0
     assert output == ""
-    assert said.count("holds a run already; continue it with --resume") == 2  # once an attempt
+    assert stderr.count("already contains a run; continue it with --resume") == 2  # once per attempt
 
 
-# -- batches that one process can't take -------------------------------------------------------------------------------
+# -- batches that one process can't use -------------------------------------------------------------------------------
 
 LEFT_OUT = """
 import json, os, sys
@@ -215,7 +215,7 @@ if torch.distributed.is_initialized():
 
 
 def test_a_loss_that_is_no_number_in_one_process_leaves_the_batch_out_in_all(tmp_path: Path) -> None:
-    """Two batches make a step. The odd one is at times the second, with which gradients would have travelled."""
+    """A step has two batches; the skipped one is sometimes the second, with which gradients would have been synchronised."""
     one, two = (in_processes(count, LEFT_OUT, str(tmp_path / str(count)), "0") for count in (1, 2))
     assert one["not_finite"] == two["not_finite"] == 6
     assert one["entries"] == two["entries"] == [1] * 6
@@ -225,7 +225,7 @@ def test_a_loss_that_is_no_number_in_one_process_leaves_the_batch_out_in_all(tmp
 
 
 def test_pictures_that_one_process_can_not_read_hold_up_nobody(tmp_path: Path) -> None:
-    """Ten of sixteen: some batches are left without a picture in one process, or with one. All are counted by the first process."""
+    """Ten of sixteen: some batches have one image or none in one process. The first process counts all skipped images."""
     two = in_processes(2, LEFT_OUT, str(tmp_path / "run"), "10")
     assert two["skipped"] == [f"s{index:02d}" for index in range(10)]
     assert 0 < len(two["curve"]) < 12

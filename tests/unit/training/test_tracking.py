@@ -1,4 +1,4 @@
-"""Trackers: what is logged, read back from TensorBoard's own files, and what is said where a package is missing."""
+"""Trackers: logged values, read back from TensorBoard's files, and errors if a package is missing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def read(folder: Path) -> Any:
-    """Return what TensorBoard sees of a run."""
-    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard, of the extra [track]")
+    """Return TensorBoard's view of a run."""
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard (extra [track])")
     found = module.EventAccumulator(str(folder / FOLDER), size_guidance={"scalars": 0})
     found.Reload()
     return found
@@ -40,7 +40,7 @@ def entry(step: int, **val: float | None) -> dict[str, Any]:
 
 
 def test_tensorboard_s_files_hold_every_number(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard, of the extra [track]")
+    pytest.importorskip("tensorboard", reason="needs tensorboard (extra [track])")
     tracking = Tracking(Accelerator(cpu=True), check_trackers(["tensorboard", "tensorboard"]), tmp_path, Recipe(lr=0.5))
     tracking.step(1, 2.0, 0.25)
     tracking.step(2, 1.5, 0.5)
@@ -54,13 +54,13 @@ def test_tensorboard_s_files_hold_every_number(tmp_path: Path) -> None:
     assert "val/auc" not in read(tmp_path).Tags()["scalars"]
     (recipe,) = read(tmp_path).Tensors("recipe/text_summary")
     assert b"lr = 0.5" in recipe.tensor_proto.string_val[0]
-    assert len(list((tmp_path / FOLDER).iterdir())) == 1, "one run, and no further ones for its settings"
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1, "a single run, without extra runs for the settings"
 
 
 def test_a_resumed_run_goes_on_in_the_same_folder_without_doubles(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard, of the extra [track]")
+    pytest.importorskip("tensorboard", reason="needs tensorboard (extra [track])")
     first = Tracking(Accelerator(cpu=True), ["tensorboard"], tmp_path, Recipe())
-    for step in (1, 2, 3, 4, 5):  # the checkpoint is of step 3: 4 and 5 are lost
+    for step in (1, 2, 3, 4, 5):  # the checkpoint is at step 3: 4 and 5 are lost
         first.step(step, 10.0 + step, 0.1)
     first.epoch(entry(4, top1=0.1))
     first.end()
@@ -75,7 +75,7 @@ def test_a_resumed_run_goes_on_in_the_same_folder_without_doubles(tmp_path: Path
 
 
 class Notebook(GeneralTracker):  # type: ignore[misc]
-    """A tracker that keeps its numbers in memory, as those do that keep them somewhere else."""
+    """Tracker that stores its values in memory and needs no folder, like trackers that store them remotely."""
 
     name = "wandb"
     requires_logging_directory = False
@@ -110,7 +110,7 @@ def test_other_trackers_get_the_same_numbers_and_the_settings(tmp_path: Path, mo
     (notebook,) = Notebook.made
     assert notebook.project == "resnet-zoo"
     assert notebook.config["lr"] == 0.5
-    assert "epochs" not in notebook.config, "left to the zoo"
+    assert "epochs" not in notebook.config, "None: chosen automatically"
     assert notebook.lines == [(1, {"train/loss": math.inf, "train/lr": 0.25}), (1, {"epoch/number": 1, "epoch/loss": 2.0})]
     assert notebook.finished
     assert list(tmp_path.iterdir()) == []
@@ -135,8 +135,8 @@ def test_trackers_that_can_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_training_is_tracked_through_an_interruption(tmp_path: Path) -> None:
-    """Three batches an epoch; interrupted after the fourth, with its checkpoint there."""
-    pytest.importorskip("tensorboard", reason="needs tensorboard, of the extra [track]")
+    """Three batches per epoch; interrupted after the fourth, with a checkpoint there."""
+    pytest.importorskip("tensorboard", reason="needs tensorboard (extra [track])")
     with pytest.raises(Interrupted):
         train(fresh(), coloured(), coloured(6), RECIPE, tmp_path / "run", track=["tensorboard"], progress=StopAt(4))
     assert [step for step, _ in scalars(tmp_path / "run", "train/loss")] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""The training loop: what it learns, what it writes, and that an interrupted run goes on as if nothing had happened."""
+"""Training runs: what they learn and what they write."""
 
 from __future__ import annotations
 
@@ -92,22 +92,22 @@ def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkey
 def test_training_ends_when_the_score_has_not_risen_for_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.8, 0.9, 0.95])
     monkeypatch.setattr("zoo.training.batches.evaluate", lambda *given, **options: Scores({"top1": next(scores)}, 12, 12))
-    said = Listening()
+    listening = Listening()
     recipe = replace(RECIPE, epochs=9, early_stop=2)
-    run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=said)
+    run = train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", progress=listening)
     assert [entry["val"]["top1"] for entry in run.history] == [0.5, 0.9, 0.8, 0.9]
     assert run.scores is not None
     assert run.scores["top1"] == 0.9
-    assert "no better top1 for 2 epochs: stopped early, after epoch 4" in said.lines
+    assert "top1 has not improved for 2 epochs: stopped early after epoch 4" in listening.lines
     monkeypatch.undo()
     assert train(fresh(), coloured(), coloured(), recipe, tmp_path / "run", resume=True).history == run.history
 
 
 def test_a_presets_batch_size_gives_way_to_little_data(tmp_path: Path) -> None:
-    said = Listening()
-    run = train(fresh(), coloured(12), None, replace(RECIPE, batch_size=32), tmp_path / "run", progress=said)
+    listening = Listening()
+    run = train(fresh(), coloured(12), None, replace(RECIPE, batch_size=32), tmp_path / "run", progress=listening)
     assert read_toml(run.folder / "recipe.toml", ClassificationRecipe).batch_size == 12
-    assert "batch_size is 12, not 32: the data has 12 samples" in said.lines
+    assert "batch_size is 12, not 32: the data has 12 samples" in listening.lines
 
 
 def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:
 
 
 def test_two_batches_to_a_step_are_one_of_twice_the_size(tmp_path: Path) -> None:
-    """With batch-norm that doesn't look at the batch, and an optimiser that scales with the gradient."""
+    """With batch-norm that doesn't depend on the batch, and an optimiser whose updates scale with the gradient."""
     plain = replace(RECIPE, optimizer="momentum", lr=0.01, weight_decay=0.0, freeze="norm", crop_scale=1.0, flip=0.0)
     one = train(fresh(), coloured(16), None, replace(plain, batch_size=8), tmp_path / "one")
     two = train(fresh(), coloured(16), None, replace(plain, batch_size=4, grad_accumulation=2), tmp_path / "two")

@@ -5,21 +5,16 @@ from __future__ import annotations
 import sys
 
 from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataConvertFlags
+from zoo.curation.convert.convert import convert as write
 from zoo.data.reference import DataRef
-from zoo.task.contract import get_task
+from zoo.task.contract import get_task, list_tasks
 
 
 def convert(flags: DataConvertFlags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: the source is invalid, or the target can't be written.
-    """
-    from zoo.cli.data.check import task_of
-    from zoo.curation.convert.convert import convert as write
-
-    task = get_task(flags.task or _task(flags.source, flags.target, task_of(DataRef.parse(flags.source))))
+    """Run the command and return its exit status."""
+    task = get_task(flags.task or _task(DataRef.parse(flags.source), DataRef.parse(flags.target).scheme))
     with progress_of(flags.quiet) as progress:
         done = write(
             flags.source, flags.target, task, pictures=flags.pictures, lossy=flags.lossy, skip_bad=flags.skip_bad, progress=progress
@@ -37,12 +32,9 @@ def convert(flags: DataConvertFlags) -> int:
     return 0
 
 
-def _task(source: str, target: str, guessed: str) -> str:
+def _task(source: DataRef, new: str) -> str:
     """Return the task: tables and folders belong to several tasks, and the target format decides between them."""
-    from zoo.task.contract import list_tasks
-
-    new = DataRef.parse(target).scheme
     able = [name for name in list_tasks() if (writers := get_task(name).data.writers) is not None and new in writers]
-    old = DataRef.parse(source).scheme
-    fitting = [name for name in able if not old or old in get_task(name).data.schemes]
+    fitting = [name for name in able if not source.scheme or source.scheme in get_task(name).data.schemes]
+    guessed = task_of(source)
     return guessed if guessed in fitting or not fitting else fitting[0]

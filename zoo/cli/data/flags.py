@@ -9,14 +9,36 @@ from typing import Literal
 import tyro
 
 
+@dataclass(frozen=True, kw_only=True)
+class _DataFlags:
+    """Flags of every `zoo data` command."""
+
+    task: str | None = None
+    """Task whose dataset formats apply; by default the task that has the schemes, classification before the others."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print one JSON object, and nothing else, to standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WriteFlags(_DataFlags):
+    """Flags of the commands that write a dataset."""
+
+    pictures: Literal["link", "copy"] = "link"
+    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
+    lossy: bool = False
+    """Continue if the new format can't represent everything, and list the losses."""
+    skip_bad: bool = False
+    """Skip invalid samples of the source, and list them."""
+
+
 @dataclass(frozen=True)
-class DataCheckFlags:
+class DataCheckFlags(_DataFlags):
     """Read a whole dataset and report its problems; the exit status is 1 if there are any (notes don't count)."""
 
     data: tyro.conf.Positional[str]
     """Dataset, as scheme:path or a path; without split=, all splits are read together."""
-    task: str | None = None
-    """Task whose dataset formats apply; by default the task that has the scheme, classification before the others."""
     report: Path | None = None
     """HTML page to write, with counts and contact sheets."""
     fix: Path | None = None
@@ -25,36 +47,20 @@ class DataCheckFlags:
     """Largest number of differing bits in the 64-bit hashes of near-duplicate images."""
     workers: int | None = None
     """Number of decoding processes; by default one per core if there are many images."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
-class DataConvertFlags:
+class DataConvertFlags(_WriteFlags):
     """Convert a dataset to another format. Images stay byte-identical; data that the new format can't represent is an error."""
 
     source: tyro.conf.Positional[str]
     """Source dataset, as scheme:path or a path; without split=, all its splits."""
     target: tyro.conf.Positional[str]
     """Target, as scheme:FOLDER with a new or empty folder. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
-    task: str | None = None
-    """Task whose dataset formats apply; by default the task that has both schemes."""
-    pictures: Literal["link", "copy"] = "link"
-    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
-    lossy: bool = False
-    """Continue if the new format can't represent everything, and list the losses."""
-    skip_bad: bool = False
-    """Skip invalid samples of the source, and list them."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
-class DataSplitFlags:
+class DataSplitFlags(_WriteFlags):
     """Split a dataset into parts, stratified by class. Groups and people always stay together; the same seed gives the same parts."""
 
     data: tyro.conf.Positional[str]
@@ -68,22 +74,10 @@ class DataSplitFlags:
     or a CSV file with the columns path and group."""
     seed: int = 0
     """Random seed of the split."""
-    task: str | None = None
-    """Task that the data belongs to; by default the task that has the scheme, classification before the others."""
-    pictures: Literal["link", "copy"] = "link"
-    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
-    lossy: bool = False
-    """Continue if the format can't represent everything."""
-    skip_bad: bool = False
-    """Skip invalid samples, and list them."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object, and nothing else, to standard output."""
 
 
 @dataclass(frozen=True)
-class DataShowFlags:
+class DataShowFlags(_DataFlags):
     """Draw a contact sheet of samples as the model receives them, after augmentation and preprocessing, with their targets."""
 
     data: tyro.conf.Positional[str]
@@ -98,8 +92,6 @@ class DataShowFlags:
     """Show samples without augmentation, as in evaluation."""
     original: bool = False
     """Also show the original image, to the left of the model input."""
-    task: str | None = None
-    """Task that the data belongs to; by default the task that has the scheme, classification before the others."""
     backbone: str = "resnet18"
     """Backbone whose preprocessing is shown if --model is not set."""
     model: Path | None = None
@@ -110,7 +102,3 @@ class DataShowFlags:
     """Random seed of the choice of samples and of their augmentation."""
     skip_bad: bool = False
     """Skip invalid samples, and list them."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print one JSON object, and nothing else, to standard output."""

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from zoo.cli.group import Command, CommandGroup
 
+_SUMMARIES = {
+    "check": "read a whole dataset and report its problems",
+    "convert": "convert a dataset to another format: zoo data convert voc:cells coco:cells-coco",
+    "split": "split a dataset into parts that share no group and no person: zoo data split folder:birds parts",
+    "show": "draw a contact sheet of samples as the model receives them",
+}
 GROUP = CommandGroup(
     "data",
     {
-        "check": Command("read a whole dataset and report its problems", "zoo.cli.data.check:check", "zoo.cli.data.flags:DataCheckFlags"),
-        "convert": Command(
-            "convert a dataset to another format: zoo data convert voc:cells coco:cells-coco",
-            "zoo.cli.data.convert:convert",
-            "zoo.cli.data.flags:DataConvertFlags",
-        ),
-        "split": Command(
-            "split a dataset into parts that share no group and no person: zoo data split folder:birds parts",
-            "zoo.cli.data.split:split",
-            "zoo.cli.data.flags:DataSplitFlags",
-        ),
-        "show": Command(
-            "draw a contact sheet of samples as the model receives them", "zoo.cli.data.show:show", "zoo.cli.data.flags:DataShowFlags"
-        ),
+        name: Command(summary, f"zoo.cli.data.{name}:{name}", f"zoo.cli.data.flags:Data{name.title()}Flags")
+        for name, summary in _SUMMARIES.items()
     },
 )
 

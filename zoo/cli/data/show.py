@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataShowFlags
 from zoo.curation.show import originals, seen, value_range
 from zoo.data.dataset import OnError
 from zoo.data.reference import DataRef
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
+from zoo.models.builder import build
+from zoo.models.config import model_folder, read_description
 from zoo.report.sheet import Seen, page, sheet
 from zoo.system.files import write_atomic, write_text
 from zoo.task.contract import Task, get_task
@@ -23,13 +25,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def show(flags: DataShowFlags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: the data, the model, the recipe or the output file is invalid.
-    """
-    from zoo.cli.data.check import task_of
-
+    """Run the command and return its exit status."""
     if flags.n < 1 or flags.variants < 1:
         raise InputError(f"--n is {flags.n} and --variants {flags.variants}; expected 1 or more")
     if flags.out.suffix.lower() not in (*_FORMATS, ".html"):
@@ -38,9 +34,9 @@ def show(flags: DataShowFlags) -> int:
         raise InputError("--variants shows augmentation and --plain disables it; pass only one of them")
     on_error: OnError = "skip" if flags.skip_bad else "raise"
     with progress_of(flags.quiet) as progress:
-        task, preprocess, known = _model(flags, task_of)
+        task, preprocess, known = _model(flags)
         dataset = task.open(flags.data, on_error, progress.say)
-        preprocess = preprocess or _built(task, flags.backbone, dataset.classes)
+        preprocess = preprocess or build(flags.backbone, task.name, classes=list(dataset.classes) or None).preprocess
         recipe = None if flags.plain else find_recipe(task.data.recipe, task.data.recipes, flags.recipe)
         rows, lost = seen(dataset, task, preprocess, recipe, n=flags.n, variants=flags.variants, seed=flags.seed, on_error=on_error)
         if not rows:
@@ -75,28 +71,16 @@ def _write(file: Path, rows: Sequence[Sequence[Seen]], title: str, classes: Sequ
         return
     encoded = io.BytesIO()
     sheet(rows, title, classes).save(encoded, _FORMATS[file.suffix.lower()], quality=92)
-    write_atomic(file, lambda opened: _put(opened, encoded.getvalue()))
-
-
-def _put(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+    write_atomic(file, lambda opened: opened.write(encoded.getvalue()))
 
 
 def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _model(flags: Any, task_of: Any) -> tuple[Task, Preprocess | None, str]:
+def _model(flags: DataShowFlags) -> tuple[Task, Preprocess | None, str]:
     """Return the task, the preprocessing (None without a saved model), and the name of the model or backbone."""
-    from zoo.models.config import model_folder, read_description
-
     if flags.model is None:
         return get_task(flags.task or task_of(DataRef.parse(flags.data))), None, flags.backbone
     config = read_description(model_folder(flags.model))[0]
     return get_task(config.task), config.preprocess, str(flags.model)
-
-
-def _built(task: Task, backbone: str, classes: Sequence[str]) -> Preprocess:
-    from zoo.models.builder import build
-
-    return build(backbone, task.name, classes=list(classes) or None).preprocess

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from zoo.cli.context import print_json, progress_of
+from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataSplitFlags
+from zoo.curation.split.groups import parse_parts
+from zoo.curation.split.split import Divided
+from zoo.curation.split.split import split as divide
 from zoo.data.reference import DataRef
 from zoo.task.contract import get_task
-
-if TYPE_CHECKING:
-    from zoo.curation.split.split import Divided
 
 _SHOWN = 40  # classes shown in the table
 
 
 def split(flags: DataSplitFlags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: the data, the parts or the groups are invalid.
-    """
-    from zoo.cli.data.check import task_of
-    from zoo.curation.split.assignment import parse_parts
-    from zoo.curation.split.split import split as divide
-
+    """Run the command and return its exit status."""
     parts = parse_parts(flags.parts)
     task = get_task(flags.task or task_of(DataRef.parse(flags.data)))
     with progress_of(flags.quiet) as progress:
@@ -39,8 +31,8 @@ def split(flags: DataSplitFlags) -> int:
         )  # fmt: skip
     if flags.json:
         print_json(done.to_dict())
-        return 0
-    _print(done)
+    else:
+        _print(done)
     return 0
 
 

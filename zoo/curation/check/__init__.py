@@ -22,16 +22,8 @@ def check(
     """Read a whole dataset once and report its problems.
 
     Without `split=`, all splits are read together, because an image that appears in two splits is the problem most often overlooked.
-
-    Args:
-        data: a dataset string, a path, or a sequence of samples.
-        task: name of the task whose dataset formats apply.
-        near: largest number of bits (of 64) in which the perceptual hashes of near-duplicate images differ.
-        workers: number of decoding processes; None for one per core if there are many images, 0 to decode in this process.
-        progress: progress bar; None for no output.
-
-    Raises:
-        InputError: the data doesn't exist, its format is unknown, or `near` is outside 0 to 32.
+    `near` is the largest number of bits (of 64) in which the perceptual hashes of near-duplicate images differ. `workers` is the number of
+    decoding processes; None for one per core if there are many images, 0 to decode in this process.
 
     Example:
         >>> check("demo:digits?limit=20").ok

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,45 +72,27 @@ def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Fac
     """Report boxes that the reader rejected but that are valid if their numbers follow the other convention.
 
     Corners read as x, y, width and height extend beyond the image; x, y, width and height read as corners have swapped corners.
-
-    Args:
-        found: findings of the reader.
-        items: the samples.
-        facts: properties of each sample's image.
-        data: name of the dataset, used as the key of the finding.
+    `found` are the findings of the reader, and `data` is the key of the new finding.
     """
-    sizes = _sizes(items, facts)
+    # by file stem, which an image shares with its annotation file
+    sizes = {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}
     if not sizes:
         return
     # the rows of a table don't identify an image: use the largest size, which can only accept more boxes
     largest = max(height for height, _ in sizes.values()), max(width for _, width in sizes.values())
     total = sum(len(item.boxes) for item in items if item.boxes is not None) + sum(finding.box is not None for finding in found)
-    for kind, other, read_as, are in (
-        ("box-outside", _as_corners, "x, y, width, height", "corners x1, y1, x2, y2"),
-        ("box-swapped", _as_sizes, "corners x1, y1, x2, y2", "x, y, width, height"),
+    for kind, sign, read_as, are in (
+        ("box-outside", -1, "x, y, width, height", "corners x1, y1, x2, y2"),
+        ("box-swapped", 1, "corners x1, y1, x2, y2", "x, y, width, height"),
     ):
-        refused = [finding for finding in found if finding.kind == kind and finding.box is not None]
-        fits = [finding for finding in refused if _fits(other(finding.box), sizes.get(Path(finding.key).stem, largest))]  # type: ignore[arg-type]  # not None
-        if len(fits) >= max(2, _MISREAD * total) and len(fits) >= 0.9 * len(refused):
-            text = f"{len(fits)} of {total} boxes are invalid as {read_as} but fit their images as {are}"
+        refused = [(finding.key, finding.box) for finding in found if finding.kind == kind and finding.box is not None]
+        fits = sum(_fits(box, sign, sizes.get(Path(key).stem, largest)) for key, box in refused)
+        if fits >= max(2, _MISREAD * total) and fits >= 0.9 * len(refused):
+            text = f"{fits} of {total} boxes are invalid as {read_as} but fit their images as {are}"
             yield Finding("box-xywh", data, f"{text}. Convert the annotations or specify their format")
 
 
-def _as_corners(box: Box) -> Box:
-    """Reinterpret the numbers of a box that was read as x, y, width, height as corners."""
-    return box[0], box[1], box[2] - box[0], box[3] - box[1]
-
-
-def _as_sizes(box: Box) -> Box:
-    """Reinterpret the numbers of a box that was read as corners as x, y, width, height."""
-    return box[0], box[1], box[0] + box[2], box[1] + box[3]
-
-
-def _fits(box: Box, size_hw: tuple[int, int]) -> bool:
-    left, top, right, bottom = box
+def _fits(box: Box, sign: int, size_hw: tuple[int, int]) -> bool:
+    """Return whether a box fits its image if the first two numbers are added to the last two (sign 1) or subtracted (sign -1)."""
+    left, top, right, bottom = box[0], box[1], box[2] + sign * box[0], box[3] + sign * box[1]
     return 0 <= left < right <= size_hw[1] + _TOLERANCE and 0 <= top < bottom <= size_hw[0] + _TOLERANCE
-
-
-def _sizes(items: Sequence[Item], facts: Sequence[Facts]) -> Mapping[str, tuple[int, int]]:
-    """Return the image sizes by file stem, which an image shares with its annotation file."""
-    return {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from zoo.curation.check.examination import Examination
 from zoo.errors import Box
 
 
@@ -21,7 +16,6 @@ class Change:
         action: "removed", "changed", or "kept" for a finding that is left alone because fixing it would be a guess.
         file: annotation file or image.
         place: position in the file, such as "line 12"; "" for none.
-        text: description of the change and its reason.
     """
 
     action: Literal["removed", "changed", "kept"]
@@ -30,33 +24,8 @@ class Change:
     text: str
 
 
-def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
-    """Return a table as CSV text."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def lost_files(examination: Examination) -> dict[Path, str]:
-    """Return the images that can't be read, with the reason for each."""
-    pairs = zip(examination.opened.items, examination.facts, strict=True)
-    return {item.file: fact.fault for item, fact in pairs if fact.fault and item.file is not None}
-
-
-def sizes_hw(examination: Examination) -> dict[Path, tuple[int, int]]:
-    """Return the height and width of every readable image."""
-    pairs = zip(examination.opened.items, examination.facts, strict=True)
-    return {item.file: fact.size_hw for item, fact in pairs if not fact.fault and item.file is not None}
-
-
 def mend_box(box: Box, size_hw: tuple[float, float]) -> tuple[Box | None, str]:
-    """Fix a box if there is only one way to do so.
-
-    Args:
-        box: xyxy.
-        size_hw: height and width of the image, in the unit of the box.
+    """Fix a box (xyxy) if there is only one way to do so; `size_hw` is the size of the image, in the unit of the box.
 
     Returns:
         The box with its corners in order and clipped to the image, or None if nothing of it is left; and a description of the fix, or of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.curation.check.findings import NEAR, Finding
-from zoo.curation.check.hashing import near_pairs
 from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
 
@@ -18,6 +18,8 @@ from zoo.curation.check.pictures import Facts
 # 0.15 after cropping by 2 %; 0.1 to 0.5 for different images within 4 bits (two photos of one person, planes in the sky). Of 13 pairs in
 # CIFAR-10 it keeps 5, all true duplicates
 _ALIKE = 0.2
+_BITS = 64
+_BLOCK = 4_000_000  # pairs compared at once: 32 MB
 
 
 def findings(
@@ -25,44 +27,38 @@ def findings(
 ) -> Iterator[Finding]:
     """Report images that occur more than once.
 
-    Args:
-        items: the samples.
-        facts: properties of each sample's image.
-        near: Hamming radius (bits of 64) within which images are near duplicates; 0 still finds images resaved at high quality.
-        people: whether the labels are names of people.
-        own_copies: whether the format stores a separate copy of an image for each use, as files of pairs do; exact duplicates without
-            other problems are then notes.
+    `near` is the Hamming radius (bits of 64) within which images are near duplicates; 0 still finds images resaved at high quality.
+    `people` is whether the labels are names of people. If the format stores a separate copy of an image for each use (`own_copies`), as
+    files of pairs do, exact duplicates without other problems are only notes.
     """
     for item in items:
         if len(item.splits) > 1:
             yield Finding("leak", item.key, f"is listed in the splits {' and '.join(item.splits)}")
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index, fact in enumerate(facts):
-        if not fact.fault and not fact.blank:  # blank images all look alike, and are reported separately
-            groups[fact.digest].append(index)
-    for group in groups.values():
+    groups = _identical(facts)
+    for group in groups:
         if len(group) > 1:
             found = _same([items[index] for index in group], people)
             yield replace(found, level="note") if own_copies and found.kind == "duplicate" else found
-    firsts = [group[0] for group in groups.values()]
-    for first, second, bits in _near([facts[index] for index in firsts], near):
+    for first, second, bits in _near([facts[group[0]] for group in groups], near):
         # one image represents each group of exact duplicates; the splits of the whole group count
-        yield _alike(_all(items, groups, facts, firsts[first]), _all(items, groups, facts, firsts[second]), bits)
+        yield _alike([items[index] for index in groups[first]], [items[index] for index in groups[second]], bits)
 
 
 def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
     """Yield index pairs of exact and near duplicates; unreadable and blank images match no other image."""
-    firsts: dict[bytes, int] = {}
+    groups = _identical(facts)
+    yield from ((group[0], other) for group in groups for other in group[1:])
+    for first, second, _ in _near([facts[group[0]] for group in groups], radius):
+        yield groups[first][0], groups[second][0]
+
+
+def _identical(facts: Sequence[Facts]) -> list[list[int]]:
+    """Return the indices of the images by content; blank images all look alike, and are reported separately."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
-        if not fact.fault and not fact.blank and firsts.setdefault(fact.digest, index) != index:
-            yield firsts[fact.digest], index
-    chosen = list(firsts.values())
-    for first, second, _ in _near([facts[index] for index in chosen], radius):
-        yield chosen[first], chosen[second]
-
-
-def _all(items: Sequence[Item], groups: dict[bytes, list[int]], facts: Sequence[Facts], index: int) -> list[Item]:
-    return [items[member] for member in groups[facts[index].digest]]
+        if not fact.fault and not fact.blank:
+            groups[fact.digest].append(index)
+    return list(groups.values())
 
 
 def _same(group: Sequence[Item], people: bool) -> Finding:
@@ -98,6 +94,36 @@ def _near(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int, int]]
         a, b = facts[first], facts[second]
         if np.abs(_levels(a) - _levels(b)).mean() <= _ALIKE * min(a.spread, b.spread):
             yield first, second, int(np.bitwise_count(hashes[first] ^ hashes[second]))
+
+
+def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
+    """Return all pairs of hashes ([N] uint64) that differ in at most `radius` bits, as sorted [P, 2] int64 indices, the lower one first.
+
+    The search is exhaustive. The 64 bits are divided into radius + 1 bands. Two hashes within the radius are equal in at least one band,
+    because they differ in fewer bits than there are bands; so only hashes with an equal band are compared (Norouzi, Punjani and Fleet 2012,
+    "Fast search in Hamming space with multi-index hashing").
+    """
+    pairs = [np.zeros((0, 2), np.int64)]
+    edges = np.linspace(0, _BITS, radius + 2).round().astype(int)
+    for low, high in itertools.pairwise(edges):
+        band = (hashes >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(np.diff(band[order])) + 1
+        for group in np.split(order, starts):
+            if len(group) > 1:
+                pairs += _within(hashes, group, radius)
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _within(hashes: NDArray[np.uint64], group: NDArray[np.int64], radius: int) -> list[NDArray[np.int64]]:
+    """Compare all pairs of a group, one block of rows at a time."""
+    members, found = np.sort(group), []
+    rows = max(1, _BLOCK // len(members))
+    for start in range(0, len(members), rows):
+        distance = np.bitwise_count(hashes[members[start : start + rows], None] ^ hashes[members[None, start:]])
+        first, second = np.nonzero(np.triu(distance <= radius, 1))
+        found.append(np.stack([members[start + first], members[start + second]], 1))
+    return found
 
 
 def _levels(fact: Facts) -> NDArray[np.float32]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo.curation.check import boxes, duplicates, faults, labels, pairs, pictures
-from zoo.curation.check.findings import NEAR, Finding, Findings, in_order
-from zoo.curation.check.items import Item, Opened, open_all
+from zoo.curation.check import boxes, duplicates, labels, pictures
+from zoo.curation.check.findings import NEAR, Findings, in_order, of_faults
+from zoo.curation.check.items import Opened, open_all
 from zoo.errors import InputError
 from zoo.system.progress import Progress
 from zoo.task.contract import get_task
@@ -16,13 +15,7 @@ from zoo.task.contract import get_task
 
 @dataclass(frozen=True)
 class Examination:
-    """Findings of a dataset check, with the data that was checked.
-
-    Attributes:
-        findings: result of the check.
-        opened: the opened dataset.
-        facts: properties of each sample's image.
-    """
+    """Findings of a dataset check, with the data that was checked and the properties of each sample's image."""
 
     findings: Findings
     opened: Opened
@@ -30,11 +23,7 @@ class Examination:
 
 
 def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
-    """Run `zoo.curation.check.check` and also return the samples, for the report and the cleaned copy.
-
-    Raises:
-        InputError: see `zoo.curation.check.check`.
-    """
+    """Run `zoo.curation.check.check` and also return the samples, for the report and the cleaned copy."""
     if not 0 <= near <= 32:
         raise InputError(f"near is {near}; expected 0 to 32 bits (of 64; unrelated images differ in 32 on average)")
     progress = progress or Progress(enabled=False)
@@ -42,27 +31,17 @@ def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = 
     opened = open_all(data, kind, progress.say)
     records = [item.record for item in opened.items]
     facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))
-    found = _findings(opened, facts, near, people=kind.data.open_set)
     splits = Counter(split for item in opened.items for split in item.splits or ("",))
-    counts = labels.class_counts(opened)
-    answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found))
-    return Examination(answer, opened, facts)
-
-
-def _findings(opened: Opened, facts: Sequence[pictures.Facts], near: int, *, people: bool) -> list[Finding]:
-    items = opened.items
-    counts = labels.class_counts(opened)
-    read = list(faults.findings(opened.faults, opened.root))
+    items, people, counts = opened.items, kind.data.open_set, labels.class_counts(opened)
+    read = list(of_faults(opened.faults, opened.root))
     found = [*opened.findings, *read]
-    found += pictures.findings([item.key for item in items], [_file_name(item) for item in items], facts)
+    found += pictures.findings([item.key for item in items], ["" if item.file is None else item.file.name for item in items], facts)
     found += duplicates.findings(items, facts, near, people=people, own_copies=bool(opened.pairs) and not opened.filed)
-    found += pairs.findings(opened, facts)
+    found += labels.pairs(opened, facts)
     found += labels.people(opened, counts) if people else labels.classes(opened, counts)
     found += labels.strays(opened)
     found += boxes.findings(items, facts)
     found += boxes.misread(read, items, facts, str(opened.root))
-    return found
-
-
-def _file_name(item: Item) -> str:
-    return "" if item.file is None else item.file.name
+    splits = Counter(split for item in items for split in item.splits or ("",))
+    answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found))
+    return Examination(answer, opened, facts)

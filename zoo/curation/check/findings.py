@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from zoo.errors import Box, Fault
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -13,12 +16,10 @@ _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of finding.
+    """One kind of finding, with a short description.
 
-    Attributes:
-        severity: "error" (a sample is lost or a score can be wrong), "warning" (most likely a mistake) or "note" (valid in the format,
-            but worth knowing).
-        title: short description.
+    The severity is "error" (a sample is lost or a score can be wrong), "warning" (most likely a mistake) or "note" (valid in the format,
+    but worth knowing).
     """
 
     severity: Severity
@@ -74,7 +75,6 @@ class Finding:
     Attributes:
         kind: key in `KINDS`.
         key: image or file, relative to the dataset folder if it lies in it.
-        text: what was found, and what was expected.
         place: position in the file, such as "box 3" or "line 12"; "" for none.
         others: keys of the other images involved, such as duplicates.
         box: [x1, y1, x2, y2] in pixels if the finding is about a single box that can be drawn; otherwise None.
@@ -86,7 +86,7 @@ class Finding:
     text: str
     place: str = ""
     others: tuple[str, ...] = ()
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     level: Severity | None = None
 
     @property
@@ -109,9 +109,7 @@ class Findings:
     """Result of a dataset check.
 
     Attributes:
-        data: dataset as specified by the caller.
         scheme: scheme that the data was read with; "" for a sequence of samples.
-        task: name of the task that the scheme belongs to.
         pictures: number of samples, including unreadable ones.
         splits: number of samples by split; the key "" counts samples that are in no split.
         classes: number of samples (or boxes) by class, over all splits.
@@ -124,7 +122,7 @@ class Findings:
     pictures: int
     splits: Mapping[str, int]
     classes: Mapping[str, int]
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -153,6 +151,18 @@ class Findings:
             "counts": self.counts,
             "findings": [finding.to_dict() for finding in self.findings],
         }
+
+
+def of_faults(faults: Iterable[Fault], root: Path | None) -> Iterator[Finding]:
+    """Convert annotation errors to findings, with file names relative to the dataset folder `root`.
+
+    Errors of an unknown kind (from a third-party reader) become kind "annotation".
+    """
+    for fault in faults:
+        key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # the key of a table row ends with its place
+        if root is not None:
+            key = key.removeprefix(f"{root}/")
+        yield Finding(fault.kind if fault.kind in KINDS else "annotation", key, fault.reason, fault.place, box=fault.box)
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
-from zoo.curation.check.changes import Change, as_csv
+from zoo.curation.check import fix_boxes
+from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.findings import Finding
+from zoo.curation.check.pictures import Facts
+from zoo.data import tables
 from zoo.errors import InputError
 from zoo.system.files import draft_folder, write_text
 
@@ -17,10 +21,11 @@ _FIXED = {
     "unreadable", "truncated", "missing-file", "huge", "no-picture", "repeated-id", "unknown-label",
     "box-no-area", "box-outside", "box-swapped", "box-duplicate",
 }  # fmt: skip
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_cleaned(examination: Examination, out: Path) -> list[Change]:
-    """Write a cleaned copy of the annotations to a folder, with a `changes.csv`.
+    """Write a cleaned copy of the annotations to a folder, with a `changes.csv`, and return its rows.
 
     Removed: samples whose image is missing or can't be read; boxes that have no area, lie entirely outside the image or are duplicates;
     labels that match no class. Changed: boxes that extend beyond the image (clipped), swapped corners (reordered) and duplicate ids
@@ -29,15 +34,7 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
     Args:
         examination: check of a whole dataset of image files, without `split=`, `classes=` and `limit=`.
         out: output folder; the output of an earlier run is replaced.
-
-    Returns:
-        The rows of `changes.csv`.
-
-    Raises:
-        InputError: the data isn't stored as image files or was read only in part, or `out` is the dataset folder or otherwise occupied.
     """
-    from zoo.curation.check import fix_boxes, fix_tables, fix_yolo
-
     opened = examination.opened
     if opened.root is None or opened.path is None or not opened.whole:
         raise InputError("--fix needs a whole dataset in files: a path without split=, classes= and limit=")
@@ -48,13 +45,14 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {
         "coco": fix_boxes.write_coco,
         "voc": fix_boxes.write_voc,
-        "yolo": fix_yolo.write_yolo,
-        "csv": fix_tables.write_table,
+        "yolo": fix_boxes.write_yolo,
+        "csv": _write_table,
     }
     with draft_folder(out, CHANGES) as draft:
-        changes = list(writers.get(opened.scheme, fix_tables.write_list)(examination, draft))
-        changes += [_kept(finding) for finding in examination.findings.findings if not _is_fixed(finding, changes, opened.path.name)]
-        write_text(draft / CHANGES, as_csv(["action", "file", "place", "text"], map(astuple, changes)))
+        changes = list(writers.get(opened.scheme, _write_list)(examination, draft))
+        left = [finding for finding in examination.findings.findings if not _is_fixed(finding, changes, opened.path.name)]
+        changes += [Change("kept", finding.key, finding.place, f"{finding.kind}: {finding.text}") for finding in left]
+        write_text(draft / CHANGES, tables.as_csv(["action", "file", "place", "text"], map(astuple, changes)))
     return changes
 
 
@@ -67,5 +65,58 @@ def _is_fixed(finding: Finding, changes: list[Change], table: str) -> bool:
     return any(change.place == finding.place != "" for change in related) or (finding.kind in _FIXED and bool(related))
 
 
-def _kept(finding: Finding) -> Change:
-    return Change("kept", finding.key, finding.place, f"{finding.kind}: {finding.text}")
+def _write_list(examination: Examination, out: Path) -> Iterator[Change]:
+    """Write the readable samples to `labels.csv`, with the columns path, label and, if the data has splits, split.
+
+    Folders have no annotation file to clean, so the copy is an equivalent table: for classification, open it with
+    `csv:OUT/labels.csv?root=DATA`.
+    """
+    rows = []
+    for item, fact in zip(examination.opened.items, examination.facts, strict=True):
+        if fact.fault:
+            yield Change("removed", item.key, "", fact.fault)
+        else:
+            rows.append([item.key, " ".join(item.labels), *item.splits[:1]])
+    header = ["path", "label", "split"] if any(len(row) > 2 for row in rows) else ["path", "label"]
+    write_text(out / "labels.csv", tables.as_csv(header, rows))
+
+
+def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
+    """Write the table without its invalid rows and with fixed boxes; Parquet becomes CSV."""
+    table = examination.opened.path
+    assert table is not None
+    pairs = list(zip(examination.opened.items, examination.facts, strict=True))
+    facts = {str(item.file): fact for item, fact in pairs} | {item.key: fact for item, fact in pairs}
+    faults = {found.place: found for found in examination.findings.findings if found.key.endswith(table.name)}
+    header: list[str] = []
+    rows: dict[tuple[str, ...], None] = {}
+    for row in tables.rows(table, ("path",), (*_SIDES, "label", "split"), []):
+        header = header or list(row.values)
+        values, change = _fixed(row.values, facts.get(os.path.normpath(row.values["path"])), faults.get(row.line))
+        cells = tuple(values.values())
+        if cells in rows:
+            values, change = {}, "duplicate of an earlier row"
+        if values:
+            rows[cells] = None
+        if change:
+            yield Change("changed" if values else "removed", table.name, row.line, change)
+    is_tsv = table.suffix.lower() == ".tsv"
+    write_text(out / f"{table.stem}{'.tsv' if is_tsv else '.csv'}", tables.as_csv(header, rows, "\t" if is_tsv else ","))
+
+
+def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None) -> tuple[dict[str, str], str]:
+    """Return the fixed row, empty if it must be removed, and a description of the change ("" for none).
+
+    `fact` are the properties of its image, if known, and `fault` is the reader's finding about the row, if any.
+    """
+    if fact is not None and fact.fault:
+        return {}, f"{values['path']} {fact.fault}"
+    if fault is None:
+        return dict(values), ""
+    if fault.box is None or fault.kind not in ("box-outside", "box-swapped") or fact is None:
+        return {}, fault.text
+    box, what = mend_box(fault.box, fact.size_hw)
+    if box is None:
+        return {}, f"{fault.text}: {what}"
+    sides = {side: f"{value:g}" for side, value in zip(_SIDES, box, strict=True)}
+    return {**values, **sides}, f"box {list(fault.box)} changed to {list(box)}: {what}"

@@ -1,45 +1,28 @@
-"""Cleaned copies of COCO JSON and VOC XML annotations."""
+"""Cleaned copies of COCO JSON, VOC XML and YOLO text annotations."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring
 
-from zoo.curation.check.changes import Change, lost_files, mend_box, sizes_hw
+from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import Examination
+from zoo.curation.check.pictures import Facts
 from zoo.errors import Box
 from zoo.system.files import write_text
-
-
-@dataclass
-class _Known:
-    """Result of the check by image key: why an image can't be read, or its size."""
-
-    lost: dict[str, str] = field(default_factory=dict)
-    size_hw: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, examination: Examination) -> _Known:
-        lost, sizes = lost_files(examination), sizes_hw(examination)
-        known = cls()
-        for item in examination.opened.items:
-            if item.file in lost:
-                known.lost[item.key] = lost[item.file]
-            elif item.file is not None:
-                known.size_hw[item.key] = sizes[item.file]
-        return known
 
 
 def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
     """Write a cleaned copy of every instances file in the dataset folder, under the same name."""
     root = examination.opened.root
     assert root is not None
-    known = _Known.of(examination)
+    # an image that is readable in one split is readable
+    pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: not pair[1].fault)
+    known = {item.key: fact for item, fact in pairs}
     for file in sorted({*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")}):
         try:
             content = json.loads(file.read_bytes())
@@ -47,28 +30,31 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
             continue  # already reported as a finding; there is nothing to copy
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in ("images", "annotations", "categories")):
             name = file.relative_to(root).as_posix()
-            yield from _clean_coco(content, name, known)
+            yield from _clean_images(content, name, known)
+            yield from _clean_annotations(content, name, known)
             write_text(out / name, json.dumps(content))
 
 
-def _clean_coco(content: dict[str, Any], name: str, known: _Known) -> Iterator[Change]:
-    """Clean `content` in place and yield the changes."""
-    kept_images: dict[Any, dict[str, Any]] = {}
+def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
+    """Clean the images of `content` in place and yield the changes."""
+    kept: dict[Any, dict[str, Any]] = {}
     keys: set[str] = set()
     for image in content["images"]:
         key = str(image.get("file_name"))
-        if image.get("id") in kept_images or key in keys:
+        if image.get("id") in kept or key in keys:
             yield Change("removed", key, f"image id {image.get('id')}", f"{name}: duplicate id or file name")
-        elif key not in known.size_hw:
-            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: {known.lost.get(key, 'the image is missing')}")
+        elif key not in known or known[key].fault:
+            fault = known[key].fault if key in known else "the image is missing"
+            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: {fault}")
         else:
-            kept_images[image["id"]] = image
+            kept[image["id"]] = image
             keys.add(key)
-    content["images"] = list(kept_images.values())
-    yield from _clean_annotations(content, name, kept_images, known)
+    content["images"] = list(kept.values())
 
 
-def _clean_annotations(content: dict[str, Any], name: str, pictures: dict[Any, dict[str, Any]], known: _Known) -> Iterator[Change]:
+def _clean_annotations(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
+    """Clean the annotations of `content` in place and yield the changes."""
+    pictures = {image["id"]: image for image in content["images"]}
     categories = {category.get("id") for category in content["categories"]}
     numbers = [entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)]
     free = max(numbers, default=0) + 1
@@ -78,16 +64,14 @@ def _clean_annotations(content: dict[str, Any], name: str, pictures: dict[Any, d
     for entry in content["annotations"]:
         place = f"annotation id {entry.get('id')}"
         picture = pictures.get(entry.get("image_id"))
-        if picture is None or entry.get("category_id") not in categories:
-            what = (
-                "its image_id is not among the images"
-                if picture is None
-                else f"category_id {entry.get('category_id')} is not among the categories"
-            )
-            yield Change("removed", name, place, what)
+        if picture is None:
+            yield Change("removed", name, place, "its image_id is not among the images")
+            continue
+        if entry.get("category_id") not in categories:
+            yield Change("removed", name, place, f"category_id {entry.get('category_id')} is not among the categories")
             continue
         key = str(picture["file_name"])
-        box, what = _mend_coco(entry.get("bbox"), known.size_hw[key])
+        box, what = _mend_coco(entry.get("bbox"), known[key].size_hw)
         same = (entry["image_id"], entry["category_id"], box)
         if box is None or same in boxes:
             yield Change("removed", key, place, f"{name}: box {entry.get('bbox')}: {what if box is None else 'duplicate'}")
@@ -121,19 +105,19 @@ def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
     """Write a cleaned copy of every annotation file and every image-set list."""
     root = examination.opened.root
     assert root is not None
-    known = _Known.of(examination)
-    keys = {Path(item.key).stem: item.key for item in examination.opened.items}
+    known = {Path(item.key).stem: (item.key, fact) for item, fact in zip(examination.opened.items, examination.facts, strict=True)}
     kept: set[str] = set()
     for file in sorted((root / "Annotations").glob("*.xml")):
         name = f"Annotations/{file.name}"
-        key = keys.get(file.stem)
-        if key is None or key in known.lost:
-            yield Change(
-                "removed", name, "", "the image or the annotation file can't be read" if key is None else f"{key} {known.lost[key]}"
-            )
+        if file.stem not in known:
+            yield Change("removed", name, "", "the image or the annotation file can't be read")
+            continue
+        key, fact = known[file.stem]
+        if fact.fault:
+            yield Change("removed", name, "", f"{key} {fact.fault}")
             continue
         tree = _parse(file)
-        yield from _clean_voc(tree, name, known.size_hw[key])
+        yield from _clean_voc(tree, name, fact.size_hw)
         write_text(out / name, tostring(tree, encoding="unicode") + "\n")
         kept.add(file.stem)
     for file in sorted((root / "ImageSets" / "Main").glob("*.txt")):
@@ -177,3 +161,54 @@ def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[C
             for side, value in zip(sides, box, strict=True):
                 assert side is not None
                 side.text = f"{value:g}"
+
+
+def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
+    """Write a cleaned copy of every label file under the same relative path."""
+    root = examination.opened.root
+    assert root is not None
+    count = max((len(names) for names in examination.opened.classes.values()), default=0)
+    # an image that can't be read in one split is lost in all
+    pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: bool(pair[1].fault))
+    faults = {item.file.stem: fact.fault for item, fact in pairs if item.file is not None}
+    for file in sorted(path for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts[:-1]):
+        name = file.relative_to(root).as_posix()
+        if fault := faults.get(file.stem, "its image is missing or can't be read"):
+            yield Change("removed", name, "", fault)
+            continue
+        lines: list[str] = []
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            kept, change = _clean_line(line, count, lines)
+            if kept:
+                lines.append(kept)
+            if change:
+                yield Change("changed" if kept else "removed", name, f"line {number}", f"{line!r}: {change}")
+        write_text(out / name, "".join(f"{line}\n" for line in lines))
+
+
+def _clean_line(line: str, classes: int, before: list[str]) -> tuple[str, str]:
+    """Fix a line of class, centre x, centre y, width and height (fractions of the image).
+
+    Returns:
+        The fixed line, or "" if it must be removed; and a description of the change ("" for none).
+    """
+    parts = line.split()
+    if not parts:
+        return "", ""
+    try:
+        label, (x, y, width, height) = int(parts[0]), map(float, parts[1:])
+    except ValueError:
+        return "", "expected a class and four numbers"
+    if not 0 <= label < classes:
+        return "", f"class {label} is not among the {classes} classes"
+    if line.strip() in before:
+        return "", "duplicate"
+    given: Box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    # rounded: rounding errors must not make a box at the edge extend beyond the image
+    box, what = mend_box(tuple(round(side, 9) for side in given), (1, 1))  # type: ignore[arg-type]  # four again
+    if box is None:
+        return "", what
+    if not what:
+        return line.strip(), ""
+    left, top, right, bottom = box
+    return f"{label} {(left + right) / 2:.9g} {(top + bottom) / 2:.9g} {right - left:.9g} {bottom - top:.9g}", what

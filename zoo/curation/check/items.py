@@ -16,6 +16,7 @@ from zoo.curation.check.findings import Finding
 from zoo.data import tables
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import subfolders
+from zoo.data.formats import recognise
 from zoo.data.reference import DataRef
 from zoo.errors import Fault, InputError
 from zoo.task.contract import Task
@@ -50,7 +51,7 @@ class Item:
     @property
     def file(self) -> Path | None:
         """File of the image; None if it isn't stored as a file."""
-        return self.record.source if isinstance(self.record.source, Path) else None
+        return self.record.path
 
 
 @dataclass
@@ -58,13 +59,10 @@ class Opened:
     """A dataset with all its splits.
 
     Attributes:
-        name: name of the dataset.
         scheme: scheme that the data was read with; "" for a sequence of samples.
         path: folder or file that the dataset string names; None if it doesn't exist.
         whole: whether the whole dataset was requested, without `split=`, `classes=` and `limit=`.
         pairs: pairs of record keys that define which images are used; empty if the data has none.
-        items: the samples.
-        faults: annotation errors found by the reader.
         classes: class names by split; the key "" stands for the data without a split.
         findings: problems with the splits.
     """
@@ -91,11 +89,7 @@ class Opened:
 
 
 def open_all(data: object, task: Task, say: Callable[[str], None] | None = None) -> Opened:
-    """Open a dataset and skip its invalid samples; without `split=`, open every split found in it.
-
-    Raises:
-        InputError: the data doesn't exist, or none of its splits can be opened.
-    """
+    """Open a dataset and skip its invalid samples; without `split=`, open every split found in it."""
     if isinstance(data, Path):
         data = str(data)
     if not isinstance(data, str):
@@ -104,20 +98,14 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
         _add(opened, "", given)
         return opened
     ref = DataRef.parse(data)
-    opened = Opened(data, ref.scheme, _path(ref), whole=ref.split is None and ref.classes is None and ref.limit is None)
-    names = split_names(Path(ref.path).expanduser()) if ref.split is None else []
+    path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
+    scheme = ref.scheme or recognise(ref, task.data.schemes, task.name, say)
+    opened = Opened(data, scheme, path if path.exists() else None, whole)
+    names = split_names(path) if ref.split is None else []
     refusal: InputError | None = None
-
-    def listen(text: str) -> None:
-        found = re.search(r": taken as (\S+): because", text)
-        if found and not opened.scheme:
-            opened.scheme = found[1]
-            if say is not None:
-                say(text)
-
     for split in ["", *names]:
         try:
-            part = task.open(_with_split(data, split), "skip", listen)
+            part = task.open(f"{data}{'&' if '?' in data else '?'}split={split}" if split else data, "skip")
         except InputError as error:
             if split:
                 opened.findings.append(Finding("split", split, str(error)))
@@ -130,15 +118,6 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     opened.items = merged(opened.items)
     opened.faults = list(dict.fromkeys(opened.faults))
     return opened
-
-
-def _path(ref: DataRef) -> Path | None:
-    path = Path(ref.path).expanduser()
-    return path if path.exists() else None
-
-
-def _with_split(data: str, split: str) -> str:
-    return data if not split else f"{data}{'&' if '?' in data else '?'}split={split}"
 
 
 def _add(opened: Opened, split: str, part: Dataset) -> None:
@@ -161,11 +140,12 @@ def _item(record: Record, classes: Sequence[str], splits: tuple[str, ...]) -> It
         plain = np.ones(len(boxes), dtype=np.bool_)
         for name in ("iscrowd", "difficult"):
             plain &= ~np.asarray(target.get(name, np.zeros(len(boxes))), dtype=np.bool_)
-        return Item(record.key, record, splits, tuple(_named(classes, label) for label in target["labels"]), boxes, plain)
-    return Item(record.key, record, splits, () if target is None else (_named(classes, target),))
+        return Item(record.key, record, splits, tuple(class_name(classes, label) for label in target["labels"]), boxes, plain)
+    return Item(record.key, record, splits, () if target is None else (class_name(classes, target),))
 
 
-def _named(classes: Sequence[str], label: Any) -> str:
+def class_name(classes: Sequence[str], label: Any) -> str:
+    """Return the name of a class, or its index if it has no name."""
     index = int(label)
     return classes[index] if 0 <= index < len(classes) else str(index)
 
@@ -177,8 +157,7 @@ def merged(items: Sequence[Item]) -> list[Item]:
         # an image with two labels in a table is two samples, and must remain so
         identity = (item.file or (item.key, item.splits), item.key, item.labels)
         before = known.get(identity)
-        splits = item.splits if before is None else before.splits
-        known[identity] = item if before is None else replace(before, splits=tuple(sorted({*splits, *item.splits})))
+        known[identity] = item if before is None else replace(before, splits=tuple(sorted({*before.splits, *item.splits})))
     return list(known.values())
 
 
@@ -192,38 +171,21 @@ def split_names(path: Path) -> list[str]:
     Splits are folders, VOC lists, COCO files, keys of `data.yaml`, entries of a saved Hugging Face dataset, or values of a table's
     column. VOC's `trainval`, the union of two others, is not counted as a split.
     """
-    if path.is_file():
-        return _column(path) if path.suffix.lower() in tables.SUFFIXES else _yaml(path)
+    try:
+        if path.is_file() and path.suffix.lower() in tables.SUFFIXES:
+            return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
+        yaml = path / "data.yaml" if path.is_dir() else path
+        if yaml.is_file():
+            return list(dict.fromkeys(_YAML_SPLIT.findall(yaml.read_text(encoding="utf-8"))))
+        if (path / "dataset_dict.json").is_file():
+            return [str(name) for name in json.loads((path / "dataset_dict.json").read_bytes())["splits"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # the reader reports the error
     if not path.is_dir():
         return []
-    if (path / "data.yaml").is_file():
-        return _yaml(path / "data.yaml")
-    if (path / "dataset_dict.json").is_file():
-        return _saved(path / "dataset_dict.json")
     names = [folder.name for folder in subfolders(path)]
     names += [file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))]
     names += [file.stem.removeprefix("instances_") for file in sorted(path.glob("annotations/instances_*.json"))]
     names += [name for name in ("train", "test") if (path / f"pairsDev{name.title()}.txt").is_file()]
     names += [folder.name for folder in subfolders(path / "images")] if (path / "images").is_dir() else []
     return [name for name in dict.fromkeys(names) if _SPLIT.fullmatch(name)]
-
-
-def _yaml(path: Path) -> list[str]:
-    try:
-        return list(dict.fromkeys(_YAML_SPLIT.findall(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError):
-        return []  # the reader reports the error
-
-
-def _saved(path: Path) -> list[str]:
-    try:
-        return [str(name) for name in json.loads(path.read_bytes())["splits"]]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []  # the reader reports the error
-
-
-def _column(path: Path) -> list[str]:
-    try:
-        return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
-    except InputError:
-        return []  # the reader reports the error

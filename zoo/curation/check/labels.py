@@ -1,4 +1,4 @@
-"""Checks of classes and people, and of images without annotations."""
+"""Checks of classes, people and pairs, and of images without annotations."""
 
 from __future__ import annotations
 
@@ -7,28 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from zoo.curation.check.findings import Finding
-from zoo.curation.check.items import Item, Opened
+from zoo.curation.check.items import Opened
+from zoo.curation.check.pictures import Facts
 from zoo.images import decoding
 
 RARE = 20  # times fewer samples than the most common class: mean class scores then depend on a handful of images
 _OTHERS = (
-    ".gif",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".jfif",
-    ".jpe",
-    ".jp2",
-    ".jxl",
-    ".pbm",
-    ".pnm",
-    ".pcx",
-    ".tga",
-    ".psd",
-    ".svg",
-    ".raw",
-    ".dng",
-)
+    ".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".pbm", ".pnm", ".pcx", ".tga", ".psd", ".svg", ".raw", ".dng",
+)  # fmt: skip
 _TRAIN = re.compile(r"train(ing)?\d*", re.IGNORECASE)
 
 
@@ -42,28 +28,19 @@ def class_counts(opened: Opened) -> Counter[str]:
 def classes(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
     """Report classes that have no samples, have far fewer than others, or are missing from the training split."""
     if opened.whole:
-        yield from (
-            Finding("empty-class", name, "is a declared class without samples", level="warning")
-            for name, count in counts.items()
-            if not count
-        )
+        for name in (name for name, count in counts.items() if not count):
+            yield Finding("empty-class", name, "is a declared class without samples", level="warning")
     most = max(counts.values(), default=0)
     for name, count in counts.items():
         if 0 < count * RARE <= most:
             common = max(counts, key=lambda other: counts[other])
             yield Finding("unbalanced", name, f"occurs {count} times, {common} {most} times: a ratio of 1 to {RARE} or less")
-    yield from _untrained(opened.items)
-
-
-def _untrained(items: Sequence[Item]) -> Iterator[Finding]:
     by_split: dict[str, set[str]] = defaultdict(set)
-    for item in items:
+    for item in opened.items:
         for split in item.splits:
             by_split[split] |= set(item.labels)
     trained = {name for split, names in by_split.items() if _TRAIN.fullmatch(split) for name in names}
-    if not trained:
-        return
-    for split in sorted(by_split):
+    for split in sorted(by_split) if trained else ():
         for name in sorted(by_split[split] - trained):
             yield Finding("unknown-label", name, f"is a class of the split {split} but not of the training split: it can't be learned")
 
@@ -81,6 +58,19 @@ def people(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
         if len(where) > 1:
             known = f"is in the splits {' and '.join(sorted(where))}: scores should be measured on people who were not seen in training"
             yield Finding("person-in-splits", name, known, level="warning")
+
+
+def pairs(opened: Opened, facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Report pairs of pixel-identical images: labelled as two people they are wrong, labelled as one person they are trivial."""
+    seen = {item.record.key: (item.key, fact) for item, fact in zip(opened.items, facts, strict=True) if not fact.fault}
+    for number, pair in enumerate(opened.pairs, start=1):
+        if pair.first not in seen or pair.second not in seen:  # reported as a finding about the image
+            continue
+        (first, one), (second, other) = seen[pair.first], seen[pair.second]
+        if one.digest == other.digest:
+            label = "one person" if pair.same else "two people"
+            text = f"is paired with {second} as images of {label}, but the two are pixel-identical"
+            yield Finding("bad-pair", first, text, f"pair {number}", others=(second,), level="warning" if pair.same else None)
 
 
 def strays(opened: Opened) -> Iterator[Finding]:

@@ -13,12 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from zoo.curation.check.findings import Finding
-from zoo.curation.check.hashing import THUMB, perceptual_hash, thumbnail
 from zoo.data.dataset import Record
 from zoo.errors import ImageError
 from zoo.images import decoding, headers
@@ -27,6 +27,8 @@ TINY = 16  # pixels on the shorter side: below it, a stride-32 backbone has less
 _BLANK = 1.0  # standard deviation in grey levels: less is a single colour with compression noise
 _FEW = 256  # images: for fewer, starting processes (about a second each) costs more than it saves
 _CHUNK = 32
+THUMB = 16  # pixels: enough to distinguish two images by their grey levels, at 256 bytes each
+_DCT, _LOW = 32, 8
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -47,7 +49,6 @@ class Facts:
 
     Attributes:
         fault: reason why the image can't be read; "" if it can.
-        fault_kind: kind of that error, as in `Fault`.
         size_hw: height and width in pixels, after the orientation is applied.
         format: file format by content; "" for images that are not files.
         mode: colour mode in words: colour, grey, with transparency, …
@@ -55,6 +56,7 @@ class Facts:
         hash: 64-bit perceptual hash.
         spread: standard deviation of the grey thumbnail, in grey levels.
         thumb: grey thumbnail, THUMB × THUMB bytes.
+        fault_kind: kind of the fault, as in `Fault`.
     """
 
     fault: str = ""
@@ -82,14 +84,10 @@ def look(source: Path | NDArray[np.uint8]) -> Facts:
     if not isinstance(source, Path):
         return _facts(source, "", "colour")
     try:
-        data = source.read_bytes()
-    except (OSError, ValueError):
-        data = None  # the decoder reports the reason
-    try:
-        image = decoding.read(source) if data is None else decoding.decode(data, str(source))
+        data = decoding.load(source)
+        image = decoding.decode(data, str(source))
     except ImageError as error:
         return Facts(fault=error.reason, fault_kind=error.kind)
-    assert data is not None, "decoded a file that could not be read"
     return _facts(image, headers.parse(data).format, _mode(data))
 
 
@@ -99,6 +97,29 @@ def _facts(image: NDArray[np.uint8], format_: str, mode: str) -> Facts:
     digest.update(np.ascontiguousarray(image).data)
     height, width = image.shape[:2]
     return Facts("", (height, width), format_, mode, digest.digest(), perceptual_hash(image), float(thumb.std()), thumb.tobytes())
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a grey [THUMB, THUMB] uint8 thumbnail of an image ([H, W, 3] uint8, RGB); the aspect ratio is not kept."""
+    return _grey(image, THUMB)
+
+
+def perceptual_hash(image: NDArray[np.uint8]) -> int:
+    """Return the 64-bit pHash of an image ([H, W, 3] uint8, RGB): the signs of its lowest frequencies.
+
+    The image is resized to 32×32 grey pixels. The 8×8 lowest coefficients of its discrete cosine transform are compared with their
+    median, which excludes the constant coefficient (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
+    Scaling, recompression and changes of brightness leave the hash nearly unchanged.
+    """
+    coefficients = cv2.dct(_grey(image, _DCT).astype(np.float32))[:_LOW, :_LOW].reshape(-1)
+    bits = coefficients > np.median(coefficients[1:])
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _grey(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    # area averaging avoids aliasing; the conversion to grey comes last because few pixels are left
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def _mode(data: bytes) -> str:
@@ -116,11 +137,8 @@ def _mode(data: bytes) -> str:
 def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterator[Facts]:
     """Yield the properties of every record's image, in order, using several processes if that is faster.
 
-    Processes are used instead of threads because the decoder holds a lock per process.
-
-    Args:
-        records: the samples; image files are read in the worker processes, generated and in-memory images in this one.
-        workers: number of processes; None for one per core if there are many images, 0 for this process.
+    Processes are used instead of threads because the decoder holds a lock per process. They read files; generated and in-memory images are
+    read in this process. `workers` is the number of processes; None for one per core if there are many images, 0 for this process.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if workers is None else workers
@@ -136,8 +154,6 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
 
 
 def _one_thread() -> None:
-    import cv2
-
     cv2.setNumThreads(1)  # the worker processes already use all cores
 
 
@@ -151,13 +167,7 @@ def _look_at(record: Record) -> Facts:
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report problems of single images.
-
-    Args:
-        keys: key of each image.
-        names: file name of each image; "" if it isn't a file.
-        facts: properties of each image.
-    """
+    """Report problems of single images, given the key and the file name of each ("" if it isn't a file)."""
     modes = Counter(fact.mode for fact in facts if not fact.fault)
     usual = modes.most_common(1)[0][0] if modes else ""
     for key, name, fact in zip(keys, names, facts, strict=True):

@@ -26,12 +26,7 @@ _STYLE = ".sheet figure{width:200px;font-size:12px}"
 
 def write_report(examination: Examination, path: Path) -> None:
     """Write the page; it loads no external resources."""
-    write_text(path, html(examination))
-
-
-def html(examination: Examination) -> str:
-    """Return the page as HTML."""
-    found = examination.findings
+    found, items = examination.findings, examination.opened.items
     verdict = "no problems" if found.ok else f"{sum(f.severity != 'note' for f in found.findings)} findings"
     body = [
         f"<h1>{text(found.data)}: {verdict}</h1>",
@@ -40,10 +35,10 @@ def html(examination: Examination) -> str:
         _table("Split", {text(name or "(no split)"): count for name, count in found.splits.items()}),
         _table("Class", {text(name): count for name, count in found.classes.items()}),
     ]
-    known = _by_key(examination)
+    known = {Path(item.key).stem: item for item in items} | {item.key: item for item in items}
     for kind in found.counts:
         body += _section(kind, found.of(kind), known)
-    return page(f"zoo data check {found.data}", body, _STYLE)
+    write_text(path, page(f"zoo data check {found.data}", body, _STYLE))
 
 
 def _table(what: str, rows: Mapping[str, int]) -> str:
@@ -71,11 +66,6 @@ def _figures(finding: Finding, known: Mapping[str, Item]) -> Iterator[str]:
         if picture is not None:
             place = f", {finding.place}" if finding.place else ""
             yield f'<figure><img alt="" src="{picture}"><figcaption>{text(name + place)}</figcaption></figure>'
-
-
-def _by_key(examination: Examination) -> dict[str, Item]:
-    items = examination.opened.items
-    return {Path(item.key).stem: item for item in items} | {item.key: item for item in items}
 
 
 def _picture(item: Item, finding: Finding) -> str | None:

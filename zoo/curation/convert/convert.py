@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from zoo.data.writers import Content, Picture, Writer
 from zoo.errors import DataError, Fault, ImageError, InputError, UnknownNameError
 from zoo.system.files import draft_folder
 from zoo.system.progress import Progress
+from zoo.system.wording import counted
 from zoo.task.contract import Task
 
 Pictures = Literal["link", "copy"]
@@ -35,8 +37,6 @@ class Converted:
 
     Attributes:
         data: dataset strings that open the result, one for each split.
-        pictures: number of images written.
-        classes: class names, in order.
         losses: what the new format can't represent and was dropped on request.
         skipped: annotation errors in the old data, skipped on request.
         linked: number of images that are hard links to the old ones.
@@ -51,14 +51,7 @@ class Converted:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as printed by `zoo data convert --json`."""
-        return {
-            "data": list(self.data),
-            "pictures": self.pictures,
-            "classes": list(self.classes),
-            "losses": list(self.losses),
-            "skipped": [fault.to_dict() for fault in self.skipped],
-            "linked": self.linked,
-        }
+        return {**vars(self), "skipped": [fault.to_dict() for fault in self.skipped]}
 
 
 def convert(
@@ -71,67 +64,37 @@ def convert(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Convert a dataset to another format; images stay byte-identical.
+    """Convert a dataset with all its splits to another format; images stay byte-identical.
 
-    Args:
-        source: dataset string or path; without `split=`, all splits are converted.
-        target: `scheme:folder`, with a new or empty folder.
-        task: task whose dataset formats apply.
-        pictures: "link" creates hard links, or copies where links aren't possible; "copy" creates copies.
-        lossy: continue if the new format can't represent everything; the losses are in the result.
-        skip_bad: skip invalid samples; their errors are in the result.
-        progress: progress bar; None for no output.
-
-    Raises:
-        InputError: the format can't be written, the folder isn't empty, or something would be lost.
-        DataError: the old data has annotation errors.
+    The target is `scheme:folder`, with a new or empty folder. `pictures` is "copy", or "link" for hard links, and copies where links aren't
+    possible. `lossy` continues if the new format can't represent everything, and `skip_bad` skips invalid samples; the result lists both.
+    Otherwise, an `InputError` is raised.
     """
     progress = progress or Progress(enabled=False)
     _writer(DataRef.parse(target), task)
+    opened = open_whole(source, task, skip_bad, progress)
+    content = gather(opened)
+    data, losses, linked = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    return Converted(data, len(content.pictures), content.classes, losses, tuple(opened.faults), linked)
+
+
+def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> Opened:
+    """Open a dataset with all its splits to write it again, or raise a `DataError` for annotation errors, unless `skip_bad` is set."""
     opened = open_all(source, task, progress.say)
     if opened.faults and not skip_bad:
-        raise DataError(
-            f"data {source!r}: {len(opened.faults)} annotation errors:",
-            opened.faults,
-            "Fix them, or skip them with --skip-bad.",
-        )
-    content = gather(opened)
-    data, written = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
-    return Converted(data, len(content.pictures), content.classes, written.losses, tuple(opened.faults), written.linked)
-
-
-@dataclass(frozen=True)
-class Written:
-    """Result of `write_content`.
-
-    Attributes:
-        losses: what the format can't represent and was dropped on request.
-        linked: number of images that are hard links to the old ones.
-    """
-
-    losses: tuple[str, ...]
-    linked: int
+        what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
+        raise DataError(what, opened.faults, "Fix them, or skip them with --skip-bad.")
+    return opened
 
 
 def write_content(
     content: Content, target: str, task: Task, *, source: str, pictures: Pictures, lossy: bool, progress: Progress
-) -> tuple[tuple[str, ...], Written]:
-    """Write content as a dataset; the folder appears only when it is complete.
-
-    Args:
-        content: classes, splits and images to write.
-        target: `scheme:folder`.
-        task: task whose dataset formats apply.
-        source: name of the old data, for messages.
-        pictures: see `convert`.
-        lossy: see `convert`.
-        progress: progress bar.
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Write content as a dataset; the folder appears only when it is complete. `source` names the old data in messages.
 
     Returns:
-        Dataset strings that open the result, one for each split; and the losses and links.
-
-    Raises:
-        InputError: see `convert`.
+        Dataset strings that open the result, one for each split; what the format can't represent and was dropped on request; and the
+        number of images that are hard links to the old ones.
     """
     ref = DataRef.parse(target)
     writer = _writer(ref, task)
@@ -142,13 +105,23 @@ def write_content(
         raise InputError(f"{ref.scheme}: can't represent all of {source!r}:\n  {listed}\nPass --lossy to continue without it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; choose a new folder, existing files are never overwritten")
-    transfer = _Transfer(pictures, progress.advance)
+    linked = 0
+
+    def put(picture: Picture, path: Path) -> None:
+        nonlocal linked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(picture.record.source, Path):
+            linked += _link_or_copy(picture.record.source, path, pictures)
+        else:
+            path.write_bytes(encoded_picture(picture.record))
+        progress.advance()
+
     progress.begin("writing", len(content.pictures))
     with draft_folder(out, _MARKER) as draft:
-        writer.write(replace(content, put=transfer.put), draft)
+        writer.write(replace(content, put=put), draft)
     opens = f"{ref.scheme}:{out / writer.path if writer.path else out}"
     data = tuple(f"{opens}?split={split}" for split in content.splits) or (opens,)
-    return data, Written(losses, transfer.linked)
+    return data, losses, linked
 
 
 def _writer(ref: DataRef, task: Task) -> Writer:
@@ -165,16 +138,12 @@ def _writer(ref: DataRef, task: Task) -> Writer:
 
 
 def gather(opened: Opened) -> Content:
-    """Convert an opened dataset of any format to a common form.
-
-    Raises:
-        DataError: a sample is in no split while others are, or two images would have the same name.
-    """
+    """Convert an opened dataset of any format to a common form, or raise a `DataError` for stray samples and equal names of images."""
     classes = tuple(dict.fromkeys(name for names in opened.classes.values() for name in names))
     splits = tuple(dict.fromkeys(split for split in opened.classes if split and any(split in item.splits for item in opened.items)))
     if splits and any(not item.splits for item in opened.items):
         stray = next(item.key for item in opened.items if not item.splits)
-        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; select a split with ?split=…")
+        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose one with ?split=…")
     number = {name: index for index, name in enumerate(classes)}
     made = [Picture(_name(item, opened.scheme), replace(item.record, target=_target(item, number)), item.splits) for item in opened.items]
     seen: dict[str, Picture] = {}
@@ -200,51 +169,24 @@ def _name(item: Item, scheme: str) -> str:
     if len(parts) > 1 and parts[0] in item.splits:
         del parts[0]
     if not isinstance(item.record.source, Path):  # without a file the key is a number, and every split starts counting at the same number
-        parts[-1] = "-".join((*item.splits, parts[-1])) + _suffix(item.record)
+        encoded = getattr(item.record.source, "encoded", None)
+        suffix = _SUFFIXES.get(encoded()[:2] if encoded is not None else b"", ".png")
+        parts[-1] = "-".join((*item.splits, parts[-1])) + suffix
     return "/".join(parts)
 
 
-def _suffix(record: Record) -> str:
-    encoded = getattr(record.source, "encoded", None)
-    data = encoded() if encoded is not None else b""
-    return _SUFFIXES.get(data[:2], ".png")
-
-
-class _Transfer:
-    """Writes images as links, as copies or, if there is no file, as the bytes stored in a table or as PNG."""
-
-    def __init__(self, pictures: Pictures, done: Callable[[], None]) -> None:
-        self._pictures, self._done = pictures, done
-        self.linked = 0
-
-    def put(self, picture: Picture, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        source = picture.record.source
-        if isinstance(source, Path):
-            self._from_file(source, path)
-        else:
-            data = encoded_picture(picture.record)
-            path.write_bytes(data)
-        self._done()
-
-    def _from_file(self, source: Path, path: Path) -> None:
-        if self._pictures == "link":
-            try:
-                os.link(os.path.realpath(source), path)
-            except OSError:  # on another file system, or one without hard links
-                pass
-            else:
-                self.linked += 1
-                return
-        shutil.copyfile(source, path)
+def _link_or_copy(source: Path, path: Path, pictures: Pictures) -> bool:
+    """Write an image file, and return whether as a hard link."""
+    if pictures == "link":
+        with contextlib.suppress(OSError):  # on another file system, or one without hard links
+            os.link(os.path.realpath(source), path)
+            return True
+    shutil.copyfile(source, path)
+    return False
 
 
 def encoded_picture(record: Record) -> bytes:
-    """Return the encoded bytes of an image: those of its file or table, or a PNG if it exists only as pixels.
-
-    Raises:
-        ImageError: the image can't be read.
-    """
+    """Return the encoded bytes of an image: those of its file or table, or a PNG if it exists only as pixels."""
     if isinstance(record.source, Path):
         try:
             return record.source.read_bytes()

@@ -1,10 +1,15 @@
-"""Groups of samples that must stay in one part: images of one patient, video, burst or person."""
+"""Groups of samples that must stay in one part, such as the images of one patient or person, and their assignment to parts."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.curation.check.duplicates import alike
 from zoo.curation.check.findings import NEAR
@@ -18,16 +23,9 @@ from zoo.system.progress import Progress
 def group_names(items: Sequence[Item], how: str, people: bool, progress: Progress) -> list[str]:
     """Return the name of each sample's group.
 
-    Args:
-        items: the samples.
-        how: "none"; "near" to group near-duplicate images; "folder" to group the images of a folder; "regex:PATTERN" to group by the
-            first capturing group of a pattern, searched in the keys; or a CSV, TSV or Parquet file with the columns path and group.
-        people: whether the labels are names of people, whose images always stay together.
-        progress: progress bar.
-
-    Raises:
-        InputError: `how` is none of these, the pattern is invalid or doesn't match a key, or the table lacks a sample.
-        DataError: the table can't be read, or assigns a sample to two groups.
+    `how` is "none"; "near" to group near-duplicate images; "folder" to group the images of a folder; "regex:PATTERN" to group by the first
+    capturing group of a pattern, searched in the keys; or a CSV, TSV or Parquet file with the columns path and group. If the labels are
+    names of `people`, the images of a person always stay together.
     """
     if people:
         if how != "none":
@@ -92,3 +90,108 @@ def _tabled(items: Sequence[Item], file: Path) -> list[str]:
     if missing:
         raise InputError(f"{file} has no group for {len(missing)} of {len(items)} images: {', '.join(missing[:5])}")
     return [known[item.key] for item in items]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that must stay in one part.
+
+    Attributes:
+        name: stable name, which determines the group's place in the order together with its size and the seed.
+        members: indices of its samples.
+        counts: [C] number of images (or boxes) of each class.
+    """
+
+    name: str
+    members: tuple[int, ...]
+    counts: NDArray[np.int64]
+
+
+def parse_parts(text: str) -> dict[str, float]:
+    """Parse shares, which sum to 1, such as `train=0.8,val=0.2`, or numbers of images such as `train=900,val=100`."""
+    parts: dict[str, float] = {}
+    for word in text.split(","):
+        name, equals, share = (piece.strip() for piece in word.partition("="))
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if not equals or not name or name in parts or not (0 < value < 1 or (value >= 1 and value.is_integer())):
+            raise InputError(
+                f"--parts is {text!r}; expected different names with shares between 0 and 1, such as train=0.8,val=0.2, "
+                "or with numbers of images, such as train=900,val=100"
+            )
+        parts[name] = value
+    numbers = [value >= 1 for value in parts.values()]
+    if any(numbers) and not all(numbers):
+        raise InputError(f"--parts is {text!r}; expected shares below 1 for every part, or a number of images for every part")
+    if not any(numbers) and abs(sum(parts.values()) - 1) > 1e-6:
+        raise InputError(f"--parts is {text!r}; its shares sum to {sum(parts.values()):g}, expected 1")
+    return parts
+
+
+def as_shares(parts: Mapping[str, float], total: int) -> dict[str, float]:
+    """Return the share of each part; numbers of images must sum to the total, because the user has to choose which ones to omit."""
+    if all(value < 1 for value in parts.values()):
+        return dict(parts)
+    if sum(parts.values()) != total:
+        raise InputError(
+            f"--parts requests {sum(parts.values()):g} images, but there are {total}; expected numbers that sum to the total. "
+            "Add another part for the rest, or use fewer images with ?limit="
+        )
+    return {name: value / total for name, value in parts.items()}
+
+
+def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> list[str]:
+    """Return the part of each group; groups have distinct names, and `parts` maps names to shares.
+
+    Based on iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data"): the class with
+    the fewest remaining samples is assigned first, its largest groups before the others. While the original considers only this class,
+    each group here goes to the part where chi-squared over all classes decreases most, because an image has many boxes. The result
+    depends on names, counts and seed, not on the order of the groups.
+    """
+    names = list(parts)
+    shares = np.array([parts[name] for name in names])
+    order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), _lot(groups[i].name, seed)))
+    counts = np.stack([groups[i].counts for i in order]) if order else np.zeros((0, 0), np.int64)
+    left = counts.sum(0)  # [classes]: not yet assigned
+    sizes = np.array([len(groups[i].members) for i in order], np.float64)
+    lacking = np.outer(shares, counts.sum(0)).astype(np.float64)  # [parts, classes]
+    room = shares * sizes.sum()
+    part = np.full(len(order), -1)
+
+    totals, whole = np.maximum(counts.sum(0), 1), max(sizes.sum(), 1)
+
+    def place_group(place: int) -> None:
+        # the decrease of chi-squared, Σ (wanted − got)² / wanted over classes and samples: all parts fill up at the same rate
+        given = counts[place] / totals
+        relative, space = lacking / totals, room / whole
+        share = sizes[place] / whole
+        gain = ((given * (2 * relative - given)).sum(1) + share * (2 * space - share)) / shares
+        best = max(range(len(names)), key=lambda p: (round(float(gain[p]), 12), float(space[p])))
+        part[place] = best
+        lacking[best] -= counts[place]
+        left[:] -= counts[place]
+        room[best] -= sizes[place]
+
+    while left.any():
+        rarest = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
+        holders = np.flatnonzero((part < 0) & (counts[:, rarest] > 0))
+        for place in holders[np.argsort(-counts[holders, rarest], kind="stable")]:
+            place_group(int(place))
+    for place in np.flatnonzero(part < 0):
+        place_group(int(place))
+    empty = [name for index, name in enumerate(names) if not (part == index).any()]
+    if empty:
+        raise InputError(
+            f"the part {', '.join(empty)} would be empty: there are {len(groups)} groups, the largest of "
+            f"{int(sizes.max(initial=0))} samples. Use fewer parts, larger shares or smaller groups"
+        )
+    result = [""] * len(groups)
+    for place, index in enumerate(order):
+        result[index] = names[part[place]]
+    return result
+
+
+def _lot(name: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from zoo.curation.check.items import Item, open_all
-from zoo.curation.convert.convert import Pictures, gather, write_content
-from zoo.curation.split.assignment import Group, as_shares, assign
-from zoo.curation.split.groups import group_names
+from zoo.curation.check.items import Item
+from zoo.curation.convert.convert import Pictures, gather, open_whole, write_content
+from zoo.curation.split.groups import Group, as_shares, assign, group_names
 from zoo.data.reference import DataRef
 from zoo.data.writers import Content, Picture
-from zoo.errors import DataError, Fault, InputError
+from zoo.errors import Fault, InputError
 from zoo.system.progress import Progress
 from zoo.task.contract import Task
 
@@ -29,7 +28,6 @@ class Divided:
         shares: requested share, by part name.
         pictures: number of images, by part name.
         classes: number of images (or boxes) in each part, by class name; for people, the number of people in each part.
-        groups: number of groups.
         skipped: annotation errors, skipped on request.
         warnings: deviations from the request.
     """
@@ -44,15 +42,7 @@ class Divided:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as printed by `zoo data split --json`."""
-        return {
-            "data": dict(self.data),
-            "shares": dict(self.shares),
-            "pictures": dict(self.pictures),
-            "classes": {name: dict(counts) for name, counts in self.classes.items()},
-            "groups": self.groups,
-            "skipped": [fault.to_dict() for fault in self.skipped],
-            "warnings": list(self.warnings),
-        }
+        return {**vars(self), "skipped": [fault.to_dict() for fault in self.skipped]}
 
 
 def split(
@@ -69,34 +59,18 @@ def split(
     progress: Progress | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Divided:
-    """Split a dataset into parts of given shares, stratified by class; groups and people always stay together.
+    """Split a dataset into parts, stratified by class, and write them; groups and people always stay together.
 
-    Args:
-        source: dataset string or path.
-        target: a new or empty folder, or `scheme:folder` to write another format than that of the source.
-        task: task that the data belongs to.
-        parts: share or number of images by part name; met as closely as groups and classes allow.
-        groups: see `groups.group_names`.
-        seed: random seed of the split.
-        pictures: "link" or "copy"; see `convert`.
-        lossy: continue if the format can't represent everything.
-        skip_bad: skip invalid samples.
-        progress: progress bar; None for no output.
-        warn: callback that receives each deviation from the request, before anything is written.
-
-    Raises:
-        InputError: the data already has splits, the groups can't be formed, a part would be empty, or the folder isn't empty.
-        DataError: the data has annotation errors.
+    `parts` are shares or numbers of images by name, met as closely as groups (see `group_names`) and classes allow. The target is a new or
+    empty folder, or `scheme:folder` to write another format than that of the source. `warn` receives each deviation from the request,
+    before anything is written. The other arguments are as in `convert`.
     """
     progress = progress or Progress(enabled=False)
-    opened = open_all(source, task, progress.say)
-    if opened.faults and not skip_bad:
-        remedy = "Fix them, or skip them with --skip-bad."
-        raise DataError(f"data {source!r}: {len(opened.faults)} annotation errors:", opened.faults, remedy)
+    opened = open_whole(source, task, skip_bad, progress)
     ref = DataRef.parse(source)
     found = sorted({name for item in opened.items for name in item.splits})
     if len(found) > 1 or (found and ref.split is None):
-        raise InputError(f"data {source!r} has the splits {', '.join(found)}; select the one to split, such as ?split={found[0]}")
+        raise InputError(f"data {source!r} has the splits {', '.join(found)}; choose one with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
     made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
@@ -111,17 +85,14 @@ def split(
     warnings = (*_large(made, shares, len(items)), *(() if task.data.open_set else _warnings(counts, shares)))
     for text in warnings:
         warn(text)
-    where = target if DataRef.parse(target).scheme else f"{_scheme(opened.scheme, task)}:{target}"
-    data, _ = write_content(ready, where, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
-    return Divided(
-        dict(zip(parts, data, strict=True)),
-        shares,
-        Counter(picture.splits[0] for picture in divided),
-        counts,
-        len(made),
-        tuple(opened.faults),
-        warnings,
-    )
+    if not DataRef.parse(target).scheme:
+        if opened.scheme not in (writers := task.data.writers or ()):
+            known = f"specify the output format as scheme:FOLDER with one of: {', '.join(writers)}"
+            raise InputError(f"{opened.scheme or 'this data'}: can't be written; {known}")
+        target = f"{opened.scheme}:{target}"
+    data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
+    return Divided(opens, shares, sizes, counts, len(made), tuple(opened.faults), warnings)
 
 
 def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
@@ -141,13 +112,6 @@ def _labels(picture: Picture) -> Any:
     if target is None:
         return np.zeros(0, np.int64)
     return target["labels"] if isinstance(target, Mapping) else np.array([target], np.int64)
-
-
-def _scheme(scheme: str, task: Task) -> str:
-    if task.data.writers is not None and scheme in task.data.writers:
-        return scheme
-    known = ", ".join(task.data.writers or ())
-    raise InputError(f"{scheme or 'this data'}: can't be written; specify the output format as scheme:FOLDER with one of: {known}")
 
 
 def _counts(content: Content) -> dict[str, dict[str, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.backbones import BACKBONES
 from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
 
@@ -62,6 +63,11 @@ class Layout:
 
 
 LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights")
+
+
+def recognises(family: str, *keys: str) -> Callable[[Mapping[str, Tensor], str], bool]:
+    """Return a `Layout.recognise` for backbones of a family, whose state dicts contain these keys."""
+    return lambda state, backbone: BACKBONES[backbone].family == family and state.keys() >= set(keys)
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from zoo.errors import WeightsError
 
 SUFFIX = ".dat"
-_LOSS, _INPUT = "loss_metric_2", "input_rgb_image_sized"
+_LOSS, _INPUT = b"loss_metric_2", b"input_rgb_image_sized"
 _LONGEST_NAME = 64  # letters in a layer's name; dlib's longest has 21
 _MOST_VALUES = 1 << 26  # values in a tensor; the largest of this network has 590,080
 
@@ -32,7 +33,6 @@ class _Cursor:
     """Sequential reader of dlib's serialised values."""
 
     def __init__(self, content: bytes) -> None:
-        """Start at the first byte."""
         self._content, self._place = content, 0
 
     @property
@@ -64,8 +64,11 @@ class _Cursor:
         """Return `count` integers."""
         return [self.integer() for _ in range(count)]
 
-    def real(self) -> float:
-        """Return a real number."""
+    def reals(self, count: int) -> list[float]:
+        """Return `count` real numbers."""
+        return [self._real() for _ in range(count)]
+
+    def _real(self) -> float:
         mantissa, exponent = self.integers(2)
         try:
             return math.ldexp(mantissa, exponent)
@@ -94,9 +97,6 @@ class _Cursor:
 def read_dlib(path: Path) -> dict[str, Tensor]:
     """Read a face network from dlib's file.
 
-    Args:
-        path: path of the file.
-
     Returns:
         A state dict. Layers are in network order, counted from 1: "con1.weight" [out, in, rows, columns] and "con1.bias" [out] of the
         convolutions, "affine1.weight" and "affine1.bias" [C] of the affine layers, and "fc.weight" [out, in]. "mean" [3] (RGB, 0–255) and
@@ -118,7 +118,11 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
                 raise cursor.fail(f"a layer {kind!r}, which a face network doesn't have,")
             counts[kind] += 1
             state.update({f"{_RECORDS[kind][0]}{key}": value for key, value in _RECORDS[kind][1](cursor, counts[kind])})
-            _end_of_layer(cursor)
+            flags = cursor.take(3)
+            if not set(flags) <= set(b"01"):
+                raise cursor.fail(f"the flags {flags!r} of a layer")
+            for _ in range(3):
+                cursor.tensor()  # empty unless the network was saved during training
         if not cursor.at_end:
             raise cursor.fail("more bytes after the last layer")
         return state
@@ -128,33 +132,19 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
 
 def _header(cursor: _Cursor) -> Iterator[tuple[str, Tensor]]:
     """Read everything before the first layer, and yield the threshold and the settings of the input layer."""
-    if (loss := cursor.take(4 + len(_LOSS))) != b"\x01\x01\x01" + bytes([len(_LOSS)]) + _LOSS.encode():
-        raise cursor.fail(f"{bytes(loss)!r} where dlib's metric loss is expected")
-    _, threshold = cursor.real(), cursor.real()
-    yield "threshold", torch.tensor(threshold)
+    if (loss := cursor.take(4 + len(_LOSS))) != b"\x01\x01\x01" + bytes([len(_LOSS)]) + _LOSS:
+        raise cursor.fail(f"{loss!r} where dlib's metric loss is expected")
+    yield "threshold", torch.tensor(cursor.reals(2)[1])
     while (number := cursor.integer()) != len(_INPUT):  # the structure: version numbers of the nested layers, all from 1 to 3
         if not 1 <= number <= 3:
             raise cursor.fail(f"a layer of version {number}")
-    if (name := cursor.take(len(_INPUT))) != _INPUT.encode():
+    if (name := cursor.take(len(_INPUT))) != _INPUT:
         raise cursor.fail(f"an input {name!r}")
-    yield "mean", torch.tensor([cursor.real() for _ in range(3)])
+    yield "mean", torch.tensor(cursor.reals(3))
     yield "size_hw", torch.tensor(cursor.integers(2))
 
 
-def _end_of_layer(cursor: _Cursor) -> None:
-    """Skip the end of every layer: three flags, and three tensors that are empty unless the network was saved during training."""
-    flags = cursor.take(3)
-    if not set(flags) <= set(b"01"):
-        raise cursor.fail(f"the flags {flags!r} of a layer")
-    for _ in range(3):
-        cursor.tensor()
-
-
-def _skip(cursor: _Cursor, shapes: int, numbers: int, reals: int) -> None:
-    """Skip the repeated tensor shapes of a layer, its settings and its learning rates."""
-    cursor.integers(5 * shapes + numbers)
-    for _ in range(reals):
-        cursor.real()
+# what the readers skip are repeated shapes of tensors (5 integers each), settings (1 integer) and learning rates (4 real numbers)
 
 
 def _convolution(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
@@ -163,14 +153,15 @@ def _convolution(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     _, *shape = cursor.integers(5)
     if shape[0] != filters or shape[2:] != [rows, columns] or math.prod(shape) + filters != len(values):
         raise cursor.fail(f"a convolution of {filters} filters with {len(values):,} numbers in the shape {shape}")
-    _skip(cursor, 1, 0, 4)
+    cursor.integers(5)
+    cursor.reals(4)
     yield f"{number}.weight", values[:-filters].reshape(shape)
     yield f"{number}.bias", values[-filters:].clone()
 
 
 def _affine(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     values = cursor.tensor().flatten()
-    _skip(cursor, 2, 1, 0)
+    cursor.integers(11)
     half = len(values) // 2
     yield f"{number}.weight", values[:half].clone()
     yield f"{number}.bias", values[half:].clone()
@@ -181,16 +172,14 @@ def _linear(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     values = cursor.tensor().flatten()
     if outputs * inputs != len(values):
         raise cursor.fail(f"a linear layer from {inputs} to {outputs} with {len(values):,} numbers")
-    _skip(cursor, 2, 1, 4)
+    cursor.integers(11)
+    cursor.reals(4)
     yield ".weight", values.reshape(inputs, outputs).T.contiguous()
 
 
-def _without_parameters(numbers: int) -> _Reader:
-    def read(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
-        cursor.integers(numbers)
-        yield from ()
-
-    return read
+def _without_parameters(cursor: _Cursor, number: int, settings: int = 0) -> Iterator[tuple[str, Tensor]]:
+    cursor.integers(settings)
+    yield from ()
 
 
 _Reader = Callable[[_Cursor, int], Iterator[tuple[str, Tensor]]]
@@ -199,8 +188,8 @@ _RECORDS: dict[str, tuple[str, _Reader]] = {
     "con_4": ("con", _convolution),
     "affine_": ("affine", _affine),
     "fc_2": ("fc", _linear),
-    "relu_": ("", _without_parameters(0)),
-    "add_prev_": ("", _without_parameters(0)),
-    "max_pool_2": ("", _without_parameters(6)),
-    "avg_pool_2": ("", _without_parameters(6)),
+    "relu_": ("", _without_parameters),
+    "add_prev_": ("", _without_parameters),
+    "max_pool_2": ("", partial(_without_parameters, settings=6)),
+    "avg_pool_2": ("", partial(_without_parameters, settings=6)),
 }

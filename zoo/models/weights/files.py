@@ -29,11 +29,7 @@ def is_path(weights: str | Path) -> bool:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file, unwrapped and without a `module.` prefix.
-
-    Raises:
-        WeightsError: the file is missing, of an unknown type or damaged, or holds anything but tensors.
-    """
+    """Read the state dict in a file of any supported type, unwrapped and without a `module.` prefix."""
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file. {look_at(path)}")
     if path.suffix == ".safetensors":
@@ -75,36 +71,14 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-def load_file_weights(path: Path, backbone: str) -> Weights:
-    """Read a weights file in any known key layout.
-
-    Args:
-        path: path of the weights file.
-        backbone: name of the backbone that the weights are for.
-
-    Raises:
-        WeightsError: the file can't be read, or its layout is unknown.
-    """
-    return convert(read_state(path), backbone, str(path))
-
-
 def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Convert a state dict from any known key layout to the zoo's.
-
-    Args:
-        state: state dict to convert.
-        backbone: name of the backbone that the weights are for.
-        origin: file or name of the weights, for messages.
-
-    Raises:
-        WeightsError: the layout is unknown.
-    """
-    for name in LAYOUTS:
-        layout = LAYOUTS[name]
+    """Convert a state dict from any known key layout to the zoo's; `origin` is the file or name of the weights, for messages."""
+    layouts = [LAYOUTS[name] for name in LAYOUTS]
+    for layout in layouts:
         if layout.recognise(state, backbone):
             return layout.convert(state, backbone, origin)
     some = ", ".join(list(state)[:4])
     raise WeightsError(
         f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
-        f"Known: {', '.join(LAYOUTS[name].name for name in LAYOUTS)}. Are these the weights of another backbone?"
+        f"Known: {', '.join(layout.name for layout in layouts)}. Are these the weights of another backbone?"
     )

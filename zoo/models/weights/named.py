@@ -34,17 +34,7 @@ def _torchvision_names(builder: str) -> tuple[str, ...]:
 
 
 def load_named_weights(name: str, backbone: str, task: str) -> Weights:
-    """Fetch weights by name.
-
-    Args:
-        name: "default", a timm tag, a member of the torchvision enum, or another name in `known_weights`.
-        backbone: name of the backbone.
-        task: name of the model's task; some weights are for detection only.
-
-    Raises:
-        UnknownNameError: the backbone has no weights of this name.
-        WeightsError: the weights can't be fetched, or the backbone has no default weights.
-    """
+    """Fetch weights by name: "default", a timm tag, a member of the torchvision enum, or another name in `known_weights`."""
     known = known_weights(backbone, task)
     if name == "default":
         if not known:
@@ -54,10 +44,16 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
         raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Pass a file instead.")
     detector = _DETECTORS.get(backbone, "")
     if task == "detection" and name in _torchvision_names(detector):
-        return _torchvision_detector(detector, name, backbone)
-    if name in BACKBONES[backbone].weights():
-        return _own_loader(backbone, name)
-    return _torchvision_classifier(backbone, name)
+        return _torchvision(detector, name, "torchvision_detection", backbone)[0]
+    if name not in BACKBONES[backbone].weights():
+        weights, transforms = _torchvision(backbone, name, "timm", backbone)
+        return _with_names(weights, _preprocess_of(transforms))
+    definition, origin = BACKBONES[backbone], f"{backbone}.{name}"
+    assert definition.load_weights is not None, "a backbone that lists weights can load them"
+    loader = definition.load_weights
+    found, preprocess = _fetch(origin, lambda: loader(name))
+    state = read_state(found) if isinstance(found, Path) else found
+    return _with_names(convert(state, backbone, origin), preprocess)
 
 
 def _fetch(origin: str, load: Callable[[], Any]) -> Any:
@@ -72,22 +68,14 @@ def _fetch(origin: str, load: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _own_loader(backbone: str, name: str) -> Weights:
-    definition = BACKBONES[backbone]
-    assert definition.load_weights is not None, "a backbone that lists weights can load them"
-    loader, origin = definition.load_weights, f"{backbone}.{name}"
-    found, preprocess = _fetch(origin, lambda: loader(name))
-    state = read_state(found) if isinstance(found, Path) else found
-    return _with_names(convert(state, backbone, origin), preprocess)
-
-
-def _torchvision_classifier(backbone: str, name: str) -> Weights:
-    entry = torchvision.models.get_model_weights(backbone)[name]
+def _torchvision(builder: str, name: str, layout: str, backbone: str) -> tuple[Weights, Any]:
+    """Fetch weights of a torchvision model, and the transforms that belong to them."""
+    entry = torchvision.models.get_model_weights(builder)[name]
     state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
-    return _with_names(LAYOUTS["timm"].convert(state, backbone, str(entry)), preprocess_of(entry.transforms()))
+    return LAYOUTS[layout].convert(state, backbone, str(entry)), entry.transforms()
 
 
-def preprocess_of(transforms: Any) -> Preprocess:
+def _preprocess_of(transforms: Any) -> Preprocess:
     """Convert torchvision's ImageClassification preset."""
     crop, resize = transforms.crop_size[0], transforms.resize_size[0]
     return Preprocess(
@@ -103,9 +91,3 @@ def preprocess_of(transforms: Any) -> Preprocess:
 def _with_names(weights: Weights, preprocess: Preprocess) -> Weights:
     classes = imagenet_classes() if weights.num_classes == 1000 else ()
     return replace(weights, classes=classes, preprocess=preprocess)
-
-
-def _torchvision_detector(detector: str, name: str, backbone: str) -> Weights:
-    entry = torchvision.models.get_model_weights(detector)[name]
-    state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
-    return LAYOUTS["torchvision_detection"].convert(state, backbone, str(entry))

@@ -24,10 +24,7 @@ _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|faster
 
 
 def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
-    """Split torchvision's state dict into backbone and head.
-
-    Args:
-        state: state dict of a torchvision Faster R-CNN with FPN, in its old or new key names.
+    """Split the state dict of a torchvision Faster R-CNN with FPN, in its old or new key names.
 
     Returns:
         The backbone's state in torchvision's (and timm's) ResNet names, and the head's state in the names of the zoo's detection head.

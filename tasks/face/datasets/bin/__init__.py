@@ -24,10 +24,6 @@ def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
 
     The identities are unknown, so targets are None and there are no classes. The folds are ten contiguous runs of the pairs in file order,
     as equal as possible, as in InsightFace's evaluation with scikit-learn's KFold.
-
-    Raises:
-        DataError: the file can't be read, is damaged or has another format.
-        InputError: the dataset string has `split=`; these files have no splits.
     """
     file = ref.file()
     if ref.split is not None:

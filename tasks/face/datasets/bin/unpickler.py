@@ -26,13 +26,9 @@ _INVALID = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeEr
 
 
 def load(data: bytes) -> tuple[list[bytes], list[bool]]:
-    """Read the encoded images and, for each pair of them, whether both show the same person.
+    """Read the encoded image files [2 N] and, for each pair of them, whether both show the same person [N].
 
-    Args:
-        data: content of the file; pickle protocols 2 to 5, written by Python 2 or 3, with lists or NumPy arrays.
-
-    Returns:
-        The encoded image files [2 N] and the labels [N], true for the same person.
+    The pickle may have protocol 2 to 5, be written by Python 2 or 3, and hold lists or NumPy arrays.
 
     Raises:
         ValueError: the content is invalid; the message names the reason.
@@ -80,9 +76,8 @@ def _refusal(opcode: str, argument: Any, position: int, size: int) -> str | None
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return a stand-in, never the real global."""
-        for known_module, known_name, stand_in in _GLOBALS:
-            if (module, name) == (known_module, known_name):
-                return stand_in
+        if (module, name) in _GLOBALS:
+            return _GLOBALS[module, name]
         raise pickle.UnpicklingError(f"names {module}.{name}, which is not allowed; only bytes and booleans are")
 
 
@@ -142,14 +137,14 @@ def _scalar(dtype: _DType, data: Any) -> Any:
 
 
 _CORES: tuple[str, ...] = ("numpy.core", "numpy._core")
-_GLOBALS: tuple[tuple[str, str, Any], ...] = (
-    ("_codecs", "encode", _encode),
-    ("numpy", "ndarray", _Array),
-    ("numpy", "dtype", _DType),
-    *((f"{core}.multiarray", "_reconstruct", _Array.reconstruct) for core in _CORES),
-    *((f"{core}.multiarray", "scalar", _scalar) for core in _CORES),
-    *((f"{core}.numeric", "_frombuffer", _Array.from_buffer) for core in _CORES),
-)
+_GLOBALS: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _encode,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+    **{(f"{core}.multiarray", "_reconstruct"): _Array.reconstruct for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _Array.from_buffer for core in _CORES},
+}
 
 
 def _items(value: Any, what: str) -> list[Any] | tuple[Any, ...]:

@@ -15,8 +15,7 @@ from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.datasets.demo.drawing import Person, draw
 
 _TEST_EVERY = 5  # every fifth person belongs to the test split, the others to the training split
-_DEFAULTS = {"people": 100, "per_person": 10, "seed": 0}
-_LEAST = {"people": 1, "per_person": 1, "seed": 0}
+_OPTIONS = {"people": (100, 1), "per_person": (10, 1), "seed": (0, 0)}  # default and minimum
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
@@ -25,16 +24,12 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
     An identity is a set of proportions and colours; its images vary in pose, expression, clothes, light and noise. Options: `people=`
     (100), `per_person=` (10) and `seed=` (0). The same options always give the same images, and the appearance of a person doesn't depend
     on the number of people.
-
-    Raises:
-        UnknownNameError: the name isn't "faces".
-        InputError: the split doesn't exist, or an option isn't a whole number or is too small.
     """
     if ref.path != "faces":
         raise UnknownNameError("demo data of face", ref.path, ["faces"])
     if ref.split not in (None, "train", "test"):
         raise InputError(f"data {ref.text!r}: split is {ref.split!r}; expected train or test")
-    people, per_person, seed = (_number(ref, name) for name in _DEFAULTS)
+    people, per_person, seed = (_number(ref, name) for name in _OPTIONS)
     chosen = [person for person in range(people) if ref.split is None or (ref.split == "test") == (person % _TEST_EVERY == 0)]
     records = [
         Record(f"person-{person:04d}/{picture:03d}", partial(_draw, seed, person, picture), label)
@@ -45,9 +40,10 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _number(ref: DataRef, name: str) -> int:
-    text = ref.options.get(name, str(_DEFAULTS[name]))
-    if not text.isdecimal() or int(text) < _LEAST[name]:
-        raise InputError(f"data {ref.text!r}: {name} is {text!r}; expected a whole number, {_LEAST[name]} or more")
+    default, least = _OPTIONS[name]
+    text = ref.options.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"data {ref.text!r}: {name} is {text!r}; expected a whole number, {least} or more")
     return int(text)
 
 
@@ -57,4 +53,4 @@ def _draw(seed: int, person: int, picture: int) -> NDArray[np.uint8]:
     return draw(who, np.random.default_rng([seed, person, 1 + picture]))
 
 
-SCHEMES.add("demo", Scheme("demo", open_demo, options=tuple(_DEFAULTS)))
+SCHEMES.add("demo", Scheme("demo", open_demo, options=tuple(_OPTIONS)))

@@ -7,7 +7,8 @@ information about real faces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,63 +25,41 @@ _HAIR = np.array([[24, 20, 20], [66, 42, 28], [122, 78, 44], [208, 168, 98], [15
 _IRIS = np.array([[72, 44, 24], [92, 110, 60], [70, 110, 160], [110, 100, 90]], float)
 
 
+def _between(low: float, high: float) -> Any:
+    """Return a field whose value is drawn from a range."""
+    return field(metadata={"range": (low, high)})
+
+
 @dataclass(frozen=True)
 class Person:
-    """Features shared by all images of one person; lengths are in units of half the head's height.
-
-    Attributes:
-        skin: skin colour, RGB 0–255.
-        hair: hair colour, RGB 0–255.
-        iris: eye colour, RGB 0–255.
-        width: half the width of the head.
-        jaw: squareness of the lower half of the head.
-        eye_spacing: horizontal distance from the centre of the head to each eye.
-        eye_height: height of the eyes above the centre of the head.
-        eye_size: half the width of an eye.
-        eye_tilt: tilt of the outer corners of the eyes in radians.
-        brow_gap: distance between eye and brow.
-        brow_weight: half the thickness of a brow.
-        brow_tilt: tilt of the brows in radians.
-        nose_length: distance from the line of the eyes to the tip of the nose.
-        nose_width: half the width of the nose.
-        mouth_height: depth of the mouth below the centre of the head.
-        mouth_width: half the width of the mouth.
-        lips: thickness of the lips.
-        hairline: height of the hairline above the centre of the head.
-        parting: horizontal position of the hair parting, −1 to 1.
-        hair_length: length of the hair below the centre of the head; below 0 for short hair.
-        bald: whether the head has no hair.
-        beard: opacity of the beard; 0 for no beard.
-        moustache: whether there is a moustache.
-        glasses: shape of the glasses, "round" or "square"; "" for none.
-        mole_xy: position of a mole, x relative to the head's half width and y downwards from the centre; None for no mole.
-    """
+    """Features shared by all images of one person; lengths are in units of half the head's height, colours RGB 0–255."""
 
     skin: Colour
     hair: Colour
     iris: Colour
-    width: float
-    jaw: float
-    eye_spacing: float
-    eye_height: float
-    eye_size: float
-    eye_tilt: float
-    brow_gap: float
-    brow_weight: float
-    brow_tilt: float
-    nose_length: float
-    nose_width: float
-    mouth_height: float
-    mouth_width: float
-    lips: float
-    hairline: float
-    parting: float
-    hair_length: float
     bald: bool
-    beard: float
+    beard: float  # opacity of the beard; 0 for no beard
     moustache: bool
-    glasses: str
+    glasses: str  # shape of the glasses, "round" or "square"; "" for none
+    # position of a mole, x relative to the head's half width and y downwards from the centre; None for no mole
     mole_xy: tuple[float, float] | None
+    width: float = _between(0.64, 0.86)  # half the width of the head
+    jaw: float = _between(1.7, 2.9)  # squareness of the lower half of the head
+    eye_spacing: float = _between(0.25, 0.38)  # horizontal distance from the centre of the head to each eye
+    eye_height: float = _between(0.02, 0.18)  # height of the eyes above the centre of the head
+    eye_size: float = _between(0.10, 0.165)  # half the width of an eye
+    eye_tilt: float = _between(-0.2, 0.25)  # tilt of the outer corners of the eyes in radians
+    brow_gap: float = _between(0.13, 0.24)
+    brow_weight: float = _between(0.018, 0.06)  # half the thickness of a brow
+    brow_tilt: float = _between(-0.25, 0.3)  # tilt of the brows in radians
+    nose_length: float = _between(0.30, 0.52)  # distance from the line of the eyes to the tip of the nose
+    nose_width: float = _between(0.08, 0.18)  # half the width of the nose
+    mouth_height: float = _between(0.50, 0.64)  # depth of the mouth below the centre of the head
+    mouth_width: float = _between(0.17, 0.34)  # half the width of the mouth
+    lips: float = _between(0.03, 0.085)
+    hairline: float = _between(0.42, 0.72)  # height of the hairline above the centre of the head
+    parting: float = _between(-1, 1)  # horizontal position of the hair parting, −1 to 1
+    hair_length: float = _between(-0.5, 1.3)  # length of the hair below the centre of the head; below 0 for short hair
 
     @classmethod
     def draw_lot(cls, rng: np.random.Generator) -> Person:
@@ -90,23 +69,7 @@ class Person:
             skin=_mixture(_SKIN, rng),
             hair=_mixture(_HAIR, rng),
             iris=_mixture(_IRIS, rng),
-            width=rng.uniform(0.64, 0.86),
-            jaw=rng.uniform(1.7, 2.9),
-            eye_spacing=rng.uniform(0.25, 0.38),
-            eye_height=rng.uniform(0.02, 0.18),
-            eye_size=rng.uniform(0.10, 0.165),
-            eye_tilt=rng.uniform(-0.2, 0.25),
-            brow_gap=rng.uniform(0.13, 0.24),
-            brow_weight=rng.uniform(0.018, 0.06),
-            brow_tilt=rng.uniform(-0.25, 0.3),
-            nose_length=rng.uniform(0.30, 0.52),
-            nose_width=rng.uniform(0.08, 0.18),
-            mouth_height=rng.uniform(0.50, 0.64),
-            mouth_width=rng.uniform(0.17, 0.34),
-            lips=rng.uniform(0.03, 0.085),
-            hairline=rng.uniform(0.42, 0.72),
-            parting=rng.uniform(-1, 1),
-            hair_length=rng.uniform(-0.5, 1.3),
+            **{measure.name: rng.uniform(*measure.metadata["range"]) for measure in fields(cls) if measure.metadata},
             bald=bool(rng.random() < 0.12),
             beard=rng.uniform(0.45, 0.9) if wears_beard else 0.0,
             moustache=bool(rng.random() < (0.7 if wears_beard else 0.08)),
@@ -174,15 +137,7 @@ def _head(person: Person, grow: float = 1.0) -> Points:
 
 
 def draw(person: Person, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one image of a person.
-
-    Args:
-        person: person to draw.
-        rng: random generator for pose, expression, clothes, background, light and noise.
-
-    Returns:
-        [112, 112, 3] uint8, RGB.
-    """
+    """Draw one image of a person, [112, 112, 3] uint8, RGB; `rng` decides pose, expression, clothes, background, light and noise."""
     canvas = _Canvas(person, rng)
     _background_and_clothes(canvas, person, rng)
     _hair_behind(canvas, person)

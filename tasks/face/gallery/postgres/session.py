@@ -24,11 +24,7 @@ class Session:
     """Connection that is opened on demand, and reopened after a loss or a fork."""
 
     def __init__(self, address: str) -> None:
-        """Set the address; nothing is connected yet.
-
-        Raises:
-            InputError: psycopg or pgvector is not installed, or the address can't be parsed.
-        """
+        """Set the address; nothing is connected yet."""
         try:
             import pgvector.psycopg  # noqa: F401
             import psycopg  # noqa: F401
@@ -43,11 +39,7 @@ class Session:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any] | None]:
-        """Yield a cursor with a consistent snapshot of the gallery; None if there is no gallery yet.
-
-        Raises:
-            GalleryError: see `said`.
-        """
+        """Yield a cursor with a consistent snapshot of the gallery; None if there is no gallery yet."""
         with self._lock, self.said(), self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             exists = connection.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
@@ -59,11 +51,7 @@ class Session:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[psycopg.Cursor[Any]]:
-        """Yield a cursor in a transaction, which is committed at the end or rolled back on an error.
-
-        Raises:
-            GalleryError: see `said`.
-        """
+        """Yield a cursor in a transaction, which is committed at the end or rolled back on an error."""
         whole = ". Enrolling and forgetting are all-or-nothing"
         with self._lock, self.said(whole), self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
@@ -72,11 +60,7 @@ class Session:
                 yield cursor
 
     def run(self, command: str) -> None:
-        """Run a command outside a transaction.
-
-        Raises:
-            GalleryError: see `said`.
-        """
+        """Run a command outside a transaction."""
         with self._lock, self.said(), self._connected() as connection:
             connection.execute(command)
 
@@ -117,11 +101,7 @@ class Session:
 
     @contextlib.contextmanager
     def said(self, besides: str = "") -> Iterator[None]:
-        """Turn errors of the server into a GalleryError whose message ends with `besides`.
-
-        Raises:
-            GalleryError: the server can't be reached, closed the connection, denies access, is full, lacks pgvector or holds other tables.
-        """
+        """Turn errors of the server into a GalleryError whose message ends with `besides`."""
         import psycopg
 
         try:

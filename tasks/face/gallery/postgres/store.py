@@ -7,14 +7,14 @@ final ranking is computed here in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.tasks.face.embedding.distances import distances
-from zoo.tasks.face.gallery.embedder import Embedder, check_same
+from zoo.tasks.face.embedding.distances import distances, first_people, part_of
+from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, name_taken
-from zoo.tasks.face.gallery.exact import first_people, part_of
 from zoo.tasks.face.gallery.postgres.session import Session
 from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Vectors
 
@@ -38,11 +38,7 @@ class PostgresStore:
     """Store in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery per database."""
 
     def __init__(self, address: str) -> None:
-        """Set the address of the database.
-
-        Raises:
-            InputError: psycopg or pgvector is not installed, or the address can't be parsed.
-        """
+        """Set the address of the database."""
         self._session = Session(address)
         self.place = self._session.place
 
@@ -52,7 +48,7 @@ class PostgresStore:
             return None if cursor is None else self._described(cursor)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
-        """Enrol people, all or none."""
+        """Enrol people, all or none, and create the gallery if needed; `more` allows faces to be added to a name that exists."""
         with self._session.writing() as cursor:
             self._join(cursor, about)
             for name, faces in people.items():
@@ -67,10 +63,6 @@ class PostgresStore:
         """Delete a person, and rewrite the tables without the rows.
 
         The tables are rewritten even if the name is unknown, because an earlier rewrite may have failed.
-
-        Raises:
-            GalleryError: see `Session.said`; also if the user may not rewrite the tables, and nothing is changed, or if the person is
-                deleted but the tables could not be rewritten.
         """
         if self.described() is None:
             return 0
@@ -122,7 +114,7 @@ class PostgresStore:
             if cursor is None:
                 return None
             about = self._described(cursor)
-            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            about.check(self.place, given, queries.shape[1])
             return about, [self._nearest(cursor, about, query, top) for query in queries]
 
     def close(self) -> None:
@@ -159,8 +151,7 @@ class PostgresStore:
                 "INSERT INTO zoo_gallery VALUES (1, %s, %s, %s, %s, %s, %s)",
                 (LAYOUT, model.fingerprint, model.name, model.distance, model.threshold, about.size),
             )
-        stored = self._described(cursor)
-        check_same(self.place, stored.embedder, about.embedder, stored.size, about.size)
+        self._described(cursor).check(self.place, about.embedder, about.size)
 
     def _described(self, cursor: Cursor[Any]) -> Described:
         row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
@@ -173,11 +164,7 @@ class PostgresStore:
         return Described(Embedder(*row[1:5]), row[5])
 
     def _check_owner(self, cursor: Cursor[Any]) -> None:
-        """Raise an error for a user whose VACUUM the server would skip with only a warning.
-
-        Raises:
-            GalleryError: the user owns neither the tables nor the database.
-        """
+        """Raise an error for a user whose VACUUM the server would skip with only a warning: one who owns neither tables nor database."""
         command = (
             "SELECT bool_and(pg_has_role(relowner, 'USAGE')) OR bool_or(pg_has_role(datdba, 'USAGE')), "
             "min(pg_get_userbyid(relowner)::text) FROM pg_class, pg_database "
@@ -204,6 +191,4 @@ class PostgresStore:
 
 
 def _time(moment: Any) -> str:
-    from datetime import UTC
-
     return str(moment.astimezone(UTC).isoformat(timespec="seconds"))

@@ -37,11 +37,7 @@ _TABLES = (
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Yield a connection with a consistent snapshot of a gallery's file; None if there is no gallery yet.
-
-    Raises:
-        GalleryError: see `said`.
-    """
+    """Yield a connection with a consistent snapshot of a gallery's file; None if there is no gallery yet."""
     with said(path):
         if not os.path.lexists(path):
             yield None
@@ -54,11 +50,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Create the file if needed, and yield a connection in a transaction, which is committed at the end or rolled back on an error.
-
-    Raises:
-        GalleryError: see `said`.
-    """
+    """Create the file if needed, and yield a connection in a transaction, which is committed at the end or rolled back on an error."""
     with said(path):
         _make(path)
         with _alone(path) as (connection, exists):
@@ -71,11 +63,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def compact(path: Path) -> None:
-    """Rewrite a gallery's file without deleted data.
-
-    Raises:
-        GalleryError: see `said`.
-    """
+    """Rewrite a gallery's file without deleted data."""
     with said(path), _alone(path) as (connection, _):
         connection.execute("COMMIT")
         connection.execute("VACUUM")
@@ -87,9 +75,6 @@ def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Conn
 
     The journal holds the previous content of the file. It is overwritten with zeros before other processes may write, and then removed:
     the content of a file that is merely removed stays readable in the disk's free blocks.
-
-    Raises:
-        GalleryError: the file belongs to another application, or holds a newer gallery.
     """
     with _connected(path, wait) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -104,11 +89,7 @@ def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Conn
 
 
 def _finish(path: Path) -> None:
-    """Roll back a killed process's unfinished transaction and overwrite its journal; the journal of an active writer is untouched.
-
-    Raises:
-        GalleryError: as for `_alone`.
-    """
+    """Roll back a killed process's unfinished transaction and overwrite its journal; the journal of an active writer is untouched."""
     if not _journal(path).exists():
         return
     with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):  # reading reports errors that matter to it
@@ -136,11 +117,7 @@ def _wipe(path: Path) -> None:
 
 @contextlib.contextmanager
 def said(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system into a GalleryError.
-
-    Raises:
-        GalleryError: the file is locked, read-only, damaged or not a gallery, or its disk is full.
-    """
+    """Turn errors of SQLite and of the file system into a GalleryError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -173,11 +150,7 @@ def damaged(reason: str) -> str:
 
 @contextlib.contextmanager
 def _connected(path: Path, wait: float | None = None) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that waits up to `wait` seconds for other processes; by default `WAIT_SECONDS`.
-
-    Raises:
-        GalleryError: the file belongs to another application, and opening it in this way would change it.
-    """
+    """Yield a connection that waits up to `wait` seconds for other processes; by default `WAIT_SECONDS`."""
     _check_log(path)
     # rw also reads a file that can't be written; ro could not roll back the unfinished transaction of a killed process
     address, timeout = f"{path.absolute().as_uri()}?mode=rw", WAIT_SECONDS if wait is None else wait
@@ -206,11 +179,7 @@ def _shut(path: Path) -> None:
 
 
 def _check_log(path: Path) -> None:
-    """Raise an error for another application's file with a write-ahead log, which setting the journal mode would already change.
-
-    Raises:
-        GalleryError: the file is such a file.
-    """
+    """Raise an error for another application's file with a write-ahead log, which setting the journal mode would already change."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if header.startswith(b"SQLite format 3\0") and header[18:20] == b"\2\2" and header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
@@ -222,11 +191,7 @@ def _of_something_else(path: Path) -> GalleryError:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether the file holds a gallery that this version can read; an empty file holds none yet.
-
-    Raises:
-        GalleryError: the file belongs to another application, or holds a newer gallery.
-    """
+    """Return whether the file holds a gallery that this version can read; an empty file holds none yet."""
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from zoo.tasks.face.embedding.distances import distances
-from zoo.tasks.face.gallery.exact import Floats, Ints, first_people, slack
+from zoo.tasks.face.embedding.distances import Floats, Ints, distances, first_people, slack
 from zoo.tasks.face.gallery.store import Vectors
 
 _BLOCK_BYTES = 256 * 2**20  # of float32 distances held in memory at once
 
 
-@dataclass(frozen=True)
-class Near:
-    """Nearest face of one person.
-
-    Attributes:
-        face: number of the face.
-        person: number of the person.
-        distance: distance from the query, computed in float64.
-    """
+class Near(NamedTuple):
+    """Number of a person's nearest face, and its distance from the query, computed in float64."""
 
     face: int
-    person: int
     distance: float
 
 
@@ -106,6 +97,5 @@ class Matrix:
 
     def _decide(self, query: Vectors, places: Ints, top: int) -> list[Near]:
         far: Floats = distances(query, self._rows[places], self._distance)
-        faces, people = self._faces[places], self._people[places]
-        chosen = first_people(far, people, faces, top)
-        return [Near(int(faces[place]), int(people[place]), float(far[place])) for place in chosen]
+        faces = self._faces[places]
+        return [Near(int(faces[place]), float(far[place])) for place in first_people(far, self._people[places], faces, top)]

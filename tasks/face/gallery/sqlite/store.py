@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.tasks.face.gallery.embedder import Embedder, check_same
+from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, name_taken
 from zoo.tasks.face.gallery.sqlite.file import compact, damaged, reading, writing
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix, Near
@@ -46,7 +46,7 @@ class SqliteStore:
             return None if connection is None else self._described(connection)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
-        """Enrol people, all or none."""
+        """Enrol people, all or none, and create the gallery if needed; `more` allows faces to be added to a name that exists."""
         with writing(self.path) as connection:
             self._join(connection, about)
             for name, faces in people.items():
@@ -65,9 +65,6 @@ class SqliteStore:
         """Delete a person, overwrite the freed bytes and the journal with zeros, and rewrite the file without them.
 
         The file is rewritten even if the name is unknown, because an earlier process may have been stopped before the rewrite.
-
-        Raises:
-            GalleryError: see `file.said`; also if the person is deleted but the file could not be rewritten.
         """
         if self.described() is None:
             return 0
@@ -129,7 +126,7 @@ class SqliteStore:
             if connection is None:
                 return None
             about = self._described(connection)
-            check_same(self.place, about.embedder, given, about.size, queries.shape[1])
+            about.check(self.place, given, queries.shape[1])
             found = self._up_to_date(connection, about).nearest(queries, top)
             return about, [[self._match(connection, near) for near in row] for row in found]
 
@@ -147,8 +144,7 @@ class SqliteStore:
                 "INSERT INTO gallery (one, fingerprint, model, distance, threshold, size, epoch, checksum) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, secrets.token_hex(8), _checksum(repr(values).encode())),
             )
-        stored = self._described(connection)
-        check_same(self.place, stored.embedder, about.embedder, stored.size, about.size)
+        self._described(connection).check(self.place, about.embedder, about.size)
 
     def _described(self, connection: sqlite3.Connection) -> Described:
         row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
@@ -190,11 +186,7 @@ class SqliteStore:
         return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
-        """Return embeddings [N, D] from rows of (face number, bytes, checksum, person number).
-
-        Raises:
-            GalleryError: the bytes are not what was written.
-        """
+        """Return embeddings [N, D] from rows of (face number, bytes, checksum, person number)."""
         for number, content, checksum, person in rows:
             if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
                 raise GalleryError(f"gallery {self.place}: {damaged(f'the embedding of face {number} is not what was written')}")

@@ -11,7 +11,8 @@ import pytest
 
 from tests.damaged import SIZE_HW, Labelled, edit_coco, scene, write, write_box_table, write_coco, write_voc
 from tests.pictures import write_picture
-from zoo.curation.check import Finding, Findings, check, faults
+from zoo.curation.check import Finding, Findings, check
+from zoo.curation.check.findings import of_faults
 from zoo.errors import Fault
 
 _SOUND: list[list[Labelled]] = [[("cat", (4, 5, 30, 40))], [("dog", (10, 6, 50, 30)), ("cat", (2, 2, 9, 9))], [("dog", (20, 8, 60, 44))]]
@@ -172,10 +173,10 @@ def test_a_single_slip_is_no_confusion(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["", "moonstruck"])
 def test_a_fault_of_no_known_kind_is_reported_all_the_same(kind: str) -> None:
     fault = Fault("data/a.xml", "the moon is full", kind=kind)
-    assert list(faults.findings([fault], Path("data"))) == [Finding("annotation", "a.xml", "the moon is full")]
+    assert list(of_faults([fault], Path("data"))) == [Finding("annotation", "a.xml", "the moon is full")]
 
 
 def test_a_row_is_named_by_its_table_and_its_line() -> None:
     fault = Fault("data/a line 2.csv line 2", "is odd", kind="unknown-label", place="line 2", box=(1, 2, 3, 4))
     expected = Finding("unknown-label", "a line 2.csv", "is odd", "line 2", box=(1, 2, 3, 4))
-    assert list(faults.findings([fault], Path("data"))) == [expected]
+    assert list(of_faults([fault], Path("data"))) == [expected]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.damaged import scene, write, write_folders, write_voc
 from tests.pictures import write_picture
 from zoo.curation.check import check
-from zoo.curation.check.hashing import near_pairs, perceptual_hash, thumbnail
+from zoo.curation.check.duplicates import near_pairs
+from zoo.curation.check.pictures import perceptual_hash, thumbnail
 from zoo.errors import InputError
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.damaged import scene, write, write_coco, write_folders, write_voc
 from tests.pictures import write_picture
 from zoo.curation.check import Findings, check
+from zoo.curation.check.items import open_all
 from zoo.data.dataset import Sample
+from zoo.errors import InputError
+from zoo.task.contract import get_task
 
 
 def _lines(found: Findings, kind: str) -> list[str]:
@@ -53,6 +57,20 @@ def test_bad_balance_starts_at_one_for_twenty(tmp_path: Path) -> None:
     found = check(Named(samples))
     assert _lines(found, "unbalanced") == ["dog: occurs 1 times, cat 20 times: a ratio of 1 to 20 or less"]
     assert check(Named(samples[1:])).counts == {}
+
+
+def test_a_bare_path_is_recognised_once_for_all_splits(tmp_path: Path) -> None:
+    write_folders(tmp_path / "data", splits=("train", "test"))
+    lines: list[str] = []
+    opened = open_all(str(tmp_path / "data"), get_task("classification"), lines.append)
+    assert opened.scheme == "folder"
+    assert len(opened.items) == 12
+    assert {split for item in opened.items for split in item.splits} == {"train", "test"}
+    (line,) = lines
+    assert line.startswith(f"data {tmp_path / 'data'}: recognised as folder, because ")
+    with pytest.raises(InputError, match="no data format of the task detection was recognised"):
+        open_all(str(tmp_path / "data"), get_task("detection"), lines.append)
+    assert len(lines) == 1
 
 
 def test_a_class_of_the_test_that_training_lacks(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""FGSM, PGD and AutoAttack: within bounds, repeatable, independent of batches; and real weights that fall to them."""
+"""FGSM, PGD and AutoAttack: bounded, deterministic, independent of batches, and successful against real weights."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def test_a_picture_is_attacked_alike_in_every_batch(model: zoo.Model) -> None:
     pixels, targets, keys = tensors()
     together = pgd(model, pixels, away_from(targets), EPS, 1, keys)
     alone = [pgd(model, pixels[n : n + 1], away_from(targets[n : n + 1]), EPS, 1, keys[n : n + 1]) for n in range(6)]
-    assert ((together - torch.cat(alone)).abs() > 1e-5).float().mean() < 0.001  # rounding may turn the sign of a gradient near 0
+    assert ((together - torch.cat(alone)).abs() > 1e-5).float().mean() < 0.001  # rounding may flip the sign of a gradient near 0
     assert not torch.allclose(together, pgd(model, pixels, away_from(targets), EPS, 1, keys, seed=1))
 
 
 @pytest.fixture
 def linear() -> torch.nn.Module:
-    """Return a classifier whose margins are known: a picture is lost where eps · |difference of weights|₁ exceeds its margin."""
+    """Return a classifier with known margins: an attack succeeds where eps · |difference of weights|₁ exceeds an image's margin."""
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 6, 5))
 
 
 def linear_pictures(linear: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pictures far from 0 and 1, the model's own answers, and the smallest change that turns each: margin / |difference|₁."""
+    """Return images far from 0 and 1, the model's answers, and the smallest change that flips each answer: margin / |difference|₁."""
     pixels = 0.4 + 0.2 * torch.rand(24, 3, 6, 6, generator=torch.Generator().manual_seed(1))
     weight = linear[1].weight.detach()  # type: ignore[index]
     logits = linear(pixels).detach()
@@ -98,14 +98,14 @@ def test_autoattack_turns_exactly_what_can_be_turned(linear: torch.nn.Module) ->
     right = linear(attacked).argmax(1) == targets
     sure = (smallest / eps - 1).abs() > 0.02
     assert torch.equal(right[sure], (smallest > eps)[sure])
-    assert torch.equal(attacked[right], pixels[right])  # what withstands is handed back clean
+    assert torch.equal(attacked[right], pixels[right])  # images that withstand are returned unchanged
 
 
 def test_autoattack_repeats_itself_and_leaves_the_generator_alone(linear: torch.nn.Module) -> None:
     pixels, targets, smallest = linear_pictures(linear)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    # all fall to the first part: what withstands costs 5,000 queries of the last
+    # all images fall to the first part, because every image that withstands costs 5,000 queries of the last one
     first, second = (autoattack(linear, pixels, targets, 1.2 * float(smallest.max()), seed=3) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -151,7 +151,7 @@ def test_stronger_attacks_leave_less(cifar: Any) -> None:
     short, long = robust(eps=4 / 255, steps=3), robust(eps=4 / 255, steps=10)
     assert none == zoo.evaluate(model, data[::50], workers=0, replicates=0)["top1"]
     assert none > slight > short
-    assert fast > long  # a single step that beat many would mean masked gradients
+    assert fast > long  # if a single step beat many, gradients would be masked
     assert long <= short + 0.02
 
 
@@ -186,7 +186,7 @@ def test_damaged_pictures_are_told_or_counted(model: zoo.Model, tmp_path: Path) 
     assert (found["robust"]["n"], len(found["robust"]["skipped"])) == (2, 1)
     for name in ("blue", "green"):
         cut_short(tmp_path / name / "0.png")
-    with pytest.raises(DataError, match="none of its 3 pictures can be read"):
+    with pytest.raises(DataError, match="none of its 3 images can be read"):
         attack_evaluate(model, data, steps=1, workers=0, on_error="skip")
 
 
@@ -194,20 +194,20 @@ def test_damaged_pictures_are_told_or_counted(model: zoo.Model, tmp_path: Path) 
     ("options", "error", "reason"),
     [
         ({"attack": "pdg"}, UnknownNameError, "pgd"),
-        ({"eps": -0.1}, InputError, "eps is -0.1; expected a part"),
+        ({"eps": -0.1}, InputError, "eps is -0.1; expected a fraction of the value range"),
         ({"eps": 8.0}, InputError, "from 0 to 1, such as 8/255"),
         ({"eps": float("nan")}, InputError, "eps is nan"),
         ({"steps": 0}, InputError, "steps is 0; expected 1 or more"),
         ({"pairs": 0}, InputError, "pairs is 0; expected 1 or more of each kind"),
     ],
 )
-def test_settings_that_cannot_be_meant(model: zoo.Model, options: dict[str, Any], error: type[Exception], reason: str) -> None:
+def test_invalid_settings(model: zoo.Model, options: dict[str, Any], error: type[Exception], reason: str) -> None:
     with pytest.raises(error, match=reason):
         attack_evaluate(model, "folder:nowhere", **options)
 
 
 def test_autoattack_takes_no_other_batch(model: zoo.Model) -> None:
-    with pytest.raises(InputError, match="batch_size is 8; it takes 32 pictures at a time"):
+    with pytest.raises(InputError, match="batch_size is 8; expected 32, because its random draws depend on the batch size"):
         attack_evaluate(model, "folder:nowhere", "autoattack", batch_size=8)
 
 

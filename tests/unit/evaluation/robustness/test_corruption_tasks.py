@@ -1,4 +1,4 @@
-"""Corruptions of detection and of faces: boxes and pairs stay, on drawn and on real data, from Python and from the command line."""
+"""Corruptions for detection and faces: boxes and pairs stay valid on synthetic and real data, from Python and the command line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def displacement(clean: Any, worse: Any, box: Any) -> float:
-    """Return by how many pixels what is in a box has moved, by phase correlation of blurred edges."""
+    """Return by how many pixels the content of a box has moved, by phase correlation of blurred edges."""
     left, top, right, bottom = (round(float(side)) for side in box)
     edges = [np.hypot(*np.gradient(ndimage.gaussian_filter(image.astype(np.float64).mean(2), 2))) for image in (clean, worse)]
     first, second = (edge[top:bottom, left:right] for edge in edges)
@@ -60,7 +60,7 @@ def displacement(clean: Any, worse: Any, box: Any) -> float:
 @pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=6", "coco:{}/coco-mini?limit=8"])
 @pytest.mark.parametrize("name", ["motion_blur", "glass_blur", "elastic_transform", "zoom_blur", "pixelate", "jpeg_compression"])
 def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -> None:
-    """Of all corruptions those that move pixels; most boxes must find their content where it was, at a severity that leaves some."""
+    """Covers the corruptions that move pixels: the content of most boxes must stay in place, at a severity that doesn't destroy it."""
     data = opened("detection", source.format(shared_data))
     worse = corrupted(data, name, 2)
     moved, sides = [], []
@@ -69,7 +69,7 @@ def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -
         centre = np.array(clean.image.shape[1::-1]) / 2
         for box in clean.target["boxes"]:
             size = box[2:] - box[:2]
-            # zooming moves what is far from the centre outwards: half of the largest zoom on average
+            # zooming moves content far from the centre outwards, on average by half of the largest zoom
             near = np.abs((box[:2] + box[2:]) / 2 - centre).max() < 0.3 * centre.min()
             if size.min() >= 48 and (name != "zoom_blur" or near):
                 moved.append(displacement(clean.image, after.image, box))
@@ -92,7 +92,7 @@ def test_boxes_and_pairs_are_carried_along_unchanged(name: str) -> None:
 
 
 def test_a_detector_that_knows_the_boxes_loses_nothing(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ground truth as answers: whatever is done to the pixels, all boxes are right."""
+    """With the ground truth as answers, all boxes are correct, whatever happens to the pixels."""
     data = opened("detection", "demo:scenes?limit=6")
     model, task = zoo.load(detector), get_task("detection")
     targets = iter(list(data.records) * 3)
@@ -153,14 +153,14 @@ def test_detection_on_the_command_line(detector: Path, capsys: pytest.CaptureFix
         (["--corruptions", "--corruption-names", "fogg"], "Nearest: fog"),
         (["--corruptions", "--severities", "1,high"], "--severities is '1,high'; expected numbers from 1 to 5"),
         (["--corruptions", "--severities", "7"], "severity is 7; expected 1, 2, 3, 4 or 5"),
-        (["--severities", "3"], "--severities goes with --corruptions, which is not given"),
-        (["--corruption-names", "fog"], "--corruption-names goes with --corruptions"),
-        (["--eps", "0.1"], "--eps goes with --attack"),
-        (["--pairs", "10"], "--pairs goes with --attack"),
-        (["--steps", "3"], "--steps goes with --attack pgd"),
-        (["--attack", "autoattack", "--steps", "3"], "--steps goes with --attack pgd"),
+        (["--severities", "3"], "--severities requires --corruptions, which is not set"),
+        (["--corruption-names", "fog"], "--corruption-names requires --corruptions, which is not set"),
+        (["--eps", "0.1"], "--eps requires --attack, which is not set"),
+        (["--pairs", "10"], "--pairs requires --attack, which is not set"),
+        (["--steps", "3"], "--steps requires --attack pgd, which is not set"),
+        (["--attack", "autoattack", "--steps", "3"], "--steps requires --attack pgd, which is not set"),
         (["--attack", "fgsm"], "unknown attack of face 'fgsm'. Known: pgd"),
-        (["--attack", "pgd", "--eps", "8"], "eps is 8.0; expected a part of the range"),
+        (["--attack", "pgd", "--eps", "8"], "eps is 8.0; expected a fraction of the value range, from 0 to 1"),
         (["--attack", "pgd", "--steps", "0"], "steps is 0; expected 1 or more"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The fifteen corruptions: repeatable, worse with severity, in the right colours and places."""
+"""The fifteen corruptions: deterministic, worse with severity, and preserving colours and positions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = sorted(PUBLISHED)
 
 
 def scene(height: int, width: int) -> Image:
-    """Return a picture with edges, texture and colours."""
+    """Return an image with edges, texture and colours."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([128 + 60 * np.sin(x / 5), 110 + 50 * np.cos(y / 7), 90 + 40 * np.sin((x + y) / 9)], axis=2)
     waves[(y // 8 + x // 8) % 2 == 0] *= 0.6
@@ -103,7 +103,8 @@ def test_a_severer_corruption_is_farther_from_the_photo(name: str, shared_data: 
     errors = [
         np.mean([error(corrupt(photo, name, severity, key=str(n)), photo) for n, photo in enumerate(photos)]) for severity in SEVERITIES
     ]
-    # published constants: fog gets rougher as much as denser, and frost's last three severities differ little beside what is drawn
+    # with the published constants, fog gets rougher as well as denser, and frost's last three severities differ little compared with its
+    # random variation
     slack = 0.85 if name in ("fog", "frost") else 1
     assert all(after > before * slack for before, after in pairwise(errors)), errors
     assert errors[-1] > 1.1 * errors[0]
@@ -112,7 +113,7 @@ def test_a_severer_corruption_is_farther_from_the_photo(name: str, shared_data: 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", [32, 96, 224])
 def test_what_is_in_a_place_stays_there(name: str, side: int) -> None:
-    """A bright disk, averaged over pictures, is found again within 3 % of the side: boxes stay right."""
+    """A bright disk, averaged over images, is found again within 3 % of the side, so that boxes stay valid."""
     clean = np.full((side, side, 3), 40, np.uint8)
     cv2.circle(clean, (side // 2, side // 3), side // 8, (230, 220, 210), -1)
     mean = np.mean([corrupt(clean, name, 5, key=str(key)) for key in range(16)], axis=(0, 3)).astype(np.float32)
@@ -149,7 +150,7 @@ def test_contrast_and_brightness_are_worked_out_by_hand() -> None:
     halves[112:] = 200
     assert np.unique(corrupt(halves, "contrast", 1)).tolist() == [60, 140]  # 100 ± 0.4 · 100
     colour = np.full((224, 224, 3), (100, 50, 0), np.uint8)
-    assert corrupt(colour, "brightness", 2)[0, 0].tolist() == [151, 76, 0]  # value 100 + 51, the ratios kept
+    assert corrupt(colour, "brightness", 2)[0, 0].tolist() == [151, 76, 0]  # the value is 100 + 51, and ratios are preserved
     assert corrupt(np.zeros((224, 224, 3), np.uint8), "brightness", 2).max() == 51
 
 
@@ -170,7 +171,7 @@ def test_plasma_fills_its_range() -> None:
 
 @pytest.mark.parametrize("decay", [1.2, 1.4, 1.7])
 def test_plasma_fades_by_the_square_of_its_decay_from_one_octave_to_the_next(decay: float) -> None:
-    """As the published fog does; measured as the deviation of what halving and doubling the size takes away."""
+    """As in the published fog; an octave is measured as the deviation of the detail lost by halving and doubling the size."""
     octaves = np.zeros(4)
     for seed in range(8):
         field = plasma((256, 256), decay, np.random.default_rng(seed))
@@ -183,7 +184,7 @@ def test_plasma_fades_by_the_square_of_its_decay_from_one_octave_to_the_next(dec
 
 @pytest.mark.parametrize(("severity", "largest", "zooms"), [(1, 1.11, 12), (2, 1.15, 16), (3, 1.20, 11), (4, 1.24, 13), (5, 1.30, 11)])
 def test_zoom_blur_averages_over_the_published_zooms(severity: int, largest: float, zooms: int) -> None:
-    """A cross far from the centre is smeared from its place to `largest` times as far; its own place keeps two parts of zooms + 1."""
+    """A bright pixel far from the centre is smeared to `largest` times its distance; its original position keeps 2 / (zooms + 1)."""
     dark = np.zeros((225, 225, 3), np.uint8)
     dark[112, 112 + 80] = 255
     light = corrupt(dark, "zoom_blur", severity)[112, 112:, 0].astype(float)
@@ -194,7 +195,7 @@ def test_zoom_blur_averages_over_the_published_zooms(severity: int, largest: flo
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((8, 8, 3), np.float32), r"picture 'k' is float32 of shape \(8, 8, 3\); expected uint8"),
+        (np.zeros((8, 8, 3), np.float32), r"image 'k' is float32 of shape \(8, 8, 3\); expected uint8"),
         (np.zeros((8, 8), np.uint8), r"uint8 of shape \(8, 8\); expected uint8 \[H, W, 3\], RGB"),
         (np.zeros((0, 8, 3), np.uint8), r"of shape \(0, 8, 3\)"),
     ],
@@ -242,7 +243,7 @@ def test_worker_processes_corrupt_alike() -> None:
 
 
 def test_another_interpreter_corrupts_alike(tmp_path: Path) -> None:
-    """A source travels to a process that was not forked, where hashes of strings differ and nothing has been imported."""
+    """A pickled source gives the same result in a new process, where string hashes differ and nothing has been imported."""
     source = corrupted(Dataset("d", (Record("k", picture((90, 60, 30)), 0),)), "elastic_transform", 4).records[0].source
     assert callable(source)
     (tmp_path / "source").write_bytes(pickle.dumps(source))

@@ -1,4 +1,4 @@
-"""The sweep over corruptions: what it averages, on what, and how it says it."""
+"""The sweep over corruptions: averages, drops, intervals and the form of its result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def model() -> zoo.Model:
 
 
 def fake_evaluate(values: dict[str, float | None]) -> Any:
-    """Return an evaluation that finds the given scores, by what stands in the data's name, and two draws around each."""
+    """Return a fake `evaluate` that chooses a score by the name of the dataset, with two replicates around it."""
 
     def evaluate(model: zoo.Model, dataset: Dataset, **options: Any) -> Scores:
         name = next((key for key in values if key in dataset.name), "clean")
@@ -51,9 +51,9 @@ def test_means_and_drop_are_worked_out_by_hand(model: zoo.Model, monkeypatch: py
     assert found["relative_drop"] == pytest.approx(0.5)
     assert found["corruptions"] == {"fog": {"1": 0.7, "5": 0.3}, "snow": {"1": 0.4, "5": 0.2}}
     assert found["by_corruption"] == pytest.approx({"fog": 0.5, "snow": 0.3})
-    # the draws of all runs move together: mean 0.3 with clean 0.7, 0.5 with 0.9
+    # the replicates of all runs are paired: mean 0.3 with clean 0.7, and 0.5 with 0.9
     assert found["intervals"]["mean"] == pytest.approx([0.305, 0.495])
-    drops = np.array([4 / 7, 4 / 9])  # the interval is centred on the drop itself
+    drops = np.array([4 / 7, 4 / 9])  # the interval is centred on the drop
     assert found["intervals"]["relative_drop"] == pytest.approx(np.quantile(drops, [0.025, 0.975]) + 0.5 - drops.mean())
 
 
@@ -93,11 +93,11 @@ def test_a_sweep_is_so_many_evaluations(model: zoo.Model, tmp_path: Path) -> Non
     assert (found["n"], found["expected"], found["seed"], found["data"]) == (12, 12, 5, data)
     written = json.loads(json.dumps(found, allow_nan=False))
     assert {key: written[key] for key in written if key != "preprocess"} == {key: found[key] for key in found if key != "preprocess"}
-    assert "generated here" in found["note"]
+    assert "generated from these images with this seed" in found["note"]
 
 
 class Bar(Progress):
-    """Writes down what would be drawn."""
+    """A progress display that records what would be drawn."""
 
     def __init__(self) -> None:
         super().__init__(enabled=False)

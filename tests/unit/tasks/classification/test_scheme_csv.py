@@ -124,7 +124,7 @@ def test_root(folder: Path) -> None:
 def test_a_bare_file_is_recognised(folder: Path) -> None:
     said: list[str] = []
     assert len(opened(str(write(folder, TABLE)), say=said.append)) == 3
-    assert said[0].endswith("taken as csv: because it is a table with the columns path and label")
+    assert said[0].endswith("recognised as csv, because it is a table with the columns path and label")
     for text, name in (("path,cat\n", "x.csv"), (TABLE, "x.txt")):
         with pytest.raises(InputError, match="no data format of the task classification was recognised"):
             opened(write(folder, text, name))

@@ -65,7 +65,7 @@ def test_plain_labels_are_sorted(tmp_path: Path, kind: str, labels: list[Any], c
 def test_splits(tmp_path: Path) -> None:
     folder = save({"train": table([0, 1]), "test": table([1])}, tmp_path / "a")
     assert len(opened(f"hf:{folder}?split=test")) == 1
-    with pytest.raises(InputError, match=r"has the splits train, test; select one with \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, test; choose one with \?split=train"):
         opened(f"hf:{folder}")
     with pytest.raises(InputError, match="no split 'val'; its splits are: train, test"):
         opened(f"hf:{folder}?split=val")
@@ -80,7 +80,7 @@ def test_classes_limit_and_a_bare_path(tmp_path: Path) -> None:
     assert opened(f"hf:{folder}?classes=cat&limit=2").keys == ("000000", "000002")
     said: list[str] = []
     opened(folder, say=said.append)
-    assert "taken as hf: because it was written by save_to_disk" in said[0]
+    assert "recognised as hf, because it was written by save_to_disk" in said[0]
 
 
 def test_columns(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from zoo.data.sampling import Balanced, Shuffled
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.task.contract import get_task
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.training.multi_scale import rescaled
+from zoo.tasks.detection.training.jitter import rescaled
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 

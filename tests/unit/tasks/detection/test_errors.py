@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.tasks.detection.data.coco_form import columns_of_coco
+from tests.unit.tasks.detection.coco_form import columns_of_coco
 from zoo.tasks.detection.data.columns import Columns
 from zoo.tasks.detection.metric import average_precision
 from zoo.tasks.detection.metric.errors import KINDS, Errors, errors

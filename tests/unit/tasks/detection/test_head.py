@@ -16,7 +16,7 @@ from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
 from zoo.task.head import HeadSpec
 from zoo.tasks.detection.model.head import FasterRCNNHead, pyramid_levels
-from zoo.tasks.detection.model.options import FULL, LIGHT, DetectionOptions
+from zoo.tasks.detection.model.options import HEADS, DetectionOptions
 
 TRUNKS = ["resnet20", "test_resnet"]
 
@@ -175,8 +175,7 @@ def test_anchors_follow_the_strides(strides: tuple[int, ...], size: int, scale: 
 def test_options_are_settled_by_the_image_size() -> None:
     full, light = DetectionOptions(image_size=800).settled(), DetectionOptions(image_size=400).settled()
     assert (full.max_image_size, light.max_image_size, DetectionOptions().settled().image_size) == (1333, 666, 320)
-    assert {name: getattr(full, name) for name in FULL} == FULL
-    assert {name: getattr(light, name) for name in LIGHT} == LIGHT
+    assert {name: (getattr(full, name), getattr(light, name)) for name in HEADS} == HEADS
     assert DetectionOptions(image_size=400, fpn_channels=64).settled().fpn_channels == 64
     assert DetectionOptions(max_image_size=200).settled().image_size == 200
     assert full.settled() == full
@@ -201,7 +200,7 @@ def test_preprocessing_is_torchvisions_at_full_size_and_antialiased_at_small() -
     assert full.config.options["fpn_channels"] == 256
     small = small_model()
     assert (small.preprocess.size_hw, small.preprocess.antialias) == ((64, 107), True)
-    assert small.config.options["representation_size"] == LIGHT["representation_size"]
+    assert small.config.options["representation_size"] == HEADS["representation_size"][1]
 
 
 def test_a_saved_detector_answers_the_same(tmp_path: Any) -> None:

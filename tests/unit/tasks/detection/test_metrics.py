@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.tasks.detection.coco_form import coco_scores, columns_of_coco
 from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation.intervals import interval
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.coco_form import coco_scores, columns_of_coco
 from zoo.tasks.detection.data.columns import Columns, columns_of
 from zoo.tasks.detection.data.targets import as_target
 from zoo.tasks.detection.metric import metric as metrics
@@ -163,12 +163,6 @@ def test_order_batches_and_processes_do_not_matter() -> None:
         parts.append(part)
     parts[1].merge([part.state() for part in parts])
     assert parts[1].compute() == whole
-
-
-def test_an_answer_for_a_strange_picture_is_refused() -> None:
-    truth: dict[str, Any] = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "cat"}], "annotations": []}
-    with pytest.raises(InputError, match=r"1 images that are not in the ground truth: 7"):
-        coco_scores(truth, [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1.0}])
 
 
 @st.composite

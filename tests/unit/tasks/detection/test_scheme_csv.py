@@ -69,7 +69,7 @@ def test_tsv_root_and_a_bare_path(folder: Path) -> None:
     assert len(opened(f"csv:{write(folder / 'deep', TABLE.replace(',', chr(9)), 'b.tsv')}?root={folder}")) == 3
     said: list[str] = []
     opened(write(folder, TABLE), say=said.append)
-    assert "taken as csv: because it is a table with the columns path, xmin, ymin, xmax, ymax, label" in said[0]
+    assert "recognised as csv, because it is a table with the columns path, xmin, ymin, xmax, ymax, label" in said[0]
     with pytest.raises(InputError, match="no data format"):
         opened(write(folder, "path,label\na.png,cat\n"))
 

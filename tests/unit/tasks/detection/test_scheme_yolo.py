@@ -48,7 +48,7 @@ def test_fractions_become_pixels(folder: Path) -> None:
 
 def test_a_split_must_be_named_where_there_are_several(folder: Path) -> None:
     assert opened(f"yolo:{folder}?split=val").keys == ("images/val/c.png",)
-    with pytest.raises(InputError, match=r"has the splits train, val; select one with \?split=train"):
+    with pytest.raises(InputError, match=r"has the splits train, val; choose one with \?split=train"):
         opened(f"yolo:{folder}")
     with pytest.raises(InputError, match=r"no split 'test' in .*; its splits are: train, val"):
         opened(f"yolo:{folder}?split=test")
@@ -107,8 +107,8 @@ def test_bare_paths_are_recognised(folder: Path) -> None:
     said: list[str] = []
     for path in (folder, folder / "data.yaml"):
         opened(f"{path}?split=val", say=said.append)
-    assert "taken as yolo: because it has a data.yaml that names classes" in said[0]
-    assert "taken as yolo: because it is a YAML file with names and train, val or test" in said[1]
+    assert "recognised as yolo, because it has a data.yaml that names classes" in said[0]
+    assert "recognised as yolo, because it is a YAML file with names and train, val or test" in said[1]
     (folder / "data.yaml").unlink()
     opened(f"{folder}?split=val", say=said.append)
     assert "because it has a folder images and text files in labels" in said[2]

@@ -11,11 +11,8 @@ import torch
 from torch import nn
 
 import zoo
-from tests.small_training import StopAt, forget_options
 from zoo.data.dataset import Sample
-from zoo.errors import InputError
 from zoo.models.model import Model
-from zoo.system.signals import Interrupted
 from zoo.task.contract import get_task
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
@@ -75,14 +72,3 @@ def test_standard_is_the_default_and_the_presets_differ_in_effort() -> None:
     steps = [presets[name].steps for name in ("quick", "standard", "thorough")]
     assert steps == sorted(set(steps))
     assert all(isinstance(preset, DetectionRecipe) and preset.copy_paste == 0 for preset in presets.values())  # most data has no masks
-
-
-def test_a_run_of_before_anchors_could_be_chosen_goes_on_with_those_of_then(tmp_path: Path) -> None:
-    data, recipe = spots(*[(48, 60)] * 4), DetectionRecipe(epochs=1, batch_size=2, workers=0)
-    run: dict[str, Any] = {"recipe": recipe, "out": tmp_path / "run", "device": "cpu"}
-    with pytest.raises(Interrupted):
-        zoo.train(small(anchor_scale=8), data, **run, progress=StopAt(1))
-    forget_options(tmp_path / "run", "anchor_scale")
-    with pytest.raises(InputError, match=r"started otherwise: model: options: anchor_scale was 8, is 4\. Give"):
-        zoo.train(small(), data, **run, resume=True)
-    assert len(zoo.train(small(anchor_scale=8), data, **run, resume=True).history) == 1

@@ -1,4 +1,4 @@
-"""The cache of features: what it answers for, what it survives, and where it lies."""
+"""The cache of features: keys, damaged files, missing space, and its folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_rows_are_the_means_of_the_deepest_level_in_the_order_of_the_data() -> N
         torch.testing.assert_close(rows[place], deepest.mean((2, 3))[0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_model_in_training_mode_is_looked_at_in_evaluation_mode(folder: Path) -> None:
+def test_features_are_computed_in_evaluation_mode(folder: Path) -> None:
     model = fresh().train()
     rows = cache_of(model)[0].rows(coloured()).rows
     assert model.training
@@ -75,11 +75,11 @@ def test_files_can_be_read_by_numpy(folder: Path) -> None:
     np.testing.assert_array_equal(np.load(path), rows.numpy())
 
 
-# -- what is another picture, another trunk ----------------------------------------------------------------------------
+# -- the key -----------------------------------------------------------------------------------------------------------
 
 
 def same_size_other_pixels(path: Path) -> None:
-    """Rewrite a picture with other pixels, and its size and time of change as they were."""
+    """Rewrite an image with other pixels, keeping its size and modification time."""
     before = path.stat()
     write_picture(path, picture((0, 0, 255), 7, (16, 16)))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -100,11 +100,11 @@ def test_a_changed_picture_is_never_answered_from_the_old_cache(tmp_path: Path, 
     cache, lines = cache_of()
     before = cache.rows(opened(root)).rows.clone()
     torch.testing.assert_close(cache.rows(opened(root)).rows, before, rtol=0, atol=0)
-    assert "are taken from" in lines[-1]
-    time.sleep(0.01)  # the clock of a file system ticks a few hundred times a second
+    assert "were loaded from" in lines[-1]
+    time.sleep(0.01)  # file systems update their clock a few hundred times per second
     change(root / "green" / "0.bmp")
     after = cache.rows(opened(root)).rows
-    assert "are kept in" in lines[-1]
+    assert "were saved to" in lines[-1]
     assert [bool((one != other).any()) for one, other in zip(before, after, strict=True)] == [False, True, False]
 
 
@@ -112,16 +112,16 @@ def test_pictures_in_memory_count_by_their_pixels() -> None:
     data = coloured()
     cache, lines = cache_of()
     cache.rows(data)
-    cache.rows(data.with_targets(lambda label: 2 - label, data.classes))  # other labels, the same pictures
+    cache.rows(data.with_targets(lambda label: 2 - label, data.classes))  # other labels, the same images
     drawn = replace(data, records=tuple(replace(record, source=partial(np.copy, record.source)) for record in data.records))
     cache.rows(drawn)
-    assert [("taken" in line) for line in lines] == [False, True, True]
+    assert [("loaded" in line) for line in lines] == [False, True, True]
     image = data[3].image.copy()
     image[0, 0, 0] ^= 1
     changed = (*data.records[:3], replace(data.records[3], source=image), *data.records[4:])
     for other in (changed, data.records[::-1], data.records[:-1]):
         cache.rows(replace(data, records=tuple(other)))
-        assert "are kept in" in lines[-1]
+        assert "were saved to" in lines[-1]
 
 
 def test_pictures_of_the_same_bytes_and_other_shape_differ() -> None:
@@ -133,7 +133,7 @@ def test_pictures_of_the_same_bytes_and_other_shape_differ() -> None:
 
 
 class Setting(NamedTuple):
-    """What a key is made of."""
+    """What the key depends on."""
 
     model: Model
     data: Dataset
@@ -178,7 +178,7 @@ def test_the_head_has_no_part_in_the_key(monkeypatch: pytest.MonkeyPatch) -> Non
     assert key(usual()) != before
 
 
-# -- damage, room, other processes -------------------------------------------------------------------------------------
+# -- damage, space, other processes ------------------------------------------------------------------------------------
 
 
 def cut(content: bytes) -> bytes:
@@ -191,14 +191,14 @@ def flip(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda content: b"", lambda content: content + b"\0", lambda content: bytes(len(content))])
-def test_damaged_files_are_made_anew(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_files_are_written_again(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     cache, lines = cache_of()
     before = cache.rows(coloured()).rows.clone()
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     torch.testing.assert_close(cache.rows(coloured()).rows, before, rtol=0, atol=0)
-    assert lines[1:] == [f"{path} is damaged: the features are computed anew", f"features of 12 pictures are kept in {path}"]
+    assert lines[1:] == [f"{path} is damaged: its features are computed again", f"features of 12 images were saved to {path}"]
     assert path.read_bytes() == whole
 
 
@@ -252,7 +252,7 @@ def test_without_room_a_temporary_file_does(
     reason = trouble(monkeypatch, folder)
     cache, lines = cache_of()
     torch.testing.assert_close(cache.rows(coloured()).rows, expected, rtol=0, atol=0)
-    assert lines == [f"features can't be kept in {folder} ({reason}): a temporary file holds them for this run"]
+    assert lines == [f"features can't be saved to {folder} ({reason}): a temporary file holds them for this run"]
     assert not folder.is_dir() or not list(folder.iterdir())
 
 
@@ -262,7 +262,7 @@ def test_what_could_not_be_read_is_remembered(tmp_path: Path) -> None:
     cache, lines = cache_of(on_error="skip")
     first = cache.rows(opened(root))
     again = cache.rows(opened(root))
-    assert "are taken from" in lines[-1]
+    assert "were loaded from" in lines[-1]
     assert first.faults == again.faults
     assert [(place, fault.key, fault.kind) for place, fault in again.faults.items()] == [(5, "green/1.png", first.faults[5].kind)]
     assert again.rows.isnan().all(dim=1).nonzero().flatten().tolist() == [5]
@@ -273,7 +273,7 @@ def test_what_could_not_be_read_is_remembered(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_replaced_stays_readable(folder: Path) -> None:
-    """As when two processes compute the same at once: the second one's file takes the place of the first one's."""
+    """As when two processes compute the same features at once: the file of the second replaces that of the first."""
     cache, _ = cache_of()
     first = cache.rows(coloured()).rows
     (path,) = folder.iterdir()
@@ -320,6 +320,6 @@ def test_a_cache_stays_within_its_limit_and_what_is_used_stays(folder: Path, mon
     monkeypatch.setattr("zoo.training.features.cache.LIMIT_BYTES", sum(path.stat().st_size for path in folder.iterdir()))
     cache.rows(coloured(7))
     cache.rows(coloured(6))
-    assert "are taken from" in lines[-1]
+    assert "were loaded from" in lines[-1]
     cache.rows(coloured(9))
-    assert "are kept in" in lines[-1]
+    assert "were saved to" in lines[-1]

@@ -192,7 +192,7 @@ def test_without_space_for_the_cache_a_resumed_run_gets_the_same_engine_and_weig
 
 def test_a_little_data_is_computed_in_eager(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With whatever engines are installed here."""
-    monkeypatch.setattr(zoo.training.features.engine, "compile", lambda *arguments: pytest.fail("engines are measured"))
+    monkeypatch.setattr(zoo.training.features.engine, "compile", lambda *arguments, **options: pytest.fail("engines are measured"))
     listening = Listening()
     train(fresh(), coloured(14), None, PLAIN, tmp_path / "run", progress=listening)
     assert engines_of(cache) == ["eager"]

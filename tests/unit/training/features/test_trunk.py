@@ -1,4 +1,4 @@
-"""Training on features of a frozen trunk: the same as training on the pictures, whatever happens to run, schedule and processes."""
+"""Training on cached features of a frozen backbone: equal to training on the images, also for resumed runs and in several processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zoo.system.signals import Interrupted
 from zoo.tasks.classification.augment import Augment
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.training.recipe import FaceRecipe
-from zoo.training.features.cache import pooled_features
+from zoo.training.features.engine import eager_features
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,14 +49,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches that the trunk has seen for the cache: how many pictures each."""
+    """The numbers of images of the batches whose features were computed for the cache."""
     sizes: list[int] = []
 
     def counted(model: Model, images: Any, precision: Any) -> Any:
         sizes.append(len(images))
-        return pooled_features(model, images, precision)
+        return eager_features(model, images, precision)
 
-    monkeypatch.setattr("zoo.training.features.cache.pooled_features", counted)
+    monkeypatch.setattr("zoo.training.features.cache.eager_features", counted)
     return sizes
 
 
@@ -75,7 +75,7 @@ def faces(**options: Any) -> Model:
     ],
 )
 def test_a_head_learns_what_it_learns_without_the_cache(tmp_path: Path, cache: Path, model: Callable[[], Model], recipe: Any) -> None:
-    """Face heads hold a batch-norm and a margin, which have states of their own."""
+    """Face heads contain a batch-norm and a margin, which have a state."""
     slow = train(model(), coloured(), coloured(6), replace(recipe, feature_cache=False), tmp_path / "slow")
     assert not cache.exists()
     quick = train(model(), coloured(), coloured(6), recipe, tmp_path / "quick")
@@ -107,21 +107,23 @@ def test_the_trunk_sees_every_picture_once(tmp_path: Path, computed: list[int], 
         return before(self, batch)
 
     monkeypatch.setattr(Model, "features", counted)
-    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *arguments: None)  # shows a few pictures and their answers
+    monkeypatch.setattr("zoo.training.train.write_training_report", lambda *arguments: None)  # it contains predictions for a few images
+    # choosing an engine would compute the first batch once more
+    monkeypatch.setattr("zoo.training.features.trunk.usable_engines", lambda *arguments: [])
     monkeypatch.setattr(Augment, "__call__", lambda self, sample: pytest.fail("nothing is augmented"))
     listening = Listening()
     run = train(fresh(), coloured(), coloured(6), replace(PLAIN, epochs=5, mixup=0.5), tmp_path / "run", progress=listening)
     assert seen == computed == [12, 6]
-    assert "the head learns from features of pictures as they are; with --no-feature-cache, slowly, of augmented ones" in listening.lines
-    assert sum("are kept in" in line for line in listening.lines) == 2
-    # other labels, another head: the trunk has seen these pictures
+    assert any("without augmentation" in line and "--no-feature-cache" in line for line in listening.lines)
+    assert sum("were saved to" in line for line in listening.lines) == 2
+    # another head on the same backbone
     train(build_like(run.model), coloured(), coloured(6), PLAIN, tmp_path / "again", progress=listening)
     assert seen == [12, 6]
-    assert sum("are taken from" in line for line in listening.lines) == 2
+    assert sum("were loaded from" in line for line in listening.lines) == 2
 
 
 def build_like(model: Model) -> Model:
-    """Return a model with another head on the same trunk, frozen when it is built."""
+    """Return a model with another head on the same backbone, frozen when it is built."""
     other = fresh(3, freeze="trunk", dropout=0.1)
     other.backbone.load_state_dict(model.backbone.state_dict())
     return other
@@ -132,7 +134,7 @@ def build_like(model: Model) -> Model:
 def test_a_small_head_alone_learns_in_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: bool, limit: int, precision: str
 ) -> None:
-    """Sixteen bits would cost more than they gain."""
+    """16-bit arithmetic would cost more than it gains."""
     seen = set()
 
     def noted(given: Any, device: Any) -> Any:
@@ -147,13 +149,13 @@ def test_a_small_head_alone_learns_in_float32(
 
 def test_a_head_alone_waits_for_no_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> Any:
-        raise AssertionError("kernels of the trunk are prepared")
+        raise AssertionError("kernels of the backbone are prepared")
 
     monkeypatch.setattr("zoo.training.gradients.has_norm_kernels", none)
     monkeypatch.setattr("zoo.training.gradients.training_kernels", none)
     recipe = replace(PLAIN, precision="bf16")
     assert train(fresh(), coloured(), None, recipe, tmp_path / "run").history
-    with pytest.raises(AssertionError, match="kernels of the trunk"):
+    with pytest.raises(AssertionError, match="kernels of the backbone"):
         train(fresh(), coloured(), None, replace(recipe, feature_cache=False), tmp_path / "other")
 
 
@@ -197,15 +199,15 @@ def test_ctrl_c_while_features_are_computed_stops_at_once(tmp_path: Path, cache:
     shutil.rmtree(cache)
     usual, handlers = signal.getsignal(signal.SIGINT), []
 
-    def interrupted(*arguments: Any) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
         handlers.append(signal.getsignal(signal.SIGINT))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.training.features.cache.pooled_features", interrupted)
+        patch.setattr("zoo.training.features.cache.eager_features", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run")
-    assert handlers == [usual]  # not yet that of the loop, which would finish what is in hand
+    assert handlers == [usual]  # not yet the training loop's, which finishes the current batch first
     assert not list(cache.iterdir())
     train(fresh(), coloured(), coloured(6), PLAIN, tmp_path / "run", resume=True)
     assert same(load(tmp_path / "run").state_dict(), load(whole).state_dict())
@@ -214,7 +216,7 @@ def test_ctrl_c_while_features_are_computed_stops_at_once(tmp_path: Path, cache:
 def test_a_run_with_the_cache_is_not_continued_without(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(fresh(), coloured(), None, PLAIN, tmp_path / "run", progress=StopAt(2))
-    with pytest.raises(InputError, match="it was started otherwise: recipe: feature_cache was True, is False"):
+    with pytest.raises(InputError, match="recipe: feature_cache was True, is False"):
         train(fresh(), coloured(), None, replace(PLAIN, feature_cache=False), tmp_path / "run", resume=True)
 
 
@@ -227,7 +229,7 @@ def test_stages_that_thaw_need_the_trunk(tmp_path: Path, cache: Path) -> None:
     recipe = replace(PLAIN, epochs=3, unfreeze_every=2)
     run = train(fresh(), coloured(), coloured(6), recipe, tmp_path / "run", progress=listening)
     assert not cache.exists()
-    assert "the frozen trunk runs in every epoch: its stages learn later (unfreeze_every), so its features can't be kept" in listening.lines
+    assert any("frozen backbone runs in every epoch" in line and "unfreeze_every" in line for line in listening.lines)
     assert not same(run.model.backbone.state_dict(), before)
 
 
@@ -240,7 +242,7 @@ def test_detection_needs_more_of_a_trunk(tmp_path: Path, cache: Path) -> None:
     listening = Listening()
     recipe = DetectionRecipe(epochs=1, batch_size=2, precision="fp32", workers=0, freeze="trunk")
     run = train(model, "demo:scenes?limit=4", None, recipe, tmp_path / "run", progress=listening)
-    assert "the frozen trunk runs in every epoch: the head of detection looks at more of it than could be kept" in listening.lines
+    assert any("frozen backbone runs in every epoch" in line and "the head of detection" in line for line in listening.lines)
     assert not cache.exists()
     assert same(run.model.backbone.state_dict(), before)
 
@@ -250,7 +252,7 @@ def test_a_trunk_that_learns_has_no_cache(tmp_path: Path, cache: Path, freeze: s
     listening = Listening()
     train(fresh(), coloured(), None, replace(PLAIN, epochs=1, freeze=freeze), tmp_path / "run", progress=listening)
     assert not cache.exists()
-    assert not any("frozen trunk" in line or "features" in line for line in listening.lines)
+    assert not any("frozen backbone" in line or "features" in line for line in listening.lines)
 
 
 # -- bad pictures ------------------------------------------------------------------------------------------------------
@@ -262,14 +264,14 @@ def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path, computed: list
     data = f"folder:{tmp_path / 'data'}"
     with pytest.raises(ImageError, match=str(bad)):
         train(fresh(), data, None, PLAIN, tmp_path / "one")
-    for name in ("two", "three"):  # the second time from the cache, which knows too
+    for name in ("two", "three"):  # the second time from the cache, which holds the errors as well
         run = train(fresh(), data, data, PLAIN, tmp_path / name, on_error="skip")
         assert [fault.key for fault in run.skipped] == ["green/2.jpg"]
         assert run.history[-1]["skipped"] == 1
         assert run.history[-1]["not_finite"] == 0
         assert run.scores is not None
         assert (run.scores.n, run.scores.expected) == (11, 12)
-    assert computed == [11]  # data and validation data are the same here, in one precision
+    assert computed == [11]  # training and validation data are the same here, in one precision
     with pytest.raises(ImageError, match=str(bad)):
         train(fresh(), data, None, PLAIN, tmp_path / "four")
 
@@ -285,7 +287,7 @@ def test_the_flag_trains_on_augmented_pictures(tmp_path: Path, cache: Path, caps
     assert main([*words.split(), "--out", str(tmp_path / "quick")]) == 0
     assert len(list(cache.iterdir())) == 1
     said = capsys.readouterr().err
-    assert said.count("the head learns from features of pictures as they are") == 1
+    assert said.count("--no-feature-cache") == 1
     assert "feature_cache = false" in (tmp_path / "slow" / "recipe.toml").read_text()
 
 
@@ -300,11 +302,11 @@ from zoo.training.train import train
 
 torch.set_num_threads(1)
 os.environ["ZOO_CACHE"], out = sys.argv[1:]
-computed, before = [], zoo.training.features.cache.pooled_features
-def counted(*arguments):
+computed, before = [], zoo.training.features.cache.eager_features
+def counted(*arguments, **options):
     computed.append(1)
-    return before(*arguments)
-zoo.training.features.cache.pooled_features = counted
+    return before(*arguments, **options)
+zoo.training.features.cache.eager_features = counted
 recipe = replace(PLAIN, batch_size=4 // int(os.environ["WORLD_SIZE"]))
 run = train(fresh(), coloured(), coloured(7), recipe, out)
 Path(out + os.environ["RANK"]).write_text(str(len(computed)))
@@ -326,7 +328,7 @@ def test_the_first_of_two_processes_computes_and_both_learn_as_one(tmp_path: Pat
 @pytest.mark.parametrize(("small", "threads"), [(2**24, 1), (1, 2)])
 def test_a_small_head_learns_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, threads: int) -> None:
     monkeypatch.setattr("zoo.training.features.trunk._SMALL", small)
-    torch.set_num_threads(2)  # the fixture one_thread puts it back
+    torch.set_num_threads(2)  # the fixture one_thread restores it
     model, seen = fresh(), set[int]()
     plain: Any = model.head.pooled_loss
 

@@ -20,8 +20,7 @@ from zoo.tasks.face.alignment.aligner import Looking
 from zoo.tasks.face.alignment.folder import align_folder
 from zoo.tasks.face.alignment.templates import align
 from zoo.tasks.face.detection.faces import Wanted
-from zoo.tasks.face.embedding.distances import distances
-from zoo.tasks.face.verification.decision import BAND, decide
+from zoo.tasks.face.embedding.distances import BAND, decide, distances
 from zoo.tasks.face.verification.verify import verify
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -295,18 +294,18 @@ def test_predict_and_eval(tmp_path: Path, model_folder: Path, capsys: pytest.Cap
     assert json.loads(text)["predictions"][0]["faces"][0]["box"] == [0, 0, 64, 64]
     status, text, errors = printed(capsys, "eval", model_folder, "--data", f"identities:{data}", "--align", "mtcnn", "--replicates", 0)
     assert status == 0
-    assert "8 of 9 pictures scored" in text
+    assert "8 of 9 images scored" in text
     assert "aligned 8 of 9 images (detector bright, template arcface)" in text
-    assert "taken as aligned" not in errors
+    assert "already aligned" not in errors
     status, text, errors = printed(capsys, "eval", model_folder, "--data", f"identities:{data}", "--replicates", 0)
-    assert "its faces are taken as aligned to arcface already; --align mtcnn finds and aligns them first" in errors
+    assert "assuming faces that are already aligned to arcface; to align them first, pass --align mtcnn" in errors
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--align", "mtcnn", "--corruptions"], "they go without --align; align them with zoo faces align"),
-        (["--align", "mtcnn", "--predictions", "p.npz", "--task", "face"], "--predictions are answers already: they go without --align"),
+        (["--align", "mtcnn", "--corruptions"], "can't be combined with --align; align the images first with zoo faces align"),
+        (["--align", "mtcnn", "--predictions", "p.npz", "--task", "face"], "--predictions can't be combined with --align"),
         (["--align", "nothing"], "detector is 'nothing'; expected mtcnn"),
     ],
 )

@@ -97,7 +97,7 @@ def test_limit_keeps_whole_pairs_and_other_choices_are_refused(tmp_path: Path) -
 def test_a_bare_file_is_recognised(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(opened(write(tmp_path, (PICTURES, SAME)), say=said.append)) == 6
-    assert "taken as bin: because it is a .bin file that holds a pickle" in said[0]
+    assert "recognised as bin, because it is a .bin file that holds a pickle" in said[0]
     with pytest.raises(InputError, match="no data format"):
         opened(write(tmp_path, b"no pickle"))
 

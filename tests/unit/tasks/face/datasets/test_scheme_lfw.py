@@ -15,8 +15,7 @@ from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError, UnknownNameError
 from zoo.task.contract import get_task
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.verification.pairmetric import PairsMetric
-from zoo.tasks.face.verification.pairs import Pair, PairedDataset
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset, PairsMetric
 
 PAIRS = (
     "2\t2\nAnn_Lee\t1\t2\nBob\t1\t2\nAnn_Lee\t1\tBob\t1\nBob\t2\tCy\t1\nAnn_Lee\t2\t3\nBob\t1\t3\nCy\t1\tAnn_Lee\t3\nDi Ana\t1\tBob\t3\n"
@@ -81,10 +80,10 @@ def test_other_suffixes_and_root(folder: Path) -> None:
 def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
     said: list[str] = []
     opened(folder, say=said.append)
-    assert "taken as lfw: because it has a pairs.txt" in said[0]
+    assert "recognised as lfw, because it has a pairs.txt" in said[0]
     (folder / "pairs.txt").unlink()
     assert len(open_data(folder, SCHEMES, "face", say=said.append)) == 9
-    assert "taken as identities:" in said[1]
+    assert "recognised as identities, because" in said[1]
 
 
 @pytest.mark.parametrize(

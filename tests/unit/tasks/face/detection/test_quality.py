@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_what_is_measured() -> None:
     assert found.brightness == pytest.approx(grey.mean())
     assert found.contrast == pytest.approx(grey.std())
     assert found.problems(Limits()) == ()
-    assert set(found.to_dict()) == set(Quality.__dataclass_fields__)
+    assert set(asdict(found)) == set(Quality.__dataclass_fields__)
 
 
 def test_a_dim_photo_is_as_sharp_as_a_bright_one() -> None:

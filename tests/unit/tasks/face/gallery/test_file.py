@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.gallery_rows import MODEL, vectors
+from zoo.tasks.face.embedding.distances import Ints
 from zoo.tasks.face.gallery import Gallery, GalleryError, NameTakenError
-from zoo.tasks.face.gallery.exact import Ints
 from zoo.tasks.face.gallery.sqlite import file as sqlite_file
 from zoo.tasks.face.gallery.sqlite import store as sqlite_store
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix

@@ -73,7 +73,7 @@ def test_a_server_that_goes_down_in_the_middle_has_nobody_half_enrolled(own_serv
 def test_a_client_that_is_cut_off_has_nobody_half_enrolled(address: str) -> None:
     gallery = Gallery(address, MODEL)
     gallery.enroll("Ann", vectors(1))
-    with gallery._store._session._connected() as connection:  # type: ignore[attr-defined]
+    with gallery._store._session._connected() as connection:  # type: ignore[union-attr]
         number = connection.info.backend_pid
     with psycopg.connect(address, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", (number,))

@@ -9,8 +9,7 @@ from zoo.evaluation.intervals import draws
 from zoo.tasks.face.verification import protocol as verification
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
 from zoo.tasks.face.verification.identification import closed_set, open_set
-from zoo.tasks.face.verification.pairmetric import PairsMetric
-from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.pairs import Pair, PairsMetric
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.roc import OrderedPairs, Roc, roc_scores, unsupported
 

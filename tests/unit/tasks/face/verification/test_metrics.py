@@ -14,7 +14,7 @@ from zoo.task.metric import MetricResult
 from zoo.tasks.face.verification import metric as metrics
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.metric import VerificationMetric
-from zoo.tasks.face.verification.pairmetric import PairsMetric
+from zoo.tasks.face.verification.pairs import PairsMetric
 
 Rows = NDArray[np.float32]
 
