@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -21,7 +17,7 @@ author = "the resnet-zoo authors"
 project_copyright = "the resnet-zoo authors, Apache-2.0"
 version = release = zoo.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "zoo_commands"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "zoo_commands", "zoo_docstrings"]
 exclude_patterns = ["_build", "_ext", "examples"]
 
 html_theme = "furo"
@@ -48,20 +44,6 @@ autoclass_content = "both"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|pathlib|typing|types)\..*"),
-    (r"py:.*", r"Any|NDArray|PILImage|Path|Status"),
+    (r"py:.*", r"Any|NDArray|PILImage|Path|Status|tuple\[str"),
     (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement)"),  # type variables, aliases and private types
 ]
-
-
-def _no_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep Napoleon from reading "text: more text" as a type and its description: types stand in signatures, never in docstrings."""
-    for index, line in enumerate(lines):
-        first_of_section = index > 0 and lines[index - 1].strip() in ("Returns:", "Yields:")
-        if (first_of_section or (index == 0 and what in ("attribute", "property"))) and ":" in line:
-            indent = len(line) - len(line.lstrip())
-            lines[index] = f"{line[:indent]}: {line[indent:]}"
-
-
-def setup(app: Sphinx) -> None:
-    """Connect what runs before Napoleon."""
-    app.connect("autodoc-process-docstring", _no_types, priority=100)

@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 
 from zoo.images import decoding
 from zoo.task.metric import MetricResult
-from zoo.tasks.face.verification.pairs import PairsMetric
-from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.pairs import Pair, PairsMetric
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -75,11 +75,7 @@ def write_predictions(
 
 
 def _refuse_others(out: Path) -> None:
-    """Raise an error if a folder of earlier predictions contains other files too, which would be lost.
-
-    Raises:
-        InputError: it contains other files, or its `predictions.jsonl` isn't a list of predictions.
-    """
+    """Raise an `InputError` if a folder of earlier predictions contains other files too, which would be lost."""
     path = out / LINES
     if not path.is_file():
         return

@@ -98,13 +98,7 @@ def predict(
 
 @dataclass(frozen=True)
 class Answering:
-    """A callable that runs a model on frames in batches.
-
-    Attributes:
-        model: the model, in evaluation mode.
-        batch_size: images per batch.
-        precision: precision of matrix multiplications.
-    """
+    """A callable that runs a model, which must be in evaluation mode, on frames in batches."""
 
     model: Model
     batch_size: int

@@ -48,13 +48,7 @@ Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reader of images.
-
-    Attributes:
-        decoding: how files are decoded.
-        on_error: "raise", or "skip" to return a fault for an image that can't be read.
-        prepare: preprocessing of whole images; None if parts are cropped from them first.
-    """
+    """Reader of images; `prepare` is the preprocessing of whole images, None if parts are cropped from them first."""
 
     decoding: Decoding
     on_error: OnError
@@ -65,15 +59,7 @@ class FrameReader:
         return Frame(image, key, None if self.prepare is None else self.prepare(image))
 
     def load(self, key: str, load: Load) -> Made:
-        """Decode and preprocess an image.
-
-        Args:
-            key: path or name of the image.
-            load: function that decodes the image; the first item of its result is used.
-
-        Raises:
-            ImageError: the image can't be read and `on_error` is "raise".
-        """
+        """Decode and preprocess an image; the first item of the result of `load` is used."""
         try:
             image, _ = load()
         except ImageError as error:
@@ -84,12 +70,7 @@ class FrameReader:
 
 
 def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    """Return one job per image of a source, and the number of images (0 if unknown).
-
-    Raises:
-        InputError: an unsupported source, or arrays of another shape or type.
-        DataError: the source doesn't exist or contains no images.
-    """
+    """Return one job per image of a source, and the number of images (0 if unknown)."""
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected an image, folder, video, camera number or arrays")
     if isinstance(source, int):
@@ -148,17 +129,7 @@ def _video(source: str | int, name: str, reader: FrameReader) -> Iterator[Job[Ma
     if not capture.isOpened():
         remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, truncated, or needs conversion to MP4 or AVI"
         raise DataError(f"{name} can't be opened as a video; {remedy}")
-    return _video_jobs(_Video(capture, name, reader), isinstance(source, str))
-
-
-def _video_jobs(video: _Video, early: bool) -> Iterator[Job[Made]]:
-    try:
-        for index in count():
-            if video.ended:
-                break
-            yield Job(partial(video.frame, index), early)
-    finally:
-        video.release()
+    return _Video(capture, name, reader).jobs(isinstance(source, str))
 
 
 class _Video:
@@ -169,7 +140,19 @@ class _Video:
         self._capture, self._name, self._reader = capture, name, reader
         self._next, self._turn = 0, threading.Condition()
 
-    def frame(self, index: int) -> Made:
+    def jobs(self, early: bool) -> Iterator[Job[Made]]:
+        """Yield one job per frame; closing the iterator closes the video, and no job reads from it afterwards."""
+        try:
+            for index in count():
+                if self.ended:
+                    break
+                yield Job(partial(self._frame, index), early)
+        finally:
+            with self._turn:
+                self.ended = True
+                self._capture.release()
+
+    def _frame(self, index: int) -> Made:
         """Return a frame; None after the last one."""
         # jobs start in order, so the job of the previous frame is already running
         with self._turn:
@@ -185,9 +168,3 @@ class _Video:
                 raise DataError(f"{self._name} contains no readable frames; it is damaged, or its codec isn't supported here: convert it")
             return None
         return self._reader.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
-
-    def release(self) -> None:
-        """Close the video; no job reads from it afterwards."""
-        with self._turn:
-            self.ended = True
-            self._capture.release()

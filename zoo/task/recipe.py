@@ -86,11 +86,7 @@ class Recipe:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            InputError: a setting is invalid; the message names it and its value.
-        """
+        """Raise an `InputError` that names the first invalid setting and its value."""
         _check_numbers(asdict(self), self.seed)
         check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
         check_positive("recipe", grad_accumulation=self.grad_accumulation, min_samples=self.min_samples)
@@ -101,22 +97,16 @@ class Recipe:
         check_parts("recipe", 0, 1, False, warmup=self.warmup, ema=self.ema)
         if not 0 < self.layer_decay <= 1:
             raise InputError(f"recipe: layer_decay is {self.layer_decay}; expected a factor above 0 and up to 1")
-        for name in ("weight_decay", "clip_grad", "unfreeze_every", "early_stop"):
-            if getattr(self, name) < 0:
+        for name in ("weight_decay", "clip_grad", "unfreeze_every", "early_stop", "workers"):
+            if (getattr(self, name) or 0) < 0:
                 raise InputError(f"recipe: {name} is {getattr(self, name)}; expected 0 or more")
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"recipe: workers is {self.workers}; expected 0 or more")
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {', '.join(map(repr, get_args(kind)))}")
 
 
 def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
-    """Check for NaN, which passes every range check, for infinity, and for seeds that torch's generators don't accept.
-
-    Raises:
-        InputError: a setting is invalid; the message names it and its value.
-    """
+    """Check for NaN, which passes every range check, for infinity, and for seeds that torch's generators don't accept."""
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"recipe: {name} is {value}; expected a finite number")
@@ -125,17 +115,10 @@ def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
-    """Check that fractions lie within a range.
-
-    Args:
-        where: owner of the settings, for the message.
-        low: smallest valid value.
-        high: upper end of the range.
-        closed: whether `high` itself is valid.
-        **values: values by name.
+    """Check that fractions lie between `low` and `high`, which itself is valid if the range is `closed`.
 
     Raises:
-        InputError: a value is out of range; the message names the first one.
+        InputError: a value is out of range; the message names `where`, the owner of the settings, and the first such value.
     """
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
@@ -152,16 +135,7 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def read_toml(path: Path, kind: type[R]) -> R:
-    """Read a recipe from a TOML file; settings that it doesn't contain keep their defaults.
-
-    Args:
-        path: the file.
-        kind: the task's recipe class.
-
-    Raises:
-        InputError: the file doesn't exist or isn't TOML, or a value is invalid.
-        UnknownNameError: the task has no such setting.
-    """
+    """Read a recipe of a task's class from a TOML file; settings that it doesn't contain keep their defaults."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -170,15 +144,10 @@ def read_toml(path: Path, kind: type[R]) -> R:
 
 
 def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
-    """Return the recipe with the given values, whose names and types are checked.
-
-    Args:
-        recipe: the recipe to change.
-        values: new values by setting name.
-        origin: source of the values, for messages.
+    """Return the recipe with new values by setting name.
 
     Raises:
-        UnknownNameError: the recipe has no such setting.
+        UnknownNameError: the recipe has no such setting; the message names `origin`, the source of the values.
         InputError: a value is invalid or has the wrong type.
     """
     hints = get_type_hints(type(recipe))
@@ -208,12 +177,7 @@ def _plain_type(hint: Any) -> type:
 
 
 def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None) -> R:
-    """Return a preset of a task, or read a recipe from a file.
-
-    Args:
-        kind: the task's recipe class.
-        presets: the task's presets by name.
-        which: name of a preset, or path of a TOML file; None for the defaults.
+    """Return a preset of a task by name, or the recipe in a TOML file; None for the defaults.
 
     Raises:
         UnknownNameError: `which` is neither a preset nor a file.
@@ -241,8 +205,6 @@ GROUPS: Mapping[str, str] = {
     "loss": "The loss function.",
     "running": "Random seed, precision, loader processes and error handling.",
 }
-
-
 OTHERS = "other"  # group of the settings that no recipe assigns to one
 
 
@@ -251,9 +213,6 @@ def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
 
     A recipe assigns its settings to groups in the class variable `groups` and inherits the assignments of its base classes; where both
     assign the same setting, the subclass takes precedence.
-
-    Args:
-        kind: the recipe class, a dataclass.
     """
     of: dict[str, str] = {}
     for part in reversed(kind.__mro__):

@@ -35,12 +35,8 @@ class RunData:
     """Inputs of a training run, and the batches made from them.
 
     Attributes:
-        model: the model.
-        task: the model's task.
         dataset: the relabelled training data.
         validation: the relabelled validation data, scored after every epoch; None for none.
-        recipe: the training settings.
-        processes: this process and the others.
         reading: how images are read; its progress display receives bars and messages.
         alignment: how images were aligned beforehand, JSON-ready; None where they were not.
     """
@@ -85,15 +81,7 @@ class RunData:
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
     ) -> Generator[AnyBatch]:
-        """Return the training batches: images, or cached features of a frozen backbone.
-
-        Args:
-            plan: assignment of samples to batches.
-            start: number of batches to skip at the beginning of the run.
-            preprocess: preprocessing of training images; like `augment`, not used where features are cached.
-            augment: augmentation of training images.
-            precision: precision in which the features are computed.
-        """
+        """Return the batches of the plan from number `start` on: augmented images, or features of a frozen backbone in a precision."""
         reading = self.reading
         pooled = self.features(self.dataset, precision)
         if pooled is not None:
@@ -127,8 +115,7 @@ class RunData:
     @functools.cached_property
     def _validation_features(self) -> PooledData | None:
         """Features of the validation data, in the precision of evaluation; None if not applicable."""
-        precision = pick_inference_precision("auto")
-        return None if self.validation is None else self.features(self.validation, precision)
+        return None if self.validation is None else self.features(self.validation, pick_inference_precision("auto"))
 
     def score(self, model: Model) -> Scores:
         """Evaluate the trained model, or the moving average of its weights, on the validation data, which must not be None."""

@@ -34,7 +34,7 @@ class TrainingLoop:
     """State of a run that optimises a model.
 
     Attributes:
-        data: model, data, recipe and processes of the run; the model is trained in place, and the recipe's epochs are set.
+        data: inputs of the run; the model is trained in place, and the recipe's epochs are set.
         track: names of experiment trackers, as returned by `zoo.training.tracking.check_trackers`.
         history: one entry per finished epoch, as in metrics.jsonl.
         skipped: faults of skipped samples, by key.
@@ -179,7 +179,9 @@ class TrainingLoop:
         able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
         if skipped:
             for fault in self.processes.joined(batch.skipped):
-                self._skip(fault)
+                if fault.key not in self.skipped:
+                    self.progress.say(f"skipped: {fault}")
+                self.skipped[fault.key] = fault
         if able == self.processes.count:  # a batch is used by all processes or by none
             losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self.steps.complete(self.batches_done))
             if losses is None:
@@ -191,11 +193,6 @@ class TrainingLoop:
             if self._record.curve:
                 self._tracking.step(self.steps.done(self.batches_done), self._record.curve[-1], self.optimization.lr)
         self._shown.batch(self._record.mean, len(batch.keys) * self.plan.processes)
-
-    def _skip(self, fault: Fault) -> None:
-        if fault.key not in self.skipped:
-            self.progress.say(f"skipped: {fault}")
-        self.skipped[fault.key] = fault
 
     # -- epochs --------------------------------------------------------------------------------------------------------
 

@@ -22,12 +22,7 @@ from zoo.task.recipe import Recipe
 
 
 class Optimization:
-    """Optimiser, learning rate schedule, gradient scaler and moving average of the weights of one run.
-
-    Attributes:
-        optimizer: the optimiser.
-        scaler: gradient scaler; has an effect in fp16 only.
-    """
+    """Optimiser, learning rate schedule, gradient scaler (in fp16) and moving average of the weights of one run."""
 
     def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
         """Create the optimiser and its companions.
@@ -36,7 +31,7 @@ class Optimization:
             model: model to train, on `device`, frozen as at the start of the run.
             recipe: the training settings.
             steps: number of optimiser steps of the whole run.
-            precision: precision of the forward pass; the loss is scaled in fp16.
+            precision: precision of the forward pass.
             device: device of the model.
 
         Raises:

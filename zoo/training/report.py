@@ -141,21 +141,15 @@ def _recipe(run: Trained) -> Iterator[str]:
     rows = []
     for group, names in grouped(kind).items():
         for place, name in enumerate(names):
-            value = text(_value(getattr(run.recipe, name)))
             setting = f'<span title="{text(help_texts[name])}">{text(name)}</span>'
+            chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
+            notes = [f"default: {_value(default)}"] if chosen != default else []
+            notes += [f"adapted to the data; requested: {_value(chosen)}"] if settled != chosen else []
+            value = text(_value(settled))
             marked = f"<mark>{value}</mark>" if name in differing else value
-            note = _note(run, standard, name)
-            below = f"<br><small>{text(note)}</small>" if note else ""
+            below = f"<br><small>{text('; '.join(notes))}</small>" if notes else ""
             rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked + below))
     yield f'<div class="recipe">{table(("", "setting", "value"), rows)}</div>'
-
-
-def _note(run: Trained, standard: Recipe, name: str) -> str:
-    """Return the origin of a value that isn't the default; "" otherwise."""
-    chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
-    notes = [f"default: {_value(default)}"] if chosen != default else []
-    notes += [f"adapted to the data; requested: {_value(chosen)}"] if settled != chosen else []
-    return "; ".join(notes)
 
 
 def _value(value: object) -> str:
@@ -167,7 +161,8 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
     rows = [(what, text(found.name), f"{len(found):,}", f"{len(found.classes):,}") for what, found in sets.items()]
     yield table(("", "data", "samples", "identities" if task.data.open_set else "classes"), rows, right=[2, 3])
     closed = {what: found for what, found in sets.items() if what == "training" or not task.data.open_set}
-    counts = {what: Counter(_labels(task, found)) for what, found in closed.items()}
+    targets = {what: [record.target for record in found.records if record.target is not None] for what, found in closed.items()}
+    counts = {what: Counter(label for target in found for label in task.data.labels(target)) for what, found in targets.items()}
     names = run.dataset.classes
     if names:
         entries: tuple[tuple[str | float, ...], ...] = tuple(
@@ -176,9 +171,3 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
         yield from tables.given(Table("Labels of each class", ("class", *counts), entries))
     if run.skipped:
         yield f"<h3>Skipped</h3>{summary.left_out(run.skipped)}"
-
-
-def _labels(task: Task, dataset: Dataset) -> Iterator[int]:
-    for record in dataset.records:
-        if record.target is not None:
-            yield from task.data.labels(record.target)

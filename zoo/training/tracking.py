@@ -41,13 +41,13 @@ class Tracking:
     """
 
     def __init__(self, accelerator: Accelerator, names: Sequence[str], folder: Path, recipe: Recipe, step: int = 0) -> None:
-        """Start the trackers.
+        """Start the trackers, and log the recipe unless the run is resumed; of several processes, only the first one logs.
 
         Args:
-            accelerator: accelerator of the training run; of several processes, only the first one logs.
+            accelerator: accelerator of the training run.
             names: names of trackers, as returned by `check_trackers`.
             folder: folder of the run; TensorBoard's files are written to its subfolder tensorboard/.
-            recipe: the training settings, which are logged once.
+            recipe: the training settings.
             step: number of steps that a resumed run has already finished.
         """
         self._accelerator, self._any = accelerator, bool(names)

@@ -20,8 +20,7 @@ from zoo.tasks.detection.data.columns import Columns, Floats, Found, Truth
 from zoo.tasks.detection.metric.average_precision import weighted_scores
 from zoo.tasks.detection.metric.matching import match
 from zoo.tasks.face.verification.bootstrap import Pairs, standard_error
-from zoo.tasks.face.verification.pairs import PairsMetric
-from zoo.tasks.face.verification.pairs import Pair
+from zoo.tasks.face.verification.pairs import Pair, PairsMetric
 
 Draw = Callable[[np.random.Generator, int], MetricResult]
 

@@ -125,7 +125,7 @@ class FeatureCache:
         """Return the engine chosen on the first batch that contains a readable image."""
         if not self.engines:
             return "eager"
-        loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, "skip", decoding=self.decoding)
+        loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, self.on_error, decoding=self.decoding)
         with closing(iter(loader)) as batches, evaluation_mode(self.model):
             first = next((batch.images for batch in batches if batch.images is not None), None)
             if first is None:
