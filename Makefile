@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help bench test test-quick check format wheel
+.PHONY: help bench test test-quick check format docs wheel
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -24,13 +24,17 @@ test: $(READY)  ## run all tests, in up to four processes
 test-quick: $(READY)  ## run the tests without training, compiler, subprocess, database or browser, in a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q -n auto --maxprocesses 4 --dist loadfile
 
-check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, tests
+check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, documentation, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy docs/examples/*/*.py
 	$(BIN)/deptry .
+	$(MAKE) --no-print-directory docs
 	$(MAKE) --no-print-directory test
+
+docs: $(READY)  ## build the documentation in docs/_build/html; warnings and dead links are errors
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 
 format: $(READY)  ## reformat the code and fix lint errors where possible
 	$(BIN)/ruff format .

@@ -1,7 +1,7 @@
 """Compare changes to a detector's training recipe at equal training time: `python -m zoo.benchmarks.bccd_ablation`.
 
 Every row trains the same ResNet-18 detector from the same random weights on BCCD's `train` split for the same time, and is evaluated on
-`val` and `test`. The rows were selected after shorter trials in which both scores were visible; the README lists what was rejected.
+`val` and `test`. The rows were selected after shorter trials in which both scores were visible; docs/benchmarks.md lists what was rejected.
 
 Time is CPU time of one core, so other work on the machine doesn't favour any row; on an idle machine it equals wall-clock time. The
 number of images that fit into it is measured for all rows in turns before training starts, so that every learning rate schedule reaches 0

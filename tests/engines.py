@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -60,7 +59,7 @@ class Fake(Engine):
 
     Attributes:
         offset: number added to every output.
-        delay: seconds that every call sleeps.
+        ms: milliseconds per batch that tests of `engine="auto"` let the clock show; nothing is measured.
         refuses: names of the networks that it refuses to convert.
         pip: what `missing` returns.
         reverses: whether outputs are reversed along axis 1.
@@ -74,7 +73,7 @@ class Fake(Engine):
     seconds = 0.0
     precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16", "int8")
     offset: ClassVar[float] = 0.0
-    delay: ClassVar[float] = 0.0
+    ms: ClassVar[float] = 10.0
     refuses: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str | None] = None
     reverses: ClassVar[bool] = False
@@ -103,7 +102,6 @@ class Fake(Engine):
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         def run(*inputs: torch.Tensor) -> Tensors:
-            time.sleep(self.delay)
             found: Tensors = converted(*inputs)
             return tuple((each.flip(1) if self.reverses else each) + self.offset for each in found)
 

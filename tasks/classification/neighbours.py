@@ -43,7 +43,7 @@ class NeighbourHead(RememberingHead):
             raise InputError("classifier 'knn' has no stored images yet; train the model first (zoo train --classifier knn --freeze trunk)")
         with torch.autocast(pooled.device.type, enabled=False):  # similarities of neighbours differ only in the third digit
             similar, nearest = (F.normalize(pooled.float(), dim=1) @ self.memory.T).topk(min(self._neighbours, len(self.memory)))
-            votes = pooled.new_zeros(len(pooled), self._num_classes, dtype=torch.float32)
+            votes = pooled.new_zeros(pooled.shape[0], self._num_classes, dtype=torch.float32)
             votes = votes.scatter_add(1, self.labels[nearest], (similar / _TEMPERATURE).exp())
             return (votes / votes.sum(1, keepdim=True)).clamp_min(_LEAST).log()
 

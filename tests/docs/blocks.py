@@ -3,7 +3,7 @@
 A comment directly before a block is one of these; anything else is an error, so that a typo can't disable a test:
 
     <!-- not run: why -->            the block isn't run
-    <!-- needs: people portraits --> folders that the block reads; see `tests.docs.folders`
+    <!-- needs: people portraits --> folders that the block reads; see `tests.docs.folders.provide`
     <!-- figures vary -->            decimal fractions and seconds in the output may differ
 """
 
@@ -13,6 +13,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 
@@ -81,9 +82,9 @@ def read_blocks(page: Path) -> list[Block]:
     return blocks
 
 
-def _notes(comments: str, where: str) -> dict[str, object]:
+def _notes(comments: str, where: str) -> dict[str, Any]:
     """Parse the comments before a block into attributes of `Block`."""
-    notes: dict[str, object] = {}
+    notes: dict[str, Any] = {}
     for comment in _COMMENT.findall(comments):
         kind, _, value = (part.strip() for part in comment.partition(":"))
         if kind == "not run" and value:

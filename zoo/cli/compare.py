@@ -56,6 +56,8 @@ def run(flags: Flags) -> int:
 
 def _named(side: str) -> list[Path]:
     paths = [Path(part.strip()).expanduser() for part in side.split(",") if part.strip()]
+    if not paths:
+        raise InputError(f"a side of the comparison is {side!r}; expected the folder of a run or model, or a prediction file")
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist; expected the folder of a run or model, or a prediction file")

@@ -116,7 +116,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _remedy(error: ZooError, words: list[str]) -> str:
     """Return the remedy for an image that can't be read: the first one ends a command, and there may be more."""
-    able = words[0] in ("train", "eval", "compare", "predict") or words[:2] in (
+    able = words[0] in ("train", "eval", "compare", "predict", "export") or words[:2] in (
         ["faces", "align"],
         ["faces", "identify"],
         ["faces", "cluster"],

@@ -63,7 +63,7 @@ def test_percentiles_are_interpolated() -> None:
 
 
 def test_one_call_is_timed() -> None:
-    assert 0.01 <= seconds_of(lambda: time.sleep(0.01)) < 1
+    assert seconds_of(lambda: time.sleep(0.01)) >= 0.01
 
 
 def test_the_machine_is_described() -> None:

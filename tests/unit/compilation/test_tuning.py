@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,11 @@ import zoo
 import zoo.compilation.tuning
 from tests.engines import Fake, fake, small_model
 from zoo.engines import ENGINES
-from zoo.engines.pytorch import Eager
 from zoo.errors import InputError
 from zoo.system.cache import cache_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 __all__ = ["fake"]
-
-
-class Slow(Eager):
-    """Eager, 30 ms slower per call."""
-
-    def start(self, converted: Any, precision: Any, threads: int) -> Any:
-        plain = super().start(converted, precision, threads)
-
-        def run(*inputs: Any) -> Any:
-            time.sleep(0.03)
-            return plain(*inputs)
-
-        return run
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +27,7 @@ def only_fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[Fake]
     for name in ("inductor", "onnxruntime", "openvino"):
         monkeypatch.delitem(ENGINES._definitions, name)
     monkeypatch.setattr(zoo.compilation.tuning, "_ORDER", ())
-    monkeypatch.setitem(ENGINES._definitions, "eager", Slow)
+    monkeypatch.setattr(zoo.compilation.tuning, "_milliseconds", lambda model, batch: fake.ms if model.making.engine == "fake" else 30.0)
 
 
 def tuned(**settings: Any) -> tuple[zoo.Compiled, list[str]]:
@@ -56,7 +41,7 @@ def test_the_quicker_engine_is_taken_and_remembered(fake: type[Fake]) -> None:
     assert said[-1].startswith("engine auto: fake, fp32, ")
     (kept,) = cache_folder("engines").iterdir()
     assert json.loads(kept.read_text())["engine"] == "fake"
-    fake.delay = 1.0  # would not win a second time
+    fake.ms = 1000.0  # would not win a second time
     chosen, said = tuned()
     assert chosen.making.engine == "fake"
     assert said == [f"engine fake, fp32 (fastest here in an earlier measurement): {chosen.making.agreement}"]
@@ -78,7 +63,7 @@ def test_a_choice_that_makes_no_sense_is_made_anew(content: str) -> None:
 
 
 def test_where_nothing_is_quicker_it_is_eager(fake: type[Fake]) -> None:
-    fake.delay = 0.2
+    fake.ms = 200.0
     chosen, said = tuned()
     assert chosen.making.engine == "eager"
     assert said[-1] == "engine auto: no engine that was tried is faster than eager"

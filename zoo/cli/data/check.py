@@ -13,6 +13,7 @@ from zoo.curation.check.findings import KINDS, Findings
 from zoo.curation.check.fix import write_cleaned
 from zoo.curation.check.report import write_report
 from zoo.data.reference import DataRef
+from zoo.system.wording import counted
 from zoo.task.contract import get_task, list_tasks
 
 _PRINTED = 10  # findings printed per kind; --json and --report have more
@@ -65,5 +66,5 @@ def _print(found: Findings) -> None:
             print(f"  … and {count - _PRINTED} more; see --json or --report")
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in found.splits.items())
     wrong = sum(finding.severity != "note" for finding in found.findings)
-    verdict = "no problems" if found.ok else f"{wrong} findings, {len(found.findings) - wrong} notes"
+    verdict = "no problems" if found.ok else f"{counted(wrong, 'finding')}, {counted(len(found.findings) - wrong, 'note')}"
     print(f"{found.data}: {found.pictures} images ({splits}): {verdict}", file=sys.stderr)

@@ -42,7 +42,7 @@ def _print(done: Divided) -> None:
         print(f"skipped: {fault}", file=sys.stderr)
     total = sum(done.pictures.values())
     table = Table("", *(f"{part} (requested {100 * share:.3g}%)" for part, share in parts.items()))
-    table.add_row("pictures", *(_share(done.pictures[part], total) for part in parts))
+    table.add_row("images", *(_share(done.pictures[part], total) for part in parts))
     for name, found in list(done.classes.items())[:_SHOWN]:
         table.add_row(name, *(_share(found[part], sum(found.values())) for part in parts))
     Console(highlight=False, markup=False).print(table)

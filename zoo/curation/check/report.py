@@ -15,6 +15,7 @@ from zoo.curation.check.items import Item
 from zoo.errors import ImageError
 from zoo.report.pages import data_uri, page, table, text
 from zoo.system.files import write_text
+from zoo.system.wording import counted
 
 _SHOWN = 24  # findings per kind that are shown with an image: about one megabyte
 _LISTED = 500  # findings per kind that are listed; --json has all of them
@@ -27,7 +28,7 @@ _STYLE = ".sheet figure{width:200px;font-size:12px}"
 def write_report(examination: Examination, path: Path) -> None:
     """Write the page; it loads no external resources."""
     found, items = examination.findings, examination.opened.items
-    verdict = "no problems" if found.ok else f"{sum(f.severity != 'note' for f in found.findings)} findings"
+    verdict = "no problems" if found.ok else counted(sum(f.severity != "note" for f in found.findings), "finding")
     body = [
         f"<h1>{text(found.data)}: {verdict}</h1>",
         f"<p>{found.pictures} images, read as {text(found.scheme or 'a sequence of samples')} ({text(found.task)})</p>",
