@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from zoo.task.combination import Combination
-from zoo.tasks.classification.counts import Floats, log_probabilities
+from zoo.tasks.classification.scores import Floats, log_probabilities
 
 _GAP = 1e-6  # tolerance of the fitted weights' log loss above the minimum, in nats
 _STEPS = 10_000

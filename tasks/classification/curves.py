@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.task.metric import Curve
-from zoo.tasks.classification.counts import BINS, Answers
+from zoo.tasks.classification.scores import BINS, Answers
 
 _LINES = 12  # maximum number of classes with one line each; more would be unreadable
 _POINTS = 200  # per line

@@ -12,8 +12,8 @@ from zoo.errors import InputError
 from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
 from zoo.task.metric import MetricResult, Mistake
-from zoo.tasks.classification.counts import Answers, Floats, affordable_auc, auc, class_scores, scores
 from zoo.tasks.classification.curves import calibration, curves
+from zoo.tasks.classification.scores import Answers, Floats, affordable_auc, auc, class_scores, scores
 
 _SHOWN = 24  # mistakes
 _PER_CLASS = ("precision", "recall", "f1")

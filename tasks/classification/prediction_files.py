@@ -22,7 +22,7 @@ from zoo.errors import DataError, Fault, Flaw
 from zoo.evaluation import files
 from zoo.system.files import write_text
 from zoo.task.answer_files import AnswerFiles
-from zoo.tasks.classification.counts import log_probabilities
+from zoo.tasks.classification.scores import log_probabilities
 
 SUFFIXES = (*tables.SUFFIXES, ".jsonl")
 _LOGIT = "logit:"

@@ -80,7 +80,7 @@ class DetectionBuilding(Building):
 
     def default_classes(self) -> tuple[str, ...]:
         """Return COCO's classes as torchvision's detectors count them: ids 1 to 90 are classes 0 to 89."""
-        from zoo.models.weights.torchvision_detection import coco_classes
+        from zoo.models.weights.layouts.torchvision_detection import coco_classes
 
         return coco_classes()
 

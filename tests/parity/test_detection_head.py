@@ -17,7 +17,7 @@ from tests.foreign import randomise
 from zoo.backbones import Level
 from zoo.images import decoding
 from zoo.images.preprocess import ImageBatch, Preprocess
-from zoo.models.weights.torchvision_detection import split_keys
+from zoo.models.weights.layouts.torchvision_detection import split_keys
 from zoo.task.head import HeadSpec
 from zoo.tasks.detection.model.head import FasterRCNNHead, _Maps
 from zoo.tasks.detection.model.options import HEADS, DetectionOptions

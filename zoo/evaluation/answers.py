@@ -11,7 +11,7 @@ import torch
 
 from zoo.data.dataset import Dataset
 from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.errors import Fault
 from zoo.models.inference import answers, evaluation_mode
 from zoo.models.model import Model

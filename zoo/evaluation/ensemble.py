@@ -11,7 +11,7 @@ import torch
 
 from zoo.data.dataset import Dataset
 from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.errors import UnknownNameError
 from zoo.evaluation.answers import Answered
 from zoo.evaluation.augmentation import View, mirrored, views_of

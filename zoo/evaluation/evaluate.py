@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.evaluation.answers import Answered, answered
 from zoo.evaluation.ensemble import Ensemble, voted

@@ -14,7 +14,7 @@ from zoo.data.dataset import Dataset, Sample
 from zoo.data.fingerprint import manifest_fingerprint
 from zoo.data.loader import training_loader
 from zoo.data.plan import TrainingPlan
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.evaluation.evaluate import evaluate
 from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model

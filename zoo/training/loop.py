@@ -20,8 +20,8 @@ from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
 from zoo.task.pooling import AnyBatch
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData
+from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
 from zoo.training.features.trunk import why_not
-from zoo.training.folder import BEST, CHECKPOINT, RunFolder
 from zoo.training.gradients import Gradients, share_norm
 from zoo.training.history import LossRecord, epochs_without_better, score_of
 from zoo.training.optimization import Optimization

@@ -15,8 +15,8 @@ from zoo.system.hardware import pick_inference_precision, place
 from zoo.task.pooling import RememberingHead
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData
+from zoo.training.checkpoints import RunFolder
 from zoo.training.features.trunk import learns_from_features
-from zoo.training.folder import RunFolder
 from zoo.training.history import LossRecord
 from zoo.training.tracking import Tracking
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
@@ -28,7 +28,7 @@ from zoo.task.pooling import RememberingHead
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData
-from zoo.training.folder import CHECKPOINT, RunFolder
+from zoo.training.checkpoints import CHECKPOINT, RunFolder
 from zoo.training.loop import TrainingLoop
 from zoo.training.memorizing import Memorizing
 from zoo.training.report import Trained, write_training_report

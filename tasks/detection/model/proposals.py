@@ -12,7 +12,7 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
 from zoo.images.preprocess import ImageBatch
 from zoo.tasks.detection.model.options import DetectionOptions
-from zoo.tasks.detection.model.suppression import batched_nms
+from zoo.tasks.detection.model.proposal_nms import batched_nms
 
 _RATIOS = (0.5, 1.0, 2.0)  # height to width
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import WeightsError
-from zoo.models.weights import LAYOUTS
 from zoo.models.weights.dlib_file import read_dlib
 from zoo.models.weights.files import is_path, read_state
+from zoo.models.weights.layouts import LAYOUTS
 
 # -- a writer ----------------------------------------------------------------------------------------------------------
 

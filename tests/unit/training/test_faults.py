@@ -14,7 +14,7 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
 from tests.small_training import RECIPE, coloured, fresh, poisoned_loss
 from zoo.errors import ImageError, InputError, UnknownNameError, ZooError
-from zoo.training.folder import CHECKPOINT
+from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.optimization import Optimization
 from zoo.training.train import train
 

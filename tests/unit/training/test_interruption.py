@@ -19,7 +19,7 @@ from tests.pictures import write_class_folders
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.models.archive import load
 from zoo.system.signals import Interrupted
-from zoo.training.folder import CHECKPOINT
+from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

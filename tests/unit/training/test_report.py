@@ -24,7 +24,7 @@ from zoo.report.examples import answered
 from zoo.system.signals import Interrupted
 from zoo.task.contract import get_task
 from zoo.task.recipe import replace_settings
-from zoo.training.folder import CHECKPOINT
+from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.history import best_epoch, curves
 from zoo.training.report import Trained, html
 from zoo.training.train import train

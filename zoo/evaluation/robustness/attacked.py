@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.data.dataset import OnError
 from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.reading import Reading
+from zoo.data.read_settings import Reading
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.evaluation.answers import answered
 from zoo.evaluation.evaluate import summarise

@@ -47,29 +47,6 @@ class Weights:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Key layout of weights files.
-
-    Attributes:
-        name: name of the layout in messages.
-        recognise: function that takes a state dict and a backbone's name, and returns whether the state dict has this layout.
-        convert: function that takes a state dict, a backbone's name and the origin, and returns weights in the zoo's key names.
-    """
-
-    name: str
-    recognise: Callable[[Mapping[str, Tensor], str], bool]
-    convert: Callable[[Mapping[str, Tensor], str, str], Weights]
-
-
-LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights")
-
-
-def recognises(family: str, *keys: str) -> Callable[[Mapping[str, Tensor], str], bool]:
-    """Return a `Layout.recognise` for backbones of a family, whose state dicts contain these keys."""
-    return lambda state, backbone: BACKBONES[backbone].family == family and state.keys() >= set(keys)
-
-
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:
     """Return the entries under a prefix, with the prefix removed, and all other entries."""
     inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import WeightsError
-from zoo.models.weights import LAYOUTS, Weights, dlib_file
+from zoo.models.weights import dlib_file
 from zoo.system.wording import look_at
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt"}
@@ -69,16 +69,3 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             f"weights {path}: no state dict in it; expected a dict of names to tensors, or a dict with one under 'state_dict' or 'model'"
         )
     return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Convert a state dict from any known key layout to the zoo's; `origin` is the file or name of the weights, for messages."""
-    layouts = [LAYOUTS[name] for name in LAYOUTS]
-    for layout in layouts:
-        if layout.recognise(state, backbone):
-            return layout.convert(state, backbone, origin)
-    some = ", ".join(list(state)[:4])
-    raise WeightsError(
-        f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
-        f"Known: {', '.join(layout.name for layout in layouts)}. Are these the weights of another backbone?"
-    )

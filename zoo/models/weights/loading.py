@@ -14,7 +14,8 @@ from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
 from zoo.models.config import model_folder, read_description
 from zoo.models.weights import Weights
-from zoo.models.weights.files import convert, is_path, read_state
+from zoo.models.weights.files import is_path, read_state
+from zoo.models.weights.layouts import convert
 from zoo.task.contract import get_task
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from torchvision.transforms.v2.functional import InterpolationMode
 from zoo.backbones import BACKBONES
 from zoo.errors import UnknownNameError, WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights import LAYOUTS, Weights
-from zoo.models.weights.files import convert, read_state
+from zoo.models.weights import Weights
+from zoo.models.weights.files import read_state
 from zoo.models.weights.imagenet import imagenet_classes
+from zoo.models.weights.layouts import LAYOUTS, convert
 
 # torchvision's detectors by backbone
 _DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}

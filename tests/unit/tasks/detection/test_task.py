@@ -11,7 +11,7 @@ import torch
 
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import Flaw, InputError, WeightsError
-from zoo.models.weights.torchvision_detection import coco_classes, split_keys
+from zoo.models.weights.layouts.torchvision_detection import coco_classes, split_keys
 from zoo.task.contract import get_task
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes, relabelled, safe_name
 from zoo.tasks.detection.prediction.detections import Detections

@@ -21,7 +21,7 @@ from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.engines import ENGINES
 from zoo.models.archive import load
 from zoo.system.signals import Interrupted
-from zoo.training.folder import CHECKPOINT
+from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,8 @@ from torch import Tensor
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights import LAYOUTS, Layout, State, Weights, recognises, split_prefix
+from zoo.models.weights import State, Weights, split_prefix
+from zoo.models.weights.layouts import LAYOUTS, Layout, recognises
 
 _LAYER = re.compile(r"(con|affine)(\d+)\.(weight|bias)")
 _PLACES = 16  # stride of an IResNet's last feature map

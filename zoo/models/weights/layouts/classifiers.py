@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
-from zoo.models.weights import LAYOUTS, Layout, Weights, recognises, split_prefix
+from zoo.models.weights import Weights, split_prefix
+from zoo.models.weights.layouts import LAYOUTS, Layout, recognises
 
 
 def _is_native(state: Mapping[str, Tensor], backbone: str) -> bool:

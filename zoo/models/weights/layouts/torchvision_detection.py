@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights import LAYOUTS, Layout, State, Weights, split_prefix
+from zoo.models.weights import State, Weights, split_prefix
+from zoo.models.weights.layouts import LAYOUTS, Layout
 
 _HEAD = ("fpn.", "rpn.", "roi_heads.")
 # until torchvision 0.13, the convolutions of FPN and RPN were not wrapped in blocks

@@ -29,7 +29,7 @@ from zoo.models.builder import build
 from zoo.system.disk import StorageError, save_tensors
 from zoo.system.files import remove_drafts
 from zoo.system.signals import Interrupted
-from zoo.training.folder import BEST, CHECKPOINT, RunFolder
+from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
 from zoo.training.lock import LOCK, RunLock
 from zoo.training.train import train
 
@@ -203,7 +203,7 @@ def test_checkpoints_within_an_epoch_come_by_the_clock(tmp_path: Path, monkeypat
     train(fresh(), coloured(), None, RECIPE, tmp_path / "all", checkpoint_minutes=0)
     assert sorted(set(saved)) == [1, 2, 3, 4, 5, 6]
     saved.clear()
-    monkeypatch.setattr("zoo.training.folder.time", SimpleNamespace(monotonic=clock))  # one second passes per call
+    monkeypatch.setattr("zoo.training.checkpoints.time", SimpleNamespace(monotonic=clock))  # one second passes per call
     train(fresh(), coloured(), None, RECIPE, tmp_path / "some", checkpoint_minutes=2 / 60)
     assert saved == [2, 3, 4, 6]
     with pytest.raises(InputError, match=r"checkpoint_minutes is -1; expected 0 \(after every step\) or more"):
@@ -330,7 +330,7 @@ def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("zoo.training.folder.RunLock", refuse)
+    monkeypatch.setattr("zoo.training.checkpoints.RunLock", refuse)
     words = ["train", "--data", "demo:digits?limit=20", "--backbone", "test_resnet", "--image-size", "32", "--out", str(tmp_path / "run")]
     assert main([*words, "--workers", "0"]) == 2
     remedy = "check the permissions and that the disk is writable, or choose another folder with --out"
@@ -341,6 +341,6 @@ def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path, monkeypatch: p
     def fail(*arguments: object) -> None:
         raise RuntimeError("an internal error")
 
-    monkeypatch.setattr("zoo.training.folder.torch.save", fail)
+    monkeypatch.setattr("zoo.training.checkpoints.torch.save", fail)
     with pytest.raises(RuntimeError, match="an internal error"):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
