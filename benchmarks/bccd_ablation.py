@@ -1,11 +1,12 @@
-"""Compare changes to a detector's training recipe at equal training time: `python -m zoo.benchmarks.bccd_ablation`.
+"""Compare training configurations of a detector at equal training time: `python -m zoo.benchmarks.bccd_ablation`.
 
-Every row trains the same ResNet-18 detector from the same random weights on BCCD's `train` split for the same time, and is evaluated on
-`val` and `test`. The rows were selected after shorter trials in which both scores were visible; docs/benchmarks.md lists what was rejected.
+For each configuration, a ResNet-18 detector is trained from the same random weights on BCCD's `train` split for the same time, and
+evaluated on `val` and `test`. The configurations were selected after shorter trials in which both scores were visible. docs/benchmarks.md
+lists the rejected ones.
 
-Time is CPU time of one core, so other work on the machine doesn't favour any row; on an idle machine it equals wall-clock time. The
-number of images that fit into it is measured for all rows in turns before training starts, so that every learning rate schedule reaches 0
-at the end of its time.
+Time is CPU time on one core, so that other work on the machine doesn't favour any configuration. On an idle machine it equals wall-clock
+time. Before training starts, the time per image is measured for all configurations, interleaved. It determines the number of training
+images, so that every learning rate schedule is completed within its time.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 @dataclass(frozen=True)
 class Row:
-    """Model and recipe of one row."""
+    """Training configuration: recipe and model options."""
 
     recipe: DetectionRecipe
-    options: Mapping[str, Any] = field(default_factory=dict)  # options of the model other than the image size
+    options: Mapping[str, Any] = field(default_factory=dict)  # model options other than the image size
 
 
 _PLAIN = DetectionRecipe(workers=0, epochs=1, batch_size=4, scale_min=1.0, jitter_min=1.0, ema=0.0)
@@ -49,16 +50,16 @@ ROWS: Mapping[str, Row] = {
     "the same, EMA": Row(replace(_PAIRS, ema=0.99), _SMALL),
 }
 _CLASSES = ("Platelets", "RBC", "WBC")
-_SHORT, _LONG = 4, 24  # images in the two runs whose time difference gives the time per image
-_TURNS = 3
+_SHORT, _LONG = 4, 24  # number of images in two runs, from whose difference in time the time per image is computed
+_TURNS = 3  # number of measurements of the time per image
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one row."""
+    """Result of one configuration."""
 
     name: str
-    pictures: int  # number of training images, repeats included
+    pictures: int  # number of training images, counting repetitions
     seconds: float  # CPU time of the training in seconds
     clock: float  # wall-clock time of the training in seconds
     ap50: Mapping[str, float]  # AP50 by split
@@ -66,14 +67,14 @@ class Outcome:
 
 
 def repeated(dataset: Dataset, pictures: int) -> Dataset:
-    """Return a dataset of `pictures` images that repeats the given ones, so that one epoch has any number of steps."""
+    """Repeat the images of a dataset up to `pictures` images, so that one epoch can have any number of steps."""
     records, count = dataset.records, len(dataset.records)
     chosen = ((records[index % count], index // count) for index in range(pictures))
     return replace(dataset, records=tuple(replace(record, key=f"{record.key}#{turn}") for record, turn in chosen))
 
 
 def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Model, float, float]:
-    """Train a new model for one epoch and return it with the CPU time and the wall-clock time in seconds."""
+    """Train a new model for one epoch; return the model, the CPU time and the wall-clock time, both in seconds."""
     torch.manual_seed(0)
     model = zoo.build("resnet18", task="detection", classes=_CLASSES, image_size=image_size, **row.options)
     clock, processor = time.perf_counter(), time.process_time()
@@ -82,7 +83,10 @@ def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Mo
 
 
 def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, scratch: Path) -> dict[str, float]:
-    """Time the rows in turns and return the fastest turn of each: other work on the machine only adds time."""
+    """Time each configuration several times, interleaved, and return its shortest time per image in seconds.
+
+    The minimum is used because other load only adds time.
+    """
 
     def once(name: str, turn: int) -> float:
         seconds = [
@@ -96,7 +100,7 @@ def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, 
 
 
 def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: Callable[[str], None]) -> list[Outcome]:
-    """Train and evaluate the rows, each for `minutes` of CPU time; `data` is the folder that contains `bccd`."""
+    """Train each configuration for `minutes` of CPU time and evaluate it. `data` is the folder that contains `bccd`."""
     torch.set_num_threads(1)
     task = get_task("detection")
     cells = f"voc:{data / 'bccd'}"
@@ -119,12 +123,12 @@ def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: C
 
 @prints_errors("bccd_ablation")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0, or 2 if the data doesn't exist."""
+    """Run the benchmark and return the exit status: 0, or 2 if the data doesn't exist."""
     parser = make_parser("bccd_ablation", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains bccd/")
-    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each row")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each configuration in minutes of CPU time")
     parser.add_argument("--image-size", type=int, default=160, help="shorter side of the images in pixels")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to run")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="configurations to run; all by default")
     flags = parser.parse_args(argv)
     outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows, log)
     content = {"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}

@@ -1,7 +1,7 @@
-"""Measure time and memory for opening a large COCO annotation file: `python -m zoo.benchmarks.coco_opening`.
+"""Measure the time and memory needed to open a large COCO annotation file: `python -m zoo.benchmarks.coco_opening`.
 
-The file has 5,000 images and 500,000 boxes and is generated first. It is opened in a new process, so that peak memory is measured alone.
-Importing the libraries is not timed, but their memory counts towards the target for the process.
+An annotation file with 5,000 images and 500,000 boxes is generated. It is opened in a new process, so that its peak memory is measured
+alone. The import of the libraries is not timed, but the memory target applies to the whole process, libraries included.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MAX_MIB = 1024.0
 
 @dataclass(frozen=True)
 class Opening:
-    """Cost of opening the annotations."""
+    """Time and memory needed to open the annotation file."""
 
-    pictures: int
-    boxes: int
-    seconds: float  # wall-clock time in seconds, median of the rounds
-    added_mib: float  # peak memory in MiB, above the peak before opening; maximum of the rounds
-    peak_mib: float  # peak resident memory of the process in MiB; half a GiB of it is torch if it is built for CUDA
+    pictures: int  # number of images
+    boxes: int  # number of boxes
+    seconds: float  # median wall-clock time in seconds
+    added_mib: float  # maximum increase of the process's peak memory by opening, in MiB
+    peak_mib: float  # maximum peak resident memory of the process in MiB; torch takes 512 of them if it is built for CUDA
 
     @property
     def met(self) -> bool:
@@ -40,9 +40,9 @@ class Opening:
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
-    """Write `instances.json` with seeded random boxes of 80 categories, spread evenly over the images.
+    """Write `instances.json` with random boxes of 80 categories from a fixed seed, distributed evenly over the images.
 
-    Images are declared as 640×480; all are hard links to one small file.
+    The annotated image size is 640×480 pixels. All image files are hard links to one small file.
     """
     generator = np.random.default_rng(0)
     corners = generator.uniform((0, 0), (500, 350), (boxes, 2)).round(2)
@@ -72,7 +72,7 @@ def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
 
 
 def measure(folder: Path, rounds: int) -> Opening:
-    """Open the annotations in a folder several times, each in a new process."""
+    """Open the annotations in a folder `rounds` times, each time in a new process, and return the combined cost."""
     results = [in_new_process(_open, folder) for _ in range(rounds)]
     middle = statistics.median(result.seconds for result in results)
     added, peak = max(result.added_mib for result in results), max(result.peak_mib for result in results)
@@ -96,9 +96,11 @@ def _open(folder: Path) -> Opening:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if time and memory are below their targets, otherwise 1."""
+    """Run the benchmark and return the exit status: 0 if time and memory are below their targets, otherwise 1."""
     parser = make_parser("coco_opening", __doc__)
-    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="number of openings, 1 to 100")
+    parser.add_argument(
+        "--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="number of times the file is opened, 1 to 100"
+    )
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         write_annotations(Path(scratch), pictures=5_000, boxes=500_000)

@@ -1,10 +1,10 @@
-"""Show where a model run by OpenVINO spends its time: `python -m zoo.benchmarks.engine_profile`.
+"""Profile the layers of a model that runs on OpenVINO: `python -m zoo.benchmarks.engine_profile`.
 
-Predictions for a batch of photos are computed repeatedly, and OpenVINO's counters measure the time of every layer. Means are shown, summed
-by network and kind of layer, because they add up to the mean time of a call. The table also shows the operations of the layers, their rate,
-and the share of this processor's peak that they reach, where the peak is that of large matrix multiplications measured in the same run. A
-kind of layer far below the peak that moves many bytes is limited by memory. The last line is the time outside all layers: checking the
-images, copies and, for detection, selecting proposals and pooling their features.
+Predictions for a batch of photos are computed repeatedly, and OpenVINO's counters measure the time of every layer. The table shows mean
+times, which add up to the mean time of a call, by network and kind of layer. It also shows the number of operations, their rate, and the
+fraction of the processor's peak performance that this rate reaches. The peak is that of large matrix multiplications, measured in the same
+run. Layers that are far below the peak and move many bytes are limited by memory bandwidth. The row "everything else" is the time outside
+all layers: checking and copying the images and, for detection, selecting proposals and pooling their features.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from zoo.system.precision import EnginePrecision
 from zoo.system.progress import Progress
 
 _BYTES = {"f32": 4, "i32": 4, "u32": 4, "bf16": 2, "f16": 2, "i8": 1, "u8": 1, "boolean": 1}
-_TYPES = {"i8": "int8", "u8": "int8", "bf16": "bf16"}  # precision of the arithmetic by OpenVINO's type; fp32 for others
+_TYPES = {"i8": "int8", "u8": "int8", "bf16": "bf16"}  # precision of the arithmetic by OpenVINO's type; other types are fp32
 
 
 @dataclass(frozen=True)
 class Layer:
-    """An operation of the compiled graph, such as a convolution fused with the activation and the addition that follow it."""
+    """Operation of the compiled graph, such as a convolution fused with the following activation and addition."""
 
     network: str
     name: str  # OpenVINO's name of the layer, which ends in a number
@@ -54,24 +54,24 @@ class Layer:
     kernel: str  # OpenVINO's name of the kernel
     precision: str  # "fp32", "bf16" or "int8"
     seconds: float  # mean time per call in seconds
-    operations: float  # number of multiplications and additions; 0 for layers with few of them
+    operations: float  # number of multiplications and additions; 0 for layers that are not matrix multiplications or convolutions
     bytes: float  # bytes read and written, weights included
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Time of a call, by layer."""
+    """Mean time of a call, in total and by layer."""
 
     call_s: float  # mean time of a whole call in seconds
     layers: tuple[Layer, ...]  # layers of all networks, in their order of execution
 
     @property
     def rest_s(self) -> float:
-        """Time of a call in seconds that is spent outside all layers."""
+        """Time spent outside all layers in seconds per call."""
         return self.call_s - sum(layer.seconds for layer in self.layers)
 
     def kinds(self) -> list[tuple[int, Layer]]:
-        """Return the number and the sum of the layers of each network, kind and precision, slowest first."""
+        """Group the layers by network, kind and precision; return the number of layers and their sums for each group, slowest first."""
         found: dict[tuple[str, str, str], tuple[int, Layer]] = {}
         for layer in self.layers:
             key = layer.network, layer.kind, layer.precision
@@ -83,21 +83,21 @@ class Profile:
 
 @dataclass
 class _Counted:
-    """Counters of a network compiled for one input shape."""
+    """Network compiled for one input shape, with counters for its layers."""
 
     network: str
     session: Session
     runs: int = 0  # number of runs so far
-    before: int = 0  # number of runs to exclude, the first ones
+    before: int = 0  # number of runs at the start that are excluded from the result
     before_s: dict[str, float] = field(default_factory=dict)  # mean seconds of each layer in the excluded runs
 
     def means(self) -> dict[str, float]:
-        """Return OpenVINO's counters: the mean seconds of every executed layer, over all runs."""
+        """Return the mean time in seconds of every executed layer over all runs, from OpenVINO's counters."""
         executed = [each for each in self.session.request.profiling_info if each.status == each.Status.EXECUTED]
         return {each.node_name: each.real_time.total_seconds() for each in executed}
 
     def counted_s(self) -> dict[str, float]:
-        """Return the mean seconds of every layer, without the excluded runs."""
+        """Return the mean time in seconds of every layer over the runs that are not excluded."""
         counted = self.runs - self.before
         totals = {name: mean * self.runs - self.before_s.get(name, 0.0) * self.before for name, mean in self.means().items()}
         return {name: max(0.0, total / counted) for name, total in totals.items()}
@@ -111,18 +111,18 @@ class _Counted:
 
 
 class Counting(OpenVINO):
-    """OpenVINO with counters. It compiles a network again for every input shape, so that the sizes of all layers are known."""
+    """OpenVINO engine with counters. It compiles a network for every input shape, so that the sizes of all layers are known."""
 
     def __init__(self) -> None:
         self._counted: dict[tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]], _Counted] = {}
 
     def forget(self) -> None:
-        """Exclude all runs so far from the counts."""
+        """Exclude all runs so far from the result."""
         for each in self._counted.values():
             each.before, each.before_s = each.runs, each.means()
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner that compiles the network on its first input of each shape."""
+        """Return a runner that compiles the network when it receives the first input of a shape."""
         name = converted.get_friendly_name()
 
         def run(*inputs: Tensor) -> Tensors:
@@ -138,12 +138,12 @@ class Counting(OpenVINO):
         return run
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return the layers of all networks that ran since `forget`."""
+        """Return the layers of all networks that have run since `forget` was called."""
         return tuple(layer for each in self._counted.values() if each.runs > each.before for layer in each.layers())
 
 
 def _layer(network: str, node: Any, seconds: float) -> Layer:
-    """Describe a node of a runtime graph with static shapes."""
+    """Create a `Layer` from a node of a compiled graph with static shapes."""
     info = _info(node)
     inputs, outputs = ([tuple(port.get_shape()) for port in ports] for ports in (node.inputs(), node.outputs()))
     kind, weights = info["layerType"], inputs[1] if len(inputs) > 1 else ()
@@ -156,7 +156,7 @@ def _layer(network: str, node: Any, seconds: float) -> Layer:
     moved = sum(math.prod(shape) for shape in outputs) * _BYTES.get(info["outputPrecisions"].split(",")[0], 4)
     for port, shape in zip(node.inputs(), inputs, strict=True):
         source = _info(port.get_source_output().get_node())
-        # weights are stored in the layer's precision, whatever the graph reports for them
+        # weights are stored in the layer's precision, even if the graph reports a different one
         width = own if source["layerType"] == "Const" else source["outputPrecisions"].split(",")[0]
         moved += math.prod(shape) * _BYTES.get(width, 4)
     operations = 2.0 * inner * math.prod(outputs[0])
@@ -168,7 +168,10 @@ def _info(node: Any) -> dict[str, str]:
 
 
 def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds: int, data: object = None) -> Profile:
-    """Run an uncompiled model repeatedly on a batch with OpenVINO and measure the time of its layers; `data` is for int8 calibration."""
+    """Compile a model with OpenVINO, run it `rounds` times on a batch, and measure the time of its layers.
+
+    `data` is the calibration data for int8.
+    """
     check_positive("profile", rounds=rounds)
     missing = OpenVINO.missing()
     if missing is not None:
@@ -182,19 +185,19 @@ def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds:
 
 
 def _batch(model: Model, photos: Iterable[decoding.Image], side: int) -> ImageBatch:
-    """Resize photos to landscape format 4:3, so that no padding is needed, and preprocess them."""
+    """Resize photos to an aspect ratio of 4:3, so that no padding is needed, and preprocess them."""
     size = (round(side * 4 / 3), side)
     return model.preprocess.batch([np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8) for photo in photos])
 
 
 @prints_errors("engine_profile")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0, or 2 if the input is invalid or OpenVINO isn't installed."""
+    """Run the benchmark and return the exit status: 0, or 2 if the input is invalid or OpenVINO isn't installed."""
     parser = make_parser("engine_profile", __doc__)
-    parser.add_argument("--task", default="classification", help="classification, detection or face")
+    parser.add_argument("--task", default="classification", help="task of the model: classification, detection or face")
     parser.add_argument("--side", type=int, default=224, help="shorter side of the images in pixels")
     parser.add_argument("--rounds", type=int, default=20, help="number of measured calls")
-    parser.add_argument("--layers", type=int, default=5, help="number of slowest layers to list individually")
+    parser.add_argument("--layers", type=int, default=5, help="number of the slowest layers to list individually")
     add_network_flags(parser, precision="bf16")
     flags = parser.parse_args(argv)
     count = 16 if flags.batch_size is None else flags.batch_size
@@ -208,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rates = peaks()
     what = f"{flags.task}, {flags.backbone}, openvino, {flags.precision}, {count} images of {flags.side}"
     shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if rate is not None)
-    speed = f"peaks of matrix multiplication, 10⁹ operations per second: {shown}; {torch.get_num_threads()} threads"
+    speed = f"peak performance of matrix multiplication in 10⁹ operations per second: {shown}; {torch.get_num_threads()} threads"
     content = {**asdict(found), "rest_s": found.rest_s, "peaks": rates, "threads": torch.get_num_threads()}
     return report(flags.json, content, _table(found, rates, what, flags.layers), speed, width=max(150, Console().width))
 

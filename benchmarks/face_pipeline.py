@@ -3,8 +3,8 @@
 Both sides detect, crop and embed every face of the same photos, one photo at a time, with the same trained detector (facenet-pytorch's
 MTCNN), the same crops (margin of 14 in 160 pixels) and the same network, an InceptionResnetV1. The network has random weights because the
 trained ones are not part of the package; the time doesn't depend on them. facenet-pytorch is used as in its README: `MTCNN(keep_all=True)`,
-the steps of its `forward`, and the network on the crops. The zoo uses `zoo.predict`. Decoding is not timed. The sides alternate for every
-photo.
+the steps of its `forward`, and the network on the crops. The zoo is used through `zoo.predict`. Decoding is not timed. The two pipelines
+run alternately for every photo.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from zoo.images import decoding
 from zoo.prediction.predict import predict
 from zoo.tasks.face.detection.mtcnn import MTCNN
 
-PROMISED = 2.0  # target ratio of photos per second
+PROMISED = 2.0  # target: minimum ratio of photos per second
 PIXEL = 1.0  # maximum difference of box edges in pixels
-_SIZE, _MARGIN, _THRESHOLD = 160, 14, 0.7  # values of facenet-pytorch
+_SIZE, _MARGIN, _THRESHOLD = 160, 14, 0.7  # crop size and margin in pixels, and detection threshold, of facenet-pytorch
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Faces that one side finds in a photo."""
+    """Faces that one of the pipelines detects in a photo."""
 
-    boxes: NDArray[np.float64]  # [N, 4] xyxy in pixels, by descending score
+    boxes: NDArray[np.float64]  # [N, 4] xyxy in pixels, in descending order of score
     embeddings: NDArray[np.float64]  # [N, 512], unit length
 
 
 @dataclass(frozen=True)
 class PhotoCost:
-    """Times and differences for one photo."""
+    """Times of both pipelines for one photo, and the differences between their results."""
 
-    name: str
+    name: str  # file name of the photo
     size_hw: tuple[int, int]  # height and width in pixels
-    faces: int  # number of faces that facenet-pytorch finds
+    faces: int  # number of faces that facenet-pytorch detects
     theirs_ms: float  # median time of facenet-pytorch in milliseconds
     ours_ms: float  # median time of the zoo in milliseconds
     boxes: float  # largest difference of box edges in pixels; infinite if the numbers of faces differ
@@ -64,7 +64,7 @@ class PhotoCost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results for all photos."""
+    """Comparison of both pipelines over all photos."""
 
     photos: tuple[PhotoCost, ...]
 
@@ -96,7 +96,7 @@ class Theirs:
         self.network: Any = InceptionResnetV1(pretrained=None).eval()
 
     def __call__(self, image: Pixels) -> Answer:
-        """Return the faces of one photo, which is converted to Pillow's format first."""
+        """Return the faces of one photo. Its conversion to a Pillow image is included in the time."""
         photo = Image.fromarray(image)
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # NumPy warns about facenet-pytorch's ragged arrays
             boxes, scores, _ = self._detector.detect(photo, landmarks=True)
@@ -108,7 +108,7 @@ class Theirs:
 
 
 class Ours:
-    """The zoo's pipeline with the weights of facenet-pytorch's network; `model` may be replaced by its compiled version."""
+    """The zoo's pipeline with the weights of facenet-pytorch's network. `model` may be replaced with its compiled version."""
 
     def __init__(self, network: Any, engine: str = "eager") -> None:
         self.model = with_weights("inception_resnet_v1", "face", network)
@@ -124,7 +124,7 @@ class Ours:
 
 
 def compare(photos: Sequence[tuple[str, Pixels]], rounds: int, engine: str = "eager") -> Comparison:
-    """Run both sides on every photo (name and RGB image), alternating, each after a warm-up."""
+    """Time both pipelines alternately on every photo, given as name and RGB image, after one warm-up call each."""
     check_positive("face_pipeline", rounds=rounds)
     theirs = Theirs()
     ours = Ours(theirs.network, engine)
@@ -146,12 +146,12 @@ def _photo(name: str, image: Pixels, theirs: Callable[[Pixels], Answer], ours: C
 
 @prints_errors("face_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if speed and boxes meet their targets, 1 if they don't, 2 if the input is invalid."""
+    """Run the benchmark and return the exit status: 0 if speed and boxes meet their targets, 1 if not, 2 if the input is invalid."""
     parser = make_parser("face_pipeline", __doc__)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/portraits"), help="folder of photos")
-    parser.add_argument("--rounds", type=int, default=5, help="timed runs per photo and side")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed runs of each pipeline per photo")
     parser.add_argument("--engine", default="eager", help="engine that runs the zoo's network in float32, as in zoo.compile")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads of torch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of torch threads")
     flags = parser.parse_args(argv)
     check_positive("face_pipeline", threads=flags.threads)
     with torch_threads(flags.threads):

@@ -1,10 +1,10 @@
 """Compare accuracy after five minutes of training with a plain timm loop: `python -m zoo.benchmarks.from_scratch`.
 
-A ResNet-20 is trained from random weights on the 6,000 training images of CIFAR-10 (JPEG) and evaluated on the test images. One side is the
-zoo with `--recipe standard`. The other is a loop with the defaults of timm's `train.py`: images transformed by `create_transform`, SGD with
-Nesterov momentum, a learning rate of 0.1 per 256 images, weight decay 2e-5, label smoothing 0.1, batches of 128, and a cosine schedule
-after five epochs of warm-up. Each side measures the time of an epoch and plans as many epochs as fit, so that its schedule is completed.
-Both run at the same time on one thread each, so that other work on the machine affects both.
+A ResNet-20 is trained from random weights on the 6,000 training images of CIFAR-10 (JPEG) and evaluated on the test images, by the zoo and
+by a plain loop. The zoo uses `--recipe standard`. The loop has the defaults of timm's `train.py`: images transformed by `create_transform`,
+SGD with Nesterov momentum, a learning rate of 0.1 per 256 images, weight decay 2e-5, label smoothing 0.1, batches of 128, and a cosine
+schedule after five epochs of warm-up. Both measure the time of an epoch and plan as many epochs as fit, so that their schedules are
+completed. They run at the same time on one thread each, so that other work on the machine affects both.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from zoo.tasks.classification.recipe import RECIPES
 from zoo.training.train import train
 
 _SIDES = ("zoo", "timm")
-_RESERVE = 0.97  # fraction of the time that is planned for, because the time of an epoch varies
+_RESERVE = 0.97  # fraction of the remaining time that is used, because the time of an epoch varies
 
 
 def train_zoo(data: Path, minutes: float) -> dict[str, Any]:
-    """Train with the standard recipe for as many epochs as fit."""
+    """Train with the zoo's standard recipe for as many epochs as fit into `minutes`, and return the result as JSON values."""
     start = time.perf_counter()
     folder = f"folder:{data / 'cifar10' / 'train'}"
     recipe = replace(RECIPES["standard"], workers=0)
@@ -55,7 +55,7 @@ def train_zoo(data: Path, minutes: float) -> dict[str, Any]:
 
 
 def train_timm(data: Path, minutes: float) -> dict[str, Any]:
-    """Train with the defaults of timm's `train.py` for as many epochs as fit."""
+    """Train with the defaults of timm's `train.py` for as many epochs as fit into `minutes`; return the result as JSON values."""
     start = time.perf_counter()
     model = _fresh()
     preprocess = model.preprocess
@@ -103,9 +103,12 @@ def _result(model: Model, data: Path, epochs: int, seconds: float) -> dict[str, 
 
 
 def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
-    """Run both sides at the same time, each in a separate process; the errors of a side that fails are on standard error."""
+    """Run both trainings at the same time in separate processes and return their results by name.
+
+    A process that fails prints its error to standard error.
+    """
     if not (data / "cifar10" / "train").is_dir():
-        raise DataError(f"{data} contains no cifar10/train; pass the folder that does as --data")
+        raise DataError(f"{data} contains no folder cifar10/train; pass the folder that contains it as --data")
     words = [sys.executable, "-m", "zoo.benchmarks.from_scratch", "--data", str(data), "--minutes", str(minutes), "--side"]
     processes = {name: subprocess.Popen([*words, name], stdout=subprocess.PIPE, text=True) for name in _SIDES}
     answers = {name: process.communicate()[0] for name, process in processes.items()}
@@ -117,11 +120,14 @@ def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
 
 @prints_errors("from_scratch")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark: 0 if the zoo's top-1 accuracy is at least as high as timm's, 1 if it is lower, 2 if the data doesn't exist."""
+    """Run the benchmark and return the exit status.
+
+    It is 0 if the zoo's top-1 accuracy is at least that of the timm loop, 1 if it is lower, and 2 if the data doesn't exist.
+    """
     parser = make_parser("from_scratch", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/")
-    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each side")
-    parser.add_argument("--side", choices=_SIDES, help="run only this side and print its result as JSON")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each training in minutes")
+    parser.add_argument("--side", choices=_SIDES, help="run only this training and print its result as JSON")
     flags = parser.parse_args(argv)
     if flags.side:
         torch.set_num_threads(1)

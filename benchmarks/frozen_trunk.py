@@ -1,9 +1,9 @@
 """Measure the speed-up of the feature cache when training a head on a frozen backbone: `python -m zoo.benchmarks.frozen_trunk`.
 
-A resnet56 trained on CIFAR-10 gets a new head for a new task on CIFAR-10 images: its ten classes, or two classes, animals and vehicles. The
-runs differ only in `feature_cache`; crops and flips are off, so that they compute the same. The time is that of the whole `zoo.train` call.
-The first run with the cache computes the features, a second one finds them in the cache. The models are evaluated with `zoo.evaluate` on
-the test images, which is not timed.
+A ResNet-56 trained on CIFAR-10 gets a new head, which is trained on CIFAR-10's ten classes or on two classes, animals and vehicles. Three
+runs differ only in the setting and state of the feature cache: the first starts with an empty cache and computes the features, the second
+reads them from the cache, and the third doesn't use the cache. Crops and flips are off, so that all three compute the same result. The time
+is that of the whole `zoo.train` call. The evaluation on the test images with `zoo.evaluate` is not timed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,29 @@ from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training.train import train
 
-PROMISED = 20.0  # target speed-up of a run that computes the features
-AGREEMENT = 1e-3  # maximum difference of the scores
+PROMISED = 20.0  # target: minimum speed-up by the cache of a run that has to compute the features
+AGREEMENT = 1e-3  # maximum difference between the scores with and without the cache
 _ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 _RECIPE = ClassificationRecipe(freeze="trunk", crop_scale=1.0, flip=0.0)
 
 
 @dataclass(frozen=True)
 class Side:
-    """Result of one run."""
+    """Result of one training run."""
 
-    name: str
+    name: str  # state of the feature cache in the run
     seconds: float  # duration of `zoo.train` in seconds
     top1: float  # top-1 accuracy on the test images
 
 
 def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
-    """Return `samples` images (None for all) of a CIFAR-10 split, spread evenly over its 10 classes, or 2: animals and vehicles."""
+    """Open a CIFAR-10 split as a dataset.
+
+    Args:
+        folder: folder of the split.
+        samples: number of images, distributed evenly over the classes; None for all.
+        classes: 10 for CIFAR-10's classes, 2 for animals and vehicles.
+    """
     data = open_data(f"folder:{folder}", SCHEMES, "classification")
     count = min(samples or len(data), len(data))
     chosen = replace(data, records=tuple(data.records[place] for place in np.linspace(0, len(data) - 1, count).astype(int)))
@@ -55,10 +61,14 @@ def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
 
 
 def run(folder: Path, classes: int, epochs: int, samples: int | None, say: bool = True) -> list[Side]:
-    """Train with an empty cache, with a filled cache and without a cache.
+    """Train a head with an empty cache, with a filled cache and without a cache.
 
-    `folder` contains `cifar10/train`, `cifar10/test` and `weights`; `samples` is the number of training images, and the maximum number of
-    test images; None for all.
+    Args:
+        folder: folder that contains `cifar10/train`, `cifar10/test` and `weights`.
+        classes: number of classes, 10 or 2.
+        epochs: number of epochs of each run.
+        samples: maximum number of training images and of test images; None for all.
+        say: whether to print the result of each run.
     """
     data, test = (pictures(folder / "cifar10" / part, samples, classes) for part in ("train", "test"))
     recipe = replace(_RECIPE, epochs=epochs)
@@ -82,12 +92,20 @@ def _fresh(weights: Path, data: Dataset) -> Model:
 
 @prints_errors("frozen_trunk")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if the targets are met, 1 if one isn't, 2 if the data doesn't exist."""
+    """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the data doesn't exist."""
     parser = make_parser("frozen_trunk", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/ and weights/")
-    parser.add_argument("--classes", type=int, default=2, choices=(2, 10), help="number of classes of the new task")
+    parser.add_argument(
+        "--classes", type=int, default=2, choices=(2, 10), help="number of classes: 10 for CIFAR-10's, 2 for animals and vehicles"
+    )
     parser.add_argument("--epochs", type=int, default=30, choices=range(1, 1001), metavar="N", help="number of epochs of each run")
-    parser.add_argument("--samples", type=int, choices=range(10, 6001), metavar="N", help="number of images, 10 to 6,000; all by default")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        choices=range(10, 6001),
+        metavar="N",
+        help="maximum number of training images and of test images, 10 to 6,000; all by default",
+    )
     flags = parser.parse_args(argv)
     sides = run(flags.data, flags.classes, flags.epochs, flags.samples, say=not flags.json)
     first, found, slow = sides

@@ -1,9 +1,10 @@
 """Compare stores for a face gallery by speed, size, exactness and safety after `kill -9`: `python -m zoo.benchmarks.gallery`.
 
-The stores are `zoo.Gallery` in a file, sqlite-vec and LanceDB (skipped if not installed), and with `--postgres` an empty database with
-pgvector. Each is measured in a new process. A probe counts as exact if its five nearest neighbours are those of an exhaustive comparison in
-float64. Kills: a process that adds ten rows per transaction is killed at a random moment; all transactions that it reported as committed
-must be present and complete, and no transaction may be present in part. Writers: several processes add rows at the same time.
+The stores are `zoo.Gallery` in a file, sqlite-vec and LanceDB (skipped if not installed) and, with `--postgres`, `zoo.Gallery` in an empty
+database with pgvector. Each is measured in a new process. A probe is exact if its five nearest neighbours equal those of an exhaustive
+comparison in float64. To test `kill -9`, a process that adds ten rows per transaction is killed at a random moment. All transactions that
+it reported as committed must then be present, and no transaction may be incomplete. To test concurrency, several processes add rows at the
+same time.
 
 Measured with 100,000 vectors on two shared cores (load average 5 to 6: times vary by a factor of two between runs):
 
@@ -19,7 +20,7 @@ Measured with 100,000 vectors on two shared cores (load average 5 to 6: times va
     zoo, 1,000,000 rows      128       145 ms      7,573 ms    616 MB    7,200            270
 
 All searches were exact: zoo in 1,000 of 1,000 probes, PostgreSQL in 50 of 50, the others in 100 of 100. Neither zoo nor sqlite-vec nor
-LanceDB lost data after five `kill -9` or with four concurrent writers.
+LanceDB lost data when processes were killed five times, or with four concurrent writers.
 
 The embedded default is therefore SQLite with the vectors in one NumPy matrix: SQLite guarantees consistency across processes and crashes,
 and the search is by far the fastest. It adds no dependency, whereas apsw and sqlite-vec are 3.7 + 0.2 MB of wheels (MIT or Apache 2.0;
@@ -47,7 +48,7 @@ from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, ins
 from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_errors, report
 from zoo.errors import InputError, check_positive
 
-PROMISED_MS = 20.0  # target time of a search among 100,000 vectors of 128 numbers, without the embedding
+PROMISED_MS = 20.0  # target: maximum time of a search among 100,000 vectors of 128 numbers in milliseconds
 PROMISED_ROWS, PROMISED_SIZE = 100_000, 128
 _TOP, _TIMED, _SINGLE = 5, 30, 10
 _CHUNK = 100_000  # rows per transaction
@@ -55,11 +56,11 @@ _CHUNK = 100_000  # rows per transaction
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the benchmark."""
+    """Settings of the benchmark: amounts of data and numbers of repetitions."""
 
     rows: int  # number of stored vectors
     size: int  # numbers per vector
-    probes: int  # number of searches, each compared with float64
+    probes: int  # number of searches, each compared with an exhaustive search in float64
     kills: int  # number of processes that are killed while writing
     writers: int  # number of concurrent writers
     seed: int = 0  # seed of the vectors
@@ -72,20 +73,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of storing and searching."""
+    """Cost of storing vectors in one store and of searching them."""
 
-    name: str
+    name: str  # name of the store
     size: int  # numbers per vector
-    add_rate: float  # rows per second, in transactions of 100,000
-    single_rate: float  # transactions of one row per second
-    megabytes: float | None  # size on disk of the vectors and their row numbers; None for a server
-    first_ms: float  # milliseconds for opening and the first search, in a process that hasn't read the file
+    add_rate: float  # rows added per second, in transactions of 100,000 rows
+    single_rate: float  # rows added per second, in transactions of one row
+    megabytes: float | None  # size on disk in MB, vectors and row numbers; None for a database server
+    first_ms: float  # milliseconds for opening the store and the first search, in a new process
     warm_ms: float  # median milliseconds of the searches after the first
-    exact: int  # number of probes whose neighbours equal those found in float64
+    exact: int  # number of probes whose neighbours equal those of an exhaustive search in float64
 
 
 def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
-    """Return rows and probes of approximately unit length; half of the probes are near a row."""
+    """Generate rows and probes of approximately unit length. Half of the probes are near a row."""
     rng = np.random.default_rng(setting.seed)
     rows = rng.standard_normal((setting.rows, setting.size), np.float32) / np.float32(setting.size**0.5)
     probes = rng.standard_normal((setting.probes, setting.size), np.float32) / np.float32(setting.size**0.5)
@@ -95,7 +96,7 @@ def vectors(setting: Setting) -> tuple[Vectors, Vectors]:
 
 
 def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
-    """Store the vectors; return the rows per second and the single-row transactions per second."""
+    """Store the vectors; return the rows added per second, in large transactions and in transactions of one row."""
     rows, _ = vectors(setting)
     keeper = load(name)(place, setting.size)
     last = min(_SINGLE, setting.rows - 1)
@@ -109,7 +110,11 @@ def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
 
 
 def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
-    """Search for all probes; return the milliseconds of the first and of later searches, and the number of exact results."""
+    """Search for all probes in a filled store.
+
+    Returns:
+        The milliseconds of the first search, the median milliseconds of later searches, and the number of exact results.
+    """
     rows, probes = vectors(setting)
     opened = load(name)
     start = time.perf_counter()
@@ -125,7 +130,7 @@ def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
 
 
 def measure(name: str, place: str, setting: Setting) -> Cost:
-    """Measure one store; filling and searching each run in a new process."""
+    """Measure the cost of one store. Filling and searching each run in a new process."""
     add_rate, single_rate = in_new_process(fill, name, place, setting)
     megabytes = None if "://" in place else bytes_in(Path(place)) / 1e6
     return Cost(name, setting.size, add_rate, single_rate, megabytes, *in_new_process(search, name, place, setting))
@@ -140,20 +145,26 @@ def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> 
 
 @prints_errors("gallery")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if the zoo's gallery meets the targets, 1 if it doesn't, 2 if a flag is invalid."""
+    """Run the benchmark and return the exit status: 0 if the zoo's gallery meets all targets, 1 if not, 2 if a flag is invalid."""
     parser = make_parser("gallery", __doc__)
     parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="number of stored vectors")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="numbers per vector")
-    parser.add_argument("--probes", type=int, default=1000, help="number of searches, each compared with float64")
-    parser.add_argument("--kills", type=int, default=5, help="number of processes that are killed while writing")
+    parser.add_argument("--probes", type=int, default=1000, help="number of searches, each compared with an exhaustive search in float64")
+    parser.add_argument("--kills", type=int, default=5, help="number of times a writing process is killed")
     parser.add_argument("--writers", type=int, default=4, help="number of concurrent writers")
     stores = [name for name in KEEPERS if name != "postgres"]
     parser.add_argument("--keepers", nargs="+", choices=stores, help="stores to measure; all that are installed by default")
-    parser.add_argument("--postgres", metavar="ADDRESS", nargs="+", default=[], help="empty databases with pgvector, one for each size")
+    parser.add_argument(
+        "--postgres",
+        metavar="ADDRESS",
+        nargs="+",
+        default=[],
+        help="addresses of empty PostgreSQL databases with pgvector, one for each of --sizes",
+    )
     flags = parser.parse_args(argv)
     settings = [Setting(flags.rows, size, flags.probes, flags.kills, flags.writers) for size in flags.sizes]
     if flags.postgres and len(flags.postgres) != len(settings):
-        raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one for each")
+        raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one database for each size")
     names = flags.keepers or [name for name in stores if installed(name)]
     costs, safeties = [], []
     for number, setting in enumerate(settings):

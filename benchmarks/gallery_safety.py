@@ -14,28 +14,28 @@ import numpy as np
 from zoo.benchmarks.gallery_stores import KEEPERS
 
 _BATCH = 10  # rows per transaction
-_FIRST = 3  # transactions that a child reports before it is killed
-_APART = 1_000_000  # distance between the first row numbers of two writers
+_FIRST = 3  # minimum number of transactions that a process reports before it is killed
+_APART = 1_000_000  # difference between the first row numbers of two writing processes
 
 
 @dataclass(frozen=True)
 class Safety:
-    """Damage found after processes were killed or wrote at the same time."""
+    """Damage to a store after processes were killed or wrote at the same time."""
 
-    name: str
-    lost: int  # number of transactions reported as committed that are missing
-    halves: int  # number of times that a transaction was present in part
+    name: str  # name of the store
+    lost: int  # number of missing transactions that were reported as committed
+    halves: int  # number of times that a transaction was incomplete
     unreadable: int  # number of times that the store couldn't be opened or written to afterwards
     writers_lost: int  # number of rows missing after concurrent writes, rows of failed writers included
 
     @property
     def safe(self) -> bool:
-        """Whether nothing was lost, partial or unreadable."""
+        """Whether no damage was detected."""
         return not (self.lost or self.halves or self.unreadable or self.writers_lost)
 
 
 def write(name: str, place: str, size: int, first: int, batches: int, reports: Connection) -> None:
-    """Add ten rows per transaction and send the index of each transaction once it is committed."""
+    """Add ten rows per transaction to a store, and send the index of each transaction after it is committed."""
     keeper = KEEPERS[name](place, size)
     for batch in range(batches):
         keeper.add(first + batch * _BATCH, np.ones((_BATCH, size), np.float32))
@@ -43,7 +43,7 @@ def write(name: str, place: str, size: int, first: int, batches: int, reports: C
 
 
 def torment(name: str, place: str, size: int, kills: int, writers: int, seed: int) -> Safety:
-    """Kill processes while they write, at moments drawn from `seed`, then run concurrent writers.
+    """Test a store: kill writing processes at random moments from `seed`, then run several writers at the same time.
 
     `place` is an empty folder, or the address of an empty database.
     """
@@ -53,7 +53,7 @@ def torment(name: str, place: str, size: int, kills: int, writers: int, seed: in
         done = _child(name, place, size, turn, float(rng.uniform(0, 0.05)))
         try:
             count = KEEPERS[name](place, size).count()
-        except Exception:  # any exception of the store's library counts
+        except Exception:  # any exception from the store's library means that the store is unreadable
             unreadable += 1
             continue
         unreadable += len(done) < _FIRST
@@ -68,10 +68,10 @@ def torment(name: str, place: str, size: int, kills: int, writers: int, seed: in
 
 
 def _child(name: str, place: str, size: int, turn: int, seconds: float) -> list[int]:
-    """Kill a writing process some time after its third transaction, and return the transactions that it reported."""
+    """Kill a writing process `seconds` after its third transaction; return the indices of all transactions that it reported."""
     child, reports = _start(name, place, size, turn * _APART, _APART // _BATCH)
     done: list[int] = []
-    with contextlib.suppress(EOFError):  # a child that can't write reports fewer
+    with contextlib.suppress(EOFError):  # a process that can't write reports fewer transactions
         done.extend(reports.recv() for _ in range(_FIRST))
     time.sleep(seconds)
     child.kill()
@@ -97,7 +97,7 @@ def _start(name: str, place: str, size: int, first: int, batches: int) -> tuple[
 
 
 def drain(reports: Connection) -> list[int]:
-    """Return the remaining reports of a process, up to its end."""
+    """Receive the remaining reports of a process until it ends."""
     found = []
     with contextlib.suppress(EOFError, OSError):  # the last report may be incomplete
         while True:

@@ -1,4 +1,4 @@
-"""Candidate stores for a face gallery behind a common interface, so that all are measured alike."""
+"""Candidate stores for a face gallery with a common interface, so that all are measured in the same way."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-_BLOCK, _MORE = 32, 40  # probes per block; candidates beyond the nearest whose distances are computed exactly
+_BLOCK, _MORE = 32, 40  # number of probes per block, and of additional candidates whose distances are computed exactly
 
 
 class Keeper(Protocol):
-    """Store of embeddings in a folder or a database, searched by Euclidean distance."""
+    """Store of embeddings in a folder or a database, with search by Euclidean distance."""
 
     def add(self, first: int, rows: Vectors) -> None:
         """Add rows [N, D] with consecutive numbers starting at `first`, in one transaction."""
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Return the numbers of the nearest rows, nearest first."""
+        """Return the numbers of the `top` nearest rows, nearest first."""
 
     def count(self) -> int:
         """Return the number of rows."""
 
 
 class Zoo:
-    """`zoo.Gallery`: SQLite rows searched in one NumPy matrix, or PostgreSQL with pgvector if `place` is a database address."""
+    """`zoo.Gallery` in a SQLite file, or in PostgreSQL with pgvector if `place` is a database address."""
 
     def __init__(self, place: str, size: int) -> None:
         from zoo.tasks.face.gallery import Embedder, Gallery
@@ -41,7 +41,7 @@ class Zoo:
         self._gallery.enroll_all({str(first + number): row for number, row in enumerate(rows)})
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Identify a query among the enrolled faces."""
+        """Identify a query; return the numbers of the `top` nearest faces, nearest first."""
         return [int(match.name) for match in self._gallery.identify(query, top=top)[0].matches]
 
     def count(self) -> int:
@@ -50,7 +50,7 @@ class Zoo:
 
 
 class _SqliteVec:
-    """Table of sqlite-vec, accessed through apsw because many Python builds (pyenv, macOS) have a sqlite3 that can't load extensions."""
+    """sqlite-vec table, accessed through apsw because the sqlite3 of many Python builds (pyenv, macOS) can't load extensions."""
 
     def __init__(self, place: str, size: int) -> None:
         import apsw
@@ -77,7 +77,7 @@ class _SqliteVec:
 
 
 class _Lance:
-    """Table of LanceDB without an index, so that searches are exact."""
+    """LanceDB table without an index, so that searches are exact."""
 
     def __init__(self, place: str, size: int) -> None:
         import lancedb
@@ -129,9 +129,9 @@ def bytes_in(folder: Path) -> int:
 
 
 def exact(probes: Vectors, rows: Vectors, top: int) -> list[list[int]]:
-    """Return the nearest rows of each probe [P, D], nearest first.
+    """Return the `top` nearest rows of each probe [P, D], nearest first.
 
-    Distances are computed in float64. A matrix product preselects a few dozen candidates, exact differences rank them.
+    Distances are computed in float64. A matrix product selects a few dozen candidates, which are then ranked by exact differences.
     """
     many, found = rows.astype(np.float64), []
     squares = (many**2).sum(1)

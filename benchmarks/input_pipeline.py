@@ -1,7 +1,8 @@
 """Compare the speed of image loading with torchvision: `python -m zoo.benchmarks.input_pipeline`.
 
-Both sides read the same files on one core, resize them to 224 pixels as in ImageNet's evaluation, and produce the same normalised float
-batches. They alternate, and medians are compared. In the zoo, normalisation is part of the model; it is included in the time here.
+Both libraries read the same files on one core, resize them to 224 pixels as in ImageNet's evaluation, and produce the same normalised float
+batches. They run alternately, and medians are compared. In the zoo, normalisation is part of the model, but it is included in the time
+here.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ _REMEDY = "pass the folder that contains photos/ and portraits/ as --data"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table."""
+    """Comparison of the zoo's loader with another loader, or of two settings of the zoo's loader."""
 
-    name: str
+    name: str  # description of the comparison
     ours: float  # median images per second of the zoo
-    theirs: float  # median images per second of the other side
-    bound: float  # target ratio
+    theirs: float  # median images per second of the other loader
+    bound: float  # target: minimum ratio
 
     @property
     def ratio(self) -> float:
-        """Images per second of the zoo divided by those of the other side."""
+        """Images per second of the zoo divided by those of the other loader."""
         return self.ours / self.theirs
 
     @property
@@ -62,14 +63,14 @@ class Comparison:
 
 
 def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], bound: float, rounds: int) -> Comparison:
-    """Measure two sides, whose functions return images per second, alternately, after one untimed round."""
+    """Call two functions that return images per second alternately, and compare their medians without the first round."""
     rates = [(ours(), theirs()) for _ in range(rounds + 1)][1:]
     return Comparison(name, statistics.median(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates), bound)
 
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Restrict the thread and the threads it starts to one core, where the system supports it."""
+    """Restrict the current thread, and threads that it starts, to one core if the operating system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -83,7 +84,7 @@ def one_core() -> Iterator[None]:
 
 @one_core()
 def zoo_rate(folder: Path) -> float:
-    """Return the images per second of the zoo for a folder, without loader processes."""
+    """Return the images per second of the zoo's loader for a folder, without worker processes."""
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     dataset = _dataset(folder)
     start = time.perf_counter()
@@ -95,7 +96,7 @@ def zoo_rate(folder: Path) -> float:
 
 @one_core()
 def torchvision_rate(folder: Path) -> float:
-    """Return the images per second of `ImageFolder`, PIL and the standard transforms for a folder of class folders."""
+    """Return the images per second of torchvision's `ImageFolder` with standard transforms, for a folder of class folders."""
     transform = v2.Compose(
         [
             v2.Resize(256),
@@ -112,7 +113,7 @@ def torchvision_rate(folder: Path) -> float:
 
 
 def workers_rate(folder: Path, workers: int, repeats: int = 20) -> float:
-    """Return the images per second of the zoo with loader processes, measured once all of them are running."""
+    """Return the images per second of the zoo's loader with worker processes, measured after all workers have started."""
     dataset = _dataset(folder, repeats)
     batches = iter(evaluation_loader(dataset, _PREPROCESS, _BATCH, workers, decoding=_DECODING))
     first = sum(len(batch.keys) for batch in islice(batches, workers))
@@ -128,10 +129,10 @@ def _dataset(folder: Path, repeats: int = 1) -> Dataset:
 
 
 def write_phone_photos(portraits: Path, folder: Path) -> Path:
-    """Write portraits as JPEGs of 12 megapixels and about 2 MB into one class folder, and return its parent.
+    """Write portraits, enlarged to 12 megapixels, as JPEGs of about 2 MB into a class folder, and return the parent folder.
 
-    Bicubic enlargement alone is smoother than a camera's image and faster to decode. A little noise (standard deviation 4) gives the files
-    the size of phone photos. Entropy decoding, which noise slows down, takes much of the time of decoding at a reduced scale.
+    An image that is only enlarged is smoother than a photo and faster to decode. Therefore, noise with a standard deviation of 4 is added,
+    so that the files are as large as phone photos. Noise slows down entropy decoding, which takes much of the time at a reduced scale.
     """
     files = photo_files(portraits, _REMEDY)
     inside = folder / "phone" / "all"
@@ -147,7 +148,7 @@ def write_phone_photos(portraits: Path, folder: Path) -> Path:
 
 
 def run(data: Path, rounds: int) -> list[Comparison]:
-    """Run all comparisons with one thread; `data` contains `photos` and `portraits`."""
+    """Run all comparisons with one thread. `data` is the folder that contains `photos` and `portraits`."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -162,10 +163,12 @@ def run(data: Path, rounds: int) -> list[Comparison]:
 
 @prints_errors("input_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if every target is met, 1 if one isn't, 2 if the data doesn't exist."""
+    """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the data doesn't exist."""
     parser = make_parser("input_pipeline", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="timed runs of each side, 1 to 100")
+    parser.add_argument(
+        "--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="number of timed runs of each loader, 1 to 100"
+    )
     flags = parser.parse_args(argv)
     comparisons = run(flags.data, flags.rounds)
     lines = [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in comparisons]

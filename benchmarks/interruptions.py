@@ -1,11 +1,11 @@
 """Check that training survives `kill -9` at random moments: `python -m zoo.benchmarks.interruptions`.
 
-A small run of `zoo train` on built-in images uses every feature with state: dropout, mixup, RandAugment, a moving average, accumulated
-gradients and validation. It is run once without interruption. Each further run has all its processes killed at random moments (in every
-second run while it writes), up to three times, before it completes with --resume. Its weights and its metrics.jsonl must be bit-identical
-to those of the uninterrupted run.
+A small run of `zoo train` on built-in images uses all features that have state: dropout, mixup, RandAugment, a moving average, accumulated
+gradients and validation. It first runs without interruption. In every further run, all processes are killed at random moments, up to three
+times, before the run is completed with --resume. In every second run, they are killed while a file is being written. The weights and
+metrics.jsonl must be bit-identical to those of the uninterrupted run.
 
-The commands are forked from a process that has imported the zoo, because imports would take most of the time.
+The commands are forked from a process that has already imported the zoo, because imports would take most of the time.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-TIMES = 20
+TIMES = 20  # default number of runs to kill
 _MODULES = ["zoo.cli.main", "zoo.cli.flags", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
-_KILLS = 3  # maximum kills per run
+_KILLS = 3  # maximum number of kills per run
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill."""
+    """Kill of a run."""
 
-    writing: tuple[str, ...]  # names of the files that were being written, from the partial files left behind; empty if there were none
+    writing: tuple[str, ...]  # names of the files that were being written, of which partial files are left
     after: float  # seconds since the start of the process
 
 
 class Runs:
-    """Runs of one command, each in its own folder."""
+    """Training runs with the same settings, each in a separate folder."""
 
     def __init__(self, root: Path, epochs: int) -> None:
         self.root, self._epochs = root, epochs
-        # killed processes leak the semaphores of their loaders; Python frees them and would warn about it
+        # killed processes leak the semaphores of their data loaders, which Python frees with a warning
         os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_MODULES)
 
     def words(self, name: str, workers: int) -> list[str]:
-        """Return the command line of a run."""
+        """Return the arguments of the command that starts a run, without --resume."""
         settings = (
             f"--backbone test_resnet --image-size 32 --dropout 0.3 --epochs {self._epochs} --batch-size 8 --grad-accumulation 2 --ema 0.9 "
             f"--clip-grad 1 --mixup 0.4 --randaugment 5 --precision fp32 --workers {workers} --checkpoint-minutes 0 --quiet"
@@ -58,40 +58,47 @@ class Runs:
         return ["train", *data, "--out", str(self.root / name), *settings.split()]
 
     def start(self, name: str, workers: int, resume: bool) -> BaseProcess:
-        """Start or resume a run."""
+        """Start or resume a run in a new process."""
         process = self._context.Process(target=_run, args=(self.words(name, workers) + ["--resume"] * resume, self.root / f"{name}.log"))
         process.start()
         return process
 
     def finish(self, name: str, workers: int, resume: bool) -> None:
-        """Start or resume a run and wait until it completes; a `RuntimeError` if it fails."""
+        """Start or resume a run and wait until it ends.
+
+        Raises:
+            RuntimeError: the run failed.
+        """
         process = self.start(name, workers, resume)
         process.join()
         if process.exitcode:
             raise RuntimeError(f"the run {name} ended with exit status {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
 
     def kill(self, name: str, workers: int, resume: bool, after: float, writing: bool) -> Kill | None:
-        """Start or resume a run and kill it after some seconds, when `writing`, as soon as it writes a file; None if it completed."""
+        """Start or resume a run and kill it after `after` seconds.
+
+        If `writing` is True, it is killed when it next writes a file after that time. None is returned if the run ended before the kill.
+        """
         start = time.monotonic()
         process = self.start(name, workers, resume)
         process.join(after)
         while writing and process.is_alive() and not _drafts(self.root / name):
-            time.sleep(0.001)  # writing a checkpoint takes some milliseconds; polling faster would slow down the run
+            time.sleep(0.001)  # writing a checkpoint takes several milliseconds, and more frequent polling would slow down the run
         ended = not process.is_alive()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid or 0, signal.SIGKILL)  # includes the loader processes
+            os.killpg(process.pid or 0, signal.SIGKILL)  # kills the data loader processes, too
         process.join()
         if ended or process.exitcode == 0:
             return None
         return Kill(tuple(sorted(_drafts(self.root / name))), time.monotonic() - start)
 
     def content(self, name: str) -> tuple[bytes, bytes]:
-        """Return the contents of a run's final weights and metrics files."""
+        """Return the contents of a completed run's weights file and metrics file."""
         return (self.root / name / "model" / "weights.safetensors").read_bytes(), (self.root / name / "metrics.jsonl").read_bytes()
 
 
 def _run(words: Sequence[str], log: Path) -> None:
-    """Run a command line in a new session, as a shell would start it."""
+    """Run a command in a new session, as a shell would, with its output appended to a log file."""
     os.setsid()
     from zoo.cli.main import main
 
@@ -107,11 +114,11 @@ def _drafts(folder: Path) -> set[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Kill and resume runs, print the result of each, and return 1 if one differs from the uninterrupted run."""
+    """Kill and resume training runs and print their results. The exit status is 1 if one differs from the uninterrupted run."""
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.interruptions", description=main.__doc__)
     parser.add_argument("--times", type=int, default=TIMES, help="number of runs to kill")
     parser.add_argument("--epochs", type=int, default=6, help="number of epochs of each run")
-    parser.add_argument("--seed", type=int, default=None, help="seed of the random moments; random by default")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the random moments; a random seed by default")
     flags = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(10**6) if flags.seed is None else flags.seed
     draw, right = random.Random(seed), 0
@@ -126,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in range(flags.times):
             name, workers = f"run{number + 1}", 2 * (number % 4 >= 2)
             kills: list[Kill] = []
-            while not kills:  # repeat if the run completed before the first kill
+            while not kills:  # repeat if the run ended before the first kill
                 shutil.rmtree(root / name, ignore_errors=True)
                 for _ in range(draw.randint(1, _KILLS)):
                     kill = runs.kill(name, workers, bool(kills), draw.uniform(0, seconds), writing=number % 2 == 1)

@@ -1,8 +1,8 @@
 """Measure how often a gallery identifies strangers and enrolled people: `python -m zoo.benchmarks.open_set --data identities:…`.
 
-Each person in turn is a stranger to a gallery of all others and is probed with all of his or her images. Enrolled people are probed with
-the images that they weren't enrolled with. Probes are identified by `zoo.Gallery.identify` with dlib's network, distance and threshold, on
-faces detected and aligned with MTCNN.
+For strangers, a gallery of all other people is created for each person, and all images of the person are identified in it. Enrolled people
+are identified by the images that are not enrolled. The benchmark uses `zoo.Gallery.identify` with dlib's network, distance and threshold,
+on faces detected and aligned with MTCNN.
 """
 
 from __future__ import annotations
@@ -31,19 +31,22 @@ People = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Rates:
-    """Results of identification."""
+    """Identification rates for a number of enrolled images per person."""
 
     photos: int  # number of images enrolled per person
-    strangers: int  # number of probes of strangers
-    named: float  # fraction of stranger probes that are identified, always wrongly
-    undecided: float  # fraction of stranger probes that are left undecided
-    probes: int  # number of probes of enrolled people
-    right: float  # fraction of enrolled probes that are identified correctly
-    wrong: float  # fraction of enrolled probes that are identified as another person
+    strangers: int  # number of images of strangers
+    named: float  # fraction of the strangers' images that are identified as an enrolled person, which is always wrong
+    undecided: float  # fraction of the strangers' images with the decision "undecided"
+    probes: int  # number of probe images of enrolled people
+    right: float  # fraction of the probe images that are identified as the right person
+    wrong: float  # fraction of the probe images that are identified as another person
 
 
 def measure(people: People, embedder: Embedder, photos: int) -> Rates:
-    """Probe galleries with strangers and with enrolled people; `people` maps names to embeddings [N, D]."""
+    """Measure identification rates with `photos` enrolled images per person.
+
+    `people` maps names to embeddings, [N, D].
+    """
     for name, rows in people.items():
         if len(rows) <= photos:
             raise DataError(f"{name} has {len(rows)} faces; expected more than the {photos} to be enrolled")
@@ -67,10 +70,12 @@ def measure(people: People, embedder: Embedder, photos: int) -> Rates:
 
 @prints_errors("open_set")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0, or 2 if the input is invalid."""
+    """Run the benchmark and return the exit status: 0, or 2 if the input is invalid."""
     parser = make_parser("open_set", __doc__)
     parser.add_argument("--data", required=True, help="dataset string of the people: identities:FOLDER?split=…")
-    parser.add_argument("--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enrol per person")
+    parser.add_argument(
+        "--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enroll per person; each number is measured separately"
+    )
     flags = parser.parse_args(argv)
     people, embedder = embedded(flags.data)
     found = [measure(people, embedder, photos) for photos in flags.photos]
@@ -87,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def embedded(data: str) -> tuple[People, Embedder]:
-    """Return the embeddings of each person's most central faces, and dlib's model that computed them."""
+    """Return the embeddings of the most central face in each image, by person, and the description of dlib's model."""
     model = build("dlib_resnet29", "face", weights="default")
     opened = get_task("face").open(data)
     people: dict[str, list[NDArray[np.float32]]] = {name: [] for name in opened.classes}

@@ -1,9 +1,9 @@
 """Compare a full and a sampled margin head on many identities: `python -m zoo.benchmarks.partial_fc`.
 
-One batch of random embeddings, an ArcFace head and AdamW; the backbone is not included. Each head is measured in a new process, so that its
-peak memory is measured alone. Loss and optimiser are timed separately: the gradient of a sampled head is dense (see
-`zoo.tasks.face.embedding.losses`), so AdamW updates all identities and keeps averages for them, whichever are sampled. The targets apply to
-the loss.
+A training step consists of an ArcFace head on a batch of random embeddings and an AdamW step; the backbone is not included. Each head is
+measured in a new process, so that its peak memory is measured alone. Loss and optimiser are timed separately, because sampling doesn't
+reduce the work of the optimiser: the gradient of a sampled head is dense (see `zoo.tasks.face.embedding.losses`), so that AdamW updates all
+identities and stores averages for them. The targets apply only to the loss.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_e
 from zoo.benchmarks.harness.timing import seconds_of
 from zoo.errors import InputError, check_positive
 
-LOSS_RATIO = 4.0  # target ratio of the times from embeddings to gradients
-MEMORY_RATIO = 2.0  # target ratio of the memory for centres, logits and gradients
+LOSS_RATIO = 4.0  # target: minimum ratio (full to sampled) of the times from embeddings to gradients
+MEMORY_RATIO = 2.0  # target: minimum ratio (full to sampled) of the memory for centres, logits and gradients
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the benchmark."""
+    """Settings of the benchmark: amounts of data and numbers of repetitions."""
 
     identities: int  # number of people in the training data
     embedding_size: int  # numbers per embedding
     batch_size: int  # images per step
-    sample_rate: float  # fraction of the identities that the sampled head compares with
+    sample_rate: float  # fraction of the identities with which the sampled head compares
     steps: int  # number of timed steps; one untimed step precedes them
-    threads: int
+    threads: int  # number of torch threads
 
     def __post_init__(self) -> None:
         check_positive("partial_fc", **asdict(self))
         if self.sample_rate >= 1:
-            raise InputError(f"partial_fc: sample_rate is {self.sample_rate}; expected a value below 1, the rate of the full head")
+            raise InputError(f"partial_fc: sample_rate is {self.sample_rate}; expected a value below 1, which is the rate of the full head")
 
 
 @dataclass(frozen=True)
 class HeadCost:
     """Cost of a training step with one head."""
 
-    name: str
+    name: str  # name of the head
     loss_seconds: float  # median seconds from embeddings to gradients
     optimizer_seconds: float  # median seconds of the optimiser step
-    loss_mib: float  # peak memory in MiB up to the first gradients, above the peak before the head was created
-    peak_mib: float  # peak memory in MiB over all steps, optimiser averages included, above the peak before the head was created
+    loss_mib: float  # increase of peak memory in MiB from the creation of the head to the first gradients
+    peak_mib: float  # increase of peak memory in MiB from the creation of the head over all steps, optimiser averages included
 
     @property
     def seconds(self) -> float:
-        """Median seconds of a whole step."""
+        """Median duration of a whole training step in seconds."""
         return self.loss_seconds + self.optimizer_seconds
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cost of both heads."""
+    """Costs of the full head and of the sampled head."""
 
-    full: HeadCost  # head that compares with all identities (pytorch-metric-learning's ArcFace)
-    sampled: HeadCost  # head that compares with a sample of them
+    full: HeadCost  # cost of the head that compares with all identities (pytorch-metric-learning's ArcFace)
+    sampled: HeadCost  # cost of the head that compares with a sample of the identities
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Cost of the full head divided by that of the sampled one: time and memory, without and with the optimiser."""
+        """Ratios of the full head's cost to the sampled head's: time and memory, without and with the optimiser."""
         return {
             "loss_ratio": self.full.loss_seconds / self.sampled.loss_seconds,
             "step_ratio": self.full.seconds / self.sampled.seconds,
@@ -87,7 +87,7 @@ def compare(setting: Setting) -> Comparison:
 
 
 def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
-    """Measure the training steps of a head in this process."""
+    """Measure the cost of training steps with a head in the current process."""
     import torch
     from torch.nn import functional as F
 
@@ -97,7 +97,7 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
 
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # loads what AdamW needs before the memory is measured
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports what AdamW needs before memory is measured
     before = peak_memory_mib()
     head = make_loss(setting.identities, FaceOptions(embedding_size=setting.embedding_size, sample_rate=sample_rate))
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
@@ -116,14 +116,14 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
 
 @prints_errors("partial_fc")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if time and memory meet their targets, 1 if they don't, 2 if a flag is invalid."""
+    """Run the benchmark and return the exit status: 0 if time and memory meet their targets, 1 if not, 2 if a flag is invalid."""
     parser = make_parser("partial_fc", __doc__)
     parser.add_argument("--identities", type=int, default=1_000_000, help="number of people in the training data")
     parser.add_argument("--embedding-size", type=int, default=128, help="numbers per embedding")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per step")
-    parser.add_argument("--sample-rate", type=float, default=0.1, help="fraction of the identities that the sampled head compares with")
+    parser.add_argument("--batch-size", type=int, default=64, help="number of images per step")
+    parser.add_argument("--sample-rate", type=float, default=0.1, help="fraction of the identities with which the sampled head compares")
     parser.add_argument("--steps", type=int, default=5, help="number of timed steps of each head")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads of torch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of torch threads")
     flags = vars(parser.parse_args(argv))
     as_json = flags.pop("json")
     setting = Setting(**flags)

@@ -1,9 +1,9 @@
-"""Compare prediction on photos of many sizes with photos of one size: `python -m zoo.benchmarks.photo_sizes`.
+"""Compare the speed of prediction for photos of many sizes and of one size: `python -m zoo.benchmarks.photo_sizes`.
 
-The photos of a folder are resized twice: to portrait and landscape sizes with aspect ratios from 1:2 to 2:1, all different, and to a single
-size that gives the model the same number of pixels on average. A detector predicts both folders, decoding and writing included, alternating
-between twenty images of each, because on a shared machine the same network may be half as fast half a minute later. The cost of varying
-sizes shows in the first pass over all images, in which every size is new to the engine, and in later passes.
+Two folders of images are generated from a folder of photos. In the first, all images have different sizes, with aspect ratios from 1:2 to
+2:1. In the second, all have the same size, chosen so that the model processes the same number of pixels on average. A detector runs on both
+folders, decoding and writing included. It alternates between twenty images of each, because the speed of a shared machine may change by a
+factor of two within half a minute. The first pass over all images is reported separately, because every size is then new to the engine.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
 
-BOUND = 1.3  # target for the ratio of the times
-_TURN = 20  # images of one folder per turn
+BOUND = 1.3  # target: maximum ratio of the times
+_TURN = 20  # number of images of one folder before switching to the other
 _AREA = 480 * 640  # pixels per photo
 _RATIO = 2.0  # maximum aspect ratio
 
@@ -43,21 +43,21 @@ SizeHW = tuple[int, int]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Times of all passes."""
+    """Times of all passes over both folders."""
 
-    pictures: int  # per pass
-    shapes: int  # number of different model input shapes among the images of many sizes
+    pictures: int  # number of images per folder
+    shapes: int  # number of different model input shapes in the folder of many sizes
     many_s: tuple[float, ...]  # seconds of each pass over the images of many sizes
     equal_s: tuple[float, ...]  # seconds of each pass over the images of one size
 
     @property
     def first(self) -> float:
-        """Time of the first pass with many sizes, divided by that with one size."""
+        """Time of the first pass over many sizes divided by the time of the first pass over one size."""
         return self.many_s[0] / self.equal_s[0]
 
     @property
     def ratio(self) -> float:
-        """Median time of the passes with many sizes, divided by that with one size."""
+        """Median time of a pass over many sizes divided by the median time of a pass over one size."""
         return statistics.median(self.many_s) / statistics.median(self.equal_s)
 
     @property
@@ -67,13 +67,13 @@ class Comparison:
 
 
 def sizes(count: int) -> list[SizeHW]:
-    """Return `count` heights and widths with about the same area and the range of aspect ratios of photos; always the same."""
+    """Return `count` image sizes with about the same area and aspect ratios from 1:2 to 2:1. The result is deterministic."""
     ratios = _RATIO ** np.random.default_rng(0).permutation(np.linspace(-1, 1, count))
     return [(round(math.sqrt(_AREA * ratio)), round(math.sqrt(_AREA / ratio))) for ratio in ratios]
 
 
 def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
-    """Return a landscape size that gives the model as many pixels as the given sizes do on average."""
+    """Return a landscape image size for which the model's input has as many pixels as the mean input for the given sizes."""
     seen = [preprocess.resized_hw(*size) for size in several]
     short = min(preprocess.size_hw)
     height = min(size[0] for size in several)
@@ -81,7 +81,7 @@ def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None) -> Comparison:
-    """Predict two folders of generated images alternately with a detector on the CPU, in `rounds` passes over each."""
+    """Run a detector on the CPU over two folders of generated images alternately, with `rounds` passes over each folder."""
     check_positive("photo_sizes", pictures=pictures, rounds=rounds)
     files, many = photo_files(photos), sizes(pictures)
     equal = [equal_size(many, model.preprocess)] * pictures
@@ -94,7 +94,7 @@ def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: 
 
 
 def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | None) -> list[float]:
-    """Predict all images of both folders and return the seconds of each folder."""
+    """Run one pass over both folders and return the seconds for each folder."""
     seconds = [0.0, 0.0]
     for turn, parts in enumerate(zip(*folders, strict=True)):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
@@ -103,8 +103,8 @@ def _pass(model: Model, folders: Sequence[Sequence[Path]], batch_size: int | Non
 
 
 def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> list[Path]:
-    """Write photos resized to the given sizes, in one subfolder per turn."""
-    photos = cycle([decoding.read(path) for path in files[:16]])  # decoding each again would take longer than the benchmark itself
+    """Write photos resized to the given sizes and return the folders, each with `_TURN` images."""
+    photos = cycle([decoding.read(path) for path in files[:16]])  # repeated decoding would take longer than the benchmark itself
     for index, (photo, (height, width)) in enumerate(zip(photos, wanted, strict=False)):
         part = folder / f"{index // _TURN:03d}"
         part.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> li
 
 @prints_errors("photo_sizes")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if the ratios are within the target, 1 if they aren't, 2 if the input is invalid."""
+    """Run the benchmark and return the exit status: 0 if both ratios are within the target, 1 if not, 2 if the input is invalid."""
     parser = make_parser("photo_sizes", __doc__)
     parser.add_argument("--pictures", type=int, default=200, help="number of images per folder")
     parser.add_argument("--rounds", type=int, default=3, help="number of passes over each folder")

@@ -1,9 +1,9 @@
-"""Measure the network's share of the time of `zoo predict`: `python -m zoo.benchmarks.prediction_pipeline`.
+"""Measure the fraction of time that `zoo predict` spends in the model: `python -m zoo.benchmarks.prediction_pipeline`.
 
-The photos of a folder, repeated up to `--pictures` images, or a video made of them (`--video`), pass through the steps of `zoo predict
-FOLDER --out FOLDER`, alternately with and without reading ahead and writing in the background. The network's share is the time inside the
-model's calls divided by the total time. Memory is the resident memory of the process after a tenth, half and all of the images. Its target
-applies to 10,000 images: with a few hundred, the first tenth ends before everything is allocated.
+The input is a folder of photos, repeated up to `--pictures` images, or a video of these photos (`--video`). It is processed as by `zoo
+predict FOLDER --out FOLDER`, alternately with and without prefetching and background writing. The resident memory of the process is
+measured after a tenth, half and all of the images. The memory target applies to 10,000 images. With only a few hundred, not everything is
+allocated after the first tenth.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from zoo.models.model import Model
 from zoo.prediction.output import write_predictions
 from zoo.prediction.predict import predict
 
-SHARE = 0.8  # target for the network's share of wall-clock time
-GROWTH = 0.05  # target for the memory growth after a tenth of the images
-_AT = (0.1, 0.5, 1.0)
+SHARE = 0.8  # target: minimum fraction of wall-clock time spent in the model
+GROWTH = 0.05  # target: maximum relative change of memory after a tenth of the images
+_AT = (0.1, 0.5, 1.0)  # fractions of the images after which memory is measured
 _FILM_HW, _SCENES = (480, 640), 64
 
 
@@ -44,48 +44,48 @@ _FILM_HW, _SCENES = (480, 640), 64
 class Way:
     """Time and memory of one pass over the images."""
 
-    seconds: float  # total time
-    network: float  # seconds inside the model's calls
+    seconds: float  # total time in seconds
+    network: float  # time spent in the model in seconds
     memory_mib: tuple[float, ...]  # resident memory in MiB after a tenth, half and all of the images
 
     @property
     def share(self) -> float:
-        """Fraction of the time inside the model's calls."""
+        """Fraction of the total time spent in the model."""
         return self.network / self.seconds
 
     @property
     def growth(self) -> float:
-        """Largest change of the memory after a tenth of the images, relative to the memory at that point."""
+        """Largest relative change of memory between a tenth of the images and the later measurements."""
         first = self.memory_mib[0]
         return max(abs(later - first) for later in self.memory_mib[1:]) / first
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of all passes."""
+    """Results of the passes with and without prefetching."""
 
-    pictures: int  # per pass
-    ahead: tuple[Way, ...]  # passes that read ahead and write in the background
+    pictures: int  # number of images per pass
+    ahead: tuple[Way, ...]  # passes with prefetching and background writing
     plain: tuple[Way, ...]  # passes that run all steps sequentially
 
     @property
     def growth(self) -> float:
-        """Memory growth of the first pass, which allocates everything."""
+        """Memory growth in the first pass, which allocates all buffers."""
         return self.ahead[0].growth
 
     @property
     def share(self) -> float:
-        """Median network share of the passes that read ahead."""
+        """Median fraction of time spent in the model, over the passes with prefetching."""
         return statistics.median(way.share for way in self.ahead)
 
     @property
     def met(self) -> bool:
-        """Whether network share and memory growth meet their targets."""
+        """Whether the fraction of time in the model and the memory growth meet their targets."""
         return self.share >= SHARE and self.growth <= GROWTH
 
 
 class _Clock:
-    """Accumulates the time inside a model's calls."""
+    """Clock that accumulates the time spent in a model."""
 
     def __init__(self, model: Model) -> None:
         self.seconds, self._start = 0.0, 0.0
@@ -99,7 +99,10 @@ class _Clock:
 
 
 def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
-    """Run one pass over a folder of images or a video, `ahead` or with all steps in sequence, with a model on the CPU."""
+    """Run one pass over a folder of images or a video on the CPU.
+
+    If `ahead` is True, images are prefetched and results are written in the background. Otherwise, all steps run sequentially.
+    """
     process = psutil.Process()
     marks = {max(1, round(pictures * part)) for part in _AT}
     memory, done = [], 0
@@ -125,7 +128,7 @@ def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ah
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None, video: bool = False) -> Comparison:
-    """Run `rounds` passes with and without reading ahead, alternately, over images or a video generated from photos."""
+    """Run `rounds` passes with and without prefetching, alternately, over images or a video generated from photos."""
     check_positive("prediction_pipeline", rounds=rounds)
     if pictures < 10:
         raise InputError(
@@ -151,11 +154,11 @@ def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
 
 @prints_errors("prediction_pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark: 0 if network share and memory meet their targets, 1 if they don't, 2 if the input is invalid."""
+    """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the input is invalid."""
     parser = make_parser("prediction_pipeline", __doc__)
-    parser.add_argument("--pictures", type=int, default=512, help="number of images, repeated from the photos")
-    parser.add_argument("--rounds", type=int, default=3, help="number of passes of each kind")
-    parser.add_argument("--video", action="store_true", help="use a video of the photos, 480×640, instead of a folder")
+    parser.add_argument("--pictures", type=int, default=512, help="number of images per pass; photos are repeated")
+    parser.add_argument("--rounds", type=int, default=3, help="number of passes with and without prefetching, each")
+    parser.add_argument("--video", action="store_true", help="use a video of the photos instead of a folder, 480 pixels high and 640 wide")
     add_flags(parser)
     flags = parser.parse_args(argv)
     torch.manual_seed(0)
@@ -165,20 +168,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     memory = ", ".join(f"{value:.0f}" for value in comparison.ahead[0].memory_mib)
     shown = (
         _table(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}"),
-        f"memory of the first pass that reads ahead, at {', '.join(f'{part:.0%}' for part in _AT)}: {memory} MiB",
-        f"the network's share is {comparison.share:.1%} (target: {SHARE:.0%}), memory changes by at most "
-        f"{comparison.growth:.1%} (target: {GROWTH:.0%}): {'met' if comparison.met else 'not met'}",
+        f"memory of the first pass with prefetching, after {', '.join(f'{part:.0%}' for part in _AT)} of the images: {memory} MiB",
+        f"fraction of time spent in the model: {comparison.share:.1%} (target: at least {SHARE:.0%}); memory changes by at most "
+        f"{comparison.growth:.1%} (target: at most {GROWTH:.0%}): {'met' if comparison.met else 'not met'}",
     )
     return report(flags.json, {**asdict(comparison), **about, **setting(flags)}, *shown, met=comparison.met)
 
 
 def _table(comparison: Comparison, what: str) -> Table:
     table = Table(
-        "", "total", "per second", "in the network", "share",
+        "", "total", "images per second", "in the model", "fraction",
         title=f"{what}: {comparison.pictures} images on {torch.get_num_threads()} threads, medians of {len(comparison.ahead)}",
         title_justify="left",
     )  # fmt: skip
-    for name, ways in (("ahead", comparison.ahead), ("sequential", comparison.plain)):
+    for name, ways in (("prefetching", comparison.ahead), ("sequential", comparison.plain)):
         seconds, network, share = (statistics.median(getattr(way, figure) for way in ways) for figure in ("seconds", "network", "share"))
         table.add_row(name, f"{seconds:.2f} s", f"{comparison.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}")
     return table

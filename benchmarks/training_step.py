@@ -1,12 +1,13 @@
 """Compare the time of a training step with torchvision's reference loop: `python -m zoo.benchmarks.training_step`.
 
-Both sides train the same network from the same weights on the same batch of generated images with SGD. They alternate, and the medians of
-single steps are compared; the ratio of the fastest steps, which other processes disturb less, is shown as well. The zoo's side is
-`zoo.train`, loader and bookkeeping included, with the precision selected for this processor (bf16 if it has the instructions) and channels
-last. The other side is the inner loop of torchvision's references (`train_one_epoch`): float32, channels first, with the batch in memory.
-The losses of both sides are printed: they differ only by rounding and by the proposals that a detector's loss samples. Between the turns,
-matrix multiplications are timed in both precisions. Their speed-up in bf16 approximates what a network dominated by convolutions can gain;
-on a shared machine it changes by the minute.
+The zoo and torchvision train the same network from the same weights on the same batch of generated images with SGD. They run alternately,
+and the medians of single steps are compared. The ratio of the fastest steps, which other processes disturb less, is shown as well. The zoo
+runs `zoo.train`, loader and bookkeeping included, in channels-last format and the precision selected for the processor (bf16 if supported).
+torchvision runs the inner loop of its reference scripts (`train_one_epoch`) in float32 and channels-first format, with the batch in memory.
+The losses are printed. They differ only by rounding and by the random sampling of proposals in a detector's loss.
+
+Between the measurements, matrix multiplications are timed in both precisions. Their speed-up in bf16 approximates the possible gain of a
+network dominated by convolutions. On a shared machine it changes by the minute.
 """
 
 from __future__ import annotations
@@ -45,40 +46,40 @@ from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 from zoo.training.train import train
 
-CLASSES = 10
+CLASSES = 10  # number of classes of all networks
 _SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.0, "scheduler": "constant", "warmup": 0.0, "workers": 0}
 
-Steps = tuple[list[float], list[float]]  # seconds and loss of each step
+Steps = tuple[list[float], list[float]]  # seconds of each step, and loss of each step
 
 
 @dataclass(frozen=True)
 class Work:
-    """One row of the table."""
+    """Network, data and settings for one row of the table."""
 
-    name: str  # name of the network and its batch
-    backbone: str  # of the zoo, as is the task
-    task: str
+    name: str  # description of the network and its batch
+    backbone: str  # backbone of the zoo's model
+    task: str  # task of the zoo's model
     theirs: Callable[[], nn.Module]  # function that builds torchvision's network with random weights
     samples: Callable[[], list[Sample]]  # function that generates the batch
-    options: dict[str, Any]  # options that make the zoo's model the same network
-    recipe: Recipe  # the zoo's recipe: SGD without augmentation
-    bound: float  # target ratio on a processor with bf16 instructions
+    options: dict[str, Any]  # options with which the zoo's model has the same network
+    recipe: Recipe  # recipe for the zoo: SGD without augmentation
+    bound: float  # target: minimum ratio on a processor that supports bf16
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Return images of random blocks of 16×16 pixels, [height, width, 3] each."""
+    """Generate images of random blocks of 16×16 pixels, [height, width, 3] uint8 each."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, height // 16, width // 16, 3), dtype=np.uint8)
     return [np.kron(picture, np.ones((16, 16, 1), np.uint8)) for picture in small]
 
 
 def labelled(count: int, side: int) -> list[Sample]:
-    """Return samples with one class per image."""
+    """Generate square samples of `side` pixels for classification."""
     return [Sample(picture, index % CLASSES, f"{index}") for index, picture in enumerate(pictures(count, side, side))]
 
 
 def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
-    """Return samples with boxes of various sizes."""
+    """Generate samples for detection, each with `boxes` boxes of various sizes."""
     generator = np.random.default_rng(1)
     samples = []
     for index, picture in enumerate(pictures(count, height, width)):
@@ -91,7 +92,15 @@ def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
 
 
 def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> list[Work]:
-    """Return the rows of the table: classifiers for square images of `side` pixels, and a detector for `height` × `width` pixels."""
+    """Return the rows of the table: classifiers and a detector.
+
+    Args:
+        batch: images per batch of a classifier.
+        side: height and width of a classifier's images in pixels.
+        boxes_batch: images per batch of the detector.
+        height: height of the detector's images in pixels.
+        width: width of the detector's images in pixels.
+    """
     plain = ClassificationRecipe(batch_size=batch, crop_scale=1.0, flip=0.0, **_SGD)
     detector = DetectionRecipe(batch_size=boxes_batch, flip=0.0, light=0.0, clip_grad=0.0, **_SGD)
     full = {"image_size": height, "max_image_size": width, "fpn_channels": 256, "representation_size": 1024}
@@ -114,17 +123,17 @@ def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> l
 
 @dataclass(frozen=True)
 class Line:
-    """Times and losses for one network."""
+    """Measured times and losses for one row of the table."""
 
-    name: str  # name of the network and its batch
+    name: str  # description of the network and its batch
     ours_s: float  # median seconds of the zoo's steps
     theirs_s: float  # median seconds of torchvision's steps
     ours_quickest_s: float  # seconds of the zoo's fastest step
     theirs_quickest_s: float  # seconds of torchvision's fastest step
-    bound: float  # target ratio
-    ours_losses: list[float]  # the zoo's loss at each step of the first turn
-    theirs_losses: list[float]  # torchvision's loss at each step of the first turn
-    products: float | None  # median speed-up of matrix multiplications in bf16 over float32, between the turns; None without bf16
+    bound: float  # target: minimum ratio
+    ours_losses: list[float]  # the zoo's loss at each step of the first round
+    theirs_losses: list[float]  # torchvision's loss at each step of the first round
+    products: float | None  # median speed-up of matrix multiplications in bf16 over float32; None if bf16 isn't supported
 
     @property
     def ratio(self) -> float:
@@ -133,7 +142,7 @@ class Line:
 
 
 class Clock(Progress):
-    """Measures the duration of every step of a run with one step per epoch, without the checkpoint at the end of each epoch."""
+    """Progress display that measures the duration of every step of a run with one step per epoch, without writing checkpoints."""
 
     def __init__(self) -> None:
         super().__init__(enabled=False)
@@ -141,22 +150,22 @@ class Clock(Progress):
         self._start = time.perf_counter()
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
-        """Start the measurement of a step."""
+        """Start the measurement of a training step."""
         self._start = time.perf_counter()
 
     def advance(self, note: str = "", steps: float = 1) -> None:
-        """End the measurement of a step."""
+        """End the measurement of a training step."""
         self.seconds.append(time.perf_counter() - self._start)
 
 
 def zoo_model(work: Work, weights: Path, samples: list[Sample]) -> Model:
-    """Build the zoo's model with torchvision's weights, for images of this size."""
+    """Build the zoo's model with torchvision's weights, for the image size of the samples."""
     options = {**work.options, **({"image_size": samples[0].image.shape[0]} if work.task == "classification" else {})}
     return build(work.backbone, work.task, num_classes=CLASSES, weights=weights, say=lambda text: None, **options)
 
 
 def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, precision: Precision) -> Steps:
-    """Train the zoo's model for `steps` epochs of one step."""
+    """Train the zoo's model for `steps` epochs of one step each; return the seconds and losses of all steps."""
     model = zoo_model(work, weights, samples)
     recipe = replace(work.recipe, epochs=steps, precision=precision)
     with tempfile.TemporaryDirectory() as scratch:
@@ -166,17 +175,17 @@ def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, prec
 
 
 def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: int) -> Steps:
-    """Train torchvision's network with the inner loop of its references."""
+    """Train torchvision's network with the inner loop of its reference scripts; return the seconds and losses of all steps."""
     network = work.theirs()
     network.load_state_dict(torch.load(weights, weights_only=True))
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=work.recipe.lr, momentum=0.9)
-    # preprocess with the zoo's model, so that both sides get the same images
+    # preprocess as the zoo does, so that both networks receive the same images
     preprocess = zoo_model(work, weights, samples).preprocess
     images = [as_float(preprocess(sample.image)) for sample in samples]
     if work.task == "detection":
         arrays = [(torch.from_numpy(sample.target["boxes"]), torch.from_numpy(sample.target["labels"]) + 1) for sample in samples]
-        # the dicts are created for every step because the network's transform modifies them
+        # the dicts are created again for every step because the network's transform modifies them
 
         def loss_of() -> Tensor:
             losses = network(images, [{"boxes": boxes, "labels": labels} for boxes, labels in arrays])
@@ -202,7 +211,7 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
 
 
 def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
-    """Time `rounds` turns of both sides alternately; the first step of each turn is not counted."""
+    """Time both libraries alternately for `rounds` rounds. The first step of each round is not counted."""
     torch.manual_seed(0)
     samples = work.samples()
     with tempfile.TemporaryDirectory() as scratch:
@@ -222,19 +231,23 @@ def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
 
 @prints_errors("training_step")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line: 0 if the targets are met or this processor has no bf16, which they require; otherwise 1."""
+    """Run the benchmark and return the exit status: 0 if all targets are met or don't apply (in fp32), 1 if not, 2 if a flag is invalid."""
     parser = make_parser("training_step", __doc__)
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="turns of each side, 1 to 100")
-    parser.add_argument("--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="steps per turn, 2 to 1000")
-    parser.add_argument("--batch", type=int, default=16, help="images per batch of a classifier")
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="number of rounds, 1 to 100")
+    parser.add_argument(
+        "--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="number of steps of each library per round, 2 to 1000"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="number of images per batch of a classifier")
     parser.add_argument("--side", type=int, default=224, help="height and width of a classifier's images in pixels")
-    parser.add_argument("--boxes-batch", type=int, default=2, help="images per batch of a detector, of 480×640 pixels")
-    parser.add_argument("--only", default="", help="run only rows whose names contain this text, such as 'Faster'")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's side")
+    parser.add_argument(
+        "--boxes-batch", type=int, default=2, help="number of images per batch of the detector, 480 pixels high and 640 wide"
+    )
+    parser.add_argument("--only", default="", help="text that the names of the rows to run contain, such as 'Faster'; all rows by default")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's training")
     flags = parser.parse_args(argv)
     chosen = [work for work in works(flags.batch, flags.side, flags.boxes_batch, 480, 640) if flags.only in work.name]
     if not chosen:
-        raise InputError(f"--only is {flags.only!r}, which no row's name contains")
+        raise InputError(f"--only is {flags.only!r}; the name of no row contains it")
     lines = [measure(work, flags.rounds, flags.steps, flags.precision) for work in chosen]
     precision = pick_training_precision(flags.precision, torch.device("cpu"))
     found = [{**asdict(line), "ratio": line.ratio} for line in lines]
@@ -256,7 +269,7 @@ def _shown(lines: Sequence[Line], precision: str) -> Iterator[Table | str]:
         for side, losses in (("zoo        ", line.ours_losses), ("torchvision", line.theirs_losses)):
             yield f"  {side} {' '.join(f'{loss:.4f}' for loss in losses)}"
         if line.products is not None:
-            yield f"between its turns, matrix multiplications were {line.products:.2f} times as fast in bf16 as in float32"
+            yield f"between its measurements, matrix multiplications were {line.products:.2f} times as fast in bf16 as in float32"
     yield f"{torch.get_num_threads()} threads"
 
 

@@ -15,7 +15,7 @@ class ZooError(Exception):
     The command line prints only the message, without a traceback, and exits with `exit_status`.
 
     Attributes:
-        said: whether another process of the same job prints the message.
+        said: whether another process of the same job prints the message, so that this process must not print it again.
     """
 
     exit_status = 1
@@ -23,22 +23,23 @@ class ZooError(Exception):
 
 
 class InputError(ZooError, ValueError):
-    """Invalid user input: an option, a path, a name or a value."""
+    """Error for invalid user input: an option, a path, a name or a value."""
 
     exit_status = 2
 
 
 class UnknownNameError(InputError):
-    """An unknown name; the message lists the closest known names."""
+    """Error for an unknown name. The message lists the closest known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         """Build the message.
 
         Args:
-            kind: what the name refers to ("backbone", "task", "option of detection").
+            kind: kind of name, in words ("backbone", "task", "option of detection").
             name: the unknown name.
             known: all valid names.
-            remedy: sentence that tells how to list all valid names; by default, the message itself lists up to 30 of them.
+            remedy: sentence that explains how to list all valid names. If it is empty, the message lists the valid names, unless there are
+                more than 30.
         """
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
@@ -59,9 +60,9 @@ class Fault:
     """A single problem found in a dataset.
 
     Attributes:
-        key: key of the sample, or the file that contains the problem; for tables and lists, the file and the position.
-        reason: what is wrong, where in the file, and what was expected.
-        whole: whether the whole sample is unusable; False if only some of its annotations (such as one box) are.
+        key: key of the sample, or path of the file that contains the problem. In tables and lists, it is the path and the position.
+        reason: description of the problem: its place in the file, the invalid value and what was expected.
+        whole: whether the whole sample is unusable; False if only some of its annotations (such as one box) are unusable.
         kind: stable identifier of the kind of problem, one of `zoo.curation.check.KINDS`; "" if the reader doesn't classify it.
         place: position in the file ("line 7", "object 3", "annotation id 5"), or "".
         box: [x1, y1, x2, y2] in pixels, if the problem concerns a single box with finite coordinates.
@@ -84,9 +85,10 @@ class Fault:
 
 
 class Flaw(ValueError):
-    """A problem with a single entry, raised before its file and position are known: a `Fault` without a key.
+    """A problem with a single entry whose file and position are not known yet.
 
-    Functions that validate single values raise it; readers catch it and continue with the next entry. Its arguments are as in `Fault`.
+    Functions that validate single values raise it. Readers catch it, convert it to a `Fault` with a key, and continue with the next entry.
+    The arguments have the same meaning as in `Fault`.
     """
 
     def __init__(self, reason: str, kind: str = "annotation", box: Box | None = None) -> None:
@@ -94,20 +96,27 @@ class Flaw(ValueError):
         super().__init__(reason)
 
     def at(self, key: str, place: str = "", *, before: str = "", whole: bool = False) -> Fault:
-        """Return the fault at a position; `before` is a prefix of the reason that helps the user find it, the rest is as in `Fault`."""
+        """Return the problem as a `Fault` with a key and a position.
+
+        Args:
+            key: as in `Fault`.
+            place: as in `Fault`.
+            before: prefix for the reason that helps the user find the entry.
+            whole: as in `Fault`.
+        """
         return Fault(key, f"{before}{self.reason}", whole, self.kind, place, self.box)
 
 
 class DataError(InputError):
-    """Invalid data; the message lists the faults with their files and keys."""
+    """Error for invalid data. The message lists the faults with their files and keys."""
 
     def __init__(self, what: str, faults: Sequence[Fault] = (), remedy: str = "") -> None:
         """Build one message from all faults.
 
         Args:
-            what: first line of the message: the dataset or file, and what was being done.
-            faults: all faults found; the message lists up to 20 and the number of the rest.
-            remedy: what the user can do about it.
+            what: first line of the message, which names the dataset or file and the operation.
+            faults: all faults. The message lists the first 20 and the number of further ones.
+            remedy: advice on how to fix the problem.
         """
         self.faults = tuple(faults)
         lines = [what]
@@ -120,7 +129,7 @@ class DataError(InputError):
 
 
 class ImageError(DataError):
-    """An image can't be read: it is missing, damaged, truncated, too large or in an unknown format."""
+    """Error for an image that can't be read, because it is missing, damaged, truncated, too large or in an unsupported format."""
 
     def __init__(self, key: str, reason: str, kind: str = "unreadable") -> None:
         self.key, self.reason, self.kind = key, reason, kind
@@ -133,7 +142,7 @@ class ImageError(DataError):
 
 
 class WeightsError(InputError):
-    """Weights can't be found, read or loaded into the model; the message names the file and the keys."""
+    """Error for weights that can't be found, read or loaded into the model. The message names the file and the keys."""
 
 
 def check_positive(kind: str, **values: float) -> None:

@@ -1,4 +1,4 @@
-"""Registries of named definitions: decorators, wildcards, suggestions for unknown names, automatic discovery."""
+"""Registries of named definitions, with decorators, wildcards, suggestions for unknown names and automatic discovery."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         """Configure where definitions are discovered.
 
         Args:
-            kind: what is registered, in words, for error messages.
+            kind: kind of definition, in words, for error messages.
             package: name of the package whose modules are imported on first access.
             entry_points: name of the entry point group for third-party definitions.
             remedy: last sentence of the error message for an unknown name.
@@ -82,19 +82,19 @@ class Registry(Generic[T]):
             if self._entry_points is not None:
                 self._load_entry_points(self._entry_points)
         except BaseException:
-            self._discovered = False  # the next look-up must fail as well instead of finding some of the names
+            self._discovered = False  # otherwise the next lookup would succeed with only some of the names
             raise
 
     def _import_modules(self, package: str) -> None:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             found = importlib.import_module(f"{package}.{module.name}")
             register: Callable[[], None] = getattr(found, "register", lambda: None)
-            register()  # hook of packages that are also imported for their parts alone, while their definition takes long to import
+            register()  # hook of packages whose definition is slow to import, but whose other modules are also imported directly
 
     def _load_entry_points(self, group: str) -> None:
         for entry in importlib.metadata.entry_points(group=group):
             loaded = entry.load()
-            # loading may already have registered the definition, and a loaded module registers its definitions itself
+            # a loaded module registers its definitions itself; loading an object may already have registered it
             if not isinstance(loaded, ModuleType) and self._definitions.get(entry.name) is not loaded:
                 self.add(entry.name, loaded)
 

@@ -1,4 +1,4 @@
-"""Run a benchmark suite, each case in a separate process, so that its memory is measured alone and a failure doesn't stop the suite."""
+"""Run a benchmark suite. Each case runs in a separate process: its memory is measured alone, and a failure doesn't stop the suite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zoo.errors import InputError
 
 # -P: a folder called zoo in the current directory must not shadow the installed package
 _CHILD = (sys.executable, "-P", "-m", "zoo.benchmarks.harness.case")
-_LOG_LINES = 5  # last lines of a crashed process's log that are copied into the report
+_LOG_LINES = 5  # number of lines copied from the end of a crashed process's log into the report
 
 
 def bench(
@@ -38,21 +38,21 @@ def bench(
     precision: str | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Run a suite and write `report.json` and `report.csv`.
+    """Run a benchmark suite and write `report.json` and `report.csv`.
 
     Args:
         suite: name of a packaged suite, or path of a TOML file.
         out: output folder; an existing report in it is overwritten.
         cases: names of the cases to run; None runs all of them.
-        engine: engine for the models of all cases, as in `zoo.compile`; None uses the suite's setting.
-        precision: precision of the engine; None uses the suite's setting.
-        quiet: print neither progress (standard error) nor the table (standard output).
+        engine: engine for all cases, as in `zoo.compile`; None uses the suite's setting.
+        precision: precision for all cases; None uses the suite's setting.
+        quiet: whether to suppress the progress messages (standard error) and the table (standard output).
 
     Returns:
-        The report. It is `ok` if no case failed or scored below its expected value.
+        The report. Its `ok` is True if no case failed and every score reached its expected minimum.
 
     Raises:
-        InputError: the suite, the definition of a case or `out` is invalid. Checked before any case runs.
+        InputError: the suite, a case or `out` is invalid. This is checked before any case runs.
     """
     chosen, folder = read_suite(suite).pick(cases), Path(out)
     others: dict[str, Any] = {name: value for name, value in (("engine", engine), ("precision", precision)) if value is not None}
@@ -88,9 +88,9 @@ def bench(
 
 
 def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case in a new process; a case that fails or crashes is reported, not raised.
+    """Run one case in a new process. If it fails or crashes, the report contains the error; no exception is raised.
 
-    The job file and the result file are appended to `command` (see `zoo.benchmarks.harness.case.main`).
+    The paths of the job file and the result file are appended to `command` (see `zoo.benchmarks.harness.case.main`).
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
@@ -122,7 +122,7 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
 
 
 def _last_words(status: int, log: Path) -> str:
-    """Describe how a process that left no result ended, including the last lines of its log."""
+    """Return an error message for a process that wrote no result: the last lines of its log, and its exit status or signal."""
     end = f"exit status {status}"
     if status < 0:
         end = f"signal {signal.Signals(-status).name}" + (" (out of memory?)" if status == -signal.SIGKILL else "")

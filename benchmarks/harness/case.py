@@ -1,6 +1,6 @@
 """Run one benchmark case in a separate process: open the data, build, train, score and time the model.
 
-Usage: `python -m zoo.benchmarks.harness.case JOB RESULT`. JOB is the JSON file to read, RESULT the JSON file to write.
+Usage: `python -m zoo.benchmarks.harness.case JOB RESULT`. JOB is the JSON file that describes the case, RESULT the JSON file to write.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ from zoo.task.contract import get_task
 from zoo.task.recipe import Recipe, replace_settings
 from zoo.training.train import train
 
-_TIMED_PICTURES = 64  # decoded in advance and kept in memory, so that timing covers several images and no disk access
+_TIMED_PICTURES = 64  # number of images decoded in advance, so that timing covers several images but no disk access
 _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 
 def check_case(case: Case) -> None:
-    """Validate a case, so that mistakes are found before any case runs for minutes."""
+    """Validate a case, so that mistakes are reported before any case runs.
+
+    Raises:
+        InputError: a setting of the case is invalid, or its engine isn't installed.
+    """
     task = get_task(case.task)
     BACKBONES[case.backbone]
     task.parse_options(case.options)
@@ -56,7 +60,7 @@ def make_recipe(case: Case) -> Recipe:
 
 
 def run_case(case: Case, folder: Path) -> Measurement:
-    """Build, train, score and time one case; its training run is written to `folder`."""
+    """Build, train, evaluate and time the model of one case. The training run is written to `folder`."""
     task = get_task(case.task)
     test = task.open(case.test)
     train_seconds = None
@@ -90,11 +94,19 @@ def run_case(case: Case, folder: Path) -> Measurement:
 
 
 def time_model(model: Model, data: Dataset, batch_size: int, budget_s: float = _BUDGET_S) -> tuple[Timing, Throughput]:
-    """Time a model on real images that are decoded and preprocessed in advance: one per call, then `batch_size` or all there are.
+    """Measure the latency and throughput of a model on images that are decoded and preprocessed in advance.
 
-    The timed call covers normalisation, backbone, head and decoding of the predictions. For detection this includes non-maximum
-    suppression, whose duration depends on the image, hence several images. The precision is fp32, as in `zoo.evaluate`. `budget_s` are the
-    seconds of timed calls, for latency and throughput each.
+    A timed call covers normalisation, backbone, head and decoding of the predictions. For detection, the time of non-maximum suppression
+    depends on the image, so that several images are used. The precision is fp32, as in `zoo.evaluate`.
+
+    Args:
+        model: model to time.
+        data: dataset from which the images are taken.
+        batch_size: images per call for throughput; all images if the dataset has fewer.
+        budget_s: minimum time in seconds to spend on timed calls, for latency and for throughput each.
+
+    Returns:
+        The latency, with one image per call, and the throughput.
     """
     preprocess = model.preprocess
     samples = list(islice(data, max(_TIMED_PICTURES, batch_size)))
@@ -123,9 +135,9 @@ def _caller(model: Model, batches: list[ImageBatch]) -> Callable[[int], object]:
 
 
 def main(job: Path, result: Path) -> None:
-    """Run the case of a job file, `{"case": {…}, "folder": path}`, and write its result atomically.
+    """Run the case in a job file and write its result atomically.
 
-    The result is `{"measurement": {…}, "machine": {…}}` or `{"error": message}`.
+    The job file contains `{"case": {…}, "folder": path}`; the result file, `{"measurement": {…}, "machine": {…}}` or `{"error": message}`.
     """
     content = json.loads(job.read_text(encoding="utf-8"))
     outcome: Mapping[str, Any]

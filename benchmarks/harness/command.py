@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """Return a parser for `python -m zoo.benchmarks.NAME` that has the flag --json."""
+    """Create an argument parser for `python -m zoo.benchmarks.NAME` with the flag --json."""
     parser = argparse.ArgumentParser(prog=f"python -m zoo.benchmarks.{name}", description=description)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else, on standard output")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output, and nothing else")
     return parser
 
 
 def prints_errors(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """Decorate a command so that it prints a `ZooError` as "NAME: message" and returns its exit status."""
+    """Return a decorator for commands, which prints a `ZooError` as "NAME: message" and returns the error's exit status."""
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(main)
@@ -46,13 +46,13 @@ def prints_errors(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
 
 
 def report(as_json: bool, content: Mapping[str, object], *shown: RenderableType, met: bool = True, width: int | None = None) -> int:
-    """Print a result as JSON or as tables and lines, with the load average; return 0 if the targets are met."""
+    """Print a result and the load average, as JSON or as tables and lines; return the exit status, 0 if the targets are met, else 1."""
     load = os.getloadavg()[0]
     if as_json:
         print(json.dumps({**content, "load": load}))
     else:
         console = Console(highlight=False, soft_wrap=True, width=width)
-        for each in (*shown, f"other processes slow down a benchmark; load average {load:.1f}"):
+        for each in (*shown, f"the load average is {load:.1f}; other processes slow down a benchmark"):
             console.print(each)
     return 0 if met else 1
 
@@ -64,8 +64,8 @@ def log(text: str) -> None:
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Set the number of threads that torch computes with, and restore it at the end."""
-    import torch  # not all benchmarks load it
+    """Return a context manager that sets the number of torch threads and restores it at the end."""
+    import torch  # not all benchmarks need torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -76,6 +76,6 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def in_new_process(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a module-level function in a new process, so that its peak memory and its caches are measured alone."""
+    """Call a module-level function in a new process, so that its peak memory is measured alone and its caches are empty."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(call, *args, **kwargs).result()

@@ -1,4 +1,4 @@
-"""Description of the machine that a report was measured on, and the peak memory of a process."""
+"""Description of the machine on which a benchmark runs, and the peak memory of the process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return a description of the hardware and software that this process runs on, as JSON values."""
+    """Return a description of the hardware and software as JSON values."""
     return {
         "cpu": cpu_name(),
-        "cores": _cores(),  # logical ones that are available to this process
+        "cores": _cores(),  # logical cores available to this process
         "memory_mib": psutil.virtual_memory().total // _MIB,
         "accelerator": _accelerator(),
         "threads": torch.get_num_threads(),
@@ -34,7 +34,7 @@ def describe_machine() -> dict[str, Any]:
 def peak_memory_mib() -> float:
     """Return the peak resident memory of this process in MiB, excluding its children.
 
-    On Linux this is VmHWM rather than `getrusage`'s ru_maxrss, which is inherited across fork and exec: a child of a large
+    On Linux, it is VmHWM rather than ru_maxrss of `getrusage`. ru_maxrss is inherited across fork and exec, so that a child of a large
     process would report the size of its parent.
     """
     status = Path("/proc/self/status")

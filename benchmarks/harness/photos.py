@@ -10,7 +10,12 @@ from zoo.errors import DataError, InputError
 
 
 def photo_files(folder: Path, remedy: str = "pass a folder of photos as --photos") -> list[Path]:
-    """Return the image files below a folder; an error if there are none, or no folder: then with `remedy` as advice."""
+    """Return the image files in a folder and its subfolders.
+
+    Raises:
+        InputError: `folder` is not a folder; the message ends with `remedy`.
+        DataError: the folder contains no images.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; {remedy}")
     files = picture_files(folder)
@@ -20,7 +25,7 @@ def photo_files(folder: Path, remedy: str = "pass a folder of photos as --photos
 
 
 def link_files(files: Iterable[Path], folder: Path) -> Path:
-    """Create a folder of numbered symbolic links to files, in the given order, and return it."""
+    """Create a folder with numbered symbolic links to the files, in their order, and return the folder."""
     folder.mkdir(parents=True)
     for index, file in enumerate(files):
         (folder / f"{index:06d}{file.suffix}").symlink_to(file.resolve())

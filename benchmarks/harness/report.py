@@ -1,4 +1,4 @@
-"""The report of a benchmark suite: one row per case, as a table, JSON or CSV."""
+"""Report of a benchmark suite: results of all cases, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "
 
 @dataclass(frozen=True)
 class CaseReport:
-    """Result of one case."""
+    """Result of one benchmark case."""
 
     name: str
     task: str
@@ -33,24 +33,24 @@ class CaseReport:
     data: str  # dataset string of the evaluated data
     engine: str  # engine and precision set in the suite, separated by ", "
     seconds: float  # wall-clock time of the whole case
-    expect: Mapping[str, float] = field(default_factory=dict)  # minimum value of each score that the suite checks
-    measurement: Measurement | None = None  # the figures; None if the case failed
-    error: str | None = None  # error message; None if the case didn't fail
+    expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name
+    measurement: Measurement | None = None  # measured figures; None if the case failed
+    error: str | None = None  # error message if the case failed, otherwise None
 
     @property
     def shortfalls(self) -> list[str]:
-        """Messages for the scores that are missing or below their minimum."""
+        """Messages about scores that are missing or below their expected minimum."""
         scores = self.measurement.scores if self.measurement is not None else {}
         found = ((name, scores.get(name), least) for name, least in self.expect.items())
         return [
             f"{name} is {'absent' if value is None else format(value, '.4f')}, expected at least {least:g}"
             for name, value, least in found
-            if value is None or not value >= least  # NaN counts as below
+            if value is None or not value >= least  # also true for NaN
         ]
 
     @property
     def status(self) -> Status:
-        """Status: "ok", "regression" (the case ran, but a score is below its minimum) or "failed"."""
+        """Status of the case: "ok", "failed", or "regression" if the case ran but a score is missing or below its expected minimum."""
         if self.measurement is None:
             return "failed"
         return "regression" if self.shortfalls else "ok"
@@ -78,7 +78,7 @@ class Report:
         suite: name of the suite.
         started: start time in UTC, ISO 8601.
         seconds: wall-clock time of the whole suite.
-        machine: description of the machine that the suite ran on, from `describe_machine`.
+        machine: description of the machine, from `describe_machine`.
         cases: result of each case, in the order of the suite.
     """
 
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the status of every case is "ok"; if not, `zoo bench` exits with status 1."""
+        """Whether the status of every case is "ok". Otherwise, `zoo bench` exits with status 1."""
         return all(case.status == "ok" for case in self.cases)
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +106,11 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Read a report.json; an `InputError` if the file can't be read, or isn't a report of the supported version."""
+        """Read a report.json.
+
+        Raises:
+            InputError: the file can't be read, isn't a report, or has an unsupported version.
+        """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
@@ -115,9 +119,9 @@ class Report:
         except OSError as error:
             raise InputError(f"{path}: can't be read ({error.strerror}); expected a report.json") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not a report ({type(error).__name__}: {error}); expected a report.json of zoo bench") from error
+            raise InputError(f"{path} is not a report ({type(error).__name__}: {error}); expected a report.json of zoo bench") from error
         if version != REPORT_VERSION:
-            raise InputError(f"{path}: report version {version}; this zoo reads {REPORT_VERSION}")
+            raise InputError(f"{path}: the report has version {version}; expected version {REPORT_VERSION}")
         return report
 
     def write(self, folder: Path) -> None:
@@ -126,7 +130,7 @@ class Report:
         write_text(folder / "report.csv", self.to_csv())
 
     def to_csv(self) -> str:
-        """Return a CSV with one row per case and nested figures as dotted columns; lists and the machine are in the JSON only."""
+        """Return the cases as CSV, one row per case. Nested figures have dotted column names; the machine is only in the JSON."""
         rows = [dict(_flatten(case.to_dict())) for case in self.cases]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
@@ -136,7 +140,7 @@ class Report:
         return text.getvalue()
 
     def table(self) -> Table:
-        """Return the report as a terminal table, three lines per case to fit into 80 columns."""
+        """Return the report as a terminal table. It has three lines per case to fit into 80 columns."""
         title = f"{self.suite}: {escape(self.machine['cpu'])}, {self.machine['cores']} cores, {self.seconds:.0f} s"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
         for heading in ("case", "scores"):
@@ -152,7 +156,7 @@ class Report:
 def _scores(case: CaseReport) -> str:
     if case.measurement is None:
         return escape((case.error or "").strip().splitlines()[-1])  # rich interprets brackets as markup
-    # a dozen scores don't fit into a row: show those that the suite checks and the first three
+    # not all scores fit into a row: show those with an expected minimum and the first three
     scores = case.measurement.scores
     shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
     short = {shortfall.split()[0] for shortfall in case.shortfalls}
@@ -183,7 +187,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 
 
 def _finite(value: Any) -> Any:
-    """Replace values that JSON can't represent (NaN, infinity) by None."""
+    """Replace floats that JSON can't represent (NaN, infinity) with None."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -17,33 +17,33 @@ _SUITE_KEYS = ("description", "case")
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the report: a task and a backbone, trained on one dataset and evaluated on another."""
+    """Benchmark case: a task and a backbone, optionally trained on one dataset, and evaluated on another."""
 
     name: str  # unique in its suite
     task: str  # task name, one of `zoo.list_tasks()`
     backbone: str  # backbone name, one of `zoo.list_backbones()`
-    test: str  # dataset string of the data to evaluate and time on
-    train: str | None = None  # dataset string of the training data; None evaluates the weights without training
+    test: str  # dataset string of the evaluation data, which is also used for timing
+    train: str | None = None  # dataset string of the training data; None to evaluate the weights without training
     weights: str | None = None  # initial weights, as in `zoo.build`; None for random weights
-    options: Mapping[str, Any] = field(default_factory=dict)  # options of the task, as in `zoo.build`
-    recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of the task's recipe to override
+    options: Mapping[str, Any] = field(default_factory=dict)  # task options, as in `zoo.build`
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # settings of the training recipe by name; the others have the task's defaults
     engine: str = "eager"  # engine for evaluation and timing, as in `zoo.compile`; "eager" runs the model without compiling it
-    precision: str = "auto"
-    calibration: str | None = None  # data for the engine's agreement check and int8 calibration; None for built-in images
-    batch_size: int = 16  # images per call when measuring throughput
-    expect: Mapping[str, float] = field(default_factory=dict)  # minimum value by score name; a lower score is a regression
+    precision: str = "auto"  # precision of the engine, as in `zoo.compile`
+    calibration: str | None = None  # dataset string for the engine's agreement check and int8 calibration; None for built-in images
+    batch_size: int = 16  # images per call in the measurement of throughput
+    expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name; a lower score is a regression
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Cases that are run and reported together."""
+    """Benchmark suite: cases that are run and reported together."""
 
-    name: str  # name of the file without its suffix
+    name: str  # name of the TOML file without its suffix
     description: str  # purpose of the suite, in one sentence
-    cases: tuple[Case, ...]  # in the order of the file
+    cases: tuple[Case, ...]  # the cases in the order of the file
 
     def pick(self, names: Sequence[str] | None) -> Suite:
-        """Return the suite with only the named cases, in the order of the file; None keeps all."""
+        """Return the suite with only the named cases, in the order of the file. None keeps all cases."""
         if names is None:
             return self
         known = [case.name for case in self.cases]
@@ -51,7 +51,7 @@ class Suite:
             if name not in known:
                 raise UnknownNameError(f"case of the suite {self.name}:", name, known)
         if not names:
-            raise InputError(f"suite {self.name}: no case was chosen; choose from: {', '.join(known)}")
+            raise InputError(f"suite {self.name}: no cases given; choose from: {', '.join(known)}")
         return Suite(self.name, self.description, tuple(case for case in self.cases if case.name in names))
 
 
@@ -61,11 +61,13 @@ def list_suites() -> list[str]:
 
 
 def read_suite(suite: str | Path) -> Suite:
-    """Read a packaged suite by its name ("quick"), or a TOML file; data paths in it are relative to the current directory.
+    """Read a packaged suite by its name, such as "quick", or a suite from a TOML file.
+
+    Paths of datasets in the file are relative to the current directory.
 
     Raises:
         UnknownNameError: no packaged suite has this name.
-        InputError: the file can't be read, isn't TOML, or has keys or values that `Suite` and `Case` don't allow.
+        InputError: the file can't be read, is not valid TOML, or has invalid keys or values.
     """
     path = Path(suite).expanduser()
     if not isinstance(suite, Path) and path.suffix != ".toml" and path.name == suite:
@@ -77,12 +79,12 @@ def read_suite(suite: str | Path) -> Suite:
     except OSError as error:
         raise InputError(f"suite {path}: can't be read ({error.strerror}); expected a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"suite {path}: not a TOML file ({error})") from error
+        raise InputError(f"suite {path}: the file is not valid TOML ({error})") from error
     return parse_suite(content, path)
 
 
 def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
-    """Create a suite from the content of a TOML file; messages name the file, the case and the key."""
+    """Create a suite from the content of a TOML file. Error messages name the file, the case and the key."""
     for key in content:
         if key not in _SUITE_KEYS:
             raise UnknownNameError(f"key in the suite {path}:", key, _SUITE_KEYS)
@@ -91,7 +93,7 @@ def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
         raise InputError(f"suite {path}: description is {description!r}; expected a string")
     tables = content.get("case", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"suite {path}: expected one [[case]] table or more")
+        raise InputError(f"suite {path}: expected at least one [[case]] table")
     cases = tuple(_parse_case(table, f"suite {path}: case {number}") for number, table in enumerate(tables, start=1))
     names = [case.name for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -112,13 +114,13 @@ def _parse_case(table: Mapping[str, Any], where: str) -> Case:
     if missing:
         raise InputError(f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     if table.get("train") is None and table.get("recipe"):
-        raise InputError(f"{where}: recipe is given but train is missing; set train, or remove recipe")
+        raise InputError(f"{where}: recipe is set but train is missing; set train, or remove recipe")
     return Case(**table)
 
 
 def _check_value(key: str, value: Any, where: str) -> None:
     if key == "batch_size":
-        # bool is a subclass of int
+        # a bool is also an instance of int, but not allowed
         right, expected = type(value) is int and value > 0, "a whole number above 0"
     elif key in _TABLES:
         right, expected = isinstance(value, dict), "a table"

@@ -1,4 +1,4 @@
-"""Timing of repeated calls, and the measured figures of a case, passed from the child process to the report."""
+"""Timing of repeated calls, and the measured figures of a benchmark case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.errors import check_positive
 
 @dataclass(frozen=True)
 class Timing:
-    """Durations of repeated calls."""
+    """Statistics of the durations of repeated calls."""
 
     median_ms: float  # median duration in milliseconds
     p95_ms: float  # 95th percentile of the durations in milliseconds
@@ -23,21 +23,21 @@ class Timing:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Rate at which a model processes batches."""
+    """Number of images per second that a model processes in batches."""
 
     batch_size: int  # images per call
-    images_per_second: float  # from the median duration of a call
+    images_per_second: float  # images per second, computed from the median duration of a call
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures of a case that ran to completion."""
+    """Measured figures of a case that didn't fail."""
 
-    scores: Mapping[str, float | None]  # score by name; None where the data doesn't support a score
-    n: int  # scored images
-    skipped: int  # skipped images
-    train_seconds: float | None  # wall-clock training time; None if the case doesn't train
-    eval_seconds: float  # wall-clock evaluation time, including reading and preprocessing the images
+    scores: Mapping[str, float | None]  # scores by name; None for a score that is undefined for the data
+    n: int  # number of evaluated images
+    skipped: int  # number of skipped images
+    train_seconds: float | None  # wall-clock training time in seconds; None if the case doesn't train
+    eval_seconds: float  # wall-clock evaluation time in seconds, including reading and preprocessing the images
     eval_images_per_second: float  # images evaluated per second
     latency: Timing  # duration of a call with one preprocessed image
     throughput: Throughput  # rate of calls with several preprocessed images
@@ -86,13 +86,18 @@ def measure(
     min_runs: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time a call repeatedly until a budget of seconds is used up.
+    """Time a function repeatedly until a time budget is used up.
 
-    The first calls include allocation, kernel selection and cold caches, so they are not timed. The median is reported because
-    a single interruption can distort the mean.
+    The first calls are not timed, because they include allocations, kernel selection and cold caches. The median is reported because a
+    single interruption can distort the mean.
 
-    `call` receives its index (from 0), so that it can cycle through prepared inputs, and must return only when its work is done. There
-    are `warmup` untimed calls, then at least `min_runs` timed ones, even if they exceed the budget.
+    Args:
+        call: function to time. It receives the index of the call, from 0, so that it can cycle through prepared inputs. It must return only
+            when its work is completed.
+        budget_s: total time of the timed calls in seconds after which no further call starts.
+        warmup: number of untimed calls before the timed ones.
+        min_runs: minimum number of timed calls, even if they exceed the budget.
+        clock: function that returns the time in seconds.
     """
     check_positive("timing", budget_s=budget_s, min_runs=min_runs)
     for number in range(warmup):

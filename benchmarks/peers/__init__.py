@@ -1,1 +1,1 @@
-"""Comparison of the zoo with other libraries on one machine: `python -m zoo.benchmarks.peers`. `rows.py` defines the table."""
+"""Comparison of the zoo with other libraries on one machine: `python -m zoo.benchmarks.peers`. The rows are defined in `rows.py`."""

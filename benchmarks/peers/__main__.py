@@ -1,9 +1,10 @@
 """Compare the speed of the zoo with other libraries: `python -m zoo.benchmarks.peers`.
 
-Each row is one task, performed by the zoo with OpenVINO (`zoo.compile`) and by other libraries as in their own tutorials, with the same
-random weights, images and number of threads. All sides are warmed up and alternate; medians and results are compared. Each of the zoo's
-rows also shows the share of this processor's peak that it reaches, where the peak is that of large matrix multiplications measured in the
-same run. Targets for bf16 apply to processors that support it; on others these rows run in fp32, and their targets don't apply.
+Each row of the table is one task. It is performed by the zoo with OpenVINO (`zoo.compile`) and by other libraries as in their tutorials,
+with the same random weights, images and number of threads. After a warm-up, the libraries run alternately. Their median times and their
+results are compared. The table also shows the fraction of the processor's peak performance that the zoo reaches. The peak is that of large
+matrix multiplications, measured in the same run. The targets of bf16 rows apply to processors that support bf16. On other processors, these
+rows run in fp32, and their targets don't apply.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from zoo.system.hardware import cpu_has_bf16
 
 
 def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome:
-    """Run a row. If the zoo refuses to compile the model, the outcome holds the error."""
+    """Run a row of the table. If the zoo can't compile the model, the outcome contains the error message."""
     outcome = Outcome(row.key, row.title, row.precision(setting), judged=row.int8 or setting.has_bf16)
     try:
         contest = row.prepare(setting, row.precision(setting))
@@ -61,12 +62,19 @@ def check_engines() -> None:
 
 @prints_errors("peers")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark: 0 if all results are right and all targets that apply are met, 1 if not, 2 if the input is invalid."""
+    """Run the benchmark and return the exit status.
+
+    It is 0 if all results agree and all applicable targets are met, 1 if not, and 2 if the input is invalid.
+    """
     parser = make_parser("peers", __doc__)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"one or more of: {', '.join(ROWS)}; all by default")
+    parser.add_argument(
+        "--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"rows to run, one or more of: {', '.join(ROWS)}; all by default"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="maximum number of rounds per row")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads of every side")
-    parser.add_argument("--seconds", type=float, default=120.0, help="time per row after which no round starts, without preparation")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads for each library")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="seconds per row, excluding preparation, after which no further round starts"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
     flags = parser.parse_args(argv)
     check_positive("peers", rounds=flags.rounds, threads=flags.threads, seconds=flags.seconds)

@@ -1,6 +1,7 @@
-"""Engines used directly as in their tutorials.
+"""ONNX Runtime and OpenVINO used directly, as in their tutorials.
 
-ONNX Runtime: export, create a session, run. OpenVINO: `convert_model`, NNCF's `quantize` with its defaults, `compile_model`, call.
+For ONNX Runtime, the network is exported and run in a session. For OpenVINO, it is converted with `convert_model`, quantised by NNCF's
+`quantize` with default settings (for int8), compiled with `compile_model` and called.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from zoo.benchmarks.peers.race import Work
 
 
 def onnxruntime_session(network: nn.Module, pixels: Tensor, threads: int) -> Work:
-    """Return a function that runs a network in evaluation mode on normalised pixels [B, 3, H, W]."""
+    """Return a function that runs a network with ONNX Runtime, in evaluation mode, on normalised pixels [B, 3, H, W]."""
     import onnxruntime
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -34,10 +35,14 @@ def onnxruntime_session(network: nn.Module, pixels: Tensor, threads: int) -> Wor
 
 
 def openvino_compiled(network: nn.Module, pixels: Tensor, threads: int, precision: str, calibration: Tensor | None = None) -> Work:
-    """Return a function that runs a network in evaluation mode on pixels [B, 3, H, W], compiled for their exact shape.
+    """Return a function that runs a network with OpenVINO, compiled for the exact shape of its input.
 
-    Pixels and the calibration images [N, 3, H, W] for int8 quantisation (None to not quantise) are normalised; the precision hint is "fp32"
-    or "bf16".
+    Args:
+        network: network in evaluation mode.
+        pixels: input of the network, normalised, [B, 3, H, W].
+        threads: number of threads.
+        precision: precision hint, "fp32" or "bf16".
+        calibration: images for int8 quantisation, normalised, [N, 3, H, W]; None for no quantisation.
     """
     import openvino
 

@@ -1,4 +1,4 @@
-"""The zoo's side: a model with the weights of another library's network, compiled and called like users do."""
+"""The zoo's side of the comparison: models with the weights of other libraries' networks, used through the public API."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def with_weights(backbone: str, task: str, network: nn.Module, **options: Any) -
 
 
 def compiled(model: Model, precision: AskedPrecision, data: object) -> Compiled:
-    """Compile a model with OpenVINO, which raises an error if its predictions differ from eager float32."""
+    """Compile a model with OpenVINO. An error is raised if its predictions disagree with those of the uncompiled float32 model."""
     return zoo.compile(model, engine="openvino", precision=precision, data=data)
 
 
 def classify_folder(model: Model, folder: Path, batch: int) -> Work:
-    """Return a function that predicts the classes of the images in a folder, decoding included."""
+    """Return a function that decodes the images in a folder and predicts their classes."""
 
     def work() -> list[int]:
         classes = []

@@ -1,4 +1,4 @@
-"""Timing of several libraries at the same task, alternately; their results are compared, so that a fast wrong result is noticed."""
+"""Alternating timing of several libraries on the same task. Their results are compared too, so that wrong results are detected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-_WARM = 4  # warm-up calls: an engine compiles a graph for a new input size at the third call
-_PATIENCE = 20  # a library whose first call takes more than 1 / _PATIENCE of the budget gets no further warm-up calls
-_TURN_S = 0.3  # minimum seconds per turn: the scheduler distorts single calls of a few milliseconds
+_WARM = 4  # number of warm-up calls; an engine compiles a graph for a new input size at the third call
+_PATIENCE = 20  # a library gets no further warm-up calls after one that takes more than 1 / _PATIENCE of the time budget
+_TURN_S = 0.3  # minimum seconds measured at once, because the scheduler distorts the times of single short calls
 
 Work = Callable[[], Any]
 
@@ -20,85 +20,88 @@ Work = Callable[[], Any]
 class Difference:
     """Difference between the zoo's result and that of another library."""
 
-    error: float | None  # relative error of the numbers (the distance, for embeddings); None for results without numbers
+    error: float | None  # relative error of logits, or distance of embeddings; None for results without numbers
     same: float  # fraction of the predictions (classes, boxes, faces) that are equal
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Limits of a `Difference`."""
+    """Maximum difference at which two results count as equal."""
 
-    error: float  # maximum
-    same: float  # minimum
+    error: float  # maximum of `Difference.error`
+    same: float  # minimum of `Difference.same`
 
     def allows(self, difference: Difference) -> bool:
-        """Return whether a difference is within the limits; NaN never is."""
+        """Return whether a difference is within the limits. A NaN error is not."""
         return difference.same >= self.same and (difference.error is None or difference.error <= self.error)
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another library."""
+    """Library with which the zoo is compared."""
 
     name: str
     work: Work  # function that performs the task and returns its result
-    promise: float  # target ratio of the library's time to the zoo's
+    promise: float  # target: minimum ratio of the library's time to the zoo's
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One row of the table, ready to run."""
+    """Task of one row of the table, prepared for all libraries."""
 
     ours: Work  # function that performs the task with the zoo and returns its result
-    rivals: tuple[Rival, ...]
+    rivals: tuple[Rival, ...]  # libraries with which the zoo is compared
     compare: Callable[[Any, Any], Difference]  # function that compares a library's result with the zoo's
-    tolerance: Tolerance
+    tolerance: Tolerance  # maximum difference from the zoo's result
     pictures: int  # number of images in the task
-    operations: float | None  # multiplications and additions in the task; None if they depend on the images
+    operations: float | None  # number of multiplications and additions in the task; None if it depends on the images
 
 
 @dataclass(frozen=True)
 class Beaten:
-    """Comparison with one library."""
+    """Result of the comparison with one library."""
 
     name: str
     seconds: float  # median time of the library in seconds
-    ratio: float  # that time divided by the zoo's, rounded to two decimals
-    promise: float  # target ratio
-    difference: Difference
+    ratio: float  # median time of the library divided by that of the zoo, rounded to two decimals
+    promise: float  # target: minimum ratio
+    difference: Difference  # difference between the results of the library and of the zoo
     right: bool  # whether the difference is within the tolerance
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a row."""
+    """Result of one row of the table."""
 
     key: str  # key of the row in `--rows`
-    title: str
+    title: str  # title of the row in the table
     precision: str  # precision of the zoo
     judged: bool  # whether the targets apply to this processor
     pictures: int = 0
     seconds: float | None = None  # median time of the zoo in seconds; None if the row failed
     rounds: int = 0  # number of completed rounds
     beaten: tuple[Beaten, ...] = ()
-    operations: float | None = None  # multiplications and additions in the task; None if unknown
+    operations: float | None = None  # number of multiplications and additions in the task; None if unknown
     fault: str | None = None  # error message if the row failed
 
     @property
     def met(self) -> bool:
-        """Whether the results are right and, where the targets apply, the ratios reach them."""
+        """Whether the row ran, all results are right, and all ratios reach their targets if these apply."""
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:
-        """Return the fraction of the processor's peak (operations per second by precision) that the zoo reaches; None if unknown."""
+        """Return the fraction of the processor's peak performance that the zoo reaches; None if unknown.
+
+        `peaks` holds the peak operations per second by precision.
+        """
         peak = peaks.get(self.precision)
         return None if peak is None or self.seconds is None or self.operations is None else self.operations / self.seconds / peak
 
 
 def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> Outcome:
-    """Warm up all sides, compare their results and time them alternately; return the row's outcome with its figures.
+    """Warm up all libraries, compare their results, time them alternately, and return the row's outcome with the figures.
 
-    There are at most `rounds` rounds; none starts after `budget_s` seconds.
+    There are at most `rounds` rounds, and no round starts after `budget_s` seconds.
     """
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
     warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]
@@ -115,7 +118,10 @@ def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Cal
 
 
 def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[Any, float]:
-    """Make warm-up calls and return the result and the seconds of the last; a single call if it takes longer than `patience_s`."""
+    """Make warm-up calls; return the result and the duration in seconds of the last one.
+
+    No further calls follow one that takes longer than `patience_s` seconds.
+    """
     for _ in range(_WARM):
         start = clock()
         answer = work()
@@ -126,7 +132,7 @@ def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[
 
 
 def _turns(works: Sequence[Work], calls: Sequence[int], rounds: int, budget_s: float, clock: Callable[[], float]) -> list[list[float]]:
-    """Return the seconds per call in each turn, for each side."""
+    """Run the functions alternately; return the seconds per call in each round, for each function."""
     times: list[list[float]] = [[] for _ in works]
     begin = clock()
     for number in range(rounds):

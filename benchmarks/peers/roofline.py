@@ -1,4 +1,4 @@
-"""Peak rate of the processor: that of one large matrix multiplication, by precision."""
+"""Peak performance of the processor, measured with large matrix multiplications in several precisions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _RUNS = 5
 
 
 def peaks(side: int = _SIDE) -> dict[str, float | None]:
-    """Measure multiplications and additions per second in fp32, bf16 and int8; None for what can't be measured.
+    """Measure the peak number of multiplications and additions per second in fp32, bf16 and int8.
 
-    bf16 is measured if the processor has bf16 instructions, int8 as torch's quantised linear layer if torch has oneDNN's kernels.
+    bf16 is None if the processor doesn't support bf16. int8 is measured with torch's quantised linear layer; it is None if torch has no
+    oneDNN kernels.
     """
     square = torch.rand(side, side)
     half = square.bfloat16()
@@ -29,7 +30,7 @@ def peaks(side: int = _SIDE) -> dict[str, float | None]:
 
 
 def bf16_gain(side: int = _SIDE) -> float | None:
-    """Measure the speed-up of matrix multiplication in bf16 over float32; None if the processor has no bf16 instructions."""
+    """Measure the speed-up of matrix multiplication in bf16 over float32; None if the processor doesn't support bf16."""
     if not cpu_has_bf16():
         return None
     square = torch.rand(side, side)
@@ -53,6 +54,6 @@ def _int8(square: torch.Tensor) -> float | None:
 
 
 def _rate(multiply: Callable[[], object], side: int) -> float:
-    """Return the rate of the fastest of several runs, the one that was disturbed least."""
+    """Return the operations per second of the fastest of several runs, which was disturbed least by other processes."""
     multiply()
     return 2 * side**3 / min(seconds_of(multiply) for _ in range(_RUNS))

@@ -18,10 +18,10 @@ from zoo.images import decoding
 from zoo.images.preprocess import as_float
 
 _BATCH = 16
-_DIRECTLY = 1.0  # target ratio against OpenVINO used directly
-# for comparison: 10 % more contrast causes an error of 0.2; exchanging red and blue causes 0.8 and different classes
+_DIRECTLY = 1.0  # target ratio for OpenVINO used directly
+# tolerances of logits; for comparison, 10 % more contrast causes an error of 0.2, and swapping red and blue 0.8 and different classes
 _NUMBERS = {"fp32": Tolerance(1e-3, 1.0), "bf16": Tolerance(0.05, 1.0), "int8": Tolerance(0.2, 0.9)}
-# random weights are so sensitive that a slightly brighter photo gives different boxes
+# tolerances of boxes; networks with random weights are so sensitive that a slightly brighter photo gives different boxes
 _BOXES = {"fp32": Tolerance(0.0, 0.95), "bf16": Tolerance(0.0, 0.5), "int8": Tolerance(0.0, 0.2)}
 _FACES = {"fp32": Tolerance(1e-3, 1.0), "bf16": Tolerance(0.1, 1.0)}
 _LABELS = Tolerance(0.0, 0.95)  # the libraries decode and resize images differently
@@ -29,15 +29,15 @@ _LABELS = Tolerance(0.0, 0.95)  # the libraries decode and resize images differe
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table."""
+    """Definition of a row of the table."""
 
     key: str  # key of the row in `--rows`
-    title: str
+    title: str  # title of the row in the table
     int8: bool  # whether the zoo uses int8; otherwise it uses bf16, or fp32 on processors without bf16
     prepare: Callable[[Setting, Precision], Contest]  # function that builds and compiles all sides
 
     def precision(self, setting: Setting) -> Precision:
-        """Return the precision of the zoo."""
+        """Return the precision in which the zoo runs this row."""
         return "int8" if self.int8 else setting.half
 
 
@@ -47,12 +47,12 @@ def compare_logits(theirs: Tensor, ours: Tensor) -> Difference:
 
 
 def compare_classes(theirs: list[int], ours: list[int]) -> Difference:
-    """Return the fraction of equal classes."""
+    """Return the fraction of images for which both libraries predict the same class."""
     return Difference(None, sum(a == b for a, b in zip(theirs, ours, strict=True)) / len(theirs))
 
 
 def compare_faces(theirs: Sequence[Answer], ours: Sequence[Answer]) -> Difference:
-    """Return the largest distance of embeddings, and the fraction of photos with the same boxes to within a pixel."""
+    """Return the largest distance between embeddings, and the fraction of photos whose boxes differ by at most one pixel."""
     same, error = 0, 0.0
     for a, b in zip(theirs, ours, strict=True):
         if a.boxes.shape == b.boxes.shape and np.abs(a.boxes - b.boxes).max(initial=0) <= PIXEL:
@@ -62,7 +62,7 @@ def compare_faces(theirs: Sequence[Answer], ours: Sequence[Answer]) -> Differenc
 
 
 def operations(work: Work) -> float:
-    """Count the multiplications and additions in the matrix multiplications and convolutions of an eager function."""
+    """Call a function that runs eager PyTorch; return the number of operations in its matrix multiplications and convolutions."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
@@ -75,7 +75,7 @@ def _classifier(setting: Setting, precision: Precision, batch: int, rivals: Call
 
 
 def classifier_16(setting: Setting, precision: Precision) -> Contest:
-    """Classify a batch, compared with all libraries in float32 and OpenVINO used directly in the zoo's precision."""
+    """Classify a batch; compare with all libraries in float32, and with OpenVINO used directly in the zoo's precision."""
     network, _ = setting.classifier
 
     def rivals(pixels: Tensor) -> list[Rival]:
@@ -90,13 +90,13 @@ def classifier_16(setting: Setting, precision: Precision) -> Contest:
 
 
 def classifier_1(setting: Setting, precision: Precision) -> Contest:
-    """Classify a single image."""
+    """Classify a single image; compare with timm."""
     network, _ = setting.classifier
     return _classifier(setting, precision, 1, lambda pixels: [Rival("timm, eager float32", timm.eager(network, pixels), 6.0)])
 
 
 def classifier_int8(setting: Setting, precision: Precision) -> Contest:
-    """Classify a batch in int8, calibrated on the same images as OpenVINO used directly."""
+    """Classify a batch in int8; compare with timm, and with OpenVINO used directly and calibrated on the same images."""
     network, _ = setting.classifier
     calibration = setting.pixels(max(_BATCH, len(setting.photos)))
 
@@ -111,7 +111,7 @@ def classifier_int8(setting: Setting, precision: Precision) -> Contest:
 
 
 def detector(setting: Setting, precision: Precision) -> Contest:
-    """Detect objects in a photo, with resizing and padding included on both sides."""
+    """Detect objects in a photo; compare with torchvision. Resizing and padding are included for both."""
     network, _, photo = setting.detector
     theirs = torchvision.detect(network, as_float(torch.from_numpy(photo).permute(2, 0, 1)))
     rival = Rival("torchvision, eager", theirs, 8.0 if precision == "int8" else 6.0)
@@ -120,7 +120,7 @@ def detector(setting: Setting, precision: Precision) -> Contest:
 
 
 def folder(setting: Setting, precision: Precision) -> Contest:
-    """Classify a folder of photos, decoding included."""
+    """Decode and classify a folder of photos; compare with a typical torchvision script."""
     network, _ = setting.classifier
     files = setting.files("photos")
     links = setting.links("folder/photos", files)
@@ -131,7 +131,7 @@ def folder(setting: Setting, precision: Precision) -> Contest:
 
 
 def faces(setting: Setting, precision: Precision) -> Contest:
-    """Embed the faces in the portraits."""
+    """Detect and embed the faces in the portraits; compare with facenet-pytorch."""
     photos = [decoding.read(path) for path in setting.files("portraits")]
     theirs = Theirs()
     mine = Ours(theirs.network)
@@ -148,7 +148,7 @@ ROWS = {
         Row("classifier-int8", "ResNet-50 224, batch 16", True, classifier_int8),
         Row("detector", "Faster R-CNN R50-FPN 800×1066", False, detector),
         Row("detector-int8", "Faster R-CNN R50-FPN 800×1066", True, detector),
-        Row("folder", "a folder of photos to classes, ResNet-50", False, folder),
-        Row("faces", "MTCNN + InceptionResnetV1, the portraits", False, faces),
+        Row("folder", "classes of a folder of photos, ResNet-50", False, folder),
+        Row("faces", "faces of the portraits, MTCNN + InceptionResnetV1", False, faces),
     )
 }

@@ -1,4 +1,4 @@
-"""Data and models shared by the rows of a run: images, networks with random weights, and the zoo's models with the same weights."""
+"""Data and models shared by all rows: images, networks with random weights, and the zoo's models with the same weights."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from zoo.models.model import Model
 Precision = Literal["fp32", "bf16", "int8"]
 
 _CLASSES = 1000
-_COMPARED = 4  # photos for the agreement check and calibration of a compiled detector; each takes seconds in eager float32
+_COMPARED = 4  # number of photos for the agreement check and calibration of a compiled detector; each takes seconds in float32
 
 
 @dataclass
 class Setting:
-    """Settings, data and models shared by the rows of a run."""
+    """Settings, data and models shared by all rows."""
 
     data: Path  # folder that contains `photos` and `portraits`
-    threads: int  # threads of every library
-    has_bf16: bool  # whether the processor has bf16 instructions
-    scratch: Path  # an empty folder for links to images
+    threads: int  # number of threads of every library
+    has_bf16: bool  # whether the processor supports bf16
+    scratch: Path  # empty folder for links to images
     backbone: str = "resnet50"  # backbone of the classifiers
     size: int = 224  # height and width of the classifiers' images in pixels
 
     @property
     def half(self) -> Precision:
-        """bf16, or fp32 if the processor has no bf16 instructions."""
+        """Precision "bf16" if the processor supports it, otherwise "fp32"."""
         return "bf16" if self.has_bf16 else "fp32"
 
     def files(self, name: str) -> list[Path]:
-        """Return the image files in a folder of the data."""
+        """Return the image files in the subfolder `name` of the data folder."""
         return photo_files(self.data / name, f"pass the folder that contains {name!r} as --data")
 
     @cached_property
     def photos(self) -> list[Image]:
-        """The decoded photos."""
+        """Decoded images of the folder `photos`."""
         return [decoding.read(path) for path in self.files("photos")]
 
     @cached_property
@@ -65,7 +65,7 @@ class Setting:
 
     @cached_property
     def classifier(self) -> tuple[nn.Module, Model]:
-        """Network of timm and the zoo's model with the same random weights."""
+        """Network of timm and the zoo's classifier with the same random weights."""
         network = timm.random_network(self.backbone, self.pixels(len(self.photos)))
         return network, ours.with_weights(self.backbone, "classification", network, num_classes=_CLASSES, image_size=self.size)
 
@@ -74,7 +74,10 @@ class Setting:
         return {}
 
     def compiled_classifier(self, precision: Precision) -> Model:
-        """Return the classifier, compiled once per precision. The photos are labelled, so that scores are compared as well."""
+        """Return the zoo's compiled classifier, which is cached by precision.
+
+        The photos get labels, so that the agreement check of `zoo.compile` also compares scores.
+        """
         if precision not in self._classifiers:
             samples = [Sample(photo, number, str(number)) for number, photo in enumerate(self.photos)]
             self._classifiers[precision] = ours.compiled(self.classifier[1], precision, samples)
@@ -86,7 +89,7 @@ class Setting:
         return pixels
 
     def batch(self, count: int) -> ImageBatch:
-        """Return a batch of `count` preprocessed photos, uint8, repeating them if there are fewer."""
+        """Return a batch of `count` preprocessed photos, uint8. Photos are repeated if there are fewer than `count`."""
         whole = self._prepared
         places = [place % len(whole) for place in range(count)]
         return ImageBatch(
@@ -97,16 +100,16 @@ class Setting:
 
     @cached_property
     def detector(self) -> tuple[nn.Module, Model, Image]:
-        """Detector of torchvision and the zoo's model with the same random weights, and a photo of 800×1066."""
+        """Detector of torchvision, the zoo's detector with the same random weights, and a photo of 800×1066 pixels (height×width)."""
         photo = np.asarray(cv2.resize(self.photos[0], (1066, 800), interpolation=cv2.INTER_AREA), np.uint8)
         network = torchvision.random_detector(as_float(torch.from_numpy(photo).permute(2, 0, 1)))
         return network, ours.with_weights("resnet50", "detection", network, num_classes=torchvision.CLASSES, image_size=800), photo
 
     def compiled_detector(self, precision: Precision) -> Model:
-        """Return the compiled detector, calibrated on a few photos without ground truth."""
+        """Return the zoo's compiled detector, calibrated on a few photos without ground truth."""
         return ours.compiled(self.detector[1], precision, self.links("few", self.files("photos")[:_COMPARED]))
 
     def links(self, name: str, files: Sequence[Path]) -> Path:
-        """Return a folder of links to files, created on the first call with this name."""
+        """Return a folder of links to files, which is created on the first call with this name."""
         folder = self.scratch / name
         return folder if folder.is_dir() else link_files(files, folder)

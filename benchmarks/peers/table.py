@@ -1,4 +1,4 @@
-"""The table of the comparison."""
+"""Table with the results of the comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from zoo.system.hardware import cpu_has_matrix_units
 
 
 def shown(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads: int) -> Iterator[Table | str]:
-    """Yield the table and the peak rates of the processor (operations per second by precision)."""
+    """Yield the table, then lines with errors, numbers of rounds and peak performance.
+
+    `peaks` holds the peak operations per second by precision.
+    """
     table = Table(
         "task", "zoo", "of the peak", "compared with", "theirs", "times as fast", "target", "results", "",
         title=f"the zoo compared with other libraries on {threads} threads, medians", title_justify="left",
@@ -32,11 +35,11 @@ def shown(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], thread
         if outcome.fault is not None:
             yield f"{outcome.title}, {outcome.precision}: {outcome.fault}"
     if any(not outcome.judged for outcome in outcomes):
-        yield "this processor has no bf16: fp32; the targets for bf16 don't apply"
+        yield "this processor doesn't support bf16: these rows ran in fp32, and their targets don't apply"
     rounds = ", ".join(f"{outcome.key} {outcome.rounds}" for outcome in outcomes if outcome.rounds)
-    yield f"medians of: {rounds or 'nothing'}"
+    yield f"number of rounds: {rounds or 'none'}"
     rates = ", ".join(f"{name} {'not measured' if rate is None else f'{rate / 1e9:.0f}'}" for name, rate in peaks.items())
-    yield f"peaks of matrix multiplication, 10⁹ operations per second: {rates}"
+    yield f"peak performance of matrix multiplication in 10⁹ operations per second: {rates}"
     if not cpu_has_matrix_units():
         gains = ", ".join(f"{name} {rate / peaks['fp32']:.1f}" for name, rate in peaks.items() if rate and peaks["fp32"] and name != "fp32")
         lacking = "the targets are for a processor with AMX, which this one lacks"
@@ -44,7 +47,7 @@ def shown(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], thread
 
 
 def verdict(outcome: Outcome, beaten: Beaten) -> str:
-    """Return a short verdict on the comparison with one library."""
+    """Return whether the target for one library is met, as a few words for the table."""
     if not beaten.right:
         return "different results"
     if not outcome.judged:

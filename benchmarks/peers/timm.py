@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from zoo.benchmarks.peers.race import Work
 
-_NORM_PICTURES = 32  # images for the statistics of batch normalisation
-_BRANCH = 0.25  # scale of each residual branch: with 1, a random network amplifies int8 rounding until the output is noise
-_RIDGE = 0.1  # relative to the variance of the features
+_NORM_PICTURES = 32  # maximum number of images for the statistics of batch normalisation
+_BRANCH = 0.25  # scale of each residual branch; with 1, a random network would amplify the rounding of int8 until its output is noise
+_RIDGE = 0.1  # strength of the ridge regression, relative to the variance of the features
 
 
 def random_network(name: str, pixels: Tensor) -> nn.Module:
-    """Return a ResNet of timm with random weights that predicts class k for image k of the normalised pixels [B, 3, H, W].
+    """Create a timm ResNet with random weights that predicts class k for image k of normalised pixels [B, 3, H, W].
 
-    Newly initialised networks predict nearly the same for every image, so that wrong computations would go unnoticed. Here, batch
-    normalisation has the statistics of the images and the last layer is fitted to their features by ridge regression, so that a wrong
-    result is a different class.
+    A newly initialised network predicts nearly the same for every image, so that errors in its computation could go unnoticed. Therefore,
+    batch normalisation gets the statistics of the images, and the last layer is fitted to their features by ridge regression. An incorrect
+    computation then changes the predicted class.
     """
     import timm
 
@@ -40,7 +40,7 @@ def random_network(name: str, pixels: Tensor) -> nn.Module:
 
 
 def settle_norms(network: nn.Module, pixels: Tensor) -> None:
-    """Set a new ResNet's batch normalisation to the statistics of normalised pixels [B, 3, H, W], and switch to evaluation mode."""
+    """Set the batch normalisation of a new ResNet to the statistics of normalised pixels [B, 3, H, W]; switch to evaluation mode."""
     for module in network.modules():
         if hasattr(module, "downsample"):
             last = module.bn3 if hasattr(module, "bn3") else module.bn2
@@ -55,11 +55,11 @@ def settle_norms(network: nn.Module, pixels: Tensor) -> None:
 
 
 def eager(network: nn.Module, pixels: Tensor) -> Work:
-    """Return a function that runs the unchanged network."""
+    """Return a function that runs the network in eager mode, in its current memory format."""
     return torch.inference_mode()(lambda: network(pixels))
 
 
 def channels_last(network: nn.Module, pixels: Tensor) -> Work:
-    """Return a function that runs the network in channels-last memory format."""
+    """Return a function that runs a copy of the network in eager mode, in channels-last memory format."""
     moved = copy.deepcopy(network).to(memory_format=torch.channels_last)
     return eager(moved, pixels.contiguous(memory_format=torch.channels_last))

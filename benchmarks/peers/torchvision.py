@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN and a typical script for a folder of images, both in eager float32."""
+"""torchvision's Faster R-CNN, and a typical script that classifies a folder of images, both in eager float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.images.preprocess import Preprocess
 
 CLASSES = 90
 _SAME = 0.8  # minimum IoU of equal boxes
-# standard deviation of the class logits and offset of the background: a few dozen boxes per photo pass the threshold of 0.05, none surely
+# standard deviation of the class logits, and offset of the background: a few dozen boxes per photo exceed the threshold of 0.05
 _SPREAD, _BACKGROUND = 0.5, 2.0
 _WORKERS = 2
 
@@ -28,9 +28,9 @@ Boxes = Mapping[str, Tensor]
 
 
 def random_detector(photo: Tensor) -> nn.Module:
-    """Return a detector with random weights that finds a few dozen boxes in a photo [3, H, W], 0–1.
+    """Create a detector with random weights that detects a few dozen boxes in a photo, [3, H, W] float32, 0–1.
 
-    A newly initialised detector finds nothing, so that post-processing would have no work and there would be nothing to compare.
+    A newly initialised detector detects nothing. There would be nothing to post-process or to compare.
     """
     torch.manual_seed(0)
     detector: Any = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
@@ -52,7 +52,7 @@ def random_detector(photo: Tensor) -> nn.Module:
 
 
 def detect(detector: nn.Module, photo: Tensor) -> Work:
-    """Return a function that detects objects in a photo [3, H, W], 0–1; class labels start at 0."""
+    """Return a function that detects objects in a photo, [3, H, W] float32, 0–1. Class labels start at 0."""
 
     def work() -> Boxes:
         with torch.inference_mode():
@@ -63,7 +63,7 @@ def detect(detector: nn.Module, photo: Tensor) -> Work:
 
 
 def compare_boxes(theirs: Boxes, ours: Boxes) -> Difference:
-    """Return the fraction of both sides' boxes that the other side has as well."""
+    """Return the fraction of all boxes, of both libraries, for which the other library has an equal box."""
     counts = [len(theirs["boxes"]), len(ours["boxes"])]
     if 0 in counts:
         return Difference(None, 1.0 if counts == [0, 0] else 0.0)
@@ -72,9 +72,9 @@ def compare_boxes(theirs: Boxes, ours: Boxes) -> Difference:
 
 
 def classify_folder(network: nn.Module, root: Path, preprocess: Preprocess, batch: int) -> Work:
-    """Return a function that predicts the classes of the images in a folder with a typical script.
+    """Return a function that classifies a folder of images with a typical script and the zoo's preprocessing.
 
-    `root` has one subfolder per class, as for `ImageFolder`; the script reproduces the zoo's preprocessing for the network.
+    `root` contains one subfolder per class, as `ImageFolder` requires.
     """
     transform = transforms.Compose(
         [

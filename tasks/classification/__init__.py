@@ -1,4 +1,4 @@
-"""Image classification: pooled features, a linear layer, cross-entropy."""
+"""Image classification: a linear layer on pooled features, trained with cross-entropy, or nearest neighbours."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Add the task to the registry, which calls this at the first look-up: importing the package alone doesn't import torch."""
+    """Add the task to the registry.
+
+    The registry calls this function at the first look-up, so that importing the package alone doesn't import torch.
+    """
     import zoo.tasks.classification.task  # noqa: F401
 
 
 def flags() -> TaskFlags:
-    """Return the dataclasses behind the task's flags, without importing torch."""
+    """Return the dataclasses that define the task's command-line flags, without importing torch."""
     from zoo.task.flags import TaskFlags
     from zoo.task.scoring import NoScoring
     from zoo.tasks.classification.options import ClassificationOptions

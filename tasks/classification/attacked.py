@@ -1,4 +1,4 @@
-"""Robustness evaluation of classifiers: every image is attacked to move it away from its class."""
+"""Robustness evaluation of classifiers with adversarial images that raise the loss of the right class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.task.metric import Metric, MetricResult
 
 
 class ClassAttack(AttackProtocol):
-    """Protocol that attacks by raising the cross-entropy of the right class; the scores are those of any evaluation."""
+    """Attack protocol that maximises the cross-entropy of the right class and computes the usual classification scores."""
 
     def __init__(self, dataset: Dataset, clean: Metric, robust: Metric) -> None:
         self.pictures = dataset
@@ -24,16 +24,16 @@ class ClassAttack(AttackProtocol):
         self._clean: Mapping[str, Any] = {}
 
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return the images that could be read."""
+        """Return the dataset without the images that couldn't be read. `answers` are the predictions for the clean images."""
         self._clean = answers
         return replace(self.pictures, records=tuple(record for record in self.pictures.records if record.key in answers))
 
     def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Return the cross-entropy [B] of logits [B, K] and class indices."""
+        """Return the cross-entropy of each image, [B], given logits [B, K] and class indices [B]."""
         return F.cross_entropy(answers, torch.tensor(targets, dtype=torch.int64, device=answers.device), reduction="none")
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score logits [K] with the metric of classification."""
+        """Score the logits of clean and of attacked images with the classification metric, by "clean" and "robust"."""
         records = [record for record in self.pictures.records if record.key in robust]
         keys, targets = [record.key for record in records], [record.target for record in records]
         for metric, answers in zip(self._metrics.values(), (self._clean, robust), strict=True):

@@ -1,4 +1,4 @@
-"""Augmentation of training images: of single images (crop, flip, RandAugment, erasing), then of pairs (mixup, CutMix)."""
+"""Augmentation of training images: crop, flip, RandAugment and erasing for each image, mixup and CutMix for each batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Augment:
     Sources, in this order: Szegedy et al. 2014, arXiv 1409.4842; Cubuk et al. 2019, arXiv 1909.13719; Zhong et al. 2017, arXiv
     1708.04896.
 
-    The crop has the input size of the preprocessing. With the "crop" policy the preprocessing then scales it by 1 / crop_pct and
-    keeps the centre.
+    The crop has the model's input size. With the "crop" policy, preprocessing then enlarges the crop by 1 / crop_pct and keeps only its
+    centre.
     """
 
     def __init__(self, preprocess: Preprocess, recipe: ClassificationRecipe) -> None:
@@ -46,16 +46,19 @@ class Augment:
         self._transform = v2.Compose(steps) if steps else v2.Identity()
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its image changed and its class kept."""
+        """Return the sample with a transformed image. The class doesn't change."""
         image: Tensor = self._transform(to_chw(sample.image))
         return replace(sample, image=image.permute(1, 2, 0).contiguous().numpy())
 
 
 def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
-    """Mix the images of a batch and smooth its targets, [B] int64, which become probabilities [B, K].
+    """Apply mixup or CutMix, and label smoothing, to a batch with targets [B] int64.
 
-    mixup: Zhang et al. 2017, arXiv 1710.09412; CutMix: Yun et al. 2019, arXiv 1905.04899; with both, each batch gets one of them; with
-    neither and no smoothing nothing changes.
+    If both mixup (Zhang et al. 2017, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) are enabled, one of them is chosen at
+    random for each batch.
+
+    Returns:
+        The images and the targets. Targets become probabilities [B, K], unless mixup, CutMix and label smoothing are all off.
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
     if ways:
@@ -66,7 +69,7 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targ
 
 
 def soften(recipe: ClassificationRecipe, num_classes: int, targets: Tensor) -> Tensor:
-    """Spread a fraction of the targets, [B] int64 or [B, K], over all classes: label smoothing."""
+    """Apply label smoothing to targets, [B] int64 or probabilities [B, K]. Targets don't change if it is off."""
     share = recipe.label_smoothing
     if not share:
         return targets

@@ -1,4 +1,4 @@
-"""Curves in the report of a classifier: calibration, ROC, and precision over recall."""
+"""Curves in a classifier's report: calibration, ROC, and precision and recall."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zoo.task.metric import Curve
 from zoo.tasks.classification.scores import BINS, Answers
 
 _LINES = 12  # maximum number of classes with one line each; more would be unreadable
-_POINTS = 200  # per line
-_MICRO = 5_000_000  # images × classes: above this, sorting all of them for one line takes too long
+_POINTS = 200  # maximum number of points per line
+_MICRO = 5_000_000  # maximum of images × classes for the line over all classes; sorting more takes too long
 
 Line = tuple[list[float], list[float]]
 
 
 def calibration(answers: Answers) -> list[dict[str, Any]]:
-    """Return the number, mean confidence and accuracy of the answers in each confidence bin; the means of an empty bin are None."""
+    """Return the number of predictions, mean confidence and accuracy of each confidence bin. The means of an empty bin are None."""
     rows = []
     for number in range(BINS):
         inside = answers.bins == number
@@ -29,9 +29,15 @@ def calibration(answers: Answers) -> list[dict[str, Any]]:
 
 
 def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
-    """Return the curves; up to 12 classes have one line each, more share a single line (micro average over all decisions).
+    """Return the calibration, ROC and precision-recall curves.
 
-    `seen` are the classes that occur or are predicted, `names` their names.
+    Each class has one line in the ROC and precision-recall curves. With more than 12 classes there is a single line, the micro average over
+    all decisions.
+
+    Args:
+        answers: predictions and right classes.
+        seen: indices of the classes that occur or are predicted.
+        names: names of the classes in `seen`.
     """
     found = [part for part in calibration(answers) if part["n"]]
     line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
@@ -51,7 +57,10 @@ def curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple
 
 
 def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
-    """Return for each line whether the class is right [P] and its probability [P]; lines with only one outcome are skipped."""
+    """Return for each line whether each decision is right, [P], and its probability, [P].
+
+    Lines whose decisions are all right or all wrong are skipped.
+    """
     if len(seen) > _LINES:
         if answers.logits.size > _MICRO:
             return {}

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.float32]:
-    """Return the regions of a prepared image that support a class: a heat map [h, w] of its size, 0–1 with a maximum of 1, or all 0."""
+    """Return a heat map of the regions that support a class, for a batch of one preprocessed image.
+
+    The map [h, w] has the size of the preprocessed image and values from 0 to 1. Its maximum is 1, unless all values are 0.
+    """
     try:
         from captum import attr  # an optional dependency, slow to import
     except ModuleNotFoundError as error:

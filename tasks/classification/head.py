@@ -11,7 +11,7 @@ from zoo.errors import InputError
 from zoo.task.head import Losses
 from zoo.task.pooling import PooledHead
 
-CLASS_DEPENDENT = ("fc.", "memory", "labels")  # of all heads of this task, since one may replace another
+CLASS_DEPENDENT = ("fc.", "memory", "labels")  # parameters and buffers of all heads of this task, because one head may replace another
 
 
 class ClassificationHead(PooledHead):
@@ -27,11 +27,11 @@ class ClassificationHead(PooledHead):
         self.fc = nn.Linear(channels, num_classes)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return logits [B, K]."""
+        """Return the logits [B, K] of pooled features [B, C]."""
         logits: Tensor = self.fc(self.dropout(pooled))
         return logits
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]."""
+        """Return the cross-entropy. Targets are classes [B] int64 or probabilities [B, K]."""
         logits = self.answer(pooled).float()
         return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device))}

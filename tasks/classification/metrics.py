@@ -1,4 +1,4 @@
-"""Metric of classification: top1, top5, precision, recall, f1, calibration error and AUC with intervals, and the confusion matrix."""
+"""Classification metric: top1, top5, precision, recall, f1, calibration error and AUC with intervals, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from zoo.task.metric import MetricResult, Mistake
 from zoo.tasks.classification.curves import calibration, curves
 from zoo.tasks.classification.scores import Answers, Floats, affordable_auc, auc, class_scores, scores
 
-_SHOWN = 24  # mistakes
+_SHOWN = 24  # maximum number of mistakes
 _PER_CLASS = ("precision", "recall", "f1")
 _OF_PROBABILITIES = ("top5", "ece", "auc")
 
 
 class ClassificationMetric:
-    """Metric that collects logits by key; the scores depend neither on batches nor on processes.
+    """Metric that collects logits by image key, using 4 bytes per image and class.
 
-    It needs 4 bytes per image and class.
+    The scores don't depend on the division into batches and processes.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -31,13 +31,16 @@ class ClassificationMetric:
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of logits [K], or of classes (from a file) as zero-dimensional int64 arrays, with class indices as targets."""
+        """Add a batch of predictions with class indices as targets.
+
+        A prediction is an array of logits [K], or only a class as a zero-dimensional int64 array (from a file or a hard vote).
+        """
         for answer, target, key in zip(answers, targets, keys, strict=True):
             logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
             if not np.isfinite(logits).all():
                 raise InputError(f"{key}: its logits are not finite; the model's weights are damaged, or --precision is too low for them")
             if not isinstance(target, int | np.integer) or not 0 <= target < max(len(logits), 1):
-                raise InputError(f"{key}: its class is {target!r}; expected a number from 0 to {len(logits) - 1}")
+                raise InputError(f"{key}: its class is {target!r}; expected a whole number from 0 to {len(logits) - 1}")
             self._samples[key] = int(target), logits
 
     def state(self) -> Any:
@@ -45,11 +48,11 @@ class ClassificationMetric:
         return self._samples
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the collected samples by those of several processes; duplicates count once."""
+        """Replace the collected samples with those of several processes. Duplicate samples count once."""
         self._samples = {key: sample for state in states for key, sample in state.items()}
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Compute the scores; classes that neither occur nor are predicted don't count in the macro averages."""
+        """Compute the scores. Classes that neither occur nor are predicted are excluded from the macro averages."""
         keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
         logits = np.stack([self._samples[key][1] for key in keys]).astype(np.float64)
         labels_alone = any(answer.dtype == np.bool_ for _, answer in self._samples.values())
@@ -74,7 +77,7 @@ class ClassificationMetric:
             "bootstrap": {"over": "pictures", "replicates": replicates, "too_slow": [] if affordable_auc(answers, replicates) else ["auc"]},
         }
         drawn = _replicates(answers, replicates)
-        if labels_alone:  # without probabilities there is no second answer, no ranking and no confidence
+        if labels_alone:  # without probabilities, top-5 accuracy, AUC and calibration error are undefined
             values |= dict.fromkeys(_OF_PROBABILITIES)
             drawn = {name: found for name, found in drawn.items() if name not in _OF_PROBABILITIES}
             del details["calibration"]
@@ -87,13 +90,14 @@ class ClassificationMetric:
         return self._classes[index] if index < len(self._classes) else str(index)
 
     def _mistakes(self, answers: Answers, keys: Sequence[str]) -> list[Mistake]:
-        """Return the wrong answers with the highest confidence."""
+        """Return the wrong predictions with the highest confidence."""
         wrong = np.flatnonzero(answers.ranks > 0)
         worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")[:_SHOWN]]
         return [
             Mistake(
                 (keys[place],),
-                f"{self._name(answers.labels[place])}, answered {self._name(answers.answered[place])} with {answers.confidence[place]:.2f}",
+                f"{self._name(answers.labels[place])}, "
+                f"predicted {self._name(answers.answered[place])} with {answers.confidence[place]:.2f}",
                 float(answers.confidence[place]),
                 labels=(int(answers.labels[place]), int(answers.answered[place])),
             )
@@ -102,7 +106,7 @@ class ClassificationMetric:
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:
-    """Return the scores of the bootstrap replicates of `zoo.evaluation.intervals.draws`."""
+    """Return the scores of each bootstrap replicate, [R] each, drawn by `zoo.evaluation.intervals.draws`."""
     parts: list[dict[str, Floats]] = []
     with_auc = affordable_auc(answers, replicates)
     for counts in draws(len(answers.labels), replicates):

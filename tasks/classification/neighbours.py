@@ -1,4 +1,4 @@
-"""k-nearest-neighbours classifier (Wu et al. 2018, arXiv 1805.01978, section 3.4; the protocol by which DINO evaluates backbones)."""
+"""k-nearest-neighbours classifier (Wu et al. 2018, arXiv 1805.01978, section 3.4), also used in DINO's evaluation of backbones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from zoo.task.head import Losses
 from zoo.task.pooling import RememberingHead
 from zoo.tasks.classification.head import CLASS_DEPENDENT
 
-_TEMPERATURE = 0.07  # of the paper: a neighbour's vote is exp(cosine / temperature)
-_LEAST = 1e-6  # minimum share of the votes of each class, so that logits are finite
+_TEMPERATURE = 0.07  # value of Wu et al.; the vote of a neighbour has the weight exp(cosine / temperature)
+_LEAST = 1e-6  # minimum fraction of the votes for each class, so that logits are finite
 
 
 class NeighbourHead(RememberingHead):
-    """Head whose logits are the logarithms of each class's share of the votes; stored features are buffers and saved with the model."""
+    """k-nearest-neighbours head, whose logits are the logarithms of the fractions of votes for each class.
+
+    The features and classes of the training images are stored in buffers and saved with the model.
+    """
 
     class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
 
@@ -27,32 +30,34 @@ class NeighbourHead(RememberingHead):
         if num_classes < 1:
             raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")
         self._num_classes, self._neighbours = num_classes, neighbours
-        self.register_buffer("memory", torch.zeros(0, channels))  # [N, C], of unit length
-        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))  # [N]
+        self.register_buffer("memory", torch.zeros(0, channels))  # stored features, [N, C], of unit length
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))  # classes of the stored features, [N]
         self.memory: Tensor
         self.labels: Tensor
 
     def remember(self, pooled: Tensor, targets: Tensor) -> None:
-        """Store pooled features [N, C] with their classes [N] int64."""
+        """Replace the stored features with pooled features [N, C] and their classes [N] int64."""
         self.memory = F.normalize(pooled, dim=1).to(self.memory.device)
         self.labels = targets.to(self.labels.device)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return the logarithms of the shares of the votes, [B, K]."""
+        """Return the logarithms of the fractions of votes for each class, [B, K]."""
         if not len(self.memory):
             raise InputError("classifier 'knn' has no stored images yet; train the model first (zoo train --classifier knn --freeze trunk)")
-        with torch.autocast(pooled.device.type, enabled=False):  # similarities of neighbours differ only in the third digit
+        with torch.autocast(
+            pooled.device.type, enabled=False
+        ):  # low precision isn't sufficient: similarities of neighbours differ only in the third digit
             similar, nearest = (F.normalize(pooled.float(), dim=1) @ self.memory.T).topk(min(self._neighbours, len(self.memory)))
             votes = pooled.new_zeros(pooled.shape[0], self._num_classes, dtype=torch.float32)
             votes = votes.scatter_add(1, self.labels[nearest], (similar / _TEMPERATURE).exp())
             return (votes / votes.sum(1, keepdim=True)).clamp_min(_LEAST).log()
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the cross-entropy with targets [B] int64, or with probabilities [B, K]; no parameter is trained on it."""
+        """Return the cross-entropy, which is only reported, because the head has no parameters. Targets are [B] int64 or [B, K]."""
         return {"loss_classifier": F.cross_entropy(self.answer(pooled), targets.to(pooled.device))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Resize the buffers to the number of stored images."""
+        """Resize the buffers to those in the state dict before loading it."""
         for name in ("memory", "labels"):
             if f"{prefix}{name}" in state_dict:
                 own = getattr(self, name)

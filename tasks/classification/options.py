@@ -15,10 +15,10 @@ class ClassificationOptions:
     """Options of `zoo.build(…, task="classification")`.
 
     Attributes:
-        image_size: height and width of the input in pixels; None for the backbone's own (224 for most, 32 for the CIFAR ResNets).
-        dropout: probability with which a pooled feature is dropped in training.
-        classifier: "linear" for a trained linear layer, "knn" for nearest neighbours among all training images, on a frozen backbone.
-        neighbours: number of nearest neighbours that vote.
+        image_size: height and width of the input in pixels; by default that of the backbone (32 for CIFAR ResNets, 224 for most others).
+        dropout: dropout rate of the pooled features in training.
+        classifier: "linear" for a trained linear layer, or "knn" for a vote of the nearest training images; the backbone is then frozen.
+        neighbours: number of nearest neighbours that vote in the classifier "knn".
     """
 
     image_size: int | None = None

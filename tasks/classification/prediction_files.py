@@ -1,8 +1,10 @@
-"""Files of a classifier's answers: a table (CSV, TSV, Parquet) or JSON lines, with one row or line per image.
+"""Files of a classifier's predictions: a table (CSV, TSV, Parquet) with one row per image, or JSON Lines with one line per image.
 
-A table has the column `key` and one column per class: `logit:CLASS` for logits, `CLASS` alone for probabilities; or `key` and `label`
-for answers without probabilities. The kind is determined by the header, never guessed from the numbers. JSON lines contain
-`{"key": …, "logits": {class: number}}`, the same with `"probabilities"`, or `"label"`: a class's name, or its index as an integer.
+A table has a column `key` and one column per class, named `logit:CLASS` for logits or `CLASS` for probabilities. A table of predictions
+without probabilities has the columns `key` and `label`. The header determines the kind of the table; it is never guessed from the numbers.
+
+A JSON line is an object with the image's `key` and one of: `logits`, numbers by class name; `probabilities`, numbers by class name;
+`label`, a class name or a class index.
 """
 
 from __future__ import annotations
@@ -26,15 +28,20 @@ from zoo.tasks.classification.scores import log_probabilities
 
 SUFFIXES = (*tables.SUFFIXES, ".jsonl")
 _LOGIT = "logit:"
-_SUM = 1e-3  # tolerance of the sum of an image's probabilities around 1: tools round to four digits or fewer
+_SUM = 1e-3  # maximum deviation from 1 of the sum of an image's probabilities, because some tools round to four digits or fewer
 
-Answer = NDArray[Any]  # [K] float32 logits, or only the class as [] int64
+Answer = NDArray[Any]  # logits, [K] float32, or only the class, zero-dimensional int64
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one answer for each image: logits [K] float32 (logarithms, if the file has probabilities), or a class, [] int64.
+    """Read one prediction for each image of a dataset.
 
-    The errors list invalid rows with their lines.
+    Returns:
+        Predictions by image key: logits [K] float32, or only a class as a zero-dimensional int64 array. If the file contains
+        probabilities, the logits are their logarithms.
+
+    Raises:
+        DataError: the file can't be read, or rows are invalid; the message lists them with their lines.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
@@ -45,7 +52,7 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
     """Write logits, or only classes (zero-dimensional int64 arrays), so that `read` returns bit-identical values.
 
-    Names must be encodable as UTF-8 and differ in more than leading or trailing spaces.
+    The keys and class names must be encodable as UTF-8 and must differ in more than leading or trailing spaces.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a classifier")
     answers = {key: answers[key] for key in dataset.keys if key in answers}  # in the order of the dataset
@@ -58,7 +65,7 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
 
 
 def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> Answer:
-    """Return logits [K] from the numbers of a row."""
+    """Convert the numbers of a row to logits [K], or raise a `Flaw`."""
     try:
         numbers = np.array([files.number(value) for value in values], np.float64)
     except (ValueError, OverflowError):
@@ -74,13 +81,13 @@ def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> A
     if numbers.min() < 0 or numbers.max() > 1 or abs(total - 1) > _SUM:
         raise Flaw(
             f"its probabilities range from {numbers.min():g} to {numbers.max():g} and sum to {total:g}; expected 0 to 1, with a sum of 1. "
-            f"Logits belong in columns named {_LOGIT}CLASS (in JSON lines under logits)"
+            f"If they are logits, name the columns {_LOGIT}CLASS (in JSON Lines, use the key logits)"
         )
     return log_probabilities(numbers)
 
 
 def _label(value: Any, position: Mapping[str, int]) -> Answer:
-    """Return a class from its name, or from its index if the value is an integer."""
+    """Convert a class name, or a class index if the value is an integer, to a prediction without probabilities."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
         return np.array(value, np.int64)
     if isinstance(value, str) and value.strip() in position:
@@ -91,16 +98,16 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
     plain = list(files.by_text(classes, "classes", path))
-    next(tables.rows(path, ("key",), (), []), None)  # raises if the table can't be read at all
+    next(tables.rows(path, ("key",), (), []), None)  # raises an error if the table can't be read
     columns: Sequence[str]
     for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
         if tables.has_columns(path, ("key", *columns)):
             break
     else:
         raise DataError(
-            f"{path}: unknown header; expected key and a column for each of the {len(plain)} classes "
-            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or named {_LOGIT}CLASS with its logit, "
-            "or key and label"
+            f"{path}: unknown header; expected the column key and a column for each of the {len(plain)} classes "
+            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or named {_LOGIT}CLASS with its logit; "
+            "or the columns key and label"
         )
     position = {name: index for index, name in enumerate(plain)}
     logits = columns[0].startswith(_LOGIT) and columns[0] not in position
@@ -121,13 +128,13 @@ def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str)
     delimiter = "\t" if suffix == ".tsv" else ","
     if _labels_alone(answers):
         return tables.as_csv(("key", "label"), ((key, classes[int(label)]) for key, label in answers.items()), delimiter)
-    # str is the shortest text that identifies a float32
+    # for a float32, str returns the shortest text that identifies the number
     rows = ([key, *map(str, np.asarray(logits, np.float32))] for key, logits in answers.items())
     return tables.as_csv(["key", *(_LOGIT + name for name in classes)], rows, delimiter)
 
 
 def _labels_alone(answers: Mapping[str, Answer]) -> bool:
-    """Return whether the answers are classes without probabilities, as from a majority vote."""
+    """Return whether the predictions are only classes, without probabilities, as from a majority vote."""
     return len(answers) > 0 and all(np.ndim(answer) == 0 for answer in answers.values())
 
 
@@ -144,7 +151,7 @@ def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str
 def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
     kinds = [kind for kind in ("logits", "probabilities", "label") if kind in entry]
     if len(kinds) != 1:
-        raise Flaw(f"has {' and '.join(kinds) or 'no answer'}; expected one of logits, probabilities or label")
+        raise Flaw(f"has {' and '.join(kinds) or 'no prediction'}; expected one of logits, probabilities or label")
     value = entry[kinds[0]]
     if kinds == ["label"]:
         return _label(value, {name: index for index, name in enumerate(classes)})
@@ -157,7 +164,7 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
 
 
 def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
-    # every float32 is exact in float64, whose text JSON preserves
+    # every float32 is exactly representable in float64, which JSON text preserves
     entries = (
         {"key": key, "label": classes[int(row)]}
         if np.ndim(row) == 0

@@ -1,4 +1,4 @@
-"""Predicted classes of one image, as yielded by `zoo.predict`, and examples of answers."""
+"""Predicted classes of one image, as yielded by `zoo.predict`, and examples of predictions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Classification:
 
     Attributes:
         key: file or name of the image.
-        image: image, [H, W, 3] uint8, RGB (large JPEGs at a reduced scale, unless predicted with `exact`).
+        image: image, [H, W, 3] uint8, RGB. Large JPEGs have a reduced size, unless `zoo.predict` is called with `exact`.
         probabilities: class probabilities, [K] float32, summing to 1.
-        classes: K class names.
+        classes: class names, [K].
     """
 
     key: str
@@ -69,7 +69,10 @@ class Classification:
 def examples(
     answers: Sequence[NDArray[np.float32]], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...]
 ) -> Iterator[Example]:
-    """Yield the most probable class of each image, from its logits [K], next to the true one; a target is None if unknown."""
+    """Yield one example per image: the most probable class, from logits [K], next to the true class.
+
+    A target is a class index, or None if the true class is unknown.
+    """
     for logits, target, key in zip(answers, targets, keys, strict=True):
         best = int(logits.argmax())
         probability = 1 / np.exp(logits.astype(np.float64) - logits[best]).sum()

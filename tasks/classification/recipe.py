@@ -1,4 +1,4 @@
-"""Training recipe of classifiers: settings, defaults and presets."""
+"""Training recipes of classifiers: settings, defaults and presets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from zoo.task.recipe import Recipe, check_parts
 
 @dataclass(frozen=True)
 class ClassificationRecipe(Recipe):
-    """AdamW with one cosine cycle, random crops and flips.
+    """Training settings of classifiers. The defaults are AdamW with one cosine cycle, random crops and flips.
 
     Attributes:
-        crop_scale: smallest fraction of an image's area that a random crop keeps; 1 disables cropping.
+        crop_scale: minimum area of a random crop, as a fraction of the image; 1 disables cropping.
         flip: probability of a horizontal flip; set to 0 where left and right differ (digits, text).
-        randaugment: magnitude of two random operations per image (RandAugment), 1 to 30, usually 9; 0 disables them.
-        erasing: probability that a random rectangle of an image is erased.
-        mixup: alpha of the beta distribution with which pairs of images in a batch are blended (mixup), 0.2 to 1; 0 disables it.
-        cutmix: alpha of the beta distribution with which rectangles are pasted from one image into another (CutMix), 0.2 to 1; 0
-            disables it. With mixup, each batch gets one of the two.
-        label_smoothing: fraction of the target that is spread over all classes.
+        randaugment: magnitude of RandAugment, which applies two random operations per image: 1 to 30, usually 9; 0 disables it.
+        erasing: probability of erasing a random rectangle of an image.
+        mixup: alpha of mixup, which blends pairs of images with weights from Beta(alpha, alpha): usually 0.2 to 1; 0 disables it.
+        cutmix: alpha of CutMix, which pastes a rectangle of one image into another, with area fractions from Beta(alpha, alpha): usually
+            0.2 to 1; 0 disables it. If mixup is enabled too, one of the two is applied to each batch.
+        label_smoothing: fraction of the target probability that is spread evenly over all classes.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -50,7 +50,7 @@ class ClassificationRecipe(Recipe):
         if self.crop_scale == 0:
             raise InputError("recipe: crop_scale is 0; expected a fraction above 0 and up to 1")
         if not 0 <= self.randaugment <= 30:
-            raise InputError(f"recipe: randaugment is {self.randaugment}; expected a strength from 0 to 30")
+            raise InputError(f"recipe: randaugment is {self.randaugment}; expected a magnitude from 0 to 30")
         if self.mixup < 0 or self.cutmix < 0:
             raise InputError(f"recipe: mixup is {self.mixup} and cutmix {self.cutmix}; expected 0 or more")
 

@@ -1,7 +1,8 @@
-"""Scores of single-label classification as functions of image weights: 1 each, or the counts of a bootstrap replicate.
+"""Scores of single-label classification as functions of image weights.
 
-Everything is computed from weighted sums over images, so that a thousand bootstrap replicates cost a few matrix products. The
-definitions are scikit-learn's; `zero_division` is 0, and macro averages run over the classes that occur or are predicted.
+The weights are 1 for the scores of a dataset, or the counts of a bootstrap replicate. All scores except the AUC are computed from weighted
+sums over images, so that a thousand bootstrap replicates cost only a few matrix products. The scores are defined as in scikit-learn with
+`zero_division=0`. Macro averages are computed over the classes that occur or are predicted.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from scipy.special import softmax
 
 Floats = NDArray[np.float64]
 BINS = 15  # number of bins of the calibration error, as in Guo et al. 2017
-_AUC_STEPS = 400_000_000  # images × classes × replicates: above this, the AUC has no confidence interval
+_AUC_STEPS = 400_000_000  # maximum of images × classes × replicates for which the AUC gets a confidence interval
 
 
 def log_probabilities(probabilities: Floats) -> NDArray[np.float32]:
-    """Return logits whose softmax equals the probabilities; a probability of 0 becomes the smallest normal float64."""
+    """Return logits whose softmax equals the probabilities. Probabilities of 0 are replaced by the smallest normal float64."""
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers of a classifier, in a fixed order."""
+    """Predictions of a classifier and the right classes, in a fixed order of images."""
 
-    logits: Floats  # logits, [N, K] float64
-    labels: NDArray[np.int64]  # right classes, [N]
+    logits: Floats  # logits, [N, K]
+    labels: NDArray[np.int64]  # right class of each image, [N]
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -38,7 +39,7 @@ class Answers:
 
     @cached_property
     def answered(self) -> NDArray[np.int64]:
-        """Class with the highest logit, [N]; of equals the first."""
+        """Class with the highest logit, [N]; the first of classes with equal logits."""
         return np.asarray(self.logits.argmax(1))
 
     @cached_property
@@ -48,19 +49,26 @@ class Answers:
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """Rank of the right class, from 0, [N]; of equal logits the earlier class ranks first."""
+        """Rank of the right class, from 0, [N]. Of classes with equal logits, the earlier one has the better rank."""
         own = self.logits[np.arange(len(self.labels)), self.labels][:, None]
         earlier = np.arange(self.logits.shape[1]) < self.labels[:, None]
         return np.asarray(((self.logits > own) | ((self.logits == own) & earlier)).sum(1))
 
     @cached_property
     def bins(self) -> NDArray[np.int64]:
-        """Index of the confidence's bin among `BINS` equal parts of 0–1, [N]; a bound belongs to the bin below it."""
+        """Confidence bin of each image, [N]: 0–1 is divided into `BINS` equal intervals, each including its upper bound."""
         return np.clip(np.ceil(self.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats | None = None) -> Floats:
-    """Return the sums [R, G] of values [N] (None for ones) with weights [R, N] in each of the `count` groups; `groups` [N] starts at 0."""
+    """Return the weighted sum of values in each of `count` groups, [R, G].
+
+    Args:
+        weights: weight of each image in each replicate, [R, N].
+        groups: group of each image, from 0, [N].
+        count: number of groups.
+        values: value of each image, [N]; None for 1.
+    """
     rows = len(groups)
     data = np.ones(rows) if values is None else values
     return np.asarray(weights @ csr_array((data, (np.arange(rows), groups)), shape=(rows, count)))
@@ -71,7 +79,10 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 
 def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
-    """Return precision, recall, f1, support and number of predictions of every class, [R, K] each, with images weighted [R, N]."""
+    """Return precision, recall, f1, support (n) and number of predictions (answered) of each class, [R, K] each.
+
+    `weights` [R, N] holds the weight of each image in each replicate.
+    """
     classes = answers.logits.shape[1]
     right = (answers.ranks == 0).astype(np.float64)
     hits = _sums(weights, answers.labels, classes, right)
@@ -86,9 +97,14 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
 
 
 def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> dict[str, Floats]:
-    """Return all scores except the AUC, [R] each, with images weighted [R, N]; `per_class` is `class_scores` for the same weights.
+    """Return all scores except the AUC, [R] each.
 
-    Micro averages of single-label answers all equal top1.
+    All micro averages equal top1, because each image has a single label and a single prediction.
+
+    Args:
+        answers: predictions and right classes.
+        weights: weight of each image in each replicate, [R, N].
+        per_class: result of `class_scores` for `answers` and `weights`.
     """
     total = weights.sum(1)
     hits = {f"top{k}": weights @ (answers.ranks < k).astype(np.float64) / total for k in (1, 5)}
@@ -105,9 +121,9 @@ def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> d
 
 
 def auc(answers: Answers, weights: Floats) -> Floats:
-    """Return the area under the ROC curve [R]: the one-vs-rest mean over the classes with both positives and negatives.
+    """Return the area under the ROC curve, [R]: the one-vs-rest mean over the classes with both positives and negatives.
 
-    With two classes it is that of the second class, as in scikit-learn. NaN if no class has both positives and negatives.
+    With two classes, it is the area of the second class, as in scikit-learn. It is NaN if no class has both positives and negatives.
     """
     classes = answers.logits.shape[1]
     chosen = [1] if classes == 2 else range(classes)
@@ -119,10 +135,16 @@ def auc(answers: Answers, weights: Floats) -> Floats:
 
 
 def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return the area for one class [R], from the weights of the images [N, R].
+    """Return the area under the ROC curve of one class, [R].
 
-    Images, sorted by score, are cut where a group of equal scores that contains a positive begins or ends. Of the runs of negatives
-    in between only the sums matter, and two sparse products compute these for all replicates at once.
+    The images are sorted by score and divided into segments. Each group of equal scores that contains a positive is a segment, and so is
+    each run of negatives between such groups. Only the sum of weights in each segment matters, and two sparse matrix products compute these
+    sums for all replicates.
+
+    Args:
+        score: probability of the class for each image, [N].
+        positive: whether each image is of the class, [N].
+        weights: weight of each image in each replicate, [N, R].
     """
     order = np.argsort(-score, kind="stable")
     group = np.append(0, np.cumsum(np.diff(score[order]) != 0))
@@ -138,5 +160,5 @@ def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> F
 
 
 def affordable_auc(answers: Answers, draws: int) -> bool:
-    """Return whether computing the AUC of this many bootstrap replicates is affordable."""
+    """Return whether the AUC of `draws` bootstrap replicates can be computed in reasonable time."""
     return answers.logits.size * draws <= _AUC_STEPS

@@ -1,4 +1,4 @@
-"""The classification task."""
+"""Classification task: the components of image classifiers that the zoo's registry provides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.data.dataset import Dataset, Sample
 from zoo.data.formats import Scheme
@@ -41,29 +43,29 @@ if TYPE_CHECKING:
 
 
 class ClassificationBuilding(Building):
-    """Pooled features and a linear layer, or nearest neighbours."""
+    """Construction of classifiers: a linear layer or nearest neighbours on pooled features."""
 
     options = ClassificationOptions
 
     def preprocess(self, native: Preprocess, options: ClassificationOptions) -> Preprocess:
-        """Return the backbone's own preprocessing, at `image_size` if it is set."""
+        """Return the backbone's default preprocessing, with `image_size` as the input size if it is set."""
         return native if options.image_size is None else replace(native, size_hw=(options.image_size, options.image_size))
 
     def head(self, spec: HeadSpec) -> Head:
-        """Create the linear layer, or the store of nearest neighbours."""
+        """Create a linear head or a k-nearest-neighbours head."""
         if spec.options.classifier == "knn":
             return NeighbourHead(spec.levels[-1].channels, spec.num_classes, spec.options.neighbours)
         return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
 
     def default_classes(self) -> tuple[str, ...]:
         """Return the 1000 classes of ImageNet, timm's default."""
-        from zoo.models.weights.imagenet import imagenet_classes  # large tables
+        from zoo.models.weights.imagenet import imagenet_classes  # imports large tables
 
         return imagenet_classes()
 
 
 class ClassificationData(TaskData):
-    """One class index per image."""
+    """Data of classification: one class index for each image."""
 
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
@@ -72,54 +74,62 @@ class ClassificationData(TaskData):
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
 
     def labels(self, target: Any) -> Sequence[int]:
-        """Return the one class."""
+        """Return the class index as a list."""
         return [int(target)]
 
+    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
+        """Return the class indices as [B] int64, whatever their type in the dataset."""
+        return torch.tensor(targets, dtype=torch.int64)
+
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the data with class indices of the model."""
+        """Return the dataset with its class indices replaced by the model's."""
         return dataset.with_targets(lambda label: new_index[label], classes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return random crops, flips, RandAugment and erasing."""
+        """Return the transformation of training images: random crop, flip, RandAugment and erasing."""
         return Augment(preprocess, recipe)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
-        """Return the size at which the smallest crop (`crop_scale` of a square's area, aspect ratio 3:4) still fills the input."""
+        """Return the minimum decoded size (height, width) for training, at which even the smallest random crop needs no upscaling.
+
+        The smallest crop has a fraction `crop_scale` of a square image's area and an aspect ratio of 3:4. None if images are decoded at
+        full size.
+        """
         if preprocess.min_size_hw is None or recipe.crop_scale == 1:
             return preprocess.min_size_hw
         height, width = (math.ceil(side / math.sqrt(recipe.crop_scale * 3 / 4)) for side in preprocess.min_size_hw)
         return height, width
 
     def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
-        """Apply mixup or CutMix and label smoothing."""
+        """Apply mixup or CutMix, and label smoothing, to a batch."""
         return mix(recipe, num_classes, images, targets)
 
     def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
-        """Apply label smoothing."""
+        """Apply label smoothing to the targets of a batch."""
         return soften(recipe, num_classes, targets)
 
 
 class ClassificationAnswers(Answers):
-    """Logits [K] per image."""
+    """Predictions of classifiers: logits [K] for each image."""
 
     localises = False
 
     def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
-        """Compare the most probable class."""
+        """Return 1 if the most probable classes of both predictions are equal, otherwise 0, and the number of comparisons, 1."""
         return float(wanted.argmax() == got.argmax()), 1.0
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
-        """Return class probabilities."""
+        """Convert the logits of one image to a `Classification` object."""
         return Classification.from_logits(key, image, answer, classes)
 
     def files(self) -> AnswerFiles | None:
-        """Return tables and JSON lines of logits, probabilities or labels; see `prediction_files`."""
+        """Return the reader and writer of prediction files; see `prediction_files`."""
         from zoo.tasks.classification.prediction_files import FILES
 
         return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
-        """Return voting over probabilities."""
+        """Return the combination of several predictions by voting."""
         from zoo.tasks.classification.combination import ProbabilityCombination
 
         return ProbabilityCombination()
@@ -127,31 +137,31 @@ class ClassificationAnswers(Answers):
     def examples(
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
-        """Return the most probable class of each image next to the true one."""
+        """Return examples that show the most probable class of each image next to the true class."""
         return list(examples(answers, targets, keys, classes))[:count]
 
     def explain(self, model: TaskModel, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
-        """Return Grad-CAM maps for the true and for the predicted class."""
+        """Return Grad-CAM heat maps for the true class and for the predicted class, by caption."""
         from zoo.tasks.classification.gradcam import grad_cam
 
-        captions = ("Grad-CAM for the true class", "Grad-CAM for the answer")
+        captions = ("Grad-CAM for the true class", "Grad-CAM for the predicted class")
         return {caption: grad_cam(model, batch, label) for caption, label in zip(captions, mistake.labels, strict=False)}
 
 
 class ClassificationScoring(Scoring):
-    """Accuracy, precision, recall, F1, calibration, AUC."""
+    """Evaluation of classifiers by accuracy, precision, recall, F1, calibration error and AUC."""
 
     primary_score = "top1"
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the metric of top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
+        """Return the classification metric: top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
         from zoo.tasks.classification.metrics import ClassificationMetric
 
         return ClassificationMetric(classes)
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
-        """Attack every image, away from its class."""
+        """Return a protocol that attacks every image by raising the loss of its class."""
         from zoo.tasks.classification.attacked import ClassAttack  # rarely needed
 
         return ClassAttack(dataset, self.metric(dataset, classes, **options), self.metric(dataset, classes, **options))

@@ -1,4 +1,4 @@
-"""The detection task."""
+"""Detection task: the components of Faster R-CNN detectors that the zoo's registry provides."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ if TYPE_CHECKING:
 
 
 class DetectionBuilding(Building):
-    """Faster R-CNN with a feature pyramid on any backbone."""
+    """Construction of detectors: Faster R-CNN with a feature pyramid on any backbone."""
 
     options = DetectionOptions
     min_levels = 2
 
     def settle(self, options: DetectionOptions) -> DetectionOptions:
-        """Fill in the sizes and anchors that follow from other options."""
+        """Replace options that are None by their defaults, which depend on the image size."""
         return options.settled()
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
-        """Return the anchor scale: box offsets are learned relative to the anchors."""
+        """Return "anchor_scale" if the weights were trained with a known one, because they predict box offsets relative to the anchors."""
         return ["anchor_scale"] if "anchor_scale" in made_with else []
 
     def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
-        """Resize by torchvision's rule for detectors, keeping the aspect ratio, with the backbone's own mean and deviation.
+        """Return preprocessing that resizes images as torchvision's detectors do and normalises them as the backbone requires.
 
-        torchvision's own models were trained without antialiasing at 800 pixels and keep that at any size; small inputs, which are
-        mostly downscaled, need antialiasing.
+        Resizing keeps the aspect ratio. Detection weights keep the antialiasing setting of their training at every size; torchvision's
+        were trained at 800 pixels without antialiasing. Otherwise, antialiasing is used for small inputs, which are mostly downscaled.
         """
         assert options.image_size is not None
         assert options.max_image_size is not None
@@ -75,18 +75,18 @@ class DetectionBuilding(Building):
         )
 
     def head(self, spec: HeadSpec) -> Head:
-        """Create the feature pyramid, the proposal network and the box head."""
+        """Create the Faster R-CNN head: feature pyramid, region proposal network and box head."""
         return FasterRCNNHead(spec)
 
     def default_classes(self) -> tuple[str, ...]:
-        """Return COCO's classes as torchvision's detectors count them: ids 1 to 90 are classes 0 to 89."""
+        """Return the names of COCO's categories in the numbering of torchvision's detectors: category ids 1 to 90 are classes 0 to 89."""
         from zoo.models.weights.layouts.torchvision_detection import coco_classes
 
         return coco_classes()
 
 
 class DetectionData(TaskData):
-    """Boxes and their class indices per image."""
+    """Data of detection: boxes with class indices for each image."""
 
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
@@ -95,27 +95,30 @@ class DetectionData(TaskData):
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
 
     def labels(self, target: Any) -> Sequence[int]:
-        """Return the classes of the boxes."""
+        """Return the class index of each box."""
         return [int(label) for label in target["labels"]]
 
     def collate_targets(self, targets: Sequence[Any]) -> list[dict[str, Tensor]]:
-        """Return the arrays of each image as tensors."""
+        """Convert the arrays in the target of each image to tensors."""
         return [{name: torch.as_tensor(array) for name, array in target.items()} for target in targets]
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the data with class indices of the model."""
+        """Return the dataset with its class indices replaced by the model's."""
         return dataset.with_targets(lambda target: relabelled(target, new_index), classes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return flips, colour and scale jitter, and copy-paste."""
+        """Return the transformation of training images: scale jitter, flips, brightness and contrast, and copy-paste."""
         return Augment(recipe, preprocess, dataset)
 
     def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
-        """Resize the batch to a random scale (multi-scale training)."""
+        """Resize a batch by a random factor (multi-scale training). The targets don't change."""
         return rescaled(images, recipe.scale_min, recipe.scale_max), targets
 
     def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
-        """Group landscape and portrait images into separate batches if `group_aspect` is set and the data has both."""
+        """Return the sampling of training batches, which separates wide from tall images if `group_aspect` is set.
+
+        Images are not separated if all have the same orientation, or if `balance` is set.
+        """
         if recipe.group_aspect and recipe.balance == "none":
             tall = are_tall(dataset)
             if any(tall) and not all(tall):
@@ -124,28 +127,28 @@ class DetectionData(TaskData):
 
 
 class DetectionAnswers(Answers):
-    """Boxes, scores and labels per image."""
+    """Predictions of detectors: boxes, scores and labels for each image."""
 
     def split(self, answers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, NDArray[Any]]]:
-        """Return boxes, scores and labels of each image."""
+        """Convert the boxes, scores and labels of each image to NumPy arrays."""
         return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
 
     def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-        """Compare the confident boxes of both answers."""
+        """Return the number of confident boxes that both predictions contain, and the total number of confident boxes."""
         return agreement(wanted, got)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
-        """Return the detections of an image."""
+        """Convert the prediction for one image to a `Detections` object."""
         return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)
 
     def files(self) -> AnswerFiles | None:
-        """Return COCO results files; see `prediction.files`."""
+        """Return the reader and writer of COCO results files; see `prediction.files`."""
         from zoo.tasks.detection.prediction.files import FILES
 
         return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
-        """Return weighted boxes fusion."""
+        """Return the combination of several predictions by weighted boxes fusion."""
         from zoo.tasks.detection.prediction.combination import BoxCombination
 
         return BoxCombination()
@@ -153,20 +156,20 @@ class DetectionAnswers(Answers):
     def examples(
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
-        """Return the detections of each image next to its ground truth."""
+        """Return examples that show the detections of each image next to its ground truth."""
         from zoo.tasks.detection.prediction.examples import examples
 
         return list(examples(answers, targets, keys, classes))[:count]
 
 
 class DetectionScoring(Scoring):
-    """The twelve COCO scores and the TIDE error breakdown."""
+    """Evaluation of detectors by the twelve COCO scores and the TIDE error breakdown."""
 
     primary_score = "AP"
     options = ScoringOptions
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the COCO metric."""
+        """Return a metric that computes the COCO scores, with ties in the order of the dataset's image ids if it has them."""
         from zoo.tasks.detection.metric.metric import CocoMetric
 
         order = dataset.order if isinstance(dataset, NumberedDataset) else None

@@ -1,4 +1,4 @@
-"""Face embedding: pooled features, a linear layer, unit length; margin losses in training, verification in evaluation."""
+"""The face task: embeddings of faces, trained with margin losses and evaluated by verification and identification."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COMMANDS = {
 
 
 def register() -> None:
-    """Add the task to the registry, which calls this at the first look-up: importing the package alone doesn't import torch."""
+    """Add the task to the registry. The registry calls this on first use, so importing this package doesn't import torch."""
     import zoo.tasks.face.task  # noqa: F401
 
 
 def flags() -> TaskFlags:
-    """Return the dataclasses behind the task's flags, without importing torch."""
+    """Return the dataclasses that define the task's command-line flags, without importing torch."""
     from zoo.task.flags import TaskFlags
     from zoo.tasks.face.embedding.options import FaceOptions
     from zoo.tasks.face.training.recipe import RECIPES, FaceRecipe

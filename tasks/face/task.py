@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.data.formats import Scheme
@@ -49,48 +51,48 @@ if TYPE_CHECKING:
 
 
 class FaceBuilding(Building):
-    """Pooled features, a linear layer and unit length, with a margin loss for training."""
+    """Building of face models: a linear layer on pooled features and normalisation to unit length, with a margin loss for training."""
 
     options = FaceOptions
 
     def settle(self, options: FaceOptions) -> FaceOptions:
-        """Fill in the sizes, the neck and the alignment that follow from other options."""
+        """Fill in the defaults that depend on other options: image size, embedding size, neck and alignment."""
         return options.settled()
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
-        """Return neck and embedding size, and the alignment where the weights were trained on aligned faces."""
+        """Return the neck and the embedding size; for the neck "flat" also the image size, and for aligned training faces the alignment."""
         names = ["neck", "embedding_size", *(["image_size"] if made_with.get("neck") == "flat" else [])]
         return [name for name in names if name in made_with] + (["alignment"] if made_with.get("alignment", "none") != "none" else [])
 
     def preprocess(self, native: Preprocess, options: FaceOptions) -> Preprocess:
-        """Resize face crops to a square, ignoring the aspect ratio, with the backbone's own mean and deviation."""
+        """Return the preprocessing: resizing to a square, ignoring the aspect ratio, with the backbone's mean and standard deviation."""
         assert options.image_size is not None, "settle() fills it in"
         size_hw = options.image_size, options.image_size
         alignment = None if options.alignment == "none" else options.alignment
         return replace(native, policy="squash", size_hw=size_hw, antialias=True, alignment=alignment)
 
     def head(self, spec: HeadSpec) -> Head:
-        """Create the embedding layers, with the class centres of the margin loss."""
+        """Create the embedding layers and the training loss."""
         return make_head(spec)
 
     def metadata(self, options: FaceOptions) -> dict[str, Any]:
-        """Return the distance, and a threshold that stays None until the model has been validated."""
+        """Return the distance and the threshold, which is None until the model has been validated."""
         distance = options.settled().distance
         return {"distance": distance, "unit_length": distance == "cosine", "threshold": None}
 
     def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return neck and distance, where they aren't the default."""
+        """Return the neck and the distance if they differ from the defaults "mean" and "cosine"."""
         defaults = {"neck": (None, "mean"), "distance": (None, "cosine")}
         return {name: options[name] for name, usual in defaults.items() if options.get(name) not in usual}
 
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
-        """Return the threshold with the highest verification accuracy, as a distance; nothing where there were no pairs."""
-        similarity = scores.details.get("threshold")  # a cosine: what is trained here embeds in unit length
+        """Return the threshold with the highest verification accuracy, as a cosine distance; an empty dict if there were no pairs."""
+        similarity = scores.details.get("threshold")  # a cosine, because all models trained here produce unit-length embeddings
         return {} if similarity is None or similarity >= 1 else {"threshold": 1 - similarity}
 
 
 class FaceData(TaskData):
-    """One identity per image."""
+    """Face datasets, with one identity per image."""
 
     open_set = True
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -100,70 +102,74 @@ class FaceData(TaskData):
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
 
     def labels(self, target: Any) -> Sequence[int]:
-        """Return the one identity."""
+        """Return the identity as a list of one."""
         return [int(target)]
 
+    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
+        """Return the identities as [B] int64, whatever their type in the dataset."""
+        return torch.tensor(targets, dtype=torch.int64)
+
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the data with identities of the model; not used in evaluation, which is open-set."""
+        """Return the dataset with its identities renumbered to those of the model. Evaluation is open-set and doesn't call this."""
         return dataset.with_targets(lambda identity: new_index[identity], classes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return flips, small shifts and rotations, and brightness changes."""
+        """Return the augmentation: flips, small affine transforms, and changes of brightness and contrast."""
         return Augment(recipe)
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
-        """Return the size that preprocessing needs after the face is enlarged by `zoom`."""
+        """Return the minimum decoded size (height, width): that of preprocessing, plus a margin for enlarging faces by up to `zoom`."""
         if preprocess.min_size_hw is None:
             return None
         height, width = (math.ceil(side * (1 + recipe.zoom)) for side in preprocess.min_size_hw)
         return height, width
 
     def suit(self, recipe: Any, options: FaceOptions) -> Any:
-        """Set the images per identity in a batch as the loss needs them."""
+        """Set the number of images per identity in a batch if it isn't set: 4 for the triplet loss, otherwise 0."""
         if recipe.pictures_per_identity is None:
             return replace(recipe, pictures_per_identity=TRIPLET_PICTURES if options.loss == "triplet" else 0)
         if options.loss == "triplet" and not recipe.pictures_per_identity:
             raise InputError(
-                "face: the loss triplet compares images of one person in a batch; set pictures_per_identity to 2 or more "
-                f"({TRIPLET_PICTURES} where it isn't set)"
+                "face: pictures_per_identity is 0, but the loss triplet needs several images of each person in a batch; "
+                f"set it to 2 or more (default: {TRIPLET_PICTURES})"
             )
         return recipe
 
     def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
-        """Return batches of several images per identity (P×K) where the recipe sets `pictures_per_identity`."""
+        """Return a sampler of P identities × K images if the recipe sets `pictures_per_identity` (K), otherwise the default sampler."""
         identities = tuple(identity for record in dataset.records for identity in self.labels(record.target))
         if len(set(identities)) < 2:
-            raise InputError(f"data {dataset.name!r} has one identity; face training needs two or more")
+            raise InputError(f"dataset {dataset.name!r} has fewer than two identities; face training needs two or more")
         if not recipe.pictures_per_identity:
             return super().sampling(recipe, dataset, batch_size, smallest)
         return identity_batches(identities, recipe.pictures_per_identity, recipe.batch_size, batch_size // recipe.batch_size)
 
 
 class FaceAnswers(Answers):
-    """One embedding [D] per image."""
+    """Predictions of face models: one embedding [D] per image or per face crop."""
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
-        """Return the image as one face without landmarks, whose box is the whole image."""
+        """Return a result with one face: its box is the whole image, and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
 
     def files(self) -> AnswerFiles | None:
-        """Return arrays, tables and JSON lines of embeddings; see `prediction.files`."""
+        """Return the reader and writer of embedding files; see `prediction.files` for the formats."""
         from zoo.tasks.face.prediction.files import FILES
 
         return FILES
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
-        """Return the mean embedding over views, and the mean cosine over models."""
+        """Return the combination of embeddings: their mean over views, and their concatenation over models."""
         from zoo.tasks.face.embedding.combination import EmbeddingCombination
 
         return EmbeddingCombination(unit_length=len(metadata) != 1 or bool(metadata[0].get("unit_length", True)))
 
     def parts(self, model: TaskModel, detector: object, faces: str) -> PartsFinder | None:
-        """Return the face detector and aligner; None for models without an alignment template, or where images are face crops already."""
+        """Return the face detector and aligner. None for `detector="none"`, the default for models without an alignment template."""
         from zoo.tasks.face.alignment.aligner import looking
         from zoo.tasks.face.detection.faces import Wanted
 
-        Wanted(cast(Any, faces))  # validates the choice, even where images are face crops already
+        Wanted(cast(Any, faces))  # validates `faces` even if no detector is used
         preprocess = model.preprocess
         detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
         if detector == "none":
@@ -171,13 +177,13 @@ class FaceAnswers(Answers):
         return looking(model, detector, faces)
 
     def align(self, dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned | None:
-        """Detect and align the main face of every image."""
+        """Detect and align the main face of every image of a dataset."""
         from zoo.tasks.face.alignment.dataset import align_data
 
         return align_data(dataset, models, aligning)
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
-        """Return enough records to search for similar faces."""
+        """Return the records among which `examples` searches for similar faces."""
         from zoo.tasks.face.prediction.examples import pool
 
         return pool(dataset.records)
@@ -185,14 +191,14 @@ class FaceAnswers(Answers):
     def examples(
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
-        """Return faces next to the ones with the most similar embeddings."""
+        """Return examples that show a face next to the one with the most similar embedding."""
         from zoo.tasks.face.prediction.examples import examples
 
         return list(examples(answers, targets, keys, count))
 
 
 class FaceScoring(Scoring):
-    """Verification and identification of people that the model wasn't trained on."""
+    """Scoring of face models: verification and identification of people who are not in the training data."""
 
     primary_score = "accuracy"
     options = ScoringOptions
@@ -200,19 +206,19 @@ class FaceScoring(Scoring):
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Set the similarity: the model's own distance by default; cosine for several models, and for answers from a file."""
+        """Set the default score: the distance in the model's metadata; "cosine" for several models and for embeddings from a file."""
         own = metadata[0].get("distance") if len(metadata) == 1 else None
         return {**options, "score": options["score"] or own or "cosine"}
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return the verification metric over the data's own pairs, or over its identities; the model's classes are not used."""
+        """Return the verification metric: over the pairs that the dataset defines, otherwise over pairs formed from its identities."""
         score = ScoringOptions(**options).score or "cosine"
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
-        """Attack the first image of each pair: of the data's own pairs, or of pairs drawn from its identities."""
+        """Return the protocol that attacks one image of each pair, where pairs are defined by the dataset or drawn from its identities."""
         from zoo.tasks.face.attack.protocol import PairAttack  # rarely needed
 
         return PairAttack(dataset, pairs, seed, ScoringOptions(**options).score or "cosine")

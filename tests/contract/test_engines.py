@@ -148,7 +148,7 @@ def test_scores_are_those_of_the_model(engine: str) -> None:
 
 def test_a_compiled_model_has_no_losses_and_no_training() -> None:
     fast = zoo.compile(small_model("classification"), engine="eager")
-    with pytest.raises(InputError, match="a compiled model takes images only"):
+    with pytest.raises(InputError, match="a compiled model accepts only images"):
         fast(pictures(1), torch.tensor([0]))
     with pytest.raises(InputError, match="a compiled model can't be trained"):
         fast.train()

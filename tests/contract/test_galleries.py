@@ -161,7 +161,7 @@ def test_who_is_forgotten_is_gone(opened: Open) -> None:
     assert reader.identify(np.eye(3))[0].name == "Ann"
     assert gallery.forget("Ann") == 2
     assert [answer.name for answer in reader.identify(np.eye(3))] == [None, None, "Bob"]  # another reader's cache is updated too
-    with pytest.raises(UnknownPersonError, match=r"no person named 'Ann' is enrolled; list the people enrolled: zoo faces list"):
+    with pytest.raises(UnknownPersonError, match=r"no person named 'Ann' is enrolled; zoo faces list shows the names"):
         gallery.forget("Ann")
     gallery.enroll("Ann", np.eye(3)[0])
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1), ("Bob", 1)]
@@ -194,25 +194,25 @@ def test_another_model_is_refused_and_both_are_named(opened: Open) -> None:
         stranger.enroll("Bob", vectors(1))
     with pytest.raises(ModelMismatchError, match=both):
         stranger.identify(vectors(1))
-    with pytest.raises(ModelMismatchError, match=r"embeddings of 8 dimensions, from dlib_resnet29 .*; these have 3"):
+    with pytest.raises(ModelMismatchError, match=r"embeddings of 8 dimensions from dlib_resnet29 .*; these have 3"):
         opened().identify(np.ones(3))
-    with pytest.raises(UnknownPersonError, match="no person named 'Eve' is enrolled; list the people enrolled: zoo faces list"):
+    with pytest.raises(UnknownPersonError, match="no person named 'Eve' is enrolled; zoo faces list shows the names"):
         opened().faces("Eve")
     with pytest.raises(
-        ModelMismatchError, match=r"created with the distance euclidean, but the metadata of the same model .* now has cosine"
+        ModelMismatchError, match=r"created with the distance euclidean, but the metadata of its model .* now has the distance cosine"
     ):
         opened(Embedder(DLIB.fingerprint, DLIB.name, "cosine", 0.6)).enroll("Bob", vectors(1))
-    with pytest.raises(ModelMismatchError, match=r"holds embeddings of 8 dimensions, .* these have 9"):
+    with pytest.raises(ModelMismatchError, match=r"holds embeddings of 8 dimensions .* these have 9"):
         opened().enroll("Bob", vectors(1, 9))
     assert opened(None).model == DLIB
     assert len(opened(None)) == 1
 
 
 def test_embeddings_of_nobody_knows_which_model_are_refused(opened: Open) -> None:
-    with pytest.raises(GalleryError, match=r"no model was given for the embeddings; open the gallery with it"):
+    with pytest.raises(GalleryError, match=r"it was opened without a model; open it with the model of the embeddings"):
         opened(None).enroll("Ann", vectors(1))
     opened().enroll("Ann", vectors(1))
-    with pytest.raises(GalleryError, match="no model was given for the embeddings"):
+    with pytest.raises(GalleryError, match="it was opened without a model"):
         opened(None).identify(vectors(1))
 
 
@@ -290,13 +290,13 @@ def of(key: str, embedding: Any) -> Faces:
 def test_photos_of_two_people_under_one_name_are_refused(opened: Open) -> None:
     gallery = opened()  # threshold 0.6
     ann, turned, other_side, bob, bob_too = ([1, x] for x in (0, 0.5, 1.0, 3.0, 3.1))
-    said = r"(?s)'Ann' is not enrolled.*b.jpg: shows another person than the other photos \(distance 3.000, threshold 0.6\).*\(--force\)"
+    said = r"(?s)'Ann' is not enrolled.*b.jpg: not the person in the other photos \(distance 3.000, threshold 0.6\).*\(--force\)"
     with pytest.raises(QualityError, match=said):
         gallery.enroll("Ann", [of("a.jpg", ann), of("b.jpg", bob)])
-    with pytest.raises(QualityError, match=r"(?s)b.jpg: shows another.*c.jpg: shows another"):
+    with pytest.raises(QualityError, match=r"(?s)b.jpg: not the person.*c.jpg: not the person"):
         gallery.enroll("Ann", [of("a.jpg", ann), of("a2.jpg", turned), of("b.jpg", bob), of("c.jpg", bob_too)])
     assert gallery.enroll("Ann", [of("a.jpg", ann), of("a3.jpg", other_side), of("a2.jpg", turned)]) == 3  # a chain
-    with pytest.raises(QualityError, match=r"b.jpg: shows another person than the other photos \(distance 2.000"):
+    with pytest.raises(QualityError, match=r"b.jpg: not the person in the other photos \(distance 2.000"):
         gallery.enroll("Ann", of("b.jpg", bob), add=True)
     assert len(gallery) == 3
     assert gallery.enroll("Ann", of("b.jpg", bob), add=True, quality=None) == 1
@@ -305,7 +305,7 @@ def test_photos_of_two_people_under_one_name_are_refused(opened: Open) -> None:
 def test_one_photo_under_two_names_is_refused(opened: Open) -> None:
     gallery = opened()
     gallery.enroll("Ann", of("a.jpg", [1, 0]))
-    with pytest.raises(QualityError, match=r"'Bob' is not enrolled(?s:.*)copy.jpg: already enrolled as 'Ann' \(distance 0.050\)"):
+    with pytest.raises(QualityError, match=r"'Bob' is not enrolled(?s:.*)copy.jpg: .*already enrolled as 'Ann' \(distance 0.050\)"):
         gallery.enroll("Bob", of("copy.jpg", [1, 0.05]))
     assert gallery.enroll("Bob", of("twin.jpg", [1, 0.1])) == 1
     assert gallery.enroll("Ann", of("again.jpg", [1, 0]), add=True) == 1
@@ -316,9 +316,9 @@ def test_keys_of_photos_that_belong_to_nothing_are_refused(opened: Open) -> None
     gallery = opened()
     assert gallery.enroll_all({"Ann": np.ones(3)}, photos={"Ann": "x.jpg"}) == 1
     assert gallery.faces("Ann")[0].photo == "x.jpg"
-    with pytest.raises(InputError, match="photos has keys for 'Cem', who is not among the people to enrol"):
+    with pytest.raises(InputError, match="photos contains keys for names that are not in people: 'Cem'"):
         gallery.enroll_all({"Bob": np.ones(3)}, photos={"Cem": ["x.jpg"]})
-    with pytest.raises(InputError, match=r"'Bob': faces from zoo.predict carry the keys of their photos; don't pass photos"):
+    with pytest.raises(InputError, match=r"'Bob': results of zoo.predict contain the keys of their photos; don't pass photos"):
         gallery.enroll("Bob", photo("a.jpg"), photos="x.jpg")
 
 

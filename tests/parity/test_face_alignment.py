@@ -92,7 +92,7 @@ def test_a_similarity_is_found_again_and_never_mirrors() -> None:
     np.testing.assert_allclose(similarity(EYES, moved), turn, atol=1e-9)
     mirrored = similarity(EYES, EYES * [-1, 1])
     assert np.linalg.det(mirrored[:, :2]) > 0
-    with pytest.raises(InputError, match="five landmarks of the face coincide"):
+    with pytest.raises(InputError, match="its five landmarks coincide"):
         similarity(np.zeros((5, 2)), EYES)
 
 
@@ -142,7 +142,7 @@ def test_a_large_picture_is_halved_before_the_warp() -> None:
 
 def test_what_cant_be_aligned() -> None:
     image, box = np.zeros((50, 60, 3), np.uint8), np.array([10, 10, 30, 30], np.float32)
-    with pytest.raises(InputError, match=r'template dlib aligns a face by five landmarks.*finds boxes only; use "mtcnn"'):
+    with pytest.raises(InputError, match=r'template dlib aligns a face by five landmarks.*returns only boxes; use "mtcnn"'):
         align(image, np.full((5, 2), np.nan, np.float32), box, "dlib", (150, 150))
     with pytest.raises(InputError, match="lies outside the image of 60×50 pixels"):
         align(image, EYES, np.array([100, 10, 130, 30], np.float32), "facenet", (160, 160))

@@ -69,7 +69,7 @@ def test_another_size_keeps_dlibs_distance(dlib_model: zoo.Model) -> None:
 
 
 def test_raw_vectors_are_not_trained_by_angles() -> None:
-    with pytest.raises(InputError, match=r"compared by their unnormalised distance, but the loss arcface trains angles.*distance='cosine'"):
+    with pytest.raises(InputError, match=r"distance is euclidean, but the loss arcface trains unit-length .*distance='cosine'"):
         zoo.build("resnet20", task="face", distance="euclidean", num_classes=3)
 
 
@@ -161,7 +161,7 @@ def test_an_iresnet_for_other_pictures_and_sizes_says_so_itself(tmp_path: Path) 
     model = zoo.build("iresnet18", task="face", weights=tmp_path / "backbone.pth")
     assert (model.config.options["embedding_size"], model.preprocess.size_hw) == (256, (64, 64))
     assert embedded(model, pictures(64)).shape == (2, 256)
-    with pytest.raises(InputError, match=r"embeds images of 64×64 pixels only \(its neck is 'flat'\), not of 112×112"):
+    with pytest.raises(InputError, match=r"the image size is 112×112 pixels, but this model, whose neck is 'flat', only accepts 64×64"):
         embedded(model, pictures(112))
 
 

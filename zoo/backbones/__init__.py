@@ -23,10 +23,12 @@ class Level:
     """One output feature map of a backbone.
 
     Attributes:
-        name: the ResNet stage it comes from: "c2" … "c5" (conv2_x … conv5_x of He et al. 2015), "c6" for a backbone with one more stage.
+        name: name of the ResNet stage that outputs the map: "c2" … "c5" (conv2_x … conv5_x in He et al. 2015), or "c6" for an additional
+            stage.
         channels: number of channels.
-        stride: input pixels per step of the map, in both directions.
-        field: input pixels that the first position of the map covers; 1 where every convolution pads, as in ResNet.
+        stride: distance between neighbouring positions of the map in input pixels, in both directions.
+        field: number of input pixels, in both directions, that the first position of the map covers; 1 if every convolution is padded, as
+            in ResNet.
     """
 
     name: str
@@ -35,29 +37,34 @@ class Level:
     field: int = 1
 
     def places(self, side: int) -> int:
-        """Return the length of the map for an input side in pixels: ceil(side / stride) where every convolution pads."""
+        """Return the side of the map for an input side in pixels. It is ceil(side / stride) if every convolution is padded."""
         return (side - self.field) // self.stride + 1
 
 
 class Backbone(nn.Module, ABC):
-    """Base class of backbones: maps a normalised RGB batch [B, 3, H, W] to one feature map per declared level, deepest last.
+    """Base class of backbones.
+
+    A backbone maps a batch of normalised RGB images [B, 3, H, W] to one feature map per declared level, deepest last.
 
     Attributes:
-        levels: name, channels and stride of each output, available before the first forward pass.
+        levels: declared levels, one per output, available before the first forward pass.
     """
 
     levels: tuple[Level, ...]
 
     @abstractmethod
     def forward(self, images: Tensor) -> Features:
-        """Return {"c2": [B, C, H / stride, W / stride], …}."""
+        """Return the feature maps by level name: {"c2": [B, C, H / stride, W / stride], …}."""
 
     @abstractmethod
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then those of each stage: the units in which a backbone is frozen."""
+        """Return the modules of the stem, followed by the modules of each stage. Backbones are frozen in these units."""
 
     def from_stem(self, x: Tensor) -> Features:
-        """Return the features, given the output of the stem, where each stage applies its modules in order and gives one level."""
+        """Return the feature maps, given the output of the stem.
+
+        This requires that each stage applies its modules in order and outputs one level.
+        """
         features = {}
         for level, stage in zip(self.levels, self.stages()[1:], strict=True):
             for module in stage:
@@ -71,15 +78,15 @@ class BackboneDefinition:
     """Registry entry of a backbone.
 
     Attributes:
-        name: the name that `zoo.build` takes.
-        family: the source, for listings ("timm resnet", "CIFAR ResNet").
+        name: name of the backbone, as passed to `zoo.build`.
+        family: source of the architecture, for listings ("timm resnet", "CIFAR ResNet").
         create: function that builds the backbone with fresh parameters.
-        preprocess: function that returns the preprocessing of the backbone's classification weights.
-        weights: function that returns the names of the backbone's known weights, the default first.
-        load_weights: function that fetches weights by name and returns a state dict in the family's own key layout, or a file that holds
-            one, and the preprocessing.
-        options: default task options by task name, overridden by the weights and by the caller; for a face network the image size, the
-            alignment, and how features become an embedding.
+        preprocess: function that returns the default preprocessing for the backbone.
+        weights: function that returns the names of all known weights for the backbone, the default first.
+        load_weights: function that fetches weights by name. It returns a state dict in the family's key layout, or the path
+            of such a file, and the preprocessing. None if there are no named weights.
+        options: default task options by task name. The options stored with weights, and those of the caller, override them. For a face
+            network, they are the image size, the alignment and the layers that compute the embedding.
     """
 
     name: str
@@ -92,7 +99,7 @@ class BackboneDefinition:
 
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:
-        """The levels, read from an instance on the meta device."""
+        """The levels of the backbone, obtained from an instance on the meta device."""
         with torch.device("meta"):
             return self.create().levels
 

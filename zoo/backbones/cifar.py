@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
         return F.relu(out + self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Return every `stride`-th pixel; new channels are zeros, half of them on either side (option A)."""
+        """Return every `stride`-th pixel, with zeros for the new channels, half of them on either side (option A)."""
         if not self.new_channels:
             return x
         side = self.new_channels // 2
@@ -51,12 +51,12 @@ def _block(block: BasicBlock, x: Tensor, activate: Activate) -> Tensor:
 
 
 class CifarResNet(Backbone):
-    """6n + 2 layers: a 3×3 stem at full resolution and three stages of n blocks with 16, 32 and 64 channels."""
+    """ResNet with 6n + 2 layers: a 3×3 stem at full resolution, and three stages of n blocks with 16, 32 and 64 channels."""
 
     levels = tuple(Level(f"c{index + 2}", width, 2**index) for index, width in enumerate(_WIDTHS))
 
     def __init__(self, depth: int) -> None:
-        """Build the network with `depth` weighted layers, counting the classifier."""
+        """Build a network with `depth` weighted layers, including the classifier."""
         super().__init__()
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
@@ -75,7 +75,7 @@ class CifarResNet(Backbone):
         return self.from_stem(F.relu(self.bn1(self.conv1(images))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then each stage."""
+        """Return the modules of the stem, followed by each stage."""
         return [[self.conv1, self.bn1], *([self.get_submodule(f"layer{number}")] for number in (1, 2, 3))]
 
 

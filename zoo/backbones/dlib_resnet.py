@@ -1,4 +1,4 @@
-"""dlib's face network: a ResNet with 29 convolutions, half the filters of ResNet-34, and unpadded convolutions where it downsamples.
+"""dlib's face network: a ResNet with 29 convolutions and half the filters of ResNet-34, whose downsampling convolutions are unpadded.
 
 Source: King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), and dlib's `dnn_face_recognition_ex.cpp`.
 The trained weights are in the public domain; the PyPI package `face-recognition-models` ships them.
@@ -20,15 +20,15 @@ from zoo.images.preprocess import Preprocess
 
 NAME = "dlib_resnet29"
 _FILE = "dlib_face_recognition_resnet_model_v1"
-# (channels, blocks) of each stage; every stage except the first starts by halving the map
+# (channels, blocks) of each stage; the first block of every stage except the first stage halves the map
 _STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 
 
 class Affine(nn.Module):
-    """Per-channel scale and shift: a batch-norm whose frozen statistics are folded into its parameters."""
+    """Per-channel scale and shift, which is a batch-norm with frozen statistics folded into its parameters."""
 
     def __init__(self, channels: int, factor: float = 1.0) -> None:
-        """Start with scale `factor` and shift 0 in every channel."""
+        """Initialise the scale of every channel with `factor` and the shift with 0."""
         super().__init__()
         self.weight = nn.Parameter(torch.full((channels,), factor))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -41,12 +41,12 @@ class Affine(nn.Module):
 class Block(nn.Module):
     """Two 3×3 convolutions and a shortcut without parameters.
 
-    A downsampling block starts with an unpadded convolution of stride 2, and its shortcut averages 2×2 pixels. Where the shapes of branch
-    and shortcut differ, the smaller one is padded with zeros: the channels of the shortcut, the rows and columns of the branch.
+    A downsampling block starts with an unpadded convolution of stride 2, and its shortcut averages 2×2 pixels. Since branch and shortcut
+    can then differ in shape, missing channels of the shortcut, and missing rows and columns of the branch, are padded with zeros.
     """
 
     def __init__(self, in_channels: int, channels: int, shrinks: bool) -> None:
-        """Build a block; `shrinks` makes it a downsampling block."""
+        """Build a block; `shrinks` is whether it is a downsampling block."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=2 if shrinks else 1, padding=0 if shrinks else 1)
         self.affine1 = Affine(channels)
@@ -56,11 +56,11 @@ class Block(nn.Module):
         self.shrinks = shrinks
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, in_channels, H, W] to [B, channels, H, W], or to half the height and width (rounded down) when downsampling."""
+        """Map [B, in_channels, H, W] to [B, channels, H, W]; a downsampling block halves height and width, rounding down."""
         if not self.shrinks:
             return F.relu(self._branch(x) + x)
         shortcut = F.avg_pool2d(x, 2)
-        if min(x.shape[2:]) < 3:  # a 2×2 map is smaller than the 3×3 kernel: pad with zeros at the end, as elsewhere
+        if min(x.shape[2:]) < 3:  # a 2×2 map is smaller than the 3×3 kernel: pad it with zeros at the end
             x = F.pad(x, (0, max(0, 3 - x.shape[3]), 0, max(0, 3 - x.shape[2])))
         out = self._branch(x)
         rows, columns = shortcut.shape[2] - out.shape[2], shortcut.shape[3] - out.shape[3]
@@ -72,9 +72,9 @@ class Block(nn.Module):
 
 
 class DlibResNet(Backbone):
-    """An unpadded 7×7 stem and five stages; the last stage halves the map once more at the same width."""
+    """dlib's face network: an unpadded 7×7 stem and five stages. The last stage halves the map again, with as many channels as before."""
 
-    # field: 7 + 2·2 = 11 pixels for the 7×7 and 3×3 windows of the stem; each 2×2 window of a downsampling stage adds the stride so far
+    # field: 7 + 2·2 = 11 pixels for the stem's 7×7 and 3×3 windows, plus the current stride for the 2×2 window of each downsampling stage
     levels = (Level("c2", 32, 4, 11), Level("c3", 64, 8, 15), Level("c4", 128, 16, 23), Level("c5", 256, 32, 39), Level("c6", 256, 64, 71))
 
     def __init__(self) -> None:
@@ -99,18 +99,22 @@ class DlibResNet(Backbone):
         return self.from_stem(self.pool(F.relu(self.affine(self.conv(images)))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then each stage."""
+        """Return the modules of the stem, followed by each stage."""
         return [[self.conv, self.affine], *([self.get_submodule(f"layer{number}")] for number in range(1, len(_STAGES) + 1))]
 
 
 def _preprocess() -> Preprocess:
-    """Return dlib's (RGB − mean) / 256, rescaled to inputs in 0–1; the mean is that of dlib's input layer."""
+    """Return dlib's normalisation (RGB − mean) / 256, converted to inputs in 0–1. The mean is that of dlib's input layer."""
     mean = (122.782 / 255, 117.001 / 255, 104.298 / 255)
     return Preprocess(policy="squash", size_hw=(150, 150), mean=mean, std=(256 / 255, 256 / 255, 256 / 255))
 
 
 def _load_weights(name: str) -> tuple[Path, Preprocess]:
-    """Find the file without importing its package, which needs `pkg_resources`; setuptools no longer has that."""
+    """Return the path of the weights file and the preprocessing.
+
+    The package that contains the file is located but not imported. Importing it requires `pkg_resources`, which setuptools no longer
+    includes.
+    """
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise WeightsError(

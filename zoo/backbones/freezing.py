@@ -1,4 +1,4 @@
-"""Which layers of a backbone are frozen."""
+"""Freezing of a backbone's layers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STAGES = re.compile(r"stages=(\d+)")
 
 
 def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
-    """Parse a `freeze` value, as described for `zoo.freeze`.
+    """Parse a `freeze` value; the syntax is described at `zoo.freeze`.
 
     Returns:
-        The number of frozen parts, counting the stem as the first, and whether all batch-norms are frozen.
+        The number of frozen stages, counting the stem as the first stage, and whether all batch-norms are frozen.
     """
     count, norm, last = 0, False, len(backbone.stages()) - 1
     for word in what.split(","):
@@ -32,10 +32,10 @@ def frozen_stages(backbone: Backbone, what: str) -> tuple[int, bool]:
 
 
 def apply_freeze(backbone: Backbone, what: str) -> tuple[nn.Module, ...]:
-    """Disable gradients for the frozen part of a backbone and enable them for the rest.
+    """Disable gradients for the frozen layers of a backbone, and enable them for all others.
 
     Returns:
-        The frozen modules; the caller keeps them in evaluation mode.
+        The frozen modules, which the caller must keep in evaluation mode.
     """
     count, norm = frozen_stages(backbone, what)
     stages = backbone.stages()

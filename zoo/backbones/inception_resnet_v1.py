@@ -1,4 +1,4 @@
-"""facenet-pytorch's InceptionResnetV1, and that library's trained weights."""
+"""facenet-pytorch's InceptionResnetV1, with the trained weights of that library."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _HEAD = ("avgpool_1a", "dropout", "last_linear", "last_bn")
 class InceptionResnetV1(Backbone):
     """facenet-pytorch's network without the layers that turn its last feature map into an embedding.
 
-    Szegedy et al. 2016 (arXiv 1602.07261), section 3.2, in the variant of David Sandberg's facenet: the convolutions of stride 2 and all
-    but one of the stem's convolutions are unpadded.
+    The architecture is that of Szegedy et al. 2016 (arXiv 1602.07261), section 3.2, in the variant of David Sandberg's facenet. In this
+    variant, the convolutions of stride 2, and all but one of the stem's convolutions, are unpadded.
     """
 
-    # field: 3, 7 and 11 pixels in the stem, then 2 steps of the stride so far for every unpadded 3×3 window
+    # field: 3, 7 and 11 pixels in the stem, plus twice the current stride for every unpadded 3×3 window of the stages
     levels = (Level("c2", 192, 4, 19), Level("c3", 256, 8, 27), Level("c4", 896, 16, 43), Level("c5", 1792, 32, 75))
 
     def __init__(self) -> None:
-        from facenet_pytorch import InceptionResnetV1 as Original  # slow: also imports its face detector
+        from facenet_pytorch import InceptionResnetV1 as Original  # slow, because it also imports a face detector
 
         super().__init__()
         self.net = Original()
@@ -43,7 +43,7 @@ class InceptionResnetV1(Backbone):
         return self.from_stem(images)
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then each stage."""
+        """Return the modules of the stem, followed by each stage."""
         return [[self.net.get_submodule(name) for name in names] for names in (_STEM, *_STAGES)]
 
 
@@ -53,7 +53,7 @@ def _convolution(block: Any, x: Tensor, activate: Activate) -> Tensor:
 
 
 def _preprocess() -> Preprocess:
-    """Return facenet-pytorch's (x − 127.5) / 128, rescaled to inputs in 0–1."""
+    """Return facenet-pytorch's normalisation (x − 127.5) / 128, converted to inputs in 0–1."""
     return Preprocess(policy="squash", size_hw=(160, 160), mean=(0.5, 0.5, 0.5), std=(128 / 255, 128 / 255, 128 / 255))
 
 

@@ -1,7 +1,8 @@
 """InsightFace's IResNets 18/34/50/100, the backbones of the published ArcFace weights (Deng et al. 2019, arXiv 1801.07698).
 
-A 3×3 stem at full resolution, then residual blocks of batch-norm, convolution, batch-norm, PReLU, convolution, batch-norm (the "improved
-residual unit" of that paper's section 3.2.1, after Han et al. 2017). The second convolution has the stride; no activation follows the sum.
+A 3×3 stem at full resolution is followed by residual blocks of batch-norm, convolution, batch-norm, PReLU, convolution and batch-norm.
+These blocks are the "improved residual unit" of Deng et al., section 3.2.1, after Han et al. 2017. The second convolution of a block has
+the stride, and no activation follows the sum.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 3
 
 
 class ImprovedBlock(nn.Module):
-    """Two 3×3 convolutions between three batch-norms; the shortcut is a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions between three batch-norms. The shortcut is a 1×1 convolution if the shape changes, otherwise the identity."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         """Build a block; `stride` applies to the second convolution and the shortcut."""
@@ -42,7 +43,7 @@ class ImprovedBlock(nn.Module):
 
 
 class IResNet(Backbone):
-    """A stem at full resolution and four stages, each of which starts by halving the map."""
+    """IResNet: a stem at full resolution and four stages. The first block of every stage halves the map."""
 
     levels = tuple(Level(f"c{index}", width, 2 ** (index - 1)) for index, width in enumerate(_WIDTHS, start=2))
 
@@ -66,7 +67,7 @@ class IResNet(Backbone):
         return self.from_stem(self.prelu(self.bn1(self.conv1(images))))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem, then each stage."""
+        """Return the modules of the stem, followed by each stage."""
         stages = ([self.get_submodule(f"layer{number}")] for number in range(1, len(_WIDTHS) + 1))
         return [[self.conv1, self.bn1, self.prelu], *stages]
 

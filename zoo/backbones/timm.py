@@ -1,4 +1,4 @@
-"""The ResNet-family models of timm, registered as backbones under their timm names."""
+"""timm's models of the ResNet family, registered as backbones under their timm names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Lev
 from zoo.images.preprocess import Preprocess
 from zoo.kernels.fusion import Activate, fusible
 
-# timm's source modules that contain residual networks, and the names in them that are ResNets with a mean-pooled linear classifier
+# timm's source modules that contain residual networks, and a pattern for the models that are ResNets with average pooling and a linear
+# classifier
 _MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")
 _RESNET = re.compile(r"res2?ne(t|xt|st)|senet")
-_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # attention pooling; a two-layer classifier; blocks that accept only a few image sizes
+_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # clip: attention pooling; mlp: two-layer classifier; bat: accepts only a few image sizes
 
 
 class TimmBackbone(Backbone):
@@ -35,12 +36,12 @@ class TimmBackbone(Backbone):
         self.levels = tuple(Level(f"c{index}", info["num_chs"], info["reduction"]) for index, info in enumerate(infos[1:], start=2))
 
     def forward(self, images: Tensor) -> Features:
-        """Return the outputs of the four stages; the deepest is the map that timm's classifier pools (normalised, in ResNetV2)."""
+        """Return the outputs of the four stages. The deepest is the map that timm's classifier pools, which ResNetV2 normalises."""
         final, intermediates = self.net.forward_intermediates(images)
         return {level.name: map_ for level, map_ in zip(self.levels, [*intermediates[1:-1], final], strict=True)}
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of the stem (everything before the first stage), then those of each stage."""
+        """Return the modules of the stem (everything before the first stage), followed by the modules of each stage."""
         names = [name for name, _ in self.net.named_children()]
         first = self._stage_names[0].split(".")[0]
         stem = [self.net.get_submodule(name) for name in names[: names.index(first)]]
@@ -74,7 +75,7 @@ def _resnet(backbone: TimmBackbone, images: Tensor, activate: Activate) -> Featu
 
 
 def _preprocess_of(config: Mapping[str, Any]) -> Preprocess:
-    """Convert a timm pretrained_cfg."""
+    """Convert timm's `pretrained_cfg` to preprocessing settings."""
     return Preprocess(
         policy="squash" if config.get("crop_mode") == "squash" else "crop",
         size_hw=tuple(config["input_size"][1:]),

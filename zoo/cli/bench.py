@@ -1,4 +1,4 @@
-"""`zoo bench`."""
+"""The `zoo bench` command."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""`zoo compare`."""
+"""The `zoo compare` command."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flags:
-    """Score two models or prediction files on the same samples, and print the paired difference B − A with its 95 % interval."""
+    """Evaluate two models or prediction files on the same samples, and print the difference B − A with its 95 % confidence interval."""
 
-    main: tyro.conf.OmitArgPrefixes[CompareFlags]
+    main: Annotated[tyro.conf.OmitArgPrefixes[CompareFlags], tyro.conf.arg(name="compare", help="")]
     run: tyro.conf.OmitArgPrefixes[RunFlags]
 
 
@@ -40,7 +40,7 @@ def run(flags: Flags) -> int:
         sides = [_named(side) for side in (flags.main.a, flags.main.b)]
         tasks = {_task_name(path, flags.main.task) for side in sides for path in side}
         if len(tasks) > 1:
-            raise InputError(f"the two sides are of different tasks: {', '.join(sorted(tasks))}")
+            raise InputError(f"the two sides have different tasks ({', '.join(sorted(tasks))}); only the same task can be compared")
         task = get_task(next(iter(tasks)))
         on_error: Any = "skip" if flags.run.skip_bad else "raise"
         pictures = any(path.is_dir() for side in sides for path in side)  # prediction files are scored without the images

@@ -1,4 +1,4 @@
-"""Functions shared by the commands: choosing the task's flags, loading or building the model, and printing JSON."""
+"""Functions shared by the commands, such as selecting a task's flags, loading or building a model, and printing JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 
 def print_json(content: Any) -> None:
-    """Print the JSON object of `--json`."""
+    """Print the result of a command as JSON, for `--json`."""
     print(json.dumps(content, allow_nan=False))
 
 
 def task_flags(words: list[str]) -> TaskFlags:
-    """Return the flags of the task: that of --task, otherwise that of a saved model on the command line, otherwise classification."""
+    """Return the flags of the task.
+
+    The task is that of --task, otherwise that of the first saved model on the command line (unless --backbone is set), otherwise
+    classification.
+    """
     from zoo.task.flags import flags_of
 
     name = value_of("--task", words)
@@ -40,9 +44,10 @@ def task_flags(words: list[str]) -> TaskFlags:
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
-    """Return the value of a flag that is needed before the flags are parsed; None if it isn't set.
+    """Return the value of a flag before the flags are parsed, or None if it isn't set.
 
-    If a flag is repeated, the last value counts, as for all flags: values of a command stored in a variable can be overridden.
+    If a flag is repeated, the last value counts, as for all flags. The flags of a command stored in a shell variable can thus be
+    overridden.
     """
     found = None
     for index, word in enumerate(words):
@@ -54,24 +59,24 @@ def value_of(flag: str, words: list[str]) -> str | None:
 
 
 def progress_of(quiet: bool) -> Progress:
-    """Return the display of progress, which is enabled only in the first process."""
+    """Return a progress display, which is enabled unless `quiet`, and only in the first process."""
     from zoo.system.progress import Progress
 
     return Progress(enabled=not quiet and _rank() == 0)
 
 
 def _rank() -> int:
-    """Return the index of this process among those that torchrun has started."""
+    """Return the index of this process among those started by torchrun; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Let only the first of several processes print.
+    """Let only the first of several processes print to standard output, and report each error once.
 
-    The others print nothing to standard output. Before the process group is initialised, all processes of a machine raise the same
-    errors, and only the machine's first process reports them. Afterwards, errors that all processes share are already marked (`said`),
-    and an error of a single process is reported by that process.
+    Before the process group is initialised, all processes of a machine raise the same errors, and only the machine's first process reports
+    them. Afterwards, an error that all processes raise is already marked as reported (`said`) in all but one, and an error of a single
+    process is reported by that process.
     """
     if "LOCAL_RANK" not in os.environ:
         yield
@@ -94,7 +99,7 @@ def one_voice() -> Iterator[None]:
 
 
 def class_list(classes: str | None) -> list[str] | None:
-    """Return the comma-separated names of a flag such as `--classes`."""
+    """Return the names in the comma-separated value of a flag such as `--classes`; None if the flag isn't set."""
     return None if classes is None else [name.strip() for name in classes.split(",")]
 
 
@@ -102,7 +107,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     """Load a saved model, or build one from --backbone and --weights.
 
     Raises:
-        InputError: both are specified or neither is, or the model can't be loaded or built.
+        InputError: a saved model and a backbone are both specified, or neither is, or the model can't be loaded or built.
     """
     from zoo.models.archive import load
     from zoo.models.builder import build
@@ -124,7 +129,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
-    """Compile the model if --engine or --precision require it, and return it with the precision to run it at.
+    """Compile the model if --engine or --precision requires it, and return it with the precision in which to run it.
 
     Raises:
         InputError: the flags can't be combined, or the engine isn't installed or doesn't support the model.
@@ -159,5 +164,5 @@ def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | 
 
 
 def given(options: Any) -> dict[str, Any]:
-    """Return the options that differ from their defaults; the others are determined by the weights."""
+    """Return the options that differ from their defaults. The remaining options may be determined by the weights."""
     return {option.name: value for option in fields(options) if (value := getattr(options, option.name)) != option.default}

@@ -1,4 +1,4 @@
-"""`zoo eval`."""
+"""The `zoo eval` command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(flags: Any) -> int:
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
     if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--report is {flags.main.report}; expected a file ending in .html")
+        raise InputError(f"--report is {flags.main.report}; expected a file name that ends in .html")
     with progress_of(flags.run.quiet) as progress:
         models = _models(flags, progress)
         scores = _score(flags, models, progress)
@@ -49,13 +49,13 @@ def run(flags: Any) -> int:
 
 
 def _robustness(flags: Any) -> int:
-    """Score under corruptions or under an attack, print the result and return the exit status."""
+    """Evaluate under corruptions or an attack, print the result, and return the exit status."""
     from zoo.cli.tables import print_attacked, print_corruptions
 
     if flags.main.corruptions and flags.main.attack is not None:
         raise InputError("--corruptions and --attack can't be combined; pass only one of them")
     if flags.main.report is not None:
-        raise InputError("--report shows plain scores; it can't be combined with --corruptions or --attack")
+        raise InputError("--report covers only the scores on clean images; it can't be combined with --corruptions or --attack")
     if flags.main.predictions is not None or flags.main.save_predictions is not None:
         raise InputError("--corruptions and --attack run a model; they can't be combined with --predictions or --save-predictions")
     if len(flags.main.models) > 1 or _combines(flags):
@@ -97,12 +97,12 @@ def _robustness(flags: Any) -> int:
 
 
 def _combines(flags: Any) -> bool:
-    """Return whether flags for combining answers (--tta, --vote, --val) are set."""
+    """Return whether flags for combining predictions (--tta, --vote, --val) are set."""
     return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
 
 
 def _check_robustness(main: Any) -> None:
-    """Check that settings of corruptions and attacks, which would otherwise have no effect, come with the flag they require.
+    """Check that the settings of corruptions and attacks, such as --severities, are used only with --corruptions or --attack.
 
     Raises:
         InputError: a flag is set without the one it requires; the message names both.
@@ -149,7 +149,7 @@ def _fraction(text: str) -> float:
 
 
 def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress: Progress) -> None:
-    """Write the report, in the main process only."""
+    """Write the report if this is the main process."""
     from accelerate import PartialState
 
     from zoo.report.document import write_report
@@ -160,13 +160,13 @@ def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress
 
 
 def _models(flags: Any, progress: Progress) -> list[Model]:
-    """Return the models to evaluate together; none if a prediction file is scored."""
+    """Return the models to evaluate, several of which form an ensemble; an empty list if a prediction file is evaluated."""
     if flags.main.predictions is None:
         return [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]]
     if flags.main.models or flags.build.backbone is not None:
         raise InputError("a model and --predictions can't be combined; pass only one of them")
     if flags.main.align is not None:
-        raise InputError("--predictions can't be combined with --align, because images aren't read")
+        raise InputError("--predictions can't be combined with --align, because prediction files are scored without the images")
     if _combines(flags):
         raise InputError("--predictions can't be combined with --vote, --val or --tta")
     return []
@@ -190,7 +190,7 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     templates = {model.preprocess.alignment for model in models} - {None}
     if templates and flags.main.align is None:
         names = " and ".join(sorted(map(str, templates)))
-        progress.say(f"data {flags.main.data}: assuming faces that are already aligned to {names}; to align them first, pass --align mtcnn")
+        progress.say(f"data {flags.main.data}: assuming that faces are already aligned to {names}; to align them, pass --align mtcnn")
     ready = [compiled(model, flags.engine, flags.run, flags.main.batch_size, progress) for model in models]
     return evaluate(
         [model for model, _ in ready],

@@ -1,4 +1,4 @@
-"""`zoo export`."""
+"""The `zoo export` command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(flags: Any) -> int:
 
     Raises:
         InputError: a flag or the model is invalid, or the format's engine isn't installed.
-        DisagreementError: the graph's answers differ from the model's.
+        DisagreementError: the predictions of the graphs differ from those of the model.
     """
     if flags.run.device not in ("auto", "cpu"):
         raise InputError(f"zoo export writes graphs on the CPU; it can't be combined with --device {flags.run.device}")

@@ -1,4 +1,4 @@
-"""Commands, and groups of commands such as `zoo data`."""
+"""Classes for commands such as `zoo train`, and for groups of commands such as `zoo data`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class Command:
-    """A command. Its function is imported only after the flags have been parsed, because `--help` must be fast.
+    """A command of the command line.
+
+    Its function is imported only after the flags have been parsed, so that `--help` is fast.
 
     Attributes:
-        summary: one line for the help page.
-        function: "module:name" of the function that takes the parsed flags and returns the exit status.
-        flags: "module:name" of a dataclass of flags, or of a function that returns one for the words of the command line; "" if `function`
-            takes the words themselves.
+        summary: one-line description for the help page.
+        function: "module:name" of the function that runs the command: it accepts the parsed flags and returns the exit status.
+        flags: "module:name" of the dataclass of the flags, or of a function that returns it for the arguments; "" if `function` accepts the
+            unparsed arguments.
     """
 
     summary: str
@@ -30,7 +32,7 @@ class Command:
 
         Args:
             name: the command as typed, for the help page.
-            words: the words after the command.
+            words: the arguments after the command.
         """
         if not self.flags:
             return int(_imported(self.function)(words))
@@ -48,11 +50,11 @@ def _imported(place: str) -> Any:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """Commands that share a first word.
+    """A group of commands that start with the same word, such as `zoo data`.
 
     Attributes:
-        name: the first word.
-        commands: the commands by their second word.
+        name: first word of the commands.
+        commands: the commands, by their second word.
     """
 
     name: str
@@ -67,13 +69,13 @@ class CommandGroup:
         return "\n".join([usage, "", "commands:", *lines, "", f'Run "zoo {self.name} COMMAND --help" for the flags of a command.'])
 
     def run(self, words: list[str]) -> int:
-        """Run one of the commands and return its exit status.
+        """Run a command of the group and return its exit status.
 
         Args:
-            words: the words after the group's name.
+            words: the arguments after the group's name.
 
         Raises:
-            InputError: no such command.
+            InputError: the group has no such command.
         """
         if not words or words[0] in ("-h", "--help"):
             print(self.help)

@@ -1,4 +1,4 @@
-"""`zoo info`."""
+"""The `zoo info` command."""
 
 from __future__ import annotations
 

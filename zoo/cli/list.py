@@ -1,4 +1,4 @@
-"""`zoo list`."""
+"""The `zoo list` command."""
 
 from __future__ import annotations
 

@@ -15,17 +15,19 @@ from zoo.errors import ImageError, InputError, ZooError
 COMMANDS: dict[str, Command] = {
     "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
     "eval": Command(
-        "score a trained model, a backbone with weights, or a prediction file", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
+        "evaluate trained models, a backbone with weights, or a prediction file", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
     ),
     "compare": Command("compare two models or prediction files on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags"),
-    "predict": Command("predict on images, folders, videos or a camera", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"),
+    "predict": Command(
+        "predict on images, folders, videos or a camera (by device index, e.g. 0)", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"
+    ),
     "export": Command(
         "export a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
         "zoo.cli.export:run",
         "zoo.cli.export:flags_of",
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.flags:RunsFlags"),
-    "bench": Command("measure accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.flags:BenchFlags"),
+    "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.flags:BenchFlags"),
     "data": Command("check, convert, split and show datasets", "zoo.cli.data.group:run"),
     "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.list:run", "zoo.cli.flags:ListFlags"),
     "info": Command("describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.flags:InfoFlags"),
@@ -33,7 +35,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def commands() -> dict[str, Command]:
-    """Return all commands by name: those of the core, and those that task packages declare as `COMMANDS`."""
+    """Return all commands by name: the built-in ones, and those that task packages define as `COMMANDS`."""
     import zoo.tasks
 
     found = dict(COMMANDS)
@@ -51,17 +53,17 @@ One ResNet trunk, every task: image classification, object detection, face embed
 commands:
 {lines}
 
-Run "zoo COMMAND --help" for the flags of a command, "zoo train --task detection --help" for those of a task.
-Exit status: 0 success (samples skipped by --skip-bad and images without a face are reported, and don't change it);
-1 the command worked and found a problem; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
-Several processes: torchrun --nproc-per-node 2 -m zoo train …; only the first one prints."""
+Run "zoo COMMAND --help" for the flags of a command, and for example "zoo train --task detection --help" for those of a task.
+Exit status: 0 success, even if samples were skipped (--skip-bad) or images show no face, which is reported;
+1 the command finished but found a problem; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
+To use several processes, run: torchrun --nproc-per-node 2 -m zoo train …; only the first process prints."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: the words after `zoo`; None for those of this process.
+        argv: command-line arguments after `zoo`; None for those of this process.
 
     Returns:
         The exit status.
@@ -77,22 +79,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Run a command, and report a killed loader process; torch's signal handler may raise its error anywhere, even in error handlers."""
+    """Run a command, and report a killed data loader process.
+
+    The error is caught here because torch raises it in a signal handler, which may interrupt any code, including error handlers.
+    """
     try:
         return _dispatch(words)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         print(
-            f"zoo: a loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
-            "Pass a smaller --workers (0 for none); to continue training, add --resume to the same command",
+            f"zoo: a data loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
+            "Pass a smaller number with --workers (0 disables the processes); to continue training, add --resume to the command",
             file=sys.stderr,
         )
         return 1
 
 
 def _dispatch(words: list[str]) -> int:
-    """Run a command, and turn expected errors into a message and an exit status."""
+    """Run a command, and convert expected errors to a message and an exit status."""
     try:
         known = commands()
         if words[0] not in known:
@@ -107,15 +112,18 @@ def _dispatch(words: list[str]) -> int:
         print("zoo: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has exited; suppress Python's message about it
+        sys.stderr.close()  # the program that reads the output has exited; suppress Python's message about it
         return 1
-    except OSError as error:  # such as no permission or a full disk; the error names the file
+    except OSError as error:  # such as missing permissions or a full disk; the error names the file
         print(f"zoo: {error}. Check the path, its permissions and the free disk space", file=sys.stderr)
         return 2
 
 
 def _remedy(error: ZooError, words: list[str]) -> str:
-    """Return the remedy for an image that can't be read: the first one ends a command, and there may be more."""
+    """Return the hint to pass --skip-bad, for an unreadable image in a command that has this flag.
+
+    Without the flag, the command stops at the first unreadable image, although there may be more.
+    """
     able = words[0] in ("train", "eval", "compare", "predict", "export") or words[:2] in (
         ["faces", "align"],
         ["faces", "identify"],

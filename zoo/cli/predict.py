@@ -1,4 +1,4 @@
-"""`zoo predict`."""
+"""The `zoo predict` command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def run(flags: Any) -> int:
     inputs = list(flags.main.inputs)
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
-        raise InputError("no source: zoo predict MODEL SOURCE […], where SOURCE is an image, a folder, a video or the number of a camera")
+        raise InputError(
+            "no sources given; usage: zoo predict MODEL SOURCE…, where SOURCE is an image, a folder, a video or a camera's device index"
+        )
     skipped: list[Any] = []
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(folder, flags, progress)
@@ -54,7 +56,7 @@ def run(flags: Any) -> int:
             progress=progress,
         )
         show = None if flags.run.json else lambda answer: print(json.dumps(answer))
-        # the predictions of one batch may wait to be written; with fewer, the network would wait for the disk
+        # up to one batch of predictions may be queued for writing; with fewer, the network would wait for the disk
         waiting = pick_batch_size(flags.main.batch_size, model.preprocess, pick_device(flags.run.device, model.compiled))
         answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting)
     for fault in skipped:

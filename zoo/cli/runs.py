@@ -1,4 +1,4 @@
-"""`zoo runs`: the training runs of a folder in one table."""
+"""The `zoo runs` command, which lists training runs in a table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from zoo.training.history import best_epoch
 
 _SHOWN = 8  # maximum number of settings per run in the table; --json contains all
 _SETTINGS = 24  # minimum width of the settings column, in characters
-_UNFOLDED = 10_000  # width of the table in characters if the output is a file or pipe, so that no line is folded
-_WHOLE = ("loss", "time")  # columns that are never folded
+_UNFOLDED = 10_000  # width of the table in characters if the output is a file or pipe, large enough that no line is wrapped
+_WHOLE = ("loss", "time")  # columns whose cells are never wrapped
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class RunSummary:
         name: path of the run's folder, relative to the listed folder.
         task: name of the task.
         backbone: name of the backbone.
-        data: the training data.
+        data: dataset string of the training data.
         epochs: number of finished epochs.
-        planned: planned number of epochs, which may exceed `epochs` if the run stopped early.
+        planned: planned number of epochs. It exceeds `epochs` if the run stopped early or is unfinished.
         state: "finished", or "unfinished" if the run was interrupted or is still running.
-        best: the epoch with the highest score; 0 without scores.
+        best: epoch with the highest score, from 1; 0 if there are no scores.
         score: name of the score by which epochs are compared.
         scores: scores of the best epoch; empty without validation data.
-        loss: loss of the last epoch; None before the first one has finished.
-        seconds: wall-clock time; None for an unfinished run.
-        recipe: training settings.
+        loss: training loss of the last finished epoch; None if there is none.
+        seconds: wall-clock time in seconds; None for an unfinished run.
+        recipe: training settings by name.
     """
 
     name: str
@@ -62,7 +62,7 @@ def read_run(folder: Path) -> RunSummary:
     """Read the summary of a run from its folder, without loading the model or a checkpoint.
 
     Raises:
-        InputError: the run is damaged; the message names the file.
+        InputError: a file of the run is missing or invalid.
     """
     try:
         about = json.loads(_text(folder / "run.json"))
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunSummary:
             str(config["backbone"]),
             str(about["data"]),
             len(history),
-            # a finished run has all planned epochs unless it stopped early; heads that store features always have one
+            # unless early stopping is enabled, a finished run has all planned epochs; heads that only store features always train for one
             recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
             "unfinished" if training is None else "finished",
             int(best.get("epoch", 0)),
@@ -104,13 +104,13 @@ def _text(path: Path) -> str:
 
 
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
-    """Return the runs in a folder and its subfolders, sorted by name, and one message for each run that can't be read.
+    """Return the runs in a folder and its subfolders, sorted by name, and an error message for each run that can't be read.
 
     Raises:
         InputError: the folder doesn't exist or contains no runs.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one that contains runs, such as runs")
+        raise InputError(f"{folder} is not a folder; expected a folder that contains runs, such as runs")
     places = sorted(file.parent for pattern in ("run.json", "*/run.json", "*/*/run.json") for file in folder.glob(pattern))
     if not places:
         raise InputError(f"{folder} contains no runs (folders with a run.json); create one with zoo train")
@@ -125,7 +125,7 @@ def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
 
 
 def differing(runs: Sequence[RunSummary]) -> list[str]:
-    """Return the settings in which runs of the same task differ, except the number of epochs, which has a separate column."""
+    """Return the settings in which runs of the same task differ, except for the numbers of epochs and steps."""
     found: dict[str, None] = {}
     for task in dict.fromkeys(run.task for run in runs):
         recipes = [run.recipe for run in runs if run.task == task]
@@ -136,10 +136,12 @@ def differing(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
-    """Sort runs by a score of their best epoch, highest first, or by "loss", lowest first; runs without it come last.
+    """Return the runs sorted by a score of their best epoch, highest first, or by "loss", lowest first.
+
+    Runs without the score are last.
 
     Raises:
-        UnknownNameError: no run has this score.
+        UnknownNameError: none of the runs has this score.
     """
     known = {"loss", *(name for run in runs for name in run.scores)}
     if score not in known:
@@ -169,7 +171,7 @@ def run(flags: RunsFlags) -> int:
 
 
 def _as_dict(run: RunSummary) -> dict[str, Any]:
-    """Return a run in the format of --json; numbers that aren't finite become null."""
+    """Return a run in the format of --json. NaN and infinity become null."""
     scores = {name: _finite(value) for name, value in run.scores.items()}
     return {**vars(run), "loss": _finite(run.loss), "scores": scores, "recipe": dict(run.recipe)}
 
@@ -227,7 +229,7 @@ def _best(run: RunSummary) -> str:
 
 
 def _settings(run: RunSummary, names: Sequence[str]) -> str:
-    """Return a run's values of the differing settings; those missing from its recipe (chosen automatically) are omitted."""
+    """Return a run's values of the given settings as text, without settings missing from its recipe, which were chosen automatically."""
     own = [name for name in names if name in run.recipe]
     return ", ".join(f"{name} {run.recipe[name]}" for name in own[:_SHOWN]) + (", …" if len(own) > _SHOWN else "")
 

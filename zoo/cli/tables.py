@@ -1,4 +1,4 @@
-"""Results as tables for the terminal."""
+"""Functions that print results as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _number(value: float | None) -> str:
 
 
 def print_scores(scores: Scores) -> None:
-    """Print scores, the scores of each class for up to 40 classes, and the skipped samples."""
+    """Print the scores, the scores of each class (if there are at most 40 classes), and the skipped samples."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
@@ -43,7 +43,7 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 
 def print_comparison(comparison: Comparison, a: str, b: str) -> None:
-    """Print each score of both sides, the difference, and whether it is significant."""
+    """Print each score of both sides, their difference with its interval, and whether the difference is significant."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
@@ -56,7 +56,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
 
 
 def print_corruptions(found: Mapping[str, Any]) -> None:
-    """Print the score for every corruption and severity, their mean, and its relative drop from the clean score."""
+    """Print the score for every corruption and severity, the mean of these scores, and its drop relative to the score on clean images."""
     console = Console(highlight=False, markup=False, emoji=False)
     severities = list(next(iter(found["corruptions"].values())))
     table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
@@ -70,14 +70,14 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
 
 
 def print_attacked(found: Mapping[str, Any]) -> None:
-    """Print the scores on clean and on attacked images, the primary score first, and the number of attacked images or pairs."""
+    """Print the scores on clean and on attacked images, with the primary score first, and the number of images or pairs."""
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
     for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
         cells = [cell for kind in (clean, robust) for cell in (_number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
         table.add_row(name, *cells)
-    console.print(f"{found['attack']}, changes of up to {found['eps'] * 255:.4g}/255")
+    console.print(f"{found['attack']}, perturbations of up to {found['eps'] * 255:.4g}/255")
     console.print(table)
     pairs = clean["details"].get("pairs")
     which = "" if pairs is None else f" in {pairs['genuine']} genuine and {pairs['impostor']} impostor pairs, {pairs['missing']} missing"

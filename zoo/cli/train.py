@@ -1,4 +1,4 @@
-"""`zoo train`."""
+"""The `zoo train` command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def flags_of(words: list[str]) -> type[Any]:
-    """Return the flags of the command, which depend on the task and the recipe."""
+    """Return the flags of the command. They depend on the task, and their defaults on the recipe."""
     task = task_flags(words)
     return combine("Train", TrainFlags, task, find_recipe(task.recipe, task.recipes, value_of("--recipe", words)))
 
@@ -36,11 +36,11 @@ def run(flags: Any) -> int:
 
     task = get_task(flags.task_name)
     if flags.build.backbone is None:
-        raise InputError('no backbone: pass --backbone, such as --backbone resnet18; see: zoo list "*"')
+        raise InputError("no backbone given; pass --backbone, such as --backbone resnet18 (zoo list prints all names)")
     on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with progress_of(flags.run.quiet) as progress:
         data = task.open(flags.main.data, on_error, progress.say)
-        torch.manual_seed(flags.recipe.seed)  # also seeds the initialisation of new parameters
+        torch.manual_seed(flags.recipe.seed)  # for the random initialisation of new parameters
         model = build(
             flags.build.backbone,
             task.name,

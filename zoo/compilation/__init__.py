@@ -1,1 +1,1 @@
-"""Compile a model for an engine, verify it against eager float32, tune, cache and export."""
+"""Compilation of models for engines: conversion, comparison with eager float32, tuning, caching and export."""

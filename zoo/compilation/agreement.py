@@ -1,4 +1,4 @@
-"""Comparison of a compiled model with its model in eager float32."""
+"""Comparison of a compiled model with the original model in eager float32."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ from zoo.models.compiled import Agreement, Compiled, Making
 from zoo.models.model import Model
 from zoo.task.contract import Task
 
-SAME = 0.995  # smallest fraction of equal predictions
-# largest error of the first network's outputs, relative to the largest value; int8 is judged by its score, but must not be meaningless
+SAME = 0.995  # minimum fraction of equal predictions
+# maximum error of the first network's outputs, relative to the largest value; int8 is mainly judged by its score, so its limit is loose
 _ERRORS = {"fp32": 1e-3, "bf16": 0.2, "int8": 0.9}
 
 
 class DisagreementError(ZooError):
-    """The predictions of a compiled model differ from those in eager float32."""
+    """Error raised when the predictions of a compiled model differ from those of the original model in eager float32."""
 
 
 def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], task: Task) -> Agreement:
-    """Return the agreement, without scores, of a compiled model with its model: in eager float32, evaluation mode, on the CPU."""
+    """Compare a compiled model with the original model.
+
+    Args:
+        model: original model, in float32 and evaluation mode, on the CPU.
+        compiled: compiled model.
+        batches: images to compare on.
+        task: task of the model.
+
+    Returns:
+        The agreement, without scores.
+    """
     pictures, error, same, answers = 0, 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in batches:
@@ -40,10 +50,10 @@ def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], tas
 
 
 def check(agreement: Agreement, making: Making, task: Task) -> None:
-    """Refuse a compiled model that disagrees with its model.
+    """Check that a compiled model agrees with the original model.
 
     Raises:
-        DisagreementError: the models disagree; the message gives the differences and the remedy.
+        DisagreementError: the models disagree. The message states the differences and the remedy.
     """
     faults = []
     if not agreement.relative_error <= _ERRORS[making.precision]:  # true for NaN as well
@@ -62,5 +72,5 @@ def check(agreement: Agreement, making: Making, task: Task) -> None:
 
 
 def relative_error(wanted: Tensor, got: Tensor) -> float:
-    """Return the largest difference relative to the largest wanted value; NaN if any value is NaN."""
+    """Return the maximum absolute difference relative to the largest absolute value of `wanted`; NaN if any value is NaN."""
     return float((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12))

@@ -1,4 +1,4 @@
-"""Cache of converted networks on disk, with keys made from the model, the network, the engine and its versions."""
+"""Cache of converted networks on disk. The cache key depends on the model, the network, the engine and package versions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_text
 
 _LENGTH = 24
-_REVISION = 4  # of the conversion and quantisation code; increase it to invalidate cached networks
+_REVISION = 4  # revision of the conversion and quantisation code; increase it to invalidate cached networks
 
 
 def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
-    """Return the cache key of a network of a model with this fingerprint, converted by an engine.
+    """Return the cache key of a converted network.
 
-    `samples` are the inputs to calibrate on, empty for a network that is not quantised; `judged` is whether layers may stay unquantised
-    for the sake of the score.
+    Args:
+        fingerprint: fingerprint of the model.
+        network: the network.
+        engine: engine that converts the network.
+        samples: inputs for calibration; empty for a network that is not quantised.
+        judged: whether a scorer decides which layers stay unquantised.
     """
     shapes = [list(each.shape[2:]) for each in network.example]
     content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged]
@@ -42,10 +46,10 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
 
 
 def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
-    """Return the converted network with this key from the cache, or convert it and add it to the cache."""
+    """Return the converted network from the cache, or call `convert` and add the result to the cache."""
     folder = cache_folder("networks")
     listing, name = folder / f"{key}.json", f"{key}{engine.suffix}"
-    with contextlib.suppress(Exception):  # missing, damaged or unreadable: convert again
+    with contextlib.suppress(Exception):  # the entry is missing, damaged or unreadable: convert again
         for file, digest in json.loads(listing.read_text(encoding="utf-8")).items():
             if file_fingerprint(folder / file) != digest:
                 raise ValueError(file)
@@ -53,7 +57,7 @@ def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
         mark_used(listing)
         return engine.read(folder / name)
     made = convert()
-    with contextlib.suppress(OSError, RuntimeError):  # no space or no permission: go on without the cache
+    with contextlib.suppress(OSError, RuntimeError):  # no space or no permission: continue without the cache
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
             engine.write(made, Path(draft) / name)
@@ -61,6 +65,6 @@ def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
             digests = {path.name: file_fingerprint(path) for path in files}
             for path in files:
                 os.replace(path, folder / path.name)
-        write_text(listing, json.dumps(digests))  # last: files that aren't listed there are not read
+        write_text(listing, json.dumps(digests))  # written last, because files that it doesn't list are never read
         shrink(folder, LIMIT_BYTES, [listing])
     return made

@@ -1,4 +1,4 @@
-"""`zoo.compile` and `zoo.export`: run a model with an engine, or export its graphs, once they are shown to agree with the model."""
+"""The functions `zoo.compile` and `zoo.export`, which compile or export a model and verify that its predictions agree with the original."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ def compile(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a model: the result is called, evaluated and saved like the model, but an engine runs it.
+    """Compile a model for an engine. The compiled model is called, evaluated and saved like the original model.
 
-    The result is compared with the model in eager float32 before it is returned; `making.agreement` holds the figures.
+    Before it is returned, the compiled model is compared with the original model in eager float32. Its attribute `making.agreement`
+    contains the results of the comparison.
 
     Args:
-        model: model to compile; it is not changed.
-        engine: name of the engine, one of `zoo.list_engines()`, or "auto" for the fastest installed engine, which is measured on this
-            machine once and remembered.
-        precision: "fp32", "bf16", "int8" (needs `data`), or "auto": bf16 if the processor supports it and the predictions agree, otherwise
-            fp32.
-        data: images to compare on, and to calibrate on for int8: a dataset string, a path or samples. If they have ground truth, the scores
-            are compared as well. None for a few built-in images.
+        model: original model, which is not changed.
+        engine: name of the engine, one of `zoo.list_engines()`, or "auto" for the fastest installed engine on this machine. The engines are
+            measured once, and the result is cached.
+        precision: numeric precision: "fp32", "bf16", "int8" (which requires `data`), or "auto". "auto" selects bf16 if the processor
+            supports it and the predictions agree, otherwise fp32.
+        data: images for the comparison, and for calibration of int8: a dataset string, a path or samples. If they have ground truth, the
+            scores are compared as well. None to use a few built-in images.
         on_error: "raise", or "skip" to skip images that can't be read and annotations that are invalid.
-        batch_size: batch size that "auto" measures with; None to choose it by the image size.
-        tune_seconds: time limit of the measurements of "auto", in seconds.
-        say: callback that receives messages about what was compared and chosen (one line each).
-        progress: progress bars; None for none.
+        batch_size: batch size of the measurements for "auto"; None to choose it by the image size.
+        tune_seconds: time limit in seconds for the measurements for "auto".
+        say: callback that receives messages about the comparison and the selected engine (one line each).
+        progress: progress display; None for no display.
 
     Raises:
-        InputError: the engine isn't installed or can't run the model, int8 without data, or the model is already compiled.
-        UnknownNameError: an unknown engine.
-        DisagreementError: the predictions of the compiled model differ too much from the model's.
+        InputError: the engine isn't installed or can't run the model, int8 was requested without data, or the model is already compiled.
+        UnknownNameError: the engine is unknown.
+        DisagreementError: the predictions of the compiled model differ too much from those of the original model.
 
     Example:
         >>> import zoo
@@ -69,7 +70,7 @@ def compile(
     if not tune_seconds >= 0:  # true for NaN as well
         raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
     if precision == "int8" and data is None:
-        raise InputError("int8 is calibrated on images, and there are none: pass data= (--calibration) with a few hundred of your own")
+        raise InputError("int8 requires images for calibration: pass data= (--calibration) with a few hundred of your images")
     say = say or (lambda text: None)
     source = Source.of(model, data, on_error, say, progress or Progress(enabled=False))
     if engine == "auto":
@@ -108,27 +109,28 @@ def export(
 ) -> Compiled:
     """Export the networks of a model as graphs, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
 
-    Each graph is named after its network. The graph `pictures` takes RGB images [B, 3, H, W], float32 in 0–1, prepared according to
-    `preprocess` in model.json; normalisation is part of the graph, and the batch size is dynamic. It returns logits or embeddings. A
-    detector's graph returns pyramid levels, objectness and deltas, and a second graph, `boxes`, completes it. `zoo.load` reassembles them.
+    Each graph is named after its network. The input of the graph `pictures` is RGB images [B, 3, H, W], float32 in 0–1, prepared according
+    to `preprocess` in model.json. Normalisation is part of the graph, and the batch size is dynamic. The outputs are logits or embeddings.
+    For a detector, they are pyramid levels, objectness and deltas; the second stage of the detector is a separate graph, `boxes`.
+    `zoo.load` reassembles the graphs into a model.
 
     Args:
-        model: model to export, not compiled.
-        folder: destination; an older exported model there is replaced.
+        model: original model, not a compiled one.
+        folder: destination. An exported model that is already there is replaced.
         format: "openvino" (.xml and .bin), "onnx" (checked by onnx.checker) or "torch" (torch.export's .pt2).
         precision: numeric precision, as for `zoo.compile`.
-        data: images to compare on, and to calibrate on for int8, as for `zoo.compile`.
+        data: images for the comparison, and for calibration of int8, as for `zoo.compile`.
         on_error: "raise" or "skip", as for `zoo.compile`.
         say: callback that receives messages about the comparison (one line each).
-        progress: progress bars; None for none.
+        progress: progress display; None for no display.
 
     Returns:
         The compiled model, equal to `zoo.load(folder)`.
 
     Raises:
-        UnknownNameError: an unknown format.
-        InputError: the format's engine isn't installed or can't run the model, or the folder holds something else, such as weights.
-        DisagreementError: the predictions of the graph differ too much from the model's.
+        UnknownNameError: the format is unknown.
+        InputError: the engine for the format isn't installed or can't run the model, or the folder contains other files, such as weights.
+        DisagreementError: the predictions of the exported model differ too much from those of the original model.
     """
     if format not in FORMATS:
         raise UnknownNameError("export format", format, FORMATS)

@@ -1,9 +1,10 @@
-"""Conversion of a model's networks for an engine: at first use, or from the cache.
+"""Conversion of a model's networks for an engine, at first use or from the cache.
 
-Images of the model's own size have a graph for this size only; all other sizes share one. Detectors, whose images vary in size, have only
-the shared graph. A graph for any size contains the branches that were taken at the size of its export (torch.export guards them, other
-formats don't). It is therefore tested, in float32, at other sizes; if its outputs differ from the model's, images of other sizes run in
-eager. (Engines that run modules without conversion recompile when a branch changes, so there is nothing to test.)
+There is one graph for images of the model's own size, and one graph for images of any other size. Detectors have only the latter, since
+their images vary in size. A graph for any size contains only those branches of the code that were executed at the size of the export.
+torch.export guards the branches, other formats don't. Therefore, the graph is tested in float32 at other sizes. If its outputs differ from
+those of the original model, images of other sizes run in eager. Engines that run modules without conversion recompile when a branch
+changes, and need no test.
 """
 
 from __future__ import annotations
@@ -29,23 +30,29 @@ from zoo.system.wording import reason
 from zoo.task.pooling import PooledHead
 
 FEATURES = "features"  # name of the network of backbone and pooling, for models with a `PooledHead`
-_STEP = 32  # pixels; sides of padded images are multiples of it
-_ROUNDING = 1e-3  # largest error of a float32 graph, relative to the largest value
+_STEP = 32  # pixels; the sides of padded images are multiples of this
+_ROUNDING = 1e-3  # maximum error of a float32 graph, relative to the largest value
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Networks that are converted at first use; one that the engine can't run falls back to eager, with a message.
+    """Source of a compiled model's networks, which are converted at first use.
+
+    If the engine can't run a network, the network falls back to eager, with a message.
 
     Attributes:
-        model: model in evaluation mode, on the CPU.
-        fingerprint: fingerprint of the model; for `FEATURES` that of its backbone is enough.
-        samples: inputs to calibrate on, by network name; empty for networks that are not quantised.
-        judge: function from a network's name to the scorer of its quantised candidates; None to quantise every layer.
+        model: original model, in evaluation mode, on the CPU.
+        fingerprint: fingerprint of the model. For the network `FEATURES`, the fingerprint of the backbone is sufficient.
+        engine: the engine.
+        precision: numeric precision.
+        threads: number of threads.
+        samples: inputs for calibration, by network name; empty for networks that are not quantised.
+        judge: function that receives the name of a network and returns the scorer of its candidates; None to quantise all layers.
         say: callback that receives a message about each fallback to eager.
-        replaced: runners to use in place of the engine's, by network name.
+        replaced: runners that replace those of the engine, by network name.
         refused: errors of networks that the engine can't run, by network name.
-        taken: for a model that can't take every image size, the sizes other than its own that it was found to take.
+        taken: image sizes, other than the model's own, that are known to be supported. It is used only for models that don't support every
+            size.
     """
 
     model: Model
@@ -61,10 +68,11 @@ class Conversion:
     taken: set[SizeHW] = field(default_factory=set)
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the image size of the graph that takes images of this size: the model's own, or None for the graph that takes any.
+        """Return `size_hw` if it is the model's own image size; None if the graph for any size must be used.
 
         Raises:
-            InputError: the model itself can't take this size. An engine might still return something: some add maps of one and two rows.
+            InputError: the original model doesn't support this size. This is checked because an engine might nevertheless return outputs;
+                for example, some engines add maps of one and two rows.
         """
         if size_hw == self._own_hw:
             return size_hw
@@ -73,17 +81,17 @@ class Conversion:
                 self.model.levels(torch.zeros(1, 3, *size_hw))
             except RuntimeError as error:
                 raise InputError(
-                    f"the backbone {self.model.backbone_name} can't take images of {size_hw[0]}×{size_hw[1]} pixels ({reason(error)}); "
-                    f"use sides that are multiples of {max(_STEP, self.model.backbone.levels[-1].stride)}"
+                    f"the backbone {self.model.backbone_name} doesn't support images of {size_hw[0]}×{size_hw[1]} pixels "
+                    f"({reason(error)}); use sides that are multiples of {max(_STEP, self.model.backbone.levels[-1].stride)}"
                 ) from error
             self.taken.add(size_hw)
         return None
 
     @cached_property
     def _is_selective(self) -> bool:
-        """Whether there are image sizes that the backbone can't take, tested with odd and even map sides at all of its levels.
+        """Whether the backbone rejects some image sizes. Tested with sizes that give odd and even feature maps at every level.
 
-        Padded images have sides that every backbone takes.
+        It is False for models that pad images, since every backbone supports the sizes of padded images.
         """
         if self.model.preprocess.pads:
             return False
@@ -99,7 +107,7 @@ class Conversion:
         return None if self.model.preprocess.pads else self.model.preprocess.size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return the runner of a network, which falls back to eager where the engine can't run it."""
+        """Return the runner of a network. If the engine can't run the network, or fails on some inputs, the runner uses eager."""
         if name in self.replaced:
             return self.replaced[name]
         eager = ENGINES["eager"]().start(self._network(name, size_hw), "fp32", self.threads)
@@ -121,15 +129,15 @@ class Conversion:
         return run if size_hw is not None else or_else(run, in_eager)
 
     def started(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Convert a network and start it."""
+        """Convert a network, and return its runner."""
         made = self._converted(name, size_hw)
         with one_reason(self.engine.name, self._network(name, size_hw)):
             return self.engine.start(made, self.precision, self.threads)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the networks to a folder, and return their entries in model.json.
+        """Write the networks to a folder, and return their entries for model.json.
 
-        A graph for one image size is written for the size that the model's preprocessing produces.
+        If the model has a fixed image size, the graph of the first network is written only for this size.
         """
         written = []
         for name in (PICTURES, *self.model.head.networks()):
@@ -157,7 +165,7 @@ class Conversion:
         return converted(self.engine, key, convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
-        """Refuse a graph for any image size that is correct only for some sizes."""
+        """Raise an `InputError` if a graph for any image size is incorrect for some sizes."""
         with one_reason(self.engine.name, network):
             runner = self.engine.start(made, "fp32", self.threads)
         height, width = network.example[0].shape[2:]
@@ -166,15 +174,15 @@ class Conversion:
             try:
                 with torch.no_grad():
                     wanted: Tensors = network.module(pixels)
-            except RuntimeError:  # a size that the backbone itself can't take: some add maps that differ by a row
+            except RuntimeError:  # the backbone rejects this size, for example because it would add maps that differ by a row
                 continue
             with one_reason(self.engine.name, network):
                 errors = [relative_error(*pair) for pair in zip(wanted, runner(pixels), strict=True)]
             error = float(np.max(errors))  # NaN if any of them is NaN
             if not error <= _ROUNDING:
                 raise InputError(
-                    f"the engine {self.engine.name} computes the network {network.name!r} incorrectly for images of other sizes than that "
-                    f"of its export ({shape[2]}×{shape[3]}: outputs are off by {error:.2g} of the largest value)"
+                    f"the engine {self.engine.name} computes the network {network.name!r} incorrectly for image sizes other than that of "
+                    f"the export ({shape[2]}×{shape[3]}: outputs are off by {error:.2g} of the largest value)"
                 )
 
     def _network(self, name: str, size_hw: SizeHW | None) -> Network:
@@ -187,7 +195,7 @@ class Conversion:
 
 
 class _Pictures(nn.Module):
-    """Normalisation, backbone and `Head.tensors`: maps images [B, 3, H, W], float in 0–1, to tensors."""
+    """Network of normalisation, backbone and `Head.tensors`. It maps images [B, 3, H, W], float in 0–1, to tensors."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -198,7 +206,7 @@ class _Pictures(nn.Module):
 
 
 class _Pooled(_Pictures):
-    """Normalisation, backbone and pooling: maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
+    """Network of normalisation, backbone and pooling. It maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
 
     def forward(self, pixels: Tensor) -> Tensors:
         head = self.model.head
@@ -207,14 +215,14 @@ class _Pooled(_Pictures):
 
 
 def _example_hw(model: Model) -> SizeHW:
-    """Return a small image size with two different sides, both divisible by the stride of every level."""
+    """Return a small image size for exporting a graph, with different height and width, both divisible by the stride of every level."""
     last = model.backbone.levels[-1]
-    # unpadded maps are smaller than the stride suggests, and a map with a side of 1 would specialise the graph to such maps
+    # unpadded maps are smaller than the stride suggests; with a map of side 1, torch.export would specialise the graph to such maps
     step, lost = max(_STEP, last.stride), -(-(last.field - 1) // _STEP) * _STEP
     return 4 * step + lost, 5 * step + lost
 
 
 def _other_shapes(height: int, width: int, padded: bool) -> list[tuple[int, int, int, int]]:
-    """Return input shapes [B, 3, H, W] other than that of the export; with odd sides too unless images are padded."""
+    """Return input shapes [B, 3, H, W] that differ from that of the export. They include odd sides, unless images are padded."""
     even = [(1, 3, width, height + 3 * _STEP), (3, 3, height + 2 * _STEP, width), (2, 3, height + _STEP, width + _STEP)]
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]

@@ -1,4 +1,4 @@
-"""The model to compile, and the images that it is compared, calibrated and scored on."""
+"""The model to compile, and the images for comparison, calibration and scoring."""
 
 from __future__ import annotations
 
@@ -27,21 +27,25 @@ from zoo.system.progress import Progress
 from zoo.system.wording import counted
 from zoo.task.contract import Task, get_task
 
-_CALIBRATION = 300  # images for calibration: NNCF's default
-_ENOUGH = 100  # images for calibration; with fewer, a message recommends more
-_COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # limits for a batch, and for the built-in images to compare on: images and pixels
+_CALIBRATION = 300  # maximum number of images for calibration, which is NNCF's default
+_ENOUGH = 100  # recommended minimum number of images for calibration; with fewer, a message recommends more
+_COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # maximum numbers of images and pixels in a batch, and in all built-in images together
 
 
 @dataclass(frozen=True)
 class Source:
-    """The model to compile, and images to compare, calibrate and score on.
+    """The model to compile, and the images for comparison, calibration and scoring.
 
     Attributes:
-        model: copy of the model, in evaluation mode, on the CPU.
+        model: copy of the original model, in evaluation mode, on the CPU.
+        fingerprints: fingerprints of the original model.
         pictures: the user's images, or a few built-in ones.
         given: whether the images are the user's.
         has_truth: whether the images are the user's and have ground truth, so that scores can be measured.
-        left_out: messages about skipped images, each of which is reported once.
+        say: callback that receives messages (one line each).
+        progress: progress display.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        left_out: messages about skipped images that have already been reported, so that none is reported twice.
     """
 
     model: Model
@@ -56,7 +60,7 @@ class Source:
 
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
-        """Copy a model and open the data; arguments as for `zoo.compile`."""
+        """Copy a model and open the data; the arguments are those of `zoo.compile`."""
         task = get_task(model.task)
         plain = _plain_pictures(data)
         if data is None and task.data.sample_data is None:
@@ -73,7 +77,7 @@ class Source:
         return get_task(self.model.task)
 
     def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
-        """Yield `count` of the images, evenly spread, in prepared batches of `size`."""
+        """Yield `count` evenly spaced images in prepared batches of up to `size` images."""
         records = self.pictures.records
         chosen, read = [records[place * len(records) // count] for place in range(count)], 0
         for first in range(0, len(chosen), size):
@@ -82,7 +86,7 @@ class Source:
             if pictures:
                 yield self.model.preprocess.batch(pictures)
         if not read:
-            raise DataError(f"data {self.pictures.name}: none of {count} images to compare on can be read")
+            raise DataError(f"data {self.pictures.name}: none of the {count} images for the comparison can be read")
 
     def _readable(self, records: Sequence[Record]) -> Iterator[Image]:
         for record in records:
@@ -97,39 +101,39 @@ class Source:
 
     @property
     def compared_count(self) -> int:
-        """Number of images on which the outputs of the model and of a compiled one are compared."""
+        """Number of images on which the outputs of the original and the compiled model are compared."""
         height, width = self.model.preprocess.size_hw
         few = min(_COMPARED, max(2, _COMPARED_PIXELS // (height * width)))
         return min(len(self.pictures), _CALIBRATION if self.given else few)
 
     def compared(self) -> Iterator[ImageBatch]:
-        """Yield the images to compare on, in prepared batches."""
+        """Yield the images for the comparison, in prepared batches."""
         height, width = self.model.preprocess.size_hw
         count, size = self.compared_count, max(1, min(_COMPARED, _COMPARED_PIXELS // (height * width)))
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
 
     @cached_property
     def eager_score(self) -> float:
-        """The primary score of the model itself on all images, measured once for all comparisons."""
+        """Primary score of the original model on all images, computed once and reused for every comparison."""
         return self.score(self.model)
 
     def score(self, model: Model, numbers: Sequence[int] | None = None) -> float:
-        """Return the task's primary score of a model on all images, or on those with the given indices."""
+        """Return the primary score of a model on all images, or on the images with the given indices."""
         from zoo.evaluation.evaluate import evaluate
 
         records = self.pictures.records
         data = self.pictures if numbers is None else replace(self.pictures, records=tuple(records[number] for number in numbers))
         scores = evaluate(model, data, device="cpu", replicates=0, on_error=self.on_error, progress=self.progress)
-        return scores[self.task.scoring.primary_score] or 0.0  # None for too little data: then neither model has a score
+        return scores[self.task.scoring.primary_score] or 0.0  # the score is None for both models if there is too little data
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
         """Return the model compiled for an engine.
 
         Raises:
             InputError: the engine can't run the model.
-            DisagreementError: the predictions disagree with the model's.
+            DisagreementError: the predictions of the compiled model disagree with those of the original model.
         """
-        if (engine.name, precision) == ("eager", "fp32"):  # the same computation: nothing to compare
+        if (engine.name, precision) == ("eager", "fp32"):  # the computation is the same, so no comparison is necessary
             return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
         try:
             return self._checked(self._conversion(engine, precision))
@@ -165,7 +169,7 @@ class Source:
 
     @cached_property
     def _samples(self) -> dict[str, list[Tensors]]:
-        """Inputs to calibrate on, by network name, computed from the images once for all engines and attempts."""
+        """Inputs for calibration, by network name, computed once from the images and reused for all engines and attempts."""
         found: dict[str, list[Tensors]] = {PICTURES: []}
         head, count = self.model.head, min(_CALIBRATION, len(self.pictures))
 
@@ -189,7 +193,7 @@ class Source:
         return found
 
     def _judge(self, name: str) -> Judge:
-        """Return the scorer of candidates for one network, with the model's other networks in eager."""
+        """Return the scorer of candidates for one network. The model's other networks run in eager."""
         eager = self._conversion(ENGINES["eager"](), "fp32")
 
         def score(runner: Runner, numbers: Sequence[int]) -> float:
@@ -199,7 +203,7 @@ class Source:
 
 
 def _plain_pictures(data: object) -> Dataset | None:
-    """Return the images of a folder without subfolders and annotations, as a dataset; None for any other data."""
+    """Return the images of a folder as a dataset if the folder has neither subfolders with images nor annotations; otherwise None."""
     if not isinstance(data, str | Path) or not Path(data).is_dir():
         return None
     folder = Path(data)

@@ -1,4 +1,4 @@
-"""`engine="auto"`: choice of the fastest engine for a model on this machine, measured once and remembered."""
+"""Selection of the fastest engine for a model on this machine, for `engine="auto"`. The result of the measurement is cached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zoo.system.precision import AskedPrecision, EnginePrecision
 from zoo.system.versions import versions
 
 _ORDER = ("openvino", "onnxruntime", "inductor")  # engines that are usually fastest, and convert fastest, come first
-GAIN = 1.05  # smallest speed-up over eager: less is within timing noise, and not worth another engine's peculiarities
+GAIN = 1.05  # minimum speed-up over eager; less is within timing noise and doesn't justify the peculiarities of another engine
 _RUNS = 5
 _LIMIT = 2**20
 
@@ -33,24 +33,28 @@ Choice = tuple[str, EnginePrecision]
 
 
 def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
-    """Return the model compiled for the fastest engine whose predictions agree; eager if none is faster.
+    """Compile the model for the fastest engine whose predictions agree with the original model, or for eager if no engine is faster.
 
-    Arguments as for `zoo.compile`; after `tune_seconds`, no further engine is tried.
+    Args:
+        source: the model and the images.
+        precision: requested precision, as for `zoo.compile`.
+        batch_size: batch size of the measurements; None to choose it by the image size.
+        tune_seconds: time limit in seconds. After this time, no further engine is tried.
     """
     say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
     choices = list(candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none is remembered, or it can't be read
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is no earlier result, or it can't be read
         content = json.loads(path.read_text(encoding="utf-8"))
         kept = content["engine"], content["precision"]
     if kept in [*choices, ("eager", "fp32")]:
-        with contextlib.suppress(ZooError):  # it agreed then, but not on these images: measure again
+        with contextlib.suppress(ZooError):  # it doesn't agree on these images: measure again
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
             say(f"engine {kept[0]}, {kept[1]} (fastest here in an earlier measurement): {compiled.making.agreement}")
             return compiled
     best, figures = _race(source, choices, size, tune_seconds)
-    with contextlib.suppress(OSError):  # no space or no permission: measured again next time
+    with contextlib.suppress(OSError):  # no space or no permission: the next call measures again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"engine": best.making.engine, "precision": best.precision, "ms": figures}))
         shrink(path.parent, _LIMIT, [path])
@@ -58,11 +62,14 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
 
 
 def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda text: None) -> Iterator[Choice]:
-    """Yield the engines and precisions that may be faster than eager, usually the fastest first.
+    """Yield the pairs of engine and precision that may be faster than eager. Those that are usually fastest come first.
 
     Args:
-        precision: requested precision; "auto" for fp32 and, if the processor supports it, bf16.
+        precision: requested precision. "auto" stands for fp32 and, if the processor supports it, bf16.
         say: callback that receives a message about each engine that is not installed.
+
+    Raises:
+        InputError: no installed engine supports the requested precision.
     """
     asked = ("bf16", "fp32") if precision == "auto" and cpu_has_bf16() else ("fp32",) if precision == "auto" else (precision,)
     others = [name for name in ENGINES if name not in _ORDER and name != "eager"]
@@ -81,7 +88,11 @@ def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda te
 
 
 def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: float) -> tuple[Compiled, dict[str, float]]:
-    """Measure the candidates one after the other, each in alternation with eager, until the time limit."""
+    """Measure the candidates one after the other, each alternating with eager, until the time limit.
+
+    Returns:
+        The fastest compiled model, and the times of the measured candidates in milliseconds per batch.
+    """
     start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
     batch = _batch(source, size)
@@ -91,7 +102,7 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
         label = f"{engine}, {precision}"
         left = tune_seconds - (time.perf_counter() - start)
         if left < ENGINES[engine].seconds:
-            say(f"engine {label}: not tried, {max(0.0, left):.0f} of {tune_seconds:g} seconds are left; set a larger --tune-seconds")
+            say(f"engine {label}: not tried, only {max(0.0, left):.0f} of {tune_seconds:g} seconds are left; set a larger --tune-seconds")
             continue
         try:
             compiled = source.compiled(ENGINES[engine](), precision)
@@ -111,7 +122,7 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
 
 
 def _batch(source: Source, size: int) -> ImageBatch:
-    """Return a batch of `size` images of the source, which are repeated if there are fewer."""
+    """Return a batch of `size` images of the source. If the source has fewer images, they are repeated."""
     count = min(size, len(source.pictures))
     first = next(source.batches(count, count))
     places = [place % count for place in range(size)]
@@ -120,7 +131,10 @@ def _batch(source: Source, size: int) -> ImageBatch:
 
 
 def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
-    """Return the median times of both models in milliseconds, measured in alternation: other processes slow down both alike."""
+    """Return the median times of the eager and the compiled model in milliseconds.
+
+    The measurements of the two models alternate, so that other processes slow down both models equally.
+    """
     _milliseconds(compiled, batch)  # warm-up
     pairs, start = [(_milliseconds(eager, batch), _milliseconds(compiled, batch))], time.perf_counter()
     while len(pairs) < _RUNS and time.perf_counter() - start < budget_s:
@@ -135,7 +149,7 @@ def _milliseconds(model: Compiled, batch: ImageBatch) -> float:
 
 
 def _key(source: Source, size: int, candidates: list[Choice]) -> str:
-    """Return the cache key of a choice: machine, versions, model, batch size and candidates."""
+    """Return the cache key of a selection, which depends on the machine, versions, model, batch size and candidates."""
     preprocess = asdict(source.model.preprocess)
     content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

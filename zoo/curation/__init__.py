@@ -1,1 +1,1 @@
-"""Dataset tools: check, convert, split and show."""
+"""Dataset tools: checking, conversion, splitting and display."""

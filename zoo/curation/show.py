@@ -1,4 +1,4 @@
-"""`zoo data show`: samples as the model receives them, after augmentation and preprocessing, with their targets."""
+"""Samples with their targets as the model receives them, after augmentation and preprocessing (`zoo data show`)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from zoo.report.sheet import Seen
 from zoo.task.contract import Task
 from zoo.task.recipe import Recipe
 
-_SIDE = 448  # pixels: longer side of the originals
+_SIDE = 448  # pixels: maximum length of the longer side of unprocessed images
 
 
 def seen(
     dataset: Dataset, task: Task, preprocess: Preprocess, recipe: Recipe | None, *, n: int, variants: int = 1, seed: int = 0,
     on_error: OnError = "raise",
 ) -> tuple[list[list[Seen]], list[Fault]]:  # fmt: skip
-    """Pass samples through the same loaders that training and evaluation use.
+    """Load samples through the loaders used for training and evaluation.
 
-    `n` samples are chosen by the seed, independently of their order, and shown in several variants, each with a different augmentation.
-    Without a recipe, they are as in evaluation.
+    `n` samples are chosen at random from the seed and their keys, independently of their order. With a recipe, they are augmented as in
+    training, `variants` times with different random numbers. Without a recipe, they are loaded as in evaluation.
 
     Returns:
-        One list of variants per sample, in the order of the data; and the skipped images.
+        A list of variants for each sample, in dataset order; and the errors of skipped images.
     """
     drawn = sorted(dataset.records, key=lambda record: hashlib.sha256(f"{seed}:{record.key}".encode()).digest())[:n]
     chosen = {record.key for record in drawn}
@@ -65,7 +65,7 @@ def _pictures(batch: Batch[ImageBatch], classes: Sequence[str]) -> Iterator[Seen
 
 
 def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classes: Sequence[str]) -> Seen:
-    """Return an image with its target, whose boxes are in the coordinates of `frame_hw`."""
+    """Return an image with its target. The target's boxes are in pixels of an image of size `frame_hw` and are rescaled."""
     if not isinstance(target, Mapping):
         return Seen(key, image, () if target is None else (class_name(classes, target),))
     scale = np.array([image.shape[1] / frame_hw[1], image.shape[0] / frame_hw[0]] * 2, np.float32)
@@ -74,7 +74,7 @@ def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classe
 
 
 def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
-    """Return samples by key as stored in the data: upright, with their original boxes, neither augmented nor preprocessed."""
+    """Return samples by key, neither augmented nor preprocessed: upright images, reduced to display size, with their boxes."""
     wanted = set(keys)
     return {record.key: _original(record, dataset.classes) for record in dataset.records if record.key in wanted}
 
@@ -82,14 +82,14 @@ def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
 def _original(record: Record, classes: Sequence[str]) -> Seen:
     sample = record.load()
     height, width = sample.image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))  # full-size phone photos would fill the memory
+    scale = min(1.0, _SIDE / max(height, width))  # many full-size photos would need too much memory
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(PILImage.fromarray(sample.image).resize(size, PILImage.Resampling.LANCZOS)) if scale < 1 else sample.image
     return _seen(record.key, small, sample.target, (height, width), classes)
 
 
 def value_range(rows: Sequence[Sequence[Seen]], preprocess: Preprocess) -> tuple[float, float]:
-    """Return the lowest and highest value that the first layer receives from these images, after normalisation."""
+    """Return the minimum and maximum of the normalised pixel values, which are the input of the first layer."""
     mean, std = np.array(preprocess.mean), np.array(preprocess.std)
     ends = [end for variants in rows for one in variants for end in (one.image.min((0, 1)), one.image.max((0, 1)))]
     values = (np.stack(ends) / 255 - mean) / std

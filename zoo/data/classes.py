@@ -1,6 +1,6 @@
-"""Class order for formats that don't store one: an optional file `classes.txt` with one name per line.
+"""The optional file `classes.txt`, which stores the class order for formats that don't, with one class name per line.
 
-`zoo data convert` and `zoo data split` write it if the order, or a class without samples, would be lost otherwise.
+`zoo data convert` and `zoo data split` write the file if the order, or a class without samples, would otherwise be lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ FILE = "classes.txt"
 
 
 def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Return the classes in the order of the folder's `classes.txt`, which must name each once, or in the order found without this file."""
+    """Return the classes in the order of a folder's `classes.txt`.
+
+    Args:
+        found: classes in the order in which they occur in the data. They are returned unchanged if there is no `classes.txt`.
+        folder: the folder.
+
+    Raises:
+        DataError: the file can't be read, lists a class twice, or lacks a class.
+    """
     file = folder / FILE
     if not file.is_file():
         return tuple(found)
@@ -31,11 +39,11 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
 
 
 def write_order(classes: Sequence[str], found: Iterable[str], folder: Path) -> None:
-    """Write `classes.txt`, unless `found`, the order that a reader derives from the data, is the same."""
+    """Write `classes.txt` to a folder, unless `found`, the class order that a reader derives from the data, is the same as `classes`."""
     if list(found) != list(classes):
         write_text(folder / FILE, "".join(f"{name}\n" for name in classes))
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """Return names for classes without names: their indices."""
+    """Return the default names of classes that have no names, which are their indices."""
     return tuple(str(index) for index in range(count))

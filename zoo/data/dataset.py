@@ -1,4 +1,4 @@
-"""The sample contract, and the dataset class that all formats share."""
+"""The sample contract, and the dataset class that is used for all formats."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Sample:
 
     Attributes:
         image: [H, W, 3] uint8, RGB.
-        target: target of the task: a class index (classification, face) or `{"boxes": [N, 4] float32 xyxy in pixels,
-            "labels": [N] int64, …}` (detection); None if there is no ground truth.
-        key: stable identifier: the path relative to the data's folder, or a name made from the index.
+        target: ground truth in the format of the task; None if there is none. For classification and face, it is a class index. For
+            detection, it is `{"boxes": [N, 4] float32 xyxy in pixels, "labels": [N] int64, …}`.
+        key: stable identifier of the sample: its path relative to the data's folder, or a name made from its index.
     """
 
     image: Image
@@ -41,7 +41,7 @@ class Record:
         key: as in `Sample`.
         source: path of the image file, the image itself, or a function that generates it.
         target: as in `Sample`.
-        size_hw: unverified height and width in pixels from the annotations; None if they don't contain it.
+        size_hw: unverified height and width in pixels, as stated by the annotations; None if they don't state a size.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Record:
         """Decode the image, possibly at a reduced scale.
 
         Returns:
-            The image, and the height and width at full size: the coordinate frame of the target.
+            The image, and its height and width at full size, which are the coordinate frame of the target.
 
         Raises:
             ImageError: the file can't be read.
@@ -79,14 +79,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset(Sequence[Sample]):
-    """An ordered sequence of records with their classes; every scheme opens into one.
+    """An ordered sequence of records and the names of their classes. Datasets of every scheme are opened as this class.
 
     Attributes:
-        name: dataset string from which it was opened.
+        name: dataset string from which the dataset was opened.
         records: records of the samples, in a fixed order.
         classes: class names by index; empty if unknown.
-        skipped: faults that were skipped when the data was opened with `on_error="skip"`.
-        exact: whether to always decode images at full size; otherwise JPEGs much larger than the model needs are reduced while decoding.
+        skipped: annotation errors that were skipped because the dataset was opened with `on_error="skip"`.
+        exact: whether to always decode images at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
+            scale.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Dataset(Sequence[Sample]):
     @overload
     def __getitem__(self, index: slice) -> Dataset: ...
     def __getitem__(self, index: int | slice) -> Sample | Dataset:
-        """Decode one sample, or return a part of the dataset.
+        """Return the sample at an index, decoded, or a slice as a dataset.
 
         Raises:
             ImageError: the image can't be read.
@@ -114,7 +115,7 @@ class Dataset(Sequence[Sample]):
         return self.records[index].load()
 
     def __iter__(self) -> Iterator[Sample]:
-        """Decode the samples one after another."""
+        """Iterate over the decoded samples."""
         return (record.load() for record in self.records)
 
     @property
@@ -123,20 +124,21 @@ class Dataset(Sequence[Sample]):
         return tuple(record.key for record in self.records)
 
     def decoding(self, wanted: images.Decoding) -> images.Decoding:
-        """Return the decoding settings for this dataset: as `wanted`, but at full size if the dataset is `exact`."""
+        """Return the decoding settings for this dataset: `wanted`, but at full size if the dataset is `exact`."""
         return replace(wanted, min_size_hw=None) if self.exact else wanted
 
     def with_targets(self, change: Callable[[Any], Any], classes: tuple[str, ...]) -> Dataset:
-        """Return a dataset of the same images with other targets and classes."""
+        """Return a dataset with the same images and other classes; `change` is a function that converts each target."""
         records = tuple(replace(record, target=change(record.target)) for record in self.records)
         return replace(self, records=records, classes=classes)
 
 
 def from_sequence(data: object) -> Dataset:
-    """Return a dataset of samples in memory.
+    """Return samples in memory as a dataset.
 
     Args:
-        data: sequence of objects with `image`, `target` and `key`, or of mappings with these keys; its `classes`, if any, are kept.
+        data: sequence of objects with the attributes `image`, `target` and `key`, or of mappings with these keys. If the sequence has an
+            attribute `classes`, it is the class names.
 
     Raises:
         InputError: `data` isn't a sequence or is empty, a sample is invalid, or a key occurs twice.
@@ -157,5 +159,5 @@ def from_sequence(data: object) -> Dataset:
         records.append(Record(f"{index:06d}" if key is None else str(key), array, get("target")))
     repeated = len(records) - len({record.key for record in records})
     if repeated:
-        raise InputError(f"{repeated} samples repeat the key of another; keys must be unique")
+        raise InputError(f"{repeated} samples have the same key as another sample; keys must be unique")
     return Dataset(f"{len(records)} samples", tuple(records), tuple(getattr(data, "classes", ())))

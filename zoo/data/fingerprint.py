@@ -18,10 +18,10 @@ _LENGTH = 16  # hexadecimal digits: 64 bits
 
 
 def data_fingerprint(dataset: Dataset) -> str:
-    """Return a fingerprint of a dataset's keys, images and targets, which doesn't depend on the order of the samples.
+    """Return a fingerprint of a dataset's keys, images, targets and classes. It doesn't depend on the order of the samples.
 
-    Images are identified by the content of their files, so the same data has the same fingerprint in another location. An image that can't
-    be read counts as missing; evaluation reports it separately.
+    Images are identified by the content of their files, so a copy of the dataset in another location has the same fingerprint. An image
+    that can't be read counts as missing. Evaluation reports it separately.
     """
     lines = sorted(f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
     classes = json.dumps(list(dataset.classes))
@@ -29,7 +29,7 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 
 def manifest_fingerprint(dataset: Dataset) -> str:
-    """Return a fingerprint of the keys and targets in order, which determine the drawing of samples. No image is read."""
+    """Return a fingerprint of a dataset's classes, keys and targets in order, on which the sampling of batches depends; read no images."""
     lines = [json.dumps(list(dataset.classes)), *(f"{record.key}\t{_target(record.target)}" for record in dataset.records)]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
@@ -46,7 +46,7 @@ def _picture(source: Any, key: str) -> str:
             return file_fingerprint(source)
         except OSError:
             return "missing"
-    if callable(source):  # generated or unpacked on demand, by the zoo or from a file that has been read completely
+    if callable(source):  # the image is generated on demand, or unpacked on demand from a file that has already been read
         return str(getattr(source, "fingerprint", f"made of {key}"))
     return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
 

@@ -1,4 +1,4 @@
-"""Folders of images: which files are images, and which folders are splits."""
+"""Folders of images: recognition of image files and splits, and resolution of file names in annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def is_picture_name(name: str) -> bool:
-    """Return whether a file name has an image suffix; hidden files never count."""
+    """Return whether a file name has an image suffix and isn't that of a hidden file."""
     return not name.startswith(".") and name.lower().endswith(decoding.SUFFIXES)
 
 
@@ -31,7 +31,11 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def split_folder(ref: DataRef, root: Path) -> Path:
-    """Return the folder of the requested split; raise an `InputError` if there is none, or there are splits and none was requested."""
+    """Return the folder of the requested split, or `root` if there are no splits.
+
+    Raises:
+        InputError: the requested split doesn't exist, or all folders are splits and none was requested.
+    """
     names = [folder.name for folder in subfolders(root)]
     splits = [name for name in names if name.lower() in SPLITS]
     if ref.split is not None:
@@ -45,19 +49,20 @@ def split_folder(ref: DataRef, root: Path) -> Path:
 
 
 def split_folders(ref: DataRef, root: Path) -> list[Path]:
-    """Return the folders of one or several different splits, as in `split=train,test`; see `split_folder`."""
+    """Return the folders of all requested splits, as in `split=train,test`; see `split_folder`."""
     if ref.split is None or "," not in ref.split:
         return [split_folder(ref, root)]
     names = [name.strip() for name in ref.split.split(",")]
     if len(set(names)) < len(names):
-        raise InputError(f"data {ref.text!r}: split lists a name twice; expected different names, as in split=train,test")
+        raise InputError(f"data {ref.text!r}: split lists a name twice; expected unique names, as in split=train,test")
     return [split_folder(replace(ref, split=name), root) for name in names]
 
 
 class PictureRoot:
-    """Resolver for file names in annotations, restricted to the data's folder.
+    """Resolver for file names in annotations, which only accepts files within the data's folder.
 
-    Without it, a malicious or careless annotation file could reach any file on the machine through `../`, an absolute path or a link.
+    Without this restriction, a malicious or careless annotation file could refer to any file on the machine through `../`, an absolute path
+    or a symbolic link.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,11 +71,14 @@ class PictureRoot:
         self._real_parents: dict[str, str] = {}
 
     def find(self, text: str, base: Path | None = None) -> tuple[str, Path]:
-        """Return the key (the path relative to the folder, with `/`) and the file for a path in the annotations.
+        """Resolve a path in the annotations.
 
         Args:
-            text: path as written in the annotations; absolute paths inside the folder are valid.
+            text: path as written in the annotations. Absolute paths within the data's folder are valid.
             base: folder that `text` is relative to; None for the data's folder.
+
+        Returns:
+            The key, which is the path relative to the data's folder with `/` as separator, and the path of the file.
 
         Raises:
             Flaw: the path is empty, leads outside the folder, or isn't a file.
@@ -87,7 +95,7 @@ class PictureRoot:
             self._check_inside(text, real)
             mode = os.stat(real).st_mode
         except OSError as error:
-            self._check_inside(text, place)  # don't reveal whether a file exists outside the folder
+            self._check_inside(text, place)  # the message must not reveal whether a file outside the folder exists
             raise Flaw(f"{text!r} can't be found in {self.folder}: {error.strerror}", "no-picture") from None
         if not stat.S_ISREG(mode):
             raise Flaw(f"{text!r} isn't a file", "no-picture")
@@ -95,7 +103,7 @@ class PictureRoot:
         return key.replace(os.sep, "/"), self.folder / key
 
     def holds(self, path: Path) -> bool:
-        """Return whether a path, with links resolved, is the folder or lies inside it."""
+        """Return whether a path, with symbolic links resolved, is the data's folder or lies within it."""
         return self._holds(os.path.realpath(path))
 
     def _holds(self, real: str) -> bool:

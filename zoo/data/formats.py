@@ -1,4 +1,4 @@
-"""Dataset formats, and opening of datasets."""
+"""The interface of dataset formats, and opening of datasets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Scheme:
     """A dataset format of a task.
 
     Attributes:
-        name: scheme name, the part of the dataset string before the colon.
-        open: function that reads the records (all annotations, but no images); with "raise" it raises one `DataError` for all faults, with
-            "skip" it stores them in the dataset's `skipped`. It implements `split` and the scheme's specific options itself; `classes` and
-            `limit` through `finish`.
-        recognise: function that inspects a folder given as a bare path, and returns why it has this format, or None.
-        options: names of the scheme's specific options.
-        recognise_file: like `recognise`, for a file given as a bare path.
+        name: name of the scheme, which precedes the colon in dataset strings.
+        open: function that reads all annotations, but no images, and returns the dataset. If its second argument is "raise", it raises one
+            `DataError` for all faults. If it is "skip", it stores the faults in the dataset's `skipped`. The function implements the option
+            `split` and the options in `options` itself, and calls `finish` to apply `classes` and `limit`.
+        recognise: function that inspects a folder passed without a scheme. If the folder has this format, it returns the reason for this
+            conclusion, otherwise None.
+        options: names of the scheme's additional options.
+        recognise_file: function that inspects a file passed without a scheme, with a result as for `recognise`.
     """
 
     name: str
@@ -46,17 +47,18 @@ def open_data(
     """Open a dataset in any supported form.
 
     Args:
-        data: a dataset string, a path, an open `Dataset`, or any sequence of samples (objects with `image`, `target`, `key`,
-            or mappings with these keys).
+        data: a dataset string, a path, an open `Dataset`, or a sequence of samples (objects with `image`, `target` and `key`, or mappings
+            with these keys).
         schemes: formats of the task.
         task: name of the task, for error messages.
-        on_error: "raise", or "skip" to skip and record faults.
-        say: callback that receives a line with the scheme that a bare path was recognised as, and the reason.
+        on_error: "raise" to raise an error for annotation errors, or "skip" to skip and record them.
+        say: callback that receives a message if the format of a path was recognised automatically. The message names the scheme and the
+            reason.
         pictures: whether the image files must exist; see `DataRef`.
 
     Raises:
-        DataError: the data doesn't exist, or the annotations have faults.
-        InputError: the scheme or an option is unknown, or a path matches no scheme or several.
+        DataError: the data doesn't exist, or the annotations contain errors.
+        InputError: the scheme or an option is unknown, or the format of a path can't be recognised or is ambiguous.
     """
     if isinstance(data, Dataset):
         return data
@@ -75,11 +77,20 @@ def open_data(
 
 
 def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[[str], None] | None = None) -> str:
-    """Return the name of the scheme that a bare path is recognised as; `say` receives a line with the scheme and the reason.
+    """Recognise the format of a path that was passed without a scheme.
+
+    Args:
+        ref: parsed dataset string.
+        schemes: formats of the task.
+        task: name of the task, for error messages.
+        say: callback that receives a message that names the recognised scheme and the reason.
+
+    Returns:
+        The name of the scheme.
 
     Raises:
         DataError: the path doesn't exist.
-        InputError: the path matches no scheme or several.
+        InputError: the path matches no scheme, or several schemes.
     """
     path = ref.existing("folder or file")
     looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
@@ -106,20 +117,22 @@ def finish(
     on_error: OnError,
     keep_classes: Callable[[Sequence[Record], Sequence[int | None]], list[Record]] | None = None,
 ) -> Dataset:
-    """Apply `classes=` and `limit=`, and raise or keep the faults: the last step of every scheme.
+    """Create the dataset from its records, apply the options `classes` and `limit`, and raise or store the faults.
+
+    Every scheme calls this function last.
 
     Args:
         ref: parsed dataset string.
         records: all records that could be read.
         classes: all class names of the data.
-        faults: all faults in the annotations.
+        faults: all errors in the annotations.
         on_error: "raise" to raise one error for all faults, "skip" to store them in the dataset.
-        keep_classes: function that receives the records and the new index of each class (None if the class is dropped), and returns the
-            records that remain; by default, targets are class indices.
+        keep_classes: function that applies the option `classes`. It receives the records and the new index of each class (None for a class
+            to drop), and returns the remaining records. None for `keep_labelled`, which requires targets that are class indices.
 
     Raises:
-        DataError: there are faults, and `on_error` is "raise".
-        UnknownNameError: `classes=` contains a class that the data doesn't have.
+        DataError: the annotations contain errors, and `on_error` is "raise".
+        UnknownNameError: the option `classes` contains a class that the data doesn't have.
     """
     if faults and on_error == "raise":
         remedy = 'Fix them, or skip them with --skip-bad (on_error="skip").'
@@ -136,6 +149,6 @@ def finish(
 
 
 def keep_labelled(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
-    """Keep the records whose class is kept, for targets that are class indices."""
+    """Return the records whose class is kept, with the new class index as target. All targets must be class indices."""
     moved = ((record, new_index[cast(int, record.target)]) for record in records)
     return [replace(record, target=index) for record, index in moved if index is not None]

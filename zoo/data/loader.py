@@ -1,4 +1,4 @@
-"""Loaders: decoding, augmentation and preprocessing into batches, in worker processes or a thread, in a reproducible order."""
+"""Loaders, which decode, augment and preprocess samples into batches, in worker processes or threads and in a reproducible order."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ Images = TypeVar("Images", covariant=True)
 
 @dataclass(frozen=True)
 class Batch(Generic[Images]):
-    """A batch for training or evaluation: of preprocessed images (`ImageBatch`), or of features of a frozen backbone (`PooledBatch`).
+    """A batch for training or evaluation.
 
     Attributes:
-        images: images of the batch; None if all of them were skipped.
-        targets: one target per image, as in the dataset (after augmentation).
-        skipped: images that couldn't be read and were skipped, as requested by the caller.
+        images: preprocessed images (`ImageBatch`) or pooled features of a frozen backbone (`PooledBatch`); None if all were skipped.
+        targets: one target per image, in the dataset's format, after augmentation.
+        keys: one key per image.
+        skipped: images that couldn't be read and were skipped.
     """
 
     images: Images | None
@@ -53,7 +54,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _PreparedDataset(TorchDataset[Any]):
-    """Decodes, augments and preprocesses single samples; runs in the workers."""
+    """Dataset of decoded, augmented and preprocessed samples, used within the workers."""
 
     dataset: Dataset
     preprocess: Preprocess
@@ -68,11 +69,11 @@ class _PreparedDataset(TorchDataset[Any]):
         try:
             image, original_hw = record.picture(self.decoding)
         except ImageError as error:
-            # an error raised in a worker process would become a RuntimeError: `Batches` raises it in the main process instead
+            # an error raised in a worker process would become a RuntimeError, so `Batches` raises it in the main process
             return Fault(error.key if self.on_error == "raise" else record.key, error.reason, whole=True, kind=error.kind)
         target = record.target
         if self.augment is not None:
-            # a sample's augmentation depends only on seed, epoch and draw: not on workers, processes, batches or resuming
+            # augmentation depends only on seed, epoch and draw, not on workers, processes, batches or resuming
             with torch.random.fork_rng(devices=[]):
                 seed_torch(derived_seed(self.seed, epoch, draw), torch.device("cpu"))
                 sample = self.augment(Sample(image, target, record.key))
@@ -87,13 +88,20 @@ class _PreparedDataset(TorchDataset[Any]):
 
 
 class Batches:
-    """Batches of samples that are prepared in worker processes, in threads, or in turn.
+    """Iterable over batches, which are prepared in worker processes, in threads, or one after the other in the calling thread.
 
-    With `on_error="raise"`, the first unreadable image ends the iteration.
+    With `on_error="raise"`, the first unreadable image raises an `ImageError`.
     """
 
     def __init__(self, prepared: _PreparedDataset, batches: Any, workers: int, threaded: bool = False) -> None:
-        """Store the indices of each batch; `threaded` prepares batches in threads while the loop works on earlier ones."""
+        """Create the loader.
+
+        Args:
+            prepared: dataset of preprocessed samples.
+            batches: sized iterable over the indices of each batch.
+            workers: number of worker processes; 0 to prepare batches in the calling thread unless `threaded` is set.
+            threaded: whether to prepare batches in threads while the caller processes earlier ones; `workers` is then ignored.
+        """
         self._prepared, self._batches = prepared, batches
         self._loader: DataLoader[Any] | None = None
         if not threaded:
@@ -104,7 +112,7 @@ class Batches:
                 collate_fn=prepared.collate,
                 prefetch_factor=4 if workers else None,
                 worker_init_fn=_leave_signals,
-                # the seeds of the workers are drawn from this; the global generator must not advance, as it would differ in a resumed run
+                # worker seeds are drawn from this generator: drawing them from the global one would change its state in a resumed run
                 generator=torch.Generator(),
             )
 
@@ -136,10 +144,10 @@ def evaluation_loader(
     processes: int = 1,
     decoding: Decoding = _WHOLE,
 ) -> Batches:
-    """Return batches over the dataset in order, with every sample exactly once over all processes.
+    """Return a loader over this process's share of a dataset, in order, without augmentation.
 
-    The shares are not padded to equal length: process r takes the samples r, r + processes, …
-    Without workers, threads make the batches.
+    Process r loads the samples r, r + processes, …, so that every sample is loaded exactly once. The shares are not padded to equal length.
+    If `workers` is 0, batches are prepared in threads.
     """
     own = list(range(rank, len(dataset), processes))
     batches = [[(0, position, position) for position in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
@@ -157,19 +165,20 @@ def training_loader(
     start: int = 0,
     decoding: Decoding = _WHOLE,
 ) -> Batches:
-    """Return a stream of augmented batches over all epochs, starting with batch number `start`.
+    """Return a loader of augmented batches over all epochs, starting with batch number `start`.
 
-    If `decoding` reduces the scale, the augmentation receives the smaller image with the target of the full-size image; use this only for
-    targets without coordinates.
+    If `decoding` allows a reduced scale, augmentation receives the smaller image together with the target of the full-size image. Use this
+    only for targets without coordinates.
     """
     prepared = _PreparedDataset(dataset, preprocess, dataset.decoding(decoding), on_error, augment, plan.seed)
     return Batches(prepared, _From(plan, start), workers)
 
 
 def _leave_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which are sent to every process of a command (terminal, torchrun, Slurm), to the process that trains.
+    """Ignore Ctrl-C and the first SIGTERM in a worker process, so that only the training process handles them.
 
-    A second SIGTERM ends the worker: loaders send it to workers that don't respond.
+    Terminals, torchrun and Slurm send these signals to every process of a command. A second SIGTERM ends the worker, because loaders send
+    SIGTERM to workers that don't respond.
     """
 
     def once(number: int, frame: FrameType | None) -> None:
@@ -180,9 +189,17 @@ def _leave_signals(worker: int) -> None:
 
 
 def pick_batch_size(batch_size: int | None, preprocess: Preprocess, device: torch.device) -> int:
-    """Return `batch_size`, or if it is None, about as many images as have the pixels of 32 images of 224 × 224, or of 8 on the CPU.
+    """Return the requested batch size, or choose one.
 
-    Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image in batches of 32 than of 8, and engines aren't faster.
+    Args:
+        batch_size: the requested batch size. None for a size, at most 256, such that a batch has about as many pixels as 32 images of
+            224 × 224 pixels, or as 8 such images on the CPU. Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image
+            in batches of 32 than in batches of 8, and engines aren't faster either.
+        preprocess: preprocessing, which determines the input size.
+        device: device of the model.
+
+    Raises:
+        InputError: the requested batch size is below 1.
     """
     if batch_size is None:
         height, width = preprocess.size_hw

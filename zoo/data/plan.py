@@ -15,7 +15,14 @@ from zoo.data.sampling import Sampling
 
 @dataclass(frozen=True)
 class Steps:
-    """Optimiser steps of a run, counted in batches of one process; the last step of an epoch may have fewer batches than the others."""
+    """Relation between batches and optimiser steps in a run.
+
+    The last step of an epoch may have fewer batches than the others.
+
+    Attributes:
+        batches_per_epoch: number of batches per epoch and process.
+        accumulation: number of batches per optimiser step.
+    """
 
     batches_per_epoch: int
     accumulation: int
@@ -26,12 +33,12 @@ class Steps:
         return math.ceil(self.batches_per_epoch / self.accumulation)
 
     def done(self, batches: int) -> int:
-        """Return the number of steps after a number of batches, including a step that has only begun."""
+        """Return the number of steps that have begun after the given number of batches of the run."""
         epochs, rest = divmod(batches, self.batches_per_epoch)
         return epochs * self.per_epoch + math.ceil(rest / self.accumulation)
 
     def complete(self, batches: int) -> bool:
-        """Return whether the last of a number of batches completes a step."""
+        """Return whether a step is complete after the given number of batches of the run."""
         return batches % self.batches_per_epoch % self.accumulation == 0
 
 
@@ -40,12 +47,14 @@ Index = tuple[int, int, int]  # epoch, number of the draw within the epoch, posi
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Samples of each batch of a run: determined by the seed, drawn again in every epoch, distributed over processes.
+    """Assignment of samples to the batches of a run. It is determined by the seed, differs between epochs, and covers all processes.
 
     Attributes:
         sampling: sampler of the batches of all processes together.
-        seed: seed of the draws and of the augmentation.
+        epochs: number of epochs.
+        seed: random seed for sampling and augmentation.
         rank: index of this process.
+        processes: number of processes.
     """
 
     sampling: Sampling
@@ -60,9 +69,9 @@ class TrainingPlan:
         return len(self.sampling)
 
     def shares_from(self, start: int) -> Iterator[Share]:
-        """Yield this process's shares of the batches of all epochs, starting with batch number `start`.
+        """Yield this process's share of every batch of the run, starting with batch number `start`, counted over all epochs from 0.
 
-        A share is a contiguous part of a batch; the shares of the processes differ by at most one sample.
+        A share is a contiguous slice of a batch. The shares of different processes differ in length by at most one sample.
         """
         first, skip = divmod(start, self.batches_per_epoch)
         for epoch in range(first, self.epochs):
@@ -75,21 +84,27 @@ class TrainingPlan:
                 draw += len(batch)
 
     def epoch(self, epoch: int) -> list[list[Index]]:
-        """Return this process's batches of an epoch."""
+        """Return the batches that this process trains on in an epoch."""
         start = epoch * self.batches_per_epoch
         return [share.indices() for share in islice(self.shares_from(start), self.batches_per_epoch)]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One process's share of a batch: positions of samples in the dataset, and the number of the first sample's draw within the epoch."""
+    """The share of a batch that one process trains on.
+
+    Attributes:
+        epoch: index of the epoch.
+        draw: number of the first sample's draw within the epoch.
+        positions: positions of the samples in the dataset.
+    """
 
     epoch: int
     draw: int
     positions: list[int]
 
     def indices(self) -> list[Index]:
-        """Return the index of each sample, which contains everything that its augmentation depends on."""
+        """Return the index of each sample: epoch, number of the draw and position. Augmentation depends only on these and the seed."""
         return [(self.epoch, self.draw + place, position) for place, position in enumerate(self.positions)]
 
 

@@ -1,4 +1,4 @@
-"""How a command reads images and computes on them: one value that is passed through instead of a dozen parameters."""
+"""Settings for reading images and running models, combined in one object instead of a dozen parameters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from zoo.system.progress import Progress
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings of reading and computing, the same for every model and dataset of a command.
+    """Settings for reading images and running models, which apply to every model and dataset of a command.
 
     Attributes:
-        batch_size: images per batch; None for a size that suits the model's input.
-        workers: number of loader processes; None for a number that suits the machine, 0 for a thread.
+        batch_size: number of images per batch; None to choose it by the model's input size.
+        workers: number of loader processes. 0 uses threads instead. None chooses the number by the machine and the dataset.
+        precision: numeric precision of the model.
         device: "auto" or a torch device.
-        on_error: "raise", or "skip" to leave out images that can't be read.
-        exact: decode every image at full size; otherwise large JPEGs may be decoded at a reduced scale.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        exact: whether to decode every image at full size; otherwise large JPEGs may be decoded at a reduced scale.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
+        progress: progress display.
+        rank: index of this process.
+        processes: number of processes.
     """
 
     batch_size: int | None = None
@@ -36,5 +40,5 @@ class Reading:
     processes: int = 1
 
     def decoding(self, min_size_hw: tuple[int, int] | None = None) -> Decoding:
-        """Return how image files are decoded where at least `min_size_hw` pixels are needed; None for full size."""
+        """Return the decoding settings for images that need at least `min_size_hw` pixels (height, width); None means full size."""
         return Decoding(None if self.exact else min_size_hw, self.max_pixels)

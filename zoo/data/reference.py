@@ -17,15 +17,15 @@ class DataRef:
 
     Attributes:
         text: the original string, for messages.
-        scheme: name of the scheme, or "" if the string is a bare path.
-        path: text between scheme and options.
+        scheme: name of the scheme; "" if the string is a bare path.
+        path: path between the scheme and the options.
         split: requested split; None for the scheme's default.
         classes: classes to keep, in this order; None for all.
         limit: maximum number of samples; None for no limit.
         exact: whether to decode all images at full size; see `Dataset`.
-        options: scheme-specific options.
-        pictures: whether the image files must exist. Scoring predictions from a file doesn't read images; a scheme that supports this then
-            opens without them.
+        options: scheme-specific options, by name.
+        pictures: whether the image files must exist. It is False when predictions from a file are scored, which doesn't require the images;
+            schemes that support this then open the dataset without them.
     """
 
     text: str
@@ -43,7 +43,7 @@ class DataRef:
         """Parse a dataset string.
 
         Raises:
-            InputError: an option has no value or is given twice, `limit` isn't a number above 0, or `exact` is neither true nor false.
+            InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, or `exact` is neither true nor false.
         """
         body, _, query = text.partition("?")
         head, colon, tail = body.partition(":")
@@ -59,28 +59,35 @@ class DataRef:
         split, classes, limit = (options.pop(name, None) for name in ("split", "classes", "limit"))
         exact = options.pop("exact", "false")
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
-            raise InputError(f"data {text!r}: limit is {limit!r}; expected a number above 0")
+            raise InputError(f"data {text!r}: limit is {limit!r}; expected an integer above 0")
         if exact not in ("true", "false"):
             raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode images at full size) or false")
         names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
         return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
 
     def folder(self) -> Path:
-        """Return the path as an existing folder, or raise a `DataError`."""
+        """Return the path, or raise a `DataError` if it isn't an existing folder."""
         folder = self.existing("folder")
         if not folder.is_dir():
             raise DataError(f"data {self.text!r}: {folder} is a file; expected a folder")
         return folder
 
     def file(self) -> Path:
-        """Return the path as an existing file, or raise a `DataError`."""
+        """Return the path, or raise a `DataError` if it isn't an existing file."""
         file = self.existing("file")
         if not file.is_file():
             raise DataError(f"data {self.text!r}: {file} is {'a folder' if file.is_dir() else 'not a regular file'}; expected a file")
         return file
 
     def existing(self, kind: str) -> Path:
-        """Return the path with `~` expanded, or raise a `DataError` that names the expected `kind` if it is empty or doesn't exist."""
+        """Return the path with `~` expanded.
+
+        Args:
+            kind: expected kind of path, for error messages ("folder", "file").
+
+        Raises:
+            DataError: the path is empty or doesn't exist.
+        """
         if not self.path:
             raise DataError(f"data {self.text!r} names no {kind}; expected scheme:path")
         path = Path(self.path).expanduser()
@@ -89,7 +96,7 @@ class DataRef:
         return path
 
     def root_folder(self) -> Path | None:
-        """Return the value of the option `root=`, the folder that paths in annotations are relative to, or None if it isn't set."""
+        """Return the folder set by the option `root=`, which paths in annotations are relative to; None if the option isn't set."""
         if "root" not in self.options:
             return None
         root = Path(self.options["root"]).expanduser()

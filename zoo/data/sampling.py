@@ -1,4 +1,4 @@
-"""Sampling of the batches of an epoch: shuffled, balanced, or specific to a task."""
+"""Sampling of training batches: shuffled, balanced by class, or specific to a task."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from zoo.errors import InputError
 
 
 class Sampling(Protocol):
-    """Sampler of the batches of an epoch, for all processes together."""
+    """Interface of samplers, which draw the batches of an epoch for all processes together."""
 
     def __len__(self) -> int:
         """Return the number of batches per epoch, which is the same for every epoch."""
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return the positions of the samples in the dataset, batch by batch.
+        """Return the batches of one epoch as lists of positions in the dataset.
 
         Args:
-            generator: random generator; a different one for every epoch.
+            generator: random generator for this epoch.
         """
 
 
 def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]:
-    """Divide an order into batches; a last one smaller than `smallest` is appended to the previous one, so that no sample is lost."""
+    """Divide a sequence of positions into batches.
+
+    If the last batch would have fewer than `smallest` samples, they are appended to the previous batch, so that no sample is lost.
+    """
     whole, rest = divmod(len(order), batch_size)
     count = max(1, whole + (rest >= smallest))
     starts = [number * batch_size for number in range(count)]
@@ -36,12 +39,12 @@ def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Every sample once per epoch, in an order that is shuffled again in every epoch.
+    """Sampler that draws every sample once per epoch, in a new random order in every epoch.
 
     Attributes:
         samples: number of samples.
         batch_size: batch size of all processes together.
-        smallest: size of the smallest batch that can be trained on; a smaller remainder is appended to the previous batch.
+        smallest: minimum batch size that can be trained on. A smaller last batch is appended to the previous one.
     """
 
     samples: int
@@ -52,21 +55,21 @@ class Shuffled:
         return len(cut(range(self.samples), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return a permutation, divided into batches."""
+        """Return a random permutation of all samples, divided into batches."""
         return cut(torch.randperm(self.samples, generator=generator).tolist(), self.batch_size, self.smallest)
 
 
 @dataclass(frozen=True)
 class Balanced:
-    """As many draws per epoch as there are samples, with all classes equally frequent.
+    """Sampler that draws all classes equally often. An epoch has as many draws as the dataset has samples.
 
-    Images of a rare class are drawn several times per epoch (with different augmentation), those of a frequent class not in every epoch. A
-    sample of several classes counts towards the rarest one.
+    A sample of a rare class is drawn several times per epoch, with different augmentations. A sample of a frequent class isn't drawn in
+    every epoch. A sample with several classes counts as one of the rarest of them.
 
     Attributes:
-        labels: classes of each sample; empty for an image without objects, which is drawn as often as an average image.
-        batch_size: as in `Shuffled`.
-        smallest: as in `Shuffled`.
+        labels: class indices of each sample. They are empty for an image without objects, which is drawn as often as an average image.
+        batch_size: batch size of all processes together.
+        smallest: minimum batch size that can be trained on. A smaller last batch is appended to the previous one.
     """
 
     labels: Sequence[Sequence[int]]
@@ -86,7 +89,7 @@ class Balanced:
         return len(cut(range(len(self.labels)), self.batch_size, self.smallest))
 
     def weights(self) -> torch.Tensor:
-        """Return the probability that each sample is drawn: [samples] float64, with a sum of 1."""
+        """Return the probability of each sample to be drawn: [samples] float64 tensor, with a sum of 1."""
         counts = self._counts
         rarest = [min(set(labels), key=lambda label: counts[label]) if labels else None for labels in self.labels]
         size = Counter(label for label in rarest if label is not None)
@@ -95,6 +98,6 @@ class Balanced:
         return weights / weights.sum()
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return draws with replacement, divided into batches."""
+        """Return random samples, drawn with replacement and divided into batches."""
         order = torch.multinomial(self.weights(), len(self.labels), replacement=True, generator=generator).tolist()
         return cut(order, self.batch_size, self.smallest)

@@ -1,4 +1,4 @@
-"""Annotation tables: rows of CSV, TSV and Parquet files as text, with their positions, and writing of CSV and TSV."""
+"""Annotation tables: reading of CSV, TSV and Parquet files, row by row and as text, and writing of CSV and TSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
-_Cells = Iterator[tuple[str, list[str]]]  # position (line or row) and values; the header comes first
+_Cells = Iterator[tuple[str, list[str]]]  # position (line or row) and values of each row, starting with the header
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Row:
 
     Attributes:
         file: path of the table.
-        line: position in the file: "line 7", counted from 1, or "row 7" in Parquet, counted without the header.
-        values: text by column name, without surrounding spaces; "" for an empty cell.
+        line: position in the file: "line 7", counted from 1. In Parquet files, "row 7", counted from 1 without the header.
+        values: text of each cell by column name, without surrounding spaces; "" for an empty cell.
     """
 
     file: Path
@@ -34,19 +34,25 @@ class Row:
 
     @property
     def place(self) -> str:
-        """File and line, the key of faults in this row."""
+        """File and line, used as the key of faults in this row."""
         return f"{self.file} {self.line}"
 
     def fault(self, flaw: Flaw, *, whole: bool = False) -> Fault:
-        """Return the fault for a flaw in this row."""
+        """Return a flaw in this row as a fault; `whole` is as in `Fault`."""
         return flaw.at(self.place, self.line, whole=whole)
 
 
 def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: list[Fault]) -> Iterator[Row]:
     """Read a table with a header, row by row.
 
-    `.tsv` is tab-separated, `.parquet` is Parquet, all other suffixes are comma-separated; text is UTF-8. `faults` receives column names
-    similar to an optional one, and rows with more or fewer values than the header, which are skipped.
+    Files with the suffix `.tsv` are read as tab-separated, `.parquet` as Parquet, and all others as comma-separated. Text must be UTF-8.
+    Rows with more or fewer values than the header are skipped.
+
+    Args:
+        path: the table.
+        required: names of the columns that must exist.
+        optional: names of the columns that may exist. Other columns are ignored.
+        faults: list to which errors are appended: for skipped rows, and for column names that are probably misspelled optional ones.
 
     Raises:
         DataError: the file is empty, damaged, not UTF-8, lacks a required column, or has two columns of the same name.
@@ -64,7 +70,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
     absent = [name for name in optional if name not in header]
     for name in header:  # unrelated columns are ignored; a misspelled optional column must not be ignored silently
         if name not in wanted and (near := difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)):
-            unknown = Flaw(f"unknown column {name!r}; did you mean {near[0]!r}? Rename it to this, or to a less similar name")
+            unknown = Flaw(f"unknown column {name!r}; did you mean {near[0]!r}? Correct the name, or choose a less similar one")
             faults.append(unknown.at(f"{path} {line}", line))
     for line, values in cells:
         if len(values) == len(header):
@@ -75,7 +81,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
 
 
 def has_columns(path: Path, required: Sequence[str]) -> bool:
-    """Return whether a file is a table with these columns, judged by its header alone."""
+    """Return whether a file is a table whose header contains the required columns."""
     try:
         next(rows(path, required, (), []), None)
     except InputError:  # includes DataError
@@ -84,7 +90,7 @@ def has_columns(path: Path, required: Sequence[str]) -> bool:
 
 
 def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
-    """Return a table as text; the delimiter of TSV is a tab."""
+    """Return a table as CSV text, or as TSV text if the delimiter is a tab."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)
@@ -93,21 +99,25 @@ def as_csv(header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: s
 
 
 class SplitFilter:
-    """Filter for the rows of a split, based on the optional column `split`."""
+    """Filter that keeps the rows of the requested split, based on the optional column `split`."""
 
     def __init__(self, ref: DataRef) -> None:
         self._ref = ref
         self._names: dict[str, None] = {}
 
     def keeps(self, row: Row) -> bool:
-        """Return whether a row belongs to the requested split; all rows do if none was requested."""
+        """Return whether a row belongs to the requested split, or no split was requested."""
         name = row.values.get("split", "")
         if name:
             self._names[name] = None
         return self._ref.split in (None, name)
 
     def check(self) -> None:
-        """Raise an `InputError` if the rows read lack the requested split, or have several splits and none was requested."""
+        """Check the split names of all rows passed to `keeps`.
+
+        Raises:
+            InputError: the requested split doesn't occur, or no split was requested and there are several.
+        """
         names = list(self._names)
         if self._ref.split is not None and self._ref.split not in names:
             known = f"its splits are: {', '.join(names)}" if names else "it has no column 'split'"
@@ -127,11 +137,11 @@ def _text(path: Path) -> _Cells:
                     yield f"line {line}", [value.strip() for value in values]
                 line = reader.line_num + 1  # first line of the next row: quoted values may span lines
     except csv.Error as error:
-        raise DataError(f"{path} line {line}: is not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
+        raise DataError(f"{path} line {line} is not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not valid UTF-8 after line {line - 1}: {error.reason}. Save it as UTF-8") from None
+        raise DataError(f"{path} is not valid UTF-8 after line {line - 1} ({error.reason}); save it as UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{path} can't be read: {error.strerror}") from None
 
 
 def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
@@ -139,7 +149,7 @@ def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise InputError(f"{path}: reading Parquet needs pyarrow. Install it with: pip install 'resnet-zoo[hf]'") from None
+        raise InputError(f"{path}: reading Parquet requires pyarrow. Install it with: pip install 'resnet-zoo[hf]'") from None
     try:
         with pq.ParquetFile(path) as file:
             header = file.schema_arrow.names
@@ -155,7 +165,7 @@ def _parquet(path: Path, wanted: Sequence[str]) -> _Cells:
         if isinstance(error, InputError):
             raise
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(f"{path}: is not a Parquet file, or is damaged: {first_line}") from None
+        raise DataError(f"{path} is not a Parquet file, or is damaged: {first_line}") from None
 
 
 def _cell(place: str, column: str, value: Any) -> str:
@@ -163,4 +173,4 @@ def _cell(place: str, column: str, value: Any) -> str:
         return ""
     if isinstance(value, str | int | float):
         return str(value).strip()
-    raise DataError(f"{place}: {column} is a {type(value).__name__}; expected text or a number")
+    raise DataError(f"{place}: the value of {column} has the type {type(value).__name__}; expected text or a number")

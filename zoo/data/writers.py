@@ -1,4 +1,4 @@
-"""Writing of datasets: format-independent content, writers of formats, and what several formats share."""
+"""Writing of datasets: their format-independent content, the interface of writers, and helpers shared by several formats."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Picture:
     """An image to be written.
 
     Attributes:
-        name: path within the data, with `/`, without folders that only belong to the old format.
-        record: source and target of the image; labels are indices into `Content.classes`.
-        splits: names of the splits that contain the image; empty if the data has none.
+        name: path within the dataset, with `/` as separator, without folders that only the original format requires.
+        record: source and target of the image. Labels are indices into `Content.classes`.
+        splits: names of the splits that contain the image; empty if the dataset has no splits.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Content:
 
     Attributes:
         classes: class names, in order.
-        splits: split names, in the order found; empty if the data has none.
+        splits: split names, in the order of the data; empty if the dataset has no splits.
         pictures: images, in the order of the data.
-        put: function that copies the file of an image, byte for byte, to a path.
+        put: function that copies the file of an image unchanged to a path.
     """
 
     classes: tuple[str, ...]
@@ -47,18 +47,18 @@ class Content:
     put: Callable[[Picture, Path], None] = _nowhere
 
     def of_split(self, split: str) -> tuple[Picture, ...]:
-        """Return the images of a split, or all images if the name is empty."""
+        """Return the images of a split; all images if `split` is empty."""
         return tuple(picture for picture in self.pictures if not split or split in picture.splits)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writer of a format of a task.
+    """Writer of a dataset format.
 
     Attributes:
-        write: function that writes content into an empty folder.
-        losses: function that returns what would be lost because the format can't represent it, one sentence each.
-        path: path of the result in its dataset string, relative to the folder ("" for the folder itself).
+        write: function that writes the content of a dataset into an empty folder.
+        losses: function that returns descriptions of the information that would be lost because the format can't represent it.
+        path: path to use in the dataset string of the written dataset, relative to the folder; "" for the folder itself.
     """
 
     write: Callable[[Content, Path], None]
@@ -67,19 +67,22 @@ class Writer:
 
 
 def same_stem(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
-    """Return pairs of images whose names differ only in the suffix: formats with one file per image can't distinguish them."""
+    """Return the pairs of image names that differ only in the suffix.
+
+    Formats with one annotation file per image can't distinguish such images.
+    """
     seen: dict[PurePosixPath, Picture] = {}
     firsts = ((seen.setdefault(PurePosixPath(picture.name).with_suffix(""), picture), picture) for picture in pictures)
     return [(first.name, picture.name) for first, picture in firsts if first is not picture]
 
 
 def count(target: Mapping[str, Any], name: str) -> int:
-    """Return the number of boxes of a target for which the flag `name` is set."""
+    """Return the number of boxes in a target for which the flag `name` is set."""
     return int(target[name].sum()) if name in target else 0
 
 
 def place_in_folders(content: Content, out: Path) -> None:
-    """Place every image in the folder of its class; an image that is already in such a folder keeps its path."""
+    """Copy every image to a folder named after its class. An image that is already in such a folder keeps its path."""
     for picture in content.pictures:
         name, path = content.classes[picture.record.target], PurePosixPath(picture.name)
         for split in picture.splits or ("",):
@@ -87,7 +90,7 @@ def place_in_folders(content: Content, out: Path) -> None:
 
 
 def folder_losses(content: Content) -> list[str]:
-    """Return what class folders can't represent of a dataset."""
+    """Return descriptions of the information in a dataset that class folders can't represent."""
     lost = [f"class {name!r} is not a valid folder name" for name in content.classes if not _is_folder_name(name)]
     lost += [f"split {name!r} is not one of {', '.join(sorted(SPLITS))}" for name in content.splits if name.lower() not in SPLITS]
     lost += [f"{picture.name} has no image extension" for picture in content.pictures if not is_picture_name(Path(picture.name).name)]
@@ -99,7 +102,7 @@ def _is_folder_name(name: str) -> bool:
 
 
 def table_losses(content: Content) -> list[str]:
-    """Return what a table can't represent of a dataset."""
+    """Return descriptions of the information in a dataset that a table can't represent."""
     several = [picture for picture in content.pictures if len(picture.splits) > 1]
     lost = [f"{picture.name} is in several splits: {', '.join(picture.splits)}" for picture in several]
     strange = [name for name in (*content.classes, *(picture.name for picture in content.pictures)) if name != name.strip()]

@@ -1,4 +1,4 @@
-"""Registry of engines, the interface that every engine implements, and the networks that engines run."""
+"""Registry of engines, the interface that every engine implements, and the class of networks that engines run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ Runner = Callable[..., Tensors]
 
 @dataclass(frozen=True)
 class Network:
-    """A part of a model that maps tensors to tensors.
+    """A component of a model that maps tensors to tensors.
 
     Attributes:
-        name: "pictures" for backbone and head, which take images [B, 3, H, W], float32 in 0–1; otherwise a name in `Head.networks`.
-        module: the module, float32, on the CPU, in evaluation mode; returns a tuple of tensors.
-        example: an example of each input, with a length of at least 2 along every dynamic axis.
-        free: dynamic axes of each input: those whose length may differ from the example's.
+        name: "pictures" for the network of backbone and head, "features" for the network of backbone and pooling, or a name in
+            `Head.networks`. The input of the first two is images [B, 3, H, W], float32 in 0–1.
+        module: module that computes the network: float32, on the CPU, in evaluation mode, with a tuple of tensors as output.
+        example: an example of each input. Its length along every dynamic axis is at least 2.
+        free: dynamic axes of each input. The length along these axes may differ from that of the example.
     """
 
     name: str
@@ -43,28 +44,28 @@ class Network:
     free: tuple[tuple[int, ...], ...]
 
     def exported(self) -> torch.export.ExportedProgram:
-        """Return the graph that torch.export traces.
+        """Trace the module with torch.export, and return the graph.
 
         Raises:
             InputError: an operation of the module can't be traced.
         """
-        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # other memory formats are lost in saving
+        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # torch.export.save loses other formats
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
-            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # logs inequalities that it can't reduce
+            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # it logs inequalities that it can't reduce
                 return torch.export.export(module, self.example, dynamic_shapes=free)
-        except Exception as error:  # torch.export raises anything; here all of it is a defect of the network
+        except Exception as error:  # torch.export raises errors of any class
             raise InputError(f"the network {self.name!r} can't be exported ({reason(error)}); use engine='eager'") from error
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Scorer of a candidate for one network of a model, the model's other networks being unchanged.
+    """Scorer of candidates for one network of a model. The model's other networks stay unchanged.
 
     Attributes:
-        pictures: number of images that it can score on.
-        drop: largest allowed drop of the score.
-        score: function that takes the candidate's runner and the indices of images, and returns the score on these.
+        pictures: number of images that are available for scoring.
+        drop: maximum allowed drop of the score.
+        score: function that receives the runner of a candidate and the indices of images, and returns the score on these images.
     """
 
     pictures: int
@@ -76,15 +77,15 @@ class Engine(ABC):
     """Base class of engines, which run the networks of a model.
 
     Attributes:
-        name: the name that `zoo.compile(…, engine=name)` takes.
+        name: name of the engine, as passed to `zoo.compile(…, engine=name)`.
         package: Python package that the engine imports.
-        extra: extra of resnet-zoo that installs the engine.
-        distributions: distributions whose versions affect the converted network, in addition to torch.
-        converts: whether converted networks are worth caching; False where conversion takes no time.
-        seconds: approximate time to convert a network of the size of ResNet-50, in seconds on two cores.
+        extra: name of the optional dependency group ("extra") of resnet-zoo that installs the engine.
+        distributions: distributions whose versions affect converted networks, in addition to torch.
+        converts: whether the engine converts networks. If so, converted networks are cached.
+        seconds: approximate time in seconds that the conversion of a network of the size of ResNet-50 takes on two cores.
         suffix: file suffix of written networks.
-        precisions: supported precisions, on hardware that supports them.
-        takes_bytes: whether its runners also take uint8 images and scale them to 0–1 as `as_float` does.
+        precisions: precisions that the engine supports, provided that the hardware supports them.
+        takes_bytes: whether the engine's runners also accept uint8 images, which they scale to 0–1 as `as_float` does.
     """
 
     name: ClassVar[str]
@@ -99,26 +100,30 @@ class Engine(ABC):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Return a message that names the missing package and how to install it; None if it is installed."""
+        """Return a message with the name of the missing package and the command that installs it; None if the package is installed."""
         if importlib.util.find_spec(cls.package) is not None:
             return None
         return f"the engine {cls.name} needs the package {cls.package}, which is not installed: pip install 'resnet-zoo[{cls.extra}]'"
 
     @abstractmethod
     def convert(self, network: Network) -> Any:
-        """Convert a network to the engine's own form.
+        """Convert a network to the engine's format.
 
         Raises:
             InputError: the network can't be converted.
         """
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Return a network with 8-bit weights and activations where that is faster.
+        """Quantise the weights and activations of a network to 8 bits, in layers where this is faster.
 
         Args:
             converted: the network, as returned by `convert`.
-            samples: inputs to calibrate on.
-            judge: scorer; layers stay unquantised as far as its score requires. None to quantise all layers.
+            samples: inputs for calibration.
+            judge: scorer of candidates. Layers stay unquantised if its maximum drop would otherwise be exceeded. None to quantise all
+                layers without scoring.
+
+        Returns:
+            The quantised network.
 
         Raises:
             InputError: the engine doesn't support int8.
@@ -128,17 +133,17 @@ class Engine(ABC):
 
     @abstractmethod
     def write(self, converted: Any, path: Path) -> None:
-        """Write a network to a file whose name ends in `suffix`, and to files next to it that start with the same stem."""
+        """Write a network to a file whose name ends in `suffix`, and to further files next to it with the same stem."""
 
     @abstractmethod
     def read(self, path: Path) -> Any:
-        """Read a network back; errors are raised unchanged."""
+        """Read a network written by `write`. Errors are raised unchanged."""
 
     @abstractmethod
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner, which computes the network on CPU tensors.
+        """Return a runner, which is a function that computes the network on CPU tensors.
 
-        Its outputs are valid until its next call. It is called by one thread at a time.
+        The outputs of a runner are valid until its next call. Only one thread at a time calls it.
         """
 
 
@@ -146,7 +151,7 @@ ENGINES: Registry[type[Engine]] = Registry("engine", package="zoo.engines")
 
 
 def list_engines() -> list[str]:
-    """Return the names of the engines, installed or not.
+    """Return the names of all engines, including those that are not installed.
 
     Example:
         >>> list_engines()
@@ -157,24 +162,29 @@ def list_engines() -> list[str]:
 
 @contextmanager
 def one_reason(engine: str, network: Network) -> Iterator[None]:
-    """Convert any error of an engine into an `InputError` with a one-line reason."""
+    """Convert any error of an engine in the body into an `InputError` with a one-line reason."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # converters raise anything, from their own classes to RuntimeError
+    except Exception as error:  # converters raise errors of any class
         raise InputError(
             f"the engine {engine} can't run the network {network.name!r} ({reason(error)}); use another engine, or 'auto'"
         ) from error
 
 
 def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
-    """Return a runner whose fallback, called with the error and the inputs, handles inputs that the engine has no kernels for."""
+    """Return a runner that calls a fallback if the engine fails, for example because it has no kernels for some shapes.
+
+    Args:
+        run: the engine's runner.
+        otherwise: fallback, called with the error and the inputs; it returns the outputs or raises an error.
+    """
 
     def computed(*inputs: Tensor) -> Tensors:
         try:
             return run(*inputs)
-        except Exception as error:  # engines raise anything, from AssertionError to their own classes
+        except Exception as error:  # engines raise errors of any class
             return otherwise(error, *inputs)
 
     return computed
@@ -188,20 +198,20 @@ def quantise(
     as_runner: Callable[[Any], Runner],
     spared: Sequence[str] = (),
 ) -> Any:
-    """Quantise weights and activations of a graph to 8 bits with NNCF; activations asymmetrically.
+    """Quantise the weights and activations of a graph to 8 bits with NNCF. Activations are quantised asymmetrically.
 
     Args:
         graph: an OpenVINO or ONNX graph.
-        samples: inputs to calibrate on.
+        samples: inputs for calibration.
         as_input: function that converts a sample to the input format of the graph's engine.
         judge: scorer, as in `Engine.quantise`.
-        as_runner: function that converts what NNCF runs a graph with to a runner, for the judge.
-        spared: names of operations that stay unquantised.
+        as_runner: function that converts a candidate, in the form in which NNCF passes it, to a runner for the judge.
+        spared: names of operations that must stay unquantised.
 
     Raises:
         InputError: NNCF isn't installed.
     """
-    # NNCF draws progress bars on standard output
+    # NNCF displays progress bars on standard output
     with errors_alone("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(sys.stderr):
         try:
             import nncf

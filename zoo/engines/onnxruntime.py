@@ -1,4 +1,4 @@
-"""The engine onnxruntime: ONNX graphs, which run nearly everywhere."""
+"""The engine onnxruntime, which runs ONNX graphs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class OnnxRuntime(Engine):
             return onnx.load(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Quantise the graph after training."""
+        """Quantise the graph with NNCF, without training."""
         names = [each.name for each in converted.graph.input]
 
         def started(graph: Any) -> Runner:  # NNCF passes each candidate as a graph
@@ -70,12 +70,12 @@ class OnnxRuntime(Engine):
         return onnx.load(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner of a new session."""
+        """Create a session for the graph, and return its runner."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # errors are raised in any case
+        options.log_severity_level = 4  # suppress log messages: errors are raised in any case
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
 

@@ -1,4 +1,4 @@
-"""The engine openvino: Intel's runtime for CPUs, which has the fastest bf16 and int8 kernels for convolutions."""
+"""The engine openvino, which runs networks with Intel's runtime for CPUs. It has the fastest bf16 and int8 kernels for convolutions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class OpenVINO(Engine):
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, write it and read it back: outputs of the converter's own graph differ in the last bits."""
+        """Convert the exported graph, write it to a file and read it back.
+
+        This ensures identical outputs after loading: those of the converter's graph in memory differ in the last bits.
+        """
         import openvino
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
@@ -47,8 +50,8 @@ class OpenVINO(Engine):
             return core.read_model(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
-        """Quantise the graph after training."""
-        # NNCF runs the judged candidates itself, before outputs can be moved
+        """Quantise the graph with NNCF, without training."""
+        # with a judge, NNCF runs the candidates itself, before `_move_outputs` can be applied to them
         spared = [] if judge is None else _after_outputs(converted)
         quantised = quantise(converted, samples, lambda inputs: [each.numpy() for each in inputs], judge, _runner, spared)
         _move_outputs(quantised)
@@ -56,17 +59,20 @@ class OpenVINO(Engine):
         return quantised
 
     def write(self, converted: Any, path: Path) -> None:
-        """Write OpenVINO's two files, with weights in float32."""
+        """Write the graph as OpenVINO's two files (.xml and .bin), with weights in float32."""
         import openvino
 
         openvino.save_model(converted, path, compress_to_fp16=False)
 
     def read(self, path: Path) -> Any:
-        """Read the two files."""
+        """Read OpenVINO's two files."""
         return _core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner that compiles at its first call, with dynamic shapes: graphs for fixed shapes were no faster."""
+        """Return a runner that compiles the graph at its first call.
+
+        The graph is compiled for dynamic shapes, because graphs for fixed shapes were no faster.
+        """
         sessions: dict[tuple[bool, ...], Session] = {}
 
         def run(*inputs: Tensor) -> Tensors:
@@ -79,17 +85,25 @@ class OpenVINO(Engine):
 
 
 class Session:
-    """A compiled network.
+    """A network compiled by OpenVINO.
 
-    Feature maps go in and out channels-last, which is OpenVINO's internal layout and the one in which they are pooled. The graph takes
-    uint8 images and scales them to 0–1 together with its normalisation, which saves two passes through memory.
+    Feature maps are passed in and out in channels-last layout, which OpenVINO uses internally and in which the maps are pooled. The graph
+    accepts uint8 images and scales them to 0–1 as part of its normalisation, which saves two passes through memory.
     """
 
     def __init__(self, converted: Any, precision: EnginePrecision, threads: int, in_bytes: Sequence[bool], **settings: Any) -> None:
-        """Compile a network with further OpenVINO properties; inputs `in_bytes` are uint8 images, the others are float32."""
+        """Compile a network.
+
+        Args:
+            converted: the graph.
+            precision: numeric precision.
+            threads: number of threads.
+            in_bytes: for each input, whether it is uint8 images; otherwise, it is float32.
+            **settings: further OpenVINO properties.
+        """
         from zoo.system.hardware import cpu_has_bf16
 
-        # the hint affects only layers that aren't int8; its default on a processor with AMX would be bf16
+        # the precision hint affects only layers that aren't int8; on a processor with AMX, its default is bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
@@ -98,7 +112,7 @@ class Session:
         self.request = self.compiled.create_infer_request()
 
     def __call__(self, *inputs: Tensor) -> Tensors:
-        """Return the outputs of the network; they are valid until the next call."""
+        """Return the outputs of the network, which are valid until the next call."""
         ordered = [each.detach().permute(0, 2, 3, 1) if is_map else each.detach() for each, is_map in zip(inputs, self._taken, strict=True)]
         arrays = dict(enumerate(np.ascontiguousarray(each.numpy()) for each in ordered))
         found = self.request.infer(arrays, share_inputs=True, share_outputs=True)
@@ -118,7 +132,14 @@ def _is_map(port: Any) -> bool:
 
 
 def _with_interface(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
-    """Return a network whose `taken` inputs and `given` outputs are [B, H, W, C], and whose `in_bytes` inputs are uint8, scaled to 0–1."""
+    """Return a network with converted inputs and outputs.
+
+    Args:
+        converted: the graph.
+        taken: for each input, whether it becomes channels-last, [B, H, W, C].
+        given: for each output, whether it becomes channels-last, [B, H, W, C].
+        in_bytes: for each input, whether it becomes uint8, which the network scales to 0–1.
+    """
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 
@@ -137,11 +158,11 @@ def _with_interface(converted: Any, taken: Sequence[bool], given: Sequence[bool]
 
 @functools.cache
 def _core() -> Any:
-    """Return the only core of this process.
+    """Return the OpenVINO core, of which this process has only one.
 
-    A core that runs sets an alternate signal stack in its thread and restores the previous one when it is destroyed. If the first of two
-    cores is destroyed first, the second one restores the first one's freed stack, and the next signal, such as Ctrl-C, causes a
-    segmentation fault (OpenVINO 2026.4).
+    A running core sets an alternate signal stack in its thread, and restores the previous stack when the core is destroyed. If there are
+    two cores, and the older one is destroyed first, the newer one later restores the freed stack of the older one. The next signal, such
+    as Ctrl-C, then causes a segmentation fault (OpenVINO 2026.4).
     """
     import openvino
 
@@ -149,9 +170,10 @@ def _core() -> Any:
 
 
 def _join_prelus(model: Any) -> None:
-    """Replace the three operations that the converter (2026.4) makes of a PReLU, `where(x > 0, x, slopes * x)`, with one.
+    """Replace every PReLU that consists of three operations with a single operation.
 
-    OpenVINO fuses only the single operation with the preceding convolution.
+    The converter (2026.4) converts a PReLU to `where(x > 0, x, slopes * x)`, but OpenVINO can only fuse the single operation with the
+    preceding convolution.
     """
     from openvino import opset15
 
@@ -167,24 +189,27 @@ def _join_prelus(model: Any) -> None:
 
 
 def _constant(value: Any) -> NDArray[Any] | None:
-    """Return the value of a constant; None for other operations."""
+    """Return the value of an operation's output if the operation is a constant, otherwise None."""
     node = value.get_node()
     return np.array(node.get_data()) if node.get_type_name() == "Constant" else None
 
 
 def _per_channel(slopes: NDArray[Any]) -> bool:
-    """Return whether there is one slope, or one for each channel: [1, C, 1, …]."""
+    """Return whether there is a single slope, or one slope for each channel: [1, C, 1, …]."""
     return slopes.size == 1 or (slopes.ndim > 1 and slopes.shape[1] == slopes.size)
 
 
 def _users_of_outputs(model: Any) -> list[Any]:
-    """Return the inputs fed by a tensor that is also an output, such as the pyramid levels, which a detector's first stage takes."""
+    """Return the inputs of operations that read a tensor that is also an output of the model.
+
+    Such tensors are, for example, a detector's pyramid levels, which are also the inputs of its first stage.
+    """
     answers = [result.input_value(0) for result in model.get_results()]
     return [user for answer in answers for user in answer.get_target_inputs() if user.get_node().get_type_name() != "Result"]
 
 
 def _after_outputs(model: Any) -> list[str]:
-    """Return the names of all operations downstream of a tensor that is also an output."""
+    """Return the names of all operations that depend on a tensor that is also an output of the model."""
     names, left = dict[str, None](), _users_of_outputs(model)
     while left:
         node = left.pop().get_node()
@@ -195,10 +220,10 @@ def _after_outputs(model: Any) -> list[str]:
 
 
 def _move_outputs(model: Any) -> None:
-    """Move an output that also feeds a quantised layer behind the rounding of that layer's input.
+    """Move each output that is also the input of an 8-bit layer, so that it follows the rounding of that input.
 
-    Where a tensor is both an output in float and, rounded, the input of an 8-bit layer, OpenVINO (2026.4) computes that layer incorrectly:
-    a detector's objectness was zero everywhere.
+    If an output of the model in float is, after rounding, also the input of an 8-bit layer, OpenVINO (2026.4) computes that layer
+    incorrectly. The objectness of a detector was zero everywhere.
     """
     for user in _users_of_outputs(model):
         rounding = user.get_node()
@@ -211,7 +236,7 @@ def _move_outputs(model: Any) -> None:
 
 
 def _runner(compiled: Any) -> Runner:
-    """Return a runner of a compiled model; later calls don't overwrite its outputs."""
+    """Return a runner of a compiled model. Later calls don't overwrite its outputs."""
 
     def run(*inputs: Tensor) -> Tensors:
         found = compiled([each.numpy() for each in inputs])
@@ -221,7 +246,7 @@ def _runner(compiled: Any) -> Runner:
 
 
 def _name(model: Any, name: str) -> None:
-    """Set fixed names for the model, its inputs and its outputs."""
+    """Set the name of the model, and number its inputs and outputs: "input0", "output0", …."""
     model.set_friendly_name(name)
     for kind, ports in (("input", model.inputs), ("output", model.outputs)):
         for place, port in enumerate(ports):

@@ -18,7 +18,7 @@ from zoo.system.precision import EnginePrecision
 
 @ENGINES.register("eager")
 class Eager(Engine):
-    """Engine that calls the network's own module without conversion, or its graph, which torch.export stores."""
+    """Engine that calls the network's original module without conversion, or a graph that torch.export has stored."""
 
     name = "eager"
     seconds = 0.0
@@ -31,12 +31,12 @@ class Eager(Engine):
         return network
 
     def write(self, converted: Network, path: Path) -> None:
-        """Export the graph to a file."""
+        """Export the graph with torch.export to a file."""
         torch.export.save(converted.exported(), path)
 
     def read(self, path: Path) -> nn.Module:
-        """Read the graph and remove its dtype assertions, because autocast changes dtypes in bf16."""
-        with errors_alone("torch.export"):  # logs the traceback of what it raises
+        """Read the graph, and remove its assertions about dtypes, because autocast changes dtypes in bf16."""
+        with errors_alone("torch.export"):  # it logs the tracebacks of errors that it raises
             module: Any = torch.export.load(path).module()
         for node in list(module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default)):
             module.graph.erase_node(node)
@@ -46,12 +46,12 @@ class Eager(Engine):
 
     @staticmethod
     def laid_out(inputs: Tensors) -> Tensors:
-        """Return inputs as floats, images in channels-last memory format."""
+        """Return inputs as floats, with images in channels-last memory format."""
         last: Any = torch.channels_last
         return tuple(each.contiguous(memory_format=last) if each.ndim == 4 else each for each in map(as_float, inputs))
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner that calls the module; torch's global number of threads applies, not `threads`."""
+        """Return a runner that calls the module. torch's global number of threads applies; `threads` is ignored."""
         module = converted.module if isinstance(converted, Network) else converted
 
         def run(*inputs: Tensor) -> Tensors:
@@ -63,7 +63,7 @@ class Eager(Engine):
 
 @ENGINES.register("inductor")
 class Inductor(Eager):
-    """TorchInductor, which generates C++ code and needs a compiler for it."""
+    """TorchInductor, which generates C++ code and requires a C++ compiler."""
 
     name = "inductor"
     seconds = 60.0
@@ -76,7 +76,10 @@ class Inductor(Eager):
         return "the engine inductor needs a C++ compiler, and none was found: install g++ (Debian: apt install g++)"
 
     def start(self, converted: Network | nn.Module, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner that compiles at its first call, and once more, for any length, when the length of a dynamic axis changes."""
+        """Return a runner that compiles the module at its first call.
+
+        When the length of a dynamic axis changes for the first time, the module is compiled again, for any length.
+        """
         module = converted.module if isinstance(converted, Network) else converted
         free = converted.free if isinstance(converted, Network) else ()
         compiled: Any = torch.compile(module, options={"freezing": True})

@@ -1,1 +1,1 @@
-"""Scoring models on data: evaluation, ensembles, test-time augmentation, comparison and robustness."""
+"""Evaluation of models: scores, ensembles, test-time augmentation, comparison and robustness."""

@@ -1,4 +1,4 @@
-"""The answers of one model for a dataset, batch by batch."""
+"""Run a model over a dataset and yield its predictions batch by batch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from zoo.task.pooling import FeatureBatches, FeatureSource
 
 @dataclass(frozen=True)
 class Answered:
-    """An answered batch.
+    """A batch with its predictions.
 
     Attributes:
         keys: keys of the images that could be read.
         targets: one target per key.
-        answers: one answer per key, as returned by `Answers.split`; from an ensemble, a list with one answer per model.
-        skipped: faults of the images that could not be read.
+        answers: one prediction per key, in the format of `Answers.split`. `Ensemble.answer` yields a list of predictions, one per model.
+        skipped: errors of the images that could not be read.
     """
 
     keys: tuple[str, ...]
@@ -37,16 +37,18 @@ class Answered:
 
 
 def answered(model: Model, dataset: Dataset, reading: Reading, features: FeatureSource | None = None) -> Iterator[Answered]:
-    """Yield a model's answers for this process's share of a dataset; the model's mode is restored at the end.
+    """Run a model on this process's subset of a dataset and yield its predictions batch by batch.
+
+    The model's training or evaluation mode is restored at the end.
 
     Args:
         model: the model, on its device.
-        dataset: the relabelled data.
+        dataset: the relabelled dataset.
         reading: how images are read.
-        features: pooled features of the data, computed by the model's backbone; images aren't read then.
+        features: pooled features of the dataset, computed by the model's backbone. If passed, they are used instead of the images.
 
     Raises:
-        ImageError: an image can't be read and `on_error` is "raise".
+        ImageError: an image can't be read and `reading.on_error` is "raise".
     """
     preprocess = model.preprocess
     size = pick_batch_size(reading.batch_size, preprocess, model.device)

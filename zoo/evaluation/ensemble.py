@@ -1,4 +1,4 @@
-"""Ensembles: several models, or several views of one model, that answer for the same images, each with its own preprocessing."""
+"""Ensembles: several models, or one model with several views, that predict on the same images."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Member:
 
     Attributes:
         model: the model.
-        views: views of each image that the model answers for.
-        new_index: index among the ensemble's classes of each of the model's classes; None where no renumbering is needed.
+        views: views of each image on which the model predicts.
+        new_index: for each class of the model, its index among the ensemble's classes; None if the class order is the same.
     """
 
     model: Model
@@ -40,7 +40,7 @@ class Member:
     new_index: list[int] | None
 
     def answer(self, batches: dict[Preprocess, Batch[ImageBatch]], keys: Sequence[str], combination: Combination) -> list[Any]:
-        """Return the model's answers, one per key, combined over its views."""
+        """Return the model's predictions, one per key, combined over its views."""
         views = [self._view(view, batches[view.preprocess], keys, combination) for view in self.views]
         found = [several[0] if len(several) == 1 else combination.views(several) for several in zip(*views, strict=True)]
         if self.new_index is None:
@@ -67,9 +67,9 @@ class Ensemble:
     Attributes:
         group: the models.
         members: each model with its views.
-        classes: class names by index in the answers.
+        classes: class names by index in the combined predictions.
         tta: test-time augmentations.
-        combination: the task's combination of answers.
+        combination: the object that combines predictions, provided by the task.
     """
 
     group: ModelGroup
@@ -80,16 +80,16 @@ class Ensemble:
 
     @classmethod
     def of(cls, models: Model | Sequence[Model], vote: str = "soft", tta: Sequence[str] = ()) -> Ensemble:
-        """Assemble an ensemble.
+        """Create an ensemble.
 
         Args:
             models: the models.
-            vote: one of the task's votes.
-            tta: test-time augmentations.
+            vote: voting method, one of `Combination.votes`.
+            tta: names of test-time augmentations.
 
         Raises:
-            InputError: no model, models of several tasks or with different classes, or a task that can't combine answers.
-            UnknownNameError: the task has no such vote or augmentation.
+            InputError: no model is passed, the models differ in task or classes, or the task can't combine predictions.
+            UnknownNameError: the vote or an augmentation is unknown.
         """
         augmented, group = check_tta(tta), ModelGroup.of(models)
         combination = voted(group, vote)
@@ -98,17 +98,17 @@ class Ensemble:
         return cls(group, tuple(_members(group.models, group.task, classes, augmented, combination)), classes, augmented, combination)
 
     def answer(self, dataset: Dataset, reading: Reading, label: str = "evaluating") -> Iterator[Answered]:
-        """Yield this process's share of the data, batch by batch, with one answer per image and model; modes are restored at the end.
+        """Run all models on this process's subset of a dataset, and yield batches with a list of predictions, one per model, per image.
 
-        An image counts as read only if all of its views could be prepared.
+        Images are skipped unless all of their views can be read. The training or evaluation mode of each model is restored at the end.
 
         Args:
-            dataset: the relabelled data.
+            dataset: the relabelled dataset.
             reading: how images are read.
             label: label of the progress bar.
 
         Raises:
-            ImageError: an image can't be read and `on_error` is "raise".
+            ImageError: an image can't be read and `reading.on_error` is "raise".
         """
         loaders, device = self._loaders(dataset, reading), self.group.models[0].device
         with ExitStack() as stack, evaluation_mode(*self.group.models), torch.inference_mode(), autocast(reading.precision, device):
@@ -117,10 +117,10 @@ class Ensemble:
                 yield self._answered(dict(zip(loaders, batches, strict=True)))
 
     def _loaders(self, dataset: Dataset, reading: Reading) -> dict[Preprocess, Batches]:
-        """Return one loader per distinct preprocessing; their batches hold the same samples."""
+        """Return one loader per distinct preprocessing. All loaders return the same samples in the same order."""
         ways = list(dict.fromkeys(view.preprocess for member in self.members for view in member.views))
         size = min(pick_batch_size(reading.batch_size, way, self.group.models[0].device) for way in ways)
-        workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # shared between the loaders
+        workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # divided between the loaders
         return {
             way: evaluation_loader(
                 dataset, way, size, workers, reading.on_error, reading.rank, reading.processes, reading.decoding(way.min_size_hw)
@@ -144,11 +144,11 @@ class Ensemble:
 
 
 def voted(group: ModelGroup, vote: str) -> Combination:
-    """Return the combination of a group's answers, after checking that it supports the vote.
+    """Return the object that combines the predictions of a group of models, after checking that it supports the vote.
 
     Raises:
-        InputError: the task can't combine answers.
-        UnknownNameError: the task has no such vote.
+        InputError: the task can't combine predictions.
+        UnknownNameError: the task doesn't support the vote.
     """
     combination = group.task.combination(group.metadata)
     if vote not in combination.votes:

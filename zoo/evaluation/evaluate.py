@@ -1,4 +1,4 @@
-"""Evaluation of models and prediction files: one loop for all tasks, from a dataset to its scores and skipped samples."""
+"""Evaluation of models and prediction files, for all tasks."""
 
 from __future__ import annotations
 
@@ -57,37 +57,39 @@ def evaluate(
     pooled: FeatureSource | None = None,
     align: object = None,
 ) -> Scores:
-    """Score a model, or an ensemble of models, on data.
+    """Score a model, or an ensemble of models, on a dataset.
 
     Args:
-        model: any model of the zoo, or several models of one task with the same classes (in any order). They are moved to `device`, and
-            their training or evaluation mode is restored.
+        model: a model, or several models of the same task and with the same classes (in any order). They are moved to `device`. Their
+            training or evaluation mode is restored at the end.
         data: a dataset string, a path, or a sequence of samples.
-        vote: how the answers of several models are combined, see the task's `combination`: "soft" for the mean of probabilities, fused
-            boxes or the mean of cosines; for classification also "hard" (majority) and "weighted" (weights fitted on `val`).
-        val: validation data for fitting the weights of a weighted vote; must differ from the scored data.
-        tta: test-time augmentations: "flip" for horizontally flipped images, "scales" for other input sizes, or both.
-        batch_size: images per batch; None for a size that suits the model's input.
-        workers: number of loader processes; None for a number that suits the machine.
-        precision: precision of matrix multiplications; "auto" is fp32 here, so that scores don't depend on the machine.
+        vote: method of combining the predictions of several models. "soft" averages probabilities (classification), fuses boxes
+            (detection) or averages cosine similarities (faces). Classification also supports "hard" (majority vote) and "weighted"
+            (soft vote with weights fitted on `val`).
+        val: validation data for fitting the weights of the vote "weighted"; must differ from the scored data.
+        tta: test-time augmentations: "flip" (horizontal flips), "scales" (other input sizes), or both.
+        batch_size: number of images per batch. None selects it from the model's input size.
+        workers: number of loader processes. None selects it from the number of CPU cores and the size of the dataset.
+        precision: precision of matrix multiplications. "auto" means fp32, so that scores don't depend on the machine.
         device: "auto" or a torch device.
-        on_error: "raise", or "skip" to skip samples that can't be read, which are counted and listed. No sample is dropped otherwise.
-        exact: whether to decode every image at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
+        on_error: "raise", or "skip" to skip samples that can't be read. Skipped samples are counted and listed in the result.
+        exact: whether to decode every image at full size. By default, JPEGs much larger than the model's input are decoded at a reduced
             scale.
-        max_pixels: limit on width × height; larger images are refused before they are decoded.
-        replicates: number of bootstrap replicates for the intervals; 0 for no intervals.
-        metric_options: scoring options, by the fields of the task's `scoring`.
-        save_predictions: file to write the answers to, in the format that `evaluate_predictions` reads.
-        progress: display of progress bars and messages; None for none.
-        pooled: pooled features of the data, computed by the backbone of `model`, which must be a single model; images aren't read then.
-        align: for face models, the detector (as in `zoo.predict`) that finds the main face of each image, which is then aligned as in
-            the models' training. Images without a face are skipped, counted and listed. None for data that is aligned already or needs
-            no alignment.
+        max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
+        replicates: number of bootstrap replicates for the confidence intervals; 0 for no intervals.
+        metric_options: scoring options by name. They are the fields of the task's `scoring.options`.
+        save_predictions: file to which the predictions are written, in the format that `evaluate_predictions` reads.
+        progress: display of progress bars and messages; None for no display.
+        pooled: pooled features of the dataset, computed by the backbone of `model`. If passed, they are used instead of the images, and
+            `model` must be a single model.
+        align: detector for face models, as in `zoo.predict`. It detects the main face in each image, which is then aligned as in
+            training. Images without a face are skipped, counted and listed. None if the dataset is already aligned or needs no
+            alignment.
 
     Raises:
-        InputError: a model, the data or an option is invalid, or the data's classes differ from the models'.
+        InputError: a model, the dataset or an option is invalid, or the classes of dataset and models differ.
         ImageError: an image can't be read and `on_error` is "raise".
-        DataError: no sample is left to score.
+        DataError: all samples were skipped.
     """
     check_val(vote, val)
     augmented, group = check_tta(tta), ModelGroup.of(model)
@@ -95,7 +97,7 @@ def evaluate(
     if len(group.models) > 1 or augmented:
         ensemble = Ensemble.of(group.models, vote, tta)
     elif vote != "soft":
-        voted(group, vote)  # the vote must be valid, although a single model doesn't need it
+        voted(group, vote)  # check the vote, although a single model doesn't use it
     task = group.task
     _check_destination(save_predictions, task)
     options = task.parse_scoring(metric_options or {}, group.metadata)
@@ -146,13 +148,13 @@ def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processe
     """Update a metric with all batches, and merge the results of all processes.
 
     Args:
-        batches: this process's share of the answered data.
+        batches: batches of this process, with predictions.
         metric: the metric, updated in place.
-        keep: whether to keep the answers.
+        keep: whether to return the predictions.
         processes: number of processes.
 
     Returns:
-        Keys of the scored samples, faults of the skipped ones, and the kept answers by key.
+        Keys of the scored samples, errors of the skipped samples, and predictions by key (empty if `keep` is False).
     """
     keys: list[str] = []
     skipped: list[Fault] = []
@@ -173,9 +175,9 @@ def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processe
 
 
 def _check_destination(save_predictions: Path | None, task: Task) -> None:
-    """Raise an error for an unsupported prediction file before, not after, a long evaluation."""
+    """Check before a long evaluation that the task can write predictions to this file."""
     if save_predictions is not None and save_predictions.suffix.lower() not in (suffixes := task.answer_files().suffixes):
-        raise InputError(f"{save_predictions}: the task {task.name} writes predictions to files ending in {', '.join(suffixes)}")
+        raise InputError(f"{save_predictions}: unsupported suffix for predictions of the task {task.name}; expected {', '.join(suffixes)}")
 
 
 def evaluate_predictions(
@@ -189,22 +191,22 @@ def evaluate_predictions(
     metric_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score a prediction file, whichever tool wrote it.
+    """Score a prediction file, which may have been written by another tool.
 
     Args:
-        predictions: the file, in the task's format, such as a COCO results file for detection.
+        predictions: prediction file in a format that the task supports, such as COCO results for detection.
         task_name: name of the task.
-        data: as for `evaluate`; its images aren't read.
-        classes: class names by index; empty for those of the data.
-        on_error: as for `evaluate`, for the data only. Faulty predictions are always an error; images that the file marks as having no
-            answer are skipped, counted and listed.
-        replicates: as for `evaluate`.
-        metric_options: as for `evaluate`.
-        progress: as for `evaluate`.
+        data: dataset string, path or sequence of samples; the images aren't read.
+        classes: class names by index; empty to use the classes of the dataset.
+        on_error: "raise", or "skip" to skip invalid samples of the dataset. Invalid predictions are always an error. Images that the
+            file marks as having no prediction are skipped, counted and listed in the result.
+        replicates: number of bootstrap replicates for the confidence intervals; 0 for no intervals.
+        metric_options: scoring options by name. They are the fields of the task's `scoring.options`.
+        progress: display of messages; None for no display.
 
     Raises:
-        InputError: the data, the predictions or an option is invalid; the message names the file and the entry.
-        DataError: the file contains no answer at all.
+        InputError: the dataset, the predictions or an option is invalid. The message names the file and the entry.
+        DataError: the file contains no predictions.
     """
     task = get_task(task_name)
     options = task.parse_scoring(metric_options or {})
@@ -215,8 +217,8 @@ def evaluate_predictions(
     read = task.answer_files().read(predictions, dataset, names)
     answers = {key: answer for key, answer in read.items() if answer is not None}
     if not answers:
-        raise DataError(f"{predictions}: has no answer for any of the {len(dataset)} images of data {dataset.name!r}")
-    without = [Fault(key, f"{predictions} marks it as having no answer", whole=True) for key in dataset.keys if key not in answers]
+        raise DataError(f"{predictions} has no prediction for the {len(dataset)} images of dataset {dataset.name!r}")
+    without = [Fault(key, f"marked as having no prediction in {predictions}", whole=True) for key in dataset.keys if key not in answers]
     metric = task.scoring.metric(dataset, names, **options)
     records = [record for record in dataset.records if record.key in answers]
     keys = [record.key for record in records]
@@ -239,17 +241,18 @@ def summarise(
     seconds: float,
     fingerprints: Mapping[str, str],
 ) -> Scores:
-    """Assemble the scores from a metric's result and a description of the evaluation.
+    """Create the evaluation result from a metric's result and a description of the evaluation.
 
     Args:
         result: the metric's result.
-        opened: the data as opened, before relabelling.
+        opened: the dataset before relabelling.
         keys: keys of the scored samples.
-        skipped: faults of the samples that weren't scored, in addition to those in `opened.skipped`.
+        skipped: errors of samples that weren't scored, in addition to those in `opened.skipped`.
         preprocess: the preprocessing of the images.
         precision: precision of matrix multiplications.
-        seconds: wall-clock time of the evaluation.
-        fingerprints: fingerprints of the models or the prediction file; the data's is added unless present.
+        seconds: wall-clock time of the evaluation, in seconds.
+        fingerprints: fingerprints of the models or of the prediction file, by name. That of the dataset is added under the key "data"
+            unless present.
     """
     known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
     bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}

@@ -1,7 +1,7 @@
-"""Prediction files with one row or line per image: the parts shared by all tasks.
+"""Functions for prediction files with one row or line per image, shared by all tasks.
 
-Each task parses its own rows (`tasks/<task>/prediction_files.py`). This module matches their keys with those of the data, so that
-nothing is dropped silently, and parses numbers and JSON lines.
+Each task parses the contents of its rows (`tasks/<task>/prediction_files.py`). This module parses numbers and JSON lines, and matches
+the keys of the rows with those of the dataset, so that no prediction is dropped silently.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Answer = TypeVar("Answer")
 
 
 def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, Answer | None]], faults: list[Fault]) -> dict[str, Answer]:
-    """Return the answers by image key.
+    """Return the predictions by image key.
 
     Args:
         path: the file, for messages.
-        keys: keys of the images, each of which must have an entry.
-        entries: tuples of position in the file, key as written there, and answer (None for a faulty entry).
-        faults: faults of the entries; may be extended while `entries` is iterated.
+        keys: keys of the images. Each image must have an entry.
+        entries: tuples of the position in the file, the key as written in the file, and the prediction (None for an invalid entry).
+        faults: errors of the entries. The list may be extended while `entries` is iterated.
 
     Raises:
-        DataError: there are `faults`, entries for images that aren't in the data, duplicate keys, or images without an entry.
+        DataError: `faults` isn't empty, an entry is for an unknown image, a key is duplicated, or an image has no entry.
         InputError: keys differ only in leading or trailing spaces.
     """
     wanted = by_text(keys, "images", path)
@@ -37,70 +37,70 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
     for place, text, answer in entries:
         key = wanted.get(text.strip())
         if key is None:
-            faults.append(Fault(place, f"the data has no image {text!r}"))
+            faults.append(Fault(place, f"the dataset has no image {text!r}"))
         elif key in first_at:
-            faults.append(Fault(place, f"duplicate answer for {text!r}; the first one is at {first_at[key]}"))
+            faults.append(Fault(place, f"duplicate prediction for {text!r}; the first one is at {first_at[key]}"))
         else:
             first_at[key] = place
             if answer is not None:
                 found[key] = answer
-    faults += [Fault(str(path), f"no answer for {key!r}") for key in keys if key not in first_at]
+    faults += [Fault(str(path), f"no prediction for {key!r}") for key in keys if key not in first_at]
     if faults:
-        raise DataError(f"{path}: {len(faults)} errors in the predictions:", faults, "Every image of the data needs exactly one answer.")
+        raise DataError(f"{path}: {len(faults)} errors in the predictions:", faults, "Each image needs exactly one prediction.")
     return found
 
 
 def suffix_of(path: Path, suffixes: Sequence[str], whose: str) -> str:
-    """Return a file's suffix in lower case.
+    """Return the lower-case suffix of a file after checking that it is supported.
 
     Args:
         path: the file.
         suffixes: supported suffixes.
-        whose: owner of the predictions, for the message ("a classifier").
+        whose: kind of model that made the predictions, for the error message ("a classifier").
 
     Raises:
         InputError: the suffix isn't supported.
     """
     suffix = path.suffix.lower()
     if suffix not in suffixes:
-        raise InputError(f"{path}: predictions of {whose} must be in files ending in {', '.join(suffixes)}; this one ends in {suffix!r}")
+        raise InputError(f"{path}: unsupported suffix {suffix!r} for the predictions of {whose}; expected {', '.join(suffixes)}")
     return suffix
 
 
 def by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
-    """Return the names by their form in a table, which loses leading and trailing spaces.
+    """Return a dict from stripped names to original names, because tables lose leading and trailing spaces.
 
     Args:
         names: keys or class names.
-        what: what they name, for the message ("images", "classes").
-        path: the file, for the message.
+        what: kind of object that is named, for the error message ("images", "classes").
+        path: the file, for the error message.
 
     Raises:
-        InputError: two names have the same form.
+        InputError: two names are equal after stripping.
     """
     found = {name.strip(): name for name in names}
     if len(found) < len(names):
-        raise InputError(f"{path}: some {what} have equal names, or names that differ only in leading or trailing spaces; rename them")
+        raise InputError(f"{path}: some {what} have names that are equal or differ only in leading or trailing spaces; rename them")
     return found
 
 
 def check_writable(names: Sequence[str], what: str, path: Path) -> None:
-    """Raise an error for names that a file can't represent; arguments as for `by_text`.
+    """Check that a prediction file can represent all names. The arguments are those of `by_text`.
 
     Raises:
-        InputError: names can't be encoded in UTF-8, or differ only in leading or trailing spaces.
+        InputError: a name can't be encoded in UTF-8, or two names differ only in leading or trailing spaces.
     """
     by_text(names, what, path)
     for name in names:
         if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
-            raise InputError(f"{path}: the name {name!r} (one of the {what}) isn't valid Unicode and can't be written; rename it")
+            raise InputError(f"{path}: the name {name!r} (one of the {what}) is not valid Unicode and can't be written; rename it")
 
 
 def number(value: Any) -> float:
-    """Return a number from a table cell (text) or a JSON value as a float.
+    """Convert a table cell (text) or a JSON value to a float.
 
     Raises:
-        ValueError: the value isn't a number; booleans don't count as numbers.
+        ValueError: the value is a boolean or not a number.
         OverflowError: an integer exceeds the range of floats.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -109,7 +109,7 @@ def number(value: Any) -> float:
 
 
 def is_finite(value: Any) -> bool:
-    """Return whether `number` converts a value to a finite number."""
+    """Return whether a value can be converted to a finite float by `number`."""
     try:
         return math.isfinite(number(value))
     except (ValueError, OverflowError):
@@ -117,15 +117,15 @@ def is_finite(value: Any) -> bool:
 
 
 def json_lines(path: Path, answer: Callable[[Mapping[str, Any]], Answer], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    """Read a JSON Lines file: one object per line, each with the string "key".
+    """Read a JSON Lines file with one object per line. Each object must have a string "key".
 
     Args:
         path: the file.
-        answer: function that returns an object's answer, and raises `Flaw` for an invalid object.
-        faults: list to which the faults of the lines are appended.
+        answer: function that parses the prediction in an object. It raises `Flaw` for an invalid object.
+        faults: list to which the errors of invalid lines are appended.
 
     Yields:
-        Entries for `collect`: position, key and answer (None for a faulty line).
+        Entries for `collect`: position, key and prediction (None for an invalid line).
 
     Raises:
         DataError: the file can't be read or isn't UTF-8.
@@ -133,9 +133,9 @@ def json_lines(path: Path, answer: Callable[[Mapping[str, Any]], Answer], faults
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: isn't UTF-8 text: {error.reason}. Save it as UTF-8") from None
+        raise DataError(f"{path} is not valid UTF-8 ({error.reason}); save it as UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{path} can't be read: {error.strerror}") from None
     for index, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -153,9 +153,9 @@ def _entry(line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise Flaw(f"isn't valid JSON: {error}") from None
+        raise Flaw(f"invalid JSON: {error}") from None
     if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
-        raise Flaw('expected an object with the string "key"')
+        raise Flaw('expected a JSON object with a string "key"')
     return entry
 
 
@@ -163,7 +163,7 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
     """Write a table as Parquet.
 
     Args:
-        path: the file; replaced if it exists.
+        path: the output file. An existing file is overwritten.
         columns: columns of equal length by name: NumPy arrays, or lists in which None is an empty cell.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Bootstrap confidence intervals: how much a score depends on which samples happened to be drawn.
+"""Bootstrap confidence intervals, which describe how much a score depends on the choice of samples.
 
-Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13: samples are resampled with replacement, and the percentiles
-of the resulting scores, centred on the score, bound the interval. Every draw is represented by counts (how often each unit was drawn),
-so that metrics can reweight what they have accumulated instead of computing it again.
+Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13: samples are drawn with replacement, and the interval is
+given by percentiles of the resulting scores, shifted so that their mean equals the original score. Each draw is represented by counts
+(how often each unit was drawn), so that metrics can reweight accumulated values instead of recomputing them.
 
 Draws depend only on the number of units and the seed. Two models on the same samples are therefore scored on the same draws, and
-the differences of their replicates are paired.
+their replicates are paired.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ Floats = NDArray[np.float64]
 REPLICATES = 1_000
 LEVEL = 0.95
 _SEED = 0
-_NO_SPREAD = 1e-12  # standard deviation that rounding errors alone may cause between equal replicates
-_MOST_ACCELERATION = 0.2  # a larger value comes from replicates so few and so asymmetric that their skewness is meaningless
+_NO_SPREAD = 1e-12  # standard deviations up to this are rounding errors between equal replicates
+_MOST_ACCELERATION = 0.2  # larger values occur only with very few, very asymmetric replicates, whose skewness is meaningless
 _NORMAL = NormalDist()
-_CHUNK = 4_000_000  # counts in memory at once: 16 MB
+_CHUNK = 4_000_000  # maximum number of counts in memory: 16 MB
 
 
 def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterator[Counts]:
-    """Draw bootstrap replicates: each draws `units` of the `units` units with replacement.
+    """Yield bootstrap draws in chunks. Each draw selects `units` out of `units` units, with replacement.
 
     Args:
-        units: number of images or identities, whose order must not depend on batches or processes.
+        units: number of images or identities. Their order must not depend on batches or processes.
         replicates: number of draws.
         seed: random seed.
 
     Yields:
-        [r, units] int32: how often each unit was drawn; every row sums to `units`. All chunks together have `replicates` rows.
+        Counts [r, units] int32, for r draws: how often each unit was drawn. Each row sums to `units`, and all chunks together have
+        `replicates` rows.
     """
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(1, units))
@@ -50,26 +51,25 @@ def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterat
 
 
 def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the confidence interval of a score: the percentiles of its replicates, shifted so that their mean is the score.
+    """Return the confidence interval of a score: percentiles of its replicates, shifted so that their mean equals the score.
 
-    Average precision and calibration error are biased upwards on small samples, and a draw contains only about 63 % of the distinct
-    samples, so they are larger on a draw than on the data it was drawn from. Percentiles that aren't shifted would include this bias.
-    The interval describes how far the score may lie from its mean over datasets of this size. This mean depends on the size itself, and
-    a bootstrap can't estimate by how much (100 images with 20 classes gave a mean AP of 0.31, where unlimited data has 0.27). The
+    Average precision and calibration error are biased upwards on small samples. A draw contains only about 63 % of the distinct samples,
+    so these scores are larger on a draw than on the original data. Without the shift, the percentiles would include this bias.
+    The interval describes how far the score may lie from its mean over datasets of this size. That mean itself depends on the size, and
+    a bootstrap can't estimate by how much (100 images with 20 classes gave a mean AP of 0.31, compared with 0.27 on unlimited data). The
     measured coverage is documented in tests/unit/evaluation/test_interval_coverage.py.
 
-    The uncertainty of a score near 1 grows as the score falls, and plain percentile intervals that miss the true value are then nearly
-    all above it. Therefore the percentiles are those of the accelerated bootstrap (Efron & Tibshirani 1993, chapter 14); for sums, the
-    acceleration is a sixth of the skewness of the replicates.
+    Near 1, the uncertainty of a score grows as the score falls, so plain percentile intervals that miss the true value are nearly always
+    too high. Therefore, the percentiles of the accelerated bootstrap are used (Efron & Tibshirani 1993, chapter 14). For sums, the
+    acceleration is one sixth of the skewness of the replicates.
 
     Args:
-        replicates: [R].
-        value: score of the original data.
-        level: fraction of intervals that should contain the mean.
+        replicates: scores of the bootstrap draws [R]; NaN if the score is undefined on a draw.
+        value: score on the original data.
+        level: confidence level, from 0 to 1.
 
     Returns:
-        Lower and upper bound. None if more than one replicate in twenty is NaN (a draw lacks what the score needs): the data doesn't
-        support an interval.
+        Lower and upper bound; None if more than 5 % of the replicates are NaN.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):
@@ -85,6 +85,6 @@ def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[fl
 
 
 def _accelerated(tail: float, acceleration: float) -> float:
-    """Return the quantile to use for a tail (equation 14.10, with the bias correction of sums, which equals the acceleration)."""
+    """Return the adjusted quantile for a tail probability (equation 14.10; the bias correction equals the acceleration, as for sums)."""
     moved = acceleration + _NORMAL.inv_cdf(tail)
     return _NORMAL.cdf(acceleration + moved / (1 - acceleration * moved))

@@ -1,4 +1,4 @@
-"""Voting: combines the answers of an ensemble's models into one, optionally with weights fitted on validation data."""
+"""Combination of the predictions of an ensemble's models, optionally with weights fitted on validation data."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from zoo.models.classes import match_classes
 
 @dataclass(frozen=True)
 class Voting:
-    """An ensemble with a vote and weights.
+    """An ensemble with a voting method and weights.
 
     Attributes:
         ensemble: the models.
-        vote: one of the task's votes.
+        vote: voting method, one of `Combination.votes`.
         weights: one weight per model, summing to 1.
-        val: description of the validation data that the weights were fitted on, JSON-ready; empty if they weren't fitted.
+        val: JSON-serialisable description of the validation data on which the weights were fitted; empty if they were not fitted.
     """
 
     ensemble: Ensemble
@@ -39,17 +39,17 @@ class Voting:
 
     @classmethod
     def of(cls, ensemble: Ensemble, vote: str, val: object, data: Dataset, reading: Reading) -> Voting:
-        """Determine the weights: fitted for a weighted vote, otherwise equal.
+        """Create a voting ensemble. Weights are fitted for the vote "weighted", and equal otherwise.
 
         Args:
             ensemble: the models.
-            vote: one of the task's votes.
-            val: validation data to fit the weights on; None unless the vote is weighted.
-            data: the data that will be scored.
+            vote: voting method, one of `Combination.votes`.
+            val: validation data for fitting the weights; None unless the vote is "weighted".
+            data: the dataset to score.
             reading: how images are read.
 
         Raises:
-            InputError: as in `fitted_weights`.
+            InputError: the validation data is invalid (see `fitted_weights`).
         """
         count = len(ensemble.members)
         if vote == "weighted" and count > 1:
@@ -57,22 +57,22 @@ class Voting:
         return cls(ensemble, vote, [1 / count] * count)
 
     def answer(self, answers: Sequence[Any]) -> Any:
-        """Combine the answers of all models for one image; the answer of a single model is returned unchanged."""
+        """Combine the predictions of all models for one image. The prediction of a single model is returned unchanged."""
         if len(answers) == 1:
             return answers[0]
         return self.ensemble.combination.models(answers, self.vote, self.weights)
 
     def answered(self, dataset: Dataset, reading: Reading) -> Iterator[Answered]:
-        """Yield this process's share of the data, batch by batch, with one answer per image.
+        """Run the ensemble on this process's subset of a dataset, and yield batches with one combined prediction per image.
 
         Raises:
-            ImageError: an image can't be read and `on_error` is "raise".
+            ImageError: an image can't be read and `reading.on_error` is "raise".
         """
         for batch in self.ensemble.answer(dataset, reading):
             yield replace(batch, answers=[self.answer(several) for several in batch.answers])
 
     def details(self) -> dict[str, Any]:
-        """Return a description of models, views, vote and weights for the result's details, JSON-ready."""
+        """Return a JSON-serialisable description of the models, views, vote and weights for the evaluation result."""
         found: dict[str, Any] = {"models": len(self.weights), "tta": list(self.ensemble.tta)}
         if len(self.weights) > 1:
             found |= {"vote": self.vote, "weights": self.ensemble.group.by_name(self.weights)}
@@ -85,15 +85,15 @@ class Voting:
 
 
 def check_val(vote: str, val: object) -> None:
-    """Check that validation data is passed exactly if the vote is weighted.
+    """Check that validation data is passed if the vote is "weighted", and not otherwise.
 
     Raises:
-        InputError: a weighted vote without validation data, or validation data with another vote.
+        InputError: the vote is "weighted" and `val` is None, or the vote is another one and `val` is not None.
     """
     if vote == "weighted" and val is None:
-        raise InputError("the vote 'weighted' fits its weights on validation data: pass --val (val=) with data other than the scored data")
+        raise InputError("the vote 'weighted' needs validation data to fit weights: pass --val (val=) with data other than the scored data")
     if vote != "weighted" and val is not None:
-        raise InputError(f"validation data (--val) is used only by the vote 'weighted'; the vote is {vote!r}")
+        raise InputError(f"validation data (--val) is only used with the vote 'weighted', but the vote is {vote!r}; omit --val")
 
 
 def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Reading) -> tuple[list[float], dict[str, Any]]:
@@ -101,17 +101,18 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
 
     Args:
         ensemble: several models of a task that supports fitted weights.
-        val: the validation data, as for `zoo.evaluate`.
-        data: the data that will be scored; it should share no images with the validation data.
+        val: the validation data; accepts the same values as `data` of `zoo.evaluate`.
+        data: the dataset to score. It should share no images with the validation data.
         reading: how images are read.
 
     Returns:
-        The weights, and their description for the result, JSON-ready: name and fingerprint of the validation data, number of images,
-        details of the task's fit, number of images that are also in `data`, and a warning if there are any.
+        The weights, and a JSON-serialisable description for the evaluation result. The description contains the name and fingerprint of
+        the validation data, the number of images, details of the fit, the number of images that are also in `data`, and a warning if
+        this number isn't 0.
 
     Raises:
-        InputError: the validation data is invalid, or its classes differ from the models'.
-        DataError: none of its images can be read.
+        InputError: the validation data is invalid, or its classes differ from those of the models.
+        DataError: none of the validation images can be read.
         ImageError: an image can't be read and `reading.on_error` is "raise".
     """
     opened = ensemble.group.task.open(val, reading.on_error, reading.progress.say)
@@ -133,7 +134,10 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
 
 
 def _overlap(val: Dataset, data: Dataset) -> dict[str, Any]:
-    """Return the number of images in both, compared by content, because keys of two splits may agree while the images differ."""
+    """Return the number of images that are in both datasets, and a warning if it isn't 0.
+
+    Images are compared by content, because different images in two splits may have the same key.
+    """
     both = len(_contents(val) & _contents(data))
     if not both:
         return {"also_in_data": 0}
@@ -148,7 +152,7 @@ def _contents(dataset: Dataset) -> set[str]:
 
 
 def _content(record: Record) -> str | None:
-    """Return a fingerprint of an image's file, or of its pixels if it has no file; None if it can't be read."""
+    """Return a fingerprint of the image file, or of the pixels of an image without a file; None if the image can't be read."""
     try:
         if isinstance(record.source, Path):
             return file_fingerprint(record.source)

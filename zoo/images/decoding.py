@@ -1,8 +1,8 @@
-"""Decoding of image files to RGB uint8 arrays: the only decoder.
+"""Decoding of image files to RGB uint8 arrays. All images in the zoo are decoded here.
 
-OpenCV does the decoding. This module adds what OpenCV lacks: a check of the format (by content, not by name), a limit on the number of
-pixels that is checked before memory is allocated, detection of damage that OpenCV only prints to standard error (opencv#6468), scaling
-of 16-bit samples, and transparency.
+The decoder is OpenCV. This module adds features that OpenCV lacks: a check of the format (by content, not by name), a limit on the number
+of pixels that is checked before memory is allocated, detection of damage that OpenCV only prints to standard error (opencv#6468), scaling
+of 16-bit samples to 8 bits, and blending of transparent images over white.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", "
 
 Image = NDArray[np.uint8]
 
-# flag 256 selects RGB order, and 16, 32, 64 select the reduced scales; "GRAYSCALE" in their names only means that the BGR bit isn't set
+# the bit 256 selects RGB order, and the bits 16, 32 and 64 select the reduced scales; despite "GRAYSCALE" in their names, these flags
+# don't convert to grey: the name only means that the BGR bit isn't set
 _REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent progression.*)|TIFF_Error (.*)")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image file as `read_image` does."""
+    """Read and decode an image file; arguments and result are as in `read_image`."""
     return decode(load(path), str(path), max_pixels=max_pixels)
 
 
 def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image file exactly as training, evaluation and prediction do.
+    """Decode an image file, exactly as training, evaluation and prediction do.
 
     Args:
         image: path of a JPEG, PNG, WebP, BMP, TIFF, PGM or PPM file, or the file's bytes.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
 
     Returns:
-        [H, W, 3] uint8, RGB: EXIF orientation applied, transparency composited over white, 16 bit scaled to 8.
+        [H, W, 3] uint8 array, RGB. The EXIF orientation is applied, transparency is blended over white, and 16-bit samples are scaled to
+        8 bits.
 
     Raises:
-        ImageError: the file is missing, empty, damaged, truncated, too large or of another format.
+        ImageError: the file is missing, empty, damaged, truncated, too large or in an unsupported format.
 
     Example:
         >>> import zoo
@@ -66,7 +68,7 @@ class Decoding:
     """Settings for reading the images of a run.
 
     Attributes:
-        min_size_hw: required height and width in pixels, see `decode`; None to decode images at full size.
+        min_size_hw: minimum height and width in pixels, see `decode`; None to decode images at full size.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
     """
 
@@ -78,7 +80,11 @@ class Decoding:
         check_positive("decoding", max_pixels=self.max_pixels)
 
     def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
-        """Return an image, and its height and width at full size: the coordinate frame of boxes."""
+        """Decode an image file.
+
+        Returns:
+            The image, possibly at a reduced scale, and its height and width at full size, which are the coordinate frame of boxes.
+        """
         data, name = load(path), str(path)
         header = _header(data, name, self.max_pixels)
         return _decode(data, header, name, self.min_size_hw), header.size_hw
@@ -90,11 +96,12 @@ def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None
     Args:
         data: content of the whole file.
         name: name of the image in error messages.
-        min_size_hw: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (scaled in the DCT domain, several times faster), as
-            long as the result has at least three times this height and width, in pixels after orientation. Scaled to its final size with
-            antialiasing, it differs from the image decoded at full size by less than 2 grey levels on average: measured 0.9 over 64 photos
-            of 400 pixels scaled to a sixth, 0.8 over portraits of 12 megapixels scaled to 224 pixels. A factor of two instead of three
-            gives 2.1 for small images scaled to 50 pixels.
+        min_size_hw: height and width in pixels, after orientation, that the image is going to be scaled to. If it is set, a JPEG may be
+            decoded at 1/2, 1/4 or 1/8 of its size, as long as the decoded image has at least three times this height and width. This is
+            several times faster, because the image is scaled in the DCT domain. After scaling to the final size with antialiasing, the
+            image differs from one decoded at full size by less than 2 grey levels on average. The measured difference is 0.9 for 64 photos
+            of 400 pixels scaled to a sixth, and 0.8 for portraits of 12 megapixels scaled to 224 pixels. With a factor of two instead
+            of three, the difference is 2.1 for small images scaled to 50 pixels.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
     """
     return _decode(data, _header(data, name, max_pixels), name, min_size_hw)
@@ -106,7 +113,7 @@ def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int]
     for line in messages:
         reason = _damage(line)
         if reason:
-            # libjpeg's message for a file that ends within its scans, although there is an end marker somewhere
+            # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
             kind = "truncated" if reason.startswith("Premature end") else "unreadable"
             raise ImageError(name, f"is damaged: {reason}. Replace the file, or remove it", kind)
     expected = (-(-header.height // scale), -(-header.width // scale))
@@ -118,7 +125,7 @@ def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int]
 
 
 def size(path: Path | str) -> tuple[int, int]:
-    """Return the height and width of an image file in pixels, with orientation applied, from its header alone."""
+    """Return the height and width of an image file in pixels, with orientation applied. Only the header is parsed."""
     return _header(load(path), str(path), MAX_PIXELS).size_hw
 
 
@@ -154,7 +161,7 @@ def _header(data: bytes, name: str, max_pixels: int) -> Header:
 
 
 def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
-    """Return the strongest reduction that leaves at least three times the required size: 1, 2, 4 or 8."""
+    """Return the largest factor (1, 2, 4 or 8) by which the image can be reduced and still has three times the required size."""
     if header.format != "JPEG":
         return 1
     height, width = header.size_hw
@@ -163,7 +170,11 @@ def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
 
 
 def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.generic] | None, list[str]]:
-    """Return the image decoded by OpenCV, None if it fails, and the lines that were printed to standard error meanwhile."""
+    """Decode an image with OpenCV.
+
+    Returns:
+        The image, or None if OpenCV fails, and the lines printed to standard error during decoding.
+    """
     if header.format == "PNM":
         data += b"\n"  # OpenCV drops the last number of a text PNM that has no trailing newline
     encoded = tiff.widened(data) if header.paired else data
@@ -172,7 +183,7 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
         flags = cv2.IMREAD_UNCHANGED
     level = cv2.utils.logging.getLogLevel()
     with stderr.caught() as messages:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # libtiff's errors are reported only through OpenCV's log
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # OpenCV passes on libtiff's errors only through its log
         try:
             image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
         except cv2.error:
@@ -187,13 +198,13 @@ def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.gener
 
 
 def _damage(line: str) -> str | None:
-    """Return the damage that a line reports, or None if the line is harmless."""
+    """Return the damage reported by a line on standard error, or None if the line is harmless."""
     found = _DAMAGE.search(line)
     if found is None:
         return None
     reason: str = next(group for group in found.groups() if group)
     padding = _EXTRANEOUS.fullmatch(reason)
-    # several cameras pad the end of their scans; these images are complete
+    # some cameras pad the end of their scans; these images are complete
     return None if padding and int(padding[1]) <= 16 else reason
 
 
@@ -217,7 +228,7 @@ def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
 
 
 def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
-    """Blend colours [H, W, 3] or grey [H, W, 1] with their opacity [H, W, 1] over white; the result always has three channels."""
+    """Blend colours [H, W, 3] or grey values [H, W, 1] with opacity [H, W, 1] over white; return three channels in either case."""
     colour, alpha = colours.astype(np.uint16), alphas.astype(np.uint16)
     if premultiplied:
         over: NDArray[np.uint16] = np.minimum(colour + (255 - alpha), 255)
@@ -226,7 +237,7 @@ def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
     return np.repeat(over.astype(np.uint8), 3 // over.shape[2], axis=2)
 
 
-# undo the rotation and mirroring that an EXIF orientation (tag 274 of TIFF 6.0) declares
+# functions that undo the rotation and mirroring declared by an EXIF orientation (tag 274 of TIFF 6.0)
 _TURNS: dict[int, Callable[[Image], Image]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],

@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _INK, _PAPER = (255, 255, 255), (24, 24, 32)
-_SMALLEST = 256  # pixels: smaller images are enlarged before text is added
+_SMALLEST = 256  # side in pixels; smaller images are enlarged before text is added
 
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that is bundled with Pillow, in a size in pixels."""
+    """Return the font that is bundled with Pillow, with `size` in pixels."""
     return ImageFont.load_default(size)
 
 
 def enlargement(size: tuple[int, int]) -> int:
-    """Return the factor by which `caption` enlarges an image of the given width and height."""
+    """Return the integer factor by which `caption` enlarges an image of the given width and height."""
     return max(1, -(-_SMALLEST // max(size)))
 
 
 def text_size(size: tuple[int, int]) -> int:
-    """Return a text height in pixels that is readable when an image of the given width and height is viewed as a whole."""
+    """Return a text height in pixels that is readable when the whole image of the given width and height is viewed."""
     return max(12, max(size) // 36, size[0] // 28)
 
 
 def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
-    """Return an image ([H, W, 3] uint8, RGB) with lines of text below; small images are enlarged without smoothing."""
+    """Return an image ([H, W, 3] uint8, RGB) with lines of text below it. Small images are enlarged without smoothing."""
     picture = Image.fromarray(image)
     enlarge = enlargement(picture.size)
     if enlarge > 1:

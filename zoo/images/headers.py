@@ -1,7 +1,7 @@
-"""Parsing of image file headers: format, size, orientation, bit depth, and whether the file is complete.
+"""Parsing of image file headers: format, size, orientation, bit depth, and a check that the file is complete.
 
-The parsers read only what the decoder needs, within tens of microseconds, and without a library that warns, caches or keeps
-global limits. They raise `Flaw` with the reason; `zoo.images.decoding` adds the file's name.
+The parsers extract only the properties that the decoder needs, which takes tens of microseconds. They don't use a library that emits
+warnings, caches results or has global limits. They raise `Flaw` with the reason, and `zoo.images.decoding` adds the file's name.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Header:
     """Header of an image file.
 
     Attributes:
-        format: JPEG, PNG, WebP, BMP, TIFF or PNM.
+        format: name of the format: "JPEG", "PNG", "WebP", "BMP", "TIFF" or "PNM".
         height: height in pixels as stored, before orientation.
         width: width in pixels as stored, before orientation.
         orientation: EXIF orientation, 1 to 8.
-        peak: sample value of full brightness: 255, 65535, or the maximum that a PGM or PPM declares.
+        peak: maximum sample value: 255, 65535, or the maximum declared by a PGM or PPM file.
         alpha: whether the image has an alpha channel or a transparent colour.
         premultiplied: whether the colours that OpenCV returns are already multiplied by alpha.
-        transparent_grey: 8-bit or 16-bit grey value that a PNG declares transparent.
-        paired: whether the file is a grey TIFF with alpha, which is decoded as `tiff.widened`.
+        transparent_grey: 8-bit or 16-bit grey value that a PNG declares as transparent; None if there is none.
+        paired: whether the file is a grey TIFF with alpha, which must be converted by `tiff.widened` before decoding.
         inverted: whether 0 is white in the array that OpenCV returns.
     """
 
@@ -58,7 +58,8 @@ def parse(data: bytes) -> Header:
     """Parse the header of an image file from the content of the whole file, and check that its container is complete.
 
     Raises:
-        Flaw: empty, in another format, damaged or truncated; the reason continues a sentence that starts with the file's name.
+        Flaw: the file is empty, in an unsupported format, damaged or truncated. The reason continues a sentence that begins with the
+            file's name.
     """
     if not data:
         raise _unreadable("is empty (0 bytes)")
@@ -69,13 +70,13 @@ def parse(data: bytes) -> Header:
             except (struct.error, IndexError):
                 raise _cut_short(f"its header ends early ({len(data)} bytes in total)") from None
             if header.height < 1 or header.width < 1:
-                raise _unreadable(f"is damaged: its header gives a size of {header.width}×{header.height} pixels")
+                raise _unreadable(f"is damaged: its header declares a size of {header.width}×{header.height} pixels")
             return header
     raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or remove it")
 
 
 def describe(data: bytes) -> str:
-    """Describe in words what content that is not an image seems to be."""
+    """Describe, for an error message, the likely type of a file that isn't a supported image, judged by its content."""
     for pattern, words in _OTHERS:
         if pattern.match(data):
             return words
@@ -96,7 +97,7 @@ def _unreadable(reason: str) -> Flaw:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walk the markers up to the first scan (ITU-T T.81, annex B)."""
+    """Parse the JPEG markers up to the first scan (ITU-T T.81, annex B)."""
     at, orientation, size = 2, 1, None
     while True:
         at = data.find(b"\xff", at)
@@ -117,20 +118,20 @@ def _jpeg(data: bytes) -> Header:
             break
     if size is None:
         raise _unreadable("is damaged: its image data comes before its size")
-    # within a scan every FF is followed by 00, so this can only be the end marker; that of a thumbnail precedes the scan
+    # within a scan, every FF is followed by 00, so FF D9 can only be the end marker; a thumbnail's end marker precedes the scan
     if data.rfind(b"\xff\xd9", at) < 0:
         raise _cut_short("its end marker is missing")
     return Header("JPEG", size[0], size[1], orientation)
 
 
 def _png(data: bytes) -> Header:
-    """Check every chunk's length and checksum (W3C PNG, third edition, section 5)."""
+    """Parse a PNG file, and check the length and checksum of every chunk (W3C PNG, third edition, section 5)."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     orientation, alpha, key, ended = 1, colour in (4, 6), None, False
     for kind, body in _png_chunks(data):
         if kind == b"tRNS":
             alpha = colour != 0
-            # OpenCV ignores the transparent grey, but expands samples of 1, 2 and 4 bits to 8
+            # OpenCV ignores the transparent grey value, but expands samples of 1, 2 and 4 bits to 8 bits
             key = _be16(data, body.start) * (255 // (2**depth - 1) if depth < 8 else 1) if colour == 0 else None
         elif kind == b"eXIf":
             orientation = exif_orientation(data[body])
@@ -141,7 +142,7 @@ def _png(data: bytes) -> Header:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
-    """Yield the type of every chunk and the position of its body, up to IEND."""
+    """Yield the type of every chunk up to IEND and the position of its body."""
     view, at = memoryview(data), 8
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -157,7 +158,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
 
 
 def _webp(data: bytes) -> Header:
-    """Read the RIFF container (RFC 9649)."""
+    """Parse the RIFF container of a WebP file (RFC 9649)."""
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
         raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
     kind = data[12:16]
@@ -184,7 +185,7 @@ def _webp_orientation(data: bytes) -> int:
 
 
 def _bmp(data: bytes) -> Header:
-    """Read the information header in the Windows or OS/2 layout."""
+    """Parse the information header of a BMP file in the Windows or OS/2 layout."""
     if struct.unpack_from("<I", data, 14)[0] == 12:
         width, height = struct.unpack_from("<HH", data, 18)
         return Header("BMP", height, width)
@@ -193,10 +194,10 @@ def _bmp(data: bytes) -> Header:
 
 
 def _tiff(data: bytes) -> Header:
-    """Read the first directory."""
+    """Parse the first directory of a TIFF file."""
     tags = tiff.directory(data)
     if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
-        raise _unreadable("is damaged: its first directory gives no size")
+        raise _unreadable("is damaged: its first directory declares no size")
     depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
     width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
     if depth > 16:
@@ -205,17 +206,17 @@ def _tiff(data: bytes) -> Header:
     if samples == 2:
         tiff.check_grey_alpha(data, tags)
         return Header("TIFF", height, width, turned if 1 <= turned <= 8 else 1, peak, True, extra == 1, paired=True)
-    # OpenCV applies a TIFF's orientation regardless of its flags, so only the size is swapped here
+    # OpenCV applies the orientation of a TIFF regardless of the decoding flags, so only height and width are swapped here
     if 5 <= turned <= 8:
         width, height = height, width
     kind = tags.get(tiff.PHOTOMETRIC, 1)
-    # with 8 bits, libtiff's RGBA reader multiplies by alpha and inverts images in which 0 is white; with 16, samples are returned as stored
+    # 8-bit samples: libtiff's RGBA reader multiplies by alpha, and inverts images in which 0 is white; 16-bit samples are not converted
     stored = depth == 16
     return Header("TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0)
 
 
 def exif_orientation(block: bytes) -> int:
-    """Return the orientation (1 to 8) that an EXIF block declares, or 1 if the block is unreadable, which is no error."""
+    """Return the orientation (1 to 8) declared by an EXIF block, or 1 if the block is unreadable."""
     block = block.removeprefix(_EXIF)
     if block[:4] not in (b"II*\0", b"MM\0*"):
         return 1
@@ -229,9 +230,9 @@ def exif_orientation(block: bytes) -> int:
 def _pnm(data: bytes) -> Header:
     match = _PNM.match(data[:4096])
     if match is None:
-        raise _unreadable("is damaged: its first letters are not followed by a width and a height")
+        raise _unreadable("is damaged: the first two characters are not followed by a width and a height")
     kind, width, height, peak = (int(group) if group else 0 for group in match.groups())
-    if kind in (1, 4):  # bitmaps declare no maximum
+    if kind in (1, 4):  # bitmaps don't declare a maximum value
         return Header("PNM", height, width)
     if not 1 <= peak <= 65535:
         raise _unreadable(f"is damaged: its header declares {peak} as the maximum value; expected 1 to 65535")

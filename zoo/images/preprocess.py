@@ -1,4 +1,4 @@
-"""Preprocessing of decoded images into the input of the network: the only implementation, stored with every model."""
+"""Preprocessing of decoded images into network inputs. This is the only implementation, and its settings are stored with every model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ImageBatch:
     """Batch of preprocessed images, ready for the backbone.
 
     Attributes:
-        pixels: [B, 3, H, W], RGB, uint8 0–255 or float 0–1, not normalised; padded at the right and bottom.
+        pixels: [B, 3, H, W], RGB, uint8 0–255 or float 0–1, not normalised, padded at the right and bottom.
         sizes_hw: height and width of each image within `pixels`.
         original_sizes_hw: height and width before preprocessing; predictions are returned in these coordinates.
     """
@@ -43,7 +43,14 @@ class ImageBatch:
         return ImageBatch(self.pixels.to(device), self.sizes_hw, self.original_sizes_hw)
 
     def alike(self, most: int | None = None) -> Iterator[tuple[list[int], ImageBatch]]:
-        """Yield groups of up to `most` images that share a padded size, with their positions; none is padded further than alone."""
+        """Split the batch into groups of images with the same padded size, so that no image is padded more than it would be alone.
+
+        Args:
+            most: maximum number of images per group; None for no limit.
+
+        Yields:
+            The positions of a group's images in this batch, and the group as a batch.
+        """
         if len(set(self.sizes_hw)) == 1:
             yield list(range(len(self))), self
             return
@@ -62,17 +69,17 @@ class Preprocess:
     """Size policy, interpolation, crop and normalisation of a model.
 
     Attributes:
-        policy: "crop" scales the shorter side to size / crop_pct and crops the centre (ImageNet evaluation);
-            "squash" scales both sides to `size_hw`; "fit" scales until the shorter side is `size_hw[0]` or the longer one
-            `size_hw[1]`, keeping the aspect ratio (torchvision's Faster R-CNN).
-        size_hw: height and width in pixels; for "fit", the shorter side and the limit of the longer one.
-        crop_pct: fraction of the scaled side that "crop" keeps.
+        policy: "crop" scales the shorter side to size / crop_pct and crops the centre (ImageNet evaluation). "squash" scales both sides to
+            `size_hw`. "fit" keeps the aspect ratio and scales the image until its shorter side is `size_hw[0]` or its longer side is
+            `size_hw[1]`, whichever comes first (torchvision's Faster R-CNN).
+        size_hw: height and width in pixels. For "fit", they are the size of the shorter side and the maximum size of the longer side.
+        crop_pct: fraction of the scaled side that remains after the crop of "crop".
         interpolation: "bilinear" or "bicubic".
         antialias: whether to apply a low-pass filter before shrinking, as PIL does. torchvision's detectors were trained without it.
-        mean: mean of RGB in 0–1, subtracted inside the model.
-        std: standard deviation of RGB in 0–1; the model divides by it.
+        mean: mean of the RGB values in 0–1. The model subtracts it.
+        std: standard deviation of the RGB values in 0–1. The model divides by it.
         alignment: name of the five-point template that faces are aligned to before preprocessing ("arcface", "dlib", "facenet"); None for
-            no alignment. It only records how the training images were aligned; this class doesn't align.
+            no alignment. The name is only a record of how the training images were aligned. This class doesn't align faces.
     """
 
     policy: Literal["crop", "squash", "fit"] = "crop"
@@ -85,13 +92,13 @@ class Preprocess:
     alignment: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise an `InputError` for an unknown policy or interpolation, sizes below 1, crop_pct outside (0, 1], or std not positive."""
+        """Raise an `InputError` if the policy or interpolation is unknown, a size is below 1, or `crop_pct` or `std` is out of range."""
         if self.policy not in ("crop", "squash", "fit"):
             raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
         if self.interpolation not in _INTERPOLATION:
             raise InputError(f"preprocess: interpolation is {self.interpolation!r}; expected 'bilinear' or 'bicubic'")
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
-            raise InputError(f"preprocess: size_hw is {self.size_hw}; expected two numbers of pixels, 1 or more")
+            raise InputError(f"preprocess: size_hw is {self.size_hw}; expected a height and a width in pixels, 1 or more")
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"preprocess: crop_pct is {self.crop_pct}; expected a fraction above 0 and at most 1")
         if min(self.std) <= 0:
@@ -99,20 +106,20 @@ class Preprocess:
 
     @property
     def pads(self) -> bool:
-        """Whether the images of a batch may differ in size and are padded to the largest."""
+        """Whether the images of a batch can differ in size, so that they are padded to a common size."""
         return self.policy == "fit"
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:
-        """Height and width in pixels that an image needs, for `Decoding`; None for full size.
+        """Minimum height and width in pixels for `Decoding`; None if images must be decoded at full size.
 
-        Decoding at a reduced scale smooths an image. Without antialias the model expects unsmoothed images, so they aren't reduced.
+        Decoding at a reduced scale smooths an image. A model without antialiasing expects unsmoothed images and therefore needs full size.
         """
         if not self.antialias:
             return None
         if self.policy == "squash":
             return self.size_hw
-        # the other two policies keep the aspect ratio: the requirement of the shorter side is enough for the longer one
+        # the other two policies keep the aspect ratio, so a minimum for the shorter side is enough
         short = self.size_hw[0] if self.policy == "fit" else self._short_side
         return short, short
 
@@ -121,14 +128,14 @@ class Preprocess:
         return math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
 
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that an image of height × width is scaled to, before any crop."""
+        """Return the height and width that an image is scaled to, before any crop, given its height and width."""
         if self.policy == "squash":
             return self.size_hw
         if self.policy == "fit":
             scale = min(self.size_hw[0] / min(height, width), self.size_hw[1] / max(height, width))
             # floor, as torch.nn.functional.interpolate does with a scale factor; never below one pixel
             return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
-        # timm's and torchvision's rule: the shorter side to size / crop_pct, the other one truncated
+        # as in timm and torchvision, the shorter side becomes size / crop_pct, and the longer side is rounded down
         short = self._short_side
         if height <= width:
             return short, max(1, int(short * width / height))
@@ -141,7 +148,7 @@ class Preprocess:
             image: [H, W, 3] uint8 array, or [3, H, W] tensor, uint8 0–255 or float 0–1, RGB.
 
         Returns:
-            [3, h, w] in the same value range; "fit" always returns float 0–1, so that values aren't rounded twice.
+            [3, h, w] tensor in the value range of the input. Under "fit", it is always float 0–1, so that values aren't rounded twice.
         """
         pixels = to_chw(image)
         height, width = pixels.shape[-2:]
@@ -158,11 +165,11 @@ class Preprocess:
     def batch(self, images: ImageBatch | Tensor | Sequence[Picture]) -> ImageBatch:
         """Convert images in any supported form into a batch.
 
-        An `ImageBatch` is returned unchanged. A tensor [B, 3, H, W] isn't scaled under "crop" and "squash" (the caller
-        has chosen its size); all other images are scaled by the size policy.
+        An `ImageBatch` is returned unchanged. Under "crop" and "squash", a tensor [B, 3, H, W] isn't scaled either, because the caller has
+        chosen its size. All other images are scaled according to the size policy.
 
         Raises:
-            InputError: the images aren't RGB, the batch is empty, or the values seem to be normalised already.
+            InputError: the images aren't RGB, the batch is empty, or the values appear to be normalised already.
         """
         if isinstance(images, ImageBatch):
             return images
@@ -176,7 +183,10 @@ class Preprocess:
         return self.collate([self(image) for image in originals], [tuple(image.shape[-2:]) for image in originals])
 
     def collate(self, prepared: Sequence[Tensor], original_sizes_hw: Sequence[tuple[int, ...]]) -> ImageBatch:
-        """Stack preprocessed images [3, h, w] into one batch, padded with the mean, which becomes 0 after normalisation."""
+        """Stack preprocessed images [3, h, w] into one batch.
+
+        Images are padded with the mean colour, which becomes 0 after normalisation.
+        """
         sizes = tuple((image.shape[1], image.shape[2]) for image in prepared)
         originals = tuple((size[0], size[1]) for size in original_sizes_hw)
         if len(set(sizes)) == 1 and not self.pads:
@@ -189,7 +199,7 @@ class Preprocess:
         return ImageBatch(pixels, sizes, originals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as they are stored in model.json."""
+        """Return the settings in the form in which model.json stores them."""
         return asdict(self)
 
     @classmethod
@@ -200,7 +210,10 @@ class Preprocess:
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the common size that images are padded to: multiples of 32, so that every level of a feature pyramid divides evenly."""
+    """Return the common height and width that images are padded to.
+
+    Both are multiples of 32, so that they are divisible by the stride of every level of a feature pyramid.
+    """
     return math.ceil(max(size[0] for size in sizes_hw) / 32) * 32, math.ceil(max(size[1] for size in sizes_hw) / 32) * 32
 
 
@@ -232,7 +245,7 @@ def check_pixels(images: Tensor) -> None:
     if torch.compiler.is_compiling() or images.is_meta or images.numel() == 0:
         return
     low, high = (float(bound) for bound in images.detach().aminmax())
-    # bicubic scaling of floats overshoots 0–1 slightly; normalised images lie far outside
+    # bicubic scaling of floats overshoots 0–1 slightly; the values of normalised images lie far outside
     if low < -0.25 or high > 1.25 or not math.isfinite(high - low):
         raise InputError(
             f"float images range from {low:.3g} to {high:.3g}; expected 0–1, not normalised "

@@ -1,4 +1,7 @@
-"""Capture of standard error of C libraries: the only way in which libjpeg and libtiff report damage through OpenCV."""
+"""Capture of the standard error of C libraries.
+
+When OpenCV decodes an image, libjpeg and libtiff report damage only on standard error.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ _OURS = (
 _STDERR = 2
 
 
-_PIPE: list[int] = []  # reading and writing end; writing never blocks, and what exceeds the capacity (64 KiB) is lost
+_PIPE: list[int] = []  # reading and writing end; writing never blocks, and output beyond the capacity (64 KiB) is lost
 
 
 def _open_pipe() -> list[int]:
-    """Return both ends of the pipe, which is created on first use."""
+    """Return the reading and the writing end of the pipe, which is created on first use."""
     if not _PIPE:
         _PIPE.extend(os.pipe())
         for end in _PIPE:
@@ -27,23 +30,23 @@ def _open_pipe() -> list[int]:
 
 
 def _after_fork_in_child() -> None:
-    for end in _PIPE:  # if the pipe were shared with the parent, their messages would mix
+    for end in _PIPE:  # with a shared pipe, the messages of parent and child would mix
         os.close(end)
     _PIPE.clear()
     _LOCK.release()
 
 
-# no process may be forked while standard error is redirected: it would stay redirected in the child
+# hold the lock while forking: if standard error were redirected at that time, it would stay redirected in the child
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_after_fork_in_child)
 
 
 @contextlib.contextmanager
 def caught() -> Iterator[list[str]]:
-    """Capture what native code writes to standard error in the body; the yielded list contains the lines afterwards.
+    """Capture the output of native code to standard error in the body. After the body, the yielded list contains the lines.
 
-    Only one thread at a time may be in the body, so that each message belongs to the image being decoded; decoding several images at a time
-    requires processes. Output of other threads in the meantime is passed on unchanged.
+    Only one thread at a time can execute the body, so that each message belongs to the image being decoded. Decoding several images
+    simultaneously requires several processes. Output of other threads during this time is written to standard error afterwards, unchanged.
     """
     lines: list[str] = []
     with _LOCK:
@@ -60,7 +63,7 @@ def caught() -> Iterator[list[str]]:
                     written += os.read(reading, 65536)
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
-                # passed on as bytes: progress bars are drawn without newlines, and with characters that decoding would lose
+                # write bytes instead of text: progress bars have no newlines, and contain characters that decoding would lose
                 others = [line for line in written.splitlines(keepends=True) if line != b"\n" and not line.startswith(_OURS)]
                 os.write(_STDERR, b"".join(others))
             os.close(saved)
@@ -69,7 +72,7 @@ def caught() -> Iterator[list[str]]:
 def _duplicate_stderr() -> int:
     try:
         return os.dup(_STDERR)
-    except OSError:  # a service without standard error: open a null device, otherwise the pipe could get its descriptor
+    except OSError:  # a service without standard error: open the null device there, otherwise the pipe could get descriptor 2
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, _STDERR)
         return null if null != _STDERR else os.dup(null)

@@ -1,8 +1,8 @@
-"""TIFF directories (TIFF 6.0, section 2), and a workaround that makes OpenCV read grey images with alpha.
+"""Reader of TIFF directories (TIFF 6.0, section 2), and a workaround that makes OpenCV decode grey images with alpha.
 
-OpenCV drops the alpha of a grey TIFF. Grey and alpha samples alternate in the file, so it can be read as a grey image of twice the width:
-the same strips, with a directory that declares this width. OpenCV with its checks remains the only decoder, and 16-bit samples need no
-special case.
+OpenCV drops the alpha channel of a grey TIFF. Grey and alpha samples alternate in such a file, so it can be decoded as a grey image of
+twice the width. The workaround keeps the strips and adds a directory that declares this width. OpenCV and its checks remain the only
+decoder, and 16-bit samples need no special case.
 """
 
 from __future__ import annotations
@@ -20,17 +20,25 @@ WIDTH, HEIGHT, DEPTH, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257,
 FILL_ORDER, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTES = 266, 273, 278, 279
 PLANAR, PREDICTOR, TILE_WIDTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 317, 322, 338, 339
 _KEPT = (WIDTH, HEIGHT, DEPTH, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES)
-_BYTEWISE = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, old deflate: they don't depend on the pixel layout
+_BYTEWISE = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, old deflate: compressions that don't depend on the pixel layout
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def directory(data: bytes) -> dict[int, int]:
-    """Return the first value of every SHORT and LONG entry of the first directory; a `struct.error` is raised if the data ends early."""
+    """Return the first value of every SHORT and LONG entry of the first directory, by tag.
+
+    Raises:
+        struct.error: the data ends early.
+    """
     return {tag: struct.unpack_from(f"{order}{kind}", data, place)[0] for tag, (order, kind, _, place) in _located(data).items()}
 
 
 def _located(data: bytes) -> dict[int, tuple[str, str, int, int]]:
-    """Return byte order, type, number and position of the values of every SHORT and LONG entry of the first directory, by tag."""
+    """Locate the values of every SHORT and LONG entry of the first directory.
+
+    Returns:
+        By tag: the byte order and the type of the values as `struct` characters, the number of values, and their offset.
+    """
     order, entries = _entries(data)
     found: dict[int, tuple[str, str, int, int]] = {}
     for at in entries:
@@ -51,7 +59,15 @@ def _entries(data: bytes) -> tuple[str, range]:
 
 
 def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
-    """Raise a `Flaw` if an image with two samples per pixel can't be decoded as `widened`; `tags` is its first directory."""
+    """Check that an image with two samples per pixel can be decoded with the help of `widened`.
+
+    Args:
+        data: content of the whole file.
+        tags: values of its first directory, by tag.
+
+    Raises:
+        Flaw: the second sample isn't alpha, the layout is unsupported, or the file is truncated.
+    """
     if tags.get(EXTRA_SAMPLES, 0) not in (_PREMULTIPLIED, _STRAIGHT):
         raise Flaw("is a TIFF with a second sample per pixel that isn't declared as alpha. Save it as grey, or as PNG", "unreadable")
     ordinary = tags.get(PHOTOMETRIC), tags.get(PLANAR, 1), tags.get(SAMPLE_FORMAT, 1), TILE_WIDTH in tags
@@ -67,22 +83,23 @@ def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
 
 
 def widened(data: bytes) -> bytes:
-    """Return a grey file with alpha as a grey file without alpha and of twice the width: a new first directory is appended."""
+    """Convert a grey file with alpha to a grey file of twice the width without alpha, by appending a new first directory."""
     order, places = _entries(data)
     tags = directory(data)
     entries = {struct.unpack_from(f"{order}H", data, at)[0]: data[at : at + 12] for at in places}
-    entries = {tag: entry for tag, entry in entries.items() if tag in _KEPT}  # neither predictor nor orientation: see `pairs`
+    entries = {tag: entry for tag, entry in entries.items() if tag in _KEPT}  # without predictor (see `pairs`) and orientation
     for tag, value in ((WIDTH, 2 * tags[WIDTH]), (DEPTH, tags[DEPTH]), (SAMPLES, 1)):
-        entries[tag] = struct.pack(f"{order}HHII", tag, 4, 1, value)  # LONG is valid for all of them
+        entries[tag] = struct.pack(f"{order}HHII", tag, 4, 1, value)  # the type LONG is valid for all of these tags
     body = struct.pack(f"{order}H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
     padding = bytes(len(data) % 2)  # directories start at an even offset
     return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + body
 
 
 def pairs(wide: NDArray[np.generic], data: bytes) -> NDArray[np.generic]:
-    """Split the array that OpenCV returns for `widened(data)`, [H, 2 W], into grey and alpha, [H, W, 2].
+    """Split the array that OpenCV returns for `widened(data)` into grey and alpha: [H, 2 W] to [H, W, 2].
 
-    The predictor (section 14: each sample is stored as the difference from its left neighbour) applies to pixels, and is undone here.
+    A file with a predictor (TIFF 6.0, section 14) stores each sample as the difference from the same sample of the pixel to its left. The
+    directory added by `widened` declares no predictor, so the differences are summed here.
     """
     stored = wide.reshape(wide.shape[0], -1, 2)
     return np.cumsum(stored, axis=1, dtype=wide.dtype) if directory(data).get(PREDICTOR, 1) == 2 else stored

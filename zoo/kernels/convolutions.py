@@ -1,10 +1,13 @@
-"""Convolutions in training in bf16 on the CPU, as matrix products where these are faster than oneDNN's kernels.
+"""Convolutions in training in bf16 on the CPU, computed as matrix products where these are faster than oneDNN's kernels.
 
-Two kinds of convolutions take much of a training step of a ResNet. A 1×1 convolution over channels-last maps is a matrix product without
-any rearrangement, forward and backward; with a stride, the skipped positions needn't be read. For a wide 3×3 kernel over few positions, as
-in the last stage, oneDNN computes the gradient of the weights several times as slowly as the convolution itself; this gradient is the
-product of the incoming gradient and the patches of the map. The sums are the same except for the order of rounding. To measure the gain:
-`python -m zoo.benchmarks.training_step`.
+Two kinds of convolutions take up much of a training step of a ResNet:
+
+- 1×1 convolutions. Over channels-last maps, a 1×1 convolution is a matrix product without any rearrangement, forward and backward. If it
+  has a stride, the skipped positions needn't be read.
+- Wide 3×3 convolutions over few positions, as in the last stage. oneDNN computes the gradient of their weights several times as slowly as
+  the convolution itself. This gradient is the product of the output's gradient and the patches of the input.
+
+Results differ from oneDNN's only by rounding. To measure the gain, run `python -m zoo.benchmarks.training_step`.
 """
 
 from __future__ import annotations
@@ -15,17 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# measured with 16 images of 224 × 224 pixels: below the first limit, the calls take longer than is gained
-_LEAST_PRODUCTS = 2**24  # multiplications of a 1×1 convolution
-_WIDE_KERNEL = 2**20  # number of weights from which oneDNN computes their gradient slowly
-_FEW_PLACES = 4096  # number of output positions up to which copying the patches is fast
+# limits measured with 16 images of 224 × 224 pixels
+_LEAST_PRODUCTS = 2**24  # multiplications in a 1×1 convolution; with fewer, the overhead of the calls exceeds the gain
+_WIDE_KERNEL = 2**20  # minimum number of weights for which oneDNN computes the gradient slowly
+_FEW_PLACES = 4096  # maximum number of output positions for which copying the patches is fast
 _Pair = tuple[int, int]
 
 
 def convolve(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor | None:
-    """Compute `torch.nn.functional.conv2d`, with its arguments, or return None if torch should compute it."""
+    """Compute `torch.nn.functional.conv2d`, or return None if torch should do so; the arguments are those of torch's function."""
     steps, border = _pair(stride), _pair(padding)
     if steps is None or border is None or _pair(dilation) != (1, 1) or groups != 1 or not _in_bf16():
         return None
@@ -48,7 +51,7 @@ def convolve(
 
 
 def _pair(value: Any) -> _Pair | None:
-    """Return a pair for an integer or a pair; None for other forms of the argument."""
+    """Return an integer or a pair as a pair; None for any other value."""
     if isinstance(value, int):
         return value, value
     if isinstance(value, tuple) and len(value) == 2:
@@ -61,7 +64,10 @@ def _in_bf16() -> bool:
 
 
 class _Pointwise(torch.autograd.Function):
-    """A 1×1 convolution. It saves the same tensors for backward as conv2d, so that checkpointing may recompute it with conv2d."""
+    """A 1×1 convolution as a matrix product.
+
+    It saves the same tensors for backward as conv2d, so that activation checkpointing can recompute it with conv2d.
+    """
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair) -> Tensor:
@@ -82,18 +88,18 @@ class _Pointwise(torch.autograd.Function):
             else:
                 of_input = torch.zeros_like(input)
                 _seen(of_input, ctx.stride).copy_(there)
-        if ctx.needs_input_grad[1]:  # in the memory layout of the weights, which optimisers and distributed training rely on
+        if ctx.needs_input_grad[1]:  # optimisers and distributed training rely on the gradient having the weights' memory layout
             of_weight = (rows.t() @ _seen(input, ctx.stride).reshape(len(rows), -1)).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
         return of_input, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 def _seen(input: Tensor, stride: _Pair) -> Tensor:
-    """Return the positions that a 1×1 kernel reads: [N, H', W', C]."""
+    """Return the input at the positions that a 1×1 kernel reads: [N, H', W', C]."""
     return input.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
 
 
 class _Wide(torch.autograd.Function):
-    """A convolution whose gradient of the weights is a matrix product."""
+    """A convolution that computes the gradient of its weights as a matrix product."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair, padding: _Pair) -> Tensor:
@@ -111,7 +117,10 @@ class _Wide(torch.autograd.Function):
 
 
 def _weight_gradient(input: Tensor, weight: Tensor, gradient: Tensor, stride: _Pair, padding: _Pair) -> Tensor:
-    """Multiply the gradient of the output, [N, O, H', W'], with the patches of the input, [N, C, H, W]: [O, C, kernel, kernel]."""
+    """Return the gradient of the weights, [O, C, kernel, kernel].
+
+    It is the product of the output's gradient, [N, O, H', W'], and the patches of the input, [N, C, H, W].
+    """
     answers, channels, *kernel = weight.shape
     patches = _patches(input, kernel, stride, padding, gradient.shape[2:])
     by_channel = gradient.permute(1, 0, 2, 3).reshape(answers, -1)
@@ -119,7 +128,7 @@ def _weight_gradient(input: Tensor, weight: Tensor, gradient: Tensor, stride: _P
 
 
 def _patches(input: Tensor, kernel: list[int], stride: _Pair, padding: _Pair, size: torch.Size) -> Tensor:
-    """Copy the patch that the kernel reads at every position: [positions, kernel · kernel · C]."""
+    """Return copies of the patches that the kernel reads, one row per output position: [positions, kernel · kernel · C]."""
     maps = F.pad(input.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
     count, _, _, channels = maps.shape
     picture, row, column, channel = maps.stride()

@@ -1,7 +1,8 @@
-"""Fusion of batch-norm, sum and ReLU in blocks of known networks into one pass through memory in training, if there are kernels for it.
+"""Fusion of batch-norm, sum and ReLU in training, for the blocks of known networks, so that they need only one pass through memory.
 
-The module of a backbone registers with `fusible` what its blocks compute; `fused` temporarily makes the blocks of a model compute it this
-way. The model's code and parameters don't change: a block with other layers, or with hooks, is computed as usual.
+The module of a backbone registers a fused forward function for its blocks with `fusible`. `fused` temporarily replaces the forward
+functions of a model's blocks with the registered ones. The model's code and parameters don't change. A block that contains other layers
+than expected, or has hooks, is computed as usual.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from zoo.kernels.library import is_watched
 
 
 class Activate(Protocol):
-    """The normalisation that is passed to `fusible` functions."""
+    """Interface of the fused normalisation that is passed to functions registered with `fusible`."""
 
     def __call__(self, norm: nn.Module, maps: Tensor, addend: Tensor | None = None) -> Tensor:
-        """Return relu(norm(maps) + addend): [B, C, H, W], as are `maps` and `addend`."""
+        """Return relu(norm(maps) + addend). `maps`, `addend` and the result have the shape [B, C, H, W]."""
 
 
 Forward = Callable[..., Any]  # arguments: the module, its input and an `Activate`
@@ -34,10 +35,14 @@ _FUSIBLE: dict[str, tuple[Parts, Forward]] = {}
 
 
 def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
-    """Return a decorator for the function that computes a class of modules in training through an `Activate`.
+    """Return a decorator that registers a fused forward function for a class of modules.
 
-    The class is given as module and qualified name, so that it needn't be imported. `parts` are the names of the submodules that the
-    function replaces, by the exact class that they must have; those of `nn.Identity` may also be None.
+    The decorated function receives the module, its input and an `Activate`.
+
+    Args:
+        kind: the module and the qualified name of the class, joined by a dot; the class itself needn't be imported.
+        parts: names of the submodules that the function replaces, grouped by the exact class that they must have. Submodules listed under
+            `nn.Identity` may also be None.
     """
 
     def add(forward: Forward) -> Forward:
@@ -48,7 +53,10 @@ def fusible(kind: str, parts: Parts) -> Callable[[Forward], Forward]:
 
 
 class _Session:
-    """One use of `fused`, effective in its thread until it is closed; a copy, made with a copy of the model, is closed."""
+    """Session of `fused`, active only in the thread that opened it and until it is closed.
+
+    Copying a model also copies the session. Such a copy is closed from the start.
+    """
 
     def __init__(self, activate: Activate | None = None) -> None:
         self.activate, self.thread = activate, threading.get_ident()
@@ -57,7 +65,10 @@ class _Session:
         return _Session, ()
 
     def compute(self, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Compute a block by its function, or as usual if it must be observable: the function computes the shortcut earlier."""
+        """Compute a block with its fused function if possible, otherwise with its own forward function.
+
+        A block is not fused if hooks could observe it, because the fused function computes the shortcut earlier.
+        """
         parts, forward = _FUSIBLE[_kind(block)]
         mine = self.activate is not None and self.thread == threading.get_ident() and not kwargs
         hooked = any(getattr(modules, name, True) for name in _GLOBAL_HOOKS)
@@ -68,7 +79,7 @@ class _Session:
 
 @contextlib.contextmanager
 def fused(model: nn.Module, activate: Activate) -> Iterator[None]:
-    """Make the blocks of a model compute by their fused functions in this thread; the previous `forward` is restored on exit."""
+    """Compute the blocks of a model with their fused functions in this thread. The previous `forward` is restored on exit."""
     session, changed = _Session(activate), {}
     try:
         for block in model.modules():
@@ -87,15 +98,15 @@ def _kind(block: nn.Module) -> str:
 
 
 def _is_own(kind: type[nn.Module]) -> bool:
-    """Return whether a class computes by the function that it defines, not by a patched one."""
+    """Return whether the `forward` of a class is the one that the class defines, and not a replacement or an inherited one."""
     return (kind.forward.__module__, kind.forward.__qualname__) == (kind.__module__, f"{kind.__qualname__}.forward")
 
 
 def _holds(block: nn.Module, parts: Parts) -> bool:
-    """Return whether a block has the parts that its function replaces, without hooks."""
+    """Return whether a block has all submodules that its fused function replaces, and none of them has hooks."""
     try:
         return all(_is_plain(attrgetter(name)(block), kind) for kind, names in parts.items() for name in names)
-    except AttributeError:  # a block of another version or library
+    except AttributeError:  # the block comes from another version of the library
         return False
 
 

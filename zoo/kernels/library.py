@@ -1,9 +1,9 @@
-"""Loading of C++ kernels, which the machine's compiler builds once for its processor; without a compiler, torch computes.
+"""Compilation and loading of C++ kernels. Without a compiler, torch's own kernels are used.
 
-The kernels are plain functions on pointers, so that compiling one takes two to four seconds. They share torch's threads: their OpenMP
-functions are resolved to those that torch has loaded. (As with torch's kernels, a process that is forked afterwards is limited to one
-thread.) Compiled kernels are cached by source, compiler, processor and content. As they are code, none is loaded from a folder that
-others may write to.
+A kernel is compiled once for the machine's processor. Kernels are plain functions on pointers, so that compilation takes only two to four
+seconds. They share torch's threads, because their OpenMP functions are resolved to those that torch has loaded. As with torch's kernels, a
+process that is forked after their first use is limited to one thread. Compiled kernels are cached by source, compiler, processor and
+content. For security, kernels are never loaded from a folder that other users may write to.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.hardware import cpu_capabilities, cpu_name
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC", "-std=c++17")
-_WIDE = ("-mprefer-vector-width=512",)  # by default, compilers halve the vectors, for the sake of old processors
+_WIDE = ("-mprefer-vector-width=512",)  # by default, compilers use vectors of half this width, in favour of old processors
 _SECONDS = 120  # time limit of the compiler
 _LENGTH = 24
 
 
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
-    """Return the functions of `NAME.cpp`; None if they aren't available because there is no compiler or it fails."""
+    """Return the compiled library of `{name}.cpp`; None if there is no compiler or compilation fails."""
     compiler = shutil.which("g++") if sys.platform == "linux" else None
     if compiler is None:
         return None
@@ -70,24 +70,27 @@ def address(values: Tensor | NDArray[Any] | None) -> ctypes.c_void_p:
 
 
 def sizes(*values: int) -> tuple[ctypes.c_int64, ...]:
-    """Convert integers to the type that kernels take."""
+    """Convert integers to the C type of the kernels' size parameters."""
     return tuple(ctypes.c_int64(value) for value in values)
 
 
 def threads() -> ctypes.c_int:
-    """Return the number of threads that kernels may use: the same as torch."""
+    """Return the number of threads that kernels may use, which is torch's number of threads."""
     return ctypes.c_int(torch.get_num_threads())
 
 
 def is_watched() -> bool:
-    """Return whether torch's own functions are required: for checkpointing, which compares tensors saved for backward, or torch.func."""
+    """Return whether torch's own functions must be used.
+
+    This is the case within activation checkpointing, which compares the tensors saved for backward, and within torch.func transforms.
+    """
     hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     transforms = getattr(torch._C, "_are_functorch_transforms_active", None)
     return hooks is None or transforms is None or hooks(True) is not None or transforms()
 
 
 def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:
-    """Load a library from the cache; compile it first if it is missing or damaged.
+    """Load a library from the cache, and compile it first if it is missing or damaged.
 
     Raises:
         OSError: the folder isn't writable or belongs to another user, or the library can't be loaded, for example because its OpenMP
@@ -124,7 +127,10 @@ def _compile(folder: Path, source: str, words: list[str]) -> Path:
 
 
 def _output(words: list[str]) -> bytes:
-    """Run a compiler and return its output. Ctrl-C doesn't reach its session, so that the current training step ends normally."""
+    """Run a compiler and return its output.
+
+    The compiler runs in a separate session, which Ctrl-C doesn't reach, so that the current training step can finish.
+    """
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=_SECONDS)

@@ -1,4 +1,4 @@
-"""The fastest available implementations of layers in training on this processor."""
+"""Selection of the fastest available implementations of layers for training on this processor."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ _Function = Callable[..., Any]
 
 
 def has_norm_kernels(precision: str, device: torch.device) -> bool:
-    """Return whether the zoo's own kernels compute batch-norm here; they are compiled first if necessary."""
+    """Return whether the zoo's kernels compute batch-norm with this precision on this device. They are compiled first if necessary."""
     return _applies(precision, device) and library("batch_norm") is not None
 
 
 @contextlib.contextmanager
 def training_kernels(model: nn.Module, precision: str, device: torch.device, norms: bool = True) -> Iterator[None]:
-    """Use the fastest implementations of layers in this thread; has no effect except in bf16 (`precision` of autocast) on the CPU.
+    """Use the fastest implementations of layers in this thread. This only has an effect in bf16 on the CPU.
 
-    With `norms`, these include batch-norm, if there are kernels for it, and the operations that follow it in known blocks.
+    Args:
+        model: model to train.
+        precision: precision of autocast.
+        device: device of the model.
+        norms: whether to replace batch-norm as well, if there are kernels for it, together with the operations that follow it in the blocks
+            of known networks.
     """
     if not _applies(precision, device):
         yield
@@ -46,7 +51,7 @@ def _applies(precision: str, device: torch.device) -> bool:
 
 
 class _Kernels(TorchFunctionMode):
-    """Replaces torch's functions by faster ones, which may return None to leave the computation to torch."""
+    """Replaces torch's functions with faster ones. A replacement may return None to leave the computation to torch."""
 
     def __init__(self, instead: Mapping[_Function, _Function]) -> None:
         super().__init__()
@@ -62,14 +67,14 @@ class _Kernels(TorchFunctionMode):
 
 
 class _Normaliser:
-    """Replaces torch's batch-norm where this is faster, including the sum and ReLU that follow it if they are known in advance."""
+    """Replaces torch's batch-norm where this is faster, fused with the sum and ReLU that follow it if they are known in advance."""
 
     def __init__(self) -> None:
-        self._ahead: dict[str, Any] = {}  # operations that follow the next batch-norm, as arguments of `normalise`
-        self._joined = False  # whether the last batch-norm has computed these, too
+        self._ahead: dict[str, Any] = {}  # operations to fuse with the next batch-norm, as arguments of `normalise`
+        self._joined = False  # whether the last batch-norm included these operations
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
-        """Compute `torch.nn.functional.batch_norm`, or return None if torch should compute it."""
+        """Compute `torch.nn.functional.batch_norm`, or return None if torch should do so."""
         ahead, self._ahead = self._ahead, {}
         found = normalise(*args, **{**kwargs, **ahead}) if ahead else None
         self._joined = found is not None

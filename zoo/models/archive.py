@@ -1,4 +1,4 @@
-"""Saving of a model to a folder, and loading it back."""
+"""Saving of models to folders, and loading of saved models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,22 @@ _WEIGHTS = "weights.safetensors"
 
 
 def check_place(folder: Path, compiled: bool) -> None:
-    """Refuse a destination where a model would replace files that the zoo didn't write, or a compiled model would replace weights."""
+    """Check that a model may be saved to a folder.
+
+    Args:
+        folder: destination.
+        compiled: whether the model to save is compiled.
+
+    Raises:
+        InputError: the folder contains files that the zoo didn't write, or a compiled model would replace a trainable one.
+    """
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return
     if compiled and (folder / _WEIGHTS).is_file():
-        raise InputError(f"{folder} holds a trainable model, which an exported model can't replace; choose another folder (--out)")
-    stems: set[str] = set()  # of the network files
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: no file counts as the zoo's
+        raise InputError(f"{folder} contains a trainable model, which an exported model can't replace; choose another folder (--out)")
+    stems: set[str] = set()  # stems of the network files
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # model.json is damaged: assume no network files
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         stems = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
@@ -36,20 +44,21 @@ def check_place(folder: Path, compiled: bool) -> None:
 
 
 def save(model: Model, folder: str | Path) -> Path:
-    """Save a model as a folder, which appears complete or not at all.
+    """Save a model to a folder, which appears complete or not at all.
 
-    The folder holds `model.json` and either `weights.safetensors` or the networks of a compiled model.
+    The folder contains `model.json` and either `weights.safetensors` or the networks of a compiled model.
 
     Args:
         model: model to save.
-        folder: destination. A saved model there is replaced, except a trainable one by a compiled one; anything else is left untouched.
+        folder: destination. A saved model there is replaced, but a compiled model never replaces a trainable one. A folder with other
+            content is left unchanged.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the folder exists and holds something else, or a compiled model would replace weights.
-        OSError: no space or no permission; a model already there is left untouched.
+        InputError: the folder contains other files, or a compiled model would replace a trainable one.
+        OSError: no space is left, or permission is denied. A model that is already in the folder is left unchanged.
     """
     folder = Path(folder)
     check_place(folder, model.compiled)
@@ -60,15 +69,19 @@ def save(model: Model, folder: str | Path) -> Path:
 
 
 def load(folder: str | Path, **options: Any) -> Model:
-    """Load a saved model, optionally with other options than it was saved with.
+    """Load a saved model, optionally with different options than those it was saved with.
 
     Args:
-        folder: a folder written by `zoo.save`, or a finished run, which holds one as `model/`.
-        **options: task options that don't change parameters, such as `score_threshold` or `image_size`; None keeps the saved value.
+        folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`.
+        **options: task options that don't affect parameters, such as `score_threshold` or `image_size`. The value None keeps the saved
+            value.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
-        InputError: the folder holds no saved model or one of another contract version, or an option contradicts the weights.
-        UnknownNameError: an option that the task doesn't have.
+        InputError: the folder contains no saved model, the model has another contract version, or an option contradicts the weights.
+        UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
     folder = model_folder(folder)
@@ -76,7 +89,9 @@ def load(folder: str | Path, **options: Any) -> Model:
     options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
         if options:
-            raise InputError(f"{folder}: options of an exported model are fixed ({', '.join(options)}); export the model again with others")
+            raise InputError(
+                f"{folder}: the options of an exported model are fixed ({', '.join(options)}); export the model again with other options"
+            )
         from zoo.models.exported import load_compiled
 
         return load_compiled(folder, config, metadata, compiled)
@@ -85,7 +100,7 @@ def load(folder: str | Path, **options: Any) -> Model:
         refuse_other_options(task, f"the weights of {folder}", config.options, options)
         before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.building.preprocess(config.preprocess, parsed))
-        if task.building.metadata(parsed) != task.building.metadata(before):  # other outputs than the saved metadata describes
+        if task.building.metadata(parsed) != task.building.metadata(before):  # the saved metadata describes other outputs
             metadata |= task.building.metadata(parsed)
     model = Model(*components(config))
     state = read_state(folder / _WEIGHTS)

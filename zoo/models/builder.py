@@ -1,4 +1,4 @@
-"""Building of models from names: backbone, task, classes, weights and options."""
+"""Building of models from a backbone's name, a task's name, classes, weights and options."""
 
 from __future__ import annotations
 
@@ -19,10 +19,21 @@ from zoo.task.head import Head, HeadSpec
 
 
 def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """Resolve the options of a model: the caller's values (None: not set), then those stored with the weights, then the backbone's.
+    """Resolve the options of a model.
+
+    The caller's values have precedence over those stored with the weights, which have precedence over the backbone's defaults.
+
+    Args:
+        task: task of the model.
+        definition: definition of the backbone.
+        weights: weights of the model; None for random parameters.
+        asked: the caller's values by name; None for a value that isn't set.
 
     Returns:
-        The task's options, and those entries of the weights' metadata that hold for predictions with these options.
+        The task's options, and the metadata of the weights, which is empty if it isn't valid for predictions with these options.
+
+    Raises:
+        InputError: an option is invalid or contradicts the weights.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
@@ -36,14 +47,24 @@ def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, 
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse options that contradict those that the weights (described for the message) were trained with."""
+    """Raise an `InputError` if an option contradicts the options that the weights were trained with.
+
+    Args:
+        task: task of the model.
+        weights: description of the weights, for the message.
+        made_with: options that the weights were trained with.
+        asked: the caller's options.
+    """
     for name in task.building.bound_options(made_with):
         if name in asked and asked[name] != made_with[name]:
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
 def components(config: ModelConfig) -> tuple[Backbone, Head, ModelConfig, dict[str, Any]]:
-    """Return the arguments of `Model` for a config: backbone and head with fresh parameters, the config, and the task's metadata."""
+    """Return the arguments of `Model` for a configuration.
+
+    They are the backbone and the head, both with fresh parameters, the configuration, and the task's metadata.
+    """
     task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
     levels = backbone.levels
     if len(levels) < task.building.min_levels:
@@ -68,27 +89,29 @@ def build(
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Model:
-    """Build a model: a backbone from the registry with the head of a task.
+    """Build a model that consists of a backbone from the registry and the head of a task.
 
     Args:
         backbone: name of the backbone, one of `zoo.list_backbones()`.
         task: name of the task, one of `zoo.list_tasks()`.
-        classes: the user's class names by index from 0, without background.
-        num_classes: number of classes, where names don't matter. Without `classes` and `num_classes`, those of the weights are kept.
-        weights: None (random), "default", a timm tag, a torchvision or facenet-pytorch weights name, or a file or folder.
-        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
-        pretrained: timm's name for `weights="default"`.
-        checkpoint_path: timm's name for `weights=path`.
-        say: callback that receives a message about parameters that were not loaded; by default it is logged by the logger "zoo".
-        **options: the task's options; see `zoo.info(task)`.
+        classes: class names by index from 0, without background. If neither `classes` nor `num_classes` is set, the classes of the weights
+            are used.
+        num_classes: number of classes, if their names are irrelevant.
+        weights: None for random parameters, "default", a timm tag, the name of torchvision or facenet-pytorch weights, or the path of a
+            file or folder.
+        freeze: layers to freeze: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
+        pretrained: whether to load the default weights; equivalent to `weights="default"`, for compatibility with timm.
+        checkpoint_path: path of a weights file; equivalent to `weights=path`, for compatibility with timm.
+        say: callback that receives messages about parameters that were not loaded. By default, the logger "zoo" logs them.
+        **options: options of the task; see `zoo.info(task)`.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        UnknownNameError: an unknown backbone, task, option or weights name.
-        InputError: options that are invalid or contradict each other.
-        WeightsError: weights that can't be read or don't match the model.
+        UnknownNameError: the backbone, the task, an option or the name of the weights is unknown.
+        InputError: an option is invalid, or options contradict each other.
+        WeightsError: the weights can't be read or don't match the model.
 
     Example:
         >>> import zoo
@@ -122,11 +145,15 @@ def build(
 
 
 def _class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
-    """Return the class names: those passed, numbers up to `num_classes`, those of the weights, or the task's default."""
+    """Return the class names.
+
+    They are `classes` if passed. Otherwise, they are the names stored with the weights, unless `num_classes` differs from their number.
+    Otherwise, they are indices if `num_classes` is set. Otherwise, they are the task's default.
+    """
     if classes is not None:
         names = tuple(str(name) for name in classes)
         if isinstance(classes, str) or len(set(names)) < len(names) or not names:
-            raise InputError(f"classes is {classes!r}; expected a list of different names")
+            raise InputError(f"classes is {classes!r}; expected a list of unique names")
         if num_classes not in (None, len(names)):
             raise InputError(f"num_classes is {num_classes} but classes has {len(names)} names")
         return names

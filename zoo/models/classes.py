@@ -1,4 +1,4 @@
-"""Matching of classes by name, between data and a model and between the models of an ensemble."""
+"""Matching of classes by name, between a dataset and a model, and between the models of an ensemble."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from zoo.task.contract import Task
 
 
 def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the dataset with its labels renumbered to the model's classes, and the class names to report.
+    """Match the classes of a dataset with those of a model.
 
-    Classes are matched by name, ImageNet's folders by synset, and the classes of a model without class names by order if their number is
-    the same. The data may have fewer classes than the model.
+    Classes are matched by name. Classes that are named after ImageNet's synsets match a model with ImageNet's classes. If the model has no
+    class names, and as many classes as the dataset, classes are matched by order. The dataset may have fewer classes than the model.
+
+    Args:
+        task: the model's task.
+        dataset: the dataset.
+        classes: the model's class names.
+
+    Returns:
+        The dataset with the model's class indices as labels, and the class names to report.
 
     Raises:
-        InputError: the data has classes that the model doesn't have.
+        InputError: the dataset has classes that the model doesn't have.
     """
     theirs = dataset.classes
     if task.data.open_set or not theirs or theirs == classes:
@@ -49,18 +57,25 @@ def _by_synset(classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def common_classes(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the common classes of an ensemble: those of the first model whose classes have names."""
+    """Return the common class names of an ensemble, which are those of the first model that has class names."""
     return next((classes for classes in names if classes != unnamed(len(classes))), names[0])
 
 
 def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[int] | None:
-    """Return the index of each class of a model among the common classes; None if the classes are the same.
+    """Map the classes of one model of an ensemble to the common classes.
 
-    Classes are matched by name; those of a model without class names by order if their number is the same. `which` names the model in
-    messages.
+    Classes are matched by name. If the model has no class names, but the common number of classes, they are matched by order.
+
+    Args:
+        which: description of the model in messages.
+        theirs: class names of the model.
+        classes: common class names of the ensemble.
+
+    Returns:
+        The index of each class of the model among the common classes; None if the order is the same.
 
     Raises:
-        InputError: the model lacks one of the common classes, or has a class that the others don't.
+        InputError: the model lacks one of the common classes, or has an additional class.
     """
     if theirs == classes:
         return None
@@ -68,7 +83,7 @@ def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> 
     if theirs == unnamed(len(classes)) and strange:
         return None
     if lacking or strange:
-        parts = [f"{words} {', '.join(found[:8])}" for words, found in (("lacks", lacking), ("adds", strange)) if found]
+        parts = [f"{words} {', '.join(found[:8])}" for words, found in (("lacks", lacking), ("additionally has", strange)) if found]
         raise InputError(
             f"ensemble: {which} has {len(theirs)} classes where the others have {len(classes)}: it {' and '.join(parts)}. "
             "The models of an ensemble must have the same classes"

@@ -1,4 +1,4 @@
-"""Compiled models, whose networks an engine runs; they are called, evaluated and saved like any other model."""
+"""Compiled models, whose networks are run by an engine. They are called, evaluated and saved like any other model."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SizeHW = tuple[int, int]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of a compiled model with the model in eager float32.
+    """Agreement of a compiled model with the original model in eager float32.
 
     Attributes:
-        pictures: number of images compared.
-        relative_error: largest error of the first network's outputs, relative to the largest value of each output.
-        agreement: fraction of the predictions that are equal (classes, boxes, embeddings); None if there were none to compare.
-        score: name of the score that both were measured with; None if the data has no ground truth.
-        eager: score of the model in eager float32.
-        compiled: score of the compiled model.
+        pictures: number of images that were compared.
+        relative_error: maximum error of the first network's outputs, relative to the largest value of each output.
+        agreement: fraction of predictions (classes, boxes, embeddings) that are equal; None if there were no predictions to compare.
+        score: name of the score of both models; None if the data has no ground truth.
+        eager: score of the original model in eager float32; None if the data has no ground truth.
+        compiled: score of the compiled model; None if the data has no ground truth.
     """
 
     pictures: int
@@ -58,7 +58,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Making:
-    """Engine, numeric precision and number of CPU threads of a compiled model, and its agreement with eager float32."""
+    """Properties of a compiled model.
+
+    Attributes:
+        engine: name of the engine.
+        precision: numeric precision.
+        threads: number of CPU threads.
+        agreement: agreement with the original model in eager float32.
+    """
 
     engine: str
     precision: str
@@ -66,46 +73,54 @@ class Making:
     agreement: Agreement
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the representation in model.json, without the number of threads, which depends on the machine."""
+        """Return the representation in model.json. It omits the number of threads, which depends on the machine."""
         return {"engine": self.engine, "precision": self.precision, "agreement": asdict(self.agreement)}
 
 
 class Supply(Protocol):
-    """Source of the networks of a compiled model."""
+    """Interface of the source of a compiled model's networks."""
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the image size of the graph that takes images of this size; None for the graph that takes any size.
+        """Select the graph for images of a given size.
+
+        Returns:
+            The image size of the graph, which is `size_hw`; None for a graph that accepts images of any size.
 
         Raises:
-            InputError: no graph takes this size, or the model itself can't take it.
+            InputError: no graph accepts this size, or the original model doesn't support it.
         """
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Return the runner of a network, whose graph has an image size as returned by `made_for`; None if it doesn't take images."""
+        """Return the runner of a network.
+
+        Args:
+            name: name of the network.
+            size_hw: image size of the graph, as returned by `made_for`; None for a network whose input isn't images.
+        """
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write all networks to a folder, and return `{"name", "file", "size_hw"}` for each."""
+        """Write all networks to a folder, and return a dict with the keys "name", "file" and "size_hw" for each network."""
 
 
 class Compiled(Model):
-    """Inference-only model without parameters, whose networks an engine runs.
+    """Inference-only model without parameters, whose networks are run by an engine.
 
     Attributes:
-        making: engine and precision of the model, and its agreement with eager float32.
+        making: engine, precision and agreement of the model.
     """
 
     def __init__(
         self, config: ModelConfig, metadata: Mapping[str, Any], fingerprints: dict[str, str], supply: Supply, making: Making
     ) -> None:
-        """Assemble a compiled model; use `zoo.compile` or `zoo.load` instead."""
-        with torch.device("meta"):  # the layers are never called: no memory for parameters
+        """Assemble a compiled model. User code should call `zoo.compile` or `zoo.load` instead."""
+        with torch.device("meta"):  # the layers are never called, so their parameters need no memory
             backbone, head, *_ = components(config)
             super().__init__(backbone, head, config, metadata)
         super().train(False)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._takes_bytes = ENGINES[making.engine].takes_bytes
-        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # at most two of the first network: own image size, any size
+        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # for the first network at most two: own image size, any size
         self._alone = threading.Lock()  # the outputs of an engine are valid only until its next call
         self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
 
@@ -115,13 +130,13 @@ class Compiled(Model):
         return torch.device("cpu")
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
-        """Return predictions in the task's convention.
+        """Return predictions in the task's format.
 
         Raises:
-            InputError: images that the model can't take, pooled features, or targets: it has no losses.
+            InputError: the model doesn't support the size of the images, or pooled features or targets were passed.
         """
         if targets is not None or isinstance(images, PooledBatch):
-            raise InputError("a compiled model takes images only; for losses and pooled features use the model it was compiled from")
+            raise InputError("a compiled model accepts only images; for losses and pooled features, use the model it was compiled from")
         batch = self.preprocess.batch(images).to(self.device)
         self.check(batch)
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -130,7 +145,7 @@ class Compiled(Model):
             return answer.clone() if any(answer is tensor for tensor in tensors) else answer
 
     def tensors(self, pixels: Tensor) -> Tensors:
-        """Return the outputs of backbone and head for images [B, 3, H, W], float in 0–1 or uint8."""
+        """Return the outputs of the network of backbone and head for images [B, 3, H, W], float in 0–1 or uint8."""
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
             return tuple(tensor.clone() for tensor in self._first(pixels))
 
@@ -147,11 +162,11 @@ class Compiled(Model):
         return self._runners[name, size_hw](pixels)
 
     def engine_details(self) -> dict[str, Any]:
-        """Return the engine, the precision and the agreement with eager float32, as JSON-serialisable values."""
+        """Return the engine, the precision and the agreement, as JSON-serialisable values."""
         return self.making.to_dict()
 
     def train(self, mode: bool = True) -> Compiled:
-        """Refuse training mode.
+        """Return the model unchanged if `mode` is false, since a compiled model is always in evaluation mode.
 
         Raises:
             InputError: `mode` is true.
@@ -161,7 +176,7 @@ class Compiled(Model):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Compiled:
-        """Return the model unchanged, since it stays on the CPU.
+        """Return the model unchanged, since a compiled model always stays on the CPU.
 
         Raises:
             InputError: the device is not the CPU.
@@ -172,19 +187,19 @@ class Compiled(Model):
         return self
 
     def cuda(self, device: Any = None) -> Compiled:
-        """Refuse to move to a GPU."""
+        """Raise an `InputError`, since a compiled model can't be moved to a GPU."""
         return self.to("cuda")
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse weights: those in the engine's graphs can't be changed."""
-        raise InputError("a compiled model takes no weights: load them into the model it was compiled from, and compile it again")
+        """Raise an `InputError`, since the weights in an engine's graphs can't be changed."""
+        raise InputError("a compiled model can't load weights: load them into the model it was compiled from, and compile it again")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be copied or pickled: an engine's graphs can't be."""
+        """Raise an `InputError`, since an engine's graphs can't be copied or pickled."""
         raise InputError("a compiled model can't be copied or pickled: save it with zoo.save, and load it with zoo.load where it is needed")
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the networks and `labels.txt` to a folder, and return their entry in model.json."""
+        """Write the networks and `labels.txt` to a folder, and return the entry for model.json."""
         networks = self._supply.write(folder)
         files = {path.name: file_fingerprint(path) for path in sorted(folder.iterdir())}
         write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.classes))

@@ -1,4 +1,4 @@
-"""The description of a saved model in model.json, which is enough to rebuild it."""
+"""The description of a saved model in model.json, from which the model can be rebuilt."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class ModelConfig:
     """Configuration from which a model can be rebuilt.
 
     Attributes:
+        backbone: name of the backbone.
+        task: name of the task.
         classes: class names by index.
-        options: all options of the task.
-        norm_eps: epsilon of the backbone's batch-norms; None for the backbone's own value.
-        freeze: "none", "trunk", "stages=N", "norm", or two of them joined by a comma; see `zoo.freeze`.
-        weights: origin of the initial parameters, before any training here; None if they were random.
+        options: values of all task options, by name.
+        preprocess: preprocessing of images.
+        norm_eps: epsilon of the backbone's batch-norms; None for the backbone's default.
+        freeze: frozen layers: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
+        weights: origin of the parameters with which the model was built, before any training; None if they were random.
     """
 
     backbone: str
@@ -47,13 +50,14 @@ class ModelConfig:
 
 
 def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:
-    """Read the model.json in the folder of a saved model.
+    """Read model.json in the folder of a saved model.
 
     Returns:
-        The configuration and the metadata, and the engine, networks and fingerprints of an exported model (None for any other model).
+        The configuration, the metadata, and the entry "compiled" with the engine, networks and fingerprints of an exported model. The entry
+        is None for any other model.
 
     Raises:
-        InputError: model.json is damaged, or of another contract version.
+        InputError: model.json is damaged, or has another contract version.
     """
     path = folder / "model.json"
     try:
@@ -61,21 +65,24 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[st
         version = content.pop("contract")
         metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:
-            raise InputError(f"{path}: contract version {version}; this version of the zoo reads {CONTRACT_VERSION}")
+            raise InputError(f"{path} has the contract version {version}; this version of the zoo can only read {CONTRACT_VERSION}")
         return ModelConfig.from_dict(content), metadata, compiled
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a model description ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path} is not a valid model description ({type(error).__name__}: {error})") from error
 
 
 def model_folder(folder: str | Path) -> Path:
-    """Return the folder of a saved model, given that folder or the folder of a run that holds it.
+    """Return the folder of a saved model.
+
+    Args:
+        folder: the folder itself, or the folder of a run, which contains the saved model in `model/`.
 
     Raises:
-        InputError: neither holds a model.json.
+        InputError: neither the folder nor its subfolder `model` contains a model.json.
     """
     folder = Path(folder).expanduser()
     for candidate in (folder, folder / "model"):
         if (candidate / "model.json").is_file():
             return candidate
     hint = " The run has not finished: continue it with --resume." if (folder / "recipe.toml").is_file() else ""
-    raise InputError(f"{folder}: no saved model there (no model.json in it or in its folder model/).{hint}")
+    raise InputError(f"{folder} contains no saved model (no model.json there or in its subfolder model/).{hint}")

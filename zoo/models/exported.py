@@ -22,48 +22,63 @@ class Stored:
     """Networks stored in the files of an exported model."""
 
     def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
-        """Take the networks' entries in model.json, and the fingerprints of the files at export, by name; old exports have none."""
+        """Prepare to read the networks of an exported model.
+
+        Args:
+            folder: folder of the exported model.
+            networks: entries of the networks in model.json.
+            making: engine and precision of the model.
+            files: fingerprints of the files at export, by name; empty for exports by old versions.
+        """
         self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
         self._engine = ENGINES[making.engine]()
         self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return the image size of the graph that takes images of this size; None for the graph that takes any size."""
+        """Return `size_hw` if there is a graph for images of this size; None if the graph accepts images of any size.
+
+        Raises:
+            InputError: no graph accepts images of this size.
+        """
         if (PICTURES, None) in self._files:
             return None
         if (PICTURES, size_hw) not in self._files:
             sizes = " or ".join(f"{size[0]}×{size[1]}" for _, size in self._files if size)
             raise InputError(
-                f"{self._folder}: this exported model takes images of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
+                f"{self._folder}: this exported model accepts images of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
                 "export it at that size"
             )
         return size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Read a network, if its files have not changed since the export, and start it."""
+        """Read a network from its files and return its runner.
+
+        Raises:
+            InputError: a file is missing, damaged or has changed since the export, or the engine can't run the network.
+        """
         if (name, size_hw) not in self._files:
             raise InputError(f"{self._folder}: model.json lists no graph for the network {name!r}; export the model again")
         path = self._folder / self._files[name, size_hw]
         try:
             for file, known in self._known.items():
                 if Path(file).stem == path.stem and file_fingerprint(self._folder / file) != known:
-                    raise InputError(f"{self._folder / file}: damaged, or not the file that was exported here; export the model again")
+                    raise InputError(f"{self._folder / file} is damaged, or isn't the file that was exported; export the model again")
             run = self._engine.start(self._engine.read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
         except InputError:
             raise
-        except Exception as error:  # readers of foreign formats raise anything
-            raise InputError(f"{path}: can't be read ({reason(error)}); export the model again") from error
+        except Exception as error:  # engines raise errors of any class
+            raise InputError(f"{path} can't be read ({reason(error)}); export the model again") from error
 
         def refused(error: Exception, *inputs: Tensor) -> Tensors:
             raise InputError(
-                f"{path}: this graph can't take inputs of shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
+                f"{path}: this graph doesn't support inputs of shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
                 "exported from, or another format"
             ) from error
 
         return or_else(run, refused)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Copy the network files to a folder, and return their entries in model.json."""
+        """Copy the files of all networks to a folder, and return the networks' entries for model.json."""
         stems = {Path(each["file"]).stem for each in self._networks}
         for path in self._folder.iterdir():
             if path.stem in stems and path.suffix != ".json":
@@ -72,7 +87,17 @@ class Stored:
 
 
 def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Load an exported model, given the contents of its model.json as `read_description` returns them."""
+    """Load an exported model.
+
+    Args:
+        folder: folder of the model.
+        config: configuration of the model.
+        metadata: metadata of the model.
+        compiled: the entry "compiled" of model.json. `read_description` returns it, the configuration and the metadata.
+
+    Raises:
+        InputError: the entry is invalid, or the engine isn't installed.
+    """
     try:
         agreement = Agreement(**compiled["agreement"])
         making = Making(compiled["engine"], compiled["precision"], torch.get_num_threads(), agreement)

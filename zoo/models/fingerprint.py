@@ -1,4 +1,4 @@
-"""Fingerprints of a model's configuration and parameters, which identify what was measured."""
+"""Fingerprints of a model's configuration and parameters, which identify the model that a score or an embedding belongs to."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PREPROCESS = Preprocess()
 
 
 def model_fingerprint(model: Model) -> str:
-    """Return a fingerprint of a model's configuration, parameters and buffers, whatever their origin.
+    """Return a fingerprint of a model's configuration, parameters and buffers, which doesn't depend on their origin.
 
-    A compiled model has the fingerprint of the model it was compiled from, because its predictions were found to agree.
+    A compiled model has the same fingerprint as the model it was compiled from, because their predictions agree.
     """
     if model.fingerprints is not None:
         return model.fingerprints["model"]
@@ -32,15 +32,16 @@ def model_fingerprint(model: Model) -> str:
 
 
 def fingerprints(model: Model) -> dict[str, str]:
-    """Return both fingerprints, which a model compiled from this one inherits."""
+    """Return the fingerprints "model" and "embeddings". Models compiled from this one inherit them."""
     return {"model": model_fingerprint(model), "embeddings": embedding_fingerprint(model)}
 
 
 def embedding_fingerprint(model: Model) -> str:
-    """Return a fingerprint of what a face model's embeddings depend on, and of nothing else; it must not change for years.
+    """Return a fingerprint of everything that a face model's embeddings depend on, and of nothing else.
 
-    It covers backbone, epsilon, preprocessing, neck and distance, and all parameters and buffers except those of the loss and the counters
-    of batch-norms. Default values are omitted, so that a new option of `Preprocess` changes no fingerprint; a default must never change.
+    The fingerprint must stay the same for years. It covers backbone, epsilon, preprocessing, neck and distance, and all parameters and
+    buffers except those of the loss and the counters of batch-norms. Default values of `Preprocess` are omitted, so that a new option
+    doesn't change existing fingerprints. For the same reason, a default must never change.
     """
     if model.fingerprints is not None:
         return model.fingerprints["embeddings"]
@@ -62,7 +63,10 @@ def embedding_fingerprint(model: Model) -> str:
 
 
 def trunk_fingerprint(model: Model) -> str:
-    """Return a fingerprint of what a backbone's features depend on: its name, epsilon, normalisation, parameters and buffers."""
+    """Return a fingerprint of everything that a backbone's features depend on.
+
+    It covers the backbone's name, epsilon, normalisation, parameters and buffers.
+    """
     config = model.config
     return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone.state_dict())
 

@@ -1,4 +1,4 @@
-"""Freezing of a model's backbone: all of it, its first stages, or its batch-norms."""
+"""Freezing of a model's backbone: the whole backbone, its first stages, or its batch-norms."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def freeze(model: Model, what: str) -> Model:
-    """Freeze a part of a model's backbone, and unfreeze the rest.
+    """Freeze the selected layers of a model's backbone, and unfreeze all others.
 
-    Frozen parts get no gradients, and their batch-norms use their running statistics without updating them.
+    The parameters of frozen layers get no gradients. Frozen batch-norms use their running statistics without updating them.
 
     Args:
         model: model to freeze, changed in place.
-        what: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (every batch-norm of the
-            backbone), or two of them joined by a comma: "stages=2,norm".
+        what: layers to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (all batch-norms
+            of the backbone), or two of these values joined by a comma, such as "stages=2,norm".
 
     Returns:
         The model.
 
     Raises:
-        InputError: `what` is none of these, N exceeds the number of stages, or the model is compiled.
+        InputError: `what` is invalid, N exceeds the number of stages, or the model is compiled.
 
     Example:
         >>> import zoo
@@ -42,11 +42,11 @@ def freeze(model: Model, what: str) -> Model:
 
 
 def unfreeze(model: Model, stages: int | None = None) -> Model:
-    """Unfreeze a frozen backbone: all of it, or its deepest frozen stages, for gradual schedules.
+    """Unfreeze a model's backbone completely, or only its deepest frozen stages for gradual unfreezing.
 
     Args:
         model: model to unfreeze, changed in place.
-        stages: number of stages to unfreeze, the deepest first; None for everything, frozen batch-norms included.
+        stages: number of stages to unfreeze, the deepest first; None for the whole backbone, including frozen batch-norms.
 
     Returns:
         The model.
@@ -61,7 +61,7 @@ def unfreeze(model: Model, stages: int | None = None) -> Model:
         'stages=2'
     """
     if stages is not None and stages < 1:
-        raise InputError(f"unfreeze: stages is {stages}; expected 1 or more, or None for everything")
+        raise InputError(f"unfreeze: stages is {stages}; expected 1 or more, or None for the whole backbone")
     if stages is None:
         return freeze(model, "none")
     count, norm = frozen_stages(model.backbone, model.config.freeze)

@@ -1,4 +1,4 @@
-"""Predictions for batches of images, independent (up to rounding) of the other images in the batch."""
+"""Prediction for batches of images. Apart from rounding, the prediction for an image doesn't depend on the other images of its batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.task.pooling import AnyImages
 
 @contextmanager
 def evaluation_mode(*models: Model) -> Iterator[None]:
-    """Set evaluation mode, and restore each model's mode at the end."""
+    """Set evaluation mode in the body, and restore each model's mode afterwards."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
@@ -26,16 +26,16 @@ def evaluation_mode(*models: Model) -> Iterator[None]:
 
 
 def answers(model: Model, images: AnyImages) -> list[Any]:
-    """Return the predictions of a model for a batch, computed for the images of one padded size at a time.
+    """Return the predictions of a model for a batch, one per image. The model must be in evaluation mode.
 
-    A batch of portrait and landscape photos is padded to squares. That is nearly twice the work, and the values near the edge of a photo
-    would depend on whether it is padded there. The model must be in evaluation mode.
+    The batch is divided into groups of images with the same padded size. Otherwise, a batch of portrait and landscape photos would be
+    padded to squares. This would nearly double the computation, and values near the edge of a photo would depend on the padding there.
     """
     task = get_task(model.task)
     if not isinstance(images, ImageBatch):
         return task.answers.split(model(images))
     found: dict[int, Any] = {}
-    # an engine prepares for every new batch shape, which takes longer than one prediction: a compiled model gets images one by one
+    # a compiled model receives single images: engines prepare for every new batch shape, which takes longer than a prediction
     for places, part in images.alike(1 if model.compiled else None):
         found.update(zip(places, task.answers.split(model(part)), strict=True))
     return [found[place] for place in range(len(images))]

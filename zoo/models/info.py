@@ -1,4 +1,4 @@
-"""Descriptions of backbones, tasks and saved models, as printed by `zoo info`."""
+"""Descriptions of backbones, tasks and saved models, which `zoo info` prints."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def info(name: str | Path) -> dict[str, Any]:
     """Describe a backbone, a task or a saved model.
 
     Args:
-        name: name of a backbone or task, or the folder of a saved model or a finished run.
+        name: name of a backbone, name of a task, or folder of a saved model or of a finished run.
 
     Returns:
         The description, as JSON-serialisable values.
 
     Raises:
-        InputError: `name` is none of these.
+        InputError: `name` isn't the name of a backbone or task, nor the folder of a saved model or finished run.
     """
     text = str(name)
     if text in TASKS:
@@ -62,9 +62,11 @@ def _backbone(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _measure(name: str) -> tuple[int, int]:
-    """Return the number of parameters of a backbone, and its floating-point operations for one image of its input size.
+    """Measure the size and the computational cost of a backbone.
 
-    A multiplication and the addition that follows it count as two operations.
+    Returns:
+        The number of parameters, and the number of floating-point operations for one image of the default input size. A multiplication and
+        the subsequent addition count as two operations.
     """
     definition = BACKBONES[name]
     with torch.device("meta"):
@@ -92,7 +94,7 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         folder = model_folder(path)
     except InputError as error:
-        raise InputError(f"{error} No backbone or task has this name either") from error
+        raise InputError(f"{error} It is not the name of a backbone or task either") from error
     model = load(folder)
     return {
         "model": str(folder),

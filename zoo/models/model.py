@@ -22,26 +22,27 @@ from zoo.task.pooling import AnyImages, PooledBatch, PooledHead
 class Model(nn.Module):
     """A backbone with the head of a task.
 
-    Called with images, it returns predictions in the task's convention; called with images and targets, it returns named losses, in
-    training and in evaluation mode alike. Images are RGB, uint8 in 0–255 or float in 0–1; the model normalises them itself.
+    When called with images, the model returns predictions in the task's format. When called with images and targets, it returns named
+    losses, in training mode as well as in evaluation mode. Images are RGB, uint8 in 0–255 or float in 0–1. The model normalises them.
 
     Attributes:
         config: configuration from which the model can be rebuilt.
-        preprocess: the only preprocessing of images; the model applies it to all inputs except a plain batch tensor.
+        preprocess: preprocessing of images. The model applies it to all inputs except prepared batches and, unless its policy is "fit",
+            tensors [B, 3, H, W].
         metadata: data saved with the model: distance and threshold of embeddings, training summary, scores.
         compiled: whether an engine runs the model (`zoo.compile`).
-        precision: numeric precision of the engine; None where the caller chooses the precision.
-        fingerprints: fingerprints of the model that this one was compiled from; None where they are computed from the parameters.
+        precision: numeric precision of the engine; None if the caller chooses the precision.
+        fingerprints: fingerprints of the model that this one was compiled from; None if they are computed from the parameters.
     """
 
     def __init__(self, backbone: Backbone, head: Head, config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-        """Combine a backbone and a head; `zoo.build` creates both from names.
+        """Combine a backbone and a head. `zoo.build` creates both from their names.
 
         Args:
-            backbone: the backbone named by `config.backbone`.
-            head: head of the task `config.task`, built for the backbone's levels.
+            backbone: instance of the backbone `config.backbone`.
+            head: head for the task `config.task`, built for the backbone's levels.
             config: configuration from which the model can be rebuilt.
-            metadata: data that users of the predictions need, such as the distance and threshold of embeddings.
+            metadata: data that is required to interpret predictions, such as the distance and threshold of embeddings.
         """
         super().__init__()
         self.config = config
@@ -65,7 +66,7 @@ class Model(nn.Module):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The user's class names by index, without background."""
+        """Class names by index, without background."""
         return self.config.classes
 
     @property
@@ -91,7 +92,7 @@ class Model(nn.Module):
         return self._mean.device
 
     def check(self, batch: ImageBatch) -> None:
-        """Refuse images that the backbone or the head can't take.
+        """Check that the backbone and the head support the size of the images.
 
         Raises:
             InputError: the images are too small for the backbone, or don't have the size that the head requires.
@@ -105,29 +106,29 @@ class Model(nn.Module):
         self.head.check(batch)
 
     def features(self, batch: ImageBatch) -> Features:
-        """Normalise a batch and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}.
+        """Normalise a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}.
 
         Raises:
-            InputError: images that the model can't take.
+            InputError: the model doesn't support the size of the images.
         """
         self.check(batch)
         return self.levels(as_float(batch.pixels))
 
     def levels(self, pixels: Tensor) -> Features:
-        """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps."""
+        """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps by level name."""
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
-        """Return predictions in the task's convention, or named losses if targets are passed.
+        """Return predictions in the task's format, or named losses if targets are passed.
 
         Args:
             images: a tensor [B, 3, H, W], a list of images of any size, a prepared batch, or a batch of pooled features.
-            targets: targets of the task's loss: [B] int64 (classification, faces), or a list of
-                `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`.
+            targets: ground truth for the loss; None to return predictions. For classification and face, it is a tensor of class indices,
+                [B] int64. For detection, it is a list of `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`.
 
         Raises:
-            InputError: images that aren't RGB, uint8 in 0–255 or float in 0–1.
+            InputError: the images aren't RGB, are neither uint8 in 0–255 nor float in 0–1, or have an unsupported size.
         """
         if isinstance(images, PooledBatch):
             head, pooled = self.head, images.to(self.device).pooled
@@ -140,16 +141,19 @@ class Model(nn.Module):
         return self.head.loss(features, batch, targets)
 
     def engine_details(self) -> dict[str, Any] | None:
-        """Return engine, precision and agreement of a compiled model, as JSON-serialisable values; None for any other model."""
+        """Return the engine, the precision and the agreement of a compiled model, as JSON-serialisable values; None for any other model."""
         return None
 
     def set_frozen(self, modules: tuple[nn.Module, ...]) -> None:
-        """Keep these modules, and no others, in evaluation mode from now on; called by `zoo.freeze`."""
+        """Replace the set of modules that always stay in evaluation mode. Called by `zoo.freeze`."""
         self._frozen = modules
         self.train(self.training)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Return a function from a parameter's name to its layer: 0 for the stem, then the stages, then the head (timm's interface)."""
+        """Return a function that maps the name of a parameter to the number of its layer group, as in timm.
+
+        The stem is group 0, followed by the stages and the head. timm passes `coarse`, which is ignored.
+        """
         stages = self.backbone.stages()
         names = {module: name for name, module in self.named_modules()}
         prefixes = {f"{names[module]}.": number for number, stage in enumerate(stages) for module in stage}
@@ -162,17 +166,20 @@ class Model(nn.Module):
         return layer
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the weights to a folder, and return further entries of model.json, in addition to config and metadata.
+        """Write the weights to a folder.
+
+        Returns:
+            Entries for model.json in addition to the configuration and the metadata.
 
         Raises:
-            OSError: no space or no permission.
+            OSError: no space is left, or permission is denied.
         """
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         save_tensors(tensors, folder / "weights.safetensors")
         return {}
 
     def train(self, mode: bool = True) -> Model:
-        """Set training mode; frozen parts stay in evaluation mode, so that their batch-norm statistics don't change."""
+        """Set training mode. Frozen modules stay in evaluation mode, so that their batch-norm statistics don't change."""
         super().train(mode)
         for module in self._frozen:
             module.eval()

@@ -1,1 +1,1 @@
-"""Prediction on images, folders, videos and cameras."""
+"""Prediction on images, folders, videos and camera streams."""

@@ -1,4 +1,4 @@
-"""Predictions as files: annotated images, and one JSON line per input."""
+"""Writing of predictions to files: annotated images, and one JSON line per image."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def write_predictions(
     keep: bool = False,
     waiting: int = 4,
 ) -> list[Answer]:
-    """Consume predictions, and draw and write them in a background thread.
+    """Write predictions to files. Images are drawn and files written in a background thread.
 
     Args:
-        predictions: predictions as yielded by `zoo.predict`; a generator is always closed at the end.
-        out: folder for the annotated images and `predictions.jsonl`, created atomically; None to write nothing.
-        show: callback that receives each answer.
-        keep: whether to return the answers.
-        waiting: maximum number of predictions, each with its image, that wait to be written before the next one is requested.
+        predictions: predictions, such as those yielded by `zoo.predict`. A generator is always closed at the end.
+        out: folder for the annotated images and `predictions.jsonl`, created atomically; None to write no files.
+        show: callback that receives each prediction as a JSON-serialisable dict.
+        keep: whether to return the predictions.
+        waiting: maximum number of predictions, each with its image, in the write queue. It limits memory use.
 
     Returns:
-        The answers if `keep` is true, otherwise an empty list.
+        The predictions as JSON-serialisable dicts if `keep` is true, otherwise an empty list.
 
     Raises:
-        InputError: `out` contains other files.
+        InputError: `out` contains files other than earlier predictions.
         OSError: the files can't be written (disk full, no permission).
     """
     kept: list[Answer] = []
@@ -75,14 +75,14 @@ def write_predictions(
 
 
 def _refuse_others(out: Path) -> None:
-    """Raise an `InputError` if a folder of earlier predictions contains other files too, which would be lost."""
+    """Raise an `InputError` if a folder of earlier predictions also contains other files, because they would be lost."""
     path = out / LINES
     if not path.is_file():
         return
     try:
         drawn = {json.loads(line)["drawn"] for line in path.read_text(encoding="utf-8").splitlines()}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} isn't a prediction file and won't be overwritten; choose another folder") from error
+        raise InputError(f"{path} is not a file of earlier predictions and won't be overwritten; choose another folder") from error
     refuse_others(out, {LINES, *drawn})
 
 
@@ -92,7 +92,7 @@ def _write(prediction: Prediction, drawn: Path, line: str, lines: TextIO) -> Non
 
 
 def _free_name(key: str, taken: set[str]) -> str:
-    """Return a file name for the annotated image: the input's name, with a number if it is already taken."""
+    """Return an unused file name for the annotated image. It is the name of the input image, with a number appended if necessary."""
     frame = re.fullmatch(r"(.+)#(\d+)", key)  # a video frame
     stem = Path(key).stem if frame is None else f"{Path(frame[1]).stem}-{int(frame[2]):06d}"
     stem = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in stem) or "picture"

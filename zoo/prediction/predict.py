@@ -1,4 +1,4 @@
-"""Prediction for all tasks: from images, folders, videos, cameras or arrays to one result per image."""
+"""Prediction on images, folders, videos, cameras and arrays, for all tasks."""
 
 from __future__ import annotations
 
@@ -46,35 +46,36 @@ def predict(
     progress: Progress | None = None,
     look_ahead: int | None = None,
 ) -> Generator[Prediction]:
-    """Run a model on images and yield one result per image, in their order.
+    """Run a model on images, and yield one prediction per image, in order.
 
-    While the network computes, threads read and preprocess the next images. Closing the generator stops them.
+    Background threads read and preprocess the next images while the network is running. Closing the generator stops the threads.
 
     Args:
-        model: any model of the zoo; it is moved to `device` and set to evaluation mode.
+        model: the model. It is moved to `device` and set to evaluation mode.
         source: an image file, a folder (searched recursively), a video file, a camera number, an RGB array [H, W, 3] uint8, a dataset,
             or an iterable of these.
-        batch_size: images per batch; None for a size that suits the model's input (1 for a camera).
-        precision: precision of matrix multiplications; "auto" is fp32.
+        batch_size: number of images per batch. None selects it from the model's input size, or 1 for a camera.
+        precision: precision of matrix multiplications. "auto" means fp32.
         device: "auto" or a torch device.
         on_error: "raise", or "skip" to skip images that can't be read.
-        exact: whether to decode every image at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
-            scale, for tasks whose answers contain no image coordinates.
-        max_pixels: limit on width × height; larger images are refused before they are decoded.
-        detector: for face models, the detector of the faces to align and embed: "mtcnn", a detection model with a class "face" or its
-            folder, or "none" to treat every image as one face; None for "mtcnn" if the model works on aligned faces, otherwise "none".
-        faces: which faces to answer for: "all", or only the main one ("largest", or "central": large and near the centre).
-        skipped: list to which the skipped images are appended.
-        progress: display of the progress bar; None for none.
-        look_ahead: number of images to read ahead, 0 for none; None for one batch (for face models, whose detector processes images one
-            by one, two images). Camera frames are never read ahead, nor are arrays from an iterator that isn't a sequence, because the
-            next one may depend on the current answer.
+        exact: whether to decode every image at full size. By default, JPEGs much larger than the model's input are decoded at a reduced
+            scale if predictions of the task contain no image coordinates.
+        max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
+        detector: face detector for face models: "mtcnn", a detection model with a class "face", the folder of such a model, or "none" to
+            treat every image as one face. None means "mtcnn" for models that require aligned faces, and "none" for all others.
+        faces: faces to process: "all", or only the main one ("largest", or "central": large and near the centre).
+        skipped: list to which the errors of skipped images are appended.
+        progress: display of the progress bar; None for no display.
+        look_ahead: number of images to prefetch, 0 for none. None means one batch plus the number of decoding threads, or one image plus
+            the number of threads for face models with a detector, because it processes images one by one. Camera frames are never
+            prefetched. Neither are arrays from an iterator that isn't a sequence, because the next array may depend on the current
+            prediction.
 
     Yields:
-        `Classification`, `Detections` or `Faces`; coordinates are pixels of the original image.
+        `Classification`, `Detections` or `Faces`. Coordinates are in pixels of the original image.
 
     Raises:
-        InputError: an unsupported or empty source, `batch_size` below 1 or `look_ahead` below 0.
+        InputError: the source is unsupported or empty, `batch_size` is below 1 or `look_ahead` is below 0.
         ImageError: an image can't be read, or a face in it can't be aligned, and `on_error` is "raise".
     """
     if batch_size is None and isinstance(source, int):
@@ -85,7 +86,7 @@ def predict(
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
     answer = Answering(model, size, pick_inference_precision(precision, model.precision))
     find = task.parts(model, detector, faces)
-    # a batch is read while the previous one is computed; a detector of parts processes single images, so that reading one ahead suffices
+    # one batch is read while the previous one is computed; a detector processes single images, so one prefetched image is enough
     window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
     decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
     jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None))
@@ -98,14 +99,14 @@ def predict(
 
 @dataclass(frozen=True)
 class Answering:
-    """A callable that runs a model, which must be in evaluation mode, on frames in batches."""
+    """Callable that runs a model on frames in batches. The model must be in evaluation mode."""
 
     model: Model
     batch_size: int
     precision: Precision
 
     def __call__(self, pictures: Sequence[Frame]) -> list[Any]:
-        """Return one answer per frame."""
+        """Return one model output per frame, in the format of `Answers.split`."""
         found: list[Any] = []
         preprocess = self.model.preprocess
         for first in range(0, len(pictures), self.batch_size):
@@ -138,7 +139,7 @@ def _run(
 
 
 def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
-    """Yield the frames, and append the faults of images that can't be read to `skipped`."""
+    """Yield the frames, and append the errors of images that can't be read to `skipped`."""
     for each in made:
         if isinstance(each, Frame):
             yield each
@@ -147,7 +148,7 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
 
 
 def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | None:
-    """Return predictions for the next batch of whole images; None at the end."""
+    """Return predictions for the next batch of images, processed as a whole; None if no images are left."""
     task, several = get_task(answer.model.task), list(islice(frames, answer.batch_size))
     if not several:
         return None
@@ -160,7 +161,10 @@ def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | Non
 def _found(
     answer: Answering, find: PartsFinder, on_error: OnError, skipped: list[Fault], frames: Iterator[Frame]
 ) -> list[Prediction] | None:
-    """Return predictions for the parts found in the next batch of images, whose crops are computed together; None at the end."""
+    """Return predictions for the regions detected in the next batch of images; None if no images are left.
+
+    The crops of all images of the batch are processed together.
+    """
     looked, parts = 0, []
     for frame in islice(frames, answer.batch_size):
         looked += 1

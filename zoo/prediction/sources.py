@@ -1,4 +1,4 @@
-"""Sources of images: turns files, folders, videos, cameras and arrays into jobs that each load one image."""
+"""Image sources: files, folders, videos, cameras and arrays are converted to jobs that load one image each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 @dataclass(frozen=True)
 class Frame:
-    """An image on its way through the predictor.
+    """An image to predict on.
 
     Attributes:
         image: [H, W, 3] uint8, RGB.
         key: path or name of the image.
-        prepared: the preprocessed image; None if crops of it, rather than the whole image, are passed to the network.
+        prepared: the preprocessed image; None if crops of the image are passed to the network instead.
     """
 
     image: NDArray[np.uint8]
@@ -48,18 +48,18 @@ Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reader of images; `prepare` is the preprocessing of whole images, None if parts are cropped from them first."""
+    """Reader of images. `prepare` is the preprocessing of whole images; None if regions are cropped before preprocessing."""
 
     decoding: Decoding
     on_error: OnError
     prepare: Callable[[NDArray[np.uint8]], Tensor] | None
 
     def frame(self, image: NDArray[np.uint8], key: str) -> Frame:
-        """Return an image as a preprocessed frame."""
+        """Return a frame with the image and, unless `prepare` is None, the preprocessed image."""
         return Frame(image, key, None if self.prepare is None else self.prepare(image))
 
     def load(self, key: str, load: Load) -> Made:
-        """Decode and preprocess an image; the first item of the result of `load` is used."""
+        """Load an image with `load` and return it as a frame; or a `Fault` if it can't be read and `on_error` is "skip"."""
         try:
             image, _ = load()
         except ImageError as error:
@@ -70,7 +70,7 @@ class FrameReader:
 
 
 def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    """Return one job per image of a source, and the number of images (0 if unknown)."""
+    """Return an iterator over one job per image, and the number of images (0 if unknown)."""
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected an image, folder, video, camera number or arrays")
     if isinstance(source, int):
@@ -105,7 +105,7 @@ def _file(path: Path, reader: FrameReader) -> Job[Made]:
 
 
 def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]:
-    # images from an iterator may come from a camera, and the next one may depend on the answer for the current one
+    # images from an iterator may come from a camera, or the next image may depend on the prediction for the current one
     early = isinstance(sources, Sequence)
     for index, item in enumerate(sources):
         if isinstance(item, np.ndarray):
@@ -114,7 +114,7 @@ def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]
             yield Job(partial(reader.frame, _checked(item.image, str(item.key)), str(item.key)), early)
         else:
             if isinstance(item, int):
-                yield Job(lambda: None, early=False)  # nothing is opened ahead of its turn: an open camera buffers old frames
+                yield Job(lambda: None, early=False)  # prevents the camera from being opened early: an open camera buffers old frames
             yield from open_source(item, reader)[0]
 
 
@@ -127,13 +127,13 @@ def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
 def _video(source: str | int, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        remedy = "check that it is connected" if isinstance(source, int) else "it is damaged, truncated, or needs conversion to MP4 or AVI"
+        remedy = "check that it is connected" if isinstance(source, int) else "it may be damaged; try converting it to MP4 or AVI"
         raise DataError(f"{name} can't be opened as a video; {remedy}")
     return _Video(capture, name, reader).jobs(isinstance(source, str))
 
 
 class _Video:
-    """A video whose frames are read in order, although their jobs run in several threads."""
+    """Video reader. Jobs run in several threads, but frames are read in order."""
 
     def __init__(self, capture: cv2.VideoCapture, name: str, reader: FrameReader) -> None:
         self.ended = False
@@ -141,7 +141,7 @@ class _Video:
         self._next, self._turn = 0, threading.Condition()
 
     def jobs(self, early: bool) -> Iterator[Job[Made]]:
-        """Yield one job per frame; closing the iterator closes the video, and no job reads from it afterwards."""
+        """Yield one job per frame. Closing the iterator closes the video, and remaining jobs don't read from it."""
         try:
             for index in count():
                 if self.ended:
@@ -153,7 +153,7 @@ class _Video:
                 self._capture.release()
 
     def _frame(self, index: int) -> Made:
-        """Return a frame; None after the last one."""
+        """Return the frame with this index; None after the last frame."""
         # jobs start in order, so the job of the previous frame is already running
         with self._turn:
             self._turn.wait_for(lambda: self._next == index)
@@ -165,6 +165,6 @@ class _Video:
                 self._turn.notify_all()
         if frame is None:
             if index == 0:
-                raise DataError(f"{self._name} contains no readable frames; it is damaged, or its codec isn't supported here: convert it")
+                raise DataError(f"{self._name} contains no readable frames: it is damaged or its codec is unsupported; convert it to MP4")
             return None
         return self._reader.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")

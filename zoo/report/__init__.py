@@ -1,1 +1,1 @@
-"""HTML report of an evaluation: the scores first, then an analysis of the errors."""
+"""HTML report of an evaluation: scores, followed by an error analysis."""

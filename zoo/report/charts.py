@@ -1,7 +1,7 @@
-"""Charts of curves as SVG embedded in the page.
+"""Line charts as SVG embedded in the page.
 
-The SVG is written directly instead of with matplotlib, whose SVG is five to ten times as large, whose colours can't follow the page's dark
-mode, and whose text would shrink on a phone; these charts are 360 units wide, which a phone shows at full size.
+The SVG isn't created with matplotlib, because its files are five to ten times as large, its colours can't follow the page's dark mode, and
+its text would be too small on a phone. These charts are 360 units wide, which fits a phone screen at full size.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from zoo.task.metric import Curve
 
 _WIDTH, _HEIGHT = 360, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # margins for ticks and labels
-_LINES = 12  # six colours, each solid and dashed: more would be indistinguishable
-_POINTS = 400  # per line: more than there are pixels
-_MARKED = 25  # points: lines with no more than this mark each of them
-_TICKS = 5
+_LINES = 12  # maximum number of lines: six colours, solid and dashed; more would be indistinguishable
+_POINTS = 400  # maximum number of points per line, more than the width in pixels
+_MARKED = 25  # maximum number of points of a line whose points are marked
+_TICKS = 5  # approximate number of steps between ticks
 
 STYLE = """
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,320px),1fr));gap:1.2rem 1.6rem}
@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """Chart axis, which maps `low` to `start` and `high`, a larger value, to `end`; both positions are in SVG units."""
+    """Chart axis. It maps the value `low` to the position `start`, and `high` (> `low`) to `end`. Positions are in SVG units."""
 
     low: float
     high: float
@@ -50,7 +50,7 @@ class Axis:
     end: float
 
     def place(self, values: Floats) -> Floats:
-        """Return the positions of values; values outside the axis are placed at its ends."""
+        """Return the positions of values. Values outside the axis are clipped to its ends."""
         values = np.clip(values, self.low, self.high)
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         part = ((np.log10(values) if self.log else values) - low) / (high - low)
@@ -58,7 +58,7 @@ class Axis:
         return placed
 
     def ticks(self) -> list[float]:
-        """Return round values on the axis."""
+        """Return the values of the ticks, which are round numbers."""
         if self.log:
             first, last = round(math.log10(self.low)), round(math.log10(self.high))
             return [10.0**power for power in range(first, last + 1, max(1, (last - first) // _TICKS))]
@@ -68,15 +68,15 @@ class Axis:
 
 
 def round_step(span: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, such that a span has about five steps."""
+    """Return a step between ticks: 1, 2 or 5 times a power of ten, so that `span` is divided into about five steps."""
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     return next(times * power for times in (1, 2, 5, 10) if span / (times * power) <= _TICKS + 0.5)
 
 
 def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False) -> Axis:
-    """Return an axis that covers finite values; with `unit`, at least 0 to 1. Positions are in SVG units.
+    """Return an axis that covers all values, which must be finite, from position `start` to `end` in SVG units.
 
-    Values of 0 and below are placed at the start of a logarithmic axis.
+    If `unit` is true, the axis covers at least 0 to 1. A logarithmic axis covers the positive values.
     """
     if log:
         positive = values[values > 0]
@@ -93,10 +93,10 @@ def axis(values: Floats, log: bool, start: float, end: float, unit: bool = False
 
 
 def chart(curve: Curve) -> str:
-    """Return a curve with its title and legend as HTML."""
+    """Return a chart with its title and legend as HTML."""
     lines = {name: _finite(*points) for name, points in list(curve.lines.items())[:_LINES]}
     lines = {name: points for name, points in lines.items() if len(points[0])}
-    count = f"{len(lines)} of {len(curve.lines)} lines are drawn; the others have no points or come after the first {_LINES}."
+    count = f"{len(lines)} of {len(curve.lines)} lines are shown; the others have no points or exceed the limit of {_LINES} lines."
     note = f'<p class="soft">{count}</p>' if len(lines) < len(curve.lines) else ""
     words = f"{curve.title}: {curve.y_label} over {curve.x_label}, {', '.join(lines) or 'no lines'}"
     drawing = "".join(_drawn(curve, lines)) if lines else ""
@@ -114,11 +114,11 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
 def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[str]:
     xs, ys = (np.concatenate([points[side] for points in lines.values()]) for side in (0, 1))
     across = axis(xs, curve.log_x, _LEFT, _WIDTH - _RIGHT, unit=curve.diagonal or (_part(xs) and bool(np.ptp(xs) > 0.5)))
-    # fractions, as most scores are, need the full range from 0 to 1
+    # most scores are fractions and are shown over the full range from 0 to 1
     up = axis(ys, False, _HEIGHT - _BOTTOM, _TOP, unit=curve.diagonal or _part(ys))
     yield from _grid(across, up)
     if curve.diagonal:
-        same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # curved if the x axis is logarithmic
+        same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # curved if the x-axis is logarithmic
         yield _path(same, same, across, up, "line diagonal")
     for place, (x, y) in enumerate(lines.values()):
         yield _path(x, y, across, up, _kind(place))

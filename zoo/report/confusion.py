@@ -1,4 +1,4 @@
-"""Confusion matrix: a table for few classes; an image and the most frequently confused pairs for many classes."""
+"""Confusion matrix as HTML: a table if there are few classes, otherwise an image and the most frequently confused pairs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from zoo.report.pages import data_uri, scrolling, table, text
 
-_TABLE = 30  # classes: a larger table is neither readable nor small
-_PAIRS = 40
-_DOTS = 500  # dots along a side of the image
-_LEVELS = 10  # of colour strength
+_TABLE = 30  # maximum number of classes for a table: a larger one is hard to read and makes the file large
+_PAIRS = 40  # maximum number of listed pairs
+_DOTS = 500  # maximum number of dots along a side of the image
+_LEVELS = 10  # number of colour strengths
 _COLD, _WARM, _RIGHT = (247, 248, 250), (196, 78, 18), (0, 88, 160)
 
 Counts = NDArray[np.int64]
@@ -27,7 +27,7 @@ STYLE = """
 .confusion tbody th{position:sticky;left:0;background:var(--paper);text-align:right;max-width:11rem;overflow:hidden;text-overflow:ellipsis}
 .heat{width:min(100%,500px);image-rendering:pixelated;display:block;border:1px solid var(--rule)}
 """
-# correct predictions are blue, wrong ones orange; from the sixth level, the text is white
+# correct predictions are blue, wrong ones orange; from level 6, the text is white
 STYLE += "".join(
     f".confusion .{name}{level}{{background:rgb({colour} / {level / _LEVELS:.2f});{'color:#fff' if level > 5 else ''}}}"
     for name, colour in (("r", "0 88 160"), ("w", "196 78 18"))
@@ -36,12 +36,15 @@ STYLE += "".join(
 
 
 def confusion(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the matrix as HTML, from K `classes` and `rows_true_columns_answered`, K rows of K image counts."""
+    """Yield the matrix as HTML fragments.
+
+    `found` has the entries `classes` (K names) and `rows_true_columns_answered` (K rows of K image counts).
+    """
     names = [str(name) for name in found["classes"]]
     counts = np.array(found["rows_true_columns_answered"], np.int64).reshape(len(names), len(names))
     yield (
         "<p>Rows are true classes, columns are predicted classes. The colour shows the fraction of the row: <b>blue</b> is correct, "
-        "<b>orange</b> is wrong. Its strength grows with the square root, so that rare mistakes are visible.</p>"
+        "<b>orange</b> is wrong. Colour strength is proportional to the square root of the fraction, so that rare mistakes are visible.</p>"
     )
     if len(names) <= _TABLE:
         yield _table(names, counts)
@@ -51,7 +54,10 @@ def confusion(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def levels(counts: Counts) -> NDArray[np.uint8]:
-    """Return the colour level of each cell, 0–10: from the square root of its fraction of the row, and at least 1 if it isn't empty."""
+    """Return the colour level of each cell, 0–10, which is proportional to the square root of its fraction of the row.
+
+    Non-empty cells have at least level 1.
+    """
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     strength: NDArray[np.uint8] = np.maximum(np.rint(_LEVELS * np.sqrt(parts)), counts > 0).astype(np.uint8)
     return strength
@@ -74,7 +80,7 @@ def _table(names: Sequence[str], counts: Counts) -> str:
 
 
 def _heat(classes: int, counts: Counts) -> str:
-    """Return the matrix as an image; with more classes than dots, each dot shows the strongest cell of its block."""
+    """Return the matrix as an image. With more classes than dots, each dot shows the cell with the highest level of a block."""
     step = -(-classes // _DOTS)
     room = -classes % step
     strength, right = (np.pad(cells, ((0, room), (0, room))) for cells in (levels(counts), np.eye(classes, dtype=np.uint8)))
@@ -84,7 +90,7 @@ def _heat(classes: int, counts: Counts) -> str:
     image = (np.array(_COLD) * (1 - part) + np.where(right[..., None], _RIGHT, _WARM) * part).astype(np.uint8)
     grow = max(1, _DOTS // side)
     large = cv2.resize(image, None, fx=grow, fy=grow, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    each = "a dot is one pair of classes" if step == 1 else f"a dot is {step} × {step} pairs of classes, coloured as the strongest"
+    each = "each dot is one pair of classes" if step == 1 else f"each dot is {step} × {step} pairs; the highest fraction is shown"
     alt = f"confusion matrix of {classes} classes"
     return f'<img class="heat" alt="{alt}" src="{data_uri(large, None)}"><p class="soft">{classes} classes, in order; {each}.</p>'
 

@@ -1,4 +1,4 @@
-"""The whole report: its sections and their order."""
+"""HTML report of an evaluation: its sections and their order."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from zoo.system.files import write_text
 from zoo.task.contract import get_task
 from zoo.task.scores import Scores
 
-LARGEST = 5_000_000  # bytes of a report
-SPARE = 100_000  # bytes of `LARGEST` reserved for everything around the sections
+LARGEST = 5_000_000  # maximum size of a report in bytes
+SPARE = 100_000  # bytes reserved for the HTML outside the sections
 _STYLE = "".join(part.STYLE for part in (summary, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
 
 def write_report(scores: Scores, data: object, path: str | Path, *, model: Model | None = None, task: str | None = None) -> None:
-    """Write the report of an evaluation as one HTML file under 5 MB that loads no external resources.
+    """Write the report of an evaluation as one HTML file. It is smaller than 5 MB and loads no external resources.
 
     Args:
         scores: result of `zoo.evaluate` or `evaluate_predictions`.
-        data: the scored data, as passed to that function; the images of the mistakes are read from it.
-        path: output file; an existing file is replaced atomically.
-        model: the scored model; with it, the report shows where a classifier looked (Grad-CAM; needs captum).
-        task: name of the task; required without a model.
+        data: the scored dataset, as passed to `zoo.evaluate` or `evaluate_predictions`. The images of the mistakes are read from it.
+        path: output file. An existing file is replaced atomically.
+        model: the scored model. If passed, the report of a classifier contains saliency maps (Grad-CAM; requires captum).
+        task: name of the task. Required if no model is passed.
 
     Raises:
-        InputError: neither a model nor a task is given, or the data is invalid.
+        InputError: neither a model nor a task is passed, or the dataset is invalid.
 
     Example:
         >>> import tempfile, zoo
@@ -42,14 +42,14 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
     """
     name = task or (model.task if model is not None else None)
     if name is None:
-        raise InputError("write_report has neither a model nor a task; pass model=, or task= for predictions from a file")
-    # unreadable samples were reported by the evaluation; a missing image is reported in its place
+        raise InputError("write_report needs a model or a task: pass model=, or task= for predictions from a file")
+    # the evaluation has reported unreadable samples; the report shows an error message in place of a missing image
     dataset = get_task(name).open(data, "skip", pictures=False)
     write_text(Path(path), html(scores, dataset, name, model))
 
 
 def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None) -> str:
-    """Return the report as HTML; the dataset is the source of the images."""
+    """Return the report as HTML. Images are read from the dataset."""
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
         f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
@@ -59,16 +59,17 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
 
 
 def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: str = "") -> str:
-    """Return a report: the HTML `head`, links to the sections, and the sections; `style` is CSS in addition to that of all reports."""
+    """Return a report that consists of `head` (HTML), links to the sections, and the sections. `style` is additional CSS."""
     links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in sections)
     body = [line for anchor, name, parts in sections for line in (f'<section id="{anchor}"><h2>{name}</h2>', *parts, "</section>")]
     return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *body], _STYLE + style)
 
 
 def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
-    """Yield the sections of an evaluation, from the scores to their provenance.
+    """Yield the sections of an evaluation report, from scores to provenance.
 
-    All sections together take `room` bytes; the images of the mistakes are reduced to fit. With a model, they show where it looked.
+    All sections together have at most `room` bytes; the images of the mistakes are reduced if necessary. If a model is passed, saliency
+    maps are shown as well.
     """
     before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:
@@ -81,7 +82,7 @@ def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None,
 
 
 def _why(scores: Scores) -> Iterator[Section]:
-    """Yield the sections on scores and errors."""
+    """Yield the sections before the mistakes: scores, confusion matrix, tables and curves."""
     yield "scores", "Scores", [summary.score_table(scores)]
     matrix = scores.details.get("confusion_matrix")
     if matrix:
@@ -93,7 +94,7 @@ def _why(scores: Scores) -> Iterator[Section]:
 
 
 def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
-    """Yield the remaining sections, up to the provenance."""
+    """Yield the sections after the mistakes: scores per class, skipped samples, details and provenance."""
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:

@@ -1,4 +1,4 @@
-"""Example images with the model's prediction and the ground truth, both correct and wrong ones."""
+"""Example images with the model's prediction and the ground truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zoo.task.contract import Task
 from zoo.task.examples import Example
 
 SHOWN = 12
-_LARGEST = 60_000  # characters of one encoded image
+_LARGEST = 60_000  # maximum number of characters of an encoded image
 _BATCH = 8
 _VERDICTS = {True: ("right", "✓ correct"), False: ("wrong", "✗ incorrect"), None: ("open", "")}
 
@@ -37,9 +37,9 @@ break-inside:avoid}
 
 
 def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
-    """Return a model's predictions for some samples of the data; unreadable samples are skipped.
+    """Run a model on some samples of a dataset and return examples. Unreadable samples are skipped.
 
-    The model is in evaluation mode and on its device; the data is relabelled if the task defines its labels.
+    The model must be in evaluation mode and on its device. The dataset must be relabelled unless the task is open-set.
     """
     part = Dataset(dataset.name, tuple(task.answers.example_records(dataset, SHOWN)), dataset.classes, exact=dataset.exact)
     found, targets, keys = list[object](), list[object](), list[str]()
@@ -53,7 +53,7 @@ def answered(model: Model, task: Task, dataset: Dataset) -> list[Example]:
 
 
 def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterator[str]:
-    """Yield the result of `answered` as HTML, below the text `said`, which describes the data; the dataset is the source of the images."""
+    """Yield examples as HTML, preceded by the text `said`, which describes the data. Images are read from the dataset."""
     colours = kinds_of([caption for example in examples for _, caption in example.boxes_xyxy])
     yield f"<p>{text(said)}</p>"
     if colours:

@@ -1,4 +1,4 @@
-"""Images of mistakes: the whole image with its boxes, an enlarged detail, and heat maps of where the model looked."""
+"""Images of mistakes: the whole image with its boxes, an enlarged crop, and saliency maps."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from zoo.data.dataset import Image
 from zoo.errors import Box
 from zoo.report.pages import fitting_uri, text
 
-SIDE = 336  # pixels of the longer side
-_SMALL = 3  # boxes that together span less than a third of both sides are also shown enlarged
-_CONTEXT = 1.8  # side of the enlarged detail relative to that of the boxes
-_BOLD = 8  # boxes: more than this are drawn with thin lines
-_LEAST = 24  # pixels of the original: minimum side of an enlarged detail
+SIDE = 336  # pixels: length of the longer side of a displayed image
+_SMALL = 3  # an enlarged crop is added if all boxes together span less than 1/3 of both image sides
+_CONTEXT = 1.8  # side of the enlarged crop relative to the extent of the boxes
+_BOLD = 8  # maximum number of boxes drawn with thick lines
+_LEAST = 24  # pixels of the original image: minimum side of an enlarged crop
 
-Boxes = Sequence[tuple[Box, str]]  # xyxy in pixels of the original image, with captions
+Boxes = Sequence[tuple[Box, str]]  # boxes (xyxy, in pixels of the original image) with captions
 COLOURS = ((220, 38, 38), (37, 99, 235), (217, 119, 6), (5, 150, 105), (147, 51, 234), (8, 145, 178))  # by kind of box
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Image of a mistake, [h, w, 3] uint8 RGB, with its caption."""
+    """A displayed image of a mistake, [h, w, 3] uint8 RGB, with its caption."""
 
     image: Image
     text: str
 
 
 def as_html(image: Image | str, alt: str, most: int, below: str = "") -> str:
-    """Return an image of up to `most` characters (none for 0) as HTML, or the text that stands in for one that can't be shown."""
+    """Return an image as HTML, encoded in at most `most` characters; 0 omits the image data.
+
+    `image` is a text if the image can't be shown. The text is then displayed in its place.
+    """
     if isinstance(image, str):
         return f'<figure><div class="lost">{text(image)}</div></figure>'
     height, width = image.shape[:2]
@@ -41,7 +44,7 @@ def as_html(image: Image | str, alt: str, most: int, below: str = "") -> str:
 
 
 def kind_of(caption: str) -> str:
-    """Return the kind of a box, which determines its colour: the first word of its caption, such as "true" or "missed"."""
+    """Return the kind of a box, such as "true" or "missed": the first word of its caption. The kind determines the colour."""
     return caption.partition(" ")[0]
 
 
@@ -52,7 +55,10 @@ def kinds_of(captions: Sequence[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def pictures(image: Image, name: str, boxes: Boxes, colours: Mapping[str, tuple[int, int, int]]) -> list[Drawn]:
-    """Return an image, [H, W, 3] uint8 RGB, at page size with its boxes drawn and, if the boxes are small, an enlarged detail."""
+    """Return the displayed image with its boxes and, if the boxes are small, an enlarged crop.
+
+    `image` is [H, W, 3] uint8 RGB, and `name` is its caption.
+    """
     height, width = image.shape[:2]
     drawn = [Drawn(with_boxes(image, boxes, colours, numbered=True), name)]
     part = _part(boxes, height, width)
@@ -64,7 +70,7 @@ def pictures(image: Image, name: str, boxes: Boxes, colours: Mapping[str, tuple[
 
 
 def _part(boxes: Boxes, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Return the part [left, top, right, bottom] around the boxes; None if they are large enough or there are none."""
+    """Return the crop [left, top, right, bottom] around all boxes; None if they are large enough or there are no boxes."""
     known = np.array([box for box, _ in boxes], np.float64).reshape(-1, 4)
     known = known[np.isfinite(known).all(1)]
     if not len(known):
@@ -83,7 +89,10 @@ def _part(boxes: Boxes, height: int, width: int) -> tuple[int, int, int, int] | 
 def with_boxes(
     image: Image, boxes: Boxes, colours: Mapping[str, tuple[int, int, int]], numbered: bool, part: tuple[int, int, int, int] | None = None
 ) -> Image:
-    """Return an image, or a part of it (xyxy), at page size with its boxes drawn, which are numbered if there are several."""
+    """Return an image, or the crop `part` of it (xyxy), at display size with its boxes.
+
+    If `numbered` is true and there are several boxes, they are numbered.
+    """
     left, top, right, bottom = part or (0, 0, image.shape[1], image.shape[0])
     small, scale = scaled(image[top:bottom, left:right])
     for number, (box, caption) in enumerate(boxes, 1):
@@ -94,7 +103,7 @@ def with_boxes(
 
 
 def scaled(image: Image) -> tuple[Image, float]:
-    """Return a copy whose longer side is `SIDE`, and the scale; when small images are enlarged, their pixels stay visible."""
+    """Return a copy whose longer side is `SIDE`, and the scale factor. Very small images are enlarged without smoothing."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale > 3 else cv2.INTER_CUBIC
@@ -103,14 +112,14 @@ def scaled(image: Image) -> tuple[Image, float]:
 
 
 def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], number: int, bold: bool) -> None:
-    # clamp boxes far outside the image: OpenCV accepts 32-bit numbers only
+    # clamp boxes far outside the image, because OpenCV only accepts 32-bit numbers
     left, top, right, bottom = (round(min(max(side, -4), 2 * SIDE)) for side in sides)
     if bold:
-        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # white outline: visible on dark and bright images
+        cv2.rectangle(image, (left, top), (right, bottom), (255, 255, 255), 4)  # white outline, visible on dark and bright images
     cv2.rectangle(image, (left, top), (right, bottom), colour, 2 if bold else 1)
     if number:
         (wide, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        # a prediction and its true box nearly coincide, so their numbers are at different corners
+        # a predicted box and its true box often nearly coincide, so even and odd numbers are placed at different corners
         corner = left if number % 2 else right - wide - 5
         x, y = min(max(corner, 0), image.shape[1] - wide - 6), min(max(top - high - 6, 0), image.shape[0] - high - 6)
         cv2.rectangle(image, (x, y), (x + wide + 5, y + high + 5), colour, -1)
@@ -118,7 +127,7 @@ def _draw(image: Image, sides: Sequence[float], colour: tuple[int, int, int], nu
 
 
 def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:
-    """Overlay a heat map, [H, W] in 0–1, on a model input, [H, W, 3] uint8 RGB; where the map is 0, the image is unchanged."""
+    """Overlay a saliency map, [H, W] in 0–1, on an image, [H, W, 3] uint8 RGB. Pixels where the map is 0 are unchanged."""
     small, _ = scaled(image)
     large = cv2.resize(heat, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR).clip(0, 1)
     colours = cv2.applyColorMap((large * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]

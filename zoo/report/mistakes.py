@@ -1,4 +1,4 @@
-"""The worst mistakes: a card for each, with a description, the images with their boxes, and heat maps of where the model looked."""
+"""The worst mistakes, one card each: description, images with boxes, and saliency maps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from zoo.report.pages import text
 from zoo.task.contract import get_task
 from zoo.task.metric import Mistake
 
-Views = list[Drawn | str]  # images of a mistake; one that can't be shown is replaced by the reason
-_SHOWN = 48  # mistakes shown with images
-_LISTED = 500  # other mistakes listed as text
-_BOXES = 40  # boxes listed per mistake
-_LARGEST = 120_000  # characters of one encoded image
-_LEGEND = "Coloured maps show where the model looked: red is the strongest, no colour is none; each map is scaled separately."
+Views = list[Drawn | str]  # images of a mistake; a text replaces an image that can't be shown
+_SHOWN = 48  # maximum number of mistakes shown with images
+_LISTED = 500  # maximum number of further mistakes listed as text
+_BOXES = 40  # maximum number of listed boxes per mistake
+_LARGEST = 120_000  # maximum number of characters of an encoded image
+_LEGEND = "Coloured maps show which regions influenced the prediction: red most, uncoloured not at all. Each map has its own scale."
 
 STYLE = """
 .mistakes{list-style:none;padding:0;margin:.6rem 0;gap:1rem;display:grid}
@@ -39,9 +39,9 @@ border-radius:3px;color:#fff;text-align:center;font-weight:600;font-size:12px}
 
 
 def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Views], str]:
-    """Return the worst mistakes, worst first, with their images, and the note on the maps of where the model looked.
+    """Return the images of each of the worst mistakes, worst first, and a note on the saliency maps.
 
-    The dataset is the source of the images; the model is None if only its predictions are available.
+    Images are read from the dataset. The model is None if only its predictions are available; there are no saliency maps then.
     """
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
@@ -60,10 +60,10 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
 
 
 class _Looks:
-    """Heat maps of mistakes, computed by the task; without a model, there are none.
+    """Saliency maps of mistakes, computed by the task if there is a model.
 
     Attributes:
-        note: legend of the maps, or why there are none; "" if the task has no maps.
+        note: legend of the maps, or the reason why they can't be computed; "" if the task has no maps.
     """
 
     def __init__(self, task: str, model: Model | None) -> None:
@@ -71,20 +71,20 @@ class _Looks:
         self.note = ""
 
     def maps(self, image: Image, mistake: Mistake) -> list[Drawn]:
-        """Return the maps of a mistake; none for a pair of images, or if a required package is missing (reported in `note`)."""
+        """Return the maps of a mistake. Empty for a pair of images, or if the maps can't be computed; `note` contains the reason."""
         if self._model is None or len(mistake.keys) > 1:
             return []
         try:
             found = list(self._found(self._model, image, mistake))
-        except InputError as error:  # the other mistakes would fail as well
-            self._model, self.note = None, f"Maps of where the model looked are not shown: {error}"
+        except InputError as error:  # the error would occur for all other mistakes as well
+            self._model, self.note = None, f"Saliency maps are not shown: {error}"
             return []
         self.note = _LEGEND if found else self.note
         return found
 
     def _found(self, model: Model, image: Image, mistake: Mistake) -> Iterator[Drawn]:
         if model.compiled:
-            raise InputError("the layers of a compiled model can't be inspected; use the model that was compiled")
+            raise InputError("saliency maps need the layers of the original model; pass the uncompiled model")
         was_training = model.training
         model.eval()
         try:
@@ -100,19 +100,23 @@ class _Looks:
 
 
 def load_picture(record: Record | None, key: str) -> Image | str:
-    """Return the full image of a sample, or the reason why it can't be shown; the record is None if the data no longer contains it."""
+    """Return the image of a sample, or a text with the reason why it can't be shown.
+
+    `record` is None if the dataset no longer contains the sample.
+    """
     if record is None:
-        return f"{key}: no image, the data no longer has a sample with this key"
+        return f"{key}: no image, because the dataset no longer has a sample with this key"
     try:
         return record.load().image
     except ImageError as error:
-        return f"{key}: no image, {error}"
+        return f"{key}: no image: {error}"
 
 
 def section(made: Sequence[Views], mistakes: Sequence[Mistake], note: str, room: int) -> Iterator[str]:
-    """Yield the cards as HTML, and list the mistakes without a card.
+    """Yield the cards as HTML, followed by a list of the mistakes without images.
 
-    All images together take `room` characters; 0 omits them, which gives the size of the rest. `note` is about the maps.
+    All images together have at most `room` characters. With 0, they are omitted, so that the size of the remaining HTML can be measured.
+    `note` explains the saliency maps.
     """
     count = sum(isinstance(view, Drawn) for views in made for view in views)
     most = min(_LARGEST, room // max(1, count))
@@ -129,7 +133,7 @@ def section(made: Sequence[Views], mistakes: Sequence[Mistake], note: str, room:
 def _card(mistake: Mistake, views: Views, most: int, colours: Mapping[str, tuple[int, int, int]]) -> str:
     shown = "".join(_view(view, mistake, most) for view in views)
     boxes = _boxes(mistake, colours) if mistake.boxes_xyxy else ""
-    kind = ' class="boxed"' if boxes else ""  # stacked on a phone, where boxes would be too small side by side
+    kind = ' class="boxed"' if boxes else ""  # stacked on narrow screens, where the images would be too small side by side
     return f'<li{kind}><p class="what">{text(mistake.text)}</p><div class="views">{shown}</div>{boxes}</li>\n'
 
 

@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: the frame, tables and images that all pages of the zoo share.
+"""Building blocks of self-contained HTML pages: page frame, tables and images.
 
-A page loads no external resources and runs no scripts, which its content security policy enforces. It follows the reader's choice of light
-or dark mode, and only boxes inside it scroll sideways.
+Pages load no external resources and run no scripts; their content security policy enforces this. They follow the browser's light or dark
+mode. The page itself never scrolls horizontally; wide content is placed in boxes that do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 500  # characters of a text from the data: a key may be a whole URL
+_LONGEST = 500  # maximum number of characters of a text from the dataset: a key may be a long URL
 _CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#565f68;--paper:#fff;--panel:#f3f5f7;--rule:#d5dae0}
@@ -37,7 +37,7 @@ summary{cursor:pointer;padding:.2rem 0}
 
 
 def page(title: str, body: Iterable[str], style: str = "") -> str:
-    """Return a complete page, from a plain-text title, parts of the body in HTML, and CSS in addition to that of all pages."""
+    """Return a complete HTML page. `title` is plain text, `body` are HTML fragments, and `style` is additional CSS."""
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">'
@@ -48,15 +48,15 @@ def page(title: str, body: Iterable[str], style: str = "") -> str:
 
 
 def text(words: object) -> str:
-    """Return untrusted text as HTML: escaped, truncated to 500 characters, and without characters that UTF-8 can't encode."""
+    """Convert untrusted text to HTML: escape it, truncate it to 500 characters, and replace characters that UTF-8 can't encode."""
     plain = str(words).encode("utf-8", "replace").decode("utf-8")  # file names may contain bytes that are not text
     return escape(plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Return a table in a box that scrolls sideways if the table is too wide.
+    """Return an HTML table in a box that scrolls horizontally if the table is too wide.
 
-    Header, which may be empty, and cells are HTML; `right` are the indices of the columns with numbers, which are right-aligned.
+    Header and cells are HTML; the header may be empty. `right` are the indices of right-aligned columns, which contain numbers.
     """
     numbers = set(right)
     head = "".join(_cell("th", place, name, numbers) for place, name in enumerate(header))
@@ -71,12 +71,15 @@ def _cell(tag: str, place: int, content: str, numbers: set[int]) -> str:
 
 
 def scrolling(content: str) -> str:
-    """Return HTML in a box that scrolls sideways and can be focused by keyboard."""
+    """Wrap HTML in a box that scrolls horizontally and can be focused with the keyboard."""
     return f'<div class="scroll" tabindex="0">{content}</div>'
 
 
 def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
-    """Return an image, [H, W, 3] uint8 RGB or [H, W] uint8 grey, as a data URI: JPEG of a quality of 0–100, or lossless PNG for None."""
+    """Return an image, [H, W, 3] uint8 RGB or [H, W] uint8 grey, as a data URI.
+
+    It is a JPEG of the given quality (0–100), or a lossless PNG if `quality` is None.
+    """
     kind, settings = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image  # OpenCV writes BGR
     done, data = cv2.imencode(kind, stored, settings)
@@ -85,12 +88,12 @@ def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
 
 
 def fitting_uri(image: NDArray[np.uint8], most: int) -> str:
-    """Return an RGB image as a JPEG data URI of at most `most` characters; reduce the quality, then the size, if necessary."""
+    """Return an RGB image as a JPEG data URI of at most `most` characters. If necessary, first the quality is reduced, then the size."""
     for quality in (85, 70, 50):
         uri = data_uri(image, quality)
         if len(uri) <= most:
             return uri
     if max(image.shape[:2]) <= 16:
-        return uri  # about a kilobyte: nothing left to save
+        return uri  # about one kilobyte: can't be reduced further
     smaller = (max(1, image.shape[1] * 7 // 10), max(1, image.shape[0] * 7 // 10))  # half the area
     return fitting_uri(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8), most)

@@ -1,4 +1,4 @@
-"""Contact sheet: samples with their targets drawn, as one image or as a self-contained HTML page."""
+"""Contact sheet of samples with their targets, as one image or as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.report import pages
 _CELL, _GAP, _TEXT = 224, 10, 13  # pixels
 _PAPER, _INK, _GREY = (250, 250, 251), (28, 32, 36), (120, 128, 136)
 _COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (227, 119, 194), (188, 189, 34))
-_NAMED = 8  # boxes: with more, names would hide the image
+_NAMED = 8  # maximum number of boxes drawn with names: more names would hide the image
 _NARROW = 24  # pixels: narrower boxes are drawn without a name
 _STYLE = """
 figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption{max-width:224px}
@@ -25,13 +25,13 @@ figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption
 
 @dataclass(frozen=True)
 class Seen:
-    """An image as the model receives it.
+    """An image with its target, for display.
 
     Attributes:
         key: key of the sample.
-        image: [h, w, 3] uint8, RGB, without padding; not normalised, because the model does that.
-        labels: class name of the image, or of each box.
-        boxes_xyxy: [N, 4] in pixels of `image`; None if the task has no boxes.
+        image: image [h, w, 3] uint8, RGB, without padding and not normalised.
+        labels: class name of the image, or one class name per box.
+        boxes_xyxy: boxes [N, 4] in pixels of `image`; None if the task has no boxes.
     """
 
     key: str
@@ -41,7 +41,10 @@ class Seen:
 
 
 def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
-    """Draw images on one sheet, with one box colour per class; a row has the variants of a sample, which are drawn side by side."""
+    """Draw images on one sheet, with one box colour per class.
+
+    Each element of `rows` contains the variants of one sample, which are drawn side by side.
+    """
     each = max(len(variants) for variants in rows)
     columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
     cell_h = _CELL + 3 * _TEXT
@@ -64,7 +67,7 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
 def page(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str], quality: int | None = None) -> str:
     """Return the sheet as an HTML page that loads no external resources.
 
-    `quality` is a JPEG quality, 0–100, for a tenth of the size; None for lossless PNGs.
+    `quality` is the JPEG quality of the images, 0–100; None uses lossless PNGs, which are about ten times larger.
     """
     figures = "\n".join(_figure(variants, classes, quality) for variants in rows)
     return pages.page(title, [f"<h1>{pages.text(title)}</h1>", f'<div class="sheet">\n{figures}\n</div>'], _STYLE)
@@ -86,7 +89,7 @@ def _plain_label(one: Seen) -> str:
 
 
 def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
-    """Return an image centred in a square; boxes are drawn after scaling, so that lines stay thin and names readable."""
+    """Return an image centred in a square. Boxes are drawn after scaling, so that lines are thin and names readable."""
     height, width = one.image.shape[:2]
     scale = _CELL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -107,7 +110,7 @@ def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
 
 
 def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
-    """Write the class, or the number of boxes of each class in the colour of the boxes."""
+    """Write the class name or, for boxes, the number of boxes of each class in the colour of the class."""
     if one.boxes_xyxy is None or not one.labels:
         draw.text(place, _cut(_plain_label(one), room), fill=_INK, font=font(_TEXT))
         return

@@ -1,4 +1,4 @@
-"""Head and foot of a report: the primary score, all scores with confidence intervals, and the provenance."""
+"""Summary sections of a report: primary score, all scores with confidence intervals, skipped samples and provenance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoo.report.pages import table, text
 from zoo.report.tables import number
 from zoo.task.scores import Scores
 
-_LISTED = 200  # skipped samples that are listed
-_BAR = 160  # pixels: width of a score's bar
+_LISTED = 200  # maximum number of listed skipped samples
+_BAR = 160  # pixels: width of the bar of a score
 
 STYLE = """
 .kicker{color:var(--soft);font-size:.85rem;letter-spacing:.04em;text-transform:uppercase;margin:0 0 .2rem}
@@ -30,19 +30,22 @@ padding:1.1rem 1.3rem;margin:1rem 0}
 
 
 def headline(scores: Scores, primary: str, facts: Mapping[str, str]) -> Iterator[str]:
-    """Yield the primary score, how many samples were scored, and further facts, given as text by name."""
+    """Yield a panel with the primary score, the numbers of scored and skipped samples, and further `facts` (texts by name)."""
     bounds = scores.intervals.get(primary)
     interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "no interval"
     left_out = scores.expected - scores.n
     shown = {"scored": f"{scores.n:,} of {scores.expected:,}", "skipped": f"{left_out:,}", **facts}
     yield panel(primary, scores.scores.get(primary), interval, shown)
     if left_out or scores.skipped:
-        faults = f' Skipped errors: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
-        yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were not scored; the scores cover the others.{faults}</p>'
+        faults = f' Errors: <a href="#left-out">{len(scores.skipped):,}</a>.' if scores.skipped else ""
+        yield f'<p class="warning">{left_out:,} of {scores.expected:,} samples were skipped and are not included in the scores.{faults}</p>'
 
 
 def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) -> str:
-    """Return a panel with one number in large figures (None if there is none), text below it, and related facts; empty ones are omitted."""
+    """Return a panel with a large number, a text below it, and related `facts` (texts by name).
+
+    `value` is None if there is no number. Empty facts are omitted.
+    """
     entries = "".join(f"<div><dt>{text(fact)}</dt><dd>{text(words)}</dd></div>" for fact, words in facts.items() if words)
     return (
         f'<section class="headline"><div><p class="soft">{text(name)}</p><div class="big">{number(value)}</div>'
@@ -51,11 +54,11 @@ def panel(name: str, value: float | None, below: str, facts: Mapping[str, str]) 
 
 
 def score_table(scores: Scores) -> str:
-    """Return a table of all scores with their confidence intervals, if any, and bars for scores between 0 and 1."""
+    """Return a table of all scores with their confidence intervals, if available, and bars for scores between 0 and 1."""
     rows = []
     for name, value in scores.items():
         bounds = scores.intervals.get(name)
-        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not supported</small>" if number(value) == "–" else ""
+        interval = f"{bounds[0]:.4f} – {bounds[1]:.4f}" if bounds else "<small>not available</small>" if number(value) == "–" else ""
         rows.append((text(name), number(value), interval, _bar(value, bounds)))
     header = ("score", "value", "95 % interval" if scores.intervals else "", "")
     return f'<div class="scores">{table(header, rows, right=[1, 2])}</div>'
@@ -75,14 +78,17 @@ def _bar(value: float | None, bounds: tuple[float, float] | None) -> str:
 
 
 def left_out(faults: Sequence[Fault]) -> str:
-    """Return the list of skipped samples, with the reasons."""
+    """Return a list of the errors of skipped samples."""
     listed = "".join(f"<li>{text(fault)}</li>" for fault in faults[:_LISTED])
     more = len(faults) - _LISTED
     return f"<ul>{listed}{f'<li>… and {more:,} more; --json lists all</li>' if more > 0 else ''}</ul>"
 
 
 def provenance(scores: Scores, weights: str) -> str:
-    """Return the provenance of the result: data, origin of the model's parameters ("" if unknown), preprocessing, versions."""
+    """Return a table of the provenance of a result: dataset, weights, preprocessing and versions.
+
+    `weights` is the origin of the model's weights; "" if unknown.
+    """
     rows = [("data", text(scores.data))]
     rows += [("weights", text(weights))] if weights else []
     rows += [(f"fingerprint, {text(name)}", f"<code>{text(value)}</code>") for name, value in scores.fingerprints.items()]

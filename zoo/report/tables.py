@@ -1,4 +1,4 @@
-"""Tables of a report: scores per class, tables from the metric, and its other results."""
+"""Tables of a report: scores per class, tables from the metric, and further results of the metric."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from zoo.report.pages import table, text
 from zoo.task.metric import Table
 
-_ROOM = 400_000  # characters of one table: 1,000 classes take a quarter of this
-_OPEN = 40  # rows: longer tables are collapsed
-_INLINE = 12  # values of a list that one cell shows
+_ROOM = 400_000  # maximum number of characters of a table; 1,000 classes need a quarter of this
+_OPEN = 40  # maximum number of rows of a table that isn't collapsed
+_INLINE = 12  # maximum number of list elements shown in a cell
 
 Row = Sequence[str]
 
 
 def number(value: object) -> str:
-    """Return a cell as HTML: scores with four decimals, counts as integers, an en dash for a missing value."""
+    """Format a cell as HTML: scores with four decimals, counts as integers, missing values as an en dash."""
     return text(_plain(value))
 
 
@@ -29,7 +29,7 @@ def _plain(value: object) -> str:
 
 
 def per_class(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
-    """Yield the scores of each class, the weakest first."""
+    """Yield a table of the scores of each class, weakest class first."""
     columns = list(dict.fromkeys(name for scores in found.values() for name in scores))
     ordered = sorted(found.items(), key=lambda item: _strength(item[1]))
     rows = [(text(name), *(number(scores.get(column)) for column in columns)) for name, scores in ordered]
@@ -38,7 +38,7 @@ def per_class(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
 
 
 def _strength(scores: Mapping[str, float | None]) -> tuple[bool, float]:
-    """Return the sort key of a class: the mean of its scores (integers are counts); classes without scores come last."""
+    """Return the sort key of a class: the mean of its scores. Integers are counts and are ignored; classes without scores come last."""
     known = [value for value in scores.values() if isinstance(value, float) and value == value]
     return not known, sum(known) / max(1, len(known))
 
@@ -53,7 +53,7 @@ def given(found: Table) -> Iterator[str]:
 
 
 def _folded(what: str, header: Sequence[str], rows: Sequence[Row], numeric: Sequence[int]) -> str:
-    """Return a table, collapsed if it is long and truncated if it would fill the file."""
+    """Return a table, collapsed if it is long and truncated if it is too large for the file. `what` names the rows."""
     shown = list(_within(rows, _ROOM))
     whole = table([text(name) for name in header], shown, numeric)
     if len(rows) <= _OPEN and len(shown) == len(rows):
@@ -66,14 +66,14 @@ def _folded(what: str, header: Sequence[str], rows: Sequence[Row], numeric: Sequ
 
 def _within(rows: Sequence[Row], room: int) -> Iterator[Row]:
     for row in rows:
-        room -= sum(len(cell) + 20 for cell in row)  # 20 for the tags of a cell
+        room -= sum(len(cell) + 20 for cell in row)  # 20 characters for the tags of a cell
         if room < 0:
             return
         yield row
 
 
 def details(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the other results of a metric: single values in one table, each list of records as a separate table."""
+    """Yield further results of a metric. Single values share one table; each list of dicts becomes a separate table."""
     single: list[tuple[str, str]] = []
     for name, value in _flat(found):
         if isinstance(value, list | tuple) and value and all(isinstance(entry, Mapping) for entry in value):

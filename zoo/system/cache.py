@@ -1,8 +1,8 @@
-"""The user's folders, and an on-disk cache of limited size for data that can be computed again.
+"""The user's folders, and an on-disk cache of limited size for data that can be recomputed.
 
-The cache is `$ZOO_CACHE`, otherwise `resnet-zoo` in `$XDG_CACHE_HOME` or in the platform's cache folder (`~/.cache`,
-`~/Library/Caches`, `%LOCALAPPDATA%`). To clear the cache, delete the folder or parts of it; this is safe at any time, even while the
-zoo is running. Readers recompute missing entries.
+The cache folder is `$ZOO_CACHE` if that is set. Otherwise it is the folder `resnet-zoo` in `$XDG_CACHE_HOME` or in the platform's cache
+folder (`~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`). To clear the cache, delete the folder or some of its content. This is safe at
+any time, even while the zoo is running, because missing entries are recomputed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-LIMIT_BYTES = 8 * 2**30  # per kind of content; the least recently used files are deleted first
-_DRAFT_SECONDS = 24 * 3600  # older drafts were left behind by killed processes
+LIMIT_BYTES = 8 * 2**30  # limit for each kind of content; the least recently used files are deleted first
+_DRAFT_SECONDS = 24 * 3600  # drafts older than this were left behind by killed processes
 
 
 def user_folder(kind: str, mac: str, other: str) -> Path:
     """Return the zoo's folder in `$XDG_<KIND>_HOME`, or in the platform's default location; it may not exist yet.
 
     Args:
-        kind: "CACHE" for data that can be computed again, "DATA" for data that can't.
+        kind: "CACHE" for data that can be recomputed, "DATA" for data that can't.
         mac: subfolder of `~/Library` on macOS.
-        other: subfolder of the home folder on Linux and others; Windows uses `%LOCALAPPDATA%` for both kinds.
+        other: subfolder of the home folder on Linux and other systems. Windows uses `%LOCALAPPDATA%` for both kinds.
     """
     if os.environ.get(f"XDG_{kind}_HOME"):
         base = Path(os.environ[f"XDG_{kind}_HOME"])
@@ -47,12 +47,15 @@ def cache_folder(kind: str) -> Path:
 
 def mark_used(path: Path) -> None:
     """Mark a cached file as recently used by updating its modification time."""
-    with contextlib.suppress(OSError):  # a read-only cache works, too
+    with contextlib.suppress(OSError):  # the cache may be read-only
         os.utime(path)
 
 
 def shrink(folder: Path, limit: int, keep: Collection[Path]) -> None:
-    """Delete the least recently used files, except `keep`, until a folder has at most `limit` bytes; and drafts of killed processes."""
+    """Delete the least recently used files until the files in a folder occupy at most `limit` bytes.
+
+    Files in `keep` are never deleted. Drafts that killed processes have left behind are deleted as well.
+    """
     found = []
     try:
         paths = list(folder.iterdir())

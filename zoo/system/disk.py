@@ -1,4 +1,4 @@
-"""Disk space: a check before it is needed, and clear errors when a file can't be written."""
+"""Check of the free disk space before a run, and clear errors when a file can't be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OS_ERROR = re.compile(r"os error (\d+)")
 
 
 class StorageError(InputError):
-    """A file of a run can't be written because space or permission is missing."""
+    """Error raised when a file can't be written because disk space or permission is missing."""
 
 
 def tensor_bytes(content: Any) -> int:
@@ -41,7 +41,7 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write contiguous CPU tensors to a safetensors file, and flush it to disk."""
     try:
         save_file(tensors, path)
-    except SafetensorError as error:  # reports the system's error number only in its text
+    except SafetensorError as error:  # contains the operating system's error number only in its text
         number = _OS_ERROR.search(str(error))
         if number is None:
             raise
@@ -50,7 +50,7 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def in_words(size: int) -> str:
-    """Format a size in bytes for display: 12.3 MB."""
+    """Format a size in bytes for display, such as "12.3 MB"."""
     return f"{size / _MB:,.1f} MB"
 
 
@@ -70,12 +70,12 @@ def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
     Args:
         path: file or folder being written.
         size: approximate size in bytes; 0 if negligible.
-        remedy: what to do once the cause has been removed, or instead.
+        remedy: advice that ends the message: how to continue once the cause has been fixed, or an alternative.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # after a write error, torch.save's writer raises a RuntimeError in whose context the OSError is
+        # after a write error, torch.save raises a RuntimeError; the original OSError is its context
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise

@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders: they appear complete or not at all."""
+"""Atomic writing of files and folders: a file or folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DRAFT = ".part"  # suffix of files and folders that are still being written
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
     """Write a file atomically: write a draft in the same folder, flush it to disk, rename it into place, and flush the folder.
 
-    After a power failure, either the old or the new file exists; once this function has returned, it is the new one.
+    After a power failure, either the old or the new file exists. Once this function has returned, the new file exists.
 
     Raises:
-        OSError: no space is left, or permission is denied; an existing file at `path` is left unchanged.
+        OSError: no space is left, or permission is denied. An existing file at `path` is left unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_DRAFT, dir=path.parent)
@@ -34,7 +34,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o
         os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the disk has become read-only: report the first error instead
+        with contextlib.suppress(OSError):  # if the disk has become read-only, report the first error
             os.unlink(name)
         raise
     flush(path.parent)
@@ -55,7 +55,7 @@ def flush(path: Path) -> None:
 def remove_drafts(folder: Path) -> list[str]:
     """Remove the unfinished files and folders that killed processes have left in a folder, and return their names.
 
-    No other process may be writing to the folder.
+    Call this only while no other process is writing to the folder.
     """
     found = sorted(path for path in folder.glob(f".*{_DRAFT}*") if path.name.endswith((_DRAFT, f"{_DRAFT}-old")))
     for path in found:
@@ -72,7 +72,7 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def refuse_others(folder: Path, own: Collection[str]) -> None:
-    """Raise an `InputError` if a folder to be replaced contains files other than `own`, the relative paths that the zoo has written."""
+    """Raise an `InputError` if a folder to be replaced contains files that the zoo didn't write; `own` lists the zoo's relative paths."""
     for path in sorted(folder.rglob("*")):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in own:
             raise InputError(
@@ -81,7 +81,10 @@ def refuse_others(folder: Path, own: Collection[str]) -> None:
 
 
 def check_replaceable(folder: Path, marker: str) -> None:
-    """Raise an `InputError` if a path is a file, or a non-empty folder without `marker`, which identifies folders of the same kind."""
+    """Raise an `InputError` if a path is a file or a non-empty folder without the file `marker`.
+
+    The marker identifies folders of the same kind, which may be replaced.
+    """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
         raise InputError(f"{folder} exists and contains no {marker}; choose another path, it will not be overwritten")
 
@@ -90,7 +93,10 @@ def check_replaceable(folder: Path, marker: str) -> None:
 def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Write a folder atomically: yield a draft folder next to the destination, and rename it into place if the body succeeds.
 
-    A folder that contains the file `marker` is of the same kind, and is replaced; for anything else, an `InputError` is raised.
+    An existing folder is replaced if it is empty or contains the file `marker`.
+
+    Raises:
+        InputError: the destination is a file, or a non-empty folder without the marker.
     """
     check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,15 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
-    """Return the device to compute on: "auto" for the best available one, the CPU for engines (`compiled`), or a torch device."""
+    """Return the device to compute on.
+
+    Args:
+        name: a torch device, or "auto" for the best available device.
+        compiled: whether the model is compiled; "auto" is then the CPU, because engines run on the CPU.
+
+    Raises:
+        InputError: the device is unknown or not available.
+    """
     if name == "auto" and compiled:
         return torch.device("cpu")
     if name == "auto":
@@ -50,18 +58,18 @@ def cpu_capabilities() -> dict[str, object]:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16); otherwise bf16 isn't faster."""
+    """Return whether the processor multiplies bf16 in hardware (AMX or AVX512-BF16). Without it, bf16 isn't faster than fp32."""
     capabilities = cpu_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def cpu_has_matrix_units() -> bool:
-    """Return whether the processor has AMX, which speeds up 16-bit and 8-bit arithmetic most."""
+    """Return whether the processor supports AMX, which gives the greatest speed-up of 16-bit and 8-bit arithmetic."""
     return bool(cpu_capabilities().get("amx_tile"))
 
 
 def pick_training_precision(precision: Precision, device: torch.device) -> Precision:
-    """Resolve "auto" for training: bf16 where the hardware speeds it up, otherwise fp32."""
+    """Resolve "auto" for training to bf16 if the hardware accelerates it, otherwise to fp32."""
     if precision != "auto":
         return precision
     gains = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else device.type == "cpu" and cpu_has_bf16()
@@ -69,7 +77,15 @@ def pick_training_precision(precision: Precision, device: torch.device) -> Preci
 
 
 def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
-    """Resolve "auto" for inference: fp32, so that scores don't depend on the machine; a compiled model has a fixed precision."""
+    """Resolve "auto" for inference to fp32, so that scores don't depend on the machine.
+
+    Args:
+        precision: the requested precision.
+        compiled: the fixed precision of a compiled model; None for any other model.
+
+    Raises:
+        InputError: the requested precision differs from that of the compiled model.
+    """
     if compiled is not None and precision not in ("auto", compiled):
         raise InputError(f"precision is {precision!r}, but the model is compiled for {compiled}; compile it again, or use 'auto'")
     return "fp32" if precision == "auto" else precision
@@ -84,13 +100,22 @@ def autocast(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def place(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device in channels-last format, in which convolutions are faster on all processors since AVX2."""
+    """Move a model to a device and convert it to channels-last format, in which convolutions are faster on all processors with AVX2."""
     model.to(device=device)
     model.to(memory_format=torch.channels_last)
 
 
 def pick_workers(workers: int | None, samples: int) -> int:
-    """Return the number of loader processes: 0 for small datasets, otherwise half of the cores (1 to 8); the network has the rest."""
+    """Return the number of loader processes.
+
+    Args:
+        workers: the requested number. None for 0 for datasets of fewer than 500 samples, and otherwise for half of the cores (1 to 8), so
+            that the other half is left to the network.
+        samples: number of samples of the dataset.
+
+    Raises:
+        InputError: the requested number is negative.
+    """
     if workers is None:
         return 0 if samples < 500 else min(8, max(1, _cores() // 2))
     if workers < 0:
@@ -99,9 +124,9 @@ def pick_workers(workers: int | None, samples: int) -> int:
 
 
 def pick_decoding_threads() -> int:
-    """Return the number of threads that decode and prepare images while the network computes: 1 on two cores, 2 at most.
+    """Return the number of threads that decode and preprocess images while the network computes: 1 on up to three cores, otherwise 2.
 
-    Further threads would wait: images are decoded one at a time (`zoo.images.stderr`), while another one is prepared.
+    More threads would be idle. Only one image at a time can be decoded (see `zoo.images.stderr`), while another one is preprocessed.
     """
     return min(2, max(1, _cores() // 2))
 
@@ -111,10 +136,10 @@ def _cores() -> int:
 
 
 def in_one_thread(batches: Iterable[T]) -> Generator[T]:
-    """Yield batches, and limit torch to one thread until the last batch, or until the generator is closed.
+    """Yield batches, and limit torch to one thread until after the last batch or until the generator is closed.
 
-    A step of a small head takes less time than waking a second thread. One thread is therefore faster, and many times faster while
-    other programs run, because threads then wait for each other.
+    A training step of a small head takes less time than waking a second thread, so one thread is faster. While other programs are running,
+    it is many times faster, because threads would then wait for each other.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Suppression of library log messages that are useful only to the library's authors."""
+"""Suppression of log messages that are useful only to the authors of third-party libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _KEPT: dict[str, tuple[int, int]] = {}  # by logger name: number of active conte
 
 @contextlib.contextmanager
 def errors_alone(*names: str) -> Iterator[None]:
-    """Suppress messages of the named loggers below ERROR, until the last thread that requested it has left the context."""
+    """Suppress messages below the level ERROR from the named loggers.
+
+    If several threads are in the context, the original level is restored when the last of them leaves it.
+    """
     with _LOCK:
         for name in names:
             logger = logging.getLogger(name)

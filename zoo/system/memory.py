@@ -1,4 +1,7 @@
-"""Per-thread reuse of large arrays: new memory is mapped page by page, which takes longer than filling it."""
+"""Per-thread reuse of the memory of large arrays.
+
+The operating system maps new memory page by page, which takes longer than filling it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_LEAST, _MOST = 2**20, 2**28  # bytes: smaller arrays are fast to allocate, larger ones aren't kept
+_LEAST, _MOST = 2**20, 2**28  # bytes; smaller arrays are fast to allocate, and larger blocks are not kept
 _SPARE = 4  # a block may be at most this many times as large as the requested array
-_BLOCKS = 2  # per purpose: an engine holds its last input until it receives the next one
+_BLOCKS = 2  # blocks kept for each purpose: an engine holds its last input until it receives the next one
 
 _Block = list[NDArray[np.uint8]]  # a list of one array, so that nothing else refers to the array while its users are counted
 
@@ -29,11 +32,16 @@ _kept = threading.local()
 
 
 def reused(purpose: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return an uninitialised array.
+    """Return an uninitialised array, reusing memory if possible.
 
-    Its memory is a block that this thread has used for the same purpose before, if no array or tensor refers to that block any more;
-    otherwise it is newly allocated. The last two blocks of each purpose are kept as long as the thread lives, none larger than 256 MiB.
-    An array is a view of a block, which may be up to four times as large.
+    The array is a view of a memory block that may be up to four times as large. A block that this thread has allocated for the same purpose
+    is reused if no array or tensor refers to it any more; otherwise a new block is allocated. The last two blocks for each purpose are kept
+    as long as the thread lives. Blocks larger than 256 MiB are not kept.
+
+    Args:
+        purpose: name of the use; only blocks with the same name are reused.
+        shape: shape of the array.
+        dtype: data type of the array.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not _LEAST <= size <= _MOST:
@@ -48,7 +56,10 @@ def reused(purpose: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[An
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Disable the garbage collector in the body: traversing hundreds of thousands of annotations again and again doubles the time."""
+    """Disable Python's cyclic garbage collector in the body.
+
+    While hundreds of thousands of annotations are read, the collector would traverse them repeatedly, which doubles the time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

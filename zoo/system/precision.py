@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of PyTorch
-EnginePrecision = Literal["fp32", "bf16", "int8"]  # of an engine
-AskedPrecision = Literal["auto", "fp32", "bf16", "int8"]  # as passed to `zoo.compile`
+Precision = Literal["auto", "fp32", "bf16", "fp16"]  # precision of PyTorch's computations
+EnginePrecision = Literal["fp32", "bf16", "int8"]  # precision of an engine's computations
+AskedPrecision = Literal["auto", "fp32", "bf16", "int8"]  # requested precision, as passed to `zoo.compile`

@@ -1,7 +1,7 @@
-"""Prefetching: threads run jobs ahead of the network, within a bounded window, and return the results in order.
+"""Prefetching: threads run a limited number of jobs ahead of the network, and the results are returned in order.
 
-Decoding, scaling and drawing release Python's global interpreter lock (OpenCV, torch, Pillow). Threads are therefore sufficient, and
-images need not be copied between processes.
+OpenCV, torch and Pillow release Python's global interpreter lock while decoding, scaling and drawing. Threads are therefore sufficient, and
+images needn't be copied between processes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ _SETTLING = threading.Lock()
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A function that computes a result; `early` is whether it may run before its turn: a camera frame would be outdated."""
+    """A function that computes a result.
+
+    Attributes:
+        run: the function.
+        early: whether the function may run before its result is requested. False for a camera frame, which would be outdated by then.
+    """
 
     run: Callable[[], T]
     early: bool = True
 
 
 class Window(Generic[T]):
-    """First-in, first-out queue of running and finished jobs, whose threads start with the first early job.
+    """First-in, first-out queue of jobs and their results.
 
-    Leaving the context waits for running jobs, drops all others and ends the threads. The length is the number of results not yet taken.
+    The threads are started together with the first early job. Leaving the context waits for running jobs, cancels all others and ends the
+    threads. The length of the queue is the number of jobs whose results have not been retrieved yet.
     """
 
     def __init__(self, threads: int) -> None:
@@ -50,7 +56,7 @@ class Window(Generic[T]):
         return len(self._results)
 
     def put(self, run: Callable[[], T], early: bool = True) -> None:
-        """Add a job, which starts when a thread is free, or when its result is taken if it isn't `early`."""
+        """Add a job. An `early` job starts as soon as a thread is free, any other job when its result is requested."""
         if not early:
             self._results.append(run)
             return
@@ -59,17 +65,21 @@ class Window(Generic[T]):
         self._results.append(self._pool.submit(run).result)
 
     def take(self) -> T:
-        """Return the result of the first job, or raise its exception."""
+        """Remove the first job, and return its result or raise its exception."""
         return self._results.popleft()()
 
 
 def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
     """Yield the results of jobs in order, while later jobs are running in threads.
 
-    At most `size` jobs beyond the one whose result is yielded are requested, none beyond one that isn't `early`; with a size of 0, every
-    job runs at its turn in the calling thread, in which `jobs` is always iterated. Exceptions of a job, and of `jobs` itself, are raised at
-    their position in this order. Closing the generator first ends the threads and then closes `jobs`, so that no job is running any more
-    when `jobs` is closed.
+    Exceptions raised by a job, or by `jobs` itself, are raised at the corresponding position. The calling thread iterates over `jobs`.
+    Closing the generator first ends the threads and then closes `jobs`, so that no job is running when `jobs` is closed.
+
+    Args:
+        jobs: jobs to run.
+        size: maximum number of jobs that are requested in advance of the current one. After a job that isn't `early`, no further job is
+            requested until its result has been yielded. With a size of 0, every job runs in the calling thread when its result is needed.
+        threads: number of threads.
     """
     source = iter(jobs)
     try:
@@ -92,7 +102,7 @@ def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
 
 
 def _next(source: Iterator[Job[T]]) -> Job[T] | None:
-    """Return the next job, or None after the last one; if requesting it fails, return a job that raises the error."""
+    """Return the next job, or None after the last job. If requesting a job fails, return a job that raises the error."""
     try:
         return next(source, None)
     except Exception as error:
@@ -107,9 +117,10 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _compute_alone() -> None:
-    """Limit torch to one thread in the current thread: a thread per core would compete with the network.
+    """Limit torch to one thread for computations in the current thread, because more threads would compete with the network.
 
-    torch stores the number per thread, and also the number that new threads start with, which another thread restores.
+    `torch.set_num_threads` changes the setting of the current thread and also the default of new threads. A temporary thread restores the
+    default.
     """
     with _SETTLING:
         others = torch.get_num_threads()

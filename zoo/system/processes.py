@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from zoo.errors import ZooError
 
-# timeout for a process that is alive but doesn't respond; the end of a process is noticed at once
+# timeout for a process that is alive but doesn't respond; the end of a process is detected at once
 _PATIENCE = timedelta(minutes=10)
 _GONE = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|timed? ?out", re.IGNORECASE)
 T = TypeVar("T")
@@ -26,9 +26,10 @@ E = TypeVar("E", bound=ZooError)
 
 
 class Processes:
-    """The processes started by torchrun, or the only process; creating it joins the process group.
+    """Interface to the processes started by torchrun, or to a single process. Creating an instance joins the process group.
 
-    With several processes, each computes on the device that Accelerate assigns to it, not on the given one.
+    If there are several processes, each computes on the device that Accelerate assigns to it. The argument `device` then only determines
+    whether to use the CPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -39,18 +40,18 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes files and prints."""
+        """Whether this is the first process, which alone writes files and prints."""
         return self.rank == 0
 
     def sums(self, *values: float) -> list[float]:
-        """Return the sums of numbers over all processes, each of which must call this."""
+        """Return the sum of each value over all processes. Every process must call this method."""
         if self.count == 1:
             return list(values)
         summed: torch.Tensor = self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device))
         return [float(value) for value in summed]
 
     def joined(self, items: Iterable[T]) -> list[T]:
-        """Return the items of all processes in the order of their ranks; every process must call this."""
+        """Return the items of all processes in the order of their ranks. Every process must call this method."""
         return list(items) if self.count == 1 else list(gather_object(list(items)))
 
     def wait(self) -> None:
@@ -58,7 +59,7 @@ class Processes:
         self.accelerator.wait_for_everyone()
 
     def average(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace gradients by their mean over all processes."""
+        """Replace each gradient with its mean over all processes."""
         for parameter in parameters:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
@@ -71,9 +72,10 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Run the body, which must not communicate, in all processes; if it fails in one of them, raise an error in all of them.
+        """Run the body in all processes, and raise an error in all of them if it fails in any of them.
 
-        A process raises its own error, otherwise that of the first process that failed.
+        A process whose body failed raises its own error. All others raise the error of the first process that failed. The body must not
+        communicate with other processes.
         """
         own: ZooError | None = None
         try:
@@ -93,7 +95,7 @@ class Processes:
 
 @contextlib.contextmanager
 def bound() -> Iterator[None]:
-    """Raise a `ZooError` that tells how to continue when another process of the job has ended."""
+    """If the body fails because another process of the job has ended, raise a `ZooError` that explains how to continue."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         yield
@@ -110,8 +112,8 @@ def bound() -> Iterator[None]:
 def _join_again(device: torch.device) -> None:
     """Join the process group after torchrun has restarted all processes.
 
-    Torchrun (torch 2.14) uses one store for all attempts. Addresses left there by the processes of the first attempt would be mistaken for
-    those of the second, so each later attempt uses a separate prefix.
+    Torchrun (torch 2.14) uses one store for all attempts. Processes of a second attempt would mistake the addresses left there by the first
+    attempt for current ones, so each later attempt uses a separate prefix.
     """
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if attempt == 0 or int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():

@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 T = TypeVar("T")
-_PLAIN_SECONDS = 15.0  # between two plain lines of the same bar
+_PLAIN_SECONDS = 15.0  # minimum time between two plain lines of the same bar
 
 
 @dataclass
 class _Count:
-    """State of a bar with `total` steps (0 if unknown), of which `first` were already finished when it was created."""
+    """State of a progress bar with `total` steps (0 if unknown). `first` steps were already finished when the bar was created."""
 
     label: str
     total: int
@@ -38,7 +38,7 @@ class _Count:
 class Progress:
     """Progress display: bars on a terminal, occasional lines elsewhere, and nothing if `enabled` is False.
 
-    Work in several parts, such as the epochs of a training run, has a second bar above for the whole.
+    Work that consists of several phases, such as the epochs of a training run, can have a second bar above for the overall progress.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -75,11 +75,11 @@ class Progress:
             self._console.print(text, markup=False)
 
     def begin_whole(self, label: str, total: int, done: int = 0) -> None:
-        """Start the overall bar; the bars of the parts appear below it."""
+        """Start the overall bar. The bars of the individual phases appear below it."""
         self._whole = self._started(label, total, done, self._whole)
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
-        """Start a bar over `total` steps, which replaces the previous one."""
+        """Start a bar with `total` steps; it replaces the previous bar."""
         self._part = self._started(label, total, done, self._part)
         self._last = time.monotonic()
 
@@ -123,7 +123,10 @@ class Progress:
 
 
 class Part(Progress):
-    """Progress of one step of a larger bar, which shows `note` meanwhile: its own steps advance the larger bar by one step in total."""
+    """Progress within a single step of a larger bar.
+
+    All steps of this display together advance the larger bar by one step. The larger bar shows `note` in the meantime.
+    """
 
     def __init__(self, larger: Progress, note: str) -> None:
         super().__init__(enabled=False)

@@ -14,7 +14,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(ZooError):
-    """Training was stopped by Ctrl-C or SIGTERM, and can be resumed; the exit status is 128 + signal number, as in shells."""
+    """Error raised when Ctrl-C or SIGTERM has stopped training, which can be resumed.
+
+    As in shells, the exit status is 128 + signal number.
+    """
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
@@ -22,7 +25,7 @@ class Interrupted(ZooError):
 
 
 class Stop(threading.Event):
-    """Event that is set by the first signal, whose `number` it keeps."""
+    """Event that is set by the first signal; `number` is the number of that signal."""
 
     number: int = signal.SIGINT
 
@@ -33,7 +36,10 @@ class Stop(threading.Event):
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Stop]:
-    """Let the current step finish after the first Ctrl-C or SIGTERM, which sets the yielded event; stop at once after the second."""
+    """Handle Ctrl-C and SIGTERM in the body so that the current step can finish.
+
+    The first signal sets the yielded event. A second signal stops the process at once.
+    """
     event = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield event

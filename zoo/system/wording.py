@@ -10,7 +10,7 @@ _PLACES = ("Exception from ", "Check '")
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
-    """Return a count with its noun; the plural is by default the singular with an s.
+    """Return a count with its noun. The default plural is the singular with an "s" appended.
 
     Example:
         >>> counted(1, "face"), counted(2, "face"), counted(0, "person", "people")
@@ -20,7 +20,7 @@ def counted(count: int, one: str, several: str | None = None) -> str:
 
 
 def look_at(path: Path) -> str:
-    """Return the advice to check a path that doesn't exist, and which folder it is relative to.
+    """Return advice for a path that doesn't exist; for a relative path, the advice names the current folder.
 
     Example:
         >>> look_at(Path("/pictures"))
@@ -30,9 +30,10 @@ def look_at(path: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    r"""Return the message of a third-party error on one line, without colour codes; for chained errors, that of the first one.
+    r"""Return the type and message of a third-party error on one line, without colour codes.
 
-    OpenVINO starts with locations in its code and ends with the actual error; other libraries start with the error.
+    For chained errors, these are the type and message of the original error. OpenVINO's messages start with locations in its code, and the
+    last line is the actual error. In messages of other libraries, the first line is the error.
 
     Example:
         >>> reason(ValueError("no such thing\nand much more")), reason(KeyError())

@@ -1,4 +1,4 @@
-"""Alignment of a dataset: its settings and its result."""
+"""Settings and result of aligning a dataset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Aligning:
     """Settings for aligning a dataset.
 
     Attributes:
-        detector: detector of the parts that models answer for, as in `zoo.predict`.
+        detector: detector of the regions to align, such as faces; accepts the same values as `detector` of `zoo.predict`.
         decoding: how images are decoded.
-        skip: whether to skip images that can't be read; otherwise they are an error.
+        skip: whether to skip images that can't be read. If False, they raise an error.
         progress: display of the progress bar.
-        rank: index of this process. Each process starts with a different part of the data and finds the other parts in the cache.
+        rank: index of this process. Each process aligns a different subset first, and loads the rest from the cache.
         processes: number of processes.
-        kept: cache files that this run uses, added by the aligner. They are protected when the cache is trimmed after a later dataset.
+        kept: cache files used by this run. The aligner adds them here, so that they are not deleted when a later dataset is aligned.
     """
 
     detector: object
@@ -41,10 +41,10 @@ class Aligned:
     """Result of aligning a dataset.
 
     Attributes:
-        dataset: the aligned crops under the keys of their images; contains only images in which a part was found.
-        not_found: images without a part, in dataset order.
-        unreadable: skipped images that can't be read.
-        details: detector and settings used, JSON-ready.
+        dataset: the aligned crops, with the keys of their images. Images without a detected region are not included.
+        not_found: errors of images in which no region was detected, in dataset order.
+        unreadable: errors of skipped images that can't be read.
+        details: detector and settings, JSON-serialisable.
     """
 
     dataset: Dataset
@@ -54,5 +54,5 @@ class Aligned:
 
     @property
     def left_out(self) -> tuple[Fault, ...]:
-        """All images that are missing from `dataset`."""
+        """Errors of all images that are not included in `dataset`."""
         return (*self.not_found, *self.unreadable)

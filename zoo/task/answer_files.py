@@ -1,4 +1,4 @@
-"""Prediction files: written by the zoo, or by another tool whose predictions are scored."""
+"""Prediction files, written by this package or by another tool whose predictions are scored."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class AnswerFiles:
     """Reader and writer of a task's prediction files.
 
     Attributes:
-        suffixes: file name suffixes that `write` supports.
-        read: function of the file, the relabelled data and the class names. It returns the answers by sample key, as `Answers.split`
-            returns them, or None where the file states that there is no answer (an image without a face); every sample of the data is
-            present. It raises InputError, naming the file and the line or entry, for an answer for an unknown sample, a sample without
-            an answer, numbers that aren't finite, inverted boxes and labels that aren't among the classes.
-        write: function of the file, the answers by key, the relabelled data and the class names. It replaces the whole file; `read`
-            restores the answers without loss.
+        suffixes: file name suffixes supported by `write`.
+        read: function of the file, the relabelled dataset and the class names. It returns one prediction for each sample key, in the
+            format of `Answers.split`, or None if the file states that there is no prediction (an image without a face). It raises
+            InputError, which names the file and the line or entry, for unknown samples, samples without a prediction, numbers that
+            aren't finite, inverted boxes, and labels that aren't among the classes.
+        write: function of the file, the predictions by key, the relabelled dataset and the class names. It overwrites the file. `read`
+            restores the predictions without loss.
     """
 
     suffixes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A task's protocol for adversarial attacks: which images are attacked, the attacker's loss, and how the result is scored."""
+"""Protocol for adversarial attacks on a task: choice of images, the attacker's loss, and scoring."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from zoo.task.metric import MetricResult
 
 
 class AttackProtocol(ABC):
-    """Protocol of one evaluation under attack.
+    """Protocol for one evaluation under attack.
 
-    The model first answers for the clean `pictures`, then for the `attacked` ones under attack; both are scored the same way.
+    The model first predicts on the clean `pictures`. Then the images returned by `attacked` are attacked, and the model predicts on the
+    results. Both sets of predictions are scored in the same way.
 
     Attributes:
-        pictures: data that is evaluated without an attack first.
+        pictures: dataset for the evaluation without an attack.
     """
 
     pictures: Dataset
 
     @abstractmethod
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return the data to attack.
+        """Return the dataset to attack.
 
         Args:
-            answers: clean answers by key, as returned by `Answers.split`, for all `pictures` that could be read.
+            answers: predictions on the clean images by key, in the format of `Answers.split`, for all `pictures` that could be read.
 
         Returns:
-            Data whose keys seed the random starts and whose targets are passed to `loss`.
+            The dataset to attack. Its keys seed the random starting points, and its targets are passed to `loss`.
         """
 
     @abstractmethod
@@ -39,21 +40,21 @@ class AttackProtocol(ABC):
         """Return the loss that the attacker maximises.
 
         Args:
-            answers: the model's answers [B, …], with gradients.
-            targets: targets of the attacked data, one per image.
+            answers: model outputs [B, …], with gradients.
+            targets: targets of the attacked dataset, one per image.
 
         Returns:
-            [B], one loss per image, independent of the other images.
+            One loss per image [B]. It must not depend on the other images of the batch.
         """
 
     @abstractmethod
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score the clean and the attacked answers in the same way.
+        """Score the predictions on clean and on attacked images.
 
         Args:
-            robust: answers under attack by key, as returned by `Answers.split`.
+            robust: predictions under attack by key, in the format of `Answers.split`.
             replicates: number of bootstrap replicates.
 
         Returns:
-            The results "clean" and "robust".
+            The metric's results under the keys "clean" and "robust".
         """

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Build options of a task that has none."""
+    """Empty set of build options, for tasks without any."""
 
 
 class Building(ABC):
-    """What a task adds to a backbone. Only `head` must be implemented.
+    """How a task's models are built. Subclasses must implement `head`; everything else is optional.
 
     Attributes:
-        options: frozen dataclass of the build options, with defaults; every field is a keyword of `zoo.build` and a flag.
-        min_levels: number of feature levels that a backbone must have.
+        options: frozen dataclass of the build options, with defaults. Each field becomes a keyword of `zoo.build` and a flag.
+        min_levels: minimum number of feature levels that a backbone must provide.
     """
 
     options: ClassVar[type[Any]] = NoOptions
@@ -32,43 +32,40 @@ class Building(ABC):
 
     @abstractmethod
     def head(self, spec: HeadSpec) -> Head:
-        """Create the head with fresh parameters."""
+        """Create a head with newly initialised parameters."""
 
     def preprocess(self, native: Preprocess, options: Any) -> Preprocess:
-        """Return the preprocessing of a model.
+        """Return the preprocessing of a model. By default, it is that of the backbone.
 
         Args:
-            native: the backbone's own preprocessing, made for classification.
-            options: the model's options.
-
-        Returns:
-            By default `native`.
+            native: the backbone's preprocessing, designed for classification.
+            options: the model's build options.
         """
         return native
 
     def default_classes(self) -> tuple[str, ...]:
-        """Return the classes of a model that is built without any; by default none."""
+        """Return the class names of a model that is built without specifying classes. Empty by default."""
         return ()
 
     def settle(self, options: Any) -> Any:
-        """Return the options with the defaults filled in that depend on other options, so that a saved model records every value."""
+        """Fill in defaults that depend on other options, so that a saved model stores every value. By default, return them unchanged."""
         return options
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
-        """Return the names of options that can't be changed once weights have been trained with the options `made_with`."""
+        """Return the names of options that are fixed once weights have been trained with the options `made_with`. Empty by default."""
         return ()
 
     def metadata(self, options: Any) -> dict[str, Any]:
-        """Return what users of a model's answers need, JSON-ready (for faces: distance and threshold)."""
+        """Return JSON-serialisable values needed to interpret a model's outputs (for faces: distance and threshold). Empty by default."""
         return {}
 
     def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options, besides weights and preprocessing, that a model's answers depend on; by default none.
+        """Return the options that affect a model's outputs in addition to its weights and preprocessing. Empty by default.
 
-        They are part of the fingerprint by which a gallery recognises its model, so options at their default are omitted.
+        They are part of the model fingerprint stored with a gallery. Options with default values are omitted.
         """
         return {}
 
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
-        """Return the metadata derived from the validation scores of a trained model (for faces: the best threshold)."""
+        """Return metadata derived from the validation scores of a trained model (for faces: the best threshold). Empty by default."""
         return {}

@@ -1,4 +1,4 @@
-"""How a task combines several answers for one image: of several views, and of several models."""
+"""How a task combines several predictions for one image, made from several views or by several models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Tta = Literal["flip", "scales"]
 
 
 class Combination(ABC):
-    """Combination of answers, as returned by `Task.combination`; every answer has the form returned by `Answers.split`.
+    """Method of combining predictions, returned by `Task.combination`. Predictions have the format of `Answers.split`.
 
-    A single answer is never combined: one model without test-time augmentation gives the same answers as outside an ensemble.
+    A single prediction is never combined, so one model without test-time augmentation predicts the same inside and outside an ensemble.
 
     Attributes:
-        votes: supported ways to combine the answers of several models, the default first.
-        scales: input sizes of the views of the augmentation "scales", as factors of the model's input size.
+        votes: supported methods of combining the predictions of several models, the default first.
+        scales: input sizes that the augmentation "scales" uses, as factors of the model's input size.
     """
 
     votes: ClassVar[tuple[str, ...]] = ("soft",)
@@ -26,45 +26,45 @@ class Combination(ABC):
 
     @abstractmethod
     def recounted(self, answer: Any, new_index: Sequence[int]) -> Any:
-        """Return the answer with class i renumbered to class new_index[i]."""
+        """Return the prediction with class i renumbered to class new_index[i]."""
 
     @abstractmethod
     def mirrored(self, answer: Any, size_hw: tuple[int, int]) -> Any:
-        """Convert the answer for a horizontally flipped image to an answer for the original image.
+        """Convert the prediction for a horizontally flipped image to a prediction for the original image.
 
         Args:
-            answer: answer in coordinates of the flipped image.
+            answer: prediction in coordinates of the flipped image.
             size_hw: height and width of the original image, in pixels.
         """
 
     @abstractmethod
     def views(self, answers: Sequence[Any]) -> Any:
-        """Combine the answers of one model for several views of an image."""
+        """Combine the predictions of one model for several views of an image."""
 
     @abstractmethod
     def models(self, answers: Sequence[Any], vote: str, weights: Sequence[float]) -> Any:
-        """Combine the answers of several models for one image.
+        """Combine the predictions of several models for one image.
 
         Args:
-            answers: one answer per model.
+            answers: one prediction per model.
             vote: one of `votes`.
-            weights: one weight per model, 0 or more, summing to 1; all equal unless the vote is "weighted".
+            weights: one non-negative weight per model. They sum to 1 and are equal unless the vote is "weighted".
         """
 
     def fit(self, answers: Sequence[Sequence[Any]], targets: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
         """Fit the weights for the vote "weighted".
 
         Args:
-            answers: for each model, one answer per image.
+            answers: predictions, indexed by model and then by image.
             targets: one target per image.
 
         Returns:
-            The weights, and details about the fit for the result, JSON-ready.
+            The weights, and a JSON-ready description of the fit, which is stored in the evaluation result.
         """
-        raise InputError(f"{type(self).__name__} offers the vote 'weighted' but fits no weights; implement its method fit")
+        raise InputError(f"{type(self).__name__} lists the vote 'weighted' but doesn't implement fit; implement it")
 
     def details(self, tta: Sequence[str]) -> dict[str, Any]:
-        """Return entries that replace those of the metric's details under these augmentations; by default none."""
+        """Return entries that override the metric's details when these augmentations are used. Empty by default."""
         return {}
 
 
@@ -72,7 +72,7 @@ def check_tta(names: Sequence[str]) -> tuple[str, ...]:
     """Return the augmentations without duplicates, in a fixed order.
 
     Raises:
-        UnknownNameError: no such augmentation.
+        UnknownNameError: an augmentation is unknown.
     """
     known = get_args(Tta)
     for name in names:

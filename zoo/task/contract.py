@@ -1,4 +1,4 @@
-"""The `Task` contract: everything that a task adds to a backbone."""
+"""The `Task` class: everything that a task adds to a backbone."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Task:
-    """A task: four contracts under one name.
+    """A task, made up of four components.
 
-    The methods parse options, and raise an error for features that the task doesn't support.
+    The methods parse options and raise an error if the task doesn't support a feature.
 
     Attributes:
-        name: name of the task, as in `zoo.build(…, task=name)`.
-        building: options, preprocessing and head of its models.
+        name: name of the task, as passed to `zoo.build(…, task=name)`.
+        building: build options, preprocessing and head of the task's models.
         data: data formats, targets, training settings, augmentation and sampling.
-        answers: answers per image, predictions, prediction files and combination of answers.
+        answers: conversion of model outputs to predictions, prediction files, and combination of predictions.
         scoring: metric, scoring options and attacks.
     """
 
@@ -48,22 +48,22 @@ class Task:
     scoring: Scoring
 
     def open(self, data: object, on_error: OnError = "raise", say: Callable[[str], None] | None = None, pictures: bool = True) -> Dataset:
-        """Open a dataset; `zoo.open_data` is the public form.
+        """Open a dataset. This is the implementation of `zoo.open_data`.
 
         Args:
             data: a dataset string, a path, an open `Dataset` or a sequence of samples.
-            on_error: "raise", or "skip" to skip faulty samples and record them in `Dataset.skipped`.
+            on_error: "raise", or "skip" to skip invalid samples and record them in `Dataset.skipped`.
             say: callback that receives messages, such as the format recognised for a bare path.
-            pictures: whether the image files must exist.
+            pictures: whether to require that the image files exist.
 
         Raises:
-            DataError: no samples are found, or the annotations contain errors.
-            InputError: unknown format or option, or a path whose format is ambiguous.
+            DataError: the dataset has no samples, or the annotations contain errors and `on_error` is "raise".
+            InputError: a format or option is unknown, or the format of a path is ambiguous.
         """
         return open_data_with(data, self.data.schemes, self.name, on_error, say, pictures)
 
     def parse_options(self, values: Mapping[str, Any]) -> Any:
-        """Build the options from keywords, with every default filled in.
+        """Return the build options from keyword values, with all defaults filled in.
 
         Raises:
             UnknownNameError: the task has no such option.
@@ -72,64 +72,66 @@ class Task:
         return self.building.settle(_filled(self.building.options, values, f"option of the task {self.name}:", ("freeze",)))
 
     def parse_scoring(self, values: Mapping[str, Any], metadata: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-        """Return all scoring options: the given values, and defaults for the others.
+        """Return all scoring options, with defaults for those not in `values`.
 
         Args:
             values: scoring options by name.
-            metadata: metadata of each model, which defaults may depend on; empty for answers from a file.
+            metadata: metadata of each model, because defaults may depend on it. Empty for predictions from a file.
 
         Raises:
-            UnknownNameError: the task has no such scoring option, or the option has no such value.
+            UnknownNameError: a scoring option or its value is unknown.
             InputError: a value is invalid.
         """
-        return self.scoring.settle(asdict(_filled(self.scoring.options, values, f"option of {self.name}'s scores:")), metadata)
+        return self.scoring.settle(asdict(_filled(self.scoring.options, values, f"scoring option of the task {self.name}:")), metadata)
 
     def answer_files(self) -> AnswerFiles:
         """Return the reader and writer of prediction files.
 
         Raises:
-            InputError: the task has no prediction files.
+            InputError: the task doesn't support prediction files.
         """
-        return self._supported(self.answers.files(), "reads and writes no prediction files")
+        return self._supported(self.answers.files(), "doesn't support prediction files")
 
     def combination(self, metadata: Sequence[Mapping[str, Any]] = ()) -> Combination:
-        """Return how answers of several models or views are combined.
+        """Return the object that combines the predictions of several models or views.
 
         Raises:
-            InputError: the task can't combine answers.
+            InputError: the task can't combine predictions.
         """
         found = self.answers.combination(metadata)
-        return self._supported(found, "can't combine answers: evaluate one model at a time, without test-time augmentation")
+        return self._supported(found, "can't combine predictions; evaluate one model at a time, without test-time augmentation")
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
-        """Return which images are attacked, the attacker's loss and how the result is scored; arguments as in `Scoring`.
+        """Return the protocol for an evaluation under attack. The arguments are those of `Scoring.attack_protocol`.
 
         Raises:
-            InputError: the task has no attacks, or the data contains nothing that can be attacked.
+            InputError: the task doesn't support attacks, or the dataset contains nothing that can be attacked.
         """
-        return self._supported(self.scoring.attack_protocol(dataset, classes, pairs, seed, **options), "has no attacks")
+        return self._supported(self.scoring.attack_protocol(dataset, classes, pairs, seed, **options), "doesn't support attacks")
 
     def parts(self, model: TaskModel, detector: object, faces: str) -> PartsFinder | None:
-        """Return the detector of the image parts that a model answers for; None where it answers for whole images.
+        """Return the detector of the image regions, such as faces, that a model processes; None if it processes whole images.
 
         Raises:
-            InputError: a detector or a choice of faces is passed for a task or model that can't use it.
+            InputError: the task or model doesn't support the detector or the choice of faces.
         """
         if type(self.answers).parts is Answers.parts:
             for name, given in (("detector", detector is not None), ("faces", faces != "all")):
                 if given:
-                    raise InputError(f"{name}: the task {self.name} answers for whole images; it can't be used there")
+                    raise InputError(f"{name}: not supported by the task {self.name}, whose models process whole images; omit this option")
         return self.answers.parts(model, detector, faces)
 
     def align(self, dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned:
-        """Crop and align the parts that models answer for, in every image of a dataset; arguments as in `Answers`.
+        """Crop and align the regions that the models process, such as faces, in all images of a dataset.
+
+        The arguments are those of `Answers.align`.
 
         Raises:
             InputError: the task or a model doesn't support alignment.
-            ImageError: an image can't be read and isn't to be skipped.
-            DataError: no image contains a part.
+            ImageError: an image can't be read, and `aligning.skip` is False.
+            DataError: no region was detected in any image.
         """
-        return self._supported(self.answers.align(dataset, models, aligning), "takes whole images: align can't be used there")
+        return self._supported(self.answers.align(dataset, models, aligning), "processes whole images and doesn't support align")
 
     def _supported(self, found: T | None, otherwise: str) -> T:
         if found is None:
@@ -138,10 +140,10 @@ class Task:
 
 
 def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequence[str] = ()) -> Any:
-    """Return an instance of a dataclass with these values.
+    """Return an instance of the dataclass `kind` with these values.
 
     Raises:
-        UnknownNameError: the dataclass has no such field; `also` lists further names to suggest.
+        UnknownNameError: a name isn't a field of the dataclass. The message suggests its fields and the names in `also`.
     """
     known = [option.name for option in fields(kind)]
     for name in values:
@@ -157,7 +159,7 @@ def get_task(name: str) -> Task:
     """Return a task by name.
 
     Raises:
-        UnknownNameError: no such task; the nearest names are listed.
+        UnknownNameError: the task is unknown. The message lists similar names.
     """
     return TASKS[name]
 
@@ -166,19 +168,19 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
     """Open a dataset.
 
     Args:
-        data: a dataset string such as `"voc:bccd?split=test"`, a path whose format is recognised, or a sequence of samples.
-        task: name of the task, which determines the formats and the targets.
-        on_error: "raise" for one error that lists all faults in the annotations, or "skip" to skip faulty samples.
+        data: a dataset string such as `"voc:bccd?split=test"`, a path in a recognised format, or a sequence of samples.
+        task: name of the task, which determines the supported formats and the type of the targets.
+        on_error: "raise" to raise one error that lists all annotation errors, or "skip" to skip invalid samples.
         say: callback that receives messages, such as the format recognised for a bare path.
 
     Returns:
         The dataset: a sequence of samples with `classes` (names by index), `records` (each with `key`, `path` and `target`) and
-        `skipped` (the faults of what was skipped). Images are decoded when a sample is accessed.
+        `skipped` (one error for each skipped sample or annotation). Images are decoded when a sample is accessed.
 
     Raises:
-        UnknownNameError: no such task or format.
-        DataError: no samples are found, or the annotations contain faults and `on_error` is "raise".
-        InputError: an unknown option, or a path whose format is ambiguous.
+        UnknownNameError: the task or format is unknown.
+        DataError: the dataset has no samples, or the annotations contain errors and `on_error` is "raise".
+        InputError: an option is unknown, or the format of a path is ambiguous.
 
     Example:
         >>> import zoo
@@ -196,14 +198,14 @@ def recipe(task: str, preset: str = "standard", **settings: Any) -> Recipe:
 
     Args:
         task: name of the task.
-        preset: "quick", "standard", "thorough", or the path of a TOML file such as a run's `recipe.toml`.
-        **settings: settings to change, by name.
+        preset: "quick", "standard", "thorough", or the path of a TOML file, such as the `recipe.toml` of an earlier run.
+        **settings: settings that override the preset, by name.
 
     Returns:
-        A frozen dataclass; `dataclasses.replace` changes further settings.
+        A frozen dataclass. Use `dataclasses.replace` to change further settings.
 
     Raises:
-        UnknownNameError: no such task, preset or setting.
+        UnknownNameError: the task, preset or a setting is unknown.
         InputError: a value is invalid, or the file can't be read.
 
     Example:

@@ -1,4 +1,4 @@
-"""The data of a task: formats, targets, training settings, augmentation and sampling."""
+"""How a task handles data: formats, targets, training settings, augmentation and sampling."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from zoo.task.recipe import Recipe
 
 
 def unchanged(sample: Sample) -> Sample:
-    """Return the sample unchanged: the default augmentation."""
+    """Return the sample unchanged. This is the default augmentation."""
     return sample
 
 
 class TaskData(ABC):
-    """The data of a task. Only `schemes` must be set.
+    """How a task handles data. Subclasses must set `schemes`; everything else is optional.
 
     Attributes:
-        schemes: the data formats.
-        writers: the data formats that can be written; None if there are none.
-        sample_data: dataset string of built-in data, on whose images compiled models are compared; None if there is none.
-        open_set: whether evaluation data has classes that the model wasn't trained on (such as the people in face verification).
-        recipe: frozen dataclass of training settings, with tested defaults.
-        recipes: presets by name: "quick", "standard" (the defaults) and "thorough".
+        schemes: input formats by name.
+        writers: output formats by name; None if the task can't write datasets.
+        sample_data: dataset string of a built-in dataset, used to compare compiled models with the original; None if there is none.
+        open_set: whether evaluation data has classes that the model wasn't trained on, as in face verification.
+        recipe: frozen dataclass of the training settings, with tested defaults.
+        recipes: presets of the training settings by name: "quick", "standard" (the defaults) and "thorough".
     """
 
     schemes: ClassVar[Registry[Scheme]]
@@ -43,55 +43,56 @@ class TaskData(ABC):
     recipes: ClassVar[Mapping[str, Recipe]] = {"standard": Recipe()}
 
     def labels(self, target: Any) -> Sequence[int]:
-        """Return the class indices in a sample's target: one, several, or (by default) none."""
+        """Return the class indices in the target of a sample. Empty by default."""
         return ()
 
     def collate_targets(self, targets: Sequence[Any]) -> Any:
-        """Return the targets of a batch as `Head.loss` takes them (tensors on the CPU); by default one tensor, floats as float32."""
+        """Collate a batch's targets for `Head.loss`, on the CPU. By default, one tensor of float32 or int64."""
         stacked = torch.as_tensor(np.stack([np.asarray(target) for target in targets]))
-        return stacked.float() if stacked.is_floating_point() else stacked
+        return stacked.float() if stacked.is_floating_point() else stacked.long()
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the data with each label i replaced by new_index[i] and `classes` as its classes; by default targets are unchanged."""
+        """Return the dataset with these classes, and with each label i replaced by new_index[i]. By default, targets are unchanged."""
         return dataset.with_targets(lambda target: target, classes)
 
     def suit(self, recipe: Any, options: Any) -> Any:
-        """Return the recipe with the settings filled in that depend on the model's options; by default unchanged.
+        """Fill in the recipe settings that depend on the model's options. By default, return the recipe unchanged.
 
         Raises:
-            InputError: a model with these options can't be trained with the recipe.
+            InputError: a model with these options can't be trained with this recipe.
         """
         return recipe
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return the training augmentation of single samples; by default none.
+        """Return the training augmentation, which is applied to each sample. By default, samples are unchanged.
 
         Args:
             recipe: the training settings.
-            preprocess: the preprocessing that follows.
-            dataset: the training data, from which an augmentation may take further samples.
+            preprocess: the preprocessing that is applied after the augmentation.
+            dataset: the training data. An augmentation may load other samples from it.
 
         Returns:
-            A picklable function. It may use torch's global random generator, which the loader seeds for every sample.
+            A picklable function. It may use torch's global random generator, because the loader seeds it for every sample.
 
         Raises:
-            InputError: the recipe needs something that the data lacks.
+            InputError: the dataset doesn't meet the recipe's requirements.
         """
         return unchanged
 
     def training_preprocess(self, recipe: Any, preprocess: Preprocess) -> Preprocess:
-        """Return the preprocessing of training images; by default the model's."""
+        """Return the preprocessing of training images. By default, it is the model's preprocessing."""
         return preprocess
 
     def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
-        """Return the smallest size in pixels at which training images may be decoded (`Decoding.min_size_hw`); None for full size.
+        """Return the minimum decoded size (height, width) of training images, in pixels.
 
-        A smaller size is only allowed where targets have no coordinates, because coordinates refer to the full image.
+        It is used as `Decoding.min_size_hw`; None means full size. Decoding at a reduced size is allowed only if targets have no
+        coordinates, because coordinates refer to the full image.
         """
         return None
 
     def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
-        """Mix the images and targets of a batch (mixup, CutMix) on the device; torch's generators are seeded.
+        """Mix the images and targets of a batch (mixup, CutMix) on the device. The caller has seeded torch's random generators.
 
         Args:
             recipe: the training settings.
@@ -100,25 +101,25 @@ class TaskData(ABC):
             num_classes: number of the model's classes.
 
         Returns:
-            Images and targets as `Head.loss` takes them; by default the arguments.
+            Mixed images and targets for `Head.loss`. By default, the unchanged arguments.
         """
         return images, targets
 
     def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
-        """Soften the targets of a batch that isn't mixed because its features are cached (label smoothing); arguments as for `mix`."""
+        """Apply label smoothing to a batch of cached features, for which `mix` isn't called. By default, return the targets unchanged."""
         return targets
 
     def sampling(self, recipe: Any, dataset: Dataset, batch_size: int, smallest: int) -> Sampling:
-        """Return the sampler of an epoch's batches; by default shuffled, or balanced over classes where the recipe asks for it.
+        """Return the sampler of an epoch's batches. By default, it shuffles, or balances classes if `recipe.balance` is "classes".
 
         Args:
             recipe: the training settings.
             dataset: the relabelled training data.
-            batch_size: samples per batch over all processes.
-            smallest: size of the smallest batch that all processes can train on.
+            batch_size: number of samples per batch over all processes.
+            smallest: minimum size of a batch that all processes can train on.
 
         Raises:
-            InputError: the data can't fill the batches that the recipe requests.
+            InputError: the dataset can't fill the batches that the recipe requests.
         """
         if recipe.balance == "classes":
             return Balanced(tuple(self.labels(record.target) for record in dataset.records), batch_size, smallest)

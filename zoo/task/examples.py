@@ -1,4 +1,4 @@
-"""Example samples for reports: the model's answer next to the ground truth."""
+"""Examples for reports: the model's prediction next to the ground truth."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from zoo.data.dataset import Record
 
 @dataclass(frozen=True)
 class Example:
-    """A sample, or a pair of samples, with the model's answer and the ground truth.
+    """A sample, or a pair of samples, with the model's prediction and the ground truth.
 
     Attributes:
         keys: key of the sample, or the two keys of a pair.
-        answer: the model's answer as text.
-        truth: the ground truth as text; "" if it isn't known.
-        right: whether the answer is correct; None if that can't be determined.
-        boxes_xyxy: boxes in pixels of the original image, each with a caption, as in `zoo.task.metric.Mistake`.
+        answer: the model's prediction as text.
+        truth: the ground truth as text; "" if unknown.
+        right: whether the prediction is correct; None if unknown.
+        boxes_xyxy: boxes (xyxy) in pixels of the original image, each with a caption in the format of `zoo.task.metric.Mistake.boxes_xyxy`.
     """
 
     keys: tuple[str, ...]
@@ -29,6 +29,6 @@ class Example:
 
 
 def drawn(records: Sequence[Record], count: int) -> list[Record]:
-    """Return up to `count` records in dataset order; the choice depends only on their keys, not on their positions."""
+    """Return up to `count` records in dataset order. The choice depends only on the keys, not on the order of the records."""
     places = sorted(range(len(records)), key=lambda place: hashlib.sha256(records[place].key.encode("utf-8", "replace")).digest())
     return [records[place] for place in sorted(places[:count])]

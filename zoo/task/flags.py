@@ -1,4 +1,4 @@
-"""The dataclasses behind a task's command-line flags, available without importing the task itself and therefore without torch."""
+"""Dataclasses that define a task's command-line flags. They can be loaded without importing torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo.task.recipe import Recipe
 
 @dataclass(frozen=True)
 class TaskFlags:
-    """The dataclasses whose fields become a task's flags.
+    """Dataclasses whose fields define the flags of a task.
 
     Attributes:
         name: name of the task.
@@ -31,13 +31,13 @@ class TaskFlags:
 
 
 def flags_of(task: str) -> TaskFlags:
-    """Return the flags of a task.
+    """Return the flag definitions of a task.
 
-    A task package of the zoo may define `flags()`, which returns them without importing torch, because `--help` must be fast. For all
-    other tasks they are read from the task itself.
+    A built-in task package may define a function `flags()`. It returns the definitions without importing torch, because `--help` must be
+    fast. For all other tasks, the definitions are taken from the `Task` object.
 
     Raises:
-        UnknownNameError: no such task; the nearest names are listed.
+        UnknownNameError: the task is unknown. The message lists similar names.
     """
     name = f"zoo.tasks.{task}"
     if task.isidentifier() and find_spec(name) is not None:

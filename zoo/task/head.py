@@ -1,4 +1,4 @@
-"""Base classes of heads: the part of a model that a task adds to a backbone."""
+"""Base classes of heads, which tasks add to backbones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Tensors = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """Specification from which a head is built.
+    """Arguments for building a head.
 
     Attributes:
         levels: the backbone's feature levels, deepest last.
-        num_classes: number of the user's classes (without background); 0 for tasks that don't need classes.
+        num_classes: number of classes, without background; 0 for tasks without classes.
         options: the task's build options.
-        preprocess: the model's preprocessing, from which a head may read sizes; heads never apply it.
+        preprocess: the model's preprocessing. A head may use its image size, but doesn't apply it.
     """
 
     levels: tuple[Level, ...]
@@ -34,65 +34,65 @@ class HeadSpec:
 
 
 class HeadNetwork(nn.Module):
-    """A part of a head that maps one tensor with any number of rows to a tuple of tensors.
+    """Submodule of a head. It maps one tensor, with any number of rows along the first axis, to a tuple of tensors.
 
     Attributes:
-        row_shape: shape of one row.
+        row_shape: shape of one row of the input tensor.
     """
 
     row_shape: tuple[int, ...]
 
 
 class Head(nn.Module, ABC):
-    """Maps features to the task's answer, and features and targets to losses.
+    """Base class of heads, which map features to outputs in the task's format, and features and targets to losses.
 
-    An answer is computed in two steps. The first, `tensors`, maps tensors to tensors for images of any number and size; an engine may
-    compute it together with the backbone. The second, `answered`, is everything else; where it needs parameters, it calls one of the
-    `networks`, which an engine may compute as well.
+    The output is computed in two steps. `tensors` maps tensors to tensors, for any batch size and image size, so that it can be compiled
+    together with the backbone. `answered` does the remaining post-processing; any learned modules it uses are listed in `networks`, so
+    that they can be compiled too.
 
     Attributes:
-        fixed_hw: the only image size that the head accepts; None for any size.
+        fixed_hw: the only supported image size (height, width); None if all sizes are supported.
     """
 
     fixed_hw: tuple[int, int] | None = None
 
     def __init__(self) -> None:
-        """Initialise without layers."""
+        """Create a head without layers."""
         super().__init__()
         self._replaced: dict[str, Callable[..., Tensors]] = {}
 
     def check(self, batch: ImageBatch) -> None:
-        """Check that the head can answer for a batch; by default every batch is accepted.
+        """Check that the head supports the image sizes of a batch. By default, every batch is accepted.
 
         Raises:
-            InputError: the images don't have the size that the head requires.
+            InputError: the head doesn't support an image size of the batch.
         """
 
     def forward(self, features: Features, batch: ImageBatch) -> Any:
-        """Return the answer in the task's format (logits, list of boxes, embeddings); coordinates refer to the original image."""
+        """Return the output in the task's format (logits, boxes, embeddings). Coordinates refer to the original images."""
         return self.answered(self.tensors(features), batch)
 
     @abstractmethod
     def tensors(self, features: Features) -> Tensors:
-        """Return the part of the answer that depends only on the backbone's feature levels."""
+        """Return the part of the output that is computed from the backbone's feature levels alone."""
 
     @abstractmethod
     def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
-        """Return the answer for a batch from the result of `tensors`."""
+        """Return the output in the task's format for a batch, computed from the result of `tensors`."""
 
     def networks(self) -> dict[str, HeadNetwork]:
-        """Return the networks that `answered` calls, by name; by default none."""
+        """Return the learned modules that `answered` calls, by name. Empty by default."""
         return {}
 
     def call(self, name: str, rows: Tensor) -> Tensors:
-        """Call one of the networks, or its replacement."""
+        """Call a module from `networks`, or its replacement, on `rows`."""
         found: Tensors = (self._replaced.get(name) or self.networks()[name])(rows)
         return found
 
     def replace(self, networks: Mapping[str, Callable[..., Tensors]]) -> None:
-        """Replace networks by other callables, such as compiled ones; earlier replacements are dropped."""
+        """Replace modules from `networks` by other callables, such as compiled ones. Earlier replacements are dropped."""
         self._replaced = dict(networks)
 
     @abstractmethod
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return named scalar losses, in training and evaluation mode alike; targets are in original coordinates."""
+        """Return scalar losses by name, in training and evaluation mode. Targets are in coordinates of the original images."""

@@ -1,4 +1,4 @@
-"""The `Metric` interface and its result: scores, bootstrap replicates, mistakes, and the curves and tables of a report."""
+"""The `Metric` interface, and its result: scores, bootstrap replicates, mistakes, curves and tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample, or a pair of samples, that the model got wrong.
+    """A sample, or a pair of samples, for which the model's prediction is wrong.
 
     Attributes:
         keys: key of the sample, or the two keys of a pair.
         text: description of the mistake ("cat, answered dog with 0.98").
         badness: severity of the mistake; larger is worse. Comparable only within one result.
-        boxes_xyxy: boxes that the mistake concerns, in pixels of the original image, each with a caption. The first word of a caption
-            is the kind of box ("true", "answered", "missed") and determines its colour.
-        labels: indices of the model's classes that the mistake concerns: the true class, then the answered one.
+        boxes_xyxy: boxes involved in the mistake (xyxy), in pixels of the original image, each with a caption. The first word of a
+            caption is the kind of box ("true", "answered", "missed") and determines its colour.
+        labels: indices of the true class and of the predicted class, in this order.
     """
 
     keys: tuple[str, ...]
@@ -53,13 +53,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in a report, in addition to the scores and the scores per class, which every report shows.
+    """An additional table in a report; every report already shows the scores, overall and per class.
 
     Attributes:
         title: title of the table.
         header: column names.
         rows: rows of cells, one per column: text, a number, or None for an empty cell.
-        note: explanation for the reader; "" for none.
+        note: explanation shown above the table; "" for none.
     """
 
     title: str
@@ -73,14 +73,14 @@ class MetricResult:
     """Result of a metric.
 
     Attributes:
-        scores: values by score name; None where the data doesn't support the score.
-        per_class: scores of each class, by class name.
-        details: further results, JSON-ready (confusion matrix, folds, …).
-        replicates: bootstrap replicates [R] by score name, one for each draw of `zoo.evaluation.intervals.draws`; NaN where a draw
-            doesn't support the score. Units are images in the natural order of their keys, or identities in the order of their names.
+        scores: values by score name; None if a score is undefined on the dataset.
+        per_class: scores by class name and score name.
+        details: further results, JSON-serialisable (confusion matrix, folds, …).
+        replicates: bootstrap replicates [R] by score name, one for each draw of `zoo.evaluation.intervals.draws`; NaN if the score is
+            undefined on a draw. The resampled units are images, in natural order of their keys, or identities, in order of their names.
         mistakes: the worst mistakes, worst first.
         curves: charts for the report.
-        tables: further tables for the report.
+        tables: additional tables for the report.
     """
 
     scores: Mapping[str, float | None]
@@ -93,20 +93,20 @@ class MetricResult:
 
 
 class Metric(Protocol):
-    """A metric: accumulates over batches, merges over processes, then computes its scores once."""
+    """Interface of metrics, which accumulate batches, merge the states of several processes, and then compute scores."""
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch: one answer (as returned by `Answers.split`), target and key per sample."""
+        """Add a batch: one prediction (in the format of `Answers.split`), one target and one key per sample."""
 
     def state(self) -> Any:
-        """Return the accumulated state, picklable."""
+        """Return the accumulated state as a picklable object."""
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the accumulated state by the union of several states, including this metric's; their order doesn't matter."""
+        """Replace the state by the union of `states`, which include this metric's own state. Their order doesn't matter."""
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute the scores.
 
         Args:
-            replicates: number of bootstrap replicates; a metric may compute fewer if they are slow, and reports this in its details.
+            replicates: number of bootstrap replicates. A metric may compute fewer to save time, and then reports the number in its details.
         """

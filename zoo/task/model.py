@@ -1,4 +1,4 @@
-"""The part of a model that tasks rely on."""
+"""The model interface that tasks use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TaskModel(Protocol):
 
     Attributes:
         preprocess: the model's preprocessing.
-        metadata: what users of the model's answers need, such as distance and threshold of embeddings.
+        metadata: values needed to interpret the model's outputs, such as distance and threshold for embeddings.
     """
 
     preprocess: Preprocess
@@ -38,4 +38,4 @@ class TaskModel(Protocol):
         """Device of the parameters."""
 
     def __call__(self, images: Any, targets: Any = None) -> Any:
-        """Return the answer for a batch of images, or named losses if targets are passed."""
+        """Return the outputs for a batch of images, or losses by name if targets are passed."""

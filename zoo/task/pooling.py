@@ -1,6 +1,6 @@
-"""Pooled features: the mean over the backbone's deepest level, which is all that some heads need.
+"""Pooled features (the spatial mean of the backbone's deepest level), and heads that need no other features.
 
-The features of a frozen backbone don't change, so such a head can be trained on stored features without running the backbone again.
+The features of a frozen backbone don't change, so these heads can be trained on stored features without running the backbone again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zoo.task.head import Head, Losses, Tensors
 
 @dataclass(frozen=True)
 class PooledBatch:
-    """A batch of pooled features, which a model with a `PooledHead` accepts in place of images.
+    """A batch of pooled features. A model with a `PooledHead` accepts it in place of images.
 
     Attributes:
         pooled: [B, C] float32, as returned by `PooledHead.pool`.
@@ -42,7 +42,7 @@ AnyImages = ImageBatch | PooledBatch
 
 
 class PooledHead(Head):
-    """A head that uses only the mean of the backbone's deepest level."""
+    """Base class of heads that use only the spatial mean of the backbone's deepest level."""
 
     def pool(self, features: Features) -> Tensor:
         """Return the spatial mean of the deepest level: [B, C], float32 regardless of the backbone's precision."""
@@ -50,31 +50,31 @@ class PooledHead(Head):
 
     @abstractmethod
     def answer(self, pooled: Tensor) -> Any:
-        """Return the answer in the task's format from pooled features [B, C]."""
+        """Return the output in the task's format for pooled features [B, C]."""
 
     @abstractmethod
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return named scalar losses from pooled features [B, C]."""
+        """Return scalar losses by name for pooled features [B, C]."""
 
     def tensors(self, features: Features) -> Tensors:
-        """Return the answer, which is a single tensor."""
+        """Return the output as a tuple of one tensor."""
         return (self.answer(self.pool(features)),)
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
-        """Return the answer in the task's format."""
+        """Return the output in the task's format."""
         return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return named scalar losses."""
+        """Return scalar losses by name."""
         return self.pooled_loss(self.pool(features), targets)
 
 
 class RememberingHead(PooledHead):
-    """A head without parameters that stores the pooled features of all images in one pass, such as k-nearest neighbours."""
+    """Base class of heads without parameters, such as k-nearest neighbours. They store the pooled features of all training images."""
 
     @abstractmethod
     def remember(self, pooled: Tensor, targets: Any) -> None:
-        """Store pooled features [N, C] with their targets, replacing those stored before."""
+        """Store pooled features [N, C] and their targets. Replaces previously stored ones."""
 
 
 AnyBatch = Batch[ImageBatch] | Batch[PooledBatch]
@@ -91,11 +91,11 @@ class FeatureBatches(Protocol):
 
 
 class FeatureSource(Protocol):
-    """Stored features of a dataset, whose images have already been run through the backbone; `zoo.training.features` creates them."""
+    """Stored pooled features of a dataset, created by `zoo.training.features`."""
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the dataset."""
 
     def evaluation(self, batch_size: int, rank: int, processes: int) -> FeatureBatches:
-        """Return the batches of one process; over all processes, every sample occurs exactly once."""
+        """Return the batches of the process `rank`. Across all processes, every sample occurs exactly once."""

@@ -1,4 +1,4 @@
-"""Interfaces of predictions, and of the image parts that a model answers for one by one, such as faces."""
+"""Interfaces of predictions, and of image regions that a model processes one by one, such as faces."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 
 class Parts(Protocol):
-    """The parts found in one image."""
+    """Regions detected in one image."""
 
     @property
     def crops(self) -> Sequence[NDArray[np.uint8]]:
-        """One crop [h, w, 3], RGB, per part; empty if none was found."""
+        """One crop [h, w, 3], RGB, for each region; empty if no region was detected."""
 
     def prediction(self, answers: Sequence[Any]) -> Prediction:
-        """Assemble the image's prediction from the model's answer for each crop."""
+        """Assemble the image's prediction from the model's outputs, one for each crop."""
 
 
 class PartsFinder(Protocol):
-    """Detector of the parts of an image."""
+    """Detector of regions in an image."""
 
     def __call__(self, image: NDArray[np.uint8], key: str) -> Parts:
-        """Return the parts of an image.
+        """Detect the regions in an image.
 
         Args:
             image: [H, W, 3], RGB.
             key: path or name of the image.
 
         Raises:
-            ImageError: the image can't be processed; the message names the key.
+            ImageError: the image can't be processed. The message contains the key.
         """
 
 
 class Prediction(Protocol):
-    """A model's answer for one image, for users and programs."""
+    """A model's prediction for one image, as returned to users."""
 
     @property
     def key(self) -> str:
         """Path or name of the image."""
 
     def plot(self) -> PILImage:
-        """Draw the answer on the image."""
+        """Return the image with the prediction drawn on it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer, JSON-ready."""
+        """Return the prediction as a JSON-serialisable dict."""

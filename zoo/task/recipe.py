@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,36 +20,38 @@ Scheduling = Literal["cosine", "tanh", "poly", "step", "constant"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Training settings shared by all tasks; tasks subclass it with further fields and other defaults.
+    """Training settings shared by all tasks. A task's subclass may add settings and change defaults.
+
+    The texts below are also the help of `zoo train`. The metadata "off" of a setting that is True by default is the help of its flag
+    `--no-…`.
 
     Attributes:
-        epochs: number of passes over the data; None for enough epochs to make about `steps` steps (at least 2, at most `max_epochs`).
-        steps: approximate number of optimiser steps where `epochs` is None.
-        max_epochs: maximum number of epochs, reached on small datasets, where `epochs` is None.
-        batch_size: images per step and process; a preset's value is reduced to the size of a smaller dataset.
+        epochs: number of epochs; by default derived from --steps.
+        steps: approximate number of optimiser steps; used if --epochs is not set. At least 2 epochs are trained.
+        max_epochs: upper limit on the epochs derived from --steps.
+        batch_size: images per step and process; if not set explicitly, at most the size of the dataset.
         lr: peak learning rate.
-        optimizer: name of a timm optimiser ("adamw", "sgd", "lamb", …).
+        optimizer: name of a timm optimiser, such as "adamw", "sgd" or "lamb".
         weight_decay: weight decay; not applied to biases and normalisation layers.
-        layer_decay: factor by which the learning rate decreases from each backbone stage to the one before it; 1 for equal rates.
+        layer_decay: factor by which the learning rate decreases from each backbone stage to the previous one; 1 for equal rates.
         scheduler: learning rate schedule after the warm-up: timm's "cosine", "tanh" or "poly" (all decay to 0), "step" (divided by 10
-            after each third), or "constant".
-        warmup: fraction of all steps during which the learning rate rises from 0.
-        clip_grad: maximum norm of the gradient; 0 for no clipping.
+            after each third of training), or "constant".
+        warmup: fraction of all steps during which the learning rate rises from 0 to its peak.
+        clip_grad: maximum norm of the gradient; 0 disables clipping.
         grad_accumulation: number of batches per optimiser step.
-        ema: decay of the exponential moving average of the weights; 0 for no averaging.
-        freeze: frozen part of the backbone: "none", "trunk" (all of it), "stages=N" (the stem and the first N stages), "norm"
-            (batch-norm), or two of them joined by a comma; None for the setting that the model was built with.
-        unfreeze_every: number of epochs after which the next frozen stage is unfrozen, starting with the deepest; 0 for never.
-        feature_cache: compute the features of a fully frozen backbone once per image and cache them for later runs; with
-            --no-feature-cache, every epoch computes them from augmented images.
+        ema: decay of the exponential moving average of the weights; 0 disables averaging.
+        freeze: layers of the backbone to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages),
+            "norm" (batch norm), or two of these separated by a comma; by default, those already frozen in the model.
+        unfreeze_every: unfreeze one more stage every this many epochs, starting with the deepest; 0 disables unfreezing.
+        feature_cache: cache the features of a frozen backbone, computed once per image, for later epochs and runs.
         balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
-        min_samples: smallest number of training samples per class; fewer are an error, because they usually come from stray or
-            misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
-        early_stop: number of epochs without a better validation score after which training stops; 0 for never.
-        on_nan: what to do if the loss isn't finite: "stop", or "skip" the batch and count it.
-        seed: random seed for the order of samples, augmentation and everything else that is random in training.
-        precision: numeric precision; "auto" uses bf16 where the hardware speeds it up, otherwise fp32.
-        workers: number of loader processes; None for a number that suits the machine.
+        min_samples: minimum number of training samples per class. Fewer raise an error, because such classes usually come from stray
+            or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
+        early_stop: stop after this many epochs without improvement of the validation score; 0 disables.
+        on_nan: what to do if the loss is NaN or infinite: "stop" training, or "skip" the batch and count it.
+        seed: random seed for all randomness in training, such as the order of the samples and the augmentation.
+        precision: numeric precision of training; "auto" means bf16 where the hardware accelerates it, otherwise fp32.
+        workers: number of data loader processes; by default chosen for this machine.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -76,7 +78,9 @@ class Recipe:
     ema: float = 0.0
     freeze: str | None = None
     unfreeze_every: int = 0
-    feature_cache: bool = True
+    feature_cache: bool = field(
+        default=True, metadata={"off": "Don't cache the features of a frozen backbone; recompute them every epoch from augmented images."}
+    )
     balance: Literal["none", "classes"] = "none"
     min_samples: int = 1
     early_stop: int = 0
@@ -106,7 +110,7 @@ class Recipe:
 
 
 def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
-    """Check for NaN, which passes every range check, for infinity, and for seeds that torch's generators don't accept."""
+    """Check that numbers are finite, because NaN passes every range check, and that torch's generators accept the seed."""
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"recipe: {name} is {value}; expected a finite number")
@@ -115,10 +119,10 @@ def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
-    """Check that fractions lie between `low` and `high`, which itself is valid if the range is `closed`.
+    """Check that each value lies in [low, high], or in [low, high) unless `closed`.
 
     Raises:
-        InputError: a value is out of range; the message names `where`, the owner of the settings, and the first such value.
+        InputError: a value is out of range; the message names `where` (the owner of the settings) and the first invalid value.
     """
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
@@ -130,24 +134,24 @@ _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Return a recipe as TOML, without the settings that are None (chosen automatically)."""
+    """Return a recipe as TOML, without the settings that are None, which are chosen automatically."""
     return tomli_w.dumps({name: value for name, value in asdict(recipe).items() if value is not None})
 
 
 def read_toml(path: Path, kind: type[R]) -> R:
-    """Read a recipe of a task's class from a TOML file; settings that it doesn't contain keep their defaults."""
+    """Read a recipe of the class `kind` from a TOML file; settings missing from the file keep their defaults."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"recipe {path}: can't be read as TOML ({error})") from error
+        raise InputError(f"recipe {path} can't be read as TOML ({error})") from error
     return replace_settings(kind(), values, str(path))
 
 
 def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
-    """Return the recipe with new values by setting name.
+    """Return a copy of the recipe in which `values` replace the settings of these names.
 
     Raises:
-        UnknownNameError: the recipe has no such setting; the message names `origin`, the source of the values.
+        UnknownNameError: the recipe has no setting of that name. The message names `origin`, the source of the values.
         InputError: a value is invalid or has the wrong type.
     """
     hints = get_type_hints(type(recipe))
@@ -177,7 +181,7 @@ def _plain_type(hint: Any) -> type:
 
 
 def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None) -> R:
-    """Return a preset of a task by name, or the recipe in a TOML file; None for the defaults.
+    """Return the preset with the name `which`, the recipe in the TOML file `which`, or the default recipe if `which` is None.
 
     Raises:
         UnknownNameError: `which` is neither a preset nor a file.
@@ -198,20 +202,20 @@ def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None)
 GROUPS: Mapping[str, str] = {
     "schedule": "Duration of training and learning rate schedule.",
     "optimisation": "Optimiser, learning rate and batch size.",
-    "sampling": "How batches are drawn from the data.",
-    "augmentation": "Random changes of training images.",
-    "regularisation": "Methods against overfitting.",
+    "sampling": "How samples are drawn into batches.",
+    "augmentation": "Random transformations of training images.",
+    "regularisation": "Regularisation to reduce overfitting.",
     "freezing": "Which layers are frozen.",
     "loss": "The loss function.",
-    "running": "Random seed, precision, loader processes and error handling.",
+    "running": "Random seed, precision, data loader processes and error handling.",
 }
-OTHERS = "other"  # group of the settings that no recipe assigns to one
+OTHERS = "other"  # group of the settings that aren't assigned to any group
 
 
 def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
-    """Return the names of a recipe's settings by group: first the groups in `GROUPS`, then the task's other groups.
+    """Return the names of a recipe's settings by group: first the groups in `GROUPS`, then other groups.
 
-    A recipe assigns its settings to groups in the class variable `groups` and inherits the assignments of its base classes; where both
+    A recipe assigns its settings to groups in the class variable `groups`, and inherits the assignments of its base classes. If both
     assign the same setting, the subclass takes precedence.
     """
     of: dict[str, str] = {}
@@ -224,9 +228,12 @@ def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def explained(kind: type[Any]) -> dict[str, str]:
-    """Return a description of each setting, from the docstrings ("Attributes") of the recipe and its base classes."""
+    """Return a description of each setting, from the "Attributes" sections in the docstrings of the recipe and its base classes.
+
+    The descriptions start with a capital letter.
+    """
     found: dict[str, str] = {}
     for part in reversed(kind.__mro__):
         known = docstring_parser.parse(vars(part).get("__doc__") or "").params
         found |= {entry.arg_name: " ".join(entry.description.split()) for entry in known if entry.description}
-    return {setting.name: found.get(setting.name, "") for setting in fields(kind)}
+    return {setting.name: found.get(setting.name, "")[:1].upper() + found.get(setting.name, "")[1:] for setting in fields(kind)}

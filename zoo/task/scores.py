@@ -1,4 +1,4 @@
-"""The result of an evaluation: scores with confidence intervals, the data they were measured on, and the skipped samples."""
+"""Result of an evaluation: scores with confidence intervals, dataset, and skipped samples."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from zoo.task.metric import Curve, Mistake, Table
 
 @dataclass(frozen=True)
 class Scores(Mapping[str, "float | None"]):
-    """The result of an evaluation: a mapping from score names to values (None where the data doesn't support a score).
+    """Result of an evaluation. It is a mapping from score names to values; a value is None if the score is undefined on the dataset.
 
     Attributes:
         scores: values by score name.
         n: number of scored samples.
-        expected: number of samples in the data, including those skipped when it was opened.
-        skipped: skipped samples and annotations, with reasons.
-        per_class: scores of each class, by class name.
-        intervals: 95 % confidence intervals by score name (bootstrap over images, or over identities for faces).
-        details: further results of the task's metric.
+        expected: number of samples in the dataset, including those skipped when it was opened.
+        skipped: errors of skipped samples and annotations.
+        per_class: scores by class name and score name.
+        intervals: 95 % bootstrap confidence intervals by score name. Images are resampled, or identities for faces.
+        details: further results of the metric, JSON-serialisable.
         data: the dataset string.
         preprocess: the preprocessing of the images.
         precision: precision of matrix multiplications.
         seconds: wall-clock time of the evaluation loop.
-        fingerprints: fingerprints of the data, and of the model or the prediction file.
-        versions: versions of the software that computed the scores.
+        fingerprints: fingerprints of the dataset and of the model or prediction file, by name.
+        versions: versions of the packages used, by package name.
         sample_keys: keys of the scored samples, sorted.
-        replicates: bootstrap replicates [R] by score name. The same samples give the same draws, so the replicates of two models
-            are paired.
+        replicates: bootstrap replicates [R] by score name. Draws depend only on the samples, so the replicates of two models on
+            the same samples are paired.
         mistakes: the worst mistakes, worst first.
         curves: charts for the report.
-        tables: further tables for the report.
+        tables: additional tables for the report.
     """
 
     scores: Mapping[str, float | None]
@@ -59,7 +59,7 @@ class Scores(Mapping[str, "float | None"]):
     tables: tuple[Table, ...] = field(default=(), repr=False)
 
     def __getitem__(self, name: str) -> float | None:
-        """Return a score."""
+        """Return the score with this name."""
         return self.scores[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How a task's answers are scored: metric, scoring options, tolerances and attacks."""
+"""How a task scores predictions: metric, scoring options, tolerances and attacks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoScoring:
-    """Scoring options of a task that has none."""
+    """Empty set of scoring options, for tasks without any."""
 
 
 class Scoring(ABC):
-    """The scores of a task. `primary_score` must be set and `metric` implemented.
+    """How a task scores predictions. Subclasses must set `primary_score` and implement `metric`.
 
     Attributes:
-        primary_score: name of the score by which checkpoints are compared (higher is better).
-        options: frozen dataclass of scoring options, with defaults; it validates its values, and every field is a flag.
-        tolerance: largest allowed difference of the primary score between a compiled model and the original, by precision.
-        attacks: names of the attacks (`zoo.evaluation.robustness.attacks.Attack`) that `attack_protocol` supports.
+        primary_score: name of the score used to compare checkpoints (higher is better).
+        options: frozen dataclass of scoring options, with defaults. It validates its values, and each field becomes a flag.
+        tolerance: maximum allowed difference in primary score between a compiled model and the original, by precision.
+        attacks: names of the attacks that `attack_protocol` supports (see `zoo.evaluation.robustness.attacks.Attack`).
     """
 
     primary_score: ClassVar[str]
@@ -36,34 +36,34 @@ class Scoring(ABC):
 
     @abstractmethod
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return a fresh metric.
+        """Create a metric.
 
         Args:
-            dataset: the relabelled data that will be scored; it may define its own protocol.
+            dataset: the relabelled dataset to score. A dataset may define its own evaluation protocol.
             classes: class names by index.
-            options: every field of `options`.
+            **options: scoring options, one for each field of the dataclass `options`.
         """
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the scoring options with the defaults filled in that depend on the models; by default unchanged.
+        """Fill in the defaults of scoring options that depend on the models. By default, return the options unchanged.
 
         Args:
-            options: every field of `options`.
-            metadata: metadata of each model; empty for answers from a file.
+            options: scoring options, one for each field of the dataclass `options`.
+            metadata: metadata of each model; empty for predictions from a file.
         """
         return options
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
-        """Return which images are attacked, the attacker's loss and how the result is scored; None where the task has no attacks.
+        """Return the protocol for an evaluation under attack; None if the task doesn't support attacks.
 
         Args:
-            dataset: the relabelled data.
+            dataset: the relabelled dataset.
             classes: class names by index.
-            pairs: maximum number of pairs of each kind, for tasks that score pairs.
-            seed: random seed for the choice of pairs.
-            options: every field of `options`.
+            pairs: maximum number of pairs of each kind (same and different identity), for tasks that score pairs.
+            seed: random seed for choosing the pairs.
+            **options: scoring options, one for each field of the dataclass `options`.
 
         Raises:
-            InputError: the data contains nothing that can be attacked.
+            InputError: the dataset contains nothing that can be attacked.
         """
         return None

@@ -1,1 +1,1 @@
-"""Training: loop, optimiser, checkpoints, tracking and report."""
+"""Training: loop, optimiser, checkpoints, experiment tracking and report."""

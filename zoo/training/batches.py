@@ -1,4 +1,4 @@
-"""Inputs of a training run: batches of images or of cached features, and the validation data."""
+"""Inputs of a training run: batches of images or cached features, and validation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ from zoo.training.features.trunk import has_small_head, learns_from_features, po
 
 @dataclass(frozen=True)
 class RunData:
-    """Inputs of a training run, and the batches made from them.
+    """Inputs of a training run. The methods create batches and run the validation.
 
     Attributes:
+        model: the model to train.
+        task: the task of the model.
         dataset: the relabelled training data.
-        validation: the relabelled validation data, scored after every epoch; None for none.
-        reading: how images are read; its progress display receives bars and messages.
-        alignment: how images were aligned beforehand, JSON-ready; None where they were not.
+        validation: the relabelled validation data, scored after every epoch; None for no validation.
+        recipe: the training settings.
+        processes: the processes of the run.
+        reading: how images are read, and the display of progress bars and messages.
+        alignment: JSON-serialisable description of how images were aligned before training; None if they were not.
     """
 
     model: Model
@@ -51,7 +55,7 @@ class RunData:
     alignment: Mapping[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json, before training: everything that a resumed run must have in common with the one it continues."""
+        """Return the contents of run.json. Except for versions, they must not change when a run is resumed."""
         return {
             "model": self.model.config.to_dict(),
             "data": self.dataset.name,
@@ -66,7 +70,7 @@ class RunData:
         }
 
     def summary(self, history: Sequence[Mapping[str, Any]], precision: str, seconds: float) -> dict[str, Any]:
-        """Return the training summary in a saved model's metadata; the history has one entry per epoch."""
+        """Return the training summary for the metadata of the saved model. `history` has one entry per epoch."""
         last = {name: value for name, value in (history[-1] if history else {}).items() if name != "curve"}
         return {
             "data": self.dataset.name,
@@ -81,14 +85,17 @@ class RunData:
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
     ) -> Generator[AnyBatch]:
-        """Return the batches of the plan from number `start` on: augmented images, or features of a frozen backbone in a precision."""
+        """Return the batches of the plan, starting with batch number `start`.
+
+        They contain augmented images, or cached features of a frozen backbone, computed in `precision`.
+        """
         reading = self.reading
         pooled = self.features(self.dataset, precision)
         if pooled is not None:
             reading.progress.say(
-                "the head is trained on cached features of images without augmentation; --no-feature-cache uses augmented images, slowly"
+                "the head is trained on cached features of images without augmentation; --no-feature-cache uses augmented images (slower)"
             )
-            _ = self._validation_features  # computed now rather than after the first epoch
+            _ = self._validation_features  # compute the validation features now instead of after the first epoch
             batches = pooled.training(plan, start)
             return in_one_thread(batches) if has_small_head(self.model, self.recipe) else batches
         loader = training_loader(
@@ -104,7 +111,7 @@ class RunData:
         return iter(loader)
 
     def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
-        """Return the features of a dataset; None if the head can't be trained on cached features."""
+        """Return a dataset with its pooled features; None if the head can't be trained on cached features."""
         if not learns_from_features(self.model, self.recipe):
             return None
         reading = self.reading
@@ -114,11 +121,11 @@ class RunData:
 
     @functools.cached_property
     def _validation_features(self) -> PooledData | None:
-        """Features of the validation data, in the precision of evaluation; None if not applicable."""
+        """Features of the validation data, in the precision used for evaluation; None without validation data or cached features."""
         return None if self.validation is None else self.features(self.validation, pick_inference_precision("auto"))
 
     def score(self, model: Model) -> Scores:
-        """Evaluate the trained model, or the moving average of its weights, on the validation data, which must not be None."""
+        """Evaluate a model, such as the moving average of the trained model, on the validation data, which must not be None."""
         assert self.validation is not None
         return evaluate(
             model,

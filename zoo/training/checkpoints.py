@@ -1,4 +1,4 @@
-"""Folder of a training run: recipe, metrics, checkpoints and the final model."""
+"""Folder of a training run: recipe, metrics, checkpoints and final model."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 RUN, RECIPE = "run.json", "recipe.toml"
-_NOTES = ("versions",)  # recorded in run.json for information; a difference doesn't prevent resuming
+_NOTES = ("versions",)  # entries of run.json that may differ when a run is resumed
 
 
 class RunFolder:
-    """Folder of a run, locked by the process that trains in it.
+    """Folder of a training run, locked by the process that trains in it.
 
-    It contains `recipe.toml` (settings), `run.json` (model, data, versions), `metrics.jsonl` (one line per epoch), `checkpoints/` and,
-    once training has finished, `model/`. A checkpoint contains all the information in the other files: wherever a run is killed,
-    resuming from the last checkpoint rewrites them as if the run had not been interrupted.
+    It contains `recipe.toml` (settings), `run.json` (model, dataset, versions), `metrics.jsonl` (one line per epoch), `checkpoints/` and,
+    after training, `model/`. Whenever a run is killed, it can be resumed from the last checkpoint. Resuming rewrites the other files as if
+    the run had not been interrupted.
     """
 
     def __init__(self, path: Path, writes: bool = True, minutes: float = 10.0) -> None:
-        """Store the settings; the disk is not accessed before `open`.
+        """Store the settings. The disk isn't accessed before `open` is called.
 
         Args:
             path: path of the folder.
-            writes: whether this process writes files; of several processes, only the first does.
-            minutes: time between two checkpoints within an epoch.
+            writes: whether this process writes files. Only the first process of a run does.
+            minutes: time between two checkpoints within an epoch, in minutes.
         """
         if minutes < 0:
             raise InputError(f"checkpoint_minutes is {minutes}; expected 0 (after every step) or more")
@@ -61,20 +61,20 @@ class RunFolder:
             self._lock.release()
 
     def open(self, description: Mapping[str, Any], recipe: Recipe, resume: bool, checkpoint: int) -> None:
-        """Create the folder of a new run, or open the folder of an existing run to resume it; has no effect in processes that don't write.
+        """Create the folder of a new run, or open that of a run to resume. Has no effect in processes that don't write.
 
-        A process that torchrun has restarted resumes the run of its job even if `resume` is False.
+        If torchrun has restarted the process, it resumes the run of its job even if `resume` is False.
 
         Args:
-            description: contents of run.json; a run can only be resumed with an equal description.
-            recipe: the training settings, which must be equal too.
-            resume: whether to resume the run in the folder, if there is one.
+            description: contents of run.json. An existing run can only be resumed with an equal description.
+            recipe: the training settings. An existing run can only be resumed with an equal recipe.
+            resume: whether to resume an existing run in the folder.
             checkpoint: approximate size of a checkpoint in bytes.
 
         Raises:
-            InputError: the folder contains other files, or a run that has begun while `resume` is False; description or recipe differ from
-                those of the existing run, or its files are damaged; or another process is training there.
-            StorageError: the folder isn't writable, or there is not enough space for two checkpoints.
+            InputError: the folder contains other files; it contains an existing run, but `resume` is False; description or recipe differ
+                from those of the existing run; files of the existing run are damaged; or another process is training in the folder.
+            StorageError: the folder isn't writable, or there isn't enough space for two checkpoints.
         """
         if not self._writes:
             return
@@ -84,7 +84,7 @@ class RunFolder:
         with storing(self.path, remedy=ELSEWHERE):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
-        # a run that failed before its first checkpoint has left nothing to resume: the next one replaces it
+        # a run that failed before its first checkpoint can't be resumed and is replaced by a new run
         started = own and any((self.path / name).exists() for name in (CHECKPOINT, BEST, METRICS, MODEL))
         if started and not (resume or self._lock.restarted):
             raise InputError(f"{self.path} already contains a run; continue it with --resume, or choose another folder with --out")
@@ -101,16 +101,16 @@ class RunFolder:
                 write_text(self.path / RUN, json.dumps(description, indent=2) + "\n")  # last, because this file marks the folder as a run
 
     def _foreign(self) -> bool:
-        """Return whether the folder has files other than those left by a run that was killed while it started."""
+        """Return whether the folder contains files other than those of a run that was killed during its start."""
         names = {path.name for path in self.path.iterdir() if not path.name.startswith((f".{RECIPE}-", f".{RUN}-"))}
         return bool(names) and not LOCK in names <= {LOCK, RECIPE, CHECKPOINTS.name}
 
     def due(self) -> bool:
-        """Return whether it is time for a checkpoint."""
+        """Return whether the time between two checkpoints has passed."""
         return self._writes and time.monotonic() - self._saved >= self._seconds
 
     def save(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
-        """Write the checkpoint, then the metrics up to it; if there is no space left, the previous checkpoint stays intact."""
+        """Write the checkpoint and then the metrics. If there is no space left, the previous checkpoint stays intact."""
         self._write(CHECKPOINT, state)
         self.write_metrics(history)
         self._saved = time.monotonic()
@@ -131,7 +131,7 @@ class RunFolder:
                 write_text(self.path / METRICS, "".join(json.dumps(entry) + "\n" for entry in history))
 
     def load(self, name: Path = CHECKPOINT) -> dict[str, Any] | None:
-        """Return the contents of a checkpoint, which must not be damaged; None if it doesn't exist."""
+        """Load a checkpoint; None if it doesn't exist. Raise an `InputError` if it is damaged."""
         path = self.path / name
         if not path.is_file():
             return None
@@ -148,14 +148,17 @@ class RunFolder:
 
 
 def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> None:
-    """Raise an `InputError` that lists every difference if a folder contains another run; or if one of its files is damaged."""
+    """Raise an `InputError` if description or recipe differ from those in the folder, or if their files are damaged.
+
+    The message lists all differences.
+    """
     before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_read(folder / RUN, json.loads)}
     now = {"recipe": tomllib.loads(to_toml(recipe)), **json.loads(json.dumps(description))}
     found = [line for name in {**before, **now} if name not in _NOTES for line in _differences(name, before.get(name), now.get(name))]
     if found:
         raise InputError(
-            f"{folder}: this run can't be continued, because it was started differently: {'; '.join(found)}. Use the original settings and "
-            f"data (see {RECIPE} and {RUN} there), or choose another folder with --out"
+            f"{folder}: this run can't be resumed with different settings or data: {'; '.join(found)}. Use the original settings and "
+            f"data (see {RECIPE} and {RUN} in this folder), or choose another folder with --out"
         )
 
 
@@ -170,7 +173,7 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
-    """Yield differences such as "recipe: lr was 0.001, is 0.01", with the names of the enclosing dicts in front."""
+    """Yield differences such as "recipe: lr was 0.001, is 0.01", prefixed with the keys of nested dicts."""
     if isinstance(before, dict) and isinstance(now, dict):
         for part in {**before, **now}:
             for line in _differences(part, before.get(part), now.get(part)):

@@ -1,4 +1,4 @@
-"""Forward and backward passes, synchronised between the processes of a job."""
+"""Forward and backward passes, with gradients synchronised between the processes of a run."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from zoo.training.optimization import Optimization
 
 
 def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
-    """Compute batch-norm statistics over the images of all processes; if the device doesn't support it, print a message."""
+    """Synchronise batch-norm statistics between processes, or print a message if the device doesn't support it."""
     learns = any(isinstance(module, _BatchNorm) and module.weight.requires_grad for module in model.modules())
     if processes.count == 1 or not learns:
         return
     if processes.device.type == "cuda":
         convert_sync_batchnorm(model)
     else:
-        progress.say("batch-norm statistics are per process: SyncBatchNorm needs a GPU (--freeze norm uses fixed statistics)")
+        progress.say("batch-norm statistics are computed per process: SyncBatchNorm needs a GPU (--freeze norm uses fixed statistics)")
 
 
 class Gradients:
     """Accumulates gradients over batches and passes them to the optimiser.
 
     Attributes:
-        norm_kernels: whether the zoo's own kernels compute batch-norm; their results differ from torch's in the last bits.
+        norm_kernels: whether the kernels of this package compute batch-norm. Their results differ from those of torch by rounding errors.
     """
 
     def __init__(self, data: RunData, precision: Precision, optimization: Optimization) -> None:
-        """Create the accumulator for a model on its device; `wrap` must be called before the first batch.
+        """Create the accumulator. The model must be on its device, and `wrap` must be called before the first batch.
 
         Args:
             data: model, recipe and processes of the run.
             precision: precision of the forward pass.
-            optimization: optimiser of the same model.
+            optimization: optimiser of the model.
         """
         self._model, self._task, self._recipe, self._processes = data.model, data.task, data.recipe, data.processes
         self._precision, self._optimization, self._progress = precision, optimization, data.reading.progress
@@ -59,38 +59,38 @@ class Gradients:
         self._shared = True  # whether the current gradients are the mean over the processes
 
     def wrap(self) -> None:
-        """Prepare the model for gradient synchronisation; must be called again whenever other parameters become trainable."""
+        """Prepare the model for gradient synchronisation. This must be repeated whenever other parameters become trainable."""
         self._wrapped = self._processes.accelerator.prepare_model(self._model, device_placement=False)
 
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
-        """Run the forward and backward pass of a batch, of which every process has a part.
+        """Run the forward and backward pass of a batch. Each process computes a subset of the batch.
 
         Args:
-            batch: this process's part, with at least one image.
-            share: fraction of the whole batch's images in this part; weights its mean loss in the mean over all processes.
+            batch: the subset of this process, with at least one image.
+            share: fraction of the whole batch's images that are in the subset. It is the weight of the subset's mean loss.
             number: number of the batch in the run, for messages.
-            last: whether an optimiser step follows.
+            last: whether this is the last batch before an optimiser step.
 
         Returns:
-            The losses by name, each a mean over the images of all processes; None if the batch is skipped because its loss isn't finite.
+            The losses by name, averaged over the images of all processes; None if the batch is skipped because its loss isn't finite.
 
         Raises:
-            ZooError: the loss isn't finite, and the recipe's `on_nan` is "stop".
+            ZooError: the loss isn't finite, and `recipe.on_nan` is "stop".
         """
         assert batch.images is not None
         targets = send_to_device(self._task.data.collate_targets(batch.targets), self._processes.device)
         images: AnyImages = batch.images.to(self._processes.device)
         place = self._precision, self._processes.device
         kernels: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if isinstance(images, PooledBatch):  # the kernels are for the backbone
+        if isinstance(images, PooledBatch):  # the kernels are used only in the backbone
             targets = self._task.data.soften(self._recipe, targets, len(self._model.classes))
         else:
             images, targets = self._task.data.mix(self._recipe, images, targets, len(self._model.classes))
             kernels = training_kernels(self._model, *place, self.norm_kernels)
         count = self._processes.count
-        # the forward pass changes batch-norm statistics, also where the batch is skipped then
+        # the forward pass updates batch-norm statistics, which must be restored if the batch is skipped
         before = [buffer.clone() for buffer in self._model.buffers()] if self._recipe.on_nan == "skip" else []
-        # gradients are synchronised once per step, with its last batch
+        # gradients are synchronised once per optimiser step, with its last batch
         alone = self._processes.accelerator.no_sync(self._wrapped) if count > 1 and not last else contextlib.nullcontext()
         with alone:
             with autocast(*place), kernels:
@@ -109,14 +109,17 @@ class Gradients:
         return dict(zip(own, means, strict=True))
 
     def step(self, done: int) -> None:
-        """Update the parameters and clear the gradients; `done` is the number of optimiser steps before this one."""
-        if not self._shared:  # the last batch, which synchronises them, was skipped
+        """Update the parameters and clear the gradients. `done` is the number of earlier optimiser steps."""
+        if not self._shared:  # the last batch, with which gradients are synchronised, was skipped
             self._processes.average(self._model.parameters())
             self._shared = True
         self._optimization.step(done)
 
     def check_weights(self) -> None:
-        """Raise a `ZooError` if a weight isn't finite, before it is scored or saved: the gradients of a finite loss may overflow."""
+        """Raise a `ZooError` if a weight isn't finite. This may happen with a finite loss, because gradients can overflow.
+
+        It is called before the weights are scored or saved.
+        """
         state = self._optimization.averaged.state_dict()
         name = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
         if name is not None:
@@ -128,7 +131,7 @@ class Gradients:
             )
 
     def _not_finite(self, loss: float, keys: tuple[str, ...], number: int) -> None:
-        """Raise an error that names the samples of the batch, or print that it is skipped."""
+        """Raise a `ZooError` that lists the samples of the batch, or print a message if `on_nan` is "skip"."""
         losses = self._processes.joined([] if math.isfinite(loss) else [f"{loss} at batch {number} ({', '.join(keys)})"])
         what = f"the loss became {' and '.join(losses)}"
         if self._recipe.on_nan == "stop":

@@ -1,4 +1,4 @@
-"""History of a run: losses of the current epoch, the best of the finished epochs, and charts of all of them."""
+"""History of a training run: losses of the current epoch, best epoch, and charts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from zoo.task.metric import Curve
 
 History = Sequence[Mapping[str, Any]]  # one entry per epoch, as in metrics.jsonl
 Line = tuple[Sequence[float], Sequence[float]]  # x and y
-_STRETCHES = 50  # maximum number of points in the curve of an epoch
+_STRETCHES = 50  # maximum number of points in the loss curve of an epoch
 _X = "epoch"
 
 
 @dataclass
 class LossRecord:
-    """Losses of the current epoch, for its line of metrics.jsonl; part of every checkpoint.
+    """Losses of the current epoch, from which its line of metrics.jsonl is computed. It is stored in every checkpoint.
 
     Attributes:
-        sums: sum over the batches of each named loss.
+        sums: sum of each loss over the batches, by name.
         curve: total loss of each batch.
         not_finite: number of batches skipped because their loss wasn't finite.
     """
@@ -33,17 +33,20 @@ class LossRecord:
 
     @property
     def mean(self) -> float:
-        """Mean loss so far; 0 before the first batch."""
+        """Mean total loss of the batches so far; 0 before the first batch."""
         return sum(self.sums.values()) / max(1, len(self.curve))
 
     def add(self, losses: dict[str, float]) -> None:
-        """Add the losses of a batch."""
+        """Add the losses of a batch, by name."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.curve.append(sum(losses.values()))
 
     def entry(self, batches_done: int) -> dict[str, Any]:
-        """Return the mean losses of the epoch, and its curve as means over at most 50 stretches, which ends at batch `batches_done`."""
+        """Return the loss entries of the epoch for metrics.jsonl: mean losses, loss curve, and number of skipped batches.
+
+        The curve consists of means over up to 50 intervals of the epoch. `batches_done` is the number of the last batch in the run.
+        """
         losses = {name: value / max(1, len(self.curve)) for name, value in self.sums.items()}
         stretches = np.array_split(np.array(self.curve), min(_STRETCHES, len(self.curve))) if self.curve else []
         ends = batches_done - len(self.curve) + np.cumsum([len(stretch) for stretch in stretches], dtype=int)
@@ -56,25 +59,25 @@ class LossRecord:
 
 
 def score_of(entry: Mapping[str, Any], score: str) -> float | None:
-    """Return an epoch's validation score; None if there was no validation or the data doesn't support the score."""
+    """Return the validation score of an epoch; None if there was no validation or the score is undefined on the dataset."""
     value: float | None = entry.get("val", {}).get(score)
     return value
 
 
 def best_epoch(history: History, score: str) -> Mapping[str, Any] | None:
-    """Return the epoch with the highest score, the last one of equals, whose weights are kept; None if no epoch has a score."""
+    """Return the epoch with the highest score, whose weights are kept: the last one of equals. None if there are no scores."""
     scored = [entry for entry in history if score_of(entry, score) is not None]
     return max(reversed(scored), key=lambda entry: float(entry["val"][score]), default=None)
 
 
 def epochs_without_better(history: History, score: str) -> int:
-    """Return the number of epochs since the highest score was first reached; 0 before the first epoch."""
+    """Return the number of epochs since the highest score was first reached; 0 if the history is empty."""
     values = [-math.inf if value is None else value for value in (score_of(entry, score) for entry in history)]
     return len(values) - 1 - values.index(max(values)) if values else 0
 
 
 def curves(history: History, score: str) -> Iterator[Curve]:
-    """Yield the charts of a run: loss, scores and learning rate over the epochs; `score` is the score by which epochs are compared."""
+    """Yield charts of loss, scores and learning rate over the epochs. `score` is the name of the score used to compare epochs."""
     yield Curve("Training loss", _X, "loss", {"within epochs": _within(history), "mean of the epoch": _line(history, "loss")})
     parts = dict.fromkeys(name for entry in history for name in entry.get("losses", {}))
     if len(parts) > 1:
@@ -89,7 +92,7 @@ def curves(history: History, score: str) -> Iterator[Curve]:
 
 
 def _within(history: History) -> Line:
-    """Return the loss over each stretch of an epoch; x is the end of the stretch, in epochs."""
+    """Return the curve of mean losses over intervals of the epochs. The x-coordinate is the end of an interval, in epochs."""
     x, y = list[float](), list[float]()
     before = 0
     for entry in history:
@@ -102,7 +105,7 @@ def _within(history: History) -> Line:
 
 
 def _line(history: History, *path: str) -> Line:
-    """Return the value at a path of keys for every epoch that has one."""
+    """Return the curve of a value over the epochs. `path` are the nested keys of the value; epochs without it are omitted."""
     found: list[tuple[float, float]] = []
     for entry in history:
         value: Any = entry
@@ -114,5 +117,5 @@ def _line(history: History, *path: str) -> Line:
 
 
 def _is_part(line: Line) -> bool:
-    """Return whether all values lie between 0 and 1; counts and times would flatten the other curves of a chart."""
+    """Return whether all values lie in 0–1. Larger values, such as counts, would flatten the other curves of a chart."""
     return bool(line[1]) and all(0 <= value <= 1 for value in line[1])

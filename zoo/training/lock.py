@@ -1,4 +1,4 @@
-"""Lock on a run's folder, so that only one process trains in it; records the torchrun job of its last holder."""
+"""Lock on the folder of a run, so that only one process trains in it. The lock file also stores the torchrun job of the process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCK = ".lock"
 
 
 class RunLock:
-    """Lock that is released when the process that holds it ends, however it ends."""
+    """Lock on the folder of a run. It is released when the process ends, even if the process is killed."""
 
     def __init__(self, folder: Path) -> None:
-        """Acquire the lock of a run's existing folder.
+        """Acquire the lock. The folder must exist.
 
         Raises:
-            InputError: another process holds it.
+            InputError: another process holds the lock.
             OSError: the folder isn't writable.
         """
         self._file: IO[str] = (folder / LOCK).open("a+", encoding="utf-8")
@@ -40,7 +40,7 @@ class RunLock:
         import fcntl
 
         try:
-            # a lock of the process, not of the open file: loader processes that outlive a killed run don't hold it
+            # lockf locks belong to the process, not to the open file, so loader processes that outlive a killed run don't hold the lock
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
@@ -56,11 +56,11 @@ class RunLock:
 
     @property
     def restarted(self) -> bool:
-        """Whether torchrun (`--max-restarts`) has restarted this process after one of the same job that held the lock last."""
+        """Whether torchrun (`--max-restarts`) has restarted this process, and the last holder of the lock belonged to the same job."""
         return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and self._last_job == _job() != ""
 
     def sign(self) -> None:
-        """Write the PID and the torchrun job of this process into the lock file."""
+        """Write the PID and torchrun job of this process to the lock file."""
         self._file.truncate(0)
         self._file.write(f"{os.getpid()} {_job()}")
         self._file.flush()
@@ -71,7 +71,7 @@ class RunLock:
 
 
 def _job() -> str:
-    """Return an identifier of the torchrun job of this process, which is the same after restarts; "" without torchrun."""
+    """Return the identifier of this process's torchrun job, which doesn't change on restart; "" without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     if name is None:
         return ""

@@ -1,4 +1,4 @@
-"""The training loop of all tasks, with validation after every epoch and checkpoints."""
+"""Training loop for all tasks, with checkpoints and validation after every epoch."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from zoo.training.tracking import Tracking
 
 @dataclass
 class TrainingLoop:
-    """State of a run that optimises a model.
+    """Training run that optimises a model.
 
     Attributes:
-        data: inputs of the run; the model is trained in place, and the recipe's epochs are set.
+        data: inputs of the run. The model is trained in place; `recipe.epochs` must not be None.
         track: names of experiment trackers, as returned by `zoo.training.tracking.check_trackers`.
         history: one entry per finished epoch, as in metrics.jsonl.
-        skipped: faults of skipped samples, by key.
-        scores: validation scores of the best epoch of this call.
+        skipped: errors of skipped samples by key.
+        scores: validation scores of the best epoch; None without validation data.
         batches_done: number of batches that this process has finished, over all epochs.
-        seconds: wall-clock time, including earlier calls of an interrupted run up to their last checkpoint.
+        seconds: wall-clock time in seconds. For a resumed run, it includes the time of the original run up to the checkpoint.
     """
 
     data: RunData
@@ -55,22 +55,22 @@ class TrainingLoop:
     _signals: list[float] = field(default_factory=list)  # number of processes that had received each of SIGNALS before the last batch
 
     def __post_init__(self) -> None:
-        """Set up model, plan and optimiser; raise an `InputError` if the recipe isn't possible with this data, model or device."""
+        """Set up model, plan and optimiser. Raise an `InputError` if the recipe doesn't fit the dataset, model or device."""
         data = self.data
         self.model, self.task, self.recipe, self.processes = data.model, data.task, data.recipe, data.processes
         self.dataset, self.validation, self.progress = data.dataset, data.validation, data.reading.progress
         recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
         assert recipe.epochs is not None, "`settle` sets the epochs"
         if recipe.early_stop and self.validation is None:
-            raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val, or set early_stop to 0")
+            raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val or set early_stop to 0")
         self.precision = pick_training_precision(recipe.precision, self.device)
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
         place(self.model, self.device)
         share_norm(self.model, self.processes, self.progress)
-        smallest = 2 * processes  # batch-norm can't train on one image
+        smallest = 2 * processes  # batch-norm needs at least two images in training mode
         if len(self.dataset) < smallest:
-            raise InputError(f"data {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
+            raise InputError(f"dataset {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
         sampling = self.task.data.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
         self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
         self.preprocess = self.task.data.training_preprocess(recipe, self.model.preprocess)
@@ -95,22 +95,22 @@ class TrainingLoop:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self, folder: RunFolder) -> None:
-        """Train to the end, starting from the folder's checkpoint if there is one.
+        """Train until the end of the run, starting from the checkpoint in the folder if there is one.
 
         Raises:
-            Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+            Interrupted: training was stopped by Ctrl-C or SIGTERM. A checkpoint was written.
             ZooError: the loss or the weights aren't finite.
         """
         with self.processes.together():
             self._restore(folder)
         if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
-            raise InputError(f"{folder.path}: the processes found different checkpoints; choose an --out that all of them can read")
+            raise InputError(f"{folder.path}: the processes loaded different checkpoints; choose an --out folder that all of them can read")
         reason = why_not(self.model, self.recipe)
         if reason is not None:
             self.progress.say(reason)
         self._gradients.wrap()
         if self.batches_done == 0:
-            self.optimization.average_anew()  # `wrap` has copied the first process's parameters to the others
+            self.optimization.average_anew()  # `wrap` has copied the parameters of the first process to the others
         self._tracking = Tracking(self.processes.accelerator, self.track, folder.path, self.recipe, self.steps.done(self.batches_done))
         self._since = time.perf_counter()
         try:
@@ -122,8 +122,8 @@ class TrainingLoop:
             self._tracking.end()
 
     def _train(self, folder: RunFolder) -> None:
-        # the generator is closed at once if training ends early, so that its loader processes don't block the interpreter's exit.
-        # Ctrl-C still takes effect immediately while features are being computed
+        # if training ends early, the generator is closed immediately, so that its loader processes don't block the interpreter's exit.
+        # Features are computed before signals are intercepted, so that Ctrl-C stops the computation immediately.
         left = self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
         with contextlib.closing(left) as batches, graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
@@ -135,7 +135,7 @@ class TrainingLoop:
                     if self._stopped_early():
                         return
                     self._begin_epoch()
-                if self.steps.complete(self.batches_done):  # only after a step: a checkpoint doesn't contain accumulated gradients
+                if self.steps.complete(self.batches_done):  # only after a step, because checkpoints don't contain accumulated gradients
                     number = self._signal(interrupt)
                     if number or folder.due():
                         self._gradients.check_weights()
@@ -146,7 +146,7 @@ class TrainingLoop:
                         raise self.processes.once(Interrupted(message, number))
 
     def _signal(self, interrupt: Stop) -> int:
-        """Return the signal that stops training, 0 for none; several processes exchange their signals with every batch."""
+        """Return the number of the signal that stops training; 0 for none. Several processes exchange their signals with every batch."""
         if self.processes.count == 1:
             return interrupt.number if interrupt.is_set() else 0
         return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
@@ -160,7 +160,7 @@ class TrainingLoop:
             self._shown.begin_epoch(self.batches_done)
 
     def _thaw(self, epoch: int) -> None:
-        """Unfreeze the stages that the gradual schedule has unfrozen by this epoch (counted from 0)."""
+        """Unfreeze the stages that the unfreezing schedule specifies for this epoch (counted from 0)."""
         stages = epoch // self.recipe.unfreeze_every if self.recipe.unfreeze_every else 0
         before = self.model.config.freeze
         freeze(self.model, self._first_freeze)
@@ -172,7 +172,7 @@ class TrainingLoop:
 
     def _batch(self, batch: AnyBatch, interrupt: Stop) -> None:
         self.batches_done += 1
-        # seeds are derived from the batch number, so a resumed run draws the same random numbers without storing their state
+        # seeds are derived from the batch number, so a resumed run draws the same random numbers without a stored generator state
         seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         trainable = batch.images is not None and len(batch.keys) > 1
         signals = [interrupt.got(number) for number in SIGNALS]
@@ -182,7 +182,7 @@ class TrainingLoop:
                 if fault.key not in self.skipped:
                     self.progress.say(f"skipped: {fault}")
                 self.skipped[fault.key] = fault
-        if able == self.processes.count:  # a batch is used by all processes or by none
+        if able == self.processes.count:  # a batch must be used by all processes or by none
             losses = self._gradients.add(batch, len(batch.keys) / pictures, self.batches_done, last=self.steps.complete(self.batches_done))
             if losses is None:
                 self._record.not_finite += 1
@@ -218,14 +218,14 @@ class TrainingLoop:
         )
 
     def _stopped_early(self) -> bool:
-        """Return whether the score hasn't improved for `early_stop` epochs; print a message if so."""
+        """Return whether the score has not improved for `early_stop` epochs. If so, print a message."""
         if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
             return False
         waited = epochs_without_better(self.history, self.task.scoring.primary_score)
         if waited < self.recipe.early_stop:
             return False
         self.progress.say(
-            f"{self.task.scoring.primary_score} has not improved for {waited} epochs: stopped early after epoch {len(self.history)}"
+            f"{self.task.scoring.primary_score} has not improved for {waited} epochs; stopped early after epoch {len(self.history)}"
         )
         return True
 
@@ -237,15 +237,15 @@ class TrainingLoop:
         entry["val"] = dict(scores)
         value = scores[self.task.scoring.primary_score]
         self._shown.scored(value)
-        if value is not None and value >= self._best:  # of equally good epochs, the last is kept because it has trained longer
+        if value is not None and value >= self._best:  # of epochs with equal scores, the last one is kept because it has trained longer
             self._best, self.scores = value, scores
             folder.save_best(model.state_dict())
 
     def _finish(self, folder: RunFolder) -> None:
-        self.processes.wait()  # until the first process has written the best weights
+        self.processes.wait()  # wait until the first process has written the best weights
         best = folder.load(BEST) if self._best > -math.inf else None
         if best is None and self._best > -math.inf:
-            raise InputError(f"{folder.path / BEST}: the weights of the best epoch are missing; start the run again")
+            raise InputError(f"{folder.path / BEST}: the file with the weights of the best epoch is missing; start the run again")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
         if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
             self.scores = self.data.score(self.model)
@@ -280,7 +280,7 @@ class TrainingLoop:
             had_kernels = state["norm_kernels"]
             if had_kernels and not self._gradients.norm_kernels:
                 self.progress.say("batch-norm kernels of this run can't be compiled here (they need g++): the last bits differ from now on")
-            # a run that began with torch's batch-norm continues with it
+            # a run that started with torch's batch-norm continues with it
             self._gradients.norm_kernels = had_kernels and self._gradients.norm_kernels
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state)

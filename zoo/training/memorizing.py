@@ -1,4 +1,4 @@
-"""Training run of a k-nearest-neighbours head: stores features in one pass; nothing is optimised."""
+"""Training run of a k-nearest-neighbours head. It stores features in one pass, without optimisation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from zoo.training.tracking import Tracking
 
 @dataclass
 class Memorizing:
-    """State of a run that stores features; the counterpart of `TrainingLoop`, which optimises.
+    """Training run that stores features instead of optimising a model, with the same interface as `TrainingLoop`.
 
     Attributes:
-        data: model, data, recipe and processes of the run.
+        data: model, dataset, recipe and processes of the run.
         track: names of experiment trackers.
-        history: the one entry of metrics.jsonl.
-        skipped: faults of skipped samples, by key.
-        not_finite: 0, because no loss is computed.
+        history: list with the single entry of metrics.jsonl.
+        skipped: errors of skipped samples by key.
+        scores: validation scores; None without validation data.
+        seconds: wall-clock time of the run, in seconds.
+        not_finite: always 0, because no loss is computed.
     """
 
     data: RunData
@@ -42,24 +44,24 @@ class Memorizing:
     not_finite: int = 0
 
     def __post_init__(self) -> None:
-        """Freeze the model and move it to its device; raise an `InputError` if the backbone isn't frozen for the whole run."""
+        """Freeze the model and move it to its device. Raise an `InputError` if the backbone isn't frozen for the whole run."""
         model, recipe = self.data.model, self.data.recipe
-        self.precision = pick_inference_precision("auto")  # queries are computed in the same precision later
+        self.precision = pick_inference_precision("auto")  # inference later uses the same precision
         if recipe.freeze is not None:
             freeze(model, recipe.freeze)
         if not learns_from_features(model, recipe):
             raise InputError(
-                f"freeze is {model.config.freeze!r}, but this head stores features of a frozen backbone: "
+                f"freeze is {model.config.freeze!r}, but this head stores features and needs a frozen backbone: "
                 "pass --freeze trunk, without --unfreeze-every and --no-feature-cache"
             )
         place(model, self.data.processes.device)
 
     def checkpoint_bytes(self) -> int:
-        """Return the approximate size of the model in bytes; such a run has no checkpoint."""
+        """Return the approximate size of the model in bytes. This kind of run writes no checkpoints."""
         return tensor_bytes(self.data.model.state_dict())
 
     def run(self, folder: RunFolder) -> None:
-        """Store the features of every readable image and evaluate the model."""
+        """Store the features of all readable images, and evaluate the model on the validation data, if any."""
         start, data = time.perf_counter(), self.data
         head = data.model.head
         assert isinstance(head, RememberingHead)

@@ -1,4 +1,4 @@
-"""Optimisation: optimiser, learning rate schedule, gradient scaling and moving average of the weights."""
+"""Optimiser, learning rate schedule, gradient scaling and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from zoo.task.recipe import Recipe
 
 
 class Optimization:
-    """Optimiser, learning rate schedule, gradient scaler (in fp16) and moving average of the weights of one run."""
+    """Optimiser, learning rate schedule, gradient scaler (for fp16) and moving average of the weights for a training run."""
 
     def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
-        """Create the optimiser and its companions.
+        """Create the optimiser, schedule, gradient scaler and moving average.
 
         Args:
-            model: model to train, on `device`, frozen as at the start of the run.
+            model: model to train, on `device`, with the layers frozen that are frozen at the start of the run.
             recipe: the training settings.
-            steps: number of optimiser steps of the whole run.
+            steps: number of optimiser steps in the whole run.
             precision: precision of the forward pass.
             device: device of the model.
 
         Raises:
-            UnknownNameError: timm has no such optimiser.
-            InputError: everything is frozen, `unfreeze_every` is set although nothing is frozen, or the optimiser isn't available here.
+            UnknownNameError: timm doesn't provide the optimiser.
+            InputError: everything is frozen, `unfreeze_every` is set although nothing is frozen, or the optimiser can't be used here.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError(f"freeze is {model.config.freeze!r}, which leaves nothing to train; freeze less")
+            raise InputError(f"freeze is {model.config.freeze!r}, so there are no parameters to train; freeze fewer layers")
         if recipe.unfreeze_every and model.config.freeze == "none":
             raise InputError(
-                f"unfreeze_every is {recipe.unfreeze_every}, but nothing is frozen; freeze something "
+                f"unfreeze_every is {recipe.unfreeze_every}, but nothing is frozen; freeze the backbone "
                 "(--freeze trunk), or set unfreeze_every to 0"
             )
         self._model, self._clip = model, recipe.clip_grad
@@ -55,20 +55,23 @@ class Optimization:
 
     @property
     def averaged(self) -> Model:
-        """The model to evaluate and save: the moving average of the weights, or the trained model itself without averaging."""
+        """The model to evaluate and save: with the moving average of the weights or, without averaging, the trained model."""
         return self._model if self._ema is None else self._ema.module
 
     @property
     def lr(self) -> float:
-        """Highest learning rate among the parameter groups in the last step."""
+        """Maximum learning rate over the parameter groups in the last step."""
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a loss."""
+        """Compute the gradients of a loss and accumulate them."""
         torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, done: int) -> None:
-        """Take the optimiser step after `done` others; without gradients (all batches skipped), the parameters stay unchanged."""
+        """Take an optimiser step. `done` is the number of earlier steps.
+
+        If there are no gradients because all batches were skipped, the parameters stay unchanged.
+        """
         self._scheduler.step_update(done)
         if any(parameter.grad is not None for group in self.optimizer.param_groups for parameter in group["params"]):
             if self._clip:
@@ -86,14 +89,17 @@ class Optimization:
             self._ema.set(self._model)
 
     def bytes_to_come(self) -> int:
-        """Return the approximate size in bytes of the optimiser's future state: two numbers per parameter, created by the first step."""
+        """Return the approximate size of the optimiser state that the first step will create, in bytes; 0 after the first step.
+
+        Two values per parameter are assumed.
+        """
         if self.optimizer.state:
             return 0
         parameters: list[torch.Tensor] = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         return 2 * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint; the schedule needs none, because it follows from the number of steps."""
+        """Return the state for a checkpoint. The schedule isn't included, because it depends only on the number of steps."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -109,9 +115,9 @@ class Optimization:
 
 
 def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimiser of all parameters that are trained at any time, including those that a gradual schedule unfreezes later."""
+    """Create the optimiser for all parameters that are trained during the run, including those that are unfrozen later."""
     if recipe.optimizer.startswith("kron"):
-        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for every weight shape for hours; choose another")
+        raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for each weight shape for hours; choose another")
     frozen = model.config.freeze
     if recipe.unfreeze_every:
         freeze(model, "none")
@@ -124,22 +130,24 @@ def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.opti
             weight_decay=recipe.weight_decay,
             layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )
-    except (AssertionError, ImportError) as error:  # timm also lists optimisers of CUDA libraries where they can't run
+    except (AssertionError, ImportError) as error:  # timm also lists optimisers of CUDA libraries that aren't available here
         raise InputError(f"optimizer is {recipe.optimizer!r}, not available here ({error}); choose another, such as 'adamw'") from error
     finally:
         if recipe.unfreeze_every:
             freeze(model, frozen)
     if getattr(optimizer, "is_second_order", False):
         raise InputError(
-            f"optimizer is {recipe.optimizer!r}, which needs second derivatives, but training computes only first ones; choose another"
+            f"optimizer is {recipe.optimizer!r}, which needs second derivatives, but training computes only first derivatives; "
+            "choose another one"
         )
     return optimizer
 
 
 def _kernels(name: str, device: torch.device) -> dict[str, bool]:
-    """Return the argument that selects an optimiser's fused kernels on CPUs, where torch doesn't use them by default; {} if none exist.
+    """Return the keyword that enables fused kernels of an optimiser on CPUs; {} if there are none.
 
-    With them, a step of AdamW takes a quarter of the time; without them, it took a tenth of the training time of a ResNet-18.
+    On CPUs, torch doesn't use fused kernels by default. With them, a step of AdamW takes a quarter of the time. Without them, it took a
+    tenth of the training time of a ResNet-18.
     """
     fuses = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
     return {"fused": True} if fuses and device.type == "cpu" else {}
@@ -153,9 +161,9 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> 
         sched="step" if recipe.scheduler == "constant" else recipe.scheduler,
         num_epochs=rest,
         decay_epochs=math.ceil(rest / 3),
-        decay_rate={"constant": 1.0, "step": 0.1}.get(recipe.scheduler, 1.0),  # for "poly", timm uses decay_rate as the power, here 1
+        decay_rate={"constant": 1.0, "step": 0.1}.get(recipe.scheduler, 1.0),  # for "poly", decay_rate is the power; 1 is linear
         min_lr=0.0,
-        warmup_lr=recipe.lr / max(1, warmup),  # above 0, so that the first step has an effect; so has the last
+        warmup_lr=recipe.lr / max(1, warmup),  # above 0, so that the first step has an effect
         warmup_epochs=warmup,
         warmup_prefix=True,
         step_on_epochs=False,

@@ -33,18 +33,18 @@ border-bottom:2px solid #c2570c}
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training run, for its report.
+    """Data for the report of a finished training run.
 
     Attributes:
         model: the trained model, in evaluation mode, on its device.
         dataset: the relabelled training data.
-        validation: the relabelled validation data, if there is any.
+        validation: the relabelled validation data; None if there is none.
         history: one entry per epoch, as in metrics.jsonl.
-        scores: validation scores of this model.
-        chosen: the recipe as requested.
-        recipe: the recipe with batch size and epochs adapted to the data.
-        skipped: skipped images and annotations.
-        seconds: wall-clock time of the whole run.
+        scores: validation scores of the model; None without validation data.
+        chosen: the requested recipe.
+        recipe: the recipe with batch size and epochs adapted to the dataset.
+        skipped: errors of skipped images and annotations.
+        seconds: wall-clock time of the whole run, in seconds.
     """
 
     model: Model
@@ -59,20 +59,20 @@ class Trained:
 
 
 def write_training_report(folder: Path, run: Trained, progress: Progress) -> None:
-    """Write report.html into a run's folder: a self-contained page of less than 5 MB.
+    """Write report.html, a self-contained page of less than 5 MB, to the folder of a run.
 
-    Errors are printed instead of raised: the run itself is already saved.
+    Errors are printed instead of raised, because the run itself has already been saved.
     """
     try:
         write_text(folder / FILE, html(folder.name, run))
     except Exception as error:
-        progress.say(f"no report: {type(error).__name__}: {error}; the run itself is complete")
+        progress.say(f"the report could not be written ({type(error).__name__}: {error}); the run itself is complete")
     else:
         progress.say(f"report: {folder / FILE}")
 
 
 def html(name: str, run: Trained) -> str:
-    """Return the report of the run with this name as HTML."""
+    """Return the report as HTML. `name` is the name of the run, shown as the title."""
     task = get_task(run.model.task)
     own = [
         ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.scoring.primary_score)), "</div>"]),
@@ -83,7 +83,7 @@ def html(name: str, run: Trained) -> str:
     room = document.LARGEST - document.SPARE - sum(len(part.encode()) for _, _, parts in own for part in parts)
     found: list[Section] = []
     if run.scores is not None and run.validation is not None:
-        # without heat maps, which take a forward and a backward pass for each mistake
+        # without saliency maps, which need a forward and a backward pass for each mistake
         found = list(document.evaluation(run.scores, run.validation, task.name, None, room))
     head = [f'<p class="kicker">Training · {text(task.name)}</p><h1>{text(name)}</h1>', *_head(run, task)]
     return document.whole(f"{task.name}: {name}", head, [*own[:2], *found, *own[2:]], examples.STYLE + STYLE)
@@ -93,7 +93,7 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     best = best_epoch(run.history, task.scoring.primary_score)
     last: Mapping[str, Any] = run.history[-1] if run.history else {}
     facts = {
-        # a head that stores features makes no step and has a single epoch, whatever the recipe sets
+        # a head that stores features takes no steps and always has a single epoch
         "epochs": f"{len(run.history)} of {run.recipe.epochs}" if last.get("step", 1) else "",
         "best epoch": "" if best is None else str(best["epoch"]),
         "steps": f"{last.get('step', 0):,}",
@@ -118,15 +118,15 @@ def _warnings(run: Trained) -> Iterator[str]:
     if not_finite:
         yield f'<p class="warning">{not_finite:,} batches were skipped because their loss was not finite.</p>'
     if run.skipped:
-        yield f'<p class="warning">{len(run.skipped):,} problems in the data were skipped: <a href="#data">Data</a>.</p>'
+        yield f'<p class="warning">{len(run.skipped):,} samples or annotations with errors were skipped: <a href="#data">Data</a>.</p>'
 
 
 def _samples(run: Trained, task: Task) -> Iterator[str]:
     dataset = run.dataset if run.validation is None else run.validation
-    which = "training data (there was no validation data), which the model was trained on" if run.validation is None else "validation data"
+    which = "training data, because there is no validation data" if run.validation is None else "validation data"
     shown = examples.answered(run.model, task, dataset)
     if not shown:
-        yield "<p>None: no sample could be read.</p>"
+        yield "<p>No sample could be read.</p>"
         return
     yield from examples.section(
         shown, dataset, f"{len(shown)} samples of the {which}. They were selected by key, not by the model's predictions."
@@ -144,7 +144,7 @@ def _recipe(run: Trained) -> Iterator[str]:
             setting = f'<span title="{text(help_texts[name])}">{text(name)}</span>'
             chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
             notes = [f"default: {_value(default)}"] if chosen != default else []
-            notes += [f"adapted to the data; requested: {_value(chosen)}"] if settled != chosen else []
+            notes += [f"adapted to the dataset; requested: {_value(chosen)}"] if settled != chosen else []
             value = text(_value(settled))
             marked = f"<mark>{value}</mark>" if name in differing else value
             below = f"<br><small>{text('; '.join(notes))}</small>" if notes else ""
@@ -168,6 +168,6 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
         entries: tuple[tuple[str | float, ...], ...] = tuple(
             (name, *(count[index] for count in counts.values())) for index, name in enumerate(names)
         )
-        yield from tables.given(Table("Labels of each class", ("class", *counts), entries))
+        yield from tables.given(Table("Labels per class", ("class", *counts), entries))
     if run.skipped:
         yield f"<h3>Skipped</h3>{summary.left_out(run.skipped)}"

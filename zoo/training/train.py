@@ -1,4 +1,4 @@
-"""Fine-tuning of a model with a recipe: `zoo.train`."""
+"""Training of a model with a recipe (`zoo.train`)."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Run:
     """A finished training run.
 
     Attributes:
-        model: the trained model, in evaluation mode; with validation data, the model of the best epoch (of equals, the last).
+        model: the trained model, in evaluation mode. With validation data, it has the weights of the best epoch (the last one of equals).
         folder: folder of the run.
         history: one entry per epoch, as in metrics.jsonl.
-        scores: validation scores of this model; None without validation data.
-        skipped: skipped images and annotations (`on_error` is "skip").
-        not_finite: number of batches skipped because their loss wasn't finite (`on_nan` is "skip").
-        seconds: wall-clock time of this call.
+        scores: validation scores of the model; None without validation data.
+        skipped: errors of skipped images and annotations; empty unless `on_error` is "skip".
+        not_finite: number of batches skipped because their loss wasn't finite; 0 unless `recipe.on_nan` is "skip".
+        seconds: wall-clock time of the call of `zoo.train`, in seconds.
     """
 
     model: Model
@@ -75,36 +75,38 @@ def train(
     progress: Progress | None = None,
     align: object = None,
 ) -> Run:
-    """Fine-tune a model, in place.
+    """Train or fine-tune a model in place.
 
     Args:
         model: model from `zoo.build` or `zoo.load`.
         data: training data: a dataset string, a path, or a sequence of samples.
-        val: validation data, scored after every epoch; None for none.
+        val: validation data, scored after every epoch; None for no validation.
         recipe: the training settings; None for the task's defaults.
-        out: folder of the run, which must not contain a run unless `resume` is True.
+        out: folder of the run. It must not contain a run unless `resume` is True.
         resume: whether to resume the run in `out` from its last checkpoint.
         device: "auto" or a torch device.
         on_error: "raise", or "skip" to skip and report samples that can't be read.
-        exact: decode every image at full size; otherwise a JPEG much larger than the model's input is decoded at a reduced scale.
-        max_pixels: limit on width × height; larger images are refused before they are decoded.
-        checkpoint_minutes: minutes between two checkpoints within an epoch; 0 for one after every step. An epoch always ends with one.
-        track: trackers to log to, by Accelerate's names: "tensorboard" (files in `out`/tensorboard), "wandb", …
-        progress: display of progress bars and messages, used by the first process only; None for no display.
-        align: for face models, detector of the (main) face in each image, which is aligned to the model's `alignment`; as
-            `detector` of `zoo.predict`. A training image without a face is an error, or is skipped and reported with
-            `on_error="skip"`; in validation, it counts as skipped. None if the data needs no alignment.
+        exact: whether to decode every image at full size. By default, JPEGs much larger than the model's input are decoded at a reduced
+            scale.
+        max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
+        checkpoint_minutes: minutes between two checkpoints within an epoch; 0 writes a checkpoint after every step. A checkpoint is also
+            written at the end of every epoch.
+        track: names of experiment trackers, as used by Accelerate: "tensorboard" (files in `out`/tensorboard), "wandb", …
+        progress: display of progress bars and messages, used only by the first process; None for no display.
+        align: detector for face models, as `detector` of `zoo.predict`. It detects the main face in each image, which is then aligned to
+            the model's `alignment`. A training image without a face raises an error, or is skipped and reported if `on_error` is "skip".
+            A validation image without a face is always skipped. None if the images need no alignment.
 
     Returns:
-        The finished run; its model is saved in `out`/model, its report as `out`/report.html.
+        The finished run. The model is saved in `out`/model, and the report as `out`/report.html.
 
     Raises:
-        InputError: an option or the data is invalid, `out` can't be used, or there isn't enough disk space.
-        ZooError: the loss or the weights aren't finite, or another process of the job has failed.
-        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+        InputError: an option or the dataset is invalid, `out` can't be used, or there isn't enough disk space.
+        ZooError: the loss or the weights aren't finite, or another process of the run has failed.
+        Interrupted: training was stopped by Ctrl-C or SIGTERM. A checkpoint was written.
     """
     if model.compiled:
-        raise InputError("a compiled model can't be trained: train the model it was compiled from, then compile it again")
+        raise InputError("a compiled model can't be trained; train the original model and compile it again")
     with bound():
         processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first
@@ -112,7 +114,7 @@ def train(
     track = check_trackers(track)
     recipe = recipe if recipe is not None else task.data.recipe()
     if not isinstance(recipe, task.data.recipe):
-        raise InputError(f"recipe is a {type(recipe).__name__}; the task {task.name} takes a {task.data.recipe.__name__}")
+        raise InputError(f"recipe is a {type(recipe).__name__}; expected a {task.data.recipe.__name__} for the task {task.name}")
     recipe = task.data.suit(recipe, task.parse_options(model.config.options))
     start = time.perf_counter()
     with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
@@ -130,7 +132,7 @@ def train(
             loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)
             folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes())
             if resume and not (folder.path / CHECKPOINT).is_file():
-                progress.say(f"{folder.path}: there is no checkpoint to continue from; starting a new run")
+                progress.say(f"{folder.path}: there is no checkpoint to resume from; starting a new run")
         loop.run(folder)
         model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # an earlier threshold is no longer valid
         model.metadata |= {} if loop.scores is None else task.building.trained_metadata(loop.scores)
@@ -142,7 +144,7 @@ def train(
                 save(model, folder.path / "model")
             trained = Trained(model, dataset, validation, loop.history, loop.scores, chosen, recipe, skipped, loop.seconds)
             write_training_report(folder.path, trained, progress)
-        processes.wait()  # until the model is saved
+        processes.wait()  # wait until the model is saved
     return Run(model, folder.path, loop.history, loop.scores, skipped, loop.not_finite, time.perf_counter() - start)
 
 
@@ -154,8 +156,8 @@ def _open(task: Task, data: object, model: Model, on_error: OnError, progress: P
         return opened
     if task.data.open_set and opened.classes and len(opened.classes) != len(model.classes):
         raise InputError(
-            f"data {opened.name!r} has {len(opened.classes)} classes, but the model was built for {len(model.classes)}; "
-            "build it with the classes of the data (classes=)"
+            f"dataset {opened.name!r} has {len(opened.classes)} classes, but the model was built for {len(model.classes)}; "
+            "build the model with the classes of the dataset (classes=)"
         )
     return match_classes(task, opened, model.classes)[0]
 
@@ -163,21 +165,25 @@ def _open(task: Task, data: object, model: Model, on_error: OnError, progress: P
 def _align(
     model: Model, task: Task, detector: object, dataset: Dataset, validation: Dataset | None, reading: Reading, processes: Processes
 ) -> tuple[Dataset, Dataset | None, dict[str, Any]]:
-    """Return the aligned data, and the detector and settings used, JSON-ready, under "data" and "val".
+    """Align the training and validation data.
 
-    Images without a part to align count as skipped; in training data, they are an error unless `reading.on_error` is "skip".
+    Images in which nothing to align is detected are skipped. In training data, they raise an error unless `reading.on_error` is "skip".
+
+    Returns:
+        The aligned training data, the aligned validation data, and a JSON-serialisable description of detector and settings, with the
+        keys "data" and "val".
     """
     if model.preprocess.alignment is None:
         raise InputError(
-            f"align: the model (task {task.name}) has no alignment template; only face models that are built with "
-            'alignment= (--alignment), such as "arcface", have one'
+            f"align: the model (task {task.name}) has no alignment template; use a face model that was built with "
+            'alignment= (--alignment), such as "arcface"'
         )
     skip, progress = reading.on_error == "skip", reading.progress
     how = Aligning(detector, Decoding(max_pixels=reading.max_pixels), skip, progress, processes.rank, processes.count)
     aligned = task.align(dataset, [model], how)
     if aligned.not_found and not skip:
         raise DataError(
-            f"data {dataset.name!r}: nothing to align was found in {len(aligned.not_found)} of {len(dataset)} images:",
+            f"data {dataset.name!r}: nothing to align was detected in {len(aligned.not_found)} of {len(dataset)} images:",
             aligned.not_found,
             'Skip them with --skip-bad (on_error="skip").',
         )
@@ -193,12 +199,12 @@ def _align(
 
 
 def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
-    """Check that classes have at least `min_samples` samples, and print the classes with one sample or none."""
+    """Check that non-empty classes have at least `recipe.min_samples` samples, and list the classes with no or only one sample."""
     counts = Counter(label for record in dataset.records for label in set(task.data.labels(record.target)))
     few = [f"{name} ({counts[index]})" for index, name in enumerate(dataset.classes) if 0 < counts[index] < recipe.min_samples]
     if few and max(counts.values()) > 1:
         raise InputError(
-            f"data {dataset.name!r} has classes with fewer than {recipe.min_samples} samples: {_listed(few)}; add samples, remove "
+            f"dataset {dataset.name!r} has classes with fewer than {recipe.min_samples} samples: {_listed(few)}; add samples, remove "
             "these classes, or set min_samples to 1 (--min-samples 1)"
         )
     for count, words in ((0, "no samples: nothing can be learned"), (1, "only one sample: little can be learned")):
@@ -206,16 +212,16 @@ def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress
 
 
 def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) -> None:
-    """Print the model's classes that have no validation samples; open-set tasks validate on other identities on purpose."""
+    """Print the classes without validation samples. Open-set tasks are omitted, because they validate on other identities."""
     if validation is None or task.data.open_set:
         return
     shown = {label for record in validation.records for label in task.data.labels(record.target)}
     lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
-    _say(validation, lacking, "no samples: not covered by the scores after each epoch", progress)
+    _say(validation, lacking, "no samples: not included in the validation scores", progress)
 
 
 def _say(dataset: Dataset, classes: Sequence[str], words: str, progress: Progress) -> None:
-    """Print the classes that have a property, if there are any."""
+    """Print a message about classes, if there are any. `words` follows "has" or "have" in the message."""
     if classes:
         progress.say(f"data {dataset.name!r}: {_listed(classes)} {'have' if len(classes) > 1 else 'has'} {words}")
 
@@ -225,9 +231,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:
-    """Return the recipe with batch size and number of epochs set for a dataset of this size.
+    """Adapt batch size and number of epochs of a recipe to the size of the dataset.
 
-    A batch size that is too large for the dataset is reduced, with a message, if it is a preset's; any other value is an error.
+    If the batch size is too large for the dataset, it is reduced, with a message, if it comes from a preset. Otherwise, an `InputError` is
+    raised.
     """
     most = samples // processes
     if recipe.batch_size > most >= 2:
@@ -236,7 +243,7 @@ def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, R
                 f"batch_size is {recipe.batch_size}{f' in each of {processes} processes' if processes > 1 else ''}, but the data has "
                 f"{samples} samples; set it to {most} or less"
             )
-        progress.say(f"batch_size is {most}, not {recipe.batch_size}: the data has {samples} samples")
+        progress.say(f"batch_size was reduced from {recipe.batch_size} to {most}, because the dataset has only {samples} samples")
         recipe = replace(recipe, batch_size=most)
     if recipe.epochs is not None:
         return recipe

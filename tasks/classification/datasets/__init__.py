@@ -1,4 +1,4 @@
-"""Dataset formats of classification, one module each."""
+"""Dataset formats for classification, one module per format."""
 
 from zoo.data.formats import Scheme
 from zoo.registry import Registry

@@ -17,10 +17,10 @@ _COLUMNS = ("path", "label")
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read a table of images and their classes.
+    """Open a table of images and their classes.
 
-    Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, whichever split is chosen: sorted
-    as numbers if all of them are integers, otherwise as text; or in the order of a `classes.txt` next to the table.
+    Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, regardless of the split. They are in
+    the order of a `classes.txt` next to the table; without it, they are sorted as numbers if all of them are integers, otherwise as text.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
@@ -52,7 +52,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def sorted_labels(labels: set[str]) -> list[str]:
-    """Return the classes, sorted as numbers if all are integers, otherwise as text."""
+    """Sort class names as numbers if all of them are integers, otherwise as text."""
     numbers = all(label.isdecimal() and label.isascii() and len(label) < 19 for label in labels)
     return sorted(labels, key=lambda label: (int(label), label)) if numbers else sorted(labels)
 

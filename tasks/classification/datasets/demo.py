@@ -1,4 +1,4 @@
-"""The `demo:digits` dataset: scikit-learn's 1,797 real scans of handwritten digits of 8×8 pixels, built in and offline."""
+"""The built-in dataset `demo:digits`: scikit-learn's 1,797 scans of handwritten digits, available offline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TEST_EVERY = 5  # every fifth scan is for testing, the others for training
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open the built-in digits; `split=train` (1,437 images), `split=test` (360) or all of them.
+    """Open the built-in digits: `split=train` (1,437 images), `split=test` (360 images), or all of them by default.
 
     The source is the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), CC BY 4.0, as
-    distributed with scikit-learn. Ink is white on black, enlarged from 8×8 to 32×32 pixels.
+    distributed with scikit-learn. The images show white digits on black and are enlarged from 8×8 to 32×32 pixels.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 
@@ -40,7 +40,7 @@ def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _draw(scan: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return a scan (8×8, ink 0–16) as an RGB image."""
+    """Convert a scan ([8, 8], ink from 0 to 16) to an RGB image."""
     grey = np.clip(scan * (255 / 16), 0, 255).astype(np.uint8)
     large: NDArray[np.uint8] = cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     return np.repeat(large[:, :, None], 3, axis=2)

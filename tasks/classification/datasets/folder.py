@@ -14,7 +14,10 @@ from zoo.tasks.classification.datasets import SCHEMES
 
 
 def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read class folders; classes are the folder names, sorted, or in the order of a `classes.txt`; images may be in subfolders."""
+    """Open a folder with one subfolder of images per class.
+
+    The classes are the names of the subfolders, sorted, or in the order of a `classes.txt`. Images may be nested more deeply.
+    """
     root = ref.folder()
     base = split_folder(ref, root)
     folders = subfolders(base)

@@ -1,4 +1,4 @@
-"""The `hf:` format: a Hugging Face dataset, by its name on the hub or as a local folder from `save_to_disk` (extra `[hf]`)."""
+"""The `hf:` format: a Hugging Face dataset, from the hub or from a folder written by `save_to_disk` (extra `[hf]`)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from zoo.tasks.classification.datasets import SCHEMES
 if TYPE_CHECKING:
     from datasets import Dataset as Table
 
-_SAVED = ("dataset_dict.json", "state.json")  # of several splits, and of one
+_SAVED = ("dataset_dict.json", "state.json")  # files of a dataset with several splits, and of a single split
 _PLAIN = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
 
 def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open a Hugging Face dataset; its images are decoded by the zoo, not by Pillow.
+    """Open a Hugging Face dataset. Its images are decoded by the zoo, not by Pillow.
 
-    `image=` and `label=` select the columns if several qualify, `config=` the configuration of a dataset on the hub. Labels are class
-    labels (with their names and order), or text or integers (sorted).
+    `image=` and `label=` select the columns if several are suitable. `config=` selects the configuration of a dataset on the hub. The
+    label column contains class labels, whose names and order are used, or text or integers, which are sorted.
     """
     table = _table(ref)
-    from datasets import Image  # installed, since there is a table
+    from datasets import Image  # `_table` has checked that the library is installed
 
     image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
     label = _column(ref, table, "label", _is_label)
@@ -39,7 +39,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
         values = table.select_columns(label)[:][label]
         encoded = table.cast_column(image, Image(decode=False))
     except _damage() as error:
-        raise DataError(f"data {ref.text!r}: its tables are damaged: {_short(error)}") from None
+        raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
     names = getattr(table.features[label], "names", None)
     classes = names if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
     number = {name: index for index, name in enumerate(classes)}
@@ -55,14 +55,14 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """Return the exceptions that the library and pyarrow raise for damaged files."""
+    """Return the exceptions that the library datasets and pyarrow raise for damaged files."""
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 def _table(ref: DataRef) -> Table:
-    """Return the validated table of the requested split."""
+    """Open the dataset and return the table of the requested split, after validation."""
     try:
         import datasets  # an optional dependency that takes seconds to import
     except ImportError:
@@ -88,7 +88,7 @@ def _table(ref: DataRef) -> Table:
 def _check_saved(ref: DataRef, folder: Path) -> None:
     """Raise a `DataError` unless a folder was written by `save_to_disk` and all its data files lie inside it."""
     if not _is_saved(folder):
-        raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected {' or '.join(_SAVED)} in it")
+        raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected it to contain {' or '.join(_SAVED)}")
     for state in (*folder.glob("state.json"), *folder.glob("*/state.json")):
         for entry in json.loads(state.read_bytes())["_data_files"]:
             name = entry["filename"]
@@ -139,7 +139,7 @@ def _is_label(feature: Any) -> bool:
 
 
 def _name(value: Any, names: list[str] | None) -> str | None:
-    """Return the class name of a value; None if it has none (−1 stands for unknown in the hub's test sets)."""
+    """Return the class name of a label, or None if the class is unknown, which the hub's test sets mark with −1."""
     if value is None or value == "":
         return None
     if names is None:
@@ -149,7 +149,7 @@ def _name(value: Any, names: list[str] | None) -> str | None:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Image in the table that is decoded when called."""
+    """Image in a table, which is decoded when the object is called."""
 
     table: Table
     index: int

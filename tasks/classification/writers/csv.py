@@ -15,7 +15,7 @@ FILE = "labels.csv"
 
 
 def write_csv(content: Content, out: Path) -> None:
-    """Write one row per image; the column split is included only if the dataset has splits."""
+    """Write the images, and a table with one row per image. It has a column split only if the dataset has splits."""
     for picture in content.pictures:
         content.put(picture, out / picture.name)
     rows = ([picture.name, content.classes[picture.record.target], *picture.splits] for picture in content.pictures)

@@ -10,7 +10,10 @@ from zoo.tasks.classification.writers import WRITERS
 
 
 def write_folder(content: Content, out: Path) -> None:
-    """Place every image in the folder of its class, and write the order of the classes if it can't be inferred from every split."""
+    """Write every image into the folder of its class.
+
+    The order of the classes is written as well, unless it equals the sorted folder names of every split.
+    """
     place_in_folders(content, out)
     for split in content.splits or ("",):
         used = {content.classes[picture.record.target] for picture in content.of_split(split)}

@@ -1,1 +1,1 @@
-"""Annotation formats of detection: parsing and writing COCO, VOC, YOLO and CSV structures, and box targets."""
+"""Annotation formats of detection: targets, arrays for scoring, COCO ids and outlines, and the layout of YOLO datasets."""

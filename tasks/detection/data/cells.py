@@ -1,6 +1,6 @@
-"""Cells: the detections and objects of one class in one image, and their overlaps.
+"""Cells, i.e. the detections and objects of one class in one image, and the IoU of pairs of them.
 
-COCO evaluates each cell separately: its detections, in descending order of score and up to a limit, against its objects.
+COCO evaluates each cell separately: it compares the highest-scoring detections of the cell, up to a limit, with its objects.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints, Truth
 
-_PAIRS = 2_000_000  # pairs of boxes compared at once, to bound the memory
+_PAIRS = 2_000_000  # maximum number of pairs of boxes compared at once, to limit memory
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Detections that count, cell by cell (image, then class), in descending order of score within a cell."""
+    """Highest-scoring detections of each cell, ordered by image, then class, then descending score."""
 
     rows: Ints  # detections as indices into `Columns.found`, [D]
-    cell: Ints  # number of each detection's cell, image × classes + label, [D]
+    cell: Ints  # index of each detection's cell, image × number of classes + label, [D]
     rank: Ints  # rank of each detection within its cell, from 0, [D]
 
 
 def ranked(columns: Columns, max_dets: int) -> Ranked:
-    """Order detections by cell and score, equal scores in input order, and drop all beyond the `max_dets` highest of a cell."""
+    """Order detections by cell and descending score, and keep the first `max_dets` of each cell. Equal scores stay in input order."""
     found = columns.found
     cell = found.picture * max(1, len(columns.classes)) + found.label
     order = np.lexsort((-found.score, cell))
@@ -37,7 +37,7 @@ def ranked(columns: Columns, max_dets: int) -> Ranked:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Pairs of a detection and an object that overlap."""
+    """Overlapping pairs of a detection and an object."""
 
     detection: Ints  # position of each detection in the `rows` passed to `overlaps`, ascending, [P]
     truth: Ints  # objects as indices into `Columns.truth`, ascending within a detection, [P]
@@ -45,10 +45,14 @@ class Overlaps:
 
 
 def overlaps(columns: Columns, rows: Ints, within: Ints, truth_within: Ints, least: float) -> Overlaps:
-    """Return the pairs of detections and objects that overlap by at least `least`.
+    """Return the pairs of detections and objects whose IoU is at least `least`. Both must be in the same group.
 
-    Pairs are formed within groups (images or cells): `within` [D] is the group of each detection in `rows`, `truth_within` [G] that of
-    each object.
+    Args:
+        columns: objects and detections.
+        rows: detections to compare, as indices into `Columns.found`, [D].
+        within: group (image or cell) of each detection in `rows`, [D].
+        truth_within: group of each object, [G].
+        least: minimum IoU, above 0.
     """
     truth_order = np.argsort(truth_within, kind="stable")
     ordered = truth_within[truth_order]
@@ -61,7 +65,7 @@ def overlaps(columns: Columns, rows: Ints, within: Ints, truth_within: Ints, lea
 
 
 def _chunks(counts: Ints) -> list[tuple[int, int]]:
-    """Return ranges of detections with about `_PAIRS` pairs each."""
+    """Return ranges of detections (start, stop) with about `_PAIRS` pairs each."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     cuts = np.searchsorted(ends, np.arange(_PAIRS, total, _PAIRS), side="right").tolist()
@@ -89,6 +93,6 @@ def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order:
 
 
 def _iou(shared: Floats, own: Floats, objects: Truth, truth: Ints) -> Floats:
-    """Return the IoU of overlapping pairs [P] with the arithmetic of pycocotools' maskApi, step by step, for bit-identical results."""
+    """Return the IoU of overlapping pairs [P]. The order of operations is that of pycocotools' maskApi, for bit-identical results."""
     other = (objects.xywh[:, 2] * objects.xywh[:, 3])[truth]
     return np.asarray(shared / np.where(objects.crowd[truth], own, own + other - shared))

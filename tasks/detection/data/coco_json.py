@@ -1,7 +1,8 @@
-"""Memory-efficient reading of COCO's JSON: the three relevant lists, without outlines, with annotations as rows of bytes.
+"""Memory-efficient reading of COCO's JSON files: images, categories and annotations, without outlines.
 
-Half a million annotations take 350 MiB as dictionaries and 50 MiB as rows. Each is packed as soon as it is parsed; an unusual annotation
-(a value that is not a number, a missing id, an extreme value) stays a dictionary, so that the reader can report it.
+Each annotation is packed into a row of bytes as soon as it is parsed. Half a million annotations occupy 50 MiB as rows, but 350 MiB as
+dictionaries. An unusual annotation (a value that is not a number, a missing id, an extreme value) stays a dictionary, so that the reader
+can report it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,23 @@ from typing import Any
 from zoo.errors import DataError
 from zoo.system.memory import no_collector
 
-_HUGE = 1e12  # above any coordinate or area; NaN fails the comparison, too
+_HUGE = 1e12  # larger than any valid coordinate or area; comparisons with it are also False for NaN
 _PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
 _ROW = struct.Struct("<3q5d?")  # id, image_id, category_id; x, y, width, height, area; iscrowd
 
 
 def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
-    """Return images, annotations and categories by name, with the required keys of each entry checked.
+    """Read the lists of images, annotations and categories, and check the required keys of each entry.
 
-    Entries are dictionaries; annotations may also be rows (see `annotation_of`). `data` is the dataset string, for messages.
+    Args:
+        data: dataset string, for messages.
+        file: instances file.
+
+    Returns:
+        The lists by name. Entries are dictionaries; annotations may also be rows of bytes, which `annotation_of` unpacks.
+
+    Raises:
+        DataError: the file can't be read as JSON, a list is missing, or an entry lacks a key.
     """
     with no_collector():
         try:
@@ -41,7 +50,7 @@ def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
 
 
 def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an annotation in COCO's form: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
+    """Return an annotation as in COCO's files: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
     if not isinstance(entry, bytes):
         return entry
     identity, image, category, x, y, width, height, area, crowd = _ROW.unpack(entry)
@@ -50,12 +59,12 @@ def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number that can be a coordinate or an area; booleans are not."""
+    """Return whether a value is a number in the range of coordinates and areas. Booleans don't count as numbers."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def are_four_numbers(values: Any) -> bool:
-    """Return whether a value is a list of four numbers that can be coordinates."""
+    """Return whether a value is a list of four numbers in the range of coordinates."""
     if not isinstance(values, list) or len(values) != 4 or not {int, float}.issuperset(map(type, values)):
         return False
     x, y, width, height = values
@@ -63,11 +72,14 @@ def are_four_numbers(values: Any) -> bool:
 
 
 def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
-    """Return an annotation as a row, and other objects without their outline, which is most of a file and many times larger in memory."""
+    """Pack an annotation into a row; return other objects as dictionaries.
+
+    Outlines are dropped from both, because they make up most of a file and are many times larger in memory.
+    """
     entry.pop("segmentation", None)
     if (
         "bbox" not in entry or "file_name" in entry or "name" in entry or entry.get("difficult")
-    ):  # an image or category with an extra key is not an annotation
+    ):  # images and categories may have additional keys, but are not annotations
         return entry
     box, crowd = entry["bbox"], entry.get("iscrowd", 0)
     ids = entry.get("id"), entry.get("image_id"), entry.get("category_id")
@@ -78,12 +90,12 @@ def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
         return entry
     try:
         return _ROW.pack(*ids, *box, area, bool(crowd))
-    except struct.error:  # an id of more than 64 bits
+    except struct.error:  # an id doesn't fit into 64 bits
         return entry
 
 
 def _wrong(part: str, entry: Any) -> str:
-    """Return what is wrong with an entry of a list, or ""."""
+    """Return the end of an error message about an entry of a list, or "" if the entry is valid."""
     needed = _PARTS[part]
     missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
     if missing:

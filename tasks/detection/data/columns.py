@@ -1,6 +1,7 @@
-"""Objects and detections of many images as columns, the input of all scoring.
+"""Ground-truth objects and detections of many images as columns (arrays), the input of all scoring functions.
 
-Half a million detections take 30 MB and a few array operations as columns; as dictionaries they take 300 MB and seconds.
+Half a million detections occupy 30 MB as columns and are processed by a few array operations. As dictionaries they occupy 300 MB, and
+processing takes seconds.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground-truth objects."""
+    """Ground-truth objects of all images."""
 
     picture: Ints  # index of each object's image, ascending, [G]
     label: Ints  # class of each object, from 0, [G]
     xywh: Floats  # left, top, width and height in pixels, [G, 4]
-    area: Floats  # area in square pixels, [G]; that of the mask if the dataset has masks
-    crowd: Bools  # whether each object stands for a group of objects, [G]
+    area: Floats  # area in square pixels, [G]; the area of the mask if the dataset has masks, otherwise of the box
+    crowd: Bools  # whether each box marks a crowd (a group of objects), [G]
     difficult: Bools  # whether each object counts neither as found nor as missed, [G]
 
     @property
     def ignored(self) -> Bools:
-        """Whether each object counts neither as found nor as missed, whatever its size, [G]."""
+        """Whether each object, regardless of its size, counts neither as found nor as missed, [G]."""
         return self.crowd | self.difficult
 
 
 @dataclass(frozen=True)
 class Found:
-    """Detections."""
+    """Detections of all images."""
 
     picture: Ints  # index of each detection's image, ascending, [D]; the order within an image breaks ties between equal scores
     label: Ints  # class of each detection, from 0, [D]
@@ -48,13 +49,13 @@ class Found:
 
     @property
     def area(self) -> Floats:
-        """Area in square pixels, [D]."""
+        """Area of each box in square pixels, [D]."""
         return np.asarray(self.xywh[:, 2] * self.xywh[:, 3])
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Objects and detections to score."""
+    """Ground-truth objects and detections to score."""
 
     keys: tuple[str, ...]  # keys of the images by index, in the order in which COCO's evaluation processes them
     classes: tuple[str, ...]  # class names by label
@@ -65,7 +66,7 @@ class Columns:
 def columns_of(
     keys: Sequence[str], classes: Sequence[str], targets: Sequence[Target], answers: Sequence[Mapping[str, NDArray[Any]]]
 ) -> Columns:
-    """Convert the targets (as returned by `as_target`) and answers of images, in the order of evaluation, into columns."""
+    """Convert targets (from `as_target`) and predictions, one each per image in the order of evaluation, to columns."""
     annotated = [
         target["annotated"] if "annotated" in target else np.column_stack((_xywh(target["boxes"]), target["area"])) for target in targets
     ]
@@ -88,16 +89,22 @@ def columns_of(
 
 
 def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> None:
-    """Raise an `InputError` if scores or boxes are not finite, a box is upside down, or a label is outside the classes."""
+    """Validate the prediction for one image.
+
+    Raises:
+        InputError: scores or boxes are not finite, the corners of a box are swapped, or a label is not the index of a class.
+    """
     boxes, scores, labels = answer["boxes"], answer["scores"], answer["labels"]
     for name, values in (("scores", scores), ("boxes", boxes)):
         if not np.isfinite(values).all():
             raise InputError(f"{key}: its {name} are not finite; the model's weights are damaged, or --precision is too low for them")
     upside_down = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(1))
     if len(upside_down):
-        raise InputError(f"{key}: the box {boxes[upside_down[0]].tolist()} is upside down; expected left, top, right, bottom")
+        raise InputError(f"{key}: the box {boxes[upside_down[0]].tolist()} is upside down or mirrored; expected left, top, right, bottom")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise InputError(f"{key}: its labels range from {labels.min()} to {labels.max()}; the {classes} classes are counted from 0")
+        raise InputError(
+            f"{key}: its labels range from {labels.min()} to {labels.max()}; expected indices of the {classes} classes, from 0"
+        )
 
 
 def _xywh(boxes: NDArray[Any]) -> Floats:

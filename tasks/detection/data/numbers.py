@@ -1,4 +1,4 @@
-"""Datasets whose images and classes have ids, such as COCO's, to which result files refer."""
+"""Datasets whose images and classes have ids that results files refer to, such as COCO's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class NumberedDataset(Dataset):
     """Dataset with the image and category ids of its annotation file.
 
     Attributes:
-        pictures: key of each image by id, for all images in the file, including those excluded by `limit=` or an annotation error.
-        categories: name of each class by category id, for all categories in the file.
-        annotations: annotation file, from which outlines are read on demand; None if the format has none.
+        pictures: image keys by image id. All images in the annotation file are included, even if `limit=` or an annotation error excludes
+            them from the dataset.
+        categories: class names by category id, for all categories in the annotation file.
+        annotations: annotation file, from which outlines are read when needed; None if the format has no outlines.
     """
 
     pictures: Mapping[Any, str] = field(default_factory=dict)
@@ -28,12 +29,12 @@ class NumberedDataset(Dataset):
     def of(
         cls, dataset: Dataset, pictures: Mapping[Any, str], categories: Mapping[Any, str], annotations: Path | None = None
     ) -> NumberedDataset:
-        """Return an open dataset with the ids and their file attached."""
+        """Create a numbered dataset from a dataset, its ids and its annotation file."""
         values: dict[str, Any] = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
         return cls(**values, pictures=pictures, categories=categories, annotations=annotations)
 
     @property
     def order(self) -> dict[str, int]:
-        """Position of each key in the order of the ids, in which COCO's evaluation processes images."""
+        """Position of each image by key. Images are in the order of their ids, in which COCO's evaluation processes them."""
         ids = sorted(self.pictures, key=lambda identity: (isinstance(identity, str), identity))
         return {self.pictures[identity]: place for place, identity in enumerate(ids)}

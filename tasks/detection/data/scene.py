@@ -1,4 +1,4 @@
-"""Training image with its boxes and, if needed, masks, which torchvision's transforms move together."""
+"""Training image with its boxes and optional masks, in a form that torchvision's transforms change together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zoo.data.dataset import Sample
 from zoo.images.preprocess import to_chw
 from zoo.tasks.detection.data.targets import Target, as_target
 
-_LEAST_VISIBLE = 0.1  # fraction of an object's area; with less visible it can't be recognised, and its label would be noise
-_MOVED = ("boxes", "area", "annotated")  # fields that hold positions or sizes; the others don't change when a box moves
+_LEAST_VISIBLE = 0.1  # minimum visible fraction of an object's area; with less it can't be recognised, and its label would be noise
+_MOVED = ("boxes", "area", "annotated")  # target fields with positions or sizes; the other fields don't change when a box moves
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Scene:
 
     image: tv_tensors.Image  # [3, H, W] uint8
     boxes: tv_tensors.BoundingBoxes  # [N, 4] float32, xyxy in pixels of `image`
-    masks: tv_tensors.Mask | None  # [N, H, W] bool; empty for an object without an outline; None if not needed
+    masks: tv_tensors.Mask | None  # [N, H, W] bool, empty for an object without an outline; None if masks aren't needed
     areas: Tensor  # [N] float32, in square pixels of `image`
-    fields: Target  # other fields of the target by name, with one entry per box
+    fields: Target  # other target fields by name, with one entry per box
 
     @classmethod
     def of(cls, sample: Sample, masks: Tensor | None = None) -> Scene:
@@ -48,19 +48,22 @@ class Scene:
         return self.image.shape[-2], self.image.shape[-1]
 
     def into(self, sample: Sample) -> Sample:
-        """Return the sample with the image and boxes of this scene."""
+        """Return a copy of the sample with the image and target of this scene."""
         pixels = self.image.as_subclass(Tensor).permute(1, 2, 0).contiguous().numpy()
         boxes = self.boxes.as_subclass(Tensor).numpy()
         return replace(sample, image=pixels, target={"boxes": boxes, "area": self.areas.numpy(), **self.fields})
 
     def changed(self, change: Callable[[Any], Any]) -> Scene:
-        """Return the scene after a transform of torchvision's v2 API, which must keep every box."""
+        """Apply a transform of torchvision's v2 API to the image, boxes and masks. The transform must keep every box."""
         parts = {"image": self.image, "boxes": self.boxes} | ({} if self.masks is None else {"masks": self.masks})
         moved = change(parts)
         return replace(self, image=moved["image"], boxes=moved["boxes"], masks=moved.get("masks"))
 
     def kept(self, visible: Tensor) -> Scene:
-        """Return the scene without objects of which too little is visible, given the visible fraction of each one's area [N], 0–1."""
+        """Remove objects of which less than a tenth is visible.
+
+        `visible` is the visible fraction of each object's area, [N], 0–1.
+        """
         stays = visible >= _LEAST_VISIBLE
         size_hw = self.size_hw
         return replace(
@@ -73,11 +76,11 @@ class Scene:
 
 
 def box_areas(boxes: Tensor) -> Tensor:
-    """Return the areas [N] of boxes [N, 4] xyxy; 0 for inverted boxes."""
+    """Return the areas [N] of boxes [N, 4] xyxy. Boxes with swapped corners have an area of 0."""
     sides: Tensor = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides.prod(1)
 
 
 def joined(one: Target, other: Target) -> Target:
-    """Concatenate the fields of two lists of boxes; fields that only one of them has are dropped."""
+    """Concatenate two targets field by field. Fields that only one of them has are dropped."""
     return {name: np.concatenate((array, other[name])) for name, array in one.items() if name in other}

@@ -1,4 +1,4 @@
-"""Targets: the annotated objects of an image, in the form shared by all formats and all code that uses them."""
+"""Targets: the annotated objects of an image, in the form shared by all dataset formats and by training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from zoo.errors import Box, Flaw, InputError
 
 Target = dict[str, NDArray[Any]]
 
-TOLERANCE = 1.0  # pixels by which a box may exceed its image, from rounding; the excess is clipped
+TOLERANCE = 1.0  # pixels by which a box may exceed its image because of rounding; such a box is clipped
 _PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids": np.int64, "annotated": np.float64}
 
 
 def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
-    """Return a target with all of its fields.
+    """Validate a target and complete it with the default values of missing fields.
 
     Args:
-        values: target with `boxes` [N, 4], xyxy in pixels of the image, and `labels` [N], from 0; optionally `iscrowd` [N],
-            `difficult` [N], `area` [N] (square pixels, by default the box's), `ids` [N] and `annotated` [N, 5]. None if the image
-            isn't annotated.
+        values: target with `boxes` [N, 4], xyxy in pixels of the image, and `labels` [N], from 0. Optional fields are `iscrowd` [N],
+            `difficult` [N], `area` [N] (in square pixels, by default the area of the box), `ids` [N] and `annotated` [N, 5]. None if the
+            image isn't annotated.
         key: key of the image, for messages.
 
     Returns:
-        `boxes` float32 [N, 4], `labels` int64 [N], `iscrowd` and `difficult` bool [N], `area` float32 [N]; if present also `ids`, and
-        `annotated` float64 [N, 5]: x, y, width, height and area with all digits of the annotations, which COCO's evaluation uses
-        (`boxes` are rounded to float32 and clipped to the image).
+        A dictionary with `boxes` [N, 4] float32, `labels` [N] int64, `iscrowd` and `difficult` [N] bool, and `area` [N] float32. If they
+        are in `values`, it also has the annotation ids, `ids` [N] int64, and `annotated` [N, 5] float64: x, y, width, height and area with
+        all digits of the annotation file. COCO's evaluation uses `annotated`, because `boxes` are rounded to float32 and clipped to the
+        image.
 
     Raises:
         InputError: the image isn't annotated, or the arrays have different lengths.
@@ -54,7 +55,7 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
 
 
 def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Target:
-    """Return the target with label i replaced by new_index[i], without the boxes of dropped classes (None)."""
+    """Replace each label i by new_index[i]. Boxes of dropped classes, for which new_index[i] is None, are removed."""
     full = as_target(target, "target")
     moved = np.array([-1 if index is None else index for index in new_index], np.int64)
     labels = moved[full["labels"]]
@@ -63,20 +64,20 @@ def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Ta
 
 
 def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
-    """Drop the boxes of dropped classes; images are kept, even without boxes."""
+    """Replace the labels of all records and remove the boxes of dropped classes. Images are kept, even without boxes."""
     return [replace(record, target=relabelled(record.target, new_index)) for record in records]
 
 
 def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
-    """Return a box of an annotation file, xyxy in pixels, clipped to its image by at most one pixel.
+    """Validate a box of an annotation file, xyxy in pixels. A box that exceeds its image by at most one pixel is clipped.
 
     Raises:
-        Flaw: the box is not four finite numbers, has no area, or lies outside the image.
+        Flaw: the box is not four finite numbers, has no area, or exceeds the image by more than one pixel.
     """
     height, width = size_hw
     left, top, right, bottom = map(float, box)
     if 0 <= left < right <= width and 0 <= top < bottom <= height:
-        return left, top, right, bottom  # fast path of nearly all boxes; a large dataset has half a million
+        return left, top, right, bottom  # fast path for nearly all boxes; a large dataset has half a million of them
     shown = f"[{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy)"
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise Flaw(f"the box {shown} is not four finite numbers")
@@ -92,7 +93,7 @@ def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
 
 
 def area_of(text: str) -> float | None:
-    """Return an area in square pixels from the text of an annotation file; None if it is empty."""
+    """Parse an area in square pixels from an annotation file; None if the text is empty."""
     try:
         area = float(text) if text else None
     except ValueError:
@@ -103,6 +104,6 @@ def area_of(text: str) -> float | None:
 
 
 def safe_name(name: str) -> bool:
-    """Return whether a file name in an annotation stays within the dataset's folder."""
+    """Return whether a file name in an annotation refers to a path inside the dataset's folder."""
     parts = name.replace("\\", "/").split("/")
     return bool(name) and "\0" not in name and parts[0] != "" and ".." not in parts and not parts[0].endswith(":")

@@ -1,4 +1,4 @@
-"""Layout of a YOLO dataset (images, labels and class names, from Ultralytics' `data.yaml` or bare folders) and form of a label line."""
+"""Layout of a YOLO dataset, from Ultralytics' `data.yaml` or bare folders, and conversion of its box coordinates."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ _MAX_YAML_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders and class names of the requested split."""
+    """Folders and class names of a YOLO dataset, for the requested split."""
 
     root: PictureRoot
-    names: tuple[str, ...]  # class names by index; empty if nothing names them
+    names: tuple[str, ...]  # class names by index; empty if the dataset doesn't name its classes
     sources: tuple[Path, ...]  # folders of images, or `.txt` lists of images, of the requested split
 
 
 def find_layout(ref: DataRef) -> Layout:
-    """Return the layout from `data.yaml` (the path itself, or in its folder), otherwise from the folders `images` and `labels`."""
+    """Return the layout of a dataset, from its `data.yaml` if it has one, otherwise from its folders `images` and `labels`.
+
+    The path of `ref` is a folder or a YAML file.
+    """
     path = ref.existing("folder or file")
     if path.is_file():
         return _from_yaml(ref, path)
@@ -47,12 +50,16 @@ def find_layout(ref: DataRef) -> Layout:
 
 
 def is_bare(folder: Path) -> bool:
-    """Return whether a folder has a folder `images` and text files in `labels`."""
+    """Return whether a folder contains a folder `images`, and a folder `labels` with text files."""
     return (folder / "images").is_dir() and next((folder / "labels").rglob("*.txt"), None) is not None
 
 
 def read_yaml(file: Path) -> Mapping[Any, Any]:
-    """Read a YAML file that contains only plain values; a `DataError` if it is too large, not valid YAML, or not a mapping."""
+    """Read a YAML file that contains a mapping of plain values.
+
+    Raises:
+        DataError: the file is too large, is not valid YAML, or doesn't contain a mapping.
+    """
     import yaml  # rarely needed
 
     try:
@@ -62,21 +69,21 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{file}: is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"{file} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{file}: contains a {type(content).__name__}; expected a mapping with names, train, val, …")
+        raise DataError(f"{file} contains a {type(content).__name__}; expected a mapping with names, train, val, …")
     return content
 
 
 def label_key(picture_key: str) -> str:
-    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix `.txt` (Ultralytics' rule)."""
+    """Return the path of an image's label file: the last folder named `images` is replaced by `labels`, and the suffix by `.txt`."""
     head, images, tail = f"/{picture_key}".rpartition("/images/")
     moved = f"{head}/labels/{tail}" if images else f"/{picture_key}"
     return posixpath.splitext(moved[1:])[0] + ".txt"
 
 
 def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]:
-    """Return key and file of every image; images that can't be found, and labels without an image, are added to the faults."""
+    """Return the key and file of every image, and add missing images and labels without an image to `faults`."""
     pictures: dict[str, Path] = {}
     for source in layout.sources:
         for place, line, text, base in _listed(source, layout.root.folder):
@@ -94,9 +101,9 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
 
 
 def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
-    """Return place, line, path and base folder of each image in a folder or a list.
+    """Return the place and line (for messages), the path and the base folder of each image in a folder or a list.
 
-    Paths in a list are relative to the dataset's folder, or to the list's own if they start with `./`.
+    Paths in a list are relative to the dataset's folder, or to the folder of the list if they start with `./`.
     """
     if file.is_dir():
         return [(str(picture), "", picture.name, picture.parent) for picture in picture_files(file)]
@@ -106,7 +113,7 @@ def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
 
 
 def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
-    """Return errors for the label files of a folder that belong to no image."""
+    """Return an error for each label file that belongs to no image."""
     key = f"{source.relative_to(root).as_posix()}/"
     labels = root / posixpath.dirname(label_key(f"{key}x"))
     if labels == source:  # the labels are next to the images, possibly among other text files
@@ -122,7 +129,7 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
     folder = ref.root_folder() or _root(file, content)
     given = {split: content[split] for split in SPLITS if content.get(split)}
     if not given:
-        raise DataError(f"{file}: names no images; expected train, val or test")
+        raise DataError(f"{file} names no images; expected train, val or test")
     if ref.split is None and len(given) > 1:
         raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; choose one with ?split={next(iter(given))}")
     split = ref.split or next(iter(given))
@@ -146,9 +153,9 @@ def _root(file: Path, content: Mapping[Any, Any]) -> Path:
 
 
 def _source(file: Path, split: str, text: Any, root: PictureRoot) -> Path:
-    """Return the folder or list that an entry names.
+    """Return the image folder or image list that an entry of `data.yaml` names.
 
-    Roboflow's exports write `../train/images` for a folder next to the file; like Ultralytics, drop the dots if nothing is there.
+    Roboflow's exports contain `../train/images` for a folder next to `data.yaml`. Like Ultralytics, remove `../` if no such path exists.
     """
     if not isinstance(text, str) or "\0" in text:
         raise DataError(f"{file}: {split} is {text!r}; expected a folder, a .txt list, or a list of them")
@@ -166,7 +173,7 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise DataError(f"{file}: the keys of names are not 0 to {len(names) - 1}, each once")
+            raise DataError(f"{file}: the keys of names are not the numbers 0 to {len(names) - 1}")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: names is a {type(names).__name__}; expected the class names, as a list or a mapping from numbers")
@@ -182,12 +189,14 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
 
 
 def _class_list(folder: Path) -> tuple[str, ...]:
-    """Return the lines of `classes.txt`, which labelling tools write next to the folders or among the labels."""
+    """Return the class names from `classes.txt`, which labelling tools write next to the folders or into `labels`; empty without it."""
     for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if file.is_file():
             names = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
             if not names or len(set(names)) < len(names):
-                raise DataError(f"{file}: expected one class per line, each once; found {len(names)} lines, {len(set(names))} different")
+                raise DataError(
+                    f"{file}: expected one class per line, without repetitions; got {len(names)} lines, {len(set(names))} of them different"
+                )
             return names
     return ()
 
@@ -196,21 +205,21 @@ def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise DataError(f"{file} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def corners(line: Fractions, size_hw: tuple[int, int]) -> Fractions:
-    """Return xyxy in pixels from centre and size as fractions of an image."""
+    """Convert a box from centre and size, as fractions of the image size, to xyxy in pixels."""
     (cx, cy, width, height), (high, wide) = line, size_hw
     return (cx - width / 2) * wide, (cy - height / 2) * high, (cx + width / 2) * wide, (cy + height / 2) * high
 
 
 def fractions(box: NDArray[np.float32] | Sequence[float], size_hw: tuple[int, int]) -> Fractions:
-    """Return centre and size of a box, xyxy in pixels, as fractions such that `corners` returns the same float32 numbers.
+    """Convert a box, xyxy in pixels, to centre and size as fractions of the image size.
 
-    A float64 fraction is finer than a float32 coordinate by a factor of 2^29, so rounding to float32 restores the coordinate.
+    `corners` restores the same float32 coordinates, because float64 fractions are more precise than them by a factor of 2^29.
     """
     left, top, right, bottom = (float(side) for side in box)
     high, wide = size_hw

@@ -1,4 +1,4 @@
-"""Dataset formats of detection, one module each."""
+"""Dataset formats for detection, one module per format."""
 
 from zoo.data.formats import Scheme
 from zoo.registry import Registry

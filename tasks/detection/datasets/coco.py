@@ -25,18 +25,18 @@ from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, 
 from zoo.tasks.detection.datasets import SCHEMES
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
-_COLUMNS = 12  # numbers per box: left, top, right, bottom, area, label, iscrowd, difficult; x, y, width, height as annotated
+_COLUMNS = 12  # numbers per box: left, top, right, bottom, area, label, iscrowd, difficult, and x, y, width, height as annotated
 _ENDLESS = (math.inf, math.inf)  # height and width of an image of unknown size
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read an instances file.
+    """Open a dataset in COCO's format.
 
-    The file is `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or similar; if there are several,
-    `split=` or `json=` (a file, relative to the folder) selects one. Images are searched in `images=` (a folder, relative to the
-    dataset's), or in the folders that COCO, Roboflow and others use. The key is the `file_name`. Classes are the categories in the
-    order of their ids, which may have gaps. Images without annotations are samples like any other. The image files must exist, unless
-    predictions from a file are scored (`DataRef.pictures`).
+    The annotations are read from `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or a similar file. If
+    there are several such files, `split=` or `json=` (a path relative to the dataset's folder) selects one. Images are searched for in
+    `images=` (a folder, relative to the dataset's folder) or in the folders that COCO, Roboflow and others use. An image's key is its
+    `file_name`. The classes are the categories in the order of their ids, which may have gaps. Images without annotations are kept as
+    samples without objects. The image files must exist, except when predictions from a file are scored (`DataRef.pictures`).
     """
     root = ref.folder()
     file = _choose(ref, root)
@@ -47,7 +47,7 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder is recognised as COCO's, or None."""
+    """Return why a folder is recognised as a COCO dataset, or None if it isn't."""
     names = [file for file in _candidates(path) if file.name.startswith("instances") or file.name == "_annotations.coco.json"]
     return f"it contains {names[0].relative_to(path).as_posix()}" if names else None
 
@@ -59,16 +59,16 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
-    """Return whether a file contains a list: results, often stored next to the annotations, are lists; annotations never are."""
+    """Return whether a JSON file contains a list, as results files do, which are often stored next to the annotation files."""
     try:
         with file.open("rb") as content:
             return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    except OSError:  # reported when the file is read
+    except OSError:  # the error is reported when the file is read
         return False
 
 
 def _splits(root: Path, file: Path) -> set[str]:
-    """Return the split names that match a file; the year of COCO's own files may be omitted."""
+    """Return the split names that match an instances file, with and without the year in the names of COCO's original files."""
     stem = file.stem.removeprefix("instances_")
     return {stem, re.sub(r"\d{4}$", "", stem), file.parent.relative_to(root).as_posix()}
 
@@ -105,13 +105,13 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
 
 @dataclass
 class _Boxes:
-    """Boxes of one image, at 8 bytes per number."""
+    """Boxes of one image, stored compactly with 8 bytes per number."""
 
     rows: array[float] = field(default_factory=lambda: array("d"))  # `_COLUMNS` numbers per box
     ids: list[Any] = field(default_factory=list)  # annotation id of each box
 
     def target(self) -> Target:
-        """Return the boxes as a target, with their ids if all of them are 64-bit integers."""
+        """Convert the boxes to a target. Annotation ids are included if all of them are 64-bit integers."""
         columns = np.array(self.rows).reshape(-1, _COLUMNS)
         target: Target = {
             "boxes": columns[:, :4].astype(np.float32),
@@ -128,7 +128,7 @@ class _Boxes:
 
 @dataclass
 class _Reader:
-    """Reader that turns the lists of one file into records and collects annotation errors."""
+    """Reader that converts the content of one instances file to records and collects annotation errors."""
 
     root: Path
     file: Path
@@ -148,7 +148,7 @@ class _Reader:
                 raise DataError(f"{self.file}: several categories share the {kind} {', '.join(repeated)}; expected unique ones")
 
     def records(self) -> list[Record]:
-        """Return one record per image that was found."""
+        """Return one record per valid image."""
         pictures = dict(self._pictures())
         boxes = self._boxes(pictures)
         return [
@@ -157,7 +157,7 @@ class _Reader:
         ]
 
     def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[float, float]]]]:
-        """Yield the id of each image with its key, file, and height and width."""
+        """Yield the id of each valid image with its key, its file, and its height and width in pixels."""
         ids: set[Any] = set()
         keys: set[str] = set()
         self.listed = {image["id"]: str(image["file_name"]) for image in self.content["images"]}
@@ -184,7 +184,7 @@ class _Reader:
         if not self.needs_pictures:
             return self.root / key
         looked = ", ".join(folder.relative_to(self.root).as_posix() for folder in self.folders if folder.is_relative_to(self.root))
-        self._lost(key, Flaw(f"the image is missing; searched in: {looked or self.folders[0]}", "no-picture"))
+        self._lost(key, Flaw(f"the image is missing; searched in {looked or self.folders[0]}", "no-picture"))
         return None
 
     def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
@@ -200,12 +200,12 @@ class _Reader:
             return None
 
     def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[float, float]]]) -> dict[Any, _Boxes]:
-        """Return the boxes of every image."""
+        """Return the boxes of each image by image id, and record invalid annotations as errors."""
         boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
         ids: set[Any] = set()
         annotations = self.content["annotations"]
         for number, entry in enumerate(annotations):
-            annotations[number] = None  # frees each entry as soon as it is read
+            annotations[number] = None  # frees the memory of each entry as soon as it is read
             annotation = annotation_of(entry)
             image_id = annotation["image_id"]
             place = f"annotation id {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
@@ -223,7 +223,7 @@ class _Reader:
         return boxes
 
     def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
-        """Return the `_COLUMNS` numbers of an annotation, or raise a `Flaw`."""
+        """Return the `_COLUMNS` numbers of an annotation, or raise a `Flaw` if it is invalid."""
         identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
         if isinstance(identity, (list, dict)) or identity in ids:
             raise Flaw(f"the id {identity!r} occurs twice; expected unique ids", "repeated-id")
@@ -240,7 +240,7 @@ class _Reader:
         return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True), *box
 
     def _lost(self, key: str, flaw: Flaw, place: str = "") -> None:
-        """Record an annotation error that costs a whole image."""
+        """Record an annotation error because of which a whole image is dropped."""
         before = f"{self.name}: {place}: " if place else f"{self.name}: "
         self.faults.append(flaw.at(key, place, before=before, whole=True))
 

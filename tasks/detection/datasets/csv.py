@@ -31,18 +31,18 @@ class _Picture:
 
     file: Path
     size_hw: tuple[int, int]  # in pixels
-    place: str  # position of the first row for the image
+    place: str  # place of the image's first row in the table, for messages
     chosen: bool  # whether the image is in the requested split
     boxes: list[tuple[Box, str]] = field(default_factory=list)  # boxes, xyxy in pixels, with their class names
     marks: list[tuple[bool, bool, float]] = field(default_factory=list)  # iscrowd, difficult and area of each box
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read a table of boxes, xyxy in pixels of the upright image; a row with only a path is an image without objects.
+    """Open a table of boxes, xyxy in pixels of the upright image. A row with only a path stands for an image without objects.
 
-    Paths are relative to the table's folder, or to `root=`. Classes are those of the whole table, sorted, or in the order of a
-    `classes.txt` next to it. Images are in the order of their first row. The optional columns iscrowd, difficult (0 or 1) and area
-    (square pixels; by default the box's) have the same meaning as in COCO and VOC.
+    Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, sorted, or in the order of a
+    `classes.txt` next to the table. Images are in the order of their first rows. The optional columns iscrowd, difficult (0 or 1) and area
+    (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent)
@@ -74,9 +74,13 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
-    """Return the image to which a row belongs; a `Flaw` if it can't be found or read, or its rows are in several splits."""
+    """Return the image to which a row belongs.
+
+    Raises:
+        Flaw: the image can't be found or read, or its rows belong to several splits.
+    """
     key = row.values["path"]
-    if key not in pictures:  # a known key needs no second disk access
+    if key not in pictures:  # a key already in `pictures` needs no second disk access
         key, file = root.find(key)
     if key not in pictures:
         try:
@@ -89,7 +93,7 @@ def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[st
 
 
 def _box(row: tables.Row, picture: _Picture) -> Box | None:
-    """Return the box of a row, or None if it has none."""
+    """Return the box of a row, or None if the row has no box."""
     given = [row.values[side] for side in _SIDES]
     if not any(given) and not row.values["label"]:
         return None
@@ -105,7 +109,7 @@ def _box(row: tables.Row, picture: _Picture) -> Box | None:
 
 
 def _marks(row: tables.Row, box: Box) -> tuple[bool, bool, float]:
-    """Return iscrowd, difficult and area of a row, from the optional columns of these names."""
+    """Return the values of the optional columns iscrowd, difficult and area, or their defaults."""
     crowd, difficult, area = (row.values.get(name, "") for name in _MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")

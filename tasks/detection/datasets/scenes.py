@@ -1,4 +1,4 @@
-"""The `demo:scenes` dataset: real handwritten digits placed in larger images at known boxes, built in and offline."""
+"""The built-in dataset `demo:scenes`: handwritten digits placed at known positions in larger images, available offline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from zoo.tasks.detection.datasets import SCHEMES
 
 SIZE_HW = (128, 160)
 _PICTURES = {"train": 600, "test": 100}
-_DIGIT_SIZES = (24, 56)  # side in pixels of the square to which a scan is enlarged
+_DIGIT_SIZES = (24, 56)  # minimum and maximum side in pixels of the square to which a scan is enlarged
 _MOST = 5  # maximum number of digits per image
-_TRIES = 20  # attempts to find a free place; without one the digit is skipped
+_TRIES = 20  # maximum number of attempts to find a free place for a digit; if all fail, the digit is skipped
 _TEST_EVERY = 5  # every fifth scan is for testing, the others for training
-_INK = 0.2  # minimum ink of a pixel that belongs to the digit and its box
+_INK = 0.2  # minimum ink, 0–1, of the pixels that determine the box of a digit
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Placed:
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open generated scenes of 128 × 160 pixels: `split=train` (600 images), `split=test` (100) or both.
+    """Open generated scenes of 128 × 160 pixels: `split=train` (600 images), `split=test` (100 images), or both by default.
 
     The digits are scikit-learn's 1,797 scans (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", CC BY 4.0);
-    training and test scenes have no scan in common. A scene has up to five digits, and some have none; boxes are tight around the ink
-    and hardly overlap. Options: `n=` (number of images per split) and `seed=` (default: 0). The same options always generate the same
-    images, and an image doesn't depend on the number of images.
+    training and test scenes have no scan in common. A scene has up to five digits, and some have none. Boxes are tight around the ink and
+    don't overlap. Options: `n=` (number of images per split) and `seed=` (default: 0). The same options always generate the same images,
+    and the content of an image doesn't depend on `n`.
     """
     if ref.path != "scenes":
         raise UnknownNameError("demo data of detection", ref.path, ["scenes"])
@@ -85,7 +85,7 @@ def _record(seed: int, split: str, index: int) -> Record:
 
 @functools.cache
 def _scans(split: str) -> list[tuple[NDArray[np.float32], int]]:
-    """Return the scans of a split, ink [8, 8] in 0–1, with their digits."""
+    """Return the scans of a split, each as its ink ([8, 8] float32, 0–1) and its digit."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()
@@ -108,7 +108,7 @@ def _place(random: np.random.Generator, split: str) -> list[Placed]:
 
 
 def _enlarge(scan: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Return a scan resized to `size`, cropped to its ink."""
+    """Resize a scan to a square of `size` pixels and crop it to its ink."""
     large = np.clip(cv2.resize(scan, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((large >= _INK).any(axis)) for axis in (1, 0))
     return large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -125,7 +125,10 @@ def _target(placed: list[Placed]) -> Target:
 
 
 def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Draw digits on a textured background, [128, 160, 3] uint8, RGB; `stream` identifies the image and seeds background and colours."""
+    """Draw digits on a textured background and return the image, [128, 160, 3] uint8, RGB.
+
+    `stream` identifies the image; background and colours are seeded with it.
+    """
     random = np.random.default_rng([*stream, 1])
     dark = bool(random.integers(2))
     picture = _background(random, dark)
@@ -139,7 +142,7 @@ def draw(placed: list[Placed], stream: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _background(random: np.random.Generator, dark: bool) -> NDArray[np.float64]:
-    """Return a dark or light colour with clouds of two sizes, [H, W, 3]."""
+    """Return a dark or light background with clouds of two sizes, [H, W, 3]."""
     height, width = SIZE_HW
     base = random.uniform(20, 90, 3) if dark else random.uniform(165, 235, 3)
     picture = np.tile(base, (height, width, 1))

@@ -28,12 +28,13 @@ _PIXELS = re.compile(r"[1-9]\d{0,8}")
 
 
 def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read VOC annotations; `split=` names a list in ImageSets/Main, without which all annotations are read.
+    """Open a dataset in the layout of PASCAL VOC.
 
-    Box coordinates are used as written, in pixels: 1 is not subtracted, although PASCAL's own files count pixels from 1. Classes are
-    all names in the Annotations folder, sorted, so that every split has the same labels, or in the order of a `classes.txt`. Objects
-    marked difficult are kept as such: training skips them, and evaluation counts them neither as found nor as missed. The key is the
-    image's path in the folder. The elements `iscrowd` and `area`, which VOC doesn't define, have the same meaning as in COCO.
+    `split=` names a list in ImageSets/Main; without it, all annotations are read. Box coordinates are used as written, in pixels: 1 is not
+    subtracted, although PASCAL's original files count pixels from 1. The classes are all names in the Annotations folder, sorted, or in
+    the order of a `classes.txt`. They are the same for all splits. Objects marked as difficult are kept with this mark: they are excluded
+    from training, and evaluation counts them neither as found nor as missed. An image's key is its path in the dataset's folder. The
+    elements `iscrowd` and `area`, which VOC doesn't define, have the same meaning as in COCO.
     """
     root = ref.folder()
     folder = root / "Annotations"
@@ -46,7 +47,7 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder is recognised as VOC's, or None."""
+    """Return why a folder is recognised as a VOC dataset, or None if it isn't."""
     annotations = path / "Annotations"
     return "it contains Annotations/*.xml" if annotations.is_dir() and next(annotations.glob("*.xml"), None) else None
 
@@ -60,20 +61,20 @@ def _listed(ref: DataRef, root: Path, split: str) -> list[str]:
         lines = (folder / f"{split}.txt").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"data {ref.text!r}: {folder / f'{split}.txt'} can't be read ({error})") from error
-    # the lists of single classes have a second column, 1 or -1
+    # VOC's lists for single classes have a second column, 1 or -1
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 
 @dataclass
 class _Reader:
-    """Reader that turns annotation files into records and collects annotation errors."""
+    """Reader that converts annotation files to records and collects annotation errors."""
 
     root: Path
     files: dict[str, Path]
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Parse every file, since a split has the classes of the whole dataset."""
+        """Parse all annotation files, because the classes are those of the whole dataset."""
         self.trees = {stem: tree for stem, file in self.files.items() if (tree := self._parse(file)) is not None}
         names = (_text(entry, "name") for tree in self.trees.values() for entry in tree.iter("object"))
         self.classes = in_order(sorted({name for name in names if name}), self.root)
@@ -85,7 +86,7 @@ class _Reader:
         return list(self.files)
 
     def records(self, stems: list[str]) -> list[Record]:
-        """Return one record per image that was found."""
+        """Return one record for each of the named annotation files that is valid."""
         records: dict[str, Record] = {}
         for stem in stems:
             if stem not in self.files:
@@ -118,7 +119,7 @@ class _Reader:
         return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))), size_hw)
 
     def _locate(self, stem: str, name: str) -> Path | None:
-        """Return the image file; some tools write its name without suffix."""
+        """Return the image file, or None if it is missing. The suffix may be missing from `name`, because some tools omit it."""
         if not safe_name(name):
             self._fault(f"{stem}.xml", f"filename is {name!r}; expected a name inside JPEGImages", "annotation")
             return None
@@ -134,7 +135,7 @@ class _Reader:
         for number, entry in enumerate(tree.iter("object"), start=1):
             name = _text(entry, "name")
             try:
-                # VOC's own files have no areas, `zoo data convert` writes those of masks
+                # VOC's original files have no areas; `zoo data convert` writes the areas of masks
                 box, area = _box(entry, name, size_hw), area_of(_text(entry, "area"))
             except Flaw as flaw:
                 place = f"object {number}"
@@ -143,7 +144,7 @@ class _Reader:
                 yield box, self.label[name], _text(entry, "difficult") == "1", _text(entry, "iscrowd") == "1", area
 
     def _fault(self, name: str, reason: str, kind: str) -> None:
-        """Record an annotation error that costs a whole sample."""
+        """Record an annotation error because of which a whole sample is dropped."""
         self.faults.append(Fault(f"Annotations/{name}", reason, whole=True, kind=kind))
 
 
@@ -152,7 +153,7 @@ def _text(element: Element, path: str) -> str:
 
 
 def _size(tree: Element) -> tuple[int, int] | None:
-    """Return height and width from the file, or None: some tools write nothing or 0."""
+    """Return height and width from an annotation, or None if they are missing or 0, as some tools write them."""
     height, width = _text(tree, "size/height"), _text(tree, "size/width")
     if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width):
         return int(height), int(width)

@@ -1,4 +1,4 @@
-"""The `yolo:` format: Ultralytics' `data.yaml`, or bare folders `images` and `labels`; a text file per image, a box per line."""
+"""The `yolo:` format: one text file per image with one box per line, described by Ultralytics' `data.yaml` or in bare folders."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classe
 from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, corners, find_layout, is_bare, label_key, list_pictures, read_yaml
 from zoo.tasks.detection.datasets import SCHEMES
 
-_PIXELS = 4.0  # fractions of a box that merely sticks out stay well below; larger numbers are pixels
+_PIXELS = 4.0  # threshold for coordinates: larger values are pixels, smaller ones fractions, even if the box exceeds the image
 
 
 def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Read images and their labels; an image without a label file has no objects, as in Ultralytics.
+    """Open a dataset in YOLO's format.
 
-    A label line is `class cx cy w h`: centre and size as fractions of the upright image's width and height. Without `data.yaml` and
-    `classes.txt` the classes are named by their numbers. `root=` sets the folder of the dataset if `data.yaml` doesn't.
+    A label line is `class cx cy w h`: class number, centre and size, as fractions of the upright image's width and height. As in
+    Ultralytics, an image without a label file has no objects. Without `data.yaml` and `classes.txt`, the class names are the class
+    numbers. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`.
     """
     layout = find_layout(ref)
     names = layout.names or _numbered(layout.root.folder / "labels")
@@ -42,18 +43,20 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _numbered(labels: Path) -> tuple[str, ...]:
-    """Return class names "0", "1", … up to the highest number in the labels of all splits."""
+    """Return the class names "0", "1", … up to the highest class number in the labels of all splits."""
     highest = -1
     for file in filter(Path.is_file, labels.rglob("*.txt")):
         for line in file.read_bytes().splitlines():
             first = line.split(maxsplit=1)[:1]
-            if first and first[0].isdigit() and len(first[0]) < 6:  # a huge number is an error of its line, not a million classes
+            if (
+                first and first[0].isdigit() and len(first[0]) < 6
+            ):  # a huge number is reported as an error in its line; it must not create a million classes
                 highest = max(highest, int(first[0]))
     return tuple(str(index) for index in range(highest + 1))
 
 
 def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[Box], list[int]]:
-    """Return the boxes, xyxy in pixels, and labels of one image."""
+    """Return the boxes, xyxy in pixels, and the labels of one image, and add invalid lines to `faults`."""
     boxes: list[Box] = []
     labels: list[int] = []
     if not os.path.lexists(root.folder / key):
@@ -77,10 +80,10 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
 
 
 def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[Box, int]:
-    """Return the box and label of one line."""
+    """Return the box, xyxy in pixels, and the label of one line, or raise a `Flaw`."""
     if len(values) != 5:
         polygon = len(values) > 6 and len(values) % 2
-        hint = ". It looks like a segmentation polygon; this format takes boxes" if polygon else ""
+        hint = ". It looks like a segmentation polygon; this format accepts only boxes" if polygon else ""
         raise Flaw(f"has {len(values)} values; expected class cx cy w h{hint}")
     try:
         label, cx, cy, width, height = (float(value) for value in values)
@@ -95,7 +98,7 @@ def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tu
 
 
 def _no_fractions(fractions: Box, box: Box, shown: str) -> Flaw:
-    """Return the flaw of values that are not all from 0 to 1."""
+    """Return the `Flaw` that describes coordinates outside 0–1."""
     reason = f"cx cy w h are {shown}; expected fractions of the image, from 0 to 1"
     if not all(map(math.isfinite, fractions)):
         return Flaw(reason)

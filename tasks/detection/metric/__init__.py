@@ -1,1 +1,1 @@
-"""COCO average precision, the TIDE error breakdown, and the report of a detector's scores."""
+"""Evaluation of detections: COCO average precision, TIDE error breakdown, and report."""

@@ -1,10 +1,10 @@
 """COCO's average precision and recall as functions of image weights: 1 each, or the counts of a bootstrap replicate.
 
-The twelve scores come from the evaluators; this module computes the scores of a thousand bootstrap replicates, and the cost of errors.
-With weights of 1 the scores equal the evaluators' (tests/unit/tasks/detection/test_metrics.py).
+The evaluators compute the twelve scores of the dataset. This module computes the scores of many bootstrap replicates, and the AP50 for the
+cost of errors. With weights of 1, its scores equal those of the evaluators (tests/unit/tasks/detection/test_metrics.py).
 
-Between two true positives of a class only the number of detections matters. Curves are therefore computed only at their true positives,
-and the cumulative sums are shared by all thresholds.
+For speed, precision-recall curves are computed only at true positives, because between two of them only the number of detections matters.
+The cumulative sums are shared by all IoU thresholds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from zoo.tasks.detection.metric.matching import AREAS, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 _EPSILON = float(np.spacing(1))  # pycocotools adds it to its divisors
-_WEIGHTS = 2_000_000  # maximum number in memory at once
-_MANY = 64  # columns from which accumulating row by row is faster
+_WEIGHTS = 2_000_000  # maximum number of weights in memory at once
+_MANY = 64  # minimum number of columns for which accumulating row by row is faster
 _SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
 
 
@@ -38,7 +38,7 @@ class ClassMatches:
 
 
 def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
-    """Yield the detections of every class that has objects; equal scores stay in the order of their images."""
+    """Yield the detections of every class that has objects. Detections with equal scores are in the order of their images."""
     rows = matches.ranked.rows
     label, picture = columns.found.label[rows], columns.found.picture[rows]
     order = np.lexsort((-columns.found.score[rows], label))
@@ -49,9 +49,13 @@ def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
 
 
 def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
-    """Return the twelve scores [R] with images weighted by how often they were drawn; NaN where no object is left to find.
+    """Return the twelve COCO scores of each bootstrap replicate, [R] each; NaN where a replicate has no objects to find.
 
-    `counts` [R, images] holds how often each image was drawn in each replicate; `matches` was computed with the limit `max_dets`.
+    Args:
+        columns: objects and detections.
+        matches: their matches, computed with the limit `max_dets`.
+        counts: how often each image was drawn in each replicate, [R, images].
+        max_dets: maximum number of detections per class and image.
     """
     limits = (1, 10, max_dets)
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
@@ -80,13 +84,15 @@ def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets
 
 
 def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: Floats) -> Floats:
-    """Return the average precision of one class at each threshold [T, R]: the mean of the interpolated precision over 101 recalls.
+    """Return the average precision of one class at each IoU threshold for each replicate, [T, R].
+
+    Average precision is the mean of the interpolated precision over 101 recalls.
 
     Args:
         right: whether each detection is a true positive, [D, T], in descending order of score.
         ignored: whether each detection is ignored, [D, T].
-        weights: how often each detection counts, [D, R].
-        positives: number of objects to find, [R].
+        weights: weight of each detection in each replicate, [D, R].
+        positives: number of objects to find in each replicate, [R].
     """
     result = np.zeros((right.shape[1], weights.shape[1]))
     counting = ~ignored.all(1)
@@ -115,7 +121,7 @@ def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: 
 def _accumulated(function: np.ufunc, values: Floats) -> Floats:
     """Return the cumulative sums or maxima [D, R] over the rows.
 
-    NumPy accumulates along the first axis column by column; going row by row is several times faster for many columns.
+    NumPy accumulates along the first axis column by column. For many columns, accumulating row by row is several times faster.
     """
     if values.shape[1] < _MANY:
         return np.asarray(function.accumulate(values, axis=0))
@@ -127,13 +133,13 @@ def _accumulated(function: np.ufunc, values: Floats) -> Floats:
 
 
 def _reached(recall: Floats) -> Floats:
-    """Return how many of the 101 recalls are reached, with the same float comparison as `searchsorted`."""
+    """Return how many of the 101 recalls each recall value reaches, with the same floating-point comparison as `searchsorted`."""
     nearest = np.rint(recall * 100)
     return np.asarray(nearest + (RECALLS[nearest.astype(np.int8)] <= recall))
 
 
 def _positives(columns: Columns, matches: Matches, counts: Counts) -> dict[str, Floats]:
-    """Return the number of objects to find per class, [R, K] for each area."""
+    """Return the number of objects to find in each replicate and class, [R, K], by area name."""
     truth, shape = columns.truth, (len(columns.keys), len(columns.classes))
     result = {}
     for index, area in enumerate(AREAS):

@@ -1,21 +1,23 @@
-"""Kinds of detection errors and the cost of each kind: TIDE (Bolya et al. 2020, arXiv:2008.08115).
+"""Kinds of detection errors and their costs, as defined by TIDE (Bolya et al. 2020, arXiv:2008.08115).
 
-A false positive at IoU 0.5 has the first kind that applies:
+Each false positive at IoU 0.5 gets the first of these kinds that applies:
 
-- localisation: overlaps an object of its class by 0.1 to 0.5;
-- class: overlaps an object of another class by 0.5 or more;
-- duplicate: overlaps an object of its class by 0.5 or more that a higher-scoring detection has found;
-- background: overlaps no object by more than 0.1;
-- both: everything else, i.e. wrong class and poor localisation.
+- localisation: the IoU with an object of the same class is 0.1 to 0.5;
+- class: the IoU with an object of another class is at least 0.5;
+- duplicate: the IoU with an object of the same class is at least 0.5, but the object is matched to a detection with a higher score;
+- background: the IoU with every object is at most 0.1;
+- both: all other false positives, i.e. wrong class and poor localisation.
 
-An object is missed if no detection found it and no error of the first two kinds refers to it. The cost of a kind is the increase in
-AP50 when all its errors are fixed and nothing else. A localisation or class error becomes a true positive for its object; if several
-refer to the same object, only the one with the highest score does and the others are removed. A duplicate, background or both error is
-removed. A missed object is removed from the ground truth (and so is a class with neither objects nor detections left). Costs don't add
-up: fixing one kind increases the weight of the others.
+An object is missed if it is matched to no detection, and no localisation or class error refers to it.
 
-Definitions, order and ties follow the authors' tidecv, except that classes without objects don't count, as in COCO's AP50, and that
-ignored detections (of a crowd or a difficult object) are not errors.
+The cost of a kind is the increase in AP50 if all errors of this kind, and no others, are fixed. To fix a localisation or class error, the
+detection becomes a true positive of its object. If several detections refer to the same object, this applies only to the one with the
+highest score, and the others are removed. Duplicate, background and both errors are removed. Missed objects are removed from the ground
+truth, and so are classes that then have neither objects nor detections. The costs don't add up to the total loss, because fixing one kind
+increases the weight of the others.
+
+Definitions, order and ties follow the authors' library tidecv, with two exceptions: classes without objects don't count, as in COCO's AP50,
+and ignored detections (those of a crowd or a difficult object) are not errors.
 """
 
 from __future__ import annotations
@@ -32,36 +34,36 @@ from zoo.tasks.detection.metric.matching import Matches
 
 Kind = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = ("class", "localisation", "both", "duplicate", "background", "missed")
-FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU thresholds
 
 
 @dataclass(frozen=True)
 class Errors:
-    """All errors of a detector."""
+    """Errors of a detector on a dataset, and the cost of each kind of error."""
 
     detections: Ints  # false positives as indices into `Columns.found`, [E]
     kinds: Ints  # kind of each false positive as an index into `KINDS`, [E]
-    about: Ints  # object to which each false positive refers as an index into `Columns.truth`, [E]; −1 for none
+    about: Ints  # object to which each false positive refers, as an index into `Columns.truth`, [E]; −1 for none
     missed: Ints  # missed objects as indices into `Columns.truth`, [M]
     cost: dict[Kind, float]  # AP50 lost to each kind of error
 
     def count(self, kind: Kind) -> int:
-        """Return the number of errors of a kind."""
+        """Return the number of errors of the given kind."""
         return len(self.missed) if kind == "missed" else int((self.kinds == KINDS.index(kind)).sum())
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """Detections and objects that count for AP50."""
+    """Detections and numbers of objects from which AP50 is computed; ignored ones are excluded."""
 
-    label: Ints
-    score: Floats
-    right: Bools
-    positives: Ints  # [K] number of objects to find
+    label: Ints  # class of each detection, [D]
+    score: Floats  # score of each detection, [D]
+    right: Bools  # whether each detection is a true positive, [D]
+    positives: Ints  # number of objects of each class, [K]
 
 
 def errors(columns: Columns, matches: Matches) -> Errors:
-    """Classify all errors at IoU 0.5."""
+    """Classify all errors at IoU 0.5 and compute the cost of each kind."""
     rows, right = matches.ranked.rows, matches.right[:, 0, 0]
     order = np.lexsort((rows, -columns.found.score[rows], columns.found.picture[rows]))  # by image, descending score and input order
     rows, right, ignored = rows[order], right[order], matches.ignored[order, 0, 0]
@@ -85,7 +87,7 @@ def errors(columns: Columns, matches: Matches) -> Errors:
 
 
 def _kinds(columns: Columns, wrong: Ints, used: Bools) -> tuple[Ints, Ints]:
-    """Return the kind of each false positive, and the object to which it refers."""
+    """Return the kind of each false positive as an index into `KINDS`, [E], and the object to which it refers, [E]."""
     found, truth = columns.found, columns.truth
     counting = np.where(truth.ignored, -1, truth.picture)  # excludes ignored objects
     pairs = overlaps(columns, wrong, found.picture[wrong], counting, np.finfo(np.float64).tiny)
@@ -102,7 +104,10 @@ def _kinds(columns: Columns, wrong: Ints, used: Bools) -> tuple[Ints, Ints]:
 
 
 def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
-    """Return the largest IoU of each detection among the wanted pairs, and its object (the first of equals); 0 and −1 for none."""
+    """Return for each detection the largest IoU among the wanted pairs, and the object of that pair.
+
+    Of objects with equal IoU, the first is returned. Detections without a wanted pair get an IoU of 0 and the object −1.
+    """
     chosen = np.flatnonzero(wanted)
     order = chosen[np.lexsort((pairs.truth[chosen], -pairs.iou[chosen], pairs.detection[chosen]))]
     detection, first = np.unique(pairs.detection[order], return_index=True)
@@ -112,7 +117,10 @@ def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
 
 
 def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
-    """Return whether each fixable error has the highest score of those that refer to its object (the first of equals)."""
+    """Return whether each error is fixable and has the highest score of all fixable errors that refer to the same object, [E].
+
+    Of errors with equal scores, this is the first.
+    """
     candidates = np.flatnonzero(fixable)
     order = candidates[np.lexsort((candidates, -score[candidates], about[candidates]))]
     _, first = np.unique(about[order], return_index=True)
@@ -122,9 +130,14 @@ def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
 
 
 def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, surest: Bools) -> dict[Kind, float]:
-    """Return the increase in AP50 when each kind is fixed.
+    """Return the increase in AP50 if all errors of a kind are fixed, for each kind.
 
-    `place` [E] is the position of each error in `counted`; `surest` [E], whether it becomes the true positive of its object.
+    Args:
+        columns: objects and detections.
+        counted: detections and objects that count.
+        place: position of each false positive in `counted`, [E].
+        found: false positives and missed objects.
+        surest: whether each false positive becomes the true positive of its object when it is fixed, [E].
     """
     before = _ap50(counted)
     costs: dict[Kind, float] = {}
@@ -148,7 +161,7 @@ def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, sure
 
 
 def _ap50(counted: _Counted, classes: Bools | None = None) -> float:
-    """Return AP50 over the given classes (default: those that have objects); a class with nothing left to find counts as 0."""
+    """Return the mean AP50 over the given classes [K] bool, by default those with objects. A class without objects counts as 0."""
     wanted = np.flatnonzero(counted.positives > 0 if classes is None else classes)
     order = np.lexsort((-counted.score, counted.label))
     first, last = (np.searchsorted(counted.label[order], wanted, side=side) for side in ("left", "right"))
@@ -160,7 +173,12 @@ def _ap50(counted: _Counted, classes: Bools | None = None) -> float:
 
 
 def _class_ap50(right: Bools, positives: int) -> float:
-    """Return the AP of one class from its detections [D], in descending order of score."""
+    """Return the AP50 of one class.
+
+    Args:
+        right: whether each detection is a true positive, [D], in descending order of score.
+        positives: number of objects of the class.
+    """
     if not positives or not right.any():
         return 0.0
     once, column = np.ones((len(right), 1)), right[:, None]

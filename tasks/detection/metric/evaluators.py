@@ -15,25 +15,25 @@ from zoo.tasks.detection.data.cells import ranked
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints
 from zoo.tasks.detection.metric.scoring import Evaluator
 
-_NOTHING = -1.0  # returned by the libraries where there is nothing to measure
+_NOTHING = -1.0  # value that the libraries return where there are no objects to find
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Precision and recall computed by an evaluator; −1 where there is nothing to measure.
+    """Precision and recall computed by an evaluator; −1 where there are no objects to find.
 
-    The axes are IoU thresholds 0.5 … 0.95 [T], recalls 0 … 1 in hundredths [R], classes [K], areas (all, small, medium, large) [A] and
-    limits of detections [M].
+    The axes are: T, IoU thresholds from 0.5 to 0.95; R, recalls from 0 to 1 in steps of 0.01; K, classes; A, areas (all, small, medium,
+    large); M, limits on the number of detections.
     """
 
-    precision: Floats  # [T, R, K, A, M]
-    recall: Floats  # [T, K, A, M], the maximum
-    max_dets: tuple[int, ...]  # M limits of detections
+    precision: Floats  # interpolated precision, [T, R, K, A, M]
+    recall: Floats  # maximum recall, [T, K, A, M]
+    max_dets: tuple[int, ...]  # limits on the number of detections per class and image, [M]
 
     def scores(self) -> dict[str, float | None]:
-        """Return the twelve scores; None where there is nothing to measure.
+        """Return the twelve COCO scores; None where there are no objects to find.
 
-        They are those of `COCOeval.summarize`, which assumes the limits 1, 10 and 100 and returns −1 for others (cocoapi#558).
+        The scores are defined as in `COCOeval.summarize`, which assumes the limits 1, 10 and 100 and returns −1 for others (cocoapi#558).
         """
         everything = self.precision[..., 0, -1]
         sizes = {"s": 1, "m": 2, "l": 3}
@@ -47,7 +47,7 @@ class Evaluation:
         }
 
     def per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, float | None]]:
-        """Return AP, AP50 and AR (at the last limit) of every class that has objects."""
+        """Return AP, AP50 and AR of every class that has objects, all at the last limit."""
         precision, recall = self.precision[..., 0, -1], self.recall[..., 0, -1]
         return {
             name: {"AP": _mean(precision[..., k]), "AP50": _mean(precision[0, :, k]), "AR": _mean(recall[:, k])}
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(columns: Columns, evaluator: Evaluator, max_dets: int) -> Evaluation:
-    """Evaluate detections with one of the libraries; AR is computed at 1, 10 and `max_dets` detections per class and image."""
+    """Evaluate detections with one of the libraries. AR is computed for at most 1, 10 and `max_dets` detections per class and image."""
     limits = (1, 10, max_dets)
     if not columns.keys or not columns.classes:
         empty = np.full((10, 101, len(columns.classes), 4, len(limits)), _NOTHING)
@@ -76,7 +76,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def _reference(columns: Columns) -> Any:
-    """Return pycocotools' evaluation of the columns, with ids from 1: it treats a match with id 0 as no match (cocoapi#507)."""
+    """Return a pycocotools evaluation of the columns. Ids start at 1, because a match with the id 0 counts as no match (cocoapi#507)."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -104,7 +104,7 @@ def _reference(columns: Columns) -> Any:
 
 
 def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> list[dict[str, Any]]:
-    """Return annotations in the form of COCO's files."""
+    """Return annotations as dictionaries, as in COCO's files."""
     names = ("id", "image_id", "category_id", "bbox", *more)
     values = (
         range(1, len(label) + 1),
@@ -117,11 +117,11 @@ def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> 
 
 
 def _faster(columns: Columns, max_dets: int) -> Any:
-    """Return faster-coco-eval's evaluation, fed from the columns.
+    """Return a faster-coco-eval evaluation of the columns that skips the library's slow loading.
 
-    The library's own loading builds an index of dictionaries, and its compiled part visits every pair of an image and a class, most of
-    which are empty. The result of a class depends only on the order of the images that contain it, so each class numbers its own images
-    here, and the number of images in the evaluation is the largest number of any class.
+    The library builds an index of dictionaries, and its compiled code visits every pair of image and class, most of which are empty. The
+    result of a class depends only on the order of the images that contain it. Therefore, the images are numbered separately for each class
+    here, and the evaluation has only as many images as the class with the most images.
     """
     from faster_coco_eval import COCOeval_faster
     from faster_coco_eval.core import mask
@@ -138,7 +138,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
 
     class Evaluated(COCOeval_faster):  # type: ignore[misc]  # an untyped library
         def _prepare(self) -> None:
-            """Pass the compiled part the fields of each object and detection that it reads."""
+            """Pass the compiled code those fields of each object and detection that it reads."""
             self.gt_dataset.clean()
             self.dt_dataset.clean()
             objects = zip(truth.area.tolist(), truth.crowd.tolist(), truth.ignored.tolist(), strict=True)
@@ -157,7 +157,7 @@ def _faster(columns: Columns, max_dets: int) -> Any:
             self._nonempty_iou_pairs = {pair for pair, i in ranges.items() if both[i]}
 
         def computeIoU(self, imgId: int, catId: int) -> Any:
-            """Return the overlaps of one cell, computed by the library's own function."""
+            """Return the IoU of all detections with all objects of one cell, computed by the library."""
             i = ranges[imgId, catId]
             own = order[bounds[0][i] : bounds[0][i + 1]]
             return mask.iou(boxes[bounds[1][i] : bounds[1][i + 1]], truth.xywh[own], truth.crowd[own].astype(np.uint8))

@@ -1,11 +1,12 @@
-"""COCO's matching of detections with objects, for all images, area ranges and thresholds at once.
+"""COCO's matching of detections to ground-truth objects, for all images, area ranges and IoU thresholds at once.
 
-Within a cell, in descending order of score, each detection takes the object that it overlaps most among those that are free and reach
-the threshold. Objects that count are preferred to ignored ones, and the later of equals is taken. A crowd can be taken any number of
-times. A detection is ignored if it matches an ignored object, or matches nothing and is outside the area range (pycocotools
-`COCOeval.evaluateImg`).
+The detections of a cell (one class in one image) are processed in descending order of score. Each detection is matched to the object with
+the highest IoU among the unmatched objects that reach the threshold. Objects that count are preferred to ignored ones, and of objects with
+equal IoU, the last one is chosen. A crowd can be matched to any number of detections. A detection is ignored if it is matched to an ignored
+object, or if it is unmatched and its area is outside the area range (pycocotools `COCOeval.evaluateImg`).
 
-Detections of equal rank are in different cells and don't compete, so that a loop over the ranks, at most a hundred, is sufficient.
+Detections of equal rank are in different cells and don't compete for objects. A loop over the ranks, by default at most 100, is therefore
+sufficient.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _VALUES = 4_000_000  # maximum number of booleans in memory at once
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches of detections and objects, by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`)."""
+    """Matches between detections [D] and objects [G], by area range [A] (`AREAS`) and IoU threshold [T] (`IOU_THRESHOLDS`)."""
 
-    ranked: Ranked  # detections, cell by cell
-    truth: NDArray[np.int32]  # object matched by each detection as an index into `Columns.truth`, [D, A, T]; −1 for none
+    ranked: Ranked  # the detections, ordered cell by cell
+    truth: NDArray[np.int32]  # object matched to each detection, as an index into `Columns.truth`, [D, A, T]; −1 for none
     ignored: Bools  # whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T]
-    truth_ignored: Bools  # whether each object is ignored, i.e. neither found nor missed, [G, A]
+    truth_ignored: Bools  # whether each object is ignored, i.e. counts neither as found nor as missed, [G, A]
 
     @cached_property
     def right(self) -> Bools:
@@ -41,7 +42,7 @@ class Matches:
 
 
 def match(columns: Columns, max_dets: int = 100) -> Matches:
-    """Match detections with objects; at most `max_dets` of the highest-scoring detections of a cell count."""
+    """Match detections to objects, using only the `max_dets` highest-scoring detections of each cell."""
     detections, truth = ranked(columns, max_dets), columns.truth
     outside = np.stack([(truth.area < low) | (truth.area > high) for low, high in AREAS.values()], axis=1)
     truth_ignored = outside | truth.ignored[:, None]
@@ -63,14 +64,14 @@ def _ignored(matched: NDArray[np.int32], truth_ignored: Bools, wrong_size: Bools
 
 
 def _matched(detections: Ranked, pairs: Overlaps, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Return the object that each detection takes, [D, A, T]."""
+    """Return the index of the object matched to each detection, or −1, by detection, area range and IoU threshold [D, A, T]."""
     shape = (len(AREAS), len(IOU_THRESHOLDS))
     result = np.full((len(detections.rows), *shape), -1, np.int32)
     taken = np.zeros((len(crowd), *shape), np.bool_)
     candidates = np.bincount(pairs.detection, minlength=len(detections.rows))
     first = np.cumsum(candidates) - candidates
     having = np.flatnonzero(candidates)
-    # by rank, then by the number of candidates, so that ranges need little padding
+    # sort by rank, then by the number of candidates, so that each range needs little padding
     order = having[np.lexsort((candidates[having], detections.rank[having]))]
     for start, stop in _together(detections.rank[order], candidates[order]):
         chosen = order[start:stop]
@@ -82,7 +83,7 @@ def _matched(detections: Ranked, pairs: Overlaps, truth_ignored: Bools, crowd: B
 
 
 def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
-    """Return ranges of one rank each, small enough to be processed at once."""
+    """Return ranges of detections (start, stop). Each has a single rank and is small enough to be processed at once."""
     bounds = [0, *(np.flatnonzero(np.diff(rank)) + 1).tolist(), len(rank)]
     per_pair = len(AREAS) * len(IOU_THRESHOLDS)
     ranges = []
@@ -97,24 +98,24 @@ def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
 
 
 def _take(truth: Ints, iou: Floats, taken: Bools, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Match n detections of different cells with their best candidates, and mark these as taken.
+    """Match n detections of different cells to the best of their candidate objects.
 
     Args:
-        truth: candidates of each detection in ascending order, [n, C].
-        iou: overlap with each candidate, [n, C].
-        taken: whether each object is taken, [G, A, T]; updated in place.
+        truth: candidate objects of each detection in ascending order, [n, C].
+        iou: IoU with each candidate, [n, C].
+        taken: whether each object is already matched, [G, A, T]. Updated in place.
         truth_ignored: whether each object is ignored, [G, A].
         crowd: whether each object is a crowd, [G].
 
     Returns:
-        The object taken by each detection, [n, A, T]; −1 for none.
+        The object matched to each detection, [n, A, T]; −1 for none.
     """
     free = ~taken[truth] | crowd[truth][:, :, None, None]
     free &= iou[:, :, None, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
     ignored = truth_ignored[truth][:, :, :, None]
     counting = free & ~ignored
     usable = np.where(counting.any(1, keepdims=True), counting, free & ignored)
-    # argmax returns the first of equals; reversing the order yields the last
+    # argmax returns the first of equal values; reversing the order yields the last
     values = np.where(usable, iou[:, :, None, None], -1.0)[:, ::-1]
     best = truth.shape[1] - 1 - values.argmax(1)  # [n, A, T]
     chosen = np.take_along_axis(truth, best.reshape(len(truth), -1), axis=1).reshape(best.shape)

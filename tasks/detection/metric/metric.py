@@ -1,4 +1,4 @@
-"""Metric of detection: the twelve COCO scores with confidence intervals, AP, AP50 and AR per class, and an error analysis."""
+"""Detection metric: the twelve COCO scores with confidence intervals, AP, AP50 and AR per class, and an error analysis."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from zoo.tasks.detection.metric.matching import Matches, match
 from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
 from zoo.tasks.detection.metric.scoring import DetectionScoring
 
-_COUNTED = 200_000_000  # detections × bootstrap replicates
-_LEAST_DRAWS = 200
+_COUNTED = 200_000_000  # maximum of detections × bootstrap replicates
+_LEAST_DRAWS = 200  # minimum number of bootstrap replicates
 
 
 class CocoMetric:
-    """Metric that collects images by key and evaluates them as COCO does.
+    """Metric that collects predictions and ground truth by image key and evaluates them as COCO does.
 
-    AP covers at most 100 detections per image and class (`max_dets`), whatever the model's own limit: another limit would change the
-    meaning of the score. Crowds are treated as in COCO; difficult objects (VOC) count neither as found nor as missed. `order` is the
-    position of each image by key, which breaks ties between equal scores of different images; by default sorted keys.
+    Crowds are treated as in COCO. Difficult objects (VOC) count neither as found nor as missed.
+
+    Args:
+        classes: class names.
+        scoring: scoring options. AP covers at most `max_dets` detections per image and class, 100 by default. This limit doesn't follow the
+            model's `max_detections`, because scores with different limits are not comparable.
+        order: position of each image by key, which decides between equal scores in different images; by default that of the sorted keys.
     """
 
     def __init__(self, classes: tuple[str, ...], scoring: DetectionScoring | None = None, order: Mapping[str, int] | None = None) -> None:
@@ -36,21 +40,21 @@ class CocoMetric:
         self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of answers (`boxes`, `scores`, `labels`) and targets, in pixels of the original images."""
+        """Add a batch of predictions (`boxes`, `scores`, `labels`) and targets, in pixels of the original images."""
         for answer, target, key in zip(answers, targets, keys, strict=True):
             check_answer(answer, key, len(self._classes))
             self._pictures[key] = (answer, as_target(target, key))
 
     def state(self) -> Any:
-        """Return the collected images, for `merge`."""
+        """Return the collected predictions and targets, for `merge`."""
         return self._pictures
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the collected images by those of several processes; duplicates count once."""
+        """Replace the collected predictions and targets with those of several processes. Duplicate images count once."""
         self._pictures = {key: picture for state in states for key, picture in state.items()}
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Evaluate all images, in an order that doesn't depend on batches or processes."""
+        """Evaluate all images. The result doesn't depend on the division into batches and processes."""
         return scored(self.columns(), self._scoring, replicates)
 
     def columns(self) -> Columns:
@@ -62,7 +66,7 @@ class CocoMetric:
 
 
 def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> MetricResult:
-    """Evaluate objects and detections, with `replicates` bootstrap replicates over images."""
+    """Evaluate detections, with `replicates` bootstrap replicates over images."""
     evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
     matches = match(columns, scoring.max_dets)
     found = errors(columns, matches)
@@ -91,12 +95,12 @@ def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replica
 
 
 def _affordable(columns: Columns, replicates: int) -> int:
-    """Return the number of bootstrap replicates, reduced if there are very many detections."""
+    """Return the number of bootstrap replicates to compute, which is lower than `replicates` for very many detections."""
     return min(replicates, max(_LEAST_DRAWS, _COUNTED // max(1, len(columns.found.label))))
 
 
 def _replicates(columns: Columns, matches: Matches, scoring: DetectionScoring, replicates: int) -> dict[str, Floats]:
-    """Return the scores of the bootstrap replicates of `zoo.evaluation.intervals.draws`."""
+    """Return the scores of each bootstrap replicate, [R] each, drawn by `zoo.evaluation.intervals.draws`."""
     if not columns.keys or not replicates:
         return {}
     parts = [

@@ -1,4 +1,4 @@
-"""Report of a detector: precision-recall curves, cost of its errors, and the images with the most errors."""
+"""Detection report: precision-recall curves, costs of errors, and the images with the most errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from zoo.tasks.detection.metric.errors import KINDS, Errors
 from zoo.tasks.detection.metric.evaluators import Evaluation
 
 _LINES = 12  # maximum number of classes with one line each; more would be unreadable
-_SHOWN = 24  # images
-_BOXES = 30  # maximum number drawn per image; more would hide it
-_SURE = 0.3  # minimum score of a false positive; every detector has many below it
+_SHOWN = 24  # maximum number of images
+_BOXES = 30  # maximum number of boxes drawn per image; more would hide the image
+_SURE = 0.3  # minimum score of the false positives shown; detectors return many with lower scores
 _MEANING = {
     "class": "right place, wrong class",
     "localisation": "right class, IoU 0.1 to 0.5",
@@ -27,9 +27,9 @@ _MEANING = {
 
 
 def detection_curves(evaluation: Evaluation, classes: tuple[str, ...]) -> tuple[Curve, ...]:
-    """Return precision-recall curves: the mean over the classes at three thresholds, and each class at IoU 0.5.
+    """Return precision-recall curves: the mean over the classes at three IoU thresholds, and one curve per class at IoU 0.5.
 
-    With more than 12 classes only the mean is drawn.
+    With more than 12 classes, only the mean curves are returned.
     """
     precision = evaluation.precision[..., 0, -1]  # [T, R, K]
     there = np.flatnonzero((precision > -1).any((0, 1)))
@@ -48,14 +48,17 @@ def _curve(title: str, lines: dict[str, Floats]) -> Curve:
 
 
 def error_table(found: Errors) -> Table:
-    """Return the number of errors of each kind and the AP50 lost to them."""
+    """Return a table with the number of errors of each kind and the AP50 lost to them."""
     rows = tuple((kind, found.count(kind), found.cost[kind], _MEANING[kind]) for kind in KINDS)
     note = "AP50 cost: increase in AP50 if all errors of the kind, and nothing else, were fixed (TIDE, Bolya et al. 2020)."
     return Table("Errors at IoU 0.50", ("kind", "number", "AP50 cost", "meaning"), rows, note)
 
 
 def worst_pictures(columns: Columns, found: Errors) -> tuple[Mistake, ...]:
-    """Return the images with the most errors, worst first: a missed object counts 1, a false positive its score if at least 0.3."""
+    """Return the images with the most errors, worst first.
+
+    Each missed object adds 1 to the error of an image, and each false positive with a score of at least 0.3 adds its score.
+    """
     sure = columns.found.score[found.detections] >= _SURE
     wrong, kinds = found.detections[sure], found.kinds[sure]
     badness = np.bincount(columns.found.picture[wrong], columns.found.score[wrong], len(columns.keys))

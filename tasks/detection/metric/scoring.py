@@ -15,9 +15,9 @@ class DetectionScoring:
     """Scoring options of detection.
 
     Attributes:
-        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference; the scores are the same.
-        max_dets: number of highest-scoring detections per image and class that count; 100 in COCO. Scores with other limits (LVIS:
-            300) are not comparable with COCO's; the last AR is named after the limit.
+        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference. Both give the same scores.
+        max_dets: maximum detections per image and class used in scoring (100 in COCO, 300 in LVIS; scores with other limits aren't
+            comparable). The last AR score is named accordingly, e.g. AR300.
     """
 
     evaluator: Evaluator = "faster"
@@ -25,6 +25,6 @@ class DetectionScoring:
 
     def __post_init__(self) -> None:
         if self.evaluator not in get_args(Evaluator):
-            raise UnknownNameError("evaluator of detection's scores:", str(self.evaluator), get_args(Evaluator))
+            raise UnknownNameError("evaluator for detection:", str(self.evaluator), get_args(Evaluator))
         if not isinstance(self.max_dets, int) or self.max_dets <= 10:
             raise InputError(f"detection: max_dets is {self.max_dets!r}; expected a whole number above 10, the limit of AR10")

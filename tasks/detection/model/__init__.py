@@ -1,1 +1,1 @@
-"""The Faster R-CNN head: anchors, proposals, RoI align, non-maximum suppression."""
+"""The Faster R-CNN head: anchors, proposals, RoI align and non-maximum suppression."""

@@ -33,7 +33,7 @@ _ROI_CELLS = 7
 
 @dataclass(frozen=True)
 class _Maps:
-    """Pyramid features and outputs of the first stage, one float32 tensor per level."""
+    """Feature maps of the pyramid and the outputs of the RPN, one float32 tensor per pyramid level."""
 
     levels: list[Tensor]  # feature maps, [B, C, H, W] each
     objectness: list[Tensor]  # objectness logits, [B, A, H, W] each
@@ -48,11 +48,11 @@ class _Maps:
 
 
 class FasterRCNNHead(Head):
-    """FPN, RPN and box head: Ren et al. 2015 (arXiv 1506.01497) on Lin et al. 2017 (arXiv 1612.03144).
+    """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (Lin et al. 2017, arXiv 1612.03144).
 
-    On levels of stride 4 to 32 with the full options it computes the same as torchvision's `fasterrcnn_resnet50_fpn`, and its
-    parameters have the same names (`fpn.*`, `rpn.*`, `roi_heads.*`). Labels start at 0 in the public API; internally 0 is the
-    background.
+    On backbone levels of stride 4 to 32 and with the options of the full head, the outputs equal those of torchvision's
+    `fasterrcnn_resnet50_fpn`. The parameters have torchvision's names (`fpn.*`, `rpn.*`, `roi_heads.*`). In the public API, class
+    labels start at 0; internally, 0 is the background and the classes start at 1.
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
@@ -66,7 +66,7 @@ class FasterRCNNHead(Head):
         assert options.anchor_scale is not None
         levels = pyramid_levels(spec.levels)
         self._names = [level.name for level in levels]
-        # levels are added on top, each doubling the anchor: at least one, until it spans half of the image's shorter side
+        # add coarser levels, each with anchors twice as large: at least one, until the anchors span half of the image's shorter side
         enough = min(_LARGEST_ANCHOR, min(spec.preprocess.size_hw) / 2)
         self._pools = max(1, math.ceil(math.log2(enough / (options.anchor_scale * levels[-1].stride))))
         strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
@@ -77,7 +77,10 @@ class FasterRCNNHead(Head):
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
 
     def tensors(self, features: Features) -> Tensors:
-        """Return the pyramid levels [B, C, H, W], then the objectness [B, A, H, W], then the deltas [B, 4 A, H, W] of each level."""
+        """Return the feature maps of all pyramid levels, then their objectness logits, then their box deltas.
+
+        The shapes for each level are [B, C, H, W], [B, A, H, W] and [B, 4 A, H, W], with A anchors per location.
+        """
         pyramid: dict[str, Tensor] = self.fpn({name: features[name] for name in self._names})
         maps = list(pyramid.values())
         for _ in range(self._pools):
@@ -87,7 +90,7 @@ class FasterRCNNHead(Head):
         return *maps, *objectness, *deltas
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Return the detections of each image, in training and evaluation mode alike.
+        """Compute the detections of each image, in both training and evaluation mode.
 
         Returns:
             One dict per image: `boxes` [N, 4] float32, xyxy in pixels of the original image; `labels` [N] int64, from 0; `scores` [N]
@@ -106,10 +109,10 @@ class FasterRCNNHead(Head):
         ]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the four losses of Faster R-CNN under torchvision's names.
+        """Return the four losses of Faster R-CNN, with torchvision's names.
 
-        Targets are one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0; boxes with `iscrowd`
-        or `difficult` set, [N] each, are excluded from training. N may be 0.
+        `targets` has one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0. N may be 0.
+        The optional boolean arrays `iscrowd` and `difficult`, [N] each, mark boxes that are excluded from training.
         """
         inside = self._targets(targets, batch)
         maps = _Maps.of(self.tensors(features))
@@ -128,13 +131,13 @@ class FasterRCNNHead(Head):
         }
 
     def networks(self) -> dict[str, HeadNetwork]:
-        """Return the layers of the second stage."""
+        """Return the fully connected layers of the second stage."""
         return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
 
     def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
-        """Return the proposals of each image: [P, 4] xyxy in pixels of the batch."""
-        # proposals are constants to the second stage (section 3.2 of Ren et al.: approximate joint training)
-        with torch.no_grad(), _full_precision(batch.pixels):  # coordinates of hundreds of pixels need more than the 8 bits of bf16
+        """Return the proposals of each image: [P, 4] xyxy in pixels of the preprocessed image."""
+        # the second stage treats proposals as constants (approximate joint training, section 3.2 of Ren et al.)
+        with torch.no_grad(), _full_precision(batch.pixels):  # bf16 has 8 significant bits, too few for coordinates of hundreds of pixels
             return self.rpn.propose(maps.objectness, maps.deltas, batch)
 
     def _rpn_losses(self, maps: _Maps, batch: ImageBatch, targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -146,17 +149,17 @@ class FasterRCNNHead(Head):
         return losses
 
     def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] for the proposals of all images, float32."""
-        pyramid = dict(zip(self._names, levels, strict=False))  # no box is pooled from the extra levels on top
+        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] in float32, for the P proposals of all images together."""
+        pyramid = dict(zip(self._names, levels, strict=False))  # the added coarser levels are used only for proposals
         with _full_precision(boxes[0]):
             pooled = self.roi_heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
         logits, deltas = self.call("boxes", pooled)
         return logits.float(), deltas.float()
 
     def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Return the training targets in pixels of the batch, with the background as class 0."""
+        """Convert targets to pixels of the preprocessed images, and shift labels by 1 because class 0 is the background."""
         if len(targets) != len(batch):
-            raise InputError(f"detection: {len(targets)} targets for {len(batch)} images; expected one for each")
+            raise InputError(f"detection: {len(targets)} targets for {len(batch)} images; expected one target per image")
         sizes = zip(batch.sizes_hw, batch.original_sizes_hw, strict=True)
         return [self._target(target, *pair, batch.pixels.device) for target, pair in zip(targets, sizes, strict=True)]
 
@@ -167,7 +170,7 @@ class FasterRCNNHead(Head):
         labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=device)
         if labels.shape != (len(boxes),):
             raise InputError(
-                f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected a label per box"
+                f"detection: a target has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; expected one label per box"
             )
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self._num_classes:
             raise InputError(
@@ -181,7 +184,10 @@ class FasterRCNNHead(Head):
 
 
 class _SecondStage(HeadNetwork):
-    """Layers of the box head: from RoI features [P, C, 7, 7] to class logits [P, K + 1] and deltas [P, 4 (K + 1)]."""
+    """Fully connected layers of the box head.
+
+    They map RoI features [P, C, 7, 7] to class logits [P, K + 1] and box deltas [P, 4 (K + 1)].
+    """
 
     def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -193,10 +199,10 @@ class _SecondStage(HeadNetwork):
 
 
 def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Return the levels on which the pyramid is built: two or more, with strides that double from level to level.
+    """Return the backbone levels from which the pyramid is built: two or more, each with twice the stride of the previous one.
 
-    A level at the input's resolution (the first of the CIFAR ResNets) is skipped if two others remain: it would hold most of the
-    anchors, none larger than 8 pixels, and cost more than all other levels together.
+    A level at the input's resolution (such as the first level of the CIFAR ResNets) is skipped if at least two other levels remain. It
+    would hold most of the anchors, none larger than 8 pixels, and cost more than all other levels together.
     """
     coarse = tuple(level for level in levels if level.stride > 1)
     chosen = coarse if len(coarse) >= 2 else tuple(levels)
@@ -204,8 +210,8 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
     doubles = all(fine * 2 == coarser for fine, coarser in itertools.pairwise(strides))
     if len(chosen) < 2 or not doubles or strides[0] & (strides[0] - 1):
         raise InputError(
-            f"detection: the backbone's levels have the strides {', '.join(str(level.stride) for level in levels)}; "
-            "a feature pyramid needs at least two, powers of 2 that double from level to level. Choose another backbone"
+            f"detection: the backbone's levels have the strides {', '.join(str(level.stride) for level in levels)}; a feature "
+            "pyramid needs at least two levels whose strides are powers of 2, each twice the previous one. Choose another backbone"
         )
     return chosen
 
@@ -230,8 +236,8 @@ def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOpti
 
 def _roi_pool(levels: Sequence[Level]) -> PyramidRoIAlign:
     pool = PyramidRoIAlign([level.name for level in levels], output_size=_ROI_CELLS, sampling_ratio=2)
-    # use the declared strides: torchvision would infer them from the first batch, wrongly where images are much smaller than the
-    # padded batch. A proposal of 224 pixels belongs to stride 16 (equation 1 of Lin et al. 2017)
+    # use the declared strides: torchvision would infer them from the first batch, and incorrectly if images are much smaller than the
+    # padded batch. Proposals of 224 pixels are pooled from the level of stride 16 (equation 1 of Lin et al. 2017)
     pool.scales = [1 / level.stride for level in levels]
     finest, coarsest = (int(math.log2(level.stride)) for level in (levels[0], levels[-1]))
     pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=pool.canonical_scale, canonical_level=pool.canonical_level)

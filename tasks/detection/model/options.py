@@ -1,4 +1,4 @@
-"""Options of a detector: input size, limits of the detections, and size of the head."""
+"""Options of a detector: input size, thresholds and limits of detections, and size of the head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from zoo.errors import InputError, check_positive
 
 SMALL_INPUT = 400
-HEADS: Mapping[str, tuple[int, int]] = {  # of the full head, and of the light one for small inputs
+HEADS: Mapping[str, tuple[int, int]] = {  # default of the full head, default of the light head for small inputs
     "fpn_channels": (256, 128),
     "representation_size": (1024, 256),
     "pre_nms_proposals": (1000, 300),
@@ -17,32 +17,35 @@ HEADS: Mapping[str, tuple[int, int]] = {  # of the full head, and of the light o
     "anchor_scale": (8, 4),
 }
 _SIZE = 320
-_LONGEST = 1333 / 800  # torchvision's limit of the longer side, relative to the shorter one
+_LONGEST = 1333 / 800  # torchvision's limit on the longer side, as a multiple of the shorter side
 
 
 @dataclass(frozen=True)
 class DetectionOptions:
     """Options of `zoo.build(…, task="detection")`.
 
-    Defaults of options that are None depend on the image size. Above 400 pixels the head is that of torchvision's
-    `fasterrcnn_resnet50_fpn` (256 channels, 1024 in the box head, 1000 proposals from 1000 per level, 512 of them per image
-    used for training, anchors of 8 strides); at 400 or less it is a light one (128 channels, 256, 200 proposals from 300 per
-    level, 128, 4 strides), which is several times faster and finds as many objects at that size.
+    The defaults of the last six options depend on the image size. Above 400 pixels, the head is that of torchvision's
+    `fasterrcnn_resnet50_fpn`. For smaller images, it is a light head, which is several times faster and finds as many objects at that
+    size. Options that are None have these defaults.
 
     Attributes:
-        score_threshold: score below which detections are dropped.
-        nms_threshold: IoU above which the lower-scoring of two boxes of a class is suppressed.
+        score_threshold: minimum score of a detection; detections with lower scores are dropped.
+        nms_threshold: IoU of two boxes of a class above which non-maximum suppression removes the one with the lower score.
         max_detections: maximum number of detections per image.
-        image_size: length in pixels to which the shorter side of images is scaled; None for the size at which the weights were trained
-            (torchvision's: 800), or 320 without detection weights, which is feasible to train on a CPU.
-        max_image_size: maximum length of the longer side in pixels; None for 1333 / 800 of the shorter one.
-        fpn_channels: number of channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144).
-        representation_size: width of the two layers of the box head.
-        pre_nms_proposals: number of proposals per level before non-maximum suppression; doubled in training mode.
-        proposals: number of proposals per image after non-maximum suppression; doubled in training mode.
-        roi_batch: number of proposals per image on which the box head is trained.
-        anchor_scale: side of a square anchor as a multiple of its level's stride (mmdetection's `scales`): 8 gives anchors of 32 pixels
-            at stride 4, as in Lin et al. for images of 800 pixels; use less for objects that are smaller in the scaled image.
+        image_size: shorter side of the input in pixels; by default the size used by the weights (800 for torchvision's), else 320, which
+            trains on a CPU.
+        max_image_size: maximum length of the longer side in pixels; by default 1333/800 times the shorter side.
+        fpn_channels: number of channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144); by default 256, or 128 for images up
+            to 400 pixels.
+        representation_size: width of the two hidden layers of the box head; by default 1024, or 256 for images up to 400 pixels.
+        pre_nms_proposals: maximum number of proposals per level before non-maximum suppression, doubled in training; by default 1000, or
+            300 for images up to 400 pixels.
+        proposals: maximum number of proposals per image after non-maximum suppression, doubled in training; by default 1000, or 200 for
+            images up to 400 pixels.
+        roi_batch: number of proposals per image on which the box head is trained; by default 512, or 128 for images up to 400 pixels.
+        anchor_scale: side of a square anchor, as a multiple of the stride of its level (mmdetection's `scales`): 8 gives anchors of 32
+            pixels at stride 4, as in Lin et al. for images of 800 pixels. Smaller values suit objects that are smaller in the scaled
+            image. By default 8, or 4 for images up to 400 pixels.
     """
 
     score_threshold: float = 0.05
@@ -65,7 +68,7 @@ class DetectionOptions:
         check_positive("detection", **{name: value for name, value in numbers.items() if value is not None})
         if self.image_size is not None and self.max_image_size is not None and self.max_image_size < self.image_size:
             raise InputError(
-                f"detection: max_image_size is {self.max_image_size}; expected the limit of the longer side, "
+                f"detection: max_image_size is {self.max_image_size}; expected a limit on the longer side, "
                 f"at least image_size ({self.image_size})"
             )
 

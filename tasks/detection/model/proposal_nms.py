@@ -1,7 +1,11 @@
-"""Non-maximum suppression on CPUs, several times faster than torchvision's CPU kernel, keeping exactly the same boxes.
+"""Non-maximum suppression (NMS) of region proposals: several times faster on CPUs than torchvision's, with identical results.
 
-Groups are separated as in torchvision's `batched_nms`: processed one after the other if there are many boxes, otherwise moved apart.
-The choice follows the same rule, because moving boxes rounds their coordinates.
+This is the NMS of the first stage, used in `tasks/detection/model/proposals.py`. The final per-class NMS of detections is that of
+torchvision's `RoIHeads`, called in `tasks/detection/model/head.py`.
+
+Boxes are suppressed only within their group, here the pyramid level. As in torchvision's `batched_nms`, groups are processed one after the
+other if there are many boxes; otherwise, the groups are shifted so that they don't overlap, and processed together. The number of boxes
+that decides between the two methods is also torchvision's, because shifting rounds the coordinates.
 """
 
 from __future__ import annotations
@@ -16,13 +20,22 @@ from torchvision import ops
 
 from zoo.kernels.library import address, library, sizes
 
-_APART = 4000  # number of coordinates up to which torchvision moves the boxes of groups apart on CPUs
+_APART = 4000  # maximum number of coordinates for which torchvision shifts the groups on CPUs
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Return the indices of the boxes [N, 4] xyxy that overlap no higher-scoring one of their group, by descending score.
+    """Suppress boxes that overlap a higher-scoring box of their group, and return the indices of the other boxes.
 
-    While a graph is exported, torchvision's operator is used. `groups` is int64 [N], `threshold` an IoU.
+    torchvision's operator is used on other devices, without a C++ compiler, and while a graph is exported.
+
+    Args:
+        boxes: boxes, [N, 4] xyxy.
+        scores: scores, [N].
+        groups: group of each box, [N] int64.
+        threshold: IoU above which the lower-scoring box is suppressed.
+
+    Returns:
+        The indices of the kept boxes, in descending order of score.
     """
     fits = boxes.device.type == "cpu" and boxes.dtype == torch.float32 and boxes.shape == (len(scores), 4) and scores.shape == groups.shape
     kernels = library("suppression") if fits and not torch.compiler.is_compiling() and not torchvision._is_tracing() else None
@@ -38,7 +51,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
 
 
 def _kept(kernels: ctypes.CDLL, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Return the indices of the boxes of one group that are kept, by descending score."""
+    """Return the indices of the kept boxes of a single group, in descending order of score."""
     order = scores.sort(descending=True, stable=True).indices
     kept = np.empty(len(boxes), np.bool_)
     kernels.zoo_suppress(address(boxes[order].contiguous()), *sizes(len(boxes)), ctypes.c_double(threshold), address(kept))

@@ -1,7 +1,8 @@
-"""RoI align on CPUs as one weighted sum of rows: torchvision's CPU kernel is single-threaded and recomputes every weight.
+"""RoI align for CPUs: torchvision's CPU kernel is single-threaded and recomputes every interpolation weight.
 
-Measured on an EPYC with AVX2, one thread, 1,024 proposals, 256 channels, stride 4 of 480 × 640: forward 0.09 s instead of 0.72 s,
-backward 0.32 s instead of 1.50 s. Where a compiler is available, C++ kernels read the maps in place and accumulate their gradients.
+Measured on one thread of an EPYC with AVX2, with 1,024 proposals and a map of 256 channels at stride 4 of a 480 × 640 image: the forward
+pass takes 0.09 s instead of 0.72 s, the backward pass 0.32 s instead of 1.50 s. If a C++ compiler is available, C++ kernels read the
+feature maps in place and accumulate their gradients.
 """
 
 from __future__ import annotations
@@ -21,19 +22,25 @@ from torchvision.ops import MultiScaleRoIAlign
 from zoo.kernels.library import address, is_watched, library, sizes, threads
 from zoo.system.memory import reused
 
-_Samples = tuple[Tensor, Tensor]  # positions and weights, see `_samples`
+_Samples = tuple[Tensor, Tensor]  # positions and weights of samples; see `_samples`
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
     """torchvision's RoI pooling from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), faster on CPUs.
 
-    Every output value is a weighted sum of 16 rows of the feature maps, laid out as a table [all pixels, C]: that is an embedding bag
-    with per-sample weights, for which torch has vectorised, multi-threaded kernels in both directions. On other devices, and while a
-    graph is exported, torchvision's operator is used.
+    The feature maps are laid out as a table with one row per pixel, [pixels, C]. Each output cell is a weighted sum of 16 rows. This is an
+    embedding bag with per-sample weights, for which torch has vectorised, multi-threaded forward and backward kernels. On other devices,
+    and while a graph is exported, torchvision's operator is used.
     """
 
     def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Pool every box, [N, 4] xyxy in pixels of the batch for each image, from maps [B, C, H, W] float32 to [all boxes, C, 7, 7]."""
+        """Pool the features of each box, [total boxes, C, 7, 7].
+
+        Args:
+            x: feature maps by name, [B, C, H, W] float32.
+            boxes: boxes of each image, [N, 4] xyxy in pixels of the preprocessed image.
+            image_shapes: height and width of each preprocessed image in pixels.
+        """
         levels = [x[name] for name in self.featmap_names]
         if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
             pooled: Tensor = super().forward(x, boxes, image_shapes)
@@ -44,15 +51,15 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
 
 def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[float], level_of: Tensor, cells: int, ratio: int) -> Tensor:
-    """Return the mean of the bilinear samples in each cell of each box, [all boxes, C, cells, cells].
+    """Return the mean of the bilinear samples in each output cell of each box, [total boxes, C, cells, cells].
 
     Args:
-        levels: feature maps, [B, C, H, W] of one dtype.
-        boxes: boxes of each image, [N, 4] xyxy in pixels of the batch.
-        scales: factor of each level from pixels to cells of its map.
-        level_of: level from which each box is pooled, [all boxes] int64.
-        cells: number of output cells per axis.
-        ratio: number of samples per output cell and axis.
+        levels: feature map of each level, [B, C, H, W], all of the same dtype.
+        boxes: boxes of each image, [N, 4] xyxy in pixels of the preprocessed image.
+        scales: scale of each level relative to the image, 1 / stride.
+        level_of: index of the level from which each box is pooled, [total boxes] int64.
+        cells: number of output cells along each axis.
+        ratio: number of samples per output cell along each axis.
     """
     maps = torch.tensor([level.shape[2:] for level in levels])[level_of]  # [N, 2]: height and width of each box's map
     picture = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(each) for each in boxes]))
@@ -64,7 +71,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     channels = levels[0].shape[1]
     table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
     pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
-    first = pixels[level_of] + picture * maps.prod(1)  # the row of each map's first pixel
+    first = pixels[level_of] + picture * maps.prod(1)  # table row of the first pixel of each box's map
     (rows, row_weights), (columns, column_weights) = down, across
     # [N, cell row, cell column, sample row, sample column]
     lines = first[:, None, None] + rows * maps[:, 1, None, None]
@@ -76,7 +83,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
 
 
 class _Pooled(torch.autograd.Function):
-    """The same pooling by C++ kernels, with gradients of the maps; boxes get none."""
+    """RoI align computed by C++ kernels, with gradients for the feature maps but not for the boxes."""
 
     @staticmethod
     def forward(
@@ -119,7 +126,10 @@ def _kernels() -> ctypes.CDLL:
 
 
 def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: Sequence[Tensor]) -> list[Any]:
-    """Return the arguments of both kernels: address and width of each box's map, number of channels, positions and weights."""
+    """Return the arguments shared by the forward and backward kernels.
+
+    They are the address and the width of each box's feature map, the number of channels, and the positions and weights of the samples.
+    """
     bytes_each = torch.tensor([level[0].numel() * level.element_size() for level in maps])
     begins = torch.tensor([level.data_ptr() for level in maps])[level_of] + picture * bytes_each[level_of]
     widths = torch.tensor([level.shape[3] for level in maps])[level_of]
@@ -127,7 +137,7 @@ def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: S
 
 
 def _table(parts: Sequence[Tensor]) -> Tensor:
-    """Return the rows of all maps [all pixels, C]: 70 MB for a photo of 800×1066."""
+    """Concatenate the pixels of all feature maps to a table [pixels, C]. It has 70 MB for a photo of 800×1066 pixels."""
     if parts[0].dtype != torch.float32 or (torch.is_grad_enabled() and any(part.requires_grad for part in parts)):
         return torch.cat(list(parts))
     table = torch.from_numpy(reused("table", (sum(len(part) for part in parts), parts[0].shape[1]), np.float32))
@@ -135,10 +145,21 @@ def _table(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> _Samples:
-    """Return the positions of the samples along one axis, [N, cells, 2 × ratio] int64, and the weight of each neighbour, same shape.
+    """Return the map positions to read along one axis, and their interpolation weights.
 
-    The order of operations is that of torchvision's `roi_align_common.h`, so that results round alike. Start `low` and end `high` of each
-    box, [N], are in cells of its map, whose size is `extent` [N]. The weights of a cell sum to 1, or less where it lies outside the map.
+    Each sample is interpolated between two neighbouring map positions. The order of operations is that of torchvision's
+    `roi_align_common.h`, so that rounding is identical.
+
+    Args:
+        low: start of each box in map coordinates, [N].
+        high: end of each box in map coordinates, [N].
+        extent: size of each box's map along the axis, [N].
+        cells: number of output cells along the axis.
+        ratio: number of samples per output cell.
+
+    Returns:
+        The positions, [N, cells, 2 × ratio] int64, and their weights, [N, cells, 2 × ratio]. The weights of an output cell sum to 1, or to
+        less if the cell lies partly outside the map.
     """
     cell = ((high - low).clamp(min=1) / cells)[:, None, None]
     steps = torch.arange(ratio, dtype=low.dtype) + 0.5
@@ -146,9 +167,9 @@ def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) 
     last = (extent - 1)[:, None, None]
     inside = (at >= -1) & (at <= last + 1)
     at = at.clamp(min=0)
-    before = torch.minimum(at.long(), last).clamp(min=0)  # a valid position even for NaN boxes, which are pooled to NaN
+    before = torch.minimum(at.long(), last).clamp(min=0)  # in bounds even for NaN boxes, whose result is NaN
     part = at - before
-    # beyond the last cell both neighbours are the last cell, so that the split of the weight doesn't matter
+    # at or beyond the last position both neighbours are that position, so that the split of the weight doesn't matter
     positions = torch.stack((before, torch.minimum(before + 1, last)), 3).flatten(2)
     weights = (torch.stack((1 - part, part), 3) * inside[..., None] / ratio).flatten(2)
     return positions, weights

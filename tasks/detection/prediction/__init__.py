@@ -1,1 +1,1 @@
-"""Predictions of detectors: results, result files, examples, box fusion, agreement."""
+"""Predictions of detectors: result objects, results files, examples, box fusion and agreement."""

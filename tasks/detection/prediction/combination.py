@@ -10,46 +10,47 @@ from numpy.typing import NDArray
 
 from zoo.task.combination import Combination
 
-IOU = 0.55  # threshold of the paper: boxes of a class that overlap more show one object
+IOU = 0.55  # IoU above which boxes of a class are fused; the value of Solovyev et al.
 
 Boxes = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 
 class BoxCombination(Combination):
-    """Weighted boxes fusion over the views of a model, and over models."""
+    """Weighted boxes fusion of the predictions for several views of an image, or of several models."""
 
     scales = (0.8, 1.0, 1.25)
 
     def recounted(self, answer: Boxes, new_index: Sequence[int]) -> Boxes:
-        """Return the boxes with the labels of the ensemble."""
+        """Return the boxes with their labels converted to class indices of the ensemble."""
         return {**answer, "labels": np.asarray(new_index, np.int64)[answer["labels"]]}
 
     def mirrored(self, answer: Boxes, size_hw: tuple[int, int]) -> Boxes:
-        """Return the boxes mapped from the mirrored image back to the original one."""
+        """Map boxes from a horizontally mirrored image back to the original image."""
         x1, y1, x2, y2 = answer["boxes"].T
         return {**answer, "boxes": np.stack([size_hw[1] - x2, y1, size_hw[1] - x1, y2], axis=1)}
 
     def views(self, answers: Sequence[Boxes]) -> Boxes:
-        """Return the fused boxes."""
+        """Fuse the boxes that one model predicts for several views of an image."""
         return fuse(answers)
 
     def models(self, answers: Sequence[Boxes], vote: str, weights: Sequence[float]) -> Boxes:
-        """Return the fused boxes; every model has the same weight."""
+        """Fuse the boxes that several models predict for an image. All models have the same weight."""
         return fuse(answers)
 
 
 def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
-    """Fuse several sets of boxes, xyxy in pixels, into one, with descending scores (section 3 of the paper).
+    """Fuse several sets of boxes, xyxy in pixels, into one, in descending order of score (section 3 of Solovyev et al.).
 
-    Boxes of a class are processed in descending order of score. Each joins the fused box that it overlaps most, if their IoU exceeds
-    `iou`; otherwise it starts a new one. A fused box is the mean of its boxes, weighted by their scores. Its score is their mean
-    score times min(boxes, answers) / answers, which lowers it if some answers lack such a box (equation 5).
+    The boxes of a class are processed in descending order of score. Each is added to the cluster whose fused box it overlaps most, if their
+    IoU exceeds `iou`; otherwise it starts a new cluster. The fused box is the mean of the cluster's boxes, weighted by their scores. Its
+    score is the mean score of the cluster times min(number of boxes, number of sets) / number of sets. This factor lowers the score of
+    objects that are missing from some sets (equation 5).
     """
     boxes = np.concatenate([answer["boxes"] for answer in answers]).astype(np.float64).reshape(-1, 4)
     scores = np.concatenate([answer["scores"] for answer in answers]).astype(np.float64)
     labels = np.concatenate([answer["labels"] for answer in answers]).astype(np.int64)
-    order = np.argsort(-scores, kind="stable")  # of equal scores, the earlier model's comes first
+    order = np.argsort(-scores, kind="stable")  # boxes with equal scores stay in the order of the sets
     boxes, scores, labels = boxes[order], scores[order], labels[order]
     parts = [(label, *_fuse_class(boxes[labels == label], scores[labels == label], iou)) for label in np.unique(labels)]
     fused = np.concatenate([np.empty((0, 4)), *(found for _, found, _, _ in parts)])
@@ -60,7 +61,11 @@ def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
 
 
 def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floats, Floats]:
-    """Return fused boxes [F, 4], the mean scores [F] and the numbers [F] of their members, given one class's boxes sorted by score."""
+    """Fuse the boxes of one class, which are sorted by descending score.
+
+    Returns:
+        The fused boxes, [F, 4], and for each its mean score and number of boxes, [F].
+    """
     sums, weights, counts = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes))
     fused = np.zeros_like(boxes)  # only the first `made` rows are in use
     made = 0
@@ -76,7 +81,7 @@ def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floa
 
 
 def _iou(box: Floats, others: Floats) -> Floats:
-    """Return the IoU [F] of a box [4] with other boxes [F, 4], all xyxy."""
+    """Return the IoU of a box [4] with each of the other boxes [F, 4], all xyxy."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = np.clip(sides, 0, None).prod(1)
     together = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared

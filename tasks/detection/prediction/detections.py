@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import box_iou
 
-_SMALLEST = 480  # pixels: smaller images are enlarged before drawing, so that labels are readable
-_SURE = 0.5  # minimum score of a box that counts: boxes near the detector's score threshold come and go
-_SAME = 0.8  # IoU
+_SMALLEST = 480  # pixels of the longer side; smaller images are enlarged before drawing, so that labels are readable
+_SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
+_SAME = 0.8  # minimum IoU of equal boxes
 
 Boxes = Mapping[str, NDArray[Any]]
 
@@ -48,7 +48,7 @@ class Detections:
                 raise ValueError(f"{name} of {self.key} is {array.dtype} of shape {array.shape}; expected {np.dtype(dtype)} {shape}")
             array.setflags(write=False)
         if not np.isfinite(self.boxes).all():
-            raise ValueError(f"boxes of {self.key} hold values that are not finite")
+            raise ValueError(f"boxes of {self.key} contain values that are not finite")
         if (np.diff(self.scores) > 0).any():
             raise ValueError(f"scores of {self.key} are not in descending order")
         if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
@@ -63,10 +63,10 @@ class Detections:
         return [self.class_names[label] for label in self.labels]
 
     def plot(self, min_score: float = 0.3) -> Image.Image:
-        """Return the image with boxes, names and scores drawn; a small image is first enlarged by an integer factor.
+        """Return the image with boxes, names and scores drawn. Small images are first enlarged by an integer factor.
 
         Args:
-            min_score: minimum score of a drawn box: a detector keeps many low-scoring boxes, which only its metrics need.
+            min_score: minimum score of the boxes to draw. A detector returns many boxes with lower scores, which only metrics need.
         """
         import supervision as sv  # takes a second to import
 
@@ -98,7 +98,11 @@ class Detections:
 
 
 def agreement(wanted: Boxes, got: Boxes) -> tuple[float, float]:
-    """Count the boxes with a score of 0.5 or more in either answer: those also in the other one, at any score, and all of them."""
+    """Return the number of confident boxes that both predictions contain, and the total number of confident boxes.
+
+    The boxes of both predictions with a score of at least 0.5 are confident. The other prediction contains such a box if it has a box of
+    the same class with an IoU of at least 0.8, at any score.
+    """
     found = [_found(wanted, got), _found(got, wanted)]
     return sum(same for same, _ in found), sum(count for _, count in found)
 

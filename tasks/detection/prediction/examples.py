@@ -14,14 +14,14 @@ from zoo.tasks.detection.data.columns import Columns, Ints, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.metric.matching import match
 
-_SURE = 0.3  # minimum score of the boxes shown: every detector has many below it
-_BOXES = 40  # maximum number of boxes of each kind per image; more would hide it
+_SURE = 0.3  # minimum score of the boxes shown; detectors return many with lower scores
+_BOXES = 40  # maximum number of true and of predicted boxes drawn per image; more would hide the image
 
 
 def examples(
     answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
 ) -> Iterator[Example]:
-    """Yield the detections of each image, counted at IoU 0.5, next to the ground truth."""
+    """Yield one example per image: its detections next to the ground truth, with the number of correct ones at IoU 0.5."""
     sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
     columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
     matches = match(columns)
@@ -38,7 +38,7 @@ def examples(
         truth = _counts(columns, columns.truth.label[there])
         boxes = [(_corners(columns.truth.xywh[row]), f"true {classes[columns.truth.label[row]]}") for row in there[:_BOXES]]
         for row in answered[:_BOXES]:
-            caption = f"answered {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
+            caption = f"predicted {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
             boxes.append((_corners(columns.found.xywh[row]), caption))
         yield Example((key,), summary, truth, found == objects and not more, tuple(boxes))
 

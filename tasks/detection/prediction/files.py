@@ -1,8 +1,8 @@
 """Files of detections in COCO's results format: a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`.
 
-If the dataset has ids (`coco:`), `image_id` and `category_id` refer to them. Otherwise `image_id` is the key of an image, or its file
-name without folder and suffix if that is unique, and `category_id` is the name of a class. Keys and names are also accepted with
-`coco:`. An image without an entry has no detections: the format has no other way to express that.
+If the dataset has ids (`coco:`), `image_id` and `category_id` are these ids. Otherwise, `image_id` is the key of an image, or its file name
+without folder and suffix if that is unique, and `category_id` is the name of a class. Keys and names are also accepted for `coco:`
+datasets. An image without entries counts as an image without detections, because the format has no other way to express that.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ Answer = Mapping[str, NDArray[Any]]
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read the detections of every image in a dataset: `boxes` [N, 4] xyxy in pixels, `scores` and `labels` [N], in the file's order.
+    """Read the detections of every image in a dataset.
 
-    Entries for images and classes that are in the annotation file but not in the dataset, because of `limit=`, `classes=` or an
-    annotation error, are ignored; their number is logged. The error for invalid entries lists them.
+    Entries for images and classes that are excluded from the dataset by `limit=`, by `classes=` or because of an annotation error are
+    ignored, and their number is logged.
+
+    Returns:
+        For each image, by key and in the order of the file: `boxes` [N, 4] xyxy in pixels, `scores` [N] and `labels` [N].
+
+    Raises:
+        DataError: the file can't be read, or entries are invalid; the message lists them.
     """
     names = _Names.of(dataset, classes)
     rows: dict[str, list[tuple[float, ...]]] = {key: [] for key in dataset.keys}
@@ -56,19 +62,22 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
             else:
                 passed_over += 1
     if faults:
-        raise DataError(f"{path}: {len(faults)} invalid entries in the predictions (counted from 0):", faults)
+        raise DataError(f"{path}: {len(faults)} invalid entries in the predictions (entries are counted from 0):", faults)
     if passed_over:
         _LOG.warning(
-            "%s: %d detections are of images or classes that are excluded from this dataset; they are not scored", path, passed_over
+            "%s: %d detections belong to images or classes that are excluded from this dataset; they are not scored", path, passed_over
         )
     columns = {key: np.array(found, np.float64).reshape(-1, 6) for key, found in rows.items()}
     return {key: {"boxes": part[:, :4], "scores": part[:, 4], "labels": part[:, 5].astype(np.int64)} for key, part in columns.items()}
 
 
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Write detections so that `read` returns the same numbers, with the dataset's ids, or keys and names if it has none."""
+    """Write detections so that `read` returns identical numbers.
+
+    Images and classes are identified by the dataset's ids, or by keys and class names if it has no ids.
+    """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: detections are written as COCO results, into a file ending in .json; this one ends in {path.suffix!r}")
+        raise InputError(f"{path}: detections are written as COCO results; expected a file ending in .json, got {path.suffix!r}")
     pictures, categories = _numbers(dataset)
     image_ids = {key: identity for identity, key in pictures.items()}
     category_ids = {name: identity for identity, name in categories.items()}
@@ -88,10 +97,10 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
 
 @dataclass(frozen=True)
 class _Names:
-    """Lookup of the ids and names in a file."""
+    """Images and classes by the ids and names that a results file may contain."""
 
-    pictures: Mapping[Any, str]  # key of each image by id or name
-    labels: Mapping[Any, int | None]  # label of each class by id or name; None for a class that is excluded from the dataset
+    pictures: Mapping[Any, str]  # image key by id or name
+    labels: Mapping[Any, int | None]  # class index by id or name; None if the class is excluded from the dataset
 
     @classmethod
     def of(cls, dataset: Dataset, classes: tuple[str, ...]) -> _Names:
@@ -105,7 +114,11 @@ class _Names:
         return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
 
     def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
-        """Return the key, the label, and left, top, right, bottom and score of an entry, or raise a `Flaw`."""
+        """Validate an entry and return its image key, its class index (None if excluded), and (left, top, right, bottom, score).
+
+        Raises:
+            Flaw: the entry is invalid.
+        """
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
@@ -141,9 +154,9 @@ def _entries(path: Path) -> Sequence[Any]:
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid JSON: {error}") from None
+        raise DataError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, list):
-        raise DataError(f"{path}: is not a list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
+        raise DataError(f"{path} does not contain a list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
     return content
 
 

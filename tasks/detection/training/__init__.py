@@ -1,1 +1,1 @@
-"""Training of detectors: recipe, augmentation, batches grouped by aspect ratio."""
+"""Training of detectors: recipe, augmentation, and batches grouped by orientation."""

@@ -16,7 +16,7 @@ from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 
 class Augment:
-    """Augmentation of a sample at its training size: scale jitter, flips, brightness and contrast, and copy-paste from the dataset."""
+    """Random transformation of a training sample: scale jitter, flips, brightness and contrast, and copy-paste from the dataset."""
 
     def __init__(self, recipe: DetectionRecipe, preprocess: Preprocess, dataset: Dataset) -> None:
         steps: list[torch.nn.Module] = []
@@ -32,7 +32,7 @@ class Augment:
         self._outlines = Outlines.of(dataset) if recipe.copy_paste > 0 else None
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with image and boxes changed; other fields of the boxes are kept, except their old positions."""
+        """Return the sample with a transformed image and target. The exact annotated coordinates (`annotated`) are dropped."""
         pastes = self._copy_paste > 0 and float(torch.rand(())) < self._copy_paste
         scene = self._scene(sample, pastes)
         if pastes:
@@ -49,5 +49,5 @@ class Augment:
         try:
             other = record.load()
         except ImageError:
-            return scene  # the loader reports it when it reaches this image itself
+            return scene  # the loader reports the error when it loads this image as a sample
         return paste(scene, self._scene(other, masked=True))

@@ -1,4 +1,4 @@
-"""Copy-paste augmentation: objects of one image pasted onto another by their masks."""
+"""Copy-paste augmentation: objects are cut out of one image by their masks and pasted onto another."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torchvision.transforms.v2 import functional as tvf
 
 from zoo.tasks.detection.data.scene import Scene, joined
 
-_CHANCE = 0.5  # probability of pasting an object: Ghiasi et al. paste "a random subset of objects"
+_CHANCE = 0.5  # probability of pasting each object; Ghiasi et al. paste "a random subset of objects"
 
 
 def paste(onto: Scene, source: Scene) -> Scene:
     """Paste a random subset of a scene's objects onto another scene (Ghiasi et al. 2021, arXiv 2012.07177, section 3).
 
-    Borders are not blended, which the paper found to make no difference. Crowds and objects without an outline are not pasted. A
-    covered object gets the box of its visible part, and is removed if less than a tenth remains visible. Both scenes need masks; the
-    result, of the size of `onto`, has none.
+    Borders are not blended, because Ghiasi et al. found that blending makes no difference. Crowds and objects without an outline are not
+    pasted. If a pasted object covers another one, the box of the covered object shrinks to its visible pixels; the object is removed if
+    less than a tenth of it remains visible. Both scenes need masks. The result has the size of `onto` and no masks.
     """
     assert onto.masks is not None
     assert source.masks is not None
@@ -49,7 +49,10 @@ def _masks(scene: Scene) -> Tensor:
 
 
 def _remains(scene: Scene, covered: Tensor) -> tuple[Tensor, tv_tensors.BoundingBoxes]:
-    """Return the uncovered fraction of each object [N] and the boxes of the uncovered parts; objects without a mask are unchanged."""
+    """Return the visible fraction of each object, [N], and the boxes around the visible pixels.
+
+    Objects without a mask count as fully visible and keep their boxes.
+    """
     before = _masks(scene)
     after = before & ~covered
     pixels, left = before.sum((1, 2)), after.sum((1, 2))
@@ -62,6 +65,6 @@ def _remains(scene: Scene, covered: Tensor) -> tuple[Tensor, tv_tensors.Bounding
 
 
 def _tight(masks: Tensor) -> Tensor:
-    """Return the boxes [N, 4] xyxy around masks; right and bottom are the far edges of the last pixels."""
+    """Return the tight boxes around masks, [N, 4] xyxy. Right and bottom are the outer edges of the last pixels."""
     boxes: Tensor = masks_to_boxes(masks)
     return boxes + torch.tensor([0, 0, 1, 1])

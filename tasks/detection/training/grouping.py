@@ -1,4 +1,4 @@
-"""Batches grouped by orientation: wide images with wide ones, tall images with tall ones."""
+"""Batches grouped by orientation, so that wide and tall images are in separate batches where possible."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from zoo.images import decoding
 
 @dataclass(frozen=True)
 class AspectGrouped:
-    """Shuffled batches, nearly all with images of a single orientation, so that little of a batch is padding.
+    """Shuffled batches, nearly all with images of a single orientation, which reduces padding.
 
-    Every sample is in one batch of an epoch. The samples that don't fill a batch of their orientation share the last batches; a
-    remainder below `smallest` joins the batch before it.
+    Every sample is in exactly one batch per epoch. The samples that don't fill a whole batch of their orientation are combined in mixed
+    batches. If the last of these has fewer than `smallest` samples, it is merged with the previous batch.
     """
 
-    tall: tuple[bool, ...]  # whether each sample's image is higher than wide
+    tall: tuple[bool, ...]  # whether each sample's image is taller than it is wide
     batch_size: int  # number of samples per batch, over all processes
     smallest: int  # minimum number of samples per batch
 
@@ -30,7 +30,7 @@ class AspectGrouped:
         return len(cut(range(len(self.tall)), self.batch_size, self.smallest))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return the batches of one epoch in random order."""
+        """Return the batches of one epoch in random order, as lists of sample indices."""
         order = torch.randperm(len(self.tall), generator=generator).tolist()
         wide, tall = ([place for place in order if self.tall[place] is high] for high in (False, True))
         whole: list[int] = []
@@ -45,9 +45,10 @@ class AspectGrouped:
 
 
 def are_tall(dataset: Dataset) -> tuple[bool, ...]:
-    """Return whether each image is higher than wide, according to the annotations, the array's shape or the file's header.
+    """Return whether each image is taller than it is wide.
 
-    An image that can't be read, or that is generated on demand, counts as wide: at worst it adds padding to its batch.
+    The size is taken from the annotations, the array's shape or the file's header. Images that can't be read, or that are generated on
+    demand, count as wide. If that is wrong, their batches only need more padding.
     """
     return tuple(_is_tall(record) for record in dataset.records)
 
@@ -60,5 +61,5 @@ def _is_tall(record: Record) -> bool:
         try:
             size_hw = decoding.size(record.source)
         except ImageError:
-            return False  # the loader raises the error, or skips the image and reports it
+            return False  # the loader raises this error later, or skips the image and reports it
     return size_hw is not None and size_hw[0] > size_hw[1]

@@ -1,4 +1,4 @@
-"""Random sizes in training: large-scale jitter of each image on a canvas of the training size, and multi-scale batches."""
+"""Random image sizes in training: large-scale jitter of single images, and multi-scale training with a random size per batch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from torchvision.transforms.v2 import functional as tvf
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.tasks.detection.data.scene import Scene, box_areas
 
-_STEP = 32  # pixels; `Preprocess.collate` pads to multiples of it, so that every pyramid level divides evenly
+_STEP = 32  # in pixels; like `Preprocess.collate`, use multiples of it, so that the strides of all pyramid levels divide the size
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Large-scale jitter (Ghiasi et al. 2021, arXiv 2012.07177, section 3: 0.1–2.0; 0.8–1.25 is their "standard" one).
+    """Large-scale jitter: resize an image by a random factor on a canvas of fixed size (Ghiasi et al. 2021, arXiv 2012.07177, section 3).
 
-    The canvas has the size to which the preprocessing scales the image, so that nothing is scaled twice. An image larger than the
-    canvas is cropped at a random position; a smaller one is placed at a random position on the mean colour. The result is that of
-    torchvision's `ScaleJitter` followed by `RandomCrop`, but only the visible part is scaled, and only once.
+    Ghiasi et al. use factors from 0.1 to 2.0, and from 0.8 to 1.25 for their "standard" jitter. The canvas has the size to which
+    preprocessing resizes the image, so that the image isn't resized twice. An image larger than the canvas is cropped at a random
+    position. A smaller one is placed at a random position, and the rest of the canvas is filled with the mean colour. The result
+    corresponds to torchvision's `ScaleJitter` followed by `RandomCrop`, but only the visible region is resized, and only once.
     """
 
     preprocess: Preprocess
-    smallest: float = 1.0  # smallest scale; 1 is the size in evaluation
-    largest: float = 1.0  # largest scale
+    smallest: float = 1.0  # minimum scale factor; 1 is the size used in evaluation
+    largest: float = 1.0  # maximum scale factor
 
     def __call__(self, scene: Scene) -> Scene:
-        """Return the scene on its canvas, without objects that are hardly visible."""
+        """Return the scene on its canvas, without objects of which less than a tenth is visible."""
         scale = self.smallest + (self.largest - self.smallest) * float(torch.rand(()))
         height, width = scene.size_hw
         canvas_h, canvas_w = self.preprocess.resized_hw(height, width)
@@ -65,10 +66,11 @@ def _place(room: int) -> int:
 
 
 def rescaled(batch: ImageBatch, smallest: float, largest: float) -> ImageBatch:
-    """Scale a batch by a random factor (Redmon and Farhadi 2016, arXiv 1612.08242, section 2: a new size every few batches).
+    """Resize a batch by a random factor from `smallest` to `largest` (multi-scale training).
 
-    Unlike a size per image, a size per batch adds no padding: with a factor below 1, the cost of a step falls with its square. Targets
-    are in pixels of the original images and don't change. The sides of the result are multiples of 32 pixels.
+    Redmon and Farhadi 2016 (arXiv 1612.08242, section 2) choose a new size every few batches. A common size for all images of a batch
+    adds no padding, and a factor below 1 reduces the cost of a step by its square. The sides of the result are multiples of 32 pixels.
+    Targets don't change, because they are in pixels of the original images.
     """
     factor = smallest + (largest - smallest) * float(torch.rand(()))
     height, width = batch.pixels.shape[-2:]

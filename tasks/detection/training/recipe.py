@@ -1,9 +1,9 @@
-"""Training recipe of detectors: settings, defaults and presets."""
+"""Training recipes of detectors: settings, defaults and presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from zoo.errors import InputError
@@ -15,21 +15,21 @@ _RANGES = ("scale", "jitter")
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
-    """AdamW with one cosine cycle, flips, and changes of brightness and contrast.
+    """Training settings of detectors. The defaults are AdamW with one cosine cycle, flips, and changes of brightness and contrast.
 
-    A batch has two images: twice the steps in the same CPU time.
+    The default batch size is 2, because twice as many steps with half the images take the same time on a CPU.
 
     Attributes:
         flip: probability of a horizontal flip; set to 0 where left and right differ (digits, text).
-        flip_vertical: probability of a vertical flip, for images without a top side, such as microscope or satellite images.
-        light: maximum change of brightness and of contrast, as a fraction in either direction.
-        scale_min: smallest image size of a batch, as a fraction of the size in evaluation (multi-scale training); below 1, steps are
-            also faster.
-        scale_max: largest image size of a batch, as a multiple of the size in evaluation.
-        jitter_min: smallest size of an image, as a fraction of its canvas (large-scale jitter; 0.1 in the paper).
-        jitter_max: largest size of an image, as a multiple of its canvas, which then shows a part of it (2.0 in the paper).
-        copy_paste: probability that objects of another image are pasted onto an image; needs data with masks (coco: with segmentation).
-        group_aspect: whether batches group wide images with wide ones and tall images with tall ones, for less padding.
+        flip_vertical: probability of a vertical flip, for images with no natural orientation, such as microscope or satellite images.
+        light: maximum random change in brightness and contrast, as a fraction.
+        scale_min: multi-scale training: smallest batch image size, relative to the evaluation size. Smaller values also speed up training.
+        scale_max: multi-scale training: largest batch image size, relative to the evaluation size.
+        jitter_min: large-scale jitter (Ghiasi et al. 2021): smallest resize factor relative to the canvas; 0.1 in the paper.
+        jitter_max: large-scale jitter (Ghiasi et al. 2021): largest resize factor relative to the canvas; 2.0 in the paper. Above 1, the
+            image is cropped.
+        copy_paste: probability of pasting objects from another image. Requires data with masks (coco: with segmentation).
+        group_aspect: group images of similar aspect ratio into batches, which reduces padding.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -59,7 +59,9 @@ class DetectionRecipe(Recipe):
     jitter_min: float = 1.0
     jitter_max: float = 1.0
     copy_paste: float = 0.0
-    group_aspect: bool = True
+    group_aspect: bool = field(
+        default=True, metadata={"off": "Don't group images of similar aspect ratio into batches (grouping reduces padding)."}
+    )
 
     def __post_init__(self) -> None:
         for name in _RANGES:

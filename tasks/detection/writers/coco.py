@@ -15,7 +15,7 @@ from zoo.tasks.detection.writers import WRITERS
 
 
 def write_coco(content: Content, out: Path) -> None:
-    """Write one instances file per split; ids start at 1, and categories are in the order of the classes."""
+    """Write the images and one instances file per split. Ids start at 1, and category ids follow the order of the classes."""
     for picture in content.pictures:
         content.put(picture, out / "images" / picture.name)
     categories = [{"id": number, "name": name} for number, name in enumerate(content.classes, 1)]

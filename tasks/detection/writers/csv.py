@@ -20,7 +20,7 @@ _MARKS = ("iscrowd", "difficult", "area")
 
 
 def write_csv(content: Content, out: Path) -> None:
-    """Write the table; the columns iscrowd, difficult and area are included only if a box needs them."""
+    """Write the table and the images. The columns iscrowd, difficult and area are included only if a box needs them."""
     marks = [mark for mark in _MARKS if any(_has(mark, as_target(picture.record.target, picture.name)) for picture in content.pictures)]
     rows: list[list[str]] = []
     used: set[str] = set()
@@ -39,7 +39,7 @@ def _has(mark: str, target: Any) -> bool:
 
 
 def _rows(target: Any, classes: tuple[str, ...], marks: list[str]) -> Iterator[list[str]]:
-    """Yield corners, label and marks of every box; an image without boxes has one row of empty values."""
+    """Yield one table row per box: corners, label and the columns named in `marks`. An image without boxes yields one empty row."""
     if not len(target["boxes"]):
         yield [""] * (5 + len(marks))
     for place, box in enumerate(target["boxes"].tolist()):

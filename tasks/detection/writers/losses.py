@@ -11,20 +11,23 @@ _WORDS = {"iscrowd": "boxes are crowds", "difficult": "boxes are difficult"}
 
 
 def own_area(target: Target) -> bool:
-    """Return whether the areas equal those of the boxes, so that they needn't be written."""
+    """Return whether every area equals that of its box, in which case areas needn't be written."""
     boxes = target["boxes"]
-    # readers that multiply in float64 differ in the last digit
+    # areas computed in float64 differ in the last digit
     return "area" not in target or np.allclose(target["area"], (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), rtol=1e-6)
 
 
 def marks_lost(content: Content, *names: str) -> list[str]:
-    """Describe which marks would be lost and how many boxes have them; "area" is lost where it differs from the box's."""
+    """Return a message for each of the named marks that would be lost, with the number of affected boxes or images.
+
+    The mark "area" is lost where it differs from the area of the box.
+    """
     lost = []
     for name in names:
         if name == "area":
             pictures = sum(not own_area(picture.record.target) for picture in content.pictures)
             if pictures:
-                lost.append(f"in {pictures} images boxes have an area other than the box's (a mask's): it becomes the box's")
+                lost.append(f"{pictures} images have boxes with the area of a mask: it is replaced by the area of the box")
         elif boxes := sum(count(picture.record.target, name) for picture in content.pictures):
             lost.append(f"{boxes} {_WORDS[name]}: they become ordinary boxes")
     return lost

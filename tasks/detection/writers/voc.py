@@ -21,8 +21,8 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 def write_voc(content: Content, out: Path) -> None:
     """Write one XML file per image and one list per split.
 
-    Boxes are written in pixels, without rounding. Crowds, and areas other than the box's, are written in elements that VOC doesn't
-    define and its readers ignore.
+    Boxes are written in pixels, without rounding. Crowds, and areas that differ from the box's, are written as additional elements, which
+    VOC doesn't define and other readers ignore.
     """
     names = _file_names(content.pictures)
     (out / "Annotations").mkdir()
@@ -42,7 +42,10 @@ def write_voc(content: Content, out: Path) -> None:
 
 
 def _file_names(pictures: Sequence[Picture]) -> list[str]:
-    """Return a unique name for each annotation file: lists cut names at a space, and all files are in one folder."""
+    """Return a unique name without spaces and slashes for each annotation file.
+
+    Names in VOC's lists end at the first space, and all annotation files are in the same folder.
+    """
     taken: set[str] = set()
     names = []
     for picture in pictures:

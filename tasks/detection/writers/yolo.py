@@ -17,7 +17,7 @@ from zoo.tasks.detection.writers.losses import marks_lost
 
 
 def write_yolo(content: Content, out: Path) -> None:
-    """Write one label file per image; without splits, write bare folders with `classes.txt` instead of `data.yaml`."""
+    """Write the images, one label file per image, and `data.yaml`. A dataset without splits gets `classes.txt` instead of `data.yaml`."""
     for picture in content.pictures:
         content.put(picture, out / "images" / picture.name)
         target = as_target(picture.record.target, picture.name)

@@ -1,1 +1,1 @@
-"""Face alignment: templates, the aligner, and the cache of aligned faces."""
+"""Face alignment: templates, alignment of images, folders and datasets, and the cache of aligned faces."""

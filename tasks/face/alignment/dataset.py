@@ -1,7 +1,7 @@
-"""Align a dataset: find the main face of each image, align it and cache it on disk.
+"""Alignment of a dataset: the main face of each image is detected, aligned and cached on disk.
 
-The cache holds one small PNG per image, keyed by the image's bytes and the alignment settings. Entries may be deleted at any time; they are
-recreated on demand. An image without a face is cached as an empty file, because finding out that there is none takes just as long.
+The cache holds one small PNG file per image, keyed by the image's bytes and the alignment settings. Its files may be deleted at any time,
+because they are recreated on demand. The entry for an image without a face is an empty file, which saves detecting faces again.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from zoo.task.alignment import Aligned, Aligning
 from zoo.task.model import TaskModel
 from zoo.tasks.face.alignment.aligner import Looking, looking
 
-MAIN = "central"  # which face is taken as the subject of an image
+MAIN = "central"  # choice of the main face; see `Wanted`
 NO_FACE = "no face was found in it"
-_FORMAT = 1  # cache version: changing it invalidates entries of older versions
+_FORMAT = 1  # version of the cache format; changing it invalidates older entries
 
 
 def align_data(dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned:
-    """Return the dataset aligned for one or several models, with a fault for each image without a face and for each that can't be read.
+    """Align a dataset for one or several models with the same alignment settings.
 
-    Of an image with several faces, the main one is kept.
+    Only the main face of each image is kept. The result lists the images without a face and the unreadable images as faults.
     """
     ways = {(model.preprocess.alignment, model.preprocess.size_hw) for model in models}
     if len(ways) > 1:
         listed = " and ".join(sorted(f"{template or 'none'} at {height}×{width}" for template, (height, width) in ways))
-        raise InputError(f"align: the models need different alignments ({listed}); evaluate them one at a time")
+        raise InputError(f"align: the models need different alignments ({listed}); evaluate them separately")
     maker, count = FaceMaker(looking(models[0], aligning.detector, MAIN), aligning.decoding), len(dataset)
     records, not_found, unreadable = {}, {}, {}
     first = aligning.rank * count // aligning.processes
-    for step in aligning.progress.track(range(count), "finding faces", count):
+    for step in aligning.progress.track(range(count), "detecting faces", count):
         place = (first + step) % count
         record = dataset.records[place]
         try:
@@ -72,13 +72,13 @@ def align_data(dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning
 
 @dataclass(frozen=True)
 class FaceMaker:
-    """Makes or looks up the aligned main face of an image; `looking` keeps at most one face per image."""
+    """Source of aligned main faces, with a cache. Its `looking` must return at most one face per image."""
 
     looking: Looking
     decoding: Decoding
 
     def of(self, record: Record) -> KeptFace | Image | None:
-        """Return the face of an image: its cache entry, or the crop itself where the cache can't be written; None if there is no face.
+        """Return the face of an image as a cache entry, or as a crop if the cache can't be written; None if there is no face.
 
         Raises:
             ImageError: the image can't be read, or its face can't be aligned.
@@ -95,17 +95,17 @@ class FaceMaker:
         return None if empty else KeptFace(place, record, self)
 
     def made(self, record: Record) -> Image | None:
-        """Find and align the face of an image, without the cache; None if there is no face."""
+        """Detect and align the face of an image without using the cache; return None if there is no face."""
         crops = self.looking(record.picture(self.decoding)[0], record.key).crops
         return crops[0] if len(crops) else None
 
     def _name(self, record: Record) -> str:
-        """Return the cache key of an image's face: a hash of the settings and of the image's bytes."""
+        """Return the cache key of a face: a hash of the settings and of the image's bytes."""
         settings = {"format": _FORMAT, "opencv": cv2.__version__, **self.looking.settings}
         digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=20)
         if isinstance(record.source, Path) and record.source.is_file():
             digest.update(record.source.read_bytes())
-        else:  # generated or in memory; a missing file is reported by the read
+        else:  # the image is generated or in memory; reading a missing file raises an error
             image = np.ascontiguousarray(record.picture(self.decoding)[0])
             digest.update(f"{image.shape}".encode() + image.tobytes())
         return digest.hexdigest()
@@ -113,7 +113,7 @@ class FaceMaker:
 
 @dataclass(frozen=True, slots=True)
 class KeptFace:
-    """Source of an aligned face: reads the cached file, and recreates it if it is missing or damaged."""
+    """Image source of an aligned face. It reads the cached file, and recreates it if the file is missing or damaged."""
 
     place: Path
     record: Record
@@ -121,27 +121,27 @@ class KeptFace:
 
     @property
     def fingerprint(self) -> str:
-        """The cache key of the face."""
+        """Cache key of the face."""
         return self.place.stem
 
     def __call__(self) -> Image:
         """Return the face, [h, w, 3] uint8, RGB.
 
         Raises:
-            ImageError: the cached file is gone, and the image is gone too or no longer shows a face.
+            ImageError: the cached file is missing, and the original image is missing too or no longer shows a face.
         """
         try:
             return images.read(self.place)
         except ImageError:
             chip = self.maker.made(self.record)
         if chip is None:
-            raise ImageError(self.record.key, f"{NO_FACE}, but an earlier run found one: the image has changed since")
+            raise ImageError(self.record.key, f"{NO_FACE}, but a face was detected earlier; the image has changed since then")
         keep(self.place, chip)
         return chip
 
 
 def keep(place: Path, chip: Image | None) -> bool:
-    """Write a face, or an empty file for none; return whether writing succeeded (disk space, permission)."""
+    """Write a face to the cache, or an empty file for None; return False if the file can't be written."""
     data = b"" if chip is None else cv2.imencode(".png", chip[:, :, ::-1])[1].tobytes()
 
     def write(file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Write the aligned faces of a folder of images to another folder, with a JSON report and a contact sheet."""
+"""Alignment of a folder of images: the faces are written to another folder, with a JSON report and a contact sheet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AlignedFolder:
 
     out: str
     pictures: int
-    faces: Sequence[dict[str, Any]]  # one JSON-ready entry per written file: file, source image, box, score and landmarks
+    faces: Sequence[dict[str, Any]]  # one JSON-ready dict per written file: file, key of the image, box, score, landmarks
     not_found: tuple[Fault, ...]  # one fault per image without a face
     unreadable: tuple[Fault, ...]  # one fault per image that can't be read or aligned and was skipped
 
@@ -41,11 +41,17 @@ class AlignedFolder:
 
 
 def align_folder(folder: Path, out: Path, looking: Looking, *, skip: bool = False, progress: Progress | None = None) -> AlignedFolder:
-    """Find and align the faces of every image of a folder, and write them as PNG files.
+    """Detect and align the faces in every image of a folder, and write them as PNG files.
 
-    The folder is searched recursively, and its sub-folders are reproduced in `out`, which is written atomically; an earlier output of this
-    function for the same folder is replaced. With `skip`, images that can't be read, or whose faces can't be aligned, are skipped instead
-    of raising an ImageError.
+    The folder is searched recursively, and the output folder has the same sub-folders. The output folder is written atomically. If it holds
+    earlier output for the same input folder, it is replaced.
+
+    Args:
+        folder: folder of images.
+        out: output folder.
+        looking: face detector and aligner.
+        skip: whether to skip images that can't be read or whose faces can't be aligned; otherwise they raise an ImageError.
+        progress: progress display; None for no display.
     """
     files = _files(folder, out)
     faces: list[dict[str, Any]] = []
@@ -56,7 +62,7 @@ def align_folder(folder: Path, out: Path, looking: Looking, *, skip: bool = Fals
     names = {path.relative_to(folder).with_suffix("") for path in files}
     whole = len(names) == len(files)
     with draft_folder(out, REPORT) as draft:
-        for path in progress.track(files, "finding faces", len(files)):
+        for path in progress.track(files, "detecting faces", len(files)):
             key = path.relative_to(folder)
             try:
                 found = looking(Decoding().read(path)[0], key.as_posix())
@@ -85,34 +91,30 @@ def _files(folder: Path, out: Path) -> list[Path]:
         raise InputError(f"{folder} is not a folder; expected a folder of images. Relative paths start at {Path.cwd()}")
     old, new = folder.resolve(), out.resolve()
     if old == new or old in new.parents or new in old.parents:
-        raise InputError(
-            f"{out} and {folder} lie one in the other; choose another output folder, or the faces would be taken for input images"
-        )
+        raise InputError(f"the output folder {out} and the input folder {folder} contain each other; choose a separate output folder")
     _check_old(folder, out)
     files = picture_files(folder)
     if not files:
-        raise DataError(f"{folder} holds no images (files ending in {', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} contains no images (files ending in {', '.join(SUFFIXES)})")
     return files
 
 
 def _check_old(folder: Path, out: Path) -> None:
-    """Reject an output folder made from another input folder, or holding files that this module didn't write."""
+    """Reject an output folder that was made from another input folder, or that contains files not written by this module."""
     if not (out / REPORT).is_file():
         return  # `draft_folder` reports any other content
     try:
         report = json.loads((out / REPORT).read_text(encoding="utf-8"))
         source, made = report["source"], {REPORT, SHEET, *(face["file"] for face in report["faces"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{out / REPORT} doesn't name the folder that {out} was made from; choose another output folder, or delete it"
-        ) from error
+        raise InputError(f"{out / REPORT} doesn't name the input folder of {out}; choose another output folder, or delete {out}") from error
     if source != str(folder.resolve()):
-        raise InputError(f"{out} holds the faces of {source}; choose another output folder for {folder}, or delete it")
+        raise InputError(f"{out} holds the faces of {source}; choose another output folder for {folder}, or delete {out}")
     refuse_others(out, made)
 
 
 def _written(found: FoundFaces, draft: Path, name: Path) -> list[dict[str, Any]]:
-    """Write the faces of an image as NAME.png (NAME-2.png and so on where the name is taken), and return an entry for each."""
+    """Write the faces of an image as NAME.png, NAME-2.png and so on, and return an entry of the report for each face."""
     entries = []
     for number, crop in enumerate(found.crops):
         file, next_one = name.with_name(f"{name.name}.png"), 2

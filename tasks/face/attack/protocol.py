@@ -1,11 +1,11 @@
 """Attack protocol for face verification: dodging (not being recognised) and impersonation (being taken for another person).
 
-One image of each pair, the probe, is attacked; the other, the enrolled one, stays unchanged. In a genuine pair the probe is pushed away
-from the other image (dodging), in an impostor pair it is pulled towards it (impersonation): the two goals of Sharif et al. 2016,
-"Accessorize to a Crime". Every pair is attacked separately, even where pairs share an image.
+In each pair, the probe image is attacked, and the gallery image stays unchanged. In a genuine pair, the attack lowers the similarity of the
+two images (dodging). In an impostor pair, it raises their similarity (impersonation). These are the two goals in Sharif et al. 2016,
+"Accessorize to a Crime". Every pair is attacked separately, even if several pairs share an image.
 
-An attacker doesn't change the system's threshold: clean and attacked pairs are decided by the same thresholds, chosen on clean pairs of
-other people. An accuracy far below one half is therefore possible; it means that nearly every attack succeeds.
+An attacker can't change the system's threshold. Clean and attacked pairs are therefore decided with the same thresholds, chosen on clean
+pairs of other people. The accuracy under attack can be far below one half, which means that nearly every attack succeeds.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _DECIDED = ("accuracy", "true_accept_rate", "false_accept_rate")
 
 @dataclass(frozen=True)
 class AttackPairs:
-    """Pairs of a probe image, which is attacked, and a gallery image, which is not."""
+    """Pairs of a probe image, which is attacked, and a gallery image, which stays unchanged."""
 
-    places: Ints  # [P, 2] indices of the probe's and the gallery image's record in the dataset
+    places: Ints  # [P, 2] indices of the two records in the dataset: probe, gallery image
     same: NDArray[np.bool_]  # [P] whether both images show the same person
-    folds: Ints  # [P, 2] cross-validation folds of the two people; for pairs defined by the data, the pair's fold twice
+    folds: Ints  # [P, 2] cross-validation folds of the two people; for pairs defined by the dataset, the fold of the pair, twice
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -54,10 +54,13 @@ class AttackPairs:
         return AttackPairs(self.places[kept], self.same[kept], self.folds[kept])
 
     def thresholds(self, similar: Floats) -> Floats | None:
-        """Return a threshold for each pair [P]: the best one over the pairs that share neither of its folds.
+        """Return a threshold for each pair [P]: the one that decides the most pairs correctly among the pairs outside its two folds.
 
-        The people of a pair therefore have no influence on its threshold. Returns None if some pair leaves no genuine or no impostor pairs
-        in the other folds.
+        The people in a pair therefore don't influence its threshold. Returns None if, for any pair, the other folds hold no genuine or no
+        impostor pairs.
+
+        Args:
+            similar: [P] similarities of the clean pairs.
         """
         chosen = np.empty(len(self))
         for two in np.unique(np.sort(self.folds, axis=1), axis=0):
@@ -71,12 +74,13 @@ class AttackPairs:
 
 
 def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
-    """Choose up to `limit` genuine and as many impostor pairs, of those defined by the data if there are any, otherwise of all, uniformly.
+    """Draw up to `limit` genuine pairs and the same number of impostor pairs, uniformly.
 
-    The seed also decides which image is the probe; in pairs defined by the data the probe is the first image.
+    They are drawn from the pairs that the dataset defines, whose first image is the probe; otherwise from all pairs of its images, where
+    the seed also decides which image is the probe.
     """
     rng = np.random.default_rng(seed)
-    if isinstance(dataset, PairedDataset):  # an image skipped at opening can't be attacked; the protocol counts its pairs as missing
+    if isinstance(dataset, PairedDataset):  # pairs with an image skipped on opening can't be attacked
         places, same, folds = placed(dataset.pairs, dataset.keys)
         pairs = AttackPairs(places, same, np.stack([folds, folds], axis=1))
     else:
@@ -85,8 +89,8 @@ def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
     count = min(limit, len(genuine), len(impostor))
     if count == 0:
         raise InputError(
-            f"attack: data {dataset.name!r} has {len(genuine)} genuine and {len(impostor)} impostor pairs; "
-            "expected at least one of each: two people, one of them with two images"
+            f"attack: dataset {dataset.name!r} has {len(genuine)} genuine and {len(impostor)} impostor pairs; "
+            "expected at least one of each, which takes two people, one of them with two images"
         )
     kept = np.concatenate([rng.permutation(kind)[:count] for kind in (genuine, impostor)])
     return pairs.only(np.sort(kept))
@@ -95,28 +99,35 @@ def choose_pairs(dataset: Dataset, limit: int, seed: int) -> AttackPairs:
 def _drawn(dataset: Dataset, limit: int, rng: np.random.Generator) -> AttackPairs:
     for record in dataset.records:
         if record.target is None:
-            raise InputError(f"{record.key}: has no identity as its target; an attack needs the identity of every image")
+            raise InputError(f"{record.key} has no identity; an attack needs the identity of every image")
     identities = np.unique([str(record.target) for record in dataset.records], return_inverse=True)[1].astype(np.int64)
     kinds = [protocol.sample_pairs(identities, genuine, limit, rng) for genuine in (True, False)]
     places = np.concatenate(kinds)
-    turned = rng.random(len(places)) < 0.5  # otherwise the person with the lower index would always be the attacker
+    turned = rng.random(len(places)) < 0.5  # otherwise the probe would always show the person with the lower index
     places[turned] = places[turned, ::-1]
     fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
     return AttackPairs(places, np.arange(len(places)) < len(kinds[0]), fold_of[identities][places])
 
 
 class PairAttack(AttackProtocol):
-    """Attack that lowers the similarity of genuine pairs and raises that of impostor pairs."""
+    """Attack protocol that lowers the similarity of genuine pairs and raises the similarity of impostor pairs."""
 
     def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score = "cosine") -> None:
-        """Choose at most `pairs` pairs of each kind; `score` is the similarity that is attacked and compared."""
+        """Choose the pairs.
+
+        Args:
+            dataset: images with identities, or a `PairedDataset`.
+            pairs: maximum number of genuine pairs, and of impostor pairs.
+            seed: seed of the random choice of pairs.
+            score: similarity used for the attack and for the scores.
+        """
         self._records, self._score = dataset.records, score
         self._pairs, self._missing = choose_pairs(dataset, pairs, seed), 0
         self.pictures = replace(dataset, records=tuple(self._records[place] for place in np.unique(self._pairs.places)))
         self._clean: Mapping[str, Any] = {}
 
     def attacked(self, answers: Mapping[str, Any]) -> Dataset:
-        """Return the probes to attack, one for each pair whose images could both be read; the target of a probe is its pair's index."""
+        """Return the probes to attack: one for each pair whose two images were readable, with the index of the pair as its target."""
         for key, answer in answers.items():
             check_answer(np.asarray(answer), key)
         self._clean = answers
@@ -129,16 +140,20 @@ class PairAttack(AttackProtocol):
         return replace(self.pictures, records=tuple(Record(self._key(n), probe.source, n) for n, probe in enumerate(probes)))
 
     def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Return the loss [B] that the attacker maximises: the embeddings' similarity to the gallery image, negated for genuine pairs."""
+        """Return the loss [B] that the attacker maximises: the similarity to the gallery image's embedding, negated for genuine pairs."""
         numbers = np.array(targets, np.int64)
         gallery = torch.from_numpy(self._rows(self._pairs.places[numbers, 1])).to(answers)
         similar = F.cosine_similarity(answers, gallery) if self._score == "cosine" else -(answers - gallery).norm(dim=1)
         return torch.where(torch.from_numpy(self._pairs.same[numbers]).to(answers.device), -similar, similar)
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score the clean and the attacked embeddings [D] by the thresholds of the clean pairs.
+        """Score the clean and the attacked embeddings with the thresholds chosen on clean pairs.
 
-        Without enough people to choose thresholds on, the scores that need one are None.
+        If there are too few people to choose thresholds, the scores that depend on a threshold are None.
+
+        Args:
+            robust: embeddings [D] of the attacked probes by key.
+            replicates: number of bootstrap replicates.
         """
         for key, answer in robust.items():
             check_answer(np.asarray(answer), key)
@@ -160,11 +175,11 @@ class PairAttack(AttackProtocol):
             "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},
         }
         if thresholds is None:
-            details["note"] = "too few people, or folds of pairs, to choose thresholds on other people"
+            details["note"] = "there are too few people or folds to choose thresholds on pairs of other people"
         return MetricResult(scores, details=details, replicates=drawn)
 
     def _units(self) -> tuple[bool, int, Ints]:
-        """Return whether identities are known, the number of bootstrap units, and the units of each pair [P, 2]: people, or the pair."""
+        """Return whether identities are known, the number of bootstrap units (people, or pairs), and the units of each pair [P, 2]."""
         targets = [self._records[place].target for place in self._pairs.places.reshape(-1)]
         if any(target is None for target in targets):
             return False, len(self._pairs), np.arange(len(self._pairs))[:, None].repeat(2, 1)
@@ -186,11 +201,18 @@ class PairAttack(AttackProtocol):
 
 
 def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates: int) -> tuple[dict[str, float | None], dict[str, Floats]]:
-    """Score pairs, each accepted as the same person from its threshold [P] on; without thresholds, no pair is decided.
+    """Score pairs by accuracy, AUC, EER, true accept rate and false accept rate.
 
-    The bootstrap units are people, or pairs if identities aren't known. Returns the scores: accuracy, AUC, EER, true accept rate (share of
-    genuine pairs accepted) and false accept rate (share of impostor pairs accepted), None where undefined; and the value of each in every
-    replicate [R], NaN where a replicate doesn't support it.
+    The true (false) accept rate is the fraction of genuine (impostor) pairs accepted as the same person.
+
+    Args:
+        pairs: pairs with their similarities.
+        thresholds: [P] lowest similarity at which each pair is accepted; None to leave out the scores that depend on a threshold.
+        units: number of bootstrap units: people, or pairs if identities are unknown.
+        replicates: number R of bootstrap replicates.
+
+    Returns:
+        Scores by name, None if undefined; and their values in all replicates [R] by name, NaN if undefined in a replicate.
     """
     similar = np.asarray(pairs.values, np.float64)
     curve = roc_scores(similar[pairs.genuine], similar[~pairs.genuine])
@@ -210,11 +232,11 @@ def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates:
 
 
 def _decided(decided: Pairs, weights: Floats) -> tuple[float, float, float]:
-    """Return accuracy, true accept rate and false accept rate; genuine and impostor pairs have equal weight, as in the protocol."""
+    """Return accuracy, true accept rate and false accept rate. In the accuracy, genuine and impostor pairs have equal weight."""
     shares = []
     for kind in (decided.genuine, ~decided.genuine):
         total = float(weights[kind].sum())
         right = (np.asarray(decided.values[kind], np.float64) * weights[kind]).sum()
-        shares.append(float(right / total) if total > 0 else float("nan"))  # NaN if a replicate has no pairs of this kind
+        shares.append(float(right / total) if total > 0 else float("nan"))  # NaN if a replicate has no pair of this kind
     genuine, impostor = shares
     return (genuine + impostor) / 2, genuine, 1 - impostor

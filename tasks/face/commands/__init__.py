@@ -1,1 +1,1 @@
-"""`zoo faces`: one module per subcommand."""
+"""The `zoo faces` commands."""

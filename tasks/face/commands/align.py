@@ -13,13 +13,17 @@ from zoo.tasks.face.commands.arguments import FacesAlignFlags
 if TYPE_CHECKING:
     from zoo.tasks.face.alignment.aligner import Looking
 
-_SIZES = {"arcface": 112, "dlib": 150, "facenet": 160}  # height and width expected by the network of each template
-_DEFAULT = "dlib"  # template of the default embedder
+_SIZES = {
+    "arcface": 112,
+    "dlib": 150,
+    "facenet": 160,
+}  # default height and width of aligned faces, those of the network for which each template was made
+_DEFAULT = "dlib"  # template of the default face model
 
 
 def align(flags: FacesAlignFlags) -> int:
-    """Run the command and return its exit status, which is 0 even if images were skipped (--skip-bad) or show no face."""
-    from zoo.tasks.face.alignment.folder import SHEET, align_folder  # after --help
+    """Run the command and return its exit status: 0, even if images were skipped (--skip-bad) or show no face."""
+    from zoo.tasks.face.alignment.folder import SHEET, align_folder  # slow to import, not needed for --help
 
     with progress_of(flags.quiet) as progress:
         done = align_folder(flags.folder, flags.out, _looking(flags), skip=flags.skip_bad, progress=progress)
@@ -36,7 +40,7 @@ def align(flags: FacesAlignFlags) -> int:
 
 
 def _looking(flags: FacesAlignFlags) -> Looking:
-    """Return the settings for finding and aligning faces."""
+    """Return the settings for detecting and aligning faces."""
     from zoo.models.config import model_folder, read_description
     from zoo.tasks.face.alignment.aligner import Looking
     from zoo.tasks.face.detection.faces import Wanted
@@ -51,6 +55,6 @@ def _looking(flags: FacesAlignFlags) -> Looking:
             raise InputError("--model already sets the template and the size; pass either --model, or --template and --size")
         preprocess = read_description(model_folder(flags.model))[0].preprocess
         if preprocess.alignment is None:
-            raise InputError(f"{flags.model}: the model doesn't use aligned faces; pass --template and --size")
+            raise InputError(f"{flags.model}: the model doesn't require aligned faces; pass --template and --size instead of --model")
         template, size_hw = preprocess.alignment, preprocess.size_hw
     return Looking(find_finder(flags.detector), Wanted(flags.faces), template, size_hw)

@@ -9,51 +9,57 @@ from typing import Annotated, Literal
 import tyro
 
 _PLACE = (
-    "The gallery: a file, or postgresql://user@host/database (requires the extra [postgres]). Default: $ZOO_GALLERY, otherwise "
+    "The gallery: a file, or postgresql://user@host/database (requires the extra [postgres]). By default $ZOO_GALLERY, otherwise "
     "faces.gallery in your data folder."
 )
 _Place = Annotated[str | None, tyro.conf.arg(help=_PLACE)]
+_DETECTORS = 'mtcnn, or the folder of a detection model with a "face" class (both accept settings, e.g. mtcnn?min_size=40&threshold=0.8)'
 _FINDS = (
-    "Face detector: mtcnn (also mtcnn?min_size=40&threshold=0.8), the folder of a detection model (also runs/faces?threshold=0.7), "
-    "or none for photos that contain only a face."
+    f"Face detector: {_DETECTORS}, or none for photos cropped to a face. By default, mtcnn if the model requires aligned faces, otherwise "
+    "none."
 )
 _Detector = Annotated[str | None, tyro.conf.arg(help=_FINDS)]
 _ENGINE = (
-    "Engine of the embedder: eager, inductor, openvino or onnxruntime, or auto for the fastest on this machine; see zoo predict --help."
+    "Inference engine of the face model: eager, inductor, openvino, onnxruntime, or auto for the fastest on this machine; see zoo predict "
+    "--help."
 )
 _Engine = Annotated[str, tyro.conf.arg(help=_ENGINE)]
 _PRECISION = (
-    "Numeric precision of the embedder's matrix multiplications. auto is fp32 with the engine eager, otherwise bf16 if the processor "
-    "has it."
+    "Numeric precision of the face model. With the eager engine, auto means fp32; with other engines, bf16 if the processor supports it, "
+    "otherwise fp32."
 )
 _Precision = Annotated[Literal["auto", "fp32", "bf16"], tyro.conf.arg(help=_PRECISION)]
-_ONE = "If a photo shows several faces: refuse it (one), or take the main face (central or largest)."
+_ONE = (
+    "What to do with a photo that shows several faces: reject it (one), or use the main face, either the largest or a large one near the "
+    "centre (central)."
+)
 _One = Annotated[Literal["one", "central", "largest"], tyro.conf.arg(help=_ONE)]
-_SkipBad = Annotated[bool, tyro.conf.arg(help="Skip images that can't be read, report them and continue.")]
+_SkipBad = Annotated[bool, tyro.conf.arg(help="Skip unreadable images, and list them.")]
 _Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
-_Json = Annotated[bool, tyro.conf.arg(help="Print a single JSON object to standard output, and nothing else.")]
+_Json = Annotated[bool, tyro.conf.arg(help="Print a single JSON object on standard output, and nothing else there.")]
 
 
 @dataclass(frozen=True)
 class FacesAlignFlags:
-    """Find and align the face in every image of a folder, and write it as PNG under the same name and subfolder in a new folder."""
+    """Detect and align the face in every image of a folder, and save it as PNG with the same name and subfolder in a new folder."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """Folder of images, searched recursively."""
-    out: tyro.conf.Positional[Path]
-    """Output folder for the faces, aligned.json (what was found) and sheet.html (contact sheet): new, empty, or written by this command
-    from the same folder."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Output folder for the aligned faces, aligned.json (the results) and sheet.html (a contact sheet). It must be new, empty, or written
+    by this command from the same folder."""
     model: Path | None = None
-    """Folder of a run or saved model whose template and size are used. Default: those of the default embedder."""
+    """Folder of a run or saved model whose template and input size are used; by default those of dlib's ResNet-29."""
     template: Literal["arcface", "dlib", "facenet"] | None = None
-    """Template to align the faces to, instead of a model's."""
+    """Template to which faces are aligned, an alternative to --model; by default dlib."""
     size: int | None = None
-    """Height and width of the aligned faces in pixels. Default: 112 for arcface, 150 for dlib, 160 for facenet."""
-    detector: str = "mtcnn"
-    """Face detector: mtcnn (also mtcnn?min_size=40&threshold=0.8), or the folder of a detection model with a class face (also
-    runs/faces?threshold=0.7; for the template facenet)."""
+    """Height and width of the aligned faces in pixels; by default 112 for arcface, 150 for dlib, 160 for facenet."""
+    detector: Annotated[str, tyro.conf.arg(help=f"Face detector: {_DETECTORS}. A detection model supports only the template facenet.")] = (
+        "mtcnn"
+    )
     faces: Literal["central", "largest", "all"] = "central"
-    """Which face to take if there are several: a large one near the middle, the largest, or all of them (NAME-2.png and so on)."""
+    """Which faces to save if there are several: a large one near the centre (central), the largest, or all of them (NAME-2.png and so
+    on)."""
     skip_bad: _SkipBad = False
     quiet: _Quiet = False
     json: _Json = False
@@ -61,16 +67,16 @@ class FacesAlignFlags:
 
 @dataclass(frozen=True)
 class FacesVerifyFlags:
-    """Check whether two photos show the same person. The exit status is 0 whatever the answer."""
+    """Check whether two photos show the same person. The exit status is 0 whatever the result."""
 
-    a: tyro.conf.Positional[Path]
+    a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A")]
     """First photo, with one face."""
-    b: tyro.conf.Positional[Path]
+    b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B")]
     """Second photo, with one face."""
     model: Path | None = None
-    """Folder of a run or saved face model. Default: dlib's ResNet-29 (requires the extra [faces])."""
+    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the extra [faces])."""
     threshold: float | None = None
-    """Largest distance at which two faces count as the same person, instead of the model's own threshold."""
+    """Maximum distance at which two faces count as the same person; by default the threshold of the model."""
     detector: _Detector = None
     engine: _Engine = "eager"
     precision: _Precision = "auto"
@@ -80,11 +86,12 @@ class FacesVerifyFlags:
 
 @dataclass(frozen=True)
 class GalleryFlags:
-    """Which gallery to use, and how faces are found and embedded."""
+    """Which gallery to use, and how faces are detected and embedded."""
 
     gallery: _Place = None
     model: Path | None = None
-    """Folder of a run or saved face model. Default: dlib's ResNet-29 (requires the extra [faces]). A gallery belongs to one model."""
+    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the extra [faces]). A gallery can be used only with the
+    model that created it."""
     detector: _Detector = None
     engine: _Engine = "eager"
     precision: _Precision = "auto"
@@ -97,33 +104,34 @@ _Gallery = Annotated[tyro.conf.OmitArgPrefixes[GalleryFlags], tyro.conf.arg(name
 
 @dataclass(frozen=True)
 class FacesEnrollFlags:
-    """Enrol a person from photos that show only this person: either all of the photos or none."""
+    """Enrol a person from photos that show only them. If any photo is rejected, none is added."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of the person."""
-    photos: tyro.conf.Positional[tuple[Path, ...]]
+    photos: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PHOTO…", help_behavior_hint="(required)")]
     """Images, or folders of images."""
     faces: _One = "one"
     add: bool = False
     """Add the photos to a person who is already enrolled."""
     force: bool = False
-    """Accept photos whose face is too small, blurred, dark, turned away or cut off, or that seem to show another person."""
+    """Accept photos in which the face is too small, blurred, dark, turned away or cut off, or seems to be another person's."""
     at: _Gallery = GalleryFlags()
 
 
 @dataclass(frozen=True)
 class FacesIdentifyFlags:
-    """Name the enrolled people in images."""
+    """Identify enrolled people in images."""
 
-    sources: tyro.conf.Positional[tuple[Path, ...]]
+    sources: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SOURCE…", help_behavior_hint="(required)")]
     """Images, folders of images, or videos."""
     out: Path | None = None
-    """Output folder for predictions.jsonl and the images with names drawn on them: new, empty, or written by this command before."""
+    """Output folder for predictions.jsonl and for the images with names drawn on them. It must be new, empty, or written by this command.
+    By default, no files are written."""
     top: int = 3
     """Number of nearest people to list for each face."""
     threshold: float | None = None
-    """Largest distance at which two faces count as the same person, instead of the gallery's own. Faces whose distance is within a
-    tenth of it, on either side, are not named."""
+    """Maximum distance at which two faces count as the same person; by default the threshold of the gallery. A face whose distance is
+    within 10 % of the threshold is reported as undecided."""
     skip_bad: _SkipBad = False
     at: _Gallery = GalleryFlags()
 
@@ -132,21 +140,21 @@ class FacesIdentifyFlags:
 class FacesClusterFlags:
     """Group the unknown faces in photos by person. Faces of enrolled people are excluded."""
 
-    sources: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of images, images or videos."""
+    sources: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SOURCE…", help_behavior_hint="(required)")]
+    """Images, folders of images, or videos."""
     out: Path | None = None
-    """HTML page to create, which shows the groups."""
+    """Output file for an HTML page that shows the groups; by default, they are only printed."""
     threshold: float | None = None
-    """Largest distance at which two faces count as the same person, instead of the gallery's or model's own threshold."""
+    """Maximum distance at which two faces count as the same person; by default the threshold of the gallery or model."""
     skip_bad: _SkipBad = False
     at: _Gallery = GalleryFlags()
 
 
 @dataclass(frozen=True)
 class FacesForgetFlags:
-    """Permanently delete a person with all their faces."""
+    """Permanently delete a person and all their faces."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of the person."""
     gallery: _Place = None
     json: _Json = False
@@ -154,7 +162,7 @@ class FacesForgetFlags:
 
 @dataclass(frozen=True)
 class FacesListFlags:
-    """List the people enrolled."""
+    """List enrolled people."""
 
     gallery: _Place = None
     json: _Json = False

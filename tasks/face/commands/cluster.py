@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from zoo.tasks.face.gallery.clustering import Groups, Place
     from zoo.tasks.face.prediction.faces import Faces
 
-_QUALITY = 80  # JPEG quality of the faces on the page
+_QUALITY = 80  # JPEG quality of the face crops on the page
 
 
 def cluster(flags: FacesClusterFlags) -> int:
     """Run the command and return its exit status."""
     if not flags.sources:
-        raise InputError("no source: zoo faces cluster FOLDER")
+        raise InputError("no sources given; usage: zoo faces cluster SOURCE…")
     if flags.out is not None and flags.out.exists():
-        raise InputError(f"{flags.out} exists; choose another name for the page, it will not be overwritten")
-    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped  # after --help
+        raise InputError(f"--out is {flags.out}, which already exists and is not overwritten; choose another file")
+    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped  # slow to import, not needed for --help
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:
@@ -39,7 +39,7 @@ def cluster(flags: FacesClusterFlags) -> int:
     total = sum(map(len, photos))
     known = total - len(groups.alone) - sum(map(len, groups.groups))
     if flags.out is not None:
-        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # readable only by its owner, as a gallery is
+        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # readable only by its owner, like a gallery
     if flags.at.json:
         print_json(
             {
@@ -64,7 +64,7 @@ def cluster(flags: FacesClusterFlags) -> int:
 
 
 def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
-    """Return an HTML page with one row of faces per group, followed by the faces that belong to no group."""
+    """Return an HTML page with one row of faces for each group, followed by one row for each face that belongs to no group."""
     rows = [
         [Seen(photos[photo].key, _crop(photos[photo], face), (f"group {number}: {len(places)} faces",)) for photo, face in places]
         for number, places in enumerate(groups.groups, 1)

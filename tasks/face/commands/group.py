@@ -1,4 +1,4 @@
-"""`zoo faces`: command group for faces."""
+"""The command group `zoo faces`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ def _command(summary: str, function: str, flags: str) -> Command:
 GROUP = CommandGroup(
     "faces",
     {
-        "align": _command(
-            "find the faces in a folder of photos and write them aligned: zoo faces align photos faces", "align:align", "FacesAlignFlags"
-        ),
+        "align": _command("align the faces in a folder of photos: zoo faces align photos faces", "align:align", "FacesAlignFlags"),
         "verify": _command("compare the faces of two photos: zoo faces verify A.jpg B.jpg", "identify:verify", "FacesVerifyFlags"),
-        "enroll": _command('add a person to a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', "people:enroll", "FacesEnrollFlags"),
-        "identify": _command("name the enrolled people in images: zoo faces identify party.jpg", "identify:identify", "FacesIdentifyFlags"),
-        "list": _command("list the people enrolled", "people:list_people", "FacesListFlags"),
-        "forget": _command('delete a person with all their faces: zoo faces forget "Ann Lee"', "people:forget", "FacesForgetFlags"),
-        "cluster": _command("group faces by person: zoo faces cluster photos --out groups.html", "cluster:cluster", "FacesClusterFlags"),
+        "enroll": _command(
+            'enrol a person in a gallery: zoo faces enroll "Ann Lee" ann1.jpg ann2.jpg', "people:enroll", "FacesEnrollFlags"
+        ),
+        "identify": _command("identify enrolled people in images: zoo faces identify party.jpg", "identify:identify", "FacesIdentifyFlags"),
+        "list": _command("list enrolled people", "people:list_people", "FacesListFlags"),
+        "forget": _command('delete a person and all their faces: zoo faces forget "Ann Lee"', "people:forget", "FacesForgetFlags"),
+        "cluster": _command(
+            "group unknown faces by person: zoo faces cluster photos --out groups.html", "cluster:cluster", "FacesClusterFlags"
+        ),
     },
 )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def verify(flags: FacesVerifyFlags) -> int:
     """Run the command and return its exit status."""
-    from zoo.tasks.face.commands.photos import embedder  # after --help
+    from zoo.tasks.face.commands.photos import embedder  # slow to import, not needed for --help
     from zoo.tasks.face.verification.verify import verify as compare
 
     model = embedder(flags.model, flags.engine, flags.precision)
@@ -35,7 +35,7 @@ def verify(flags: FacesVerifyFlags) -> int:
 
 @dataclass(frozen=True, eq=False)
 class NamedFaces:
-    """Faces of an image with their identifications."""
+    """The faces in an image and the result of identifying each of them."""
 
     faces: Faces
     answers: Sequence[Identification]
@@ -64,7 +64,7 @@ class NamedFaces:
         return picture
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the key, boxes and answers, JSON-ready, without embeddings."""
+        """Return the key, boxes and identifications as JSON-compatible values, without the embeddings."""
         boxes = zip(self.faces.boxes, self.faces.scores, self.answers, strict=True)
         return {
             "key": self.key,
@@ -75,8 +75,8 @@ class NamedFaces:
 def identify(flags: FacesIdentifyFlags) -> int:
     """Run the command and return its exit status."""
     if not flags.sources:
-        raise InputError("no source: zoo faces identify PHOTO (or a folder or video)")
-    from zoo.prediction.output import write_predictions  # after --help
+        raise InputError("no sources given; usage: zoo faces identify SOURCE… (images, folders or videos)")
+    from zoo.prediction.output import write_predictions  # slow to import, not needed for --help
     from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None

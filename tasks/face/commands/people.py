@@ -1,4 +1,4 @@
-"""`zoo faces enroll`, `zoo faces list` and `zoo faces forget`: the people of a gallery."""
+"""`zoo faces enroll`, `zoo faces list` and `zoo faces forget`, which manage the people in a gallery."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from zoo.tasks.face.commands.arguments import FacesEnrollFlags, FacesForgetFlags
 def enroll(flags: FacesEnrollFlags) -> int:
     """Run the command and return its exit status."""
     if not flags.photos:
-        raise InputError("no photo: zoo faces enroll NAME PHOTO […]")
-    from zoo.tasks.face.gallery.gallery import LIMITS  # after --help
+        raise InputError("no photos given; usage: zoo faces enroll NAME PHOTO…")
+    from zoo.tasks.face.gallery.gallery import LIMITS  # slow to import, not needed for --help
     from zoo.tasks.face.gallery.names import check_name
 
     name = check_name(flags.name)

@@ -1,4 +1,4 @@
-"""Shared code of the gallery commands: opening the gallery with its model, and finding the faces in images."""
+"""Functions shared by the gallery commands: opening a gallery with its model, and detecting and embedding the faces in images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.tasks.face.prediction.faces import Faces
 
 
 def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Model]:
-    """Return the gallery and its embedding model."""
+    """Open the gallery, and return it and the face model."""
     model = embedder(flags.model, flags.engine, flags.precision, progress.say)
     return Gallery(flags.gallery or default_place(), model), model
 
@@ -28,7 +28,10 @@ def open_gallery(flags: GalleryFlags, progress: Progress) -> tuple[Gallery, Mode
 def look(
     model: Model, sources: Sequence[Path], detector: str | None, which: str, skipped: list[Fault] | None, progress: Progress
 ) -> Iterator[Faces]:
-    """Yield the faces of each image, in the order of the sources; `skipped` receives images that can't be read, None stops at the first."""
+    """Yield the embedded faces of each image, in the order of the sources.
+
+    Unreadable images are appended to `skipped`; if that is None, the first one raises an `ImageError`.
+    """
     found = predict(
         model,
         sources[0] if len(sources) == 1 else list(sources),
@@ -57,9 +60,9 @@ def embedder(folder: Path | None, engine: str = "eager", precision: Precision = 
     """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights."""
     model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
-        raise InputError(f"{folder}: the model is for the task {model.task}; zoo faces needs a model for the task face")
+        raise InputError(f"{folder}: this is a {model.task} model; zoo faces requires a face model")
     if engine == "eager" and precision in ("auto", "fp32"):
         return model
-    from zoo.compilation.compile import compile  # imports the evaluation package
+    from zoo.compilation.compile import compile  # slow to import
 
     return compile(model, engine, precision, say=say)

@@ -1,4 +1,4 @@
-"""Dataset formats of the face task, one module per scheme."""
+"""Dataset formats of the face task, with one module per scheme."""
 
 from zoo.data.formats import Scheme
 from zoo.registry import Registry

@@ -1,4 +1,4 @@
-"""`identities:` – one folder of images per person, optionally inside folders for splits (train, val, test)."""
+"""Scheme `identities:` – one folder of images per person, optionally inside folders for splits (train, val, test)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from zoo.tasks.face.datasets import SCHEMES
 
 
 def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open person folders, which are searched recursively; classes are the folder names in natural order (s2 before s10).
+    """Open a dataset with one folder per person. The classes are the folder names in natural order (s2 before s10).
 
-    Several splits (`split=train,test`) form one dataset, in which folders of the same name are the same person. A person folder without
-    images and an image outside all person folders are faults; files that aren't images are ignored.
+    Person folders are searched recursively. Several splits (`split=train,test`) form one dataset, in which folders with the same name show
+    the same person. Person folders without images, and images outside all person folders, are faults. Other files are ignored.
     """
     root = ref.folder()
     bases = split_folders(ref, root)
@@ -26,8 +26,8 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
         folders.setdefault(folder.name, []).append(folder)
     if not folders:
         searched = " and ".join(map(str, bases))
-        raise DataError(f"data {ref.text!r}: {searched} has no person folders; expected one folder of images per person")
-    misplaced = Flaw("an image outside all person folders; expected person/image", "no-annotation")
+        raise DataError(f"data {ref.text!r}: no person folders in {searched}; expected one folder of images per person")
+    misplaced = Flaw("the image is not in a person folder; expected the path person/image", "no-annotation")
     faults = [
         misplaced.at(file.relative_to(root).as_posix(), whole=True)
         for base in bases
@@ -42,7 +42,7 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
             key=lambda file: natural_key(file.relative_to(root).as_posix()),
         )
         if not files:
-            faults.append(Fault(str(theirs[0]), "a person folder without images", kind="empty-class"))
+            faults.append(Fault(str(theirs[0]), "the person folder contains no images", kind="empty-class"))
             continue
         records += [Record(file.relative_to(root).as_posix(), file, len(people)) for file in files]
         people.append(name)
@@ -50,13 +50,13 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Return why a folder is taken for one folder of images per person, or None if it isn't."""
+    """Return why a folder is recognised as this format; None if it isn't."""
     folders = subfolders(path)
-    if any(path.glob("pairs*.txt")):  # the scheme lfw: instead
+    if any(path.glob("pairs*.txt")):  # the folder has the format lfw:
         return None
     if not any(picture_files(folder) for folder in folders[:3]):
         return None
-    return f"it holds {len(folders)} folders with images"
+    return f"it contains {len(folders)} folders with images"
 
 
 SCHEMES.add("identities", Scheme("identities", open_identities, recognise))

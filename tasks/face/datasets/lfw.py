@@ -1,4 +1,4 @@
-"""`lfw:` – one folder per person and a pairs.txt, the format of Labeled Faces in the Wild (Huang et al. 2007)."""
+"""Scheme `lfw:` – one folder per person and a pairs.txt, the format of Labeled Faces in the Wild (Huang et al. 2007)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest
 
 @dataclass
 class _Pictures:
-    """Images listed in the pairs file, in the order of their first appearance."""
+    """Images listed in the pairs file, in order of first appearance."""
 
     root: PictureRoot
-    keys: dict[str, str] = field(default_factory=dict)  # mapping of person and number, as a path without suffix, to key
-    files: dict[str, Path] = field(default_factory=dict)
-    people: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)  # image path without suffix (person/person_0001) → key
+    files: dict[str, Path] = field(default_factory=dict)  # key → file
+    people: dict[str, str] = field(default_factory=dict)  # key → person
     faults: list[Fault] = field(default_factory=list)
 
     def key(self, person: str, number: int, file: Path, line: int) -> str:
-        """Return the key of an image, whether it exists or not; the suffix is .jpg in LFW, but others are accepted."""
+        """Return the key of an image, and add a fault if the file doesn't exist. LFW's suffix is .jpg, but others are accepted."""
         stem = f"{person}/{person}_{number:04d}"
         if stem in self.keys:
             return self.keys[stem]
@@ -50,12 +50,12 @@ class _Pictures:
 
 
 def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open the pairs, whose order and folds define the protocol, and the images that they list.
+    """Open the pairs file, whose order and folds define the protocol, and the images that it lists.
 
-    `pairs.txt` begins with `folds<TAB>pairs`, or with only `pairs` for a single fold. Each fold has that number of lines `person n m`,
-    followed by the same number of lines `person n other m`. `split=train` and `split=test` select pairsDevTrain.txt and pairsDevTest.txt.
-    The person folders are next to the pairs file, or in `root=`. Images that no pair lists are not part of the data; `identities:` opens
-    all images.
+    The first line of `pairs.txt` is `folds<TAB>pairs`, or only `pairs` for a single fold. Each fold consists of `pairs` lines `person n m`
+    for genuine pairs, followed by `pairs` lines `person n other m` for impostor pairs. `split=train` and `split=test` select
+    pairsDevTrain.txt and pairsDevTest.txt. The person folders are next to the pairs file, or in the folder `root=`. The dataset contains
+    only images that occur in a pair; use `identities:` to open all images.
     """
     folder = ref.folder()
     if ref.split not in _FILES:
@@ -71,7 +71,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     pairs = [pair for _, pair in found if pair is not None]
     if len(lines) != folds * 2 * of_kind:
         expected = f"{folds} × 2 × {of_kind} = {folds * 2 * of_kind}"
-        text = f"announces {expected} pairs, but {len(lines)} follow; the folds can't be determined, and no pair can be scored"
+        text = f"the header announces {expected} pairs, but {len(lines)} lines follow; without correct folds, no pair can be scored"
         faults.insert(0, Fault(f"{file} line {header_line}", text, kind="bad-pair", place=f"line {header_line}"))
         pairs = []
     people = sorted(set(pictures.people.values()), key=natural_key)
@@ -86,26 +86,26 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     try:
         lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise DataError(f"{file} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror}") from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int]:
-    """Remove the header from the lines, and return the number of folds and the number of pairs of each kind per fold."""
+    """Remove the header from the lines. Return the number of folds, and the number of genuine pairs (and of impostor pairs) per fold."""
     number, line = lines.pop(0) if lines else (1, "")
     values = [_number(value) for value in line.split()]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)
     if not folds or not pairs:
-        raise DataError(f"{file} line {number}: is {line[:60]!r}; expected the numbers of folds and of pairs of each kind, such as 10 300")
+        raise DataError(f"{file} line {number} is {line[:60]!r}; expected the numbers of folds and of pairs of each kind, such as 10 300")
     return folds, pairs
 
 
 def _pairs(
     file: Path, lines: list[tuple[int, str]], per_fold: int, pictures: _Pictures, faults: list[Fault]
 ) -> Iterator[tuple[int, Pair | None]]:
-    """Yield the line number and the pair of each line; the pair is None if the line is invalid."""
+    """Yield the line number and the pair of each line. For an invalid line, add a fault and yield None as its pair."""
     first_at: dict[frozenset[str], int] = {}
     for index, (line_number, line) in enumerate(lines):
         pair = None
@@ -114,7 +114,7 @@ def _pairs(
             keys = [pictures.key(person, n, file, line_number) for person, n in zip(people, numbers, strict=True)]
             earlier = first_at.setdefault(frozenset(keys), line_number)
             if earlier != line_number:
-                raise Flaw(f"is {line[:80]!r}: repeats the pair of line {earlier}, which would count twice", "bad-pair")
+                raise Flaw(f"{line[:80]!r} repeats the pair of line {earlier}, which would be counted twice", "bad-pair")
             pair = Pair(keys[0], keys[1], same, index // per_fold)
         except Flaw as flaw:
             faults.append(flaw.at(f"{file} line {line_number}", f"line {line_number}"))
@@ -122,27 +122,31 @@ def _pairs(
 
 
 def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
-    """Return the two people, the numbers of their images, and whether they are the same person; raise a Flaw for an invalid line."""
+    """Return the two people, the numbers of their images, and whether they are the same person.
+
+    Raises:
+        Flaw: the line is invalid.
+    """
     # in tab-separated lines, names may contain spaces
     values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
     same = len(values) == 3
     first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
     if first is None or second is None or not line.replace("\t", " ").isprintable():
-        raise Flaw(f"is {line[:80]!r}; expected person n m, or person n other m", "bad-pair")
+        raise Flaw(f"the pair is {line[:80]!r}; expected person n m, or person n other m", "bad-pair")
     people = (values[0], values[0] if same else values[2])
     if (people[0] == people[1]) != same or (same and first == second):
-        raise Flaw(f"is {line[:80]!r}; expected two images of one person, or one image each of two people", "bad-pair")
+        raise Flaw(f"the pair is {line[:80]!r}; expected two images of one person, or one image each of two people", "bad-pair")
     return people, (first, second), same
 
 
 def _misplaced(file: Path, found: list[tuple[int, Pair | None]], of_kind: int) -> Iterator[Fault]:
-    """Yield a fault for the first pair of each fold whose kind doesn't fit its position; a missing line shifts all later ones."""
+    """Yield a fault for the first pair of each fold that is of the wrong kind for its position, as after a missing line."""
     for start in range(0, len(found), 2 * of_kind):
         for place, (line, pair) in enumerate(found[start : start + 2 * of_kind]):
             if pair is not None and pair.same != (place < of_kind):
                 kinds = ("one person", "two people") if pair.same else ("two people", "one person")
                 text = (
-                    f"is a pair of {kinds[0]} where fold {start // (2 * of_kind) + 1} should have one of {kinds[1]}: each fold has "
+                    f"the pair shows {kinds[0]}, but fold {start // (2 * of_kind) + 1} needs {kinds[1]} here: each fold has "
                     f"{of_kind} pairs of one person, then {of_kind} of two people; check for a missing or extra line above"
                 )
                 yield Fault(f"{file} line {line}", text, kind="bad-pair", place=f"line {line}")
@@ -155,7 +159,7 @@ def _number(text: str) -> int | None:
 
 def _recognise(folder: Path) -> str | None:
     found = [name for name in _FILES.values() if (folder / name).is_file()]
-    return f"it has a {found[0]}" if found else None
+    return f"it contains {found[0]}" if found else None
 
 
 SCHEMES.add("lfw", Scheme("lfw", open_lfw, _recognise, options=("root",)))

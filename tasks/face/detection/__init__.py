@@ -1,1 +1,1 @@
-"""Face detection: MTCNN and other detectors, landmarks and quality checks."""
+"""Face detection: MTCNN and detection models, landmarks, and photo quality."""

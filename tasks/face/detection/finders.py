@@ -1,4 +1,4 @@
-"""Resolve the option `detector=` to a face detector: MTCNN, or a detection model of the zoo with a face class."""
+"""Face detectors for the option `detector=`: MTCNN, or a detection model with a face class."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from zoo.models.fingerprint import model_fingerprint
 from zoo.models.model import Model
 from zoo.tasks.face.detection.faces import Finder, Found, Image, check_score
 
-FACE = "face"  # class that counts as a face in a model of several classes
+FACE = "face"  # name of the face class in a model with several classes
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFinder:
-    """Detection model as a face detector. It returns no landmarks, so it doesn't suit models whose template needs five landmarks."""
+    """Face detector based on a detection model. It returns no landmarks, so it can't be used with templates that need them."""
 
     model: Model
-    threshold: float = 0.5  # minimum score of a face; boxes below the model's own `score_threshold` are never returned
+    threshold: float = 0.5  # minimum score of a face; the model itself drops boxes below its `score_threshold`
 
     def __post_init__(self) -> None:
-        """Check the model and the threshold."""
+        """Check the model's task and classes, and the threshold."""
         check_score("detector", self.threshold)
         if self.model.task != "detection":
-            raise InputError(f"detector: the model is for the task {self.model.task}; expected one for detection, with a class {FACE!r}")
+            raise InputError(f"detector: this is a {self.model.task} model; expected a detection model with a {FACE!r} class")
         if len(self.model.classes) > 1 and FACE not in self.model.classes:
             raise InputError(
-                f"detector: none of the model's {len(self.model.classes)} classes is {FACE!r}: {', '.join(self.model.classes[:8])}"
+                f"detector: the model has no {FACE!r} class, but {len(self.model.classes)} others: {', '.join(self.model.classes[:8])}"
             )
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """All settings that the results depend on, JSON-ready."""
+        """All settings that the results depend on, as a JSON-ready dict."""
         return {"detector": "model", "fingerprint": model_fingerprint(self.model), "threshold": self.threshold}
 
     def __call__(self, image: Image) -> Found:
-        """Return the faces of an RGB image [H, W, 3]."""
+        """Detect the faces of an RGB image [H, W, 3]."""
         from zoo.prediction.predict import predict
 
         found: Any = next(iter(predict(self.model, image, device=str(self.model.device))))
@@ -53,11 +53,11 @@ class ModelFinder:
 
 
 def find_finder(detector: object) -> Finder:
-    """Return the face detector that a value names.
+    """Return the face detector for a value of the option `detector=`.
 
     Args:
-        detector: "mtcnn", or the folder of a saved detection model or of a training run, each optionally with settings
-            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"); or a detection model, or a `Finder`.
+        detector: "mtcnn", or the folder of a saved detection model or of a training run. Both may be followed by settings
+            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"). A detection model and a `Finder` are accepted too.
     """
     if isinstance(detector, Model):
         return ModelFinder(detector)
@@ -65,24 +65,24 @@ def find_finder(detector: object) -> Finder:
         return _named(str(detector))
     if callable(detector) and hasattr(detector, "settings"):
         return cast(Finder, detector)
-    raise InputError(f"detector is a {type(detector).__name__}; expected mtcnn, a folder, a detection model or a finder")
+    raise InputError(f"detector is a {type(detector).__name__}; expected mtcnn, a folder, a detection model or a Finder")
 
 
 def _named(text: str) -> Finder:
     place, _, settings = (text, "", "") if Path(text).expanduser().exists() else text.partition("?")
     if place == "mtcnn":
-        from zoo.tasks.face.detection.mtcnn import MTCNN  # imports its networks
+        from zoo.tasks.face.detection.mtcnn import MTCNN  # slow import
 
         return MTCNN(
             **_settings(text, place, settings, {"min_size": float, "threshold": float, "factor": float, "enlarge": int, "border": int})
         )
     if not Path(place).expanduser().exists():
-        raise InputError(f"detector is {text!r}; expected mtcnn, or the folder of a detection model with a class {FACE!r}")
+        raise InputError(f"detector is {text!r}; expected mtcnn, or the folder of a detection model with a {FACE!r} class")
     return ModelFinder(load(place), **_settings(text, "a detection model", settings, {"threshold": float}))
 
 
 def _settings(text: str, whose: str, written: str, kinds: Mapping[str, type[int] | type[float]]) -> dict[str, Any]:
-    """Parse the settings after the question mark."""
+    """Parse the settings after the question mark of a detector value."""
     settings: dict[str, Any] = {}
     for name, value in parse_qsl(written, keep_blank_values=True):
         if name not in kinds:

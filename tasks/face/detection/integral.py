@@ -1,9 +1,9 @@
-"""Integral images: area-averaged resizing of an image to every scale of a detector's pyramid, from sums computed once.
+"""Integral images, which resize an image to every scale of a detector's pyramid by area averaging, from sums computed once.
 
-The rectangles are those of adaptive average pooling (torch's `interpolate(…, mode="area")`). The sums are integers, so the means are exact;
-their cost depends on the number of pixels of the resized image, not of the original. Colours are stored as planes, because NumPy gathers
-single values several times as fast as triples. Where a compiler is available, C++ kernels compute bit-identical results
-(`zoo.kernels.library`).
+Each pixel of a resized image is the mean over the same rectangle as in adaptive average pooling (torch's `interpolate(…, mode="area")`).
+The sums are integers and therefore exact. The cost depends on the size of the resized image, not of the original. Colours are stored as
+separate planes, because NumPy gathers single values several times as fast as triples. If a compiler is available, C++ kernels compute
+bit-identical results (`zoo.kernels.library`).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class AreaSums:
-    """Integral image: sums over all pixels above and to the left of each pixel corner."""
+    """Integral image: for each pixel corner, the sum over all pixels above and to the left of it."""
 
-    # [H + 1, 3, W + 1] uint32, modulo 2³²; the sum over a rectangle is exact as long as it has fewer than 16 million pixels
+    # [H + 1, 3, W + 1] uint32, modulo 2³²; the sum over a rectangle of fewer than 16 million pixels is exact
     sums: NDArray[np.uint32]
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> AreaSums:
         """Compute the integral image of an RGB image [H, W, 3] uint8."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image of shape {image.shape} and dtype {image.dtype}; expected RGB [H, W, 3] uint8")
+            raise InputError(f"the image has the shape {image.shape} and the dtype {image.dtype}; expected RGB [H, W, 3] uint8")
         height, width = image.shape[:2]
         sums = reused("sums", (height + 1, 3, width + 1), np.uint32)
         kernels = library("area")
@@ -53,9 +53,11 @@ class AreaSums:
         return self.sums.shape[0] - 1, self.sums.shape[2] - 1
 
     def shrunk(self, size_hw: tuple[int, int], bands: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Yield the image resized to another size, in bands of rows [3, rows, w] float32, 0–255.
+        """Yield bands of the resized image, [3, rows, w] float32, 0–255.
 
-        `size_hw` is that of the whole resized image; each band is its first row and end row (exclusive) there.
+        Args:
+            size_hw: height and width of the whole resized image.
+            bands: first row and end row (exclusive) of each band in the resized image.
         """
         top, bottom = _bins(self.size_hw[0], size_hw[0])
         left, right = _bins(self.size_hw[1], size_hw[1])
@@ -63,7 +65,7 @@ class AreaSums:
             yield self._means(top[first:end], bottom[first:end], left, right)
 
     def _means(self, top: Ints, bottom: Ints, left: Ints, right: Ints) -> Floats:
-        """Return the means [3, rows, w] over the rectangles with these edges, [rows] and [w]."""
+        """Return the means [3, rows, w] over rectangles with the edges `top` and `bottom` [rows], and `left` and `right` [w]."""
         kernels = library("area")
         if kernels is not None:
             means = np.empty((3, len(top), len(left)), np.float32)
@@ -78,9 +80,11 @@ class AreaSums:
         return means.transpose(1, 0, 2)
 
     def crops(self, boxes: Ints, side: int) -> Floats:
-        """Return crops of the image, each resized to a square, [N, 3, side, side] float32, 0–255.
+        """Return crops of the image, resized to squares, [N, 3, side, side] float32, 0–255.
 
-        `boxes` are [N, 4] int64, xyxy in whole pixels; each holds at least one pixel, and none extends beyond the image.
+        Args:
+            boxes: [N, 4] int64, xyxy in whole pixels. Each contains at least one pixel and lies inside the image.
+            side: side of the squares in pixels.
         """
         if (boxes[:, :2] < 0).any() or (boxes[:, :2] >= boxes[:, 2:]).any() or (boxes[:, 2:] > self.size_hw[::-1]).any():
             raise ValueError(f"a box is empty or extends beyond the image of {self.size_hw[0]}×{self.size_hw[1]} pixels")
@@ -101,15 +105,15 @@ class AreaSums:
 
 
 def _edges(first: Ints, end: Ints, parts: int) -> tuple[Ints, Ints]:
-    """Return the first and end positions [N, parts] of the bins of N intervals."""
+    """Divide N intervals into bins, and return the first and end (exclusive) position of each bin, [N, parts]."""
     low, high = _bins(end - first, parts)
     return first[:, None] + low, first[:, None] + high
 
 
 def _bins(length: int | Ints, parts: int) -> tuple[Ints, Ints]:
-    """Return the first and end positions [parts] or [N, parts] of the bins of one length, or of several [N].
+    """Divide one length or several [N] into bins, and return the first and end (exclusive) position of each, [parts] or [N, parts].
 
-    If the length isn't divisible by the number of bins, neighbouring bins share a pixel.
+    If a length isn't divisible by the number of bins, neighbouring bins may share a pixel.
     """
     step, whole = np.arange(parts), np.asarray(length)[..., None]
     return step * whole // parts, -(-(step + 1) * whole // parts)

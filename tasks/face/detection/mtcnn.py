@@ -1,10 +1,10 @@
-"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): facenet-pytorch's three trained networks in a reimplemented cascade.
+"""MTCNN face detector (Zhang et al. 2016, arXiv 1604.02878): facenet-pytorch's three trained networks in a reimplemented cascade.
 
-The boxes equal those of facenet-pytorch's `MTCNN.detect` to a small fraction of a pixel, several times as fast on a CPU. The original
-spends its time on pooling the whole image for every scale, and on passing activations of tens of megabytes through memory layer by layer.
-Here the pooling uses an integral image (`integral`), and the first network processes the image in bands that fit into the cache. The
-original's failures (`torch.cat` of nothing in an image without a face, facenet-pytorch#176; ragged arrays, #224) can't occur: images are
-processed one at a time, and every stage accepts any number of candidates, including none.
+The boxes differ from those of facenet-pytorch's `MTCNN.detect` by at most a small fraction of a pixel, and the detection is several times
+as fast on a CPU. The original spends most of its time on pooling the whole image for every scale, and on moving tens of megabytes of
+activations through memory for each layer. This implementation pools with an integral image (`integral`), and the first network processes
+the image in bands that fit into the cache. Two errors of the original can't occur: `torch.cat` of an empty list for an image without a face
+(facenet-pytorch#176), and ragged arrays (#224). Images are processed one at a time, and every stage accepts zero candidates.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from zoo.tasks.face.detection.networks import networks
 
 _CELL, _STEP = 12, 2  # receptive field and stride of the first network, in pixels
 _CANDIDATE_SCORES = (0.6, 0.7)  # minimum scores of a box after the first and the second network, as in facenet-pytorch
-_FIRST_IOU, _IOU = 0.5, 0.7  # overlap above which two boxes are the same face: within one scale, and across scales
-_BAND = 32_768  # outputs of the first network that each thread computes at a time
-_SMALL, _ENLARGE, _BORDER = 160, 3, 30
-# ranges of the settings; halving min_size takes four times as long
+_FIRST_IOU, _IOU = 0.5, 0.7  # overlaps above which two boxes count as the same face: within a scale, and across scales
+_BAND = 32_768  # number of outputs of the first network that each thread computes at once
+_SMALL, _ENLARGE, _BORDER = 160, 3, 30  # images with a shorter side below 160 pixels are enlarged by 3 and padded by 30 pixels
+# minimum, maximum and unit of the settings; halving min_size makes detection four times as slow
 _RANGES = {"min_size": (5, 10_000, " pixels"), "factor": (0.1, 0.95, ""), "enlarge": (1, 16, " times"), "border": (0, 1000, " pixels")}
 
 
@@ -38,14 +38,15 @@ class MTCNN:
     """MTCNN face detector with five landmarks.
 
     Attributes:
-        min_size: size of the smallest faces searched for, in pixels of the original image.
-        threshold: minimum score of a face in the last network. facenet-pytorch uses 0.7, which accepts two specks on the sleeve in one
-            of its own portraits (0.85 and 0.80); the lowest score of a face is 0.998 in those portraits and 0.987 in ORL.
+        min_size: size of the smallest faces to detect, in pixels of the original image.
+        threshold: minimum score of a face in the last network. facenet-pytorch's 0.7 accepts two false detections on a sleeve in one of
+            its own portraits (scores 0.85 and 0.80). The lowest score of a real face is 0.998 in those portraits and 0.987 in ORL.
         factor: ratio between successive scales of the image pyramid.
-        enlarge: factor of a bicubic enlargement before detection; None for 3 if the shorter side is below 160 pixels, and 1 otherwise.
-            The networks expect some surroundings of a face: one that fills a small image is missed without `enlarge` and `border`.
-        border: pixels of edge padding on each side after enlarging; None for 30 if the shorter side of the original image is below 160
-            pixels, and 0 otherwise.
+        enlarge: factor by which the image is enlarged (bicubic) before detection. By default, 3 if the shorter side of the image is below
+            160 pixels, otherwise 1. The networks need some context around a face: without `enlarge` and `border`, a face that fills a
+            small image is not detected.
+        border: width in pixels of the edge padding that is added on each side after enlarging. By default, 30 if the shorter side of the
+            original image is below 160 pixels, otherwise 0.
     """
 
     min_size: float = 20.0
@@ -64,23 +65,23 @@ class MTCNN:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings that the results depend on, JSON-ready."""
+        """All settings that the results depend on, as a JSON-ready dict."""
         return {"detector": "mtcnn", **asdict(self)}
 
     def __call__(self, image: Image) -> Found:
-        """Return the faces of an RGB image [H, W, 3], in pixels of that image."""
+        """Detect the faces of an RGB image [H, W, 3]; coordinates are in pixels of that image."""
         small = min(image.shape[:2]) < _SMALL
         enlarge = self.enlarge or (_ENLARGE if small else 1)
         border = self.border if self.border is not None else _BORDER if small else 0
         with torch.inference_mode():
             boxes, points = self._found(AreaSums.of(_prepared(image, enlarge, border)), self.min_size * enlarge)
         scores = boxes[:, 4]
-        # at enlarge = 3, a box edge at x moves to 3 x, but a landmark refers to a pixel centre, which moves from x to 3 x + 1
+        # enlarging by 3 moves a box edge from x to 3 x, but a landmark, which refers to a pixel centre, from x to 3 x + 1
         boxes, points = (boxes[:, :4] - border) / enlarge, (points - border + 0.5) / enlarge - 0.5
         return Found(boxes.numpy(), scores.numpy(), points.numpy())
 
     def _found(self, sums: AreaSums, min_size: float) -> tuple[Tensor, Tensor]:
-        """Return boxes with scores [N, 5] in descending order and landmarks [N, 5, 2], in pixels of the prepared image."""
+        """Return boxes with scores [N, 5] and landmarks [N, 5, 2] in pixels of the prepared image, in descending order of score."""
         boxes = self._proposed(sums, min_size)
         boxes, moves, _ = _refined(sums, boxes, networks().second, 24, _CANDIDATE_SCORES[1])
         kept = nms(boxes[:, :4], boxes[:, 4], _IOU)
@@ -95,7 +96,7 @@ class MTCNN:
     def _proposed(self, sums: AreaSums, min_size: float) -> Tensor:
         """Return the candidates of the first network: square boxes with scores [N, 5]."""
         found = [torch.empty(0, 9)]
-        # at each scale some face is as large as a cell, from the smallest face to the largest that fits into the image
+        # each scale resizes faces of one size to a cell, from the smallest face to the largest that fits into the image
         scale = _CELL / min_size
         side = min(sums.size_hw) * scale
         while side >= _CELL:
@@ -109,7 +110,7 @@ class MTCNN:
 
 
 def _prepared(image: Image, enlarge: int, border: int) -> Image:
-    """Return the image as the networks receive it: enlarged and padded."""
+    """Enlarge and pad an image."""
     if enlarge > 1:
         image = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
     if border:
@@ -118,10 +119,10 @@ def _prepared(image: Image, enlarge: int, border: int) -> Image:
 
 
 def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: float) -> Tensor:
-    """Return the cells of one scale that the first network classifies as a face: box, score and box regression, [N, 9].
+    """Return the cells that the first network classifies as a face at one scale, [N, 9]: box, score and box regression.
 
-    The output is computed in bands of rows: output row r depends on the 12 input rows from 2 r on, and the network's pooling treats a last
-    odd row separately.
+    The output is computed in bands of rows. Output row r depends on the 12 input rows from 2 r on. The pooling in the network treats a last
+    odd row separately, so only the last band extends to the end of the image.
     """
     height, width = (math.ceil((side - 2) / 2) - 4 for side in size_hw)
     if min(height, width) < 1:
@@ -140,16 +141,17 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
 
 
 def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Classify candidate boxes [N, 5] with the second or third network.
+    """Classify candidate boxes [N, 5] with the second or the third network.
 
-    Returns boxes still classified as faces, with their new scores [M, 5]; their box regression [M, 4]; their landmarks [M, 10], which are 0
-    for the second network.
+    Returns:
+        Boxes classified as faces with their new scores [M, 5], their box regression [M, 4], and their landmarks [M, 10]. The landmarks are
+        0 for the second network.
     """
     height, width = sums.size_hw
     whole = boxes[:, :4].trunc().long()
     whole[:, :2] = whole[:, :2].clamp(min=1) - 1
     whole[:, 2:] = torch.minimum(whole[:, 2:], torch.tensor([width, height]))
-    inside = (whole[:, 2:] > whole[:, :2]).all(1)  # box regression may have moved the others out of the image
+    inside = (whole[:, 2:] > whole[:, :2]).all(1)  # box regression may have moved boxes out of the image
     boxes, kept = boxes[inside], [(torch.empty(0, 5), torch.empty(0, 4), torch.empty(0, 10))]
     corners = whole[inside].numpy()
     for first in range(0, len(boxes), networks().at_once):
@@ -164,13 +166,19 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
 
 
 def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
-    """Return boxes [N, 5] with each edge moved by a fraction of the box's width or height, each measured `more` pixels longer."""
+    """Apply box regression to boxes [N, 5].
+
+    Args:
+        boxes: boxes xyxy with scores.
+        moves: [N, 4] shift of each edge, as a fraction of the box's width or height.
+        more: number of pixels added to the width and the height before they are multiplied by `moves`.
+    """
     sides = boxes[:, 2:4] - boxes[:, :2] + more
     return torch.cat([boxes[:, :4] + moves * sides.repeat(1, 2), boxes[:, 4:]], 1)
 
 
 def _squared(boxes: Tensor) -> Tensor:
-    """Return the squares [N, 5] with the centres and the longer sides of boxes."""
+    """Return the boxes [N, 5] extended to squares: same centres, and the longer side as the side of the square."""
     sides = boxes[:, 2:4] - boxes[:, :2]
     longer = sides.max(1, keepdim=True).values
     corner = boxes[:, :2] + sides * 0.5 - longer * 0.5
@@ -178,10 +186,10 @@ def _squared(boxes: Tensor) -> Tensor:
 
 
 def _distinct(boxes: Tensor) -> Tensor:
-    """Return the indices of boxes [N, 5] in descending order of score, after non-maximum suppression by overlap.
+    """Return the indices of the boxes [N, 5] that remain after non-maximum suppression, in descending order of score.
 
-    The overlap is the intersection relative to the smaller of the two areas, so that a box inside or around a better one is removed. As in
-    the original, a side is one pixel longer than the difference of its edges.
+    The overlap of two boxes is their intersection divided by the smaller of their areas, so that a box inside or around a better one is
+    removed. As in the original implementation, widths and heights are one pixel larger than the differences of the edges.
     """
     order = boxes[:, 4].argsort(descending=True, stable=True)
     corners = boxes[order, :4]

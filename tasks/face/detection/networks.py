@@ -1,6 +1,6 @@
-"""The three trained networks of facenet-pytorch's MTCNN, with the weights from its wheel, optimised for CPUs.
+"""The three networks of MTCNN, with the trained weights from the facenet-pytorch package, optimised for CPUs.
 
-Where a compiler is available, a C++ kernel (`PReLUStack`) computes their convolutions; elsewhere torch does.
+If a compiler is available, a C++ kernel (`PReLUStack`) computes the convolutions; otherwise torch computes them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LAST: Any = torch.channels_last
 
 
 class Normalised(nn.Module):
-    """A network preceded by pixel normalisation: takes pixels in 0–255, which are overwritten."""
+    """Network preceded by pixel normalisation. The input, pixels in 0–255, is overwritten."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Wrap a network that expects normalised pixels."""
+        """Wrap a network whose input is normalised pixels."""
         super().__init__()
         self.network = network
 
@@ -37,10 +37,11 @@ def _normalised(pixels: Tensor) -> Tensor:
 
 
 class FirstNetwork(nn.Module):
-    """PNet, the first network of MTCNN, applied to every cell of 12 pixels of an image with a stride of 2.
+    """PNet, the first network of MTCNN, in torch. It classifies every cell of 12×12 pixels of an image, with a stride of 2.
 
-    Computes the same values as facenet-pytorch's PNet, three to four times as fast with torch's functions alone: channels last; the ten
-    channels of the first layer padded to whole registers; max pooling over rows, then over columns; box regression for candidates only.
+    The values are those of facenet-pytorch's PNet, computed three to four times as fast. The memory format is channels last, the ten
+    channels of the first layer are padded to whole registers, max pooling runs over rows and then over columns, and box regression is
+    computed only for candidates.
     """
 
     def __init__(self, trained: Any) -> None:
@@ -59,9 +60,10 @@ class FirstNetwork(nn.Module):
         self.move.load_state_dict({"weight": trained.conv4_2.weight.flatten(1), "bias": trained.conv4_2.bias})
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify every cell of an image [1, 3, H, W] in 0–255, which is overwritten.
+        """Classify every cell of an image [1, 3, H, W] with values in 0–255. The image is overwritten.
 
-        Returns the logit of each cell being a face [h, w], and its features [h, w, 32], from which `move` computes the box regression [4].
+        Returns:
+            For each cell, the logit of being a face [h, w], and the features [h, w, 32] from which `move` computes the box regression.
         """
         seen = self.prelu1(self.conv1(_normalised(pixels))).permute(0, 2, 3, 1)[0]
         pooled = _larger(_larger(seen, 0), 1, self._channels)
@@ -70,7 +72,7 @@ class FirstNetwork(nn.Module):
 
 
 def _larger(values: Tensor, dim: int, channels: int | None = None) -> Tensor:
-    """Return the maxima of pairs of neighbours along a dimension of the first channels of [H, W, C]; a last odd element is kept."""
+    """Return the maxima of adjacent pairs along a dimension of the first channels of [H, W, C]. A last unpaired element is kept."""
     values = values[..., :channels]
     length = values.shape[dim]
     first, second = (values[(slice(None),) * dim + (slice(start, None, 2),)] for start in (0, 1))
@@ -79,7 +81,10 @@ def _larger(values: Tensor, dim: int, channels: int | None = None) -> Tensor:
 
 
 class FirstKernels(nn.Module):
-    """PNet as one kernel, four times as fast again: box regression of all cells costs less than storing their features."""
+    """PNet as a single C++ kernel, four times as fast as `FirstNetwork`.
+
+    Box regression is computed for all cells, because that costs less than storing their features.
+    """
 
     def __init__(self, trained: Any) -> None:
         """Copy the weights of facenet-pytorch's PNet."""
@@ -94,13 +99,13 @@ class FirstKernels(nn.Module):
         self.move = nn.Identity()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify every cell of an image [1, 3, H, W] in 0–255; return the logits [h, w] and the box regression [h, w, 4]."""
+        """Classify every cell of an image [1, 3, H, W] with values in 0–255; return the logits [h, w] and the box regression [h, w, 4]."""
         answer = self._layers(pixels)[0].permute(1, 2, 0)
         return answer[..., 0], answer[..., 1:]
 
 
 def _by_kernels(trained: Any) -> Any:
-    """Replace the convolutions of an RNet or ONet, and the layers between them, by one kernel in place of the first convolution."""
+    """Replace the convolutions, PReLUs and poolings at the start of an RNet or ONet with a single kernel."""
     names = [name for name, module in trained.named_children() if isinstance(module, (nn.Conv2d, nn.MaxPool2d))]
     names += [f"prelu{name.removeprefix('conv')}" for name in names if name.startswith("conv")]
     order = [name for name, _ in trained.named_children() if name in names]
@@ -112,19 +117,20 @@ def _by_kernels(trained: Any) -> Any:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of the cascade; all take pixels in 0–255."""
+    """The networks of the cascade. The input of each network is pixels in 0–255."""
 
-    # proposal network: an image [1, 3, H, W] to the logit [h, w] and the features of each cell, see `FirstNetwork`
+    # maps an image [1, 3, H, W] to the logits [h, w] and the features of its cells; see `FirstNetwork`
     first: FirstNetwork | FirstKernels
-    second: nn.Module  # crops [B, 3, 24, 24] to box regression [B, 4] and the probabilities of no face and of a face [B, 2]
-    # crops [B, 3, 48, 48] to box regression [B, 4], landmarks [B, 10] (five x, then five y) and the same probabilities [B, 2]
+    second: nn.Module  # maps crops [B, 3, 24, 24] to box regression [B, 4] and probabilities [B, 2] (no face, face)
+    # maps crops [B, 3, 48, 48] to box regression [B, 4], landmarks [B, 10] (five x, then five y) and probabilities [B, 2] (no face, face)
     third: nn.Module
-    at_once: int  # best batch size of the second and third networks; in small batches the activations of torch's layers stay in the cache
+    # fastest batch size of the second and third networks; it is smaller with torch's layers, so that activations stay in the cache
+    at_once: int
 
 
 @functools.cache
 def networks() -> Networks:
-    """Return the networks; they are loaded on the first call."""
+    """Return the networks, which are loaded on the first call."""
     from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # slow import
 
     first, second, third = PNet(), RNet(), ONet()

@@ -1,8 +1,8 @@
-"""Quality of a face photo: measures of what makes recognition fail (small, blurred, turned, cut off, too dark or too bright).
+"""Quality of a face photo: measurements that predict recognition errors (face small, blurred, turned, cut off, too dark or too bright).
 
-The measures are taken on the face only, in the original image. They are plain numbers with a unit and are stored with every enrolled face,
-so that other limits can be applied later. The default limits accept ORL's 400 photos and the portraits, and reject damaged copies of them
-(`tests/unit/tasks/face/detection/test_quality.py`). Five landmarks carry little information on pitch, so its limit is wide.
+Only the face is measured, in the original image. The measurements are stored with every enrolled face, so that other limits can be applied
+later. The default limits accept all 400 photos of ORL and the test portraits, and reject degraded copies of them
+(`tests/unit/tasks/face/detection/test_quality.py`). The limit of pitch is wide, because five landmarks contain little information about it.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from numpy.typing import NDArray
 
 from zoo.errors import InputError
 
-_SIDE = 112  # side in pixels to which a face is resized before measuring sharpness; otherwise large faces would count as smoother
-_FACE = 1.8  # side of the square from brow to chin, in eye distances
+_SIDE = 112  # faces are resized to this side in pixels before measuring sharpness, because large faces would otherwise seem smoother
+_FACE = 1.8  # side of the square around a face, from brow to chin, in eye distances
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the measures in `Quality` that a photo must meet to be enrolled.
+    """Limits of the measurements in `Quality` that a photo must meet to be enrolled.
 
-    Yaw, pitch and roll are maximum absolute values, the others minimum values.
+    The limits of yaw, pitch and roll are maximum absolute values; all others are minimum values.
     """
 
-    eye_distance: float = 20.0  # minimum distance between the eyes in pixels; in crops for dlib's network it is 40 pixels, for ArcFace's 35
+    eye_distance: float = 20.0  # minimum distance between the eyes in pixels; aligned crops have 40 pixels for dlib and 35 for ArcFace
     side: float = 40.0
     sharpness: float = 40.0
     brightness: float = 25.0  # minimum mean grey level; the maximum is 255 minus this value
     contrast: float = 12.0
     yaw: float = 0.35
     pitch: float = 0.3
-    # maximum absolute roll in degrees; alignment rotates faces upright, so this limit is only about heads of people lying down
+    # maximum absolute roll in degrees; only rejects people lying down, because alignment corrects smaller angles
     roll: float = 45.0
     confidence: float = 0.9
     inside: float = 0.75
 
     def __post_init__(self) -> None:
-        """Check the limits."""
+        """Check that no limit is negative."""
         for name, value in asdict(self).items():
             if not value >= 0:
                 raise InputError(f"quality: the limit {name} is {value}; expected 0 or more")
@@ -48,25 +48,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality measures of one face; measures that need landmarks are None where those are unknown."""
+    """Quality measurements of a face. Measurements that need landmarks are None if the landmarks are unknown."""
 
     eye_distance: float | None  # distance between the eyes in pixels
     side: float  # length of the box's shorter side in pixels
-    # variance of the Laplacian of the grey face, resized to 112 pixels and scaled to a standard deviation of 64, so that a dim photo
-    # doesn't count as blurred (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy)
+    # variance of the Laplacian of the grey face (Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy), resized to 112
+    # pixels and scaled to a standard deviation of 64, so that low contrast doesn't count as blur
     sharpness: float
     brightness: float  # mean grey level, 0–255
     contrast: float  # standard deviation of the grey levels
-    # offset of the nose from the midpoint of the eyes, to the right in the image, in eye distances; at 0.5 it is level with an eye
+    # horizontal offset of the nose from the midpoint between the eyes, in eye distances; positive to the right; ±0.5 at an eye
     yaw: float | None
-    # position of the nose between eyes and mouth: −0.5 at the height of the eyes, 0 in the middle, 0.5 at the height of the mouth
+    # vertical position of the nose: −0.5 at the height of the eyes, 0 halfway, 0.5 at the height of the mouth
     pitch: float | None
-    roll: float | None  # clockwise rotation of the line between the eyes in degrees
+    roll: float | None  # clockwise rotation of the line between the eyes, in degrees
     confidence: float  # confidence of the face detector, 0–1
     inside: float  # fraction of the face inside the image, 0–1
 
     def problems(self, limits: Limits) -> tuple[str, ...]:
-        """Return a message for each limit that isn't met, with value and limit; empty if the photo is good enough."""
+        """Return a message for each limit that isn't met, with the value and the limit; an empty tuple if all are met."""
         found = []
 
         def least(value: float | None, limit: float, what: str) -> None:
@@ -75,27 +75,30 @@ class Quality:
 
         def most(value: float | None, limit: float, what: str) -> None:
             if value is not None and abs(value) > limit:
-                found.append(f"{what}: {value:.3g}, expected at most {limit:g} to either side")
+                found.append(f"{what}: {value:.3g}, expected -{limit:g} to {limit:g}")
 
-        least(self.inside, limits.inside, "the face is cut off at the image's edge (fraction inside)")
+        least(self.inside, limits.inside, "the face is cut off at the image's edge (fraction inside the image)")
         least(self.eye_distance, limits.eye_distance, "the face is too small (pixels between the eyes)")
-        least(self.side, limits.side, "the face is too small (pixels of its box)")
+        least(self.side, limits.side, "the face is too small (shorter side of its box, pixels)")
         least(self.brightness, limits.brightness, "the face is too dark (mean grey level)")
         least(255 - self.brightness, limits.brightness, "the face is too bright (grey levels below white)")
-        least(self.contrast, limits.contrast, "the face has too little contrast (deviation of grey levels)")
+        least(self.contrast, limits.contrast, "the face has too little contrast (standard deviation of grey levels)")
         least(self.sharpness, limits.sharpness, "the face is blurred (sharpness)")
         most(self.yaw, limits.yaw, "the face looks to the side (yaw, eye distances)")
         most(self.pitch, limits.pitch, "the face looks up or down (pitch)")
         most(self.roll, limits.roll, "the head is tilted (roll, degrees)")
-        least(self.confidence, limits.confidence, "it may not be a face (confidence)")
+        least(self.confidence, limits.confidence, "the detection may not be a face (confidence)")
         return tuple(found)
 
 
 def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDArray[np.floating], confidence: float) -> Quality:
-    """Measure the quality of one face in an RGB image [H, W, 3].
+    """Measure the quality of a face in an image.
 
-    The box [4] xyxy and the landmarks [5, 2] xy, in the order of `Found.landmarks`, are in pixels of the image. The box may extend beyond
-    the image; unknown landmarks are NaN. The confidence is the face detector's, 0–1.
+    Args:
+        image: [H, W, 3] uint8, RGB.
+        box: [4] xyxy in pixels of the image; may extend beyond the image.
+        landmarks: [5, 2] xy in pixels of the image, in the order of `Found.landmarks`; NaN if unknown.
+        confidence: confidence of the face detector, 0–1.
     """
     known = bool(np.isfinite(landmarks).all())
     left, top, right, bottom = (float(value) for value in box)
@@ -118,7 +121,7 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDAr
 
 
 def _pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
-    """Return eye distance, yaw, pitch and roll; yaw and pitch are measured in the frame of the upright face."""
+    """Return eye distance, yaw, pitch and roll. Yaw and pitch are measured along the axes of the face, after correcting its roll."""
     points = landmarks.astype(np.float64)
     across = points[1] - points[0]
     distance = float(np.hypot(*across))
@@ -134,10 +137,10 @@ def _pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
 
 
 def _square(landmarks: NDArray[np.floating]) -> tuple[float, float, float, float]:
-    """Return the square [xyxy] around a face computed from its landmarks, independently of the detector's box."""
+    """Return the square around a face (xyxy), computed from its landmarks only."""
     points = landmarks.astype(np.float64)
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
-    # in a frontal face the distance from eyes to mouth is about that between the eyes; in profile only the latter shrinks
+    # in a frontal face, the distance from eyes to mouth is about the eye distance; in profile, only the eye distance shrinks
     half = max(np.hypot(*(points[1] - points[0])), np.hypot(*(mouth - eyes))) * _FACE / 2
     x, y = (eyes + mouth) / 2
     return float(x - half), float(y - half), float(x + half), float(y + half)
@@ -151,7 +154,7 @@ def _inside(box: tuple[float, float, float, float], height: int, width: int) -> 
 
 
 def _grey(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return the part of an image inside a box, in grey; a single black pixel if the box lies outside the image."""
+    """Return the greyscale crop of an image to a box; a single black pixel if the box lies outside the image."""
     height, width = image.shape[:2]
     left, top = (int(np.clip(np.floor(box[side]), 0, limit)) for side, limit in ((0, width), (1, height)))
     right, bottom = (int(np.clip(np.ceil(box[side]), 0, limit)) for side, limit in ((2, width), (3, height)))

@@ -1,7 +1,7 @@
-"""A sequence of convolutions, PReLUs and max poolings as one CPU kernel, which keeps all activations in the cache.
+"""Sequence of convolutions, PReLUs and max poolings as a single CPU kernel that keeps all activations in the cache.
 
-torch passes the activations of every layer, PReLU and pooling included, through memory; for small networks that takes two to four times as
-long as the arithmetic. The kernel's source is `zoo/kernels/prelu_networks.cpp`. Its pooling doesn't always propagate NaN.
+torch writes the output of every layer to memory. For small networks, this takes two to four times as long as the arithmetic. The source of
+the kernel is `zoo/kernels/prelu_networks.cpp`. Its pooling doesn't always propagate NaN.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Layer(ctypes.Structure):
 
 
 class PReLUStack(nn.Module):
-    """Equivalent of `nn.Sequential` of the same modules, for float32 on the CPU, without gradients."""
+    """Replacement for `nn.Sequential` for float32 inference on the CPU."""
 
     def __init__(self, modules: Sequence[nn.Module], shift: float, scale: float) -> None:
         """Copy the weights of the modules.
@@ -49,10 +49,10 @@ class PReLUStack(nn.Module):
             elif isinstance(module, nn.MaxPool2d) and unpooled and _window(module):
                 self._layers[-1][1][3:] = _window(module)
             else:
-                raise ValueError(f"{module} can't be part of this stack; use nn.Sequential")
+                raise ValueError(f"PReLUStack doesn't support {module}; use nn.Sequential")
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the output [B, C', H', W'], in channels-last memory format, for images [B, C, H, W]."""
+        """Return the output [B, C', H', W'], in channels-last memory format, for pixels [B, C, H, W]."""
         kernels = library("prelu_networks")
         assert kernels is not None
         pixels = pixels.to("cpu", torch.float32).contiguous()
@@ -61,7 +61,7 @@ class PReLUStack(nn.Module):
         kernels.zoo_prelu_network_answers.restype = ctypes.c_int64
         height, width = (kernels.zoo_prelu_network_answers(*sizes(side), layers, *deep) for side in pixels.shape[2:])
         if pixels.shape[1] != layers[0].in_channels or min(height, width) < 1:
-            raise ValueError(f"images of shape {tuple(pixels.shape)} don't suit this stack: wrong number of channels, or too small")
+            raise ValueError(f"images of shape {tuple(pixels.shape)} have the wrong number of channels or are too small for this stack")
         answer = torch.empty(len(pixels), height, width, layers[-1].out_channels, dtype=torch.float32, device="cpu")
         given = address(pixels), *sizes(len(pixels), *pixels.shape[2:]), ctypes.c_float(self._shift), ctypes.c_float(self._scale)
         kernels.zoo_prelu_network(*given, layers, *deep, address(answer), threads())
@@ -69,7 +69,7 @@ class PReLUStack(nn.Module):
 
 
 def _convolution(module: nn.Conv2d) -> tuple[list[Tensor], list[int]]:
-    """Return the padded weights, biases and slopes of a layer, and its sizes in the order of `_Layer`."""
+    """Return the padded weights, biases and slopes of a convolution, and its sizes in the order of the fields of `_Layer`."""
     assert module.bias is not None
     out, wide, side = module.out_channels, -(-module.out_channels // _FILLED) * _FILLED, int(module.kernel_size[0])
     plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
@@ -84,7 +84,7 @@ def _is_plain(module: nn.Conv2d) -> bool:
 
 
 def _window(pooling: nn.MaxPool2d) -> list[int]:
-    """Return the window size and stride of a pooling; an empty list if the kernel doesn't support it."""
+    """Return the window size and the stride of a pooling; an empty list if the kernel doesn't support it."""
     side, step = pooling.kernel_size, pooling.stride
     whole = isinstance(side, int) and isinstance(step, int) and step <= side
     return [side, step] if whole and pooling.ceil_mode and not pooling.padding and pooling.dilation == 1 else []  # type: ignore[list-item]

@@ -1,1 +1,1 @@
-"""Face embeddings: heads, margin losses, distances and options."""
+"""Face embeddings: options, heads, losses, distances and combination."""

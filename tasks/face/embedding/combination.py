@@ -1,4 +1,4 @@
-"""Combine embeddings of one image: the mean over views of one model, the concatenation over several models."""
+"""Combination of several embeddings of an image: their mean over views of one model, their concatenation over several models."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ Embedding = NDArray[np.float32]
 class EmbeddingCombination(Combination):
     """Combination of embeddings over views and over models.
 
-    Views of one model lie in one space, so their combined embedding is their mean, normalised to unit length. Different models embed into
-    unrelated spaces: averaging their embeddings would be meaningless, and impossible where lengths differ. The unit-length embeddings of
-    M models are therefore concatenated and divided by √M, which gives one vector of unit length; the cosine of two such vectors is the mean
-    of the models' cosines, so the models' scores are averaged.
+    All views of an image are embedded by one model into one space, so their embeddings are averaged, and the mean is normalised to unit
+    length. It is not normalised for a model whose embeddings are compared by the distance between unnormalised embeddings.
 
-    For a model whose embeddings are compared by their unnormalised distance, the mean over views is not normalised.
+    Different models embed into unrelated spaces, so a mean of their embeddings would be meaningless. The unit-length embeddings of M models
+    are therefore concatenated and divided by √M. The result has unit length, and the cosine of two such vectors is the mean of the models'
+    cosines.
     """
 
     def __init__(self, unit_length: bool = True) -> None:
-        """Set whether the mean over views is normalised to unit length."""
+        """Create the combination; `unit_length` is whether the mean over views is normalised to unit length."""
         self._unit_length = unit_length
 
     def recounted(self, answer: Embedding, new_index: Sequence[int]) -> Embedding:
-        """Return the embedding unchanged; it doesn't depend on classes."""
+        """Return the embedding unchanged, because it doesn't depend on classes."""
         return answer
 
     def mirrored(self, answer: Embedding, size_hw: tuple[int, int]) -> Embedding:
-        """Return the embedding unchanged; it has no position in the image."""
+        """Return the embedding unchanged, because it contains no image coordinates."""
         return answer
 
     def views(self, answers: Sequence[Embedding]) -> Embedding:
-        """Return the mean [D] of the embeddings, normalised if the combination was built with `unit_length`."""
+        """Return the mean [D] of the embeddings, normalised to unit length if the combination was created with `unit_length`."""
         if not self._unit_length:
             return np.asarray(np.mean(answers, axis=0, dtype=np.float64), np.float32)
         return _unit(np.mean([_unit(answer) for answer in answers], axis=0)).astype(np.float32)
 
     def models(self, answers: Sequence[Embedding], vote: str, weights: Sequence[float]) -> Embedding:
-        """Return the concatenation [D1 + D2 + …] of the embeddings, normalised to unit length."""
+        """Return the concatenation [D1 + D2 + …] of the normalised embeddings, normalised to unit length."""
         return _unit(np.concatenate([_unit(answer) for answer in answers])).astype(np.float32)
 
     def details(self, tta: Sequence[str]) -> dict[str, Any]:
-        """Return whether the mirrored face was embedded too (the flip test of published results)."""
+        """Return the entry "flip": whether the mirrored face was embedded too (the flip test of published results)."""
         return {"flip": "flip" in tta}
 
 

@@ -1,4 +1,4 @@
-"""Face heads: from a backbone's features through a neck to an embedding, with a loss over the training identities."""
+"""Face heads: a neck that maps a backbone's features to an embedding, and a loss over the training identities."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from zoo.task.head import Head, HeadSpec, Losses, Tensors
 from zoo.task.pooling import PooledHead
 from zoo.tasks.face.embedding.options import FaceOptions, LossName
 
-_FACENET_EPSILON = 1e-3  # epsilon of facenet-pytorch's batch norms, ported from TensorFlow
+_FACENET_EPSILON = 1e-3  # epsilon of facenet-pytorch's batch norms, whose weights were ported from TensorFlow
 
 
 class IdentityHead(Head):
     """Base class of face heads: normalisation of the embeddings, and the loss.
 
-    The loss is a sub-module named "arcface", "cosface" or "triplet". It holds the learned identity centres of the first two, so training
-    can be resumed; embeddings don't depend on them. A head without identities has no loss and only embeds.
+    The loss is a sub-module named "arcface", "cosface" or "triplet". For "arcface" and "cosface", it holds the learned identity centres,
+    which are needed to resume training but not to compute embeddings. A head without identities has no loss and only embeds.
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = tuple(f"{name}." for name in get_args(LossName))
 
     def __init__(self, num_identities: int, options: FaceOptions) -> None:
-        """Build the loss; with 0 identities there is none, and the model only embeds."""
+        """Build the loss. With 0 identities there is no loss, and the model only embeds."""
         super().__init__()
         self.unit_length = options.distance != "euclidean"
         self.loss_name: str = options.loss
         if num_identities and not self.unit_length:
             raise InputError(
-                f"face: these embeddings are compared by their unnormalised distance, but the loss {options.loss} trains angles; to train, "
-                "build the model with distance='cosine' (--distance cosine; a threshold stored with the weights is no longer valid then); "
+                f"face: the distance is euclidean, but the loss {options.loss} trains unit-length embeddings; to train, build it with "
+                "distance='cosine' (--distance cosine), which makes a threshold stored with the weights invalid; "
                 "to embed, build it without identities"
             )
         if num_identities:
@@ -45,41 +45,41 @@ class IdentityHead(Head):
 
     @property
     def criterion(self) -> nn.Module | None:
-        """The loss module, from embeddings [B, D] and identities [B] to a scalar; None without identities."""
+        """Loss module that maps embeddings [B, D] and identities [B] to a scalar; None if the head was built without identities."""
         return self._modules.get(self.loss_name)
 
     def finished(self, embeddings: Tensor) -> Tensor:
-        """Return embeddings [B, D], normalised to unit length unless the distance is Euclidean."""
+        """Return the embeddings [B, D]: normalised to unit length, or unchanged if the distance is Euclidean."""
         return F.normalize(embeddings, dim=1) if self.unit_length else embeddings
 
     def identity_loss(self, embeddings: Tensor, targets: Any) -> Losses:
-        """Return the loss of embeddings [B, D] with identities [B] int64, under the key `loss_<name>`."""
+        """Return the loss of embeddings [B, D] with identities [B] int64, as a dict with the key `loss_<name>`."""
         criterion = self.criterion
         if criterion is None:
             raise InputError(
-                "face: this model was built without identities and only embeds; to train it, build it with classes= or num_classes="
+                "face: this model was built without identities, so it can't be trained; to train it, build it with classes= or num_classes="
             )
         with torch.autocast(embeddings.device.type, enabled=False):
             return {f"loss_{self.loss_name}": criterion(embeddings, targets.to(embeddings.device))}
 
 
 class EmbeddingHead(IdentityHead, PooledHead):
-    """Head with global average pooling of the deepest level, a linear layer, batch norm (none in dlib's neck) and normalisation."""
+    """Head with global average pooling of the deepest level, a linear layer, batch norm (not for the neck "dlib") and normalisation."""
 
     def __init__(self, channels: int, num_identities: int, options: FaceOptions) -> None:
-        """Build the layers for the channels of the backbone's deepest level."""
+        """Build the layers; `channels` is the number of channels of the backbone's deepest level."""
         super().__init__(num_identities, options := options.settled())
         assert options.embedding_size is not None
         self.dropout = options.dropout
-        # no bias: the batch norm that follows would cancel it
+        # no bias, because the batch norm that follows would cancel it
         self.fc = nn.Linear(channels, options.embedding_size, bias=False)
         epsilon = _FACENET_EPSILON if options.neck == "facenet" else 1e-5
         self.norm = nn.Identity() if options.neck == "dlib" else nn.BatchNorm1d(options.embedding_size, epsilon)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Return embeddings [B, D], float32 whatever the precision of the backbone."""
+        """Return the embeddings [B, D] of pooled features, in float32 for any precision of the backbone."""
         _check_batch(self.norm, pooled)
-        # bf16 has 8 bits of precision: too few for unit lengths and for the small angles that distinguish faces
+        # the 8 bits of precision of bf16 are too few for unit length and for the small angles that distinguish faces
         with torch.autocast(pooled.device.type, enabled=False):
             return self.finished(self.norm(self.fc(F.dropout(pooled, self.dropout or 0.0, self.training))))
 
@@ -89,14 +89,14 @@ class EmbeddingHead(IdentityHead, PooledHead):
 
 
 class FlatEmbeddingHead(IdentityHead):
-    """Head with batch norm of the deepest level, dropout, a linear layer over all positions, batch norm without scale, and normalisation.
+    """Head with batch norm of the deepest level, dropout, a linear layer over all positions, batch norm of fixed scale, and normalisation.
 
-    The "E" output of Deng et al. 2019 (arXiv 1801.07698, section 3.2.1), as implemented in InsightFace's arcface_torch. Each position has
-    separate weights, which suits aligned faces and requires images of a fixed size.
+    This is output option "E" of Deng et al. 2019 (arXiv 1801.07698, section 3.2.1), as implemented in InsightFace's arcface_torch. Each
+    position has separate weights, which suits aligned faces but requires images of a fixed size.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
-        """Build the layers from the backbone's levels, the image size and settled options."""
+        """Build the layers for the backbone's levels and the image size. The options in `spec` must be settled."""
         options: FaceOptions = spec.options
         super().__init__(spec.num_classes, options)
         assert options.embedding_size is not None
@@ -111,16 +111,16 @@ class FlatEmbeddingHead(IdentityHead):
         self.norm.weight.requires_grad_(False)
 
     def check(self, batch: ImageBatch) -> None:
-        """Check the size of the images."""
+        """Check that the images have the size for which the head was built."""
         assert self.fixed_hw is not None
         if batch.pixels.shape[2:] != self.fixed_hw:
             raise InputError(
-                f"face: this model embeds images of {self.fixed_hw[0]}×{self.fixed_hw[1]} pixels only (its neck is 'flat'), "
-                f"not of {batch.pixels.shape[2]}×{batch.pixels.shape[3]}"
+                f"face: the image size is {batch.pixels.shape[2]}×{batch.pixels.shape[3]} pixels, but this model, whose neck is 'flat', "
+                f"only accepts {self.fixed_hw[0]}×{self.fixed_hw[1]}"
             )
 
     def tensors(self, features: Features) -> Tensors:
-        """Return embeddings [B, D], float32 whatever the precision of the backbone."""
+        """Return the embeddings [B, D], in float32 for any precision of the backbone, as a tuple of one."""
         deepest = features[next(reversed(features))].float()
         _check_batch(self.norm, deepest)
         with torch.autocast(deepest.device.type, enabled=False):
@@ -131,7 +131,7 @@ class FlatEmbeddingHead(IdentityHead):
         return tensors[0]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the loss of the features' embeddings with identities [B] int64."""
+        """Return the loss of a batch; `targets` are the identities [B] int64."""
         return self.identity_loss(self(features, batch), targets)
 
 
@@ -145,5 +145,5 @@ def make_head(spec: HeadSpec) -> IdentityHead:
 def _check_batch(norm: nn.Module, rows: Tensor) -> None:
     if norm.training and isinstance(norm, nn.BatchNorm1d) and len(rows) < 2:
         raise InputError(
-            "face: a batch of one image can't be used in training mode (batch norm); use 2 or more images, or call model.eval() first"
+            "face: the batch has one image, but batch norm needs 2 or more in training mode; use a larger batch, or call model.eval() first"
         )

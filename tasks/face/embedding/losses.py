@@ -1,4 +1,4 @@
-"""Losses for training embeddings; imported lazily, because importing pytorch-metric-learning takes a second."""
+"""Losses for training embeddings. This module is imported lazily, because importing pytorch-metric-learning takes a second."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from zoo.tasks.face.embedding.options import FaceOptions
 
 
 class HardTriplets(nn.Module):
-    """Triplet loss with batch-hard mining: the farthest image of the same person, the nearest of another (Hermans et al. 2017).
+    """Triplet loss with batch-hard mining (Hermans et al. 2017).
 
-    The loss is the mean over the triplets that violate the margin. An image without another one of its person in the batch is no anchor
-    and serves only as a negative. A batch with one person, or with no two images of one person, has loss 0. With several processes, each
-    mines triplets within its share of the batch. An identity with one image in the data is paired with differently augmented copies of it
-    (see `IdentityBatches`).
+    The triplet of an anchor consists of the farthest image of the same person and the nearest image of another person. The loss is the mean
+    over the triplets that violate the margin. An image whose person has no other image in the batch is not an anchor, but can be a
+    negative. The loss is 0 if the batch shows only one person, or no person twice. With several processes, each one mines triplets within
+    its section of the batch. A person with a single image in the dataset is paired with differently augmented copies of that image (see
+    `IdentityBatches`).
     """
 
     def __init__(self, margin: float) -> None:
-        """Set the margin, a difference of distances between points of the unit sphere."""
+        """Set the margin: a difference between Euclidean distances of unit-length embeddings."""
         super().__init__()
         self.miner = BatchHardMiner()
         self.triplets = TripletMarginLoss(margin=margin)
@@ -37,7 +38,7 @@ class HardTriplets(nn.Module):
 
 
 def make_loss(num_identities: int, options: FaceOptions) -> nn.Module:
-    """Build the loss, a module from embeddings [B, D] and identities [B] to a scalar, for one or more identities."""
+    """Build the loss for one or more identities: a module that maps embeddings [B, D] and identities [B] to a scalar."""
     if options.loss == "triplet":
         return HardTriplets(options.used_margin)
     size = options.settled().embedding_size
@@ -52,31 +53,32 @@ def make_loss(num_identities: int, options: FaceOptions) -> nn.Module:
 
 
 class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untyped library
-    """Margin softmax over the batch's identities and a random sample of the others, drawn uniformly at every training step.
+    """Margin softmax over the batch's identities and a uniform random sample of the others (Partial FC, arXiv 2203.15565).
 
-    The logits of a step, the normalised centres and their gradients take a fraction `sample_rate` of the full head's memory. As in the
-    paper (2203.15565, section 3.1), the softmax runs over the drawn identities without a correction: the positive term is exact, the sum
-    over the negatives covers only the sample. In evaluation mode the loss is over all identities, and no random numbers are drawn.
+    A new sample is drawn at every training step. The logits, the normalised centres and their gradients need a fraction `sample_rate` of
+    the full head's memory. As in section 3.1 of the Partial FC paper, the softmax runs over the drawn identities without a correction: the
+    positive term is exact, and the sum over the negatives covers only the sample. In evaluation mode, the loss is computed over all
+    identities, and no random numbers are drawn.
 
-    The gradient of the centres is dense, with zeros for identities not drawn, so that optimisers, clipping, averaging over processes and
-    checkpoints work as for any other parameter. The costs of a dense gradient grow with the number of all identities: memory for the
-    gradient and for the optimiser's averages (1 + 2 times the centres with AdamW), and the time of the optimiser step;
-    `python -m zoo.benchmarks.partial_fc` measures both. AdamW also keeps moving a centre that was not drawn along its earlier gradients.
+    The gradient of the centres is dense, with zeros for identities that were not drawn. Optimisers, clipping, averaging over processes and
+    checkpoints therefore work as for any other parameter. A dense gradient has costs that grow with the number of all identities: memory
+    for the gradient and the optimiser's averages (with AdamW, three times the size of the centres), and time for the optimiser step. Both
+    are measured by `python -m zoo.benchmarks.partial_fc`. AdamW also moves centres that were not drawn, along their earlier gradients.
 
-    The random numbers come from torch's global CPU generator, whose state is part of a checkpoint, so a resumed run draws the same
-    identities. With several processes, each adds the identities of its share of the batch to its sample; with a sample rate below 1 the
-    loss is therefore not exactly that of one process with the whole batch.
+    The random numbers come from torch's global CPU generator. Its state is part of a checkpoint, so a resumed run draws the same
+    identities. With several processes, each one adds the identities of its section of the batch to its sample. With a sample rate below 1,
+    the loss therefore differs from that of a single process with the whole batch.
 
-    `W` has the library's name and shape [D, identities], so that weights can be exchanged with a full head; its memory layout is one
-    contiguous row per centre, which makes it fast to gather centres.
+    `W` has the library's name and shape [D, identities], so weights can be exchanged with a full head. In memory, each centre is one
+    contiguous row, which makes gathering centres fast.
     """
 
     def __init__(self, num_identities: int, embedding_size: int, sample_rate: float, **settings: Any) -> None:
-        """Initialise the centres as the full head does, from the same random numbers; `settings` are margin and scale."""
+        """Initialise the centres from the same random numbers as the full head. `settings` are the margin and the scale."""
         super().__init__(num_identities, embedding_size, **settings)
         drawn: Tensor = self.W.detach()
         self.W: nn.Parameter = nn.Parameter(drawn.t().contiguous().t())
-        # at least 2: a softmax over one identity is always right
+        # at least 2, because the softmax over one identity is always 1
         self.drawn = min(num_identities, max(2, round(sample_rate * num_identities)))
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
@@ -92,21 +94,22 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
         return F.cross_entropy(logits, identities)
 
     def draw(self, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw the identities of a step: those of the batch [B], and others with equal probability.
+        """Draw the identities for one step: all identities in the batch [B], and a uniform random sample of the others.
 
-        Returns the chosen identities [C] in ascending order, where C is `drawn` or, if larger, the number of identities in the batch; and
-        the indices [B] of the batch's identities among them.
+        Returns:
+            Drawn identities [C] in ascending order, and the index [B] of each image's identity among them. C is `drawn`, or the number of
+            identities in the batch if that is larger.
         """
         order = torch.rand(self.num_classes)
-        order[identities.cpu()] = 2.0  # ahead of all others, whose values are below 1
+        order[identities.cpu()] = 2.0  # greater than the random values of all others, so that they are always drawn
         own = int((order == 2.0).sum())
         chosen = order.topk(max(self.drawn, own), sorted=False).indices.sort().values.to(identities.device)
         return chosen, torch.searchsorted(chosen, identities)
 
 
 class SampledArcFaceLoss(SampledCentres, ArcFaceLoss):  # type: ignore[misc]  # an untyped library
-    """ArcFace over a sample of the identities; the margin is in degrees, as in the library's `ArcFaceLoss`."""
+    """ArcFace loss over a sample of the identities. The margin is in degrees, as in the library's `ArcFaceLoss`."""
 
 
 class SampledCosFaceLoss(SampledCentres, CosFaceLoss):  # type: ignore[misc]  # an untyped library
-    """CosFace over a sample of the identities."""
+    """CosFace loss over a sample of the identities."""

@@ -17,14 +17,14 @@ DistanceName = Literal["cosine", "euclidean"]
 
 @dataclass(frozen=True)
 class MarginKind:
-    """Default, exclusive upper bound and meaning (for messages) of the margin of one loss."""
+    """Margin of a loss: its default, its exclusive upper bound, and its meaning (for messages)."""
 
     default: float
     below: float
     meaning: str
 
 
-# small enough to train from random weights on a few hundred images; on ORL, triplets scored the same with 0.15 and 0.6
+# small enough to train from random weights on a few hundred images; on ORL, triplet margins of 0.15 and 0.6 gave equal scores
 MARGINS: dict[LossName, MarginKind] = {
     "arcface": MarginKind(0.2, math.pi / 2, "an angle in radians"),
     "cosface": MarginKind(0.1, 1.0, "a difference of cosines"),
@@ -47,33 +47,34 @@ _DEFAULTS: Mapping[str, Any] = {
 class FaceOptions:
     """Options of `zoo.build(…, task="face")`.
 
-    An option that is None takes the value stored with the weights, or that of the backbone if it is a face network; otherwise the default
-    named here.
+    For an option that is None, the value stored with the weights is used; otherwise the value of the backbone, if that is a face
+    network; otherwise the default listed here.
 
     Attributes:
         embedding_size: length of the embedding. 128 (as in FaceNet and dlib) is enough for thousands of people; InsightFace's models use
-            512. None for 128.
-        image_size: height and width of the input in pixels; images are resized to this square. None for 112, as in ArcFace.
-        neck: layers from the backbone's deepest features to the embedding. "mean": mean over all positions, a linear layer and batch norm;
-            "flat" (Deng et al. 2019, section 3.1 and its reference implementation): batch norm, a linear layer over the flattened
-            positions and batch norm, for images of a fixed size; "facenet" and "dlib": the necks of those networks. None for "mean".
-        dropout: fraction of the features dropped before the linear layer in training, 0 to below 1. None for 0.
+            512. By default that of the weights or face network, otherwise 128.
+        image_size: height and width of the input in pixels. By default that of the weights or face network, otherwise 112, as in ArcFace.
+        neck: layers between the deepest features of the backbone and the embedding. "mean": mean over all positions, a linear layer and
+            batch norm. "flat" (Deng et al. 2019, section 3.1 and its reference implementation): batch norm, a linear layer over the
+            flattened positions and batch norm; for images of a fixed size. "facenet" and "dlib": the necks of those networks. By default
+            that of the weights or face network, otherwise "mean".
+        dropout: dropout rate before the linear layer in training, from 0 to below 1. By default that of the weights or face network,
+            otherwise 0.
         alignment: template to which faces are aligned: "arcface", "dlib", "facenet", or "none" for unaligned images. It is saved with the
-            model. None for "none".
-        distance: distance between embeddings: "cosine" for unit-length embeddings, or "euclidean" for unnormalised ones, with which some
-            weights were trained; such embeddings can't be trained further. None for "cosine".
-        loss: training loss: "arcface" (Deng et al. 2019, arXiv 1801.07698) or "cosface" (Wang et al. 2018, arXiv 1801.09414), both of which
-            learn a centre for every identity, or "triplet" (Schroff et al. 2015, arXiv 1503.03832, with the batch-hard mining of Hermans
-            et al. 2017, arXiv 1703.07737), which has no centres and compares the images of a batch with each other.
+            model. By default that of the weights or face network, otherwise "none".
+        distance: distance between embeddings: "cosine" for unit-length embeddings, or "euclidean" for unnormalised embeddings, as some
+            pretrained weights need (such models can't be fine-tuned). By default that of the weights or face network, otherwise "cosine".
+        loss: training loss. "arcface" (Deng et al. 2019, arXiv 1801.07698) and "cosface" (Wang et al. 2018, arXiv 1801.09414) learn a
+            centre for every identity. "triplet" (Schroff et al. 2015, arXiv 1503.03832, with the batch-hard mining of Hermans et al.
+            2017, arXiv 1703.07737) has no centres and compares the images in a batch with each other.
         margin: margin by which a face must be nearer to its own identity than to any other. ArcFace: angle in radians added between a face
-            and its own centre, 0 to a right angle. CosFace: value subtracted from the cosine to its own centre, 0 to 1. Triplet: distance
-            on the unit sphere, 0 to 2, by which the nearest image of another person must be farther than the farthest image of the same
-            person. None for 0.2, 0.1 and 0.3.
-        scale: scale of the logits in ArcFace and CosFace (s in both papers). The papers' margins and scales (0.5 or 0.35, and 64) are for
-            millions of images. With 0.5 and 32, a ResNet-18 from random weights had hardly begun to learn after a hundred steps on the
-            demo faces; with the defaults it distinguishes unseen people after two hundred.
-        sample_rate: fraction of the identities used in a training step of ArcFace or CosFace, drawn at every step (Partial FC, An et al.
-            2021, arXiv 2010.05222); for data with so many identities that using all of them takes too much time and memory.
+            and its own centre, from 0 to below a right angle. CosFace: value subtracted from the cosine to its own centre, from 0 to below
+            1. Triplet: distance on the unit sphere, from 0 to below 2, by which the nearest image of another person must be farther than
+            the farthest image of the same person. By default 0.2 for ArcFace, 0.1 for CosFace, 0.3 for triplet.
+        scale: scale s of the logits (ArcFace, CosFace). The papers use 64 on millions of images; smaller values converge faster on small
+            datasets.
+        sample_rate: fraction of the identities used in each training step of ArcFace or CosFace, drawn at random (Partial FC, An et al.
+            2021, arXiv 2010.05222). Lower values save time and memory on data with very many identities.
     """
 
     embedding_size: int | None = None
@@ -84,6 +85,8 @@ class FaceOptions:
     distance: DistanceName | None = None
     loss: LossName = "arcface"
     margin: float | None = None
+    # with margin 0.5 and scale 32, a ResNet-18 from random weights had hardly begun to learn after 100 steps on the demo faces; with the
+    # defaults, it distinguishes unseen people after 200
     scale: float = 16.0
     sample_rate: float = 1.0
 
@@ -98,22 +101,22 @@ class FaceOptions:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"face: dropout is {self.dropout}; expected a fraction from 0 to below 1")
         if self.dropout and self.neck == "dlib":
-            raise InputError(f"face: dropout is {self.dropout}; dlib's neck has none")
+            raise InputError(f"face: dropout is {self.dropout}; expected 0, because dlib's neck has no dropout")
         kind = MARGINS[self.loss]
         if not 0 <= self.used_margin < kind.below:
             raise InputError(
                 f"face: margin is {self.margin}; expected {kind.meaning} from 0 to below {kind.below:.2f} for the loss {self.loss}"
             )
         if not 0 < self.sample_rate <= 1:
-            raise InputError(f"face: sample_rate is {self.sample_rate}; expected a fraction of the identities, above 0 and at most 1")
+            raise InputError(f"face: sample_rate is {self.sample_rate}; expected a fraction of the identities, above 0 and up to 1")
         if self.loss == "triplet" and self.sample_rate != 1:
             raise InputError("face: sample_rate applies to the losses arcface and cosface; triplet has no identity centres to sample")
 
     def settled(self) -> FaceOptions:
-        """Return the options with defaults for all values that are still None, apart from the margin."""
+        """Return the options with every None replaced by its default, except for the margin."""
         return replace(self, **{name: value for name, value in _DEFAULTS.items() if getattr(self, name) is None})
 
     @property
     def used_margin(self) -> float:
-        """The margin: the given one, or the loss's default."""
+        """The margin if it is set, otherwise the default of the loss."""
         return MARGINS[self.loss].default if self.margin is None else self.margin

@@ -1,4 +1,4 @@
-"""Galleries of people enrolled by their faces, in a file or a database."""
+"""Galleries of enrolled people and their faces, in a file or a database."""
 
 from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError

@@ -1,4 +1,4 @@
-"""Clustering of unknown faces by person: HDBSCAN's hierarchy, cut at the model's threshold if there is one."""
+"""Clustering of faces by person: HDBSCAN's hierarchy, cut at the model's threshold if there is one."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import numpy as np
 from zoo.tasks.face.gallery.store import Vectors
 
 Place = tuple[int, int]
-# Fraction of the threshold within which faces are linked. Faces are joined through each other, so a link must be more certain than a
-# single comparison. On ORL's 400 faces with dlib's network (threshold 0.6), 0.75 gives an adjusted Rand index of 0.97, and of 1.0 for
-# ten strangers and for five photos of one person. HDBSCAN's own density-based choice gives 0.87, 0.1 and 0.0: it needs both many faces
-# and several people.
+# Maximum distance between two linked faces, as a fraction of the threshold. It is below 1, because a single wrong link merges two people.
+# Adjusted Rand index with dlib's network (threshold 0.6): 0.97 for ORL's 400 faces, 1.0 for ten photos of ten people, 1.0 for five photos
+# of one person. HDBSCAN's density-based clusters reach 0.87, 0.1 and 0.0, because they need many faces and several people.
 _LINK = 0.75
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Faces grouped by person. A face is given as (index of its photo, index of the face in that photo), both from 0."""
+    """Faces grouped by person. Each face is a tuple (index of the photo, index of the face in that photo); both indices start at 0."""
 
     groups: tuple[tuple[Place, ...], ...]  # faces of each person, largest group first
     alone: tuple[Place, ...]  # faces that belong to no group
 
 
 def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: float | None) -> Groups:
-    """Group embeddings [N, D], whose photo and face indices are `places` [N], by person.
+    """Group faces by person.
 
-    The threshold is the largest distance ("cosine" or "euclidean") at which two faces count as the same person. None to decide by density,
-    which can't distinguish one person, or only strangers, from several people.
+    Args:
+        rows: [N, D] embeddings of the faces.
+        places: photo index and face index of each face.
+        distance: "cosine" or "euclidean".
+        threshold: largest distance at which two faces count as the same person. None to group by density, which fails if all faces show
+            one person, or if all show different people.
     """
     if len(rows) < 2:
         return Groups((), tuple(places))
     from sklearn.cluster import HDBSCAN
 
     points = rows.astype(np.float64)
-    if distance == "cosine":  # the chord between unit vectors, |a − b|² = 2 (1 − cosine), gives the same order
+    if distance == "cosine":  # Euclidean distances between unit vectors have the same order: |a − b|² = 2 (1 − cosine)
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         threshold = None if threshold is None else math.sqrt(2 * threshold)
     tree = HDBSCAN(min_cluster_size=2, min_samples=1, copy=True).fit(points)

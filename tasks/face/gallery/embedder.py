@@ -1,4 +1,4 @@
-"""Identity of the model that a gallery's embeddings come from, and how they are compared."""
+"""Identity of the model that computed a gallery's embeddings, with the distance and threshold for comparing them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Embedder:
     """Identity of an embedding model.
 
     Attributes:
-        fingerprint: fingerprint of everything that the embeddings depend on (see `fingerprint.embedding_fingerprint`); embeddings with
-            different fingerprints are never compared.
+        fingerprint: hash of everything that the embeddings depend on (see `fingerprint.embedding_fingerprint`). Embeddings with different
+            fingerprints are never compared.
         name: human-readable name of the model.
-        distance: "cosine", which is 1 − cosine (0 to 2), or "euclidean", between the unmodified embeddings.
+        distance: "cosine" for 1 − cosine (0 to 2), or "euclidean" for the distance between the unmodified embeddings.
         threshold: largest distance at which two faces count as the same person; None if unknown.
     """
 
@@ -35,7 +35,7 @@ class Embedder:
     def __post_init__(self) -> None:
         """Validate the distance and the threshold."""
         if self.distance not in DISTANCES:
-            raise InputError(f"model {self.name}: its distance is {self.distance!r}; expected one of: {', '.join(DISTANCES)}")
+            raise InputError(f"model {self.name}: the distance is {self.distance!r}; expected one of: {', '.join(DISTANCES)}")
         check_threshold(self.threshold, f"model {self.name}")
 
     def __str__(self) -> str:
@@ -44,10 +44,10 @@ class Embedder:
 
     @classmethod
     def of(cls, model: Model | Embedder) -> Embedder:
-        """Return the identity of a model, from its weights, its preprocessing and the comparison settings in its metadata.
+        """Return the identity of a model, derived from its weights, its preprocessing, and the distance and threshold in its metadata.
 
         Raises:
-            InputError: the model is for another task.
+            InputError: the model isn't a face model.
         """
         if isinstance(model, cls):
             return model
@@ -55,12 +55,12 @@ class Embedder:
 
         assert not isinstance(model, Embedder)
         if model.task != "face":
-            raise InputError(f"a gallery needs a model for the task face; {model.backbone_name} is for {model.task}")
+            raise InputError(f"a gallery needs a face model; {model.backbone_name} is a {model.task} model")
         distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
         return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold)
 
 
 def check_threshold(threshold: float | None, whose: str) -> None:
-    """Raise an error unless a threshold is a valid distance or None."""
+    """Raise an InputError unless a threshold is a valid distance or None. The message begins with `whose`."""
     if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
         raise InputError(f"{whose}: the threshold is {threshold}; expected a distance, 0 or more")

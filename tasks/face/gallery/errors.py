@@ -8,15 +8,15 @@ from zoo.errors import InputError
 
 
 class GalleryError(InputError):
-    """A gallery can't be opened, read or changed; the message names it, and its content is unchanged."""
+    """A gallery can't be opened, read or changed. The message names the gallery, and its content is unchanged."""
 
 
 class ModelMismatchError(GalleryError):
-    """Embeddings come from another model than the gallery's."""
+    """Embeddings come from a different model from the gallery's."""
 
 
 class NameTakenError(GalleryError):
-    """A person of this name is already enrolled."""
+    """A person with this name is already enrolled."""
 
 
 def name_taken(place: str, name: str) -> NameTakenError:
@@ -25,17 +25,17 @@ def name_taken(place: str, name: str) -> NameTakenError:
 
 
 class UnknownPersonError(GalleryError):
-    """No person of this name is enrolled."""
+    """No person with this name is enrolled."""
 
 
 class QualityError(InputError):
-    """Photos are too bad to enrol, or show another person; nothing was enrolled."""
+    """Photos don't meet the quality limits or show a different person. No photo was enrolled."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
-        """Build the message, which names the person, every photo and every reason."""
+        """Build the message from the person's name and the problems, each of which names a photo and a reason."""
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
-            f"{name!r} is not enrolled, because these photos would cause mistakes later:\n{listed}\n"
+            f"{name!r} is not enrolled, because these photos would cause recognition errors:\n{listed}\n"
             "Use better photos, or enrol them anyway (--force)"
         )

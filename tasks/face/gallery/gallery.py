@@ -29,11 +29,11 @@ _Found = TypeVar("_Found")
 
 
 class Gallery:
-    """People enrolled by their faces, in one file or a PostgreSQL database; created by the first enrolment.
+    """Gallery of enrolled people and their faces, in a file or a PostgreSQL database. The first enrolment creates it.
 
-    A gallery belongs to one model, because embeddings of two models can't be compared; it uses that model's distance and threshold.
-    Faces are biometric data, which many laws protect: nothing here is sent anywhere except to the gallery's database, a gallery file is
-    readable only by its owner from the first enrolment on, and `forget` deletes permanently. Several processes may use one gallery at once.
+    A gallery belongs to one model and uses its distance and threshold, because embeddings of different models can't be compared. Faces are
+    biometric data, which many laws protect. They are sent only to the gallery's database. From the first enrolment on, a gallery file is
+    readable only by its owner. `forget` deletes faces permanently. Several processes may use a gallery at the same time.
 
     Example:
         >>> import numpy as np, tempfile, zoo
@@ -49,26 +49,26 @@ class Gallery:
     """
 
     def __init__(self, place: str | Path, model: Model | Embedder | None = None) -> None:
-        """Set the location and the model; nothing is opened yet.
+        """Set the location and the model. The gallery is not opened yet.
 
         Args:
             place: path of a file, or `postgresql://user@host/database`.
-            model: embedding model, or its identity; not needed for listing and forgetting.
+            model: face model, or its identity; not needed for listing and forgetting people.
 
         Raises:
-            InputError: the location can't be a gallery, or the model doesn't embed faces.
+            InputError: the location is invalid, or the model isn't a face model.
         """
         self._store = open_store(place)
         self._embedder = None if model is None else Embedder.of(model)
 
     @property
     def place(self) -> str:
-        """Location of the gallery as messages name it, without a password."""
+        """Location of the gallery as shown in messages, without a password."""
         return self._store.place
 
     @property
     def model(self) -> Embedder:
-        """Identity of the model that the gallery belongs to, with its distance and threshold.
+        """Identity of the gallery's model, with its distance and threshold.
 
         Raises:
             GalleryError: the gallery doesn't exist yet.
@@ -84,23 +84,23 @@ class Gallery:
         quality: Limits | None = LIMITS,
         add: bool = False,
     ) -> int:
-        """Enrol a person from one or more photos: either all of them or none.
+        """Enrol a person from one or more photos. If an error is raised, none of them is enrolled.
 
         Args:
             name: name of the person; see `names.check_name`.
-            faces: results of `zoo.predict` for photos that show one face each; or embeddings [D] or [N, D], whose quality is unknown.
-            photos: keys of the photos of plain embeddings; empty for faces, which carry their keys.
-            quality: limits that each photo must meet. A photo is also refused if it is farther than the threshold from the person's
-                other photos, or a copy of one enrolled under another name. None to accept every photo.
-            add: whether to add the photos to a person who is already enrolled.
+            faces: results of `zoo.predict` for photos that show one face each; or embeddings [D] or [N, D], whose quality can't be checked.
+            photos: keys of the photos that plain embeddings come from; empty for results of `zoo.predict`, which contain their keys.
+            quality: limits that each photo must meet. Photos that show a different person from the person's other photos, or are copies of
+                a photo enrolled under another name, are also rejected. None to accept every photo.
+            add: whether photos may be added to a person who is already enrolled.
 
         Returns:
             Number of faces enrolled.
 
         Raises:
-            InputError: the name is invalid, a photo shows no face or several, or an embedding is invalid.
-            QualityError: photos are too bad or show another person; the message lists every reason.
-            NameTakenError: the name exists, and `add` is false.
+            InputError: the name is invalid, a photo doesn't show exactly one face, or an embedding is invalid.
+            QualityError: photos don't meet the limits or show a different person. The message lists every reason.
+            NameTakenError: the name is already enrolled, and `add` is False.
             ModelMismatchError: the gallery belongs to another model.
             GalleryError: the gallery can't be written.
         """
@@ -114,24 +114,25 @@ class Gallery:
         quality: Limits | None = LIMITS,
         add: bool = False,
     ) -> int:
-        """Enrol several people, either all or none, in one transaction, which is much faster for many people.
+        """Enrol several people in one transaction, which is faster than one by one. If an error is raised, none of them is enrolled.
 
         Args:
-            people: faces by name, as for `enroll`.
-            photos: keys of the photos by name, for plain embeddings.
-            quality: as for `enroll`.
-            add: as for `enroll`.
+            people: faces of each person by name; see `enroll`.
+            photos: keys of the photos that plain embeddings come from, by name.
+            quality: limits that each photo must meet, or None to accept every photo; see `enroll`.
+            add: whether photos may be added to people who are already enrolled.
 
         Returns:
             Number of faces enrolled.
 
         Raises:
-            InputError: as for `enroll`; also if two names have the same stored form (see `names.check_name`), or `people` is empty.
+            InputError: an argument is invalid (see `enroll`), two names have the same stored form (see `names.check_name`), or `people` is
+                empty.
         """
         embedder = self._known_embedder()
         rows = {}
         if unknown := sorted(set(photos or {}) - set(people)):
-            raise InputError(f"photos has keys for {', '.join(map(repr, unknown))}, who is not among the people to enrol")
+            raise InputError(f"photos contains keys for names that are not in people: {', '.join(map(repr, unknown))}")
         for given, faces in people.items():
             name = check_name(given)
             if name in rows:
@@ -141,7 +142,7 @@ class Gallery:
             raise InputError("no people to enrol; expected at least one")
         sizes = {len(face.embedding) for faces_of in rows.values() for face in faces_of}
         if len(sizes) > 1:
-            raise InputError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} dimensions; expected embeddings of one model")
+            raise InputError(f"the embeddings have {' and '.join(map(str, sorted(sizes)))} dimensions; expected embeddings of one model")
         about = Described(embedder, sizes.pop())
         if quality is not None:
             self._check_people(about, rows, add)
@@ -149,16 +150,16 @@ class Gallery:
         return sum(map(len, rows.values()))
 
     def identify(self, faces: Given, *, top: int = 5, threshold: float | None = None) -> list[Identification]:
-        """Identify faces by an exact comparison with every enrolled face.
+        """Identify faces by comparing them with every enrolled face.
 
         Args:
             faces: results of `zoo.predict`, or embeddings [D] or [N, D].
             top: number of nearest people to return for each face.
-            threshold: largest distance at which two faces count as the same person; None for the gallery's own. Faces whose distance is
-                within a tenth of it, on either side, are not named.
+            threshold: largest distance at which two faces count as the same person; None for the gallery's threshold. If the distance
+                differs from the threshold by less than a tenth of it, the face is not named.
 
         Returns:
-            One identification per face, in the order of the faces.
+            One identification per face, in the order of `faces`.
 
         Raises:
             InputError: an embedding or the threshold is invalid, or `top` is below 1.
@@ -179,15 +180,15 @@ class Gallery:
     def forget(self, name: str) -> int:
         """Permanently delete a person with every face and photo key.
 
-        In a gallery file, the deleted bytes and the journal are overwritten with zeros, and the file is rewritten without them. The tables
-        of a database are rewritten too; clearing the server's write-ahead log and backups is up to its administrator. If the rewrite fails,
-        an error reports it, and forgetting the same name again repeats it.
+        In a gallery file, the deleted bytes and the journal are overwritten with zeros, and the file is rewritten without them. In a
+        database, the tables are rewritten, but the server's write-ahead log and backups must be cleared by its administrator. If rewriting
+        fails, a GalleryError is raised; forgetting the same name again repeats the rewriting.
 
         Returns:
             Number of faces deleted.
 
         Raises:
-            UnknownPersonError: no person of this name is enrolled.
+            UnknownPersonError: no person with this name is enrolled.
             GalleryError: the gallery can't be written.
         """
         kept = check_name(name)
@@ -210,7 +211,7 @@ class Gallery:
         """Return a person's faces in the order of enrolment.
 
         Raises:
-            UnknownPersonError: no person of this name is enrolled.
+            UnknownPersonError: no person with this name is enrolled.
             GalleryError: there is no gallery, or it can't be read.
         """
         self._described()
@@ -220,17 +221,17 @@ class Gallery:
         return found
 
     def cluster(self, faces: Sequence[Faces], *, threshold: float | None = None) -> Groups:
-        """Group the faces of people who are not enrolled by person; without a gallery, all faces are grouped.
+        """Group the faces of people who are not enrolled by person. If the gallery doesn't exist, all faces are grouped.
 
         Args:
             faces: results of `zoo.predict` for any photos.
-            threshold: as for `identify`.
+            threshold: largest distance at which two faces count as the same person; None for the gallery's or the model's threshold.
 
         Returns:
-            Groups of faces, and faces that belong to no group; the faces of enrolled people are in neither.
+            Groups of faces, and faces that belong to no group. The faces of enrolled people are not included.
 
         Raises:
-            InputError: as for `identify`.
+            InputError: an embedding or the threshold is invalid.
         """
         check_threshold(threshold, "cluster")
         places = [(photo, face) for photo, found in enumerate(faces) for face in range(len(found))]
@@ -245,7 +246,7 @@ class Gallery:
         return group(rows[unknown], [places[place] for place in unknown], embedder.distance, limit)
 
     def close(self) -> None:
-        """Release the connection and cached embeddings; a later call acquires them again."""
+        """Close the connection and drop cached embeddings. The gallery can still be used, which opens it again."""
         self._store.close()
 
     def __len__(self) -> int:
@@ -261,7 +262,7 @@ class Gallery:
         self.close()
 
     def _existing(self, found: _Found | None) -> _Found:
-        """Return an answer of the store, which is None if there is no gallery."""
+        """Return a result of the store, or raise a GalleryError if it is None, because there is no gallery."""
         if found is None:
             raise GalleryError(f"gallery {self.place}: there is no gallery yet; enrol a person first, or check the path or address")
         return found
@@ -273,7 +274,7 @@ class Gallery:
         return self._existing(self._store.nearest(self._known_embedder(), queries, top))
 
     def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
-        """Raise an error if photos show another person than they are enrolled as. Plain embeddings are not checked."""
+        """Raise a QualityError for photos of a different person, or copies of other people's photos. Plain embeddings aren't checked."""
         exists = self._store.described() is not None
         for name, faces in people.items():
             photos = [face for face in faces if face.quality]
@@ -290,9 +291,9 @@ class Gallery:
     def _known_embedder(self) -> Embedder:
         if self._embedder is None:
             raise GalleryError(
-                f"gallery {self.place}: no model was given for the embeddings; open the gallery with it: zoo.Gallery(place, model)"
+                f"gallery {self.place}: it was opened without a model; open it with the model of the embeddings: zoo.Gallery(place, model)"
             )
         return self._embedder
 
     def _unknown(self, name: str) -> UnknownPersonError:
-        return UnknownPersonError(f"gallery {self.place}: no person named {name!r} is enrolled; list the people enrolled: zoo faces list")
+        return UnknownPersonError(f"gallery {self.place}: no person named {name!r} is enrolled; zoo faces list shows the names")

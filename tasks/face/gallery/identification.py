@@ -10,16 +10,16 @@ from zoo.tasks.face.embedding.distances import decide
 from zoo.tasks.face.gallery.store import Match
 
 Decision = Literal["known", "unknown", "undecided"]
-_ALIKE = 1e-6  # a smaller difference between distances may come from a network's rounding and doesn't decide who is nearer
+_ALIKE = 1e-6  # distances that differ by less are tied, because rounding in the network causes such differences
 
 
 @dataclass(frozen=True)
 class Identification:
-    """Nearest enrolled people of a face, and the decision about its identity.
+    """Enrolled people nearest to a face, and the decision about its identity.
 
     Attributes:
         matches: nearest face of each of the nearest people, nearest first.
-        threshold: largest distance at which two faces count as the same person; None if the model has none.
+        threshold: largest distance at which two faces count as the same person; None if unknown.
         tied: names of the people at the smallest distance if there are several; otherwise empty.
     """
 
@@ -29,15 +29,18 @@ class Identification:
 
     @property
     def enrolled(self) -> bool:
-        """Whether the face is certainly an enrolled person's, even if tied: below the threshold's band (see `distances.decide`)."""
+        """Whether the face belongs to an enrolled person: the smallest distance is below the undecided band (see `distances.decide`).
+
+        If several people are tied, the face belongs to one of them.
+        """
         return bool(self.matches) and self.threshold is not None and decide(self.matches[0].distance, self.threshold)[0] == "same"
 
     @property
     def decision(self) -> Decision:
-        """Whether the person is known.
+        """Decision about the identity of the face.
 
-        "known" below the band around the threshold; "unknown" above it or in an empty gallery; "undecided" within it, without a
-        threshold, or if several people are tied.
+        "known" if the smallest distance is below the undecided band around the threshold; "unknown" if it is above the band, or if the
+        gallery is empty; "undecided" if it is within the band, if there is no threshold, or if several people are tied below the band.
         """
         if not self.matches:
             return "unknown"
@@ -53,7 +56,7 @@ class Identification:
         return self.matches[0].name if self.decision == "known" else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the identification, JSON-ready."""
+        """Return the identification as a JSON-ready dict."""
         return {
             "name": self.name,
             "decision": self.decision,

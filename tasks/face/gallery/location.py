@@ -1,4 +1,4 @@
-"""Location of a gallery: a file, or the address of a database."""
+"""Location of a gallery: the path of a file, or the address of a database."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SERVERS = ("postgresql://", "postgres://")
 
 
 def default_place() -> str:
-    """Return the default gallery of the commands: `$ZOO_GALLERY`, otherwise `resnet-zoo/faces.gallery` in the user data folder.
+    """Return the commands' default gallery: `$ZOO_GALLERY`, otherwise `resnet-zoo/faces.gallery` in the user's data folder.
 
-    That folder is `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, or `%LOCALAPPDATA%`. It is not a cache: faces
-    deleted there must be enrolled again.
+    The data folder is `$XDG_DATA_HOME` or `~/.local/share` on Linux, `~/Library/Application Support` on macOS, and `%LOCALAPPDATA%` on
+    Windows. It is not a cache folder, because a deleted gallery can't be recreated.
     """
     if os.environ.get("ZOO_GALLERY"):
         return os.environ["ZOO_GALLERY"]
@@ -29,7 +29,7 @@ def default_place() -> str:
 
 
 def open_store(place: str | Path) -> SqliteStore | PostgresStore:
-    """Return the store for a path or a `postgresql://` address."""
+    """Return the store at the path of a file or at a `postgresql://` address."""
     if isinstance(place, str) and place.startswith(_SERVERS):
         from zoo.tasks.face.gallery.postgres.store import PostgresStore
 
@@ -37,14 +37,14 @@ def open_store(place: str | Path) -> SqliteStore | PostgresStore:
     text = str(place)
     if "://" in text or text.startswith(("postgresql:/", "postgres:/")) or re.match(r"(host|dbname|user|port|service) *=", text):
         kind = f"{text.split('://')[0]}://" if "://" in text else "address"
-        raise InputError(f"gallery {kind}…: expected a file, or an address that begins with {_SERVERS[0]}")
+        raise InputError(f"gallery {kind}…: expected the path of a file, or an address that begins with {_SERVERS[0]}")
     path = Path(place).expanduser()
     try:
         folder = path.is_dir()
-    except OSError as error:  # a name that is too long
+    except OSError as error:  # the name is too long
         raise InputError(
-            f"gallery {text[:40]!r}…: not a valid file name ({error.strerror}); expected a file, such as faces.gallery"
+            f"gallery {text[:40]!r}…: the file name is invalid ({error.strerror}); expected the path of a file, such as faces.gallery"
         ) from error
     if not text or folder:
-        raise InputError(f"gallery {text!r}: expected a file, such as faces.gallery; this is a folder")
+        raise InputError(f"gallery {text!r}: this is a folder; expected the path of a file, such as faces.gallery")
     return SqliteStore(path)

@@ -1,1 +1,1 @@
-"""Face predictions: the result for an image, embedding files and examples."""
+"""Face predictions: results for images, embedding files and report examples."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Record
 from zoo.task.examples import Example, drawn
 
-_POOL = 120  # maximum number of images compared with each other
+_POOL = 120  # maximum number of images that are compared with each other
 _EACH = 4  # maximum number of images per person
 
 
 def pool(records: Sequence[Record]) -> list[Record]:
-    """Return the images to compare: a few of each person with several images; if there is no such person, a sample of all images."""
+    """Return the records to compare: a few of each person with several images, or a sample of all records if there is no such person."""
     of_person: dict[Any, list[Record]] = defaultdict(list)
     for record in records:
         of_person[record.target].append(record)
@@ -28,9 +28,13 @@ def pool(records: Sequence[Record]) -> list[Record]:
 
 
 def examples(embeddings: Sequence[NDArray[np.float32]], people: Sequence[Any], keys: Sequence[str], count: int) -> Iterator[Example]:
-    """Yield up to `count` images with their nearest neighbour by cosine, one per person first, then further images of the same people.
+    """Yield up to `count` examples: an image and its nearest neighbour by cosine. The first examples each show a different person.
 
-    The embeddings are [D] each; the person in an image is None if unknown.
+    Args:
+        embeddings: embedding [D] of each image.
+        people: person in each image; None if unknown.
+        keys: key of each image.
+        count: maximum number of examples.
     """
     if len(keys) < 2:
         return

@@ -1,4 +1,4 @@
-"""The result type of `zoo.predict` for face models."""
+"""Result type of `zoo.predict` for face models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Faces:
     """Faces of one image, with their embeddings.
 
     Attributes:
-        key: file or name of the image.
+        key: file name or other identifier of the image.
         image: [H, W, 3] uint8, RGB, the original image.
         boxes: [N, 4] float32, xyxy in pixels of the original image.
         scores: [N] float32, confidence that the box holds a face, 0–1, descending.
@@ -37,7 +37,7 @@ class Faces:
     embeddings: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check shapes, order and values, and make the arrays read-only."""
+        """Check the arrays' shapes and values, and make the arrays read-only."""
         count = len(self.scores)
         shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
         for name, expected in shapes.items():
@@ -56,20 +56,20 @@ class Faces:
 
     @classmethod
     def whole_picture(cls, key: str, image: NDArray[np.uint8], embedding: NDArray[np.float32]) -> Faces:
-        """Return the whole image as one face, with a score of 1 and unknown landmarks."""
+        """Return a result with one face: the whole image, with score 1 and unknown landmarks."""
         height, width = image.shape[:2]
         frame = np.array([[0, 0, width, height]], np.float32)
         return cls(key, image, frame, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), embedding[None].copy())
 
     def plot(self) -> Image.Image:
-        """Return the image with boxes and landmarks drawn, and the number of faces in a caption below."""
+        """Return the image with boxes and landmarks drawn on it, and a caption with the number of faces below it."""
         picture = Image.fromarray(self.image)
         draw = ImageDraw.Draw(picture)
         line = max(1, round(max(picture.size) / 300))
         for box, points in zip(self.boxes, self.landmarks, strict=True):
             left, top, right, bottom = (float(side) for side in box)
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
-            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # keep small faces in a large image visible
+            dot = min(2.0 * line, max(1.0, (right - left) / 25))  # small dots, so that small faces in a large image stay visible
             for x, y in points[np.isfinite(points).all(1)]:
                 draw.circle((float(x), float(y)), dot, fill=_DOT)
         return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedded as {self.embeddings.shape[1]} numbers"])

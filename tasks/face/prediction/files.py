@@ -4,8 +4,8 @@
 - Table: the column `key` and D columns `e0`, `e1`, …
 - JSON lines: `{"key": …, "embedding": [D numbers]}`.
 
-An image in which no face was found has an explicit entry: its key in the array `not_found`, a row with empty numbers, or
-`"embedding": null`. It is counted as missing; an image without any entry is an error.
+An image in which no face was detected has an explicit entry: its key in the array `not_found`, a row with empty numbers, or
+`"embedding": null`. Such images are counted as missing. An image without an entry is an error.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from zoo.tasks.face.embedding.distances import check_embedding, check_length
 
 SUFFIXES = (".npz", *tables.SUFFIXES, ".jsonl")
 
-Embedding = NDArray[np.float32]  # [D]; [0] where no face was found
+Embedding = NDArray[np.float32]  # [D]; [0] if no face was detected
 _Entries = Iterator[tuple[str, str, Embedding | None]]  # location, key, embedding; None if invalid
 
 _NOT_FOUND = np.empty(0, np.float32)
-# exceptions of NumPy and zipfile for files that are damaged, encrypted or of another format
+# exceptions that NumPy and zipfile raise for files that are damaged, encrypted or of another format
 _UNREADABLE = (ValueError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
-    """Read one embedding [D] float32, all of the same length, for each key, which must have an entry; None where no face was found."""
+    """Read the embedding of each key, [D] float32 with the same D for all; None if no face was detected. Every key must have an entry."""
     suffix = files.suffix_of(path, SUFFIXES, "a face model")
     faults: list[Fault] = []
     if suffix == ".npz":
@@ -53,9 +53,9 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
 
 
 def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
-    """Write embeddings to a file from which `read` returns bit-identical values.
+    """Write embeddings so that `read` returns bit-identical values.
 
-    At least one value isn't None, which stands for an image in which no face was found.
+    The value for an image in which no face was detected is None. At least one value must be an embedding.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a face model")
     files.check_writable(list(embeddings), "images", path)
@@ -69,14 +69,14 @@ def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
 
 def _checked(values: NDArray[Any]) -> Embedding:
     """Return an embedding as float32."""
-    with np.errstate(over="ignore"):  # overflow gives infinity, which the check rejects
+    with np.errstate(over="ignore"):  # overflow results in infinity, which the check rejects
         embedding = np.asarray(values, np.float32)
     check_embedding(embedding)
     return embedding
 
 
 def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
-    """Return an embedding from a row of text or numbers."""
+    """Return an embedding from numbers, or from their text. `names` identify the numbers in error messages."""
     for name, value in zip(names, values, strict=True):
         if not files.is_finite(value):
             raise Flaw(f"{name} is {value!r}; expected a finite number")
@@ -84,7 +84,7 @@ def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
 
 
 def _alike_long(entries: _Entries, faults: list[Fault]) -> _Entries:
-    """Yield the entries; one whose length differs from that of the first embedding becomes a fault."""
+    """Yield the entries, and report embeddings whose length differs from that of the first one as faults."""
     first: tuple[str, int] | None = None
     for place, key, embedding in entries:
         if embedding is not None and len(embedding):
@@ -115,7 +115,7 @@ def _npz(path: Path, faults: list[Fault]) -> _Entries:
 
 
 def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return keys [N], embeddings [N, D] and the keys of images without a face."""
+    """Return the keys [N], the embeddings [N, D], and the keys of images without a face [M]."""
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -124,21 +124,21 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
     except _UNREADABLE as error:
-        raise DataError(f"{path}: not an .npz file, damaged, or holds a pickle: {str(error)[:120] or type(error).__name__}") from None
+        raise DataError(f"{path} is damaged, not an .npz file, or contains a pickle: {str(error)[:120] or type(error).__name__}") from None
     if not named:
-        raise DataError(f"{path}: holds a single array; expected an archive with keys and embeddings, as written by numpy.savez")
+        raise DataError(f"{path} contains a single array; expected the arrays keys and embeddings, as written by numpy.savez")
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
-        raise DataError(f"{path}: no array {' and '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
+        raise DataError(f"{path} lacks the array {' and '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
     keys, embeddings = arrays["keys"], arrays["embeddings"]
     not_found = arrays.get("not_found", np.empty(0, "U1"))
     for name, texts in (("keys", keys), ("not_found", not_found)):
         if texts.ndim != 1 or (texts.dtype.kind != "U" and len(texts)):
-            raise DataError(f"{path}: {name} is {texts.dtype} of shape {list(texts.shape)}; expected text (numpy.str_) [N]")
+            raise DataError(f"{path}: {name} has type {texts.dtype} and shape {list(texts.shape)}; expected text (numpy.str_) [N]")
     if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
-        raise DataError(f"{path}: embeddings is {embeddings.dtype} of shape {list(embeddings.shape)}; expected numbers [N, D]")
+        raise DataError(f"{path}: embeddings has type {embeddings.dtype} and shape {list(embeddings.shape)}; expected numbers [N, D]")
     if len(keys) != len(embeddings):
-        raise DataError(f"{path}: {len(keys)} keys for {len(embeddings)} embeddings; expected one key for each row")
+        raise DataError(f"{path} has {len(keys)} keys and {len(embeddings)} embeddings; expected one key per embedding")
     return keys, embeddings, not_found
 
 
@@ -149,7 +149,7 @@ def _write_npz(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
         arrays["not_found"] = np.array([key for key, row in embeddings.items() if row is None], np.str_)
 
     def put(file: BinaryIO) -> None:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's annotation takes every keyword for allow_pickle
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's annotation treats every keyword as allow_pickle
 
     write_atomic(path, put)
 
@@ -163,7 +163,7 @@ def _rows(path: Path, faults: list[Fault]) -> _Entries:
     names = [f"e{index}" for index in range(len(header))]
     if first is not None and (not names or set(names) != set(header)):
         found = ", ".join(header[:8]) or "none"
-        raise DataError(f"{path}: expected the columns key and e0, e1, …, one for each number of the embedding; found of these: {found}")
+        raise DataError(f"{path}: expected the columns key and e0, e1, …, one for each number of the embedding; e columns found: {found}")
     for row in tables.rows(path, ("key", *names), (), faults):
         answer = None
         values = [row.values[name] for name in names]
@@ -186,7 +186,7 @@ def _columns(embeddings: Mapping[str, Embedding | None]) -> dict[str, list[Any]]
 
 def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
     length = _length(embeddings)
-    # the shortest text that identifies each float32
+    # str() of a float32 is the shortest text from which the same value is read
     rows = ([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))] for key, row in embeddings.items())
     return tables.as_csv(["key", *(f"e{index}" for index in range(length))], rows, "\t" if suffix == ".tsv" else ",")
 
@@ -196,17 +196,17 @@ def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
 
 def _json_answer(entry: Mapping[str, Any]) -> Embedding:
     if "embedding" not in entry:
-        raise Flaw('has no "embedding"; expected a list of numbers, or null where no face was found')
+        raise Flaw('has no "embedding"; expected a list of numbers, or null if no face was detected')
     values = entry["embedding"]
     if values is None:
         return _NOT_FOUND
     if not isinstance(values, list) or any(isinstance(value, str) for value in values):
-        raise Flaw(f"its embedding is {str(values)[:40]!r}; expected a list of numbers, or null where no face was found")
+        raise Flaw(f"its embedding is {str(values)[:40]!r}; expected a list of numbers, or null if no face was detected")
     return _numbers(values, [f"number {index} of its embedding" for index in range(len(values))])
 
 
 def _json_lines(embeddings: Mapping[str, Embedding | None]) -> str:
-    # every float32 is exactly representable as float64, which JSON text preserves
+    # float64 represents every float32 exactly, and JSON text preserves float64
     entries = ({"key": key, "embedding": None if row is None else np.asarray(row, np.float32).tolist()} for key, row in embeddings.items())
     return "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
 
@@ -216,7 +216,7 @@ def _read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> Mapping[str
 
 
 def _write(path: Path, answers: Mapping[str, Any], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    write(path, {key: answers.get(key) for key in dataset.keys})  # in the order of the data; images without an answer count as not found
+    write(path, {key: answers.get(key) for key in dataset.keys})  # in dataset order; images without an embedding count as not found
 
 
 FILES = AnswerFiles(SUFFIXES, _read, _write)

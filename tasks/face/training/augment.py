@@ -1,4 +1,4 @@
-"""Augmentation of training faces: a small random affine transform, mirroring, and changes of brightness and contrast."""
+"""Augmentation of training faces: a small random affine transform, mirroring, and random brightness and contrast."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from zoo.tasks.face.training.recipe import FaceRecipe
 
 
 class Augment:
-    """Rotate, shift, scale and mirror a face in one resampling, then change brightness and contrast; the image size stays the same.
+    """Augmentation that rotates, shifts, scales and mirrors a face, then changes its brightness and contrast.
 
-    Edge pixels are replicated, so that no black wedges appear. OpenCV takes half a millisecond. torchvision's transforms take twice as long
-    on idle cores and 180 ms on busy ones (measured with two threads on two busy cores: each small operation waits for its threads).
+    The image size is unchanged. The image is resampled only once, and edge pixels are replicated, so that no black wedges appear. OpenCV
+    takes 0.5 ms per image. torchvision's transforms take twice as long on idle cores. On two busy cores with two threads, they take 180 ms,
+    because each small operation waits for its threads.
     """
 
     def __init__(self, recipe: FaceRecipe) -> None:
@@ -26,8 +27,8 @@ class Augment:
         self._recipe = recipe
 
     def __call__(self, sample: Sample) -> Sample:
-        """Return the sample with its image augmented; the identity stays the same."""
-        # use torch's generator, because the loader seeds it per sample
+        """Return the sample with an augmented image; its identity is unchanged."""
+        # use torch's global generator, because the data loader seeds it for each sample
         mirror, turn, zoom, right, down, brightness, contrast = torch.rand(7, dtype=torch.float64).tolist()
         recipe = self._recipe
         moved = _move(
@@ -41,7 +42,7 @@ class Augment:
 
 
 def _move(image: NDArray[np.uint8], mirror: bool, angle: float, zoom: float, shift: tuple[float, float]) -> NDArray[np.uint8]:
-    """Rotate about the centre by an angle in radians, and shift by fractions of width and height."""
+    """Rotate an image about its centre (angle in radians), scale it, and shift it by fractions of its width and height."""
     height, width = image.shape[:2]
     turned = zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     if mirror:
@@ -53,7 +54,7 @@ def _move(image: NDArray[np.uint8], mirror: bool, angle: float, zoom: float, shi
 
 
 def _relight(image: NDArray[np.uint8], brightness: float, contrast: float) -> NDArray[np.uint8]:
-    """Multiply pixels by a brightness factor, then their difference from the mean grey level by a contrast factor."""
+    """Multiply all pixels by a brightness factor, then their differences from the mean by a contrast factor."""
     mean = float(image.mean()) * brightness
     table = np.clip(contrast * (np.arange(256) * brightness - mean) + mean, 0, 255).round().astype(np.uint8)
     return np.asarray(table[image])

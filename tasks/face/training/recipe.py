@@ -1,4 +1,4 @@
-"""Training recipes for face embeddings."""
+"""Training recipes of face models: settings, defaults and presets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from zoo.task.recipe import Recipe, check_parts
 
 @dataclass(frozen=True)
 class FaceRecipe(Recipe):
-    """Recipe with AdamW and one cosine schedule; augmentation by mirroring, small affine transforms and changes of light.
+    """Training settings of face models.
+
+    The defaults are AdamW with one cosine cycle, horizontal flips, small affine transforms, and changes of brightness and contrast.
 
     Attributes:
-        flip: probability of mirroring the image horizontally.
-        rotation: maximum rotation in degrees, either way.
-        shift: maximum shift as a fraction of the image size, either way.
-        zoom: maximum relative change of size, either way.
-        light: maximum relative change of brightness, and of contrast, either way.
-        pictures_per_identity: number K of images per identity in batches of P identities × K images, where P is as large as `batch_size`
-            allows; 0 for plain shuffling. None for the value that the model's loss needs: 0 for ArcFace and CosFace, 4 for triplets.
+        flip: probability of a horizontal flip.
+        rotation: maximum rotation in degrees, in either direction.
+        shift: maximum shift as a fraction of the image size, in either direction.
+        zoom: maximum relative change of the size of the face, in either direction.
+        light: maximum random change in brightness and contrast, as a fraction.
+        pictures_per_identity: images per identity in a batch (P identities × K images, P as large as --batch-size allows); 0 disables
+            grouping by identity. By default 4 for triplet, 0 for ArcFace and CosFace.
     """
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -40,7 +42,7 @@ class FaceRecipe(Recipe):
     pictures_per_identity: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that the augmentation leaves a face, and that batches by identity hold at least two images of each."""
+        """Check the ranges of the augmentation, and that batches grouped by identity have at least two images of each."""
         super().__post_init__()
         check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
         check_parts("recipe", 0, 0.5, True, shift=self.shift, zoom=self.zoom)

@@ -1,4 +1,4 @@
-"""Batches of P identities × K images, for losses that compare the images of a batch."""
+"""Sampler of batches of P identities × K images, for losses that compare images within a batch."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ TRIPLET_PICTURES = 4  # default number of images per identity for the triplet lo
 
 @dataclass(frozen=True)
 class IdentityBatches:
-    """Sampler of batches with P different identities and K images of each; identities and the images of an identity take turns.
+    """Sampler of batches with P different identities and K images of each.
 
-    An epoch has just enough batches to draw as many images as the data holds. A person with few images is drawn as often as one with many.
-    Within an epoch, no identity is drawn a second time before all others have been drawn, and likewise for the images of an identity. The
-    order is shuffled every epoch, so that every image is used in the long run. An identity with fewer than K images repeats them, each
-    time with a different augmentation.
+    An epoch has the smallest number of batches that draws at least as many images as the dataset holds. Every identity is drawn equally
+    often, however many images it has. Within an epoch, no identity is drawn again before all others have been drawn, and no image of an
+    identity is drawn again before its other images have been drawn. The order is shuffled every epoch, so every image is used eventually.
+    An identity with fewer than K images repeats them with different augmentations.
 
-    A batch lists one identity after the other. Processes take equal contiguous shares of a batch, so each gets whole identities if their
-    number divides `people`.
+    The images of an identity are adjacent in a batch. With several processes, each receives an equal contiguous section of the batch,
+    which contains only complete identities if the number of processes divides `people`.
 
-    pytorch-metric-learning's `MPerClassSampler` is not used: it draws from NumPy's global generator, so that a resumed run could not
-    reproduce an epoch, and an image may remain unused for any length of time.
+    pytorch-metric-learning's `MPerClassSampler` draws from NumPy's global generator, so a resumed run could not reproduce an epoch. It may
+    also leave an image unused indefinitely.
     """
 
     identities: Sequence[int]  # identity of each sample
-    people: int  # number P of identities in a batch, at most the number of identities in the data
-    pictures: int  # number K of images per identity in a batch
+    people: int  # number P of identities per batch, at most the number of identities in the dataset
+    pictures: int  # number K of images of each identity per batch
 
     @cached_property
     def _positions(self) -> list[list[int]]:
-        """Indices of each identity's images in the data."""
+        """Indices of each identity's images in the dataset."""
         positions: dict[int, list[int]] = {}
         for position, identity in enumerate(self.identities):
             positions.setdefault(identity, []).append(position)
@@ -49,7 +49,7 @@ class IdentityBatches:
         return -(-len(self.identities) // (self.people * self.pictures))
 
     def batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return the batches of one epoch, each a list of indices into the data."""
+        """Return the batches of one epoch as lists of sample indices."""
         everyone = list(range(len(self._positions)))
         waiting: list[int] = []
         unseen: dict[int, list[int]] = {}
@@ -63,9 +63,9 @@ class IdentityBatches:
 
 
 def _take(queue: list[int], everything: Sequence[int], count: int, generator: torch.Generator) -> list[int]:
-    """Take `count` items from the front of a queue, which is refilled with all items in a new random order when it runs out.
+    """Remove `count` items from the front of a queue and return them. A queue that is too short is refilled with all items, shuffled.
 
-    Items still waiting come last in the new order, so that no item is taken twice in one call unless there are fewer than `count`.
+    Items that are still in the queue come last in the refill, so no item is returned twice by one call unless there are fewer than `count`.
     """
     while len(queue) < count:
         order = [everything[place] for place in torch.randperm(len(everything), generator=generator).tolist()]
@@ -77,23 +77,26 @@ def _take(queue: list[int], everything: Sequence[int], count: int, generator: to
 
 
 def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, processes: int) -> IdentityBatches:
-    """Return a sampler with as many identities per batch as the batch size and the data allow.
+    """Return a sampler with as many identities per batch as the batch size and the dataset allow.
 
-    Each batch has 2 or more images (`pictures`) per identity, and at most `batch_size` images per process; each of the processes that share
-    a batch gets the same number of identities.
+    Args:
+        identities: identity of each sample.
+        pictures: number of images per identity in a batch, 2 or more.
+        batch_size: maximum number of images per process in a batch.
+        processes: number of processes that share a batch; each receives the same number of identities.
     """
     counts = Counter(identities)
     if batch_size < 2 * pictures:
         raise InputError(
-            f"batch_size is {batch_size}, too small for 2 identities × {pictures} images; "
+            f"batch_size is {batch_size}, which is too small for 2 identities × {pictures} images; "
             f"use {2 * pictures} or more, or a smaller pictures_per_identity"
         )
     if max(counts.values()) < 2:
-        raise InputError("no identity in the data has two images; batches with several images per identity need some")
+        raise InputError("no identity in the dataset has two images; batches with several images per identity need at least one")
     if len(counts) < 2 * processes:
-        raise InputError(f"the data has {len(counts)} identities; {processes} processes need {2 * processes}, two each")
+        raise InputError(f"the dataset has {len(counts)} identities; {processes} processes need at least {2 * processes}, two each")
     people = min(batch_size // pictures, len(counts) // processes) * processes
     if people < batch_size // pictures * processes:
         total = people * pictures
-        _LOG.warning("batches hold %d images (%d identities × %d): the data has only %d identities", total, people, pictures, len(counts))
+        _LOG.warning("batches hold %d images (%d identities × %d): there are only %d identities", total, people, pictures, len(counts))
     return IdentityBatches(identities, people, pictures)

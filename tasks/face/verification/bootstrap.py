@@ -1,15 +1,15 @@
 """Bootstrap over identities for the confidence intervals of face scores.
 
-People are resampled, not images: images of one person are alike, and resampling them one by one would claim more evidence than there is
-(Bolle, Ratha & Pankanti 2004, "Error analysis of pattern recognition systems: the subsets bootstrap"). The weight of a genuine pair is the
-count of its person, that of an impostor pair the product of the counts of its two people. If identities are unknown, pairs are resampled.
-Thresholds and the gallery stay those of the whole data.
+People are resampled rather than images. Images of one person are alike, so resampling single images would underestimate the variance
+(Bolle, Ratha & Pankanti 2004, "Error analysis of pattern recognition systems: the subsets bootstrap"). A genuine pair is weighted by the
+number of times its person was drawn, an impostor pair by the product of these numbers for its two people. If identities are unknown,
+pairs are resampled. The thresholds and the gallery are those of the whole dataset in every replicate.
 
-The variance specific to an impostor pair, and to neither of its people, is overestimated threefold, because the product of two counts has
-the variance 3. This matters where each person is in few such pairs (one or two in LFW's protocol). Therefore the replicates of the AUC,
-a sum over pairs, are shrunk to the standard error of pairs that share people (`standard_error`). Those of the accuracy are not: their
-excess is about what the choice of the thresholds would add. Those of EER and TAR@FAR stay too wide, never too narrow.
-`tests/unit/evaluation/test_interval_coverage.py` has the measured coverage.
+An impostor pair's variance that comes from neither of its people alone is overestimated threefold, because the product of two counts has a
+variance of 3. This matters if each person is in few impostor pairs (one or two in LFW's protocol). The replicates of the AUC, which is a
+sum over pairs, are therefore shrunk to the standard error of pairs that share people (`standard_error`). The replicates of the accuracy are
+not shrunk: their excess variance is about what choosing the thresholds would add. The intervals of EER and TAR@FAR are too wide, never too
+narrow. The coverage is measured in `tests/unit/evaluation/test_interval_coverage.py`.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from zoo.tasks.face.verification.identification import RANKS, Identified
 from zoo.tasks.face.verification.protocol import Floats, Ints
 from zoo.tasks.face.verification.roc import OrderedPairs, Roc, read_off
 
-MAX_PAIRS = 200_000  # behind the ROC of a replicate; more are subsampled uniformly
+MAX_PAIRS = 200_000  # maximum number of pairs in the ROC of a replicate; larger sets are subsampled uniformly
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs with one value each."""
+    """Pairs of images with one value per pair."""
 
     values: NDArray[np.generic]  # [P] similarity of each pair, or whether it was decided correctly
     genuine: NDArray[np.bool_]  # [P] whether each pair shows one person
-    first: Ints  # [P] resampling unit of the first image: its person, or the pair itself if identities are unknown
-    second: Ints  # [P] resampling unit of the second image
+    first: Ints  # [P] bootstrap unit of the first image: its person, or the pair if identities are unknown
+    second: Ints  # [P] bootstrap unit of the second image
 
     def weights(self, counts: Counts) -> Floats:
-        """Return the weight of each pair [P], given how often each unit was drawn [U]."""
+        """Return the weight of each pair [P] from the number of times that each unit was drawn [U]."""
         once = counts[self.first].astype(np.float64)
         return np.asarray(once * np.where(self.first == self.second, 1, counts[self.second]))
 
     def thinned(self, limit: int) -> Pairs:
-        """Return at most `limit` of the pairs, drawn uniformly."""
+        """Return at most `limit` pairs, drawn uniformly."""
         if len(self.values) <= limit:
             return self
         kept = np.sort(np.random.default_rng(_SEED).permutation(len(self.values))[:limit])
@@ -53,15 +53,15 @@ class Pairs:
 def face_replicates(
     units: int, replicates: int, compared: Pairs, decided: Pairs | None, accuracy: float | None, identified: Identified | None
 ) -> dict[str, Floats]:
-    """Return the scores [R] of all bootstrap replicates by name, NaN where a replicate doesn't support the score.
+    """Return the values of each score in all R bootstrap replicates, [R] by score name; NaN if undefined in a replicate.
 
     Args:
         units: number of people, or of pairs if identities are unknown.
         replicates: number of bootstrap replicates.
-        compared: pairs behind the ROC, with their similarities.
-        decided: pairs of the folds, with whether each was decided correctly; None if there are no folds.
-        accuracy: accuracy over the folds, on which the replicates are centred.
-        identified: probes behind rank-k; None if identities are unknown.
+        compared: pairs used for the ROC, with their similarities.
+        decided: pairs scored in the folds, with whether each was decided correctly; None if there are no folds.
+        accuracy: mean accuracy over the folds; the replicates are centred on it.
+        identified: probes used for the rank-k rates; None if identities are unknown.
     """
     compared = compared.thinned(MAX_PAIRS)
     both = bool(compared.genuine.any() and not compared.genuine.all())
@@ -79,17 +79,21 @@ def face_replicates(
 
 
 def standard_error(influence: Floats, pairs: Pairs) -> float:
-    """Return the standard error of a sum over pairs, where pairs that share a person are dependent.
+    """Return the standard error of a sum over pairs, allowing for the dependence between pairs that share a person.
 
-    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5: the variance sums the products of the influences of
-    any two pairs that share a person. Summed person by person, each impostor pair meets itself twice, so it is subtracted once. The
-    influence [P] of a pair is its contribution to the deviation from the expected value.
+    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5. The variance is the sum of the products of the
+    influences of any two pairs that share a person. The sum over people counts the square of each impostor pair's influence twice, so it is
+    subtracted once.
+
+    Args:
+        influence: [P] contribution of each pair to the deviation of the sum from its expected value.
+        pairs: pairs with their bootstrap units.
     """
     alone = pairs.first == pairs.second
     units = int(max(pairs.first.max(), pairs.second.max())) + 1
     sums = np.bincount(pairs.first, influence, units) + np.bincount(pairs.second, np.where(alone, 0.0, influence), units)
     variance = (sums**2).sum() - (influence[~alone] ** 2).sum()
-    return float(np.sqrt(max(variance, (influence**2).sum())))  # no less than if all pairs were independent
+    return float(np.sqrt(max(variance, (influence**2).sum())))  # at least the variance of independent pairs
 
 
 def _narrowed(replicates: Floats, pairs: Pairs, influence: Floats) -> Floats:
@@ -103,12 +107,12 @@ def _narrowed(replicates: Floats, pairs: Pairs, influence: Floats) -> Floats:
 
 
 def _influence_on_auc(pairs: Pairs) -> Floats:
-    """Return the influence of each pair on the AUC, which is a mean over genuine and impostor pairs (Hoeffding's projection)."""
+    """Return the influence of each pair on the AUC [P], from Hoeffding's projection."""
     similar, genuine = np.asarray(pairs.values, np.float64), pairs.genuine
     influence = np.empty(len(similar))
     for kind, sign in ((genuine, 1), (~genuine, -1)):
         others = np.sort(sign * similar[~kind])
-        # number of pairs of the other kind on the correct side of the pair, ties counting half
+        # number of pairs of the other kind that are ranked correctly relative to each pair; a tie counts one half
         beaten = (np.searchsorted(others, sign * similar[kind]) + np.searchsorted(others, sign * similar[kind], side="right")) / 2
         influence[kind] = (beaten - beaten.mean()) / len(others) / kind.sum()
     return influence
@@ -132,7 +136,7 @@ def _accuracy(decided: Pairs | None, accuracy: float | None, counts: Counts) -> 
         share = len(right) / len(decided.genuine)
         drawn += share * float((weight * right).sum() / weight.sum())
         whole += share * float(right.mean())
-    # folds of unequal size make the mean over folds differ a little from the mean over pairs
+    # centre on the mean over folds, which differs slightly from the mean over pairs if folds have different sizes
     return {"accuracy": drawn + accuracy - whole}
 
 

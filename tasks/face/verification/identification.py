@@ -1,4 +1,4 @@
-"""Identification: which enrolled person a face belongs to, and whether it belongs to any of them."""
+"""Identification scores: closed-set (the person is enrolled) and open-set (the person may not be enrolled)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from zoo.tasks.face.verification.protocol import Floats, Ints, Score, all_simila
 
 RANKS = (1, 5, 10)
 FALSE_POSITIVE_RATES = {"fnir@1e-1": 1e-1, "fnir@1e-2": 1e-2}
-_FALSE_POSITIVES = 10  # a rate based on fewer is not a measurement
-_CHUNK = 1024  # probes compared at once, which bounds memory use
+_FALSE_POSITIVES = 10  # minimum number of false positives that a rate must be based on
+_CHUNK = 1024  # number of probes compared at once; limits memory use
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Identified:
-    """Ranks of all probes in a gallery of one image per person."""
+    """Ranks of all probes, compared with a gallery of one image per person."""
 
-    ranks: Ints  # [P] rank of each probe's own person, from 0; of equally similar people, those earlier in the gallery rank first
-    people: Ints  # [P] person of each probe
+    ranks: Ints  # [P] rank of the correct person for each probe, from 0; ties rank in gallery order
+    people: Ints  # [P] identity of each probe
     enrolled: int  # number of people in the gallery
 
     def rate(self, rank: int, weights: Floats | None = None) -> float | None:
-        """Return the fraction of probes, optionally weighted [P], whose person is among the first `rank` people, counted from 1.
+        """Return the rank-k identification rate: the fraction of probes whose person is among the `rank` most similar people.
 
-        None without probes, or if the gallery holds no more than `rank` people, because success would be certain.
+        Returns None if there are no probes, or if the gallery holds at most `rank` people, because the rate would always be 1.
+
+        Args:
+            rank: number of people that are considered, from 1.
+            weights: [P] weights of the probes; None for equal weights.
         """
         if self.enrolled <= rank or not len(self.ranks):
             return None
@@ -38,14 +42,19 @@ class Identified:
         return float((weights * found).sum() / weights.sum()) if weights.sum() > 0 else float("nan")
 
     def curve(self, most: int = 50) -> list[float]:
-        """Return the cumulative match characteristic: the rate at rank 1, at rank 2 and so on."""
+        """Return the cumulative match characteristic: the identification rates at ranks 1, 2, … up to `most`."""
         return [float((self.ranks < rank).mean()) for rank in range(1, min(most, self.enrolled) + 1)] if len(self.ranks) else []
 
 
 def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Identified:
-    """Identify probes of people who are all enrolled, from comparable embeddings [N, D] (`protocol.comparable`) with identities [N].
+    """Identify probes in a gallery in which every person is enrolled.
 
-    The first image of each identity is enrolled, all others are probes. People with a single image only make the task harder.
+    The first image of each person is enrolled, and all other images are probes. A person with a single image is enrolled but has no probe.
+
+    Args:
+        rows: [N, D] embeddings, as returned by `protocol.comparable`.
+        identities: [N] identity of each embedding.
+        score: similarity.
     """
     people, enrolled = np.unique(identities, return_index=True)
     probes = np.setdiff1d(np.arange(len(identities)), enrolled)
@@ -53,21 +62,26 @@ def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Ident
     for places, alike in _compared(rows, probes, enrolled, score):
         own_column = np.searchsorted(people, identities[probes[places]])
         own = np.take_along_axis(alike, own_column[:, None], axis=1)
-        # an equally similar stranger at an earlier position would be the answer, as with argmax
+        # of equally similar people, the one earlier in the gallery ranks first, as with argmax
         earlier = (alike == own) & (np.arange(len(people)) < own_column[:, None])
         ranks[places] = ((alike > own) | earlier).sum(1)
     return Identified(ranks, identities[probes], len(people))
 
 
 def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[dict[str, float | None], dict[str, int]]:
-    """Return the false negative identification rate at set false positive identification rates (ISO/IEC 19795-1; NIST FRVT 1:N).
+    """Return the false negative identification rate (FNIR) at fixed false positive identification rates (FPIR).
 
-    Half of the people, drawn with a fixed seed, are enrolled with their first image. FPIR is the fraction of probes of all other people
-    whose best match reaches the threshold. FNIR is the fraction of the enrolled people's other images whose best match is another person
-    or does not reach the threshold. The arguments are those of `closed_set`.
+    The definitions are those of ISO/IEC 19795-1 and NIST FRVT 1:N. Half of the people, drawn with a fixed seed, are enrolled with their
+    first image. FPIR is the fraction of the probes of people who are not enrolled whose best match is above the threshold. FNIR is the
+    fraction of the other images of enrolled people whose best match is the wrong person or is not above the threshold.
+
+    Args:
+        rows: [N, D] embeddings, as returned by `protocol.comparable`.
+        identities: [N] identity of each embedding.
+        score: similarity.
 
     Returns:
-        The rates, None for those with too few probes, and the numbers of enrolled people and of probes.
+        FNIR by score name, None if there are too few probes; and the numbers of enrolled people, of mated and of non-mated probes.
     """
     people = np.unique(identities)
     chosen = np.sort(np.random.default_rng(_SEED).permutation(people)[: len(people) // 2])
@@ -83,7 +97,7 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
     rates: dict[str, float | None] = {}
     for name, rate in FALSE_POSITIVE_RATES.items():
         supported = len(others) >= _FALSE_POSITIVES / rate
-        # the lowest threshold at which no more than this fraction of the strangers is accepted
+        # at most this fraction of the non-mated probes has a best match above the threshold
         threshold = strangers[int(rate * len(others))]
         rates[name] = float((~right | (best <= threshold)).mean()) if supported else None
     return rates, counts
@@ -99,7 +113,7 @@ def _best(rows: Floats, probes: Ints, enrolled: Ints, identities: Ints, score: S
 
 
 def _compared(rows: Floats, probes: Ints, enrolled: Ints, score: Score) -> Iterator[tuple[slice, Floats]]:
-    """Yield the similarities [p, people] of some probes at a time to all enrolled people, with their places among the probes."""
+    """Yield chunks of probes as a slice of `probes`, with their similarities to all enrolled images [p, G]."""
     for start in range(0, len(probes), _CHUNK):
         places = slice(start, start + _CHUNK)
         yield places, all_similarities(rows[probes[places]], rows[enrolled], score)

@@ -1,4 +1,4 @@
-"""Scores of face embeddings: verification over pairs, and identification from one enrolled image."""
+"""Metric for face embeddings: verification over pairs, and identification in a gallery of one image per person."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
 
 FOLDS = 10  # as in LFW
-DEALINGS = 10  # random assignments of people to folds
-LEAST_FOLDS = 4  # with fewer, no people are left to choose a threshold on
-MAX_PAIRS = 2_000_000  # of each kind behind the ROC; more are subsampled
-MAX_FOLD_PAIRS = 3_000  # of each kind in a fold, ten times as many as in LFW
-_SEED = 0  # of folds and sampled pairs, so that the same images are always scored on the same pairs
+DEALINGS = 10  # number of random assignments of people to folds
+LEAST_FOLDS = 4  # with fewer folds, no people are left for choosing a threshold
+MAX_PAIRS = 2_000_000  # maximum number of genuine pairs, and of impostor pairs, in the ROC; larger sets are subsampled
+MAX_FOLD_PAIRS = 3_000  # maximum number of genuine pairs, and of impostor pairs, per fold; ten times as many as in LFW
+_SEED = 0  # seed of folds and pairs; fixed, so that a dataset is always scored on the same pairs
 
 
 class VerificationMetric:
-    """Metric that collects embeddings and runs the protocol over all of them at the end.
+    """Verification and identification metric over pairs formed from the identities of a dataset.
 
-    The accuracy is measured on identity-disjoint folds, each decided with the threshold that is best on the others, over all genuine pairs
-    of a fold and as many impostor pairs. AUC, EER and TAR@FAR are measured over all pairs of the whole set. With the cosine, the lengths
-    of embeddings have no influence. Nothing depends on the order of images or on batches.
+    The accuracy is measured on identity-disjoint folds, over the genuine pairs of a fold and the same number of impostor pairs. The
+    threshold of a fold is the one with the highest accuracy on pairs of people in other folds. AUC, EER and TAR@FAR are measured over the
+    pairs of the whole dataset. With the cosine, the norms of embeddings have no influence. The scores don't depend on the order of the
+    images or on the batch size.
     """
 
     def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
-        """Start with no embeddings.
+        """Create an empty metric.
 
-        `classes` are the names of the identities by index, empty if targets are names. `manifest` is the target of every sample by key,
-        including samples that will be skipped; None if no sample is skipped.
+        Args:
+            classes: names of the identities by index; empty if targets are names.
+            score: similarity of embeddings.
+            manifest: target of every sample by key, including samples that will be skipped; None if no sample is skipped.
         """
         self._classes, self._score, self._manifest = classes, score, manifest
         self._found: list[tuple[str, str, NDArray[np.float32]]] = []  # key, name of the person, embedding
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of embeddings [D] with their identities."""
+        """Add a batch of embeddings, [D] each, with their identities."""
         for embedding, target, key in zip(answers, targets, keys, strict=True):
             if target is None:
-                raise InputError(f"{key}: has no identity as its target; verification needs the identity of every image")
+                raise InputError(f"{key} has no identity; verification needs the identity of every image")
             embedding = np.asarray(embedding)
             check_answer(embedding, key)
             if self._found:
@@ -59,15 +62,15 @@ class VerificationMetric:
             self._found.append((key, self._named(target), embedding))
 
     def state(self) -> Any:
-        """Return the keys, names and embeddings collected so far."""
+        """Return the keys, people's names and embeddings collected so far."""
         return self._found
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace the state by the merged states of several processes."""
+        """Replace the state with the merged states of several processes."""
         self._found = [entry for state in states for entry in state]
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Run the protocol; scores for which there are too few images or people are None."""
+        """Compute all scores; None for those that need more images or people than the dataset has."""
         keys, rows, identities, people = self._ordered()
         accuracy, folds, decided = _accuracy(rows, identities, self._score)
         compared, pairs = _compared(rows, identities, self._score)
@@ -105,9 +108,9 @@ class VerificationMetric:
         )
 
     def _share_found(self, identities: Ints) -> float:
-        """Return the fraction of the protocol's pairs whose two images were found; the others count as errors.
+        """Return the fraction of all pairs whose two images have an embedding.
 
-        A fold has as many impostor pairs as genuine ones, so both kinds have the same weight.
+        It is the mean of the fractions of genuine and of impostor pairs, because a fold has equally many of both.
         """
         if self._manifest is None:
             return 1.0
@@ -119,9 +122,9 @@ class VerificationMetric:
         return self._classes[target] if self._classes else str(target)
 
     def _ordered(self) -> tuple[list[str], Floats, Ints, int]:
-        """Return keys in their natural order, comparable rows and identity numbers in that order, and the number of people.
+        """Return the keys in natural order, their comparable embeddings [N, D] and identities [N], and the number of people.
 
-        An image that was added twice, as by padded samplers, counts once.
+        An image that was added twice, as padded samplers do, counts once.
         """
         of_key = {key: (name, embedding) for key, name, embedding in self._found}
         keys = sorted(of_key, key=lambda key: (natural_key(key), key))
@@ -133,20 +136,20 @@ class VerificationMetric:
 
 
 def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
-    """Return the accuracy and its standard error over the folds, the details of each fold, and all decisions.
+    """Return the accuracy and its standard error over the folds, the details of each fold, and the decisions of all folds.
 
-    The genuine pairs of a fold show its people. Its impostor pairs combine them with each other or with the people of the next four folds,
-    so that a fold of two people does not depend on a single pair of faces. The threshold comes from the pairs among the people outside
-    these folds, so no person in a scored pair was used to choose its threshold.
+    The genuine pairs of a fold show its people. Its impostor pairs combine two of its people, or one of them with a person from the next
+    four folds, so that the score of a fold of two people doesn't depend on a single pair of faces. The threshold is chosen on pairs of
+    people outside these folds. No person in a scored pair is therefore used to choose its threshold.
 
-    With few people, the score depends on who is dealt into which fold, so the people are dealt several times. The accuracy is the mean over
-    the dealings. So is its standard error: dealing the same people again adds no evidence, and does not reduce it.
+    With few people, the accuracy depends on how they are assigned to folds, so the assignment is repeated `DEALINGS` times. The accuracy
+    and its standard error are means over the assignments. Repetitions don't reduce the standard error, because they add no new people.
     """
     dealt = [_dealing(rows, identities, score, np.random.default_rng(_SEED + number)) for number in range(DEALINGS)]
     dealings = [[fold for fold, _ in folds] for folds in dealt]
     count = len(dealings[0])
     if count < LEAST_FOLDS:
-        reason = "accuracy needs four people with two images each"
+        reason = "accuracy needs at least four people with two images each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}, None
     accuracies = np.array([[fold["accuracy"] for fold in folds] for folds in dealings])  # [dealings, folds]
     details: dict[str, Any] = {
@@ -157,7 +160,7 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, f
         "per_fold": [fold for folds in dealings for fold in folds],
     }
     if count < FOLDS:
-        details["note"] = f"{count} folds instead of {FOLDS}: each needs a person with two images"
+        details["note"] = f"{count} folds instead of {FOLDS}, because each fold needs a person with two images"
     errors = accuracies.std(1, ddof=1) / np.sqrt(count)
     decided = [pairs for folds in dealt for _, pairs in folds if pairs is not None]
     columns = (np.concatenate([getattr(pairs, name) for pairs in decided]) for name in ("values", "genuine", "first", "second"))
@@ -165,7 +168,7 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, f
 
 
 def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Generator) -> list[tuple[dict[str, Any], Pairs | None]]:
-    """Deal the people into folds once and score each fold; fewer than `LEAST_FOLDS` folds are not scored."""
+    """Assign the people to folds once and score each fold. Fewer than `LEAST_FOLDS` folds are not scored."""
     fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
     count = int(fold_of.max(initial=-1)) + 1
     if count < LEAST_FOLDS:
@@ -176,15 +179,20 @@ def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Genera
 def _fold(
     rows: Floats, identities: Ints, score: Score, distance: Ints, lending: int, rng: np.random.Generator
 ) -> tuple[dict[str, Any], Pairs]:
-    """Score one fold, and return its scores and its decisions with the people in each pair.
+    """Score one fold, and return its scores, and its pairs with whether each was decided correctly.
 
-    `distance` [N] is the number of folds from this fold to that of each row's person, 0 for the fold's own people; `lending` is the number
-    of following folds whose people are also used for impostor pairs.
+    Args:
+        rows: [N, D] comparable embeddings.
+        identities: [N] identity of each embedding.
+        score: similarity.
+        distance: [N] number of folds from this fold to the fold of each embedding's person, modulo the number of folds; 0 in this fold.
+        lending: number of following folds whose people are also used for impostor pairs.
+        rng: random number generator for sampling pairs.
     """
     own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= lending, distance > lending))
     same = own[protocol.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
     different = protocol.sample_across(identities, own, shown, len(same), rng)
-    same = same[rng.permutation(len(same))[: len(different)]]  # equally many of both kinds
+    same = same[rng.permutation(len(same))[: len(different)]]  # equal numbers of genuine and impostor pairs
     limit = min(*protocol.count_pairs(identities[others]), MAX_FOLD_PAIRS)
     tuning = [
         protocol.similarities(rows, others[protocol.sample_pairs(identities[others], kind, limit, rng)], score) for kind in (True, False)
@@ -199,7 +207,7 @@ def _fold(
 
 
 def _compared(rows: Floats, identities: Ints, score: Score) -> tuple[Pairs, dict[str, int]]:
-    """Return the pairs behind AUC, EER and TAR@FAR, with similarities and positions, and the numbers of existing and scored pairs."""
+    """Return the pairs used for AUC, EER and TAR@FAR, as positions in `rows`, and the numbers of existing and of scored pairs."""
     rng = np.random.default_rng(_SEED)
     totals = protocol.count_pairs(identities)
     kinds = [protocol.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]

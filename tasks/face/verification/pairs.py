@@ -1,4 +1,4 @@
-"""Verification over the pairs of a dataset: which images are compared, in which folds; LFW's protocol and InsightFace's sets."""
+"""Verification over the pairs and folds that a dataset defines, as in LFW's protocol and InsightFace's verification sets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
 
-_UNKNOWN = ""  # name of a person without an identity in the dataset
+_UNKNOWN = ""  # stands for the name of a person whose identity is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Keys of two images to compare, whether both show one person, and the index of the pair's fold in the protocol, from 0."""
+    """Keys of two images to compare, whether both show the same person, and the index of the pair's fold, from 0."""
 
     first: str
     second: str
@@ -34,7 +34,7 @@ class Pair:
 
 
 def placed(pairs: Sequence[Pair], keys: Iterable[str]) -> tuple[Ints, NDArray[np.bool_], Ints]:
-    """Return the places [P, 2] among the keys, the kinds [P] and the folds [P] of all pairs whose two images are among them."""
+    """Return all pairs whose two images are in `keys`: positions in `keys` [P, 2], whether they show the same person [P], and folds [P]."""
     place = {key: index for index, key in enumerate(keys)}
     found = [pair for pair in pairs if pair.first in place and pair.second in place]
     places = np.array([(place[pair.first], place[pair.second]) for pair in found], np.int64).reshape(-1, 2)
@@ -43,19 +43,22 @@ def placed(pairs: Sequence[Pair], keys: Iterable[str]) -> tuple[Ints, NDArray[np
 
 @dataclass(frozen=True)
 class PairedDataset(Dataset):
-    """Dataset of images with the pairs to score; no other pairs are scored.
+    """Dataset that defines the pairs to score; no other pairs are scored.
 
     Attributes:
-        pairs: pairs in the order of the protocol; a pair whose image could not be read is kept, and counted as missing.
+        pairs: pairs in the order of the protocol. A pair with an unreadable image is kept here and counted as missing.
     """
 
     pairs: tuple[Pair, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, pairs: Iterable[Pair], all_keys: Collection[str]) -> PairedDataset:
-        """Attach the pairs of a protocol to a dataset, in which `classes=` and `limit=` may have selected some of all images.
+        """Attach the pairs of a protocol to a dataset. Pairs with an image that `classes=` or `limit=` removed are dropped.
 
-        Pairs with an image that was not selected are dropped.
+        Args:
+            dataset: dataset after the selection by `classes=` and `limit=`.
+            pairs: pairs of the protocol.
+            all_keys: keys of all images before the selection.
         """
         unwanted = set(all_keys) - set(dataset.keys)
         kept = tuple(pair for pair in pairs if pair.first not in unwanted and pair.second not in unwanted)
@@ -64,23 +67,24 @@ class PairedDataset(Dataset):
 
 
 class PairsMetric(VerificationMetric):
-    """Metric that collects embeddings and scores exactly the given pairs, in the given folds.
+    """Verification metric that scores exactly the given pairs, in the given folds.
 
-    Each fold is decided with the threshold that is best on all other folds. Pairs with a skipped image are not scored; the details report
-    their number. Cosine and Euclidean distance order pairs of unit-length embeddings alike, so the choice changes no score.
+    The pairs of a fold are decided with the threshold that has the highest accuracy on all other folds. Pairs with a skipped image are not
+    scored, and the details report their number. For unit-length embeddings, cosine and Euclidean distance give the same scores, because
+    they order pairs in the same way.
     """
 
     def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine") -> None:
-        """Start with no embeddings; `classes` are the names of the identities by index, empty if identities are unknown."""
+        """Create an empty metric; `classes` are the names of the identities by index, empty if identities are unknown."""
         super().__init__(classes, score)
         self._pairs = pairs
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of embeddings [D]; targets may be None."""
+        """Add a batch of embeddings, [D] each; the targets of unknown people are None."""
         super().update(answers, [_UNKNOWN if target is None else target for target in targets], keys)
 
     def compute(self, replicates: int = 0) -> MetricResult:
-        """Run the protocol; scores that the data doesn't support are None."""
+        """Compute all scores; None for those that the dataset doesn't support."""
         keys, rows, identities, people = self._ordered()
         places, same, fold_of = placed(self._pairs, keys)
         similar = protocol.similarities(rows, places, self._score)
@@ -122,21 +126,21 @@ class PairsMetric(VerificationMetric):
 
 
 def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
-    """Return the accuracy over the whole protocol, the mean over its folds; a pair with a missing face counts as an error."""
+    """Return the mean accuracy over all folds, in which pairs with a missing face count as errors; None if no fold was scored."""
     wanted = Counter(pair.fold for pair in pairs)
     if not per_fold:
         return None
-    right = dict.fromkeys(wanted, 0.0)  # a fold without scored pairs has no correct ones
+    right = dict.fromkeys(wanted, 0.0)  # folds without scored pairs have an accuracy of 0
     right |= {fold["fold"]: fold["accuracy"] * (fold["genuine"] + fold["impostor"]) for fold in per_fold}
     return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
 
 
 def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:
-    """Return accuracy and standard error over the folds (Huang et al. 2007, eqs. 1 and 2), their details, and which pairs are correct."""
+    """Return mean accuracy and standard error (Huang et al. 2007, equations 1, 2), the folds' details, and which pairs are correct [P]."""
     numbers = np.unique(fold_of)
     folds = [fold_of == fold for fold in numbers]
     if len(folds) < 2:
-        note = "accuracy needs two folds of pairs: the threshold of each is chosen on the others"
+        note = "accuracy needs at least two folds of pairs, because the threshold of a fold is chosen on the other folds"
         return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
     genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
     accuracies, thresholds = protocol.folded_accuracy(genuine, impostor)

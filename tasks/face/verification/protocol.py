@@ -1,6 +1,6 @@
-"""Verification protocol as pure functions: pairs, folds and thresholds.
+"""Building blocks of the verification protocol: pairs, folds, similarities and thresholds.
 
-A genuine pair shows one person, an impostor pair two. Scores are similarities: higher means more similar.
+A genuine pair shows the same person twice, an impostor pair two people. Higher scores mean more similar images.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ from zoo.errors import UnknownNameError
 Score = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_CHUNK = 8192  # pairs compared at once, which bounds memory use
+_CHUNK = 8192  # number of pairs compared at once; limits memory use
 
 
 def comparable(embeddings: NDArray[np.floating], score: Score) -> Floats:
-    """Return rows [N, D] in float64, ready for comparison: scaled to length 1 for the cosine, otherwise unscaled.
+    """Return embeddings [N, D] in float64 for `similarities`: normalised to unit length for the cosine, otherwise unchanged.
 
-    A row of zeros has no cosine; `distances.check_embedding` refuses it earlier, where its key is known.
+    No embedding may be all zeros. `distances.check_embedding` rejects such embeddings earlier, with the key of the image.
     """
     rows = embeddings.astype(np.float64)
     if score == "euclidean":
         return rows
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    assert lengths.all(), "a row of zeros"
+    assert lengths.all(), "an embedding is all zeros"
     return np.asarray(rows / lengths)
 
 
 def count_pairs(identities: Ints) -> tuple[int, int]:
-    """Return the numbers of genuine and impostor pairs among identities [N]."""
+    """Return the numbers of genuine and of impostor pairs among images with identities [N]."""
     sizes = np.unique(identities, return_counts=True)[1]
     genuine = int((sizes * (sizes - 1) // 2).sum())
     return genuine, len(identities) * (len(identities) - 1) // 2 - genuine
 
 
 def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Generator) -> Ints:
-    """Return distinct pairs of one kind, positions [P, 2] in `identities` [N], drawn uniformly if there are more than `limit`.
+    """Return all distinct genuine or impostor pairs, or `limit` of them drawn uniformly, as positions [P, 2] in `identities` [N].
 
-    Pairs are numbered without being listed: sorted by identity, each image has a known number of earlier partners, those of its own
-    person (genuine) or those of all earlier people (impostor). So drawing a million pairs out of many more costs no more than a million.
+    Pairs are numbered without being enumerated. If images are sorted by identity, each one has a known number of preceding partners: images
+    of the same person for genuine pairs, images of other people for impostor pairs. The cost therefore depends on `limit`, not on the
+    number of all pairs.
     """
     order = np.argsort(identities, kind="stable")
     ordered = identities[order]
@@ -59,15 +60,22 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
 
 
 def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
-    """Return distinct impostor pairs with at least one person of a fold, drawn uniformly if there are more than `limit`.
+    """Return all distinct impostor pairs with at least one person of a fold, or `limit` of them drawn uniformly.
 
-    `own` are the positions of the fold's images in `identities` [N], `shown` those of all images that the pairs may contain, including the
-    fold's. The pairs are positions [P, 2].
+    Args:
+        identities: [N] identity of each image.
+        own: positions in `identities` of the fold's images.
+        shown: positions in `identities` of all images that the pairs may contain, including the fold's.
+        limit: maximum number of pairs.
+        rng: random number generator.
+
+    Returns:
+        Pairs as positions in `identities`, [P, 2].
     """
     partners = np.setdiff1d(shown, own)
     within = own[sample_pairs(identities[own], False, limit, rng)]
     inside, across = count_pairs(identities[own])[1], len(own) * len(partners)
-    # uniform over both kinds: a pair number below `inside` stands for a pair within the fold
+    # draw uniformly from the numbered pairs; a number below `inside` stands for a pair within the fold
     numbers = _draw(inside + across, limit, rng)
     from_within = int((numbers < inside).sum())
     crossing = numbers[numbers >= inside] - inside
@@ -76,7 +84,7 @@ def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.
 
 
 def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
-    """Return `limit` distinct numbers below `total`, or all of them, ascending; memory use depends on the limit, not the total."""
+    """Return `limit` distinct numbers below `total` in ascending order, or all if there are fewer. Memory use depends only on `limit`."""
     if total <= limit:
         return np.arange(total)
     numbers: Ints = np.empty(0, np.int64)
@@ -86,7 +94,13 @@ def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
 
 
 def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
-    """Return the similarities [P] of the rows [N, D] of each pair [P, 2]: the cosine, or the negative Euclidean distance."""
+    """Return the similarity of each pair [P]: the cosine, or the negative Euclidean distance.
+
+    Args:
+        rows: [N, D] embeddings, as returned by `comparable`.
+        pairs: [P, 2] positions in `rows`.
+        score: similarity.
+    """
     similar = np.empty(len(pairs))
     for start in range(0, len(pairs), _CHUNK):
         first, second = (rows[pairs[start : start + _CHUNK, side]] for side in (0, 1))
@@ -96,7 +110,7 @@ def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
 
 
 def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -> Floats:
-    """Return the similarities [P, G] of probes [P, D] and gallery [G, D]; see `similarities`."""
+    """Return the similarities [P, G] of all probes [P, D] to all gallery embeddings [G, D]; see `similarities`."""
     product = probes @ gallery.T
     if score == "cosine":
         return np.asarray(product)
@@ -105,26 +119,32 @@ def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -
 
 
 def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Assign identities at random to folds of equal size, so that each fold has genuine pairs; all −1 if there are none.
+    """Assign identities at random to folds with equal numbers of people, so that each fold has genuine pairs.
 
-    `pictures` [I] is the number of images of each identity. There are fewer folds than `most` if too few identities have two images.
-    Returns the fold [I] of each identity, from 0.
+    Args:
+        pictures: [I] number of images of each identity.
+        most: maximum number of folds. There are fewer if fewer identities have two or more images.
+        rng: random number generator.
+
+    Returns:
+        Fold of each identity, [I], from 0; all −1 if no identity has two images.
     """
     several = pictures > 1
     count = min(most, int(several.sum()))
     if count == 0:
         return np.full(len(pictures), -1)
     order = rng.permutation(len(pictures))
-    order = order[np.argsort(~several[order], kind="stable")]  # people with genuine pairs are dealt first, so that every fold gets some
+    # assign people with genuine pairs first, so that every fold receives some
+    order = order[np.argsort(~several[order], kind="stable")]
     folds = np.empty(len(pictures), np.int64)
     folds[order] = np.arange(len(pictures)) % count
     return folds
 
 
 def best_threshold(genuine: Floats, impostor: Floats) -> float:
-    """Return the threshold, halfway between two neighbouring scores, that decides the most pairs correctly; of several, the lowest.
+    """Return the threshold that decides the most pairs correctly, halfway between two neighbouring scores.
 
-    A pair counts as genuine if its score is at least the threshold.
+    A pair counts as genuine if its score is at least the threshold. If several thresholds are equally good, the lowest is returned.
     """
     values = np.unique(np.concatenate([genuine, impostor]))
     candidates = np.concatenate([values[:1] - 1, (values[1:] + values[:-1]) / 2, values[-1:] + 1])
@@ -134,9 +154,13 @@ def best_threshold(genuine: Floats, impostor: Floats) -> float:
 
 
 def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Decide each fold's pairs with the threshold that is best on all other folds (Huang et al. 2007, LFW, view 2).
+    """Return the accuracy [F] and the threshold [F] of each fold (Huang et al. 2007, LFW, view 2).
 
-    The scores are given by fold: at least two, none of them empty. Returns accuracy [F] and threshold [F] per fold.
+    The pairs of a fold are decided with the threshold that has the highest accuracy on all other folds.
+
+    Args:
+        genuine: scores of the genuine pairs of each fold. There must be at least two folds, none of them empty.
+        impostor: scores of the impostor pairs of each fold.
     """
     accuracies, thresholds = [], []
     for fold in range(len(genuine)):
@@ -150,11 +174,11 @@ def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tu
 
 @dataclass(frozen=True)
 class FaceScoring:
-    """Settings for the comparison of embeddings.
+    """Scoring options of the face task.
 
     Attributes:
-        score: "cosine", or "euclidean" for the distance between the model's unmodified embeddings; None for the score that the model was
-            trained with ("cosine" for several models, or for embeddings from a file).
+        score: similarity of embeddings: "cosine", or "euclidean" for the negative distance between the model's unnormalised embeddings. By
+            default, the one that the model was trained with, or "cosine" for several models and for embeddings from a file.
     """
 
     score: Score | None = None

@@ -1,4 +1,4 @@
-"""Report of face scores: the worst pairs, and the curves."""
+"""Worst pairs and curves for the evaluation report of the face task."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from zoo.tasks.face.verification.identification import Identified
 from zoo.tasks.face.verification.protocol import Floats, Score
 from zoo.tasks.face.verification.roc import Roc
 
-_SHOWN = 8  # pairs of each kind
+_SHOWN = 8  # maximum number of genuine pairs, and of impostor pairs
 _POINTS = 400  # points per curve
 _BINS = 40
 
 
 def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, score: Score = "cosine") -> tuple[Mistake, ...]:
-    """Return the most similar impostor pairs and the least similar genuine pairs among those decided wrongly, worst first.
+    """Return the wrongly decided pairs that are farthest from the threshold, worst first.
 
-    The pairs are positions in `keys`; their similarities are cosines, or negative Euclidean distances. The threshold is the lowest
-    similarity at which a pair counts as genuine; None returns no mistakes, because nothing is decided.
+    Args:
+        compared: pairs as positions in `keys`, with their similarities (cosines or negative Euclidean distances).
+        keys: keys of the images.
+        threshold: lowest similarity at which a pair counts as genuine; None to return no pairs.
+        score: similarity.
     """
     if threshold is None:
         return ()
@@ -32,7 +35,7 @@ def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, s
     for genuine in (False, True):
         places = np.flatnonzero((compared.genuine == genuine) & (excess > 0))
         for place in places[np.argsort(-excess[places], kind="stable")[:_SHOWN]]:
-            words = "one person, taken for two" if genuine else "two people, taken for one"
+            words = "one person, taken for two people" if genuine else "two people, taken for one person"
             pair = (keys[compared.first[place]], keys[compared.second[place]])
             text = f"{words}: {name} {sign * similar[place]:.3f}, threshold {sign * threshold:.3f}"
             mistakes.append(Mistake(pair, text, float(excess[place])))
@@ -40,12 +43,12 @@ def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, s
 
 
 def face_curves(genuine: Floats, impostor: Floats, identified: Identified | None) -> tuple[Curve, ...]:
-    """Return the ROC, the distribution of similarities and the cumulative match characteristic, as far as the data allows."""
+    """Return the ROC, the histogram of similarities and the cumulative match characteristic, omitting those that lack data."""
     curves = []
     if len(genuine) and len(impostor):
         roc = Roc.of(genuine, impostor)
         shown = np.unique(np.linspace(0, len(roc.far) - 1, _POINTS).astype(int))
-        far = np.maximum(roc.far[shown], 1 / roc.impostors)  # a rate of 0 has no place on a logarithmic axis
+        far = np.maximum(roc.far[shown], 1 / roc.impostors)  # a logarithmic axis can't show a rate of 0
         curves.append(Curve("ROC", "false accept rate", "true accept rate", {"ROC": (far.tolist(), roc.tar[shown].tolist())}, log_x=True))
         edges = np.histogram_bin_edges(np.concatenate([genuine, impostor]), _BINS)
         middle = ((edges[1:] + edges[:-1]) / 2).tolist()

@@ -1,4 +1,4 @@
-"""Receiver operating characteristic (ROC) of verification, and the scores read from it."""
+"""Receiver operating characteristic (ROC) of verification, and the scores derived from it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from zoo.tasks.face.verification.protocol import Floats, Ints
 
 FALSE_ACCEPT_RATES = {f"tar@1e-{digits}": 10.0**-digits for digits in range(2, 7)}
-FALSE_ACCEPTS = 10  # a rate based on fewer false accepts is not a measurement
+FALSE_ACCEPTS = 10  # minimum number of false accepts that a rate must be based on
 
 
 @dataclass(frozen=True)
 class OrderedPairs:
     """Pairs in order of decreasing similarity."""
 
-    order: Ints  # [P] positions of the sorted pairs in the original scores
-    genuine: NDArray[np.bool_]  # [P] whether each pair, in sorted order, shows one person
-    last_of_equal: Ints  # [G] last position of each group of equal scores, which are accepted together
+    order: Ints  # [P] index of each sorted pair in the original scores
+    genuine: NDArray[np.bool_]  # [P] whether each pair shows the same person, in sorted order
+    last_of_equal: Ints  # [G] last index of each group of equal scores; the pairs of a group are accepted together
 
     @classmethod
     def of(cls, scores: Floats, genuine: NDArray[np.bool_]) -> OrderedPairs:
@@ -31,15 +31,15 @@ class OrderedPairs:
 
 @dataclass(frozen=True)
 class Roc:
-    """Receiver operating characteristic: one point per distinct score, from "accept none" to "accept all"."""
+    """Receiver operating characteristic with one point per distinct score, from rejecting all pairs to accepting all."""
 
     far: Floats  # false accept rates, ascending from 0 to 1
     tar: Floats  # true accept rates, ascending from 0 to 1
-    impostors: int  # number of impostor pairs behind the rates
+    impostors: int  # number of impostor pairs that the rates are based on
 
     @classmethod
     def of(cls, genuine: Floats, impostor: Floats) -> Roc:
-        """Build the curve from the scores of at least one pair of each kind; equal scores are accepted together."""
+        """Build the curve from the scores of at least one genuine and one impostor pair. Equal scores are accepted together."""
         pairs = OrderedPairs.of(np.concatenate([genuine, impostor]), np.arange(len(genuine) + len(impostor)) < len(genuine))
         accepted_genuine = np.cumsum(pairs.genuine)[pairs.last_of_equal]
         accepted = pairs.last_of_equal + 1
@@ -49,7 +49,15 @@ class Roc:
 
     @classmethod
     def weighted(cls, ordered: OrderedPairs, weights: Floats) -> Roc | None:
-        """Build the curve from the weight of each pair [P], in sorted order; None if the genuine or the impostor pairs have no weight."""
+        """Build the curve from weighted pairs.
+
+        Args:
+            ordered: pairs in order of decreasing similarity.
+            weights: [P] weight of each pair, in that order.
+
+        Returns:
+            Weighted curve; None if all genuine pairs, or all impostor pairs, have weight 0.
+        """
         genuine, all_pairs = np.cumsum(weights * ordered.genuine)[ordered.last_of_equal], np.cumsum(weights)[ordered.last_of_equal]
         impostor = all_pairs - genuine
         if not genuine[-1] > 0 or not impostor[-1] > 0:
@@ -59,21 +67,21 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Area under the curve: the probability that a genuine pair scores above an impostor pair, with ties counting half."""
+        """Area under the curve: the probability that a genuine pair scores higher than an impostor pair; ties count one half."""
         return float(np.trapezoid(self.tar, self.far))
 
     @property
     def eer(self) -> float:
-        """Equal error rate, at which false accepts and false rejects are equally frequent; interpolated linearly between points."""
+        """Equal error rate: the rate at which the false accept rate equals the false reject rate, interpolated linearly between points."""
         excess = self.far - (1 - self.tar)  # rises from −1 to 1
         after = int(np.argmax(excess >= 0))
         part = -excess[after - 1] / (excess[after] - excess[after - 1])
         return float(self.far[after - 1] + part * (self.far[after] - self.far[after - 1]))
 
     def tar_at(self, far: float) -> float | None:
-        """Return the highest true accept rate whose false accept rate is at most `far`.
+        """Return the highest true accept rate at which the false accept rate is at most `far`.
 
-        None with fewer than 10 / far impostor pairs, because the rate would be based on fewer than ten false accepts.
+        Returns None with fewer than 10 / far impostor pairs, because the rate would be based on fewer than ten false accepts.
         """
         if self.impostors < FALSE_ACCEPTS / far:
             return None
@@ -81,19 +89,19 @@ class Roc:
 
 
 def roc_scores(genuine: Floats, impostor: Floats) -> dict[str, float | None]:
-    """Return AUC, EER and TAR@FAR from the scores of pairs; all None without pairs of both kinds."""
+    """Return AUC, EER and TAR@FAR from the scores of pairs; all None if there are no genuine or no impostor pairs."""
     return read_off(Roc.of(genuine, impostor) if len(genuine) and len(impostor) else None)
 
 
 def read_off(roc: Roc | None) -> dict[str, float | None]:
-    """Return AUC, EER and TAR@FAR of a curve; all None without a curve."""
+    """Return AUC, EER and TAR@FAR of a curve; all None if `roc` is None."""
     if roc is None:
         return {"auc": None, "eer": None, **dict.fromkeys(FALSE_ACCEPT_RATES)}
     return {"auc": roc.auc, "eer": roc.eer, **{name: roc.tar_at(far) for name, far in FALSE_ACCEPT_RATES.items()}}
 
 
 def unsupported(impostors: int) -> dict[str, str]:
-    """Return the scores that this number of impostor pairs doesn't support, with the reason."""
+    """Return, by name, the reason why a TAR@FAR score can't be measured with this number of impostor pairs."""
     return {
         name: f"not supported: needs {round(FALSE_ACCEPTS / far)} impostor pairs, there are {impostors}"
         for name, far in FALSE_ACCEPT_RATES.items()

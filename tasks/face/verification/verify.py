@@ -1,4 +1,4 @@
-"""Verification of two faces by the distance of their embeddings, a threshold, and a band around it in which the answer is undecided."""
+"""Verification of two faces: the distance between their embeddings is compared with a threshold and an undecided band around it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ from zoo.tasks.face.prediction.faces import Faces
 class Verdict:
     """Result of comparing two photos."""
 
-    answer: Answer  # "same" if the distance is below the band, "different" if it is above, otherwise "undecided"
+    answer: Answer  # "same" if the distance is below the undecided band, "different" if above it, otherwise "undecided"
     distance: float  # distance between the two embeddings
     metric: str  # distance metric from the model's metadata: "cosine" (1 − cosine) or "euclidean"
     threshold: float  # largest distance at which two photos count as the same person
-    threshold_from: str
-    undecided: tuple[float, float]  # lower and upper end of the band around the threshold
-    a: Mapping[str, Any]
-    b: Mapping[str, Any]
+    threshold_from: str  # source of the threshold: "given", or the model that it was stored with
+    undecided: tuple[float, float]  # lower and upper end of the undecided band around the threshold
+    a: Mapping[str, Any]  # first face: key of the photo, box and score
+    b: Mapping[str, Any]  # second face, with the same entries
 
 
 def verify(
     model: Model, a: Source, b: Source, *, threshold: float | None = None, detector: object = None, faces: str = "one", device: str = "auto"
 ) -> Verdict:
-    """Compare the faces of two photos, each in any form that `zoo.predict` accepts.
+    """Compare the faces in two photos.
 
-    `threshold` is the largest distance at which two faces count as the same person; None for the model's own. `faces` is "one" to refuse a
-    photo with several faces; "central" or "largest" to take the main face.
+    Args:
+        model: face model.
+        a: first photo, in any form that `zoo.predict` accepts.
+        b: second photo, in any form that `zoo.predict` accepts.
+        threshold: largest distance at which two faces count as the same person; None for the threshold in the model's metadata.
+        detector: face detector, as for `zoo.predict`.
+        faces: "one" to reject photos with several faces; "central" or "largest" to use only the central or the largest face.
+        device: device to run on.
     """
     limit, source = _threshold(model, threshold)
     metric = distance_of(model.metadata)
@@ -45,7 +51,7 @@ def verify(
 
 
 def _threshold(model: Model, given: float | None) -> tuple[float, str]:
-    """Return the threshold and its source."""
+    """Return the threshold and a description of its source."""
     if given is not None:
         if not given > 0:
             raise InputError(f"threshold is {given}; expected a distance above 0")
@@ -64,14 +70,14 @@ def _one(model: Model, source: Source, detector: object, faces: str, device: str
     """Return the one face of a photo."""
     found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces, device=device))
     if len(found) != 1:
-        raise InputError(f"{source} holds {len(found)} images; expected one photo")
+        raise InputError(f"{source} holds {len(found)} images; expected one")
     (photo,) = found
-    assert isinstance(photo, Faces), "the model is for faces"
+    assert isinstance(photo, Faces), "not a face model"
     if len(photo) == 0:
-        raise InputError(f"{photo.key}: no face was found in it; it must show a face of at least 20 pixels, upright and not cut off")
+        raise InputError(f"{photo.key}: no face was found; the face must be upright, at least 20 pixels in size and not cut off")
     if len(photo) > 1:
         raise InputError(
-            f"{photo.key}: shows {len(photo)} faces, expected one; crop it, or take the main face (--faces central or --faces largest)"
+            f"{photo.key} shows {len(photo)} faces; expected one. Crop it, or use only the main face (--faces central or --faces largest)"
         )
     return photo
 

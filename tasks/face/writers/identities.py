@@ -1,4 +1,4 @@
-"""Writer of `identities:` – one folder of images per person, inside a folder per split."""
+"""Writer of the format `identities:`: one folder per split, with one folder of images per person in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoo.tasks.face.writers import WRITERS
 
 
 def write_identities(content: Content, out: Path) -> None:
-    """Write every image to the folder of its person."""
+    """Write each image to the folder of its split and person."""
     place_in_folders(content, out)
 
 

@@ -109,7 +109,7 @@ def test_the_command_prints_a_table_or_one_object(
     out = capsys.readouterr().out
     assert "pictures: Convolution 3×3, fp32" in out
     assert "everything else" in out
-    assert "peaks of matrix multiplication, 10⁹ operations per second: fp32 100;" in out
+    assert "peak performance of matrix multiplication in 10⁹ operations per second: fp32 100;" in out
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_the_result_decides_the_exit_status(monkeypatch: pytest.MonkeyPatch, cap
     [
         (["--rows", "0"], "gallery: rows is 0; expected a number above 0"),
         (["--kills", "-1"], "gallery: kills is -1 and writers is 4; expected 0 or more"),
-        (["--postgres", "postgresql://a"], "gallery: 1 databases for 2 sizes; expected one for each"),
+        (["--postgres", "postgresql://a"], "gallery: 1 databases for 2 sizes; expected one database for each size"),
     ],
 )
 def test_what_can_not_be_measured(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

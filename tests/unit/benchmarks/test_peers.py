@@ -161,9 +161,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("found", "status", "words"),
     [
-        (outcome(), 0, ["met", "50 %", "1000 ms, 2.0/s", "4.00", "medians of: key 3", "bf16 not measured", "load average"]),
+        (outcome(), 0, ["met", "50 %", "1000 ms, 2.0/s", "4.00", "number of rounds: key 3", "bf16 not measured", "load average"]),
         (outcome(theirs=2.0), 1, ["not met"]),
-        (outcome(theirs=2.0, judged=False), 0, ["not applicable", "this processor has no bf16: fp32"]),
+        (outcome(theirs=2.0, judged=False), 0, ["not applicable", "this processor doesn't support bf16: these rows ran in fp32"]),
         (outcome(answer=2.0, judged=False), 1, ["different results", "error 1e+00"]),
         (Outcome("key", "a task", "int8", True, fault="it disagrees"), 1, ["failed", "a task, int8: it disagrees"]),
     ],

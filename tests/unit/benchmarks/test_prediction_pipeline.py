@@ -60,9 +60,9 @@ def test_what_it_prints(photos: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert found["share"] == found["ahead"][0]["network"] / found["ahead"][0]["seconds"]
     main(words)
     printed = capsys.readouterr().out
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("│")] == ["ahead", "sequential"]
-    assert "memory of the first pass that reads ahead, at 10%, 50%, 100%: " in printed
-    assert "target: 80%" in printed
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("│")] == ["prefetching", "sequential"]
+    assert "memory of the first pass with prefetching, after 10%, 50%, 100% of the images: " in printed
+    assert "target: at least 80%" in printed
 
 
 def test_an_engine_computes_it(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,10 +84,10 @@ def test_the_table_shows_figures_and_reasons() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"report\.json: not a report \(JSONDecodeError"),
-        ("[]", r"report\.json: not a report \(TypeError"),
-        ('{"version": 1}', r"report\.json: not a report \(KeyError: 'cases'"),
-        (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: report version 99; this zoo reads 1"),
+        ("{", r"report\.json is not a report \(JSONDecodeError"),
+        ("[]", r"report\.json is not a report \(TypeError"),
+        ('{"version": 1}', r"report\.json is not a report \(KeyError: 'cases'"),
+        (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: the report has version 99; expected version 1"),
         (None, r"report\.json: can't be read \(No such file"),
     ],
 )

@@ -31,9 +31,9 @@ def test_both_sides_of_a_training_step_have_the_same_losses(capsys: pytest.Captu
 
 def test_an_unknown_row_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert training_step.main(["--only", "VGG"]) == 2
-    assert capsys.readouterr().err == "training_step: --only is 'VGG', which no row's name contains\n"
+    assert capsys.readouterr().err == "training_step: --only is 'VGG'; the name of no row contains it\n"
 
 
 def test_missing_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert from_scratch.main(["--data", str(tmp_path)]) == 2
-    assert re.search(rf"from_scratch: {tmp_path} contains no cifar10/train; .* --data", capsys.readouterr().err)
+    assert re.search(rf"from_scratch: {tmp_path} contains no folder cifar10/train; .* --data", capsys.readouterr().err)

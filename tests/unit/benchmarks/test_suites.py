@@ -44,12 +44,12 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
         (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
         (CASE + 'options = "image_size=3"', r"options is 'image_size=3'; expected a table"),
         (CASE + 'expect = { top1 = "high" }', r"expect\.top1 is 'high'; expected a number"),
-        (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is given but train is missing"),
+        (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is set but train is missing"),
         (CASE + CASE, r"several cases are named a; names must be unique"),
         ("description = 3\n" + CASE, r"description is 3; expected a string"),
-        ('description = "nothing"', r"own\.toml: expected one \[\[case\]\] table or more"),
-        ("case = 3", r"expected one \[\[case\]\] table or more"),
-        ("name = = 3", r"own\.toml: not a TOML file .*line 1"),
+        ('description = "nothing"', r"own\.toml: expected at least one \[\[case\]\] table"),
+        ("case = 3", r"expected at least one \[\[case\]\] table"),
+        ("name = = 3", r"own\.toml: the file is not valid TOML .*line 1"),
     ],
 )
 def test_a_faulty_suite_is_named_with_its_case_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -70,7 +70,7 @@ def test_cases_are_picked_in_the_order_of_the_file() -> None:
     assert suite.pick(None) == suite
     with pytest.raises(UnknownNameError, match=r"unknown case of the suite quick: 'digit'\. Nearest: digits"):
         suite.pick(["digit"])
-    with pytest.raises(InputError, match="no case was chosen; choose from: digits, scenes, faces"):
+    with pytest.raises(InputError, match="no cases given; choose from: digits, scenes, faces"):
         suite.pick([])
 
 

@@ -115,7 +115,7 @@ def test_under_attack(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]
     assert found["robust"]["scores"]["top1"] <= found["clean"]["scores"]["top1"]
     assert main(["eval", model, "--data", data, "--quiet", "--attack", "fgsm", "--replicates", "20"]) == 0
     shown = capsys.readouterr().out
-    assert "fgsm, changes of up to 8/255" in shown
+    assert "fgsm, perturbations of up to 8/255" in shown
     assert shown.index("top1") < shown.index("top5")  # the primary score comes first
 
 

@@ -79,8 +79,8 @@ def test_unknown_commands(zoo: Any) -> None:
         ("eval --backbone resnet20 --data folder:no/where", ["the folder no/where does not exist. Check the path"]),
         ("eval --backbone resnet20 --data no/where", ["no/where does not exist"]),
         ("eval --data demo:digits", ["no model: pass the folder of a run or model, or --backbone"]),
-        ("eval no/where --data demo:digits", ["no/where: no saved model there (no model.json in it"]),
-        ("eval --backbone resnet20 --weights no.pth --data demo:digits", ["weights no.pth: no such file"]),
+        ("eval no/where --data demo:digits", ["no/where contains no saved model (no model.json there"]),
+        ("eval --backbone resnet20 --weights no.pth --data demo:digits", ["weights no.pth: the file does not exist"]),
         ("eval --backbone resnet20 --weights defaults --data demo:digits", ["unknown weights for resnet20"]),
         ("eval --backbone resnet20 --classes 0,1 --data demo:digits --device tpu", ["of its 10 classes are unknown to the model"]),
         ("eval --backbone resnet20 --data demo:digits --precision fp8", ["--precision", "fp8"]),
@@ -88,14 +88,14 @@ def test_unknown_commands(zoo: Any) -> None:
         ("eval --backbone resnet20 --data demo:digits --batch-size many", ["--batch-size", "many"]),
         ("eval --backbone resnet20 --num-classes 10 --data demo:digits", ["--num-classes"]),
         ("eval --backbone resnet20", ["--data"]),
-        ("train --data demo:digits", ["no backbone: pass --backbone"]),
+        ("train --data demo:digits", ["no backbone given; pass --backbone"]),
         ("train --backbone resnet20 --data demo:digits --recipe no.toml", ["recipe no.toml: can't be read as TOML"]),
         ("train --backbone resnet20 --data demo:digits --optimizer adamv", ["unknown optimizer 'adamv'. Nearest:", "adamw"]),
         ("train --backbone resnet20 --data demo:digits --lr -1", ["lr is -1"]),
         ("train --backbone resnet20 --data demo:digits --batch-size 1", ["batch_size is 1; expected 2 or more"]),
         ("train --backbone resnet20 --data demo:digits --freeze half", ["freeze is 'half'"]),
-        ("predict --backbone resnet20", ["no source: zoo predict MODEL SOURCE"]),
-        ("predict no/where photo.jpg", ["no/where: no saved model there"]),
+        ("predict --backbone resnet20", ["no sources given; usage: zoo predict MODEL SOURCE"]),
+        ("predict no/where photo.jpg", ["no/where contains no saved model"]),
         ("list zzz*", ["no backbone matches 'zzz*'"]),
         ("info resnet5O", ["unknown backbone, task or saved model 'resnet5O'"]),
         ("bench no-such-suite", ["no-such-suite"]),
@@ -108,33 +108,33 @@ def test_wrong_words(zoo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_wrong_folders(zoo: Any, tmp_path: Path, pictures: Path, model_folder: Path) -> None:
-    refused(zoo("eval", pictures, "--data", f"folder:{pictures}"), pictures, "no saved model there")
+    refused(zoo("eval", pictures, "--data", f"folder:{pictures}"), pictures, "contains no saved model")
     refused(zoo("eval", model_folder, "--data", model_folder / "model.json"), "no data format of the task classification was recognised in")
     refused(
         zoo("eval", model_folder, "--backbone", "resnet20", "--data", pictures),
         "the saved model",
         "and --backbone resnet20 can't be combined; pass only one of them",
     )
-    refused(zoo("eval", "--backbone", "resnet20", "--weights", pictures, "--data", pictures), pictures, "no saved model there")
-    refused(zoo("predict", model_folder), "no source: zoo predict MODEL SOURCE")
+    refused(zoo("eval", "--backbone", "resnet20", "--weights", pictures, "--data", pictures), pictures, "contains no saved model")
+    refused(zoo("predict", model_folder), "no sources given; usage: zoo predict MODEL SOURCE")
     refused(zoo("predict", model_folder, tmp_path), "contains no images")
     refused(zoo("predict", model_folder, "no.jpg"), "no.jpg does not exist")
-    refused(zoo("info", pictures), "no saved model there", "No backbone or task has this name")
+    refused(zoo("info", pictures), "contains no saved model", "not the name of a backbone or task")
 
 
 def test_a_damaged_description(zoo: Any, tmp_path: Path, model_folder: Path, pictures: Path) -> None:
     for name in ("model.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((model_folder / name).read_bytes())
     cut_short(tmp_path / "model.json")
-    refused(zoo("eval", tmp_path, "--data", pictures), "model.json: not a model description")
+    refused(zoo("eval", tmp_path, "--data", pictures), "model.json is not a valid model description")
     (tmp_path / "model.json").write_bytes((model_folder / "model.json").read_bytes())
     cut_short(tmp_path / "weights.safetensors")
-    refused(zoo("eval", tmp_path, "--data", pictures), "weights.safetensors: not a readable safetensors file")
+    refused(zoo("eval", tmp_path, "--data", pictures), "weights.safetensors: the file is not a readable safetensors file")
 
 
 def test_weights_that_do_not_fit(zoo: Any, model_folder: Path, pictures: Path) -> None:
     result = zoo("eval", "--backbone", "resnet10t", "--weights", model_folder / "weights.safetensors", "--data", pictures)
-    refused(result, "weights.safetensors for the backbone resnet10t do not match", "keys", "Is it the right backbone?")
+    refused(result, "weights.safetensors for the backbone resnet10t do not match", "keys", "Are these weights for a different backbone?")
 
 
 def test_a_class_folder_without_pictures(zoo: Any, tmp_path: Path, model_folder: Path) -> None:

@@ -185,7 +185,7 @@ def test_what_holds_no_runs(tmp_path: Path, runs: Path, capsys: pytest.CaptureFi
     monkeypatch.chdir(tmp_path / "runs" / "first")
     status, out, said = printed(capsys, "runs")
     assert (status, out) == (2, "")
-    assert "runs is not a folder; expected one that contains runs" in said
+    assert "runs is not a folder; expected a folder that contains runs" in said
     with pytest.raises(UnknownNameError, match=r"unknown score of these runs 'top2'\. Nearest: top"):
         sort_runs(find_runs(runs)[0], "top2")
 

@@ -32,5 +32,5 @@ def test_what_was_attacked_stands_above_and_what_was_not_below(capsys: pytest.Ca
     skipped = [{"key": _PICTURE, "reason": "cut short"}]
     print_attacked({"attack": "pgd", "eps": 8 / 255, "score": "top1", "clean": {**kind, "skipped": skipped}, "robust": kind})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "pgd, changes of up to 8/255"
+    assert lines[0] == "pgd, perturbations of up to 8/255"
     assert lines[-1] == f"skipped: {_PICTURE}: cut short"

@@ -39,7 +39,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "message"),
     [
         ({"engine": "eager", "precision": "fp8"}, "precision is 'fp8'; expected auto, fp32, bf16 or int8"),
-        ({"engine": "fake", "precision": "int8"}, "int8 is calibrated on images, and there are none: pass data="),
+        ({"engine": "fake", "precision": "int8"}, "int8 requires images for calibration: pass data="),
         ({"engine": "eager", "precision": "int8", "data": _DIGITS}, "the engine eager doesn't support int8; it supports fp32, bf16"),
     ],
 )
@@ -268,7 +268,7 @@ def test_pictures_that_cannot_be_read_are_left_out_where_that_is_wanted(fake: ty
     )
     (tmp_path / "0.png").write_bytes(b"nor this")
     (tmp_path / "2.png").write_bytes(b"nor that")
-    with pytest.raises(DataError, match="none of 3 images to compare on can be read"):
+    with pytest.raises(DataError, match="none of the 3 images for the comparison can be read"):
         zoo.compile(model, engine="fake", data=tmp_path, on_error="skip")
 
 

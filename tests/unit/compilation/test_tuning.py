@@ -80,7 +80,7 @@ def test_an_engine_for_which_there_is_no_time_is_named(fake: type[Fake]) -> None
     fake.seconds = 100.0
     chosen, said = tuned(tune_seconds=5)
     assert chosen.making.engine == "eager"
-    assert any(re.match(r"engine fake, fp32: not tried, \d of 5 seconds are left; .*--tune-seconds", line) for line in said)
+    assert any(re.match(r"engine fake, fp32: not tried, only \d of 5 seconds are left; .*--tune-seconds", line) for line in said)
 
 
 def test_what_is_not_installed_is_named(fake: type[Fake]) -> None:

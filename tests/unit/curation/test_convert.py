@@ -106,7 +106,7 @@ def test_what_a_format_cannot_hold_is_named_and_not_lost(tmp_path: Path) -> None
     source = write_coco(tmp_path / "source")
     with pytest.raises(
         InputError,
-        match=r"yolo: can't represent .*\n.*2 boxes are crowds: .*\n.*2 boxes are difficult: .*\n.*in 2 images boxes have an area",
+        match=r"yolo: can't represent .*\n.*2 boxes are crowds: .*\n.*2 boxes are difficult: .*\n.*2 images have boxes with the area of a mask",
     ):
         convert(source, f"yolo:{tmp_path / 'out'}", DETECTION)
     assert not (tmp_path / "out").exists()

@@ -178,7 +178,7 @@ def test_mistakes_and_bad_pictures_are_named(tmp_path: Path, capsys: pytest.Capt
     data = ["data", "show", f"folder:{tmp_path / 'data'}", "--out", str(tmp_path / "show.png"), "--backbone", "resnet20"]
     for words, message in {
         ("--n", "0"): "expected 1 or more",
-        ("--out", "show.txt"): "expected a file that ends in .png, .jpg, .webp or .html",
+        ("--out", "show.txt"): "expected a file name that ends in .png, .jpg, .webp or .html",
         ("--plain", "--variants", "2"): "--variants shows augmentation",
     }.items():
         assert main([*data, *words]) == 2

@@ -69,7 +69,7 @@ def test_options_of_a_dataset_string() -> None:
         ("folder:a?split", r"expected \?option=value\[&option=value…\] after the path, got 'split'"),
         ("folder:a?split=x&", "expected .option=value"),
         ("folder:a?split=x&split=y", "the option 'split' is given twice"),
-        ("folder:a?limit=0", "limit is '0'; expected a number above 0"),
+        ("folder:a?limit=0", "limit is '0'; expected an integer above 0"),
         ("folder:a?limit=-3", "limit is '-3'"),
         ("folder:a?limit=²", "limit is '²'"),
         ("folder:a?limit=", "limit is ''"),
@@ -167,7 +167,7 @@ def test_a_part_of_a_dataset() -> None:
         ([{}], "sample 0 has no image"),
         ([Mine(np.zeros((4, 4, 3)))], r"sample 0: the image is float64 of shape \(4, 4, 3\); expected uint8 \[H, W, 3\], RGB"),
         ([Mine(np.zeros((4, 4), np.uint8))], r"shape \(4, 4\)"),
-        ([Mine(picture((0, 0, 0)), 0, "a")] * 3, "2 samples repeat the key of another; keys must be unique"),
+        ([Mine(picture((0, 0, 0)), 0, "a")] * 3, "2 samples have the same key as another sample"),
     ],
 )
 def test_sequences_that_are_wrong(data: object, message: str) -> None:

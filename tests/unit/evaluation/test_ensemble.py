@@ -239,12 +239,14 @@ def test_invalid_options(models: list[str], options: dict[str, Any], message: st
 
 
 def test_models_that_know_other_classes() -> None:
-    message = "model 2 has 3 classes where the others have 3: it lacks red and adds yellow. .* must have the same classes"
+    message = "model 2 has 3 classes where the others have 3: it lacks red and additionally has yellow. .* must have the same classes"
     with pytest.raises(InputError, match=message):
         evaluate([model(), model(classes=["blue", "green", "yellow"])], data())
     with pytest.raises(InputError, match="model 2 has 2 classes where the others have 3: it lacks red"):
         evaluate([model(), model(classes=["blue", "green"])], data())
-    with pytest.raises(InputError, match="model 1 has 2 classes where the others have 3: it lacks blue, green, red and adds 0, 1"):
+    with pytest.raises(
+        InputError, match="model 1 has 2 classes where the others have 3: it lacks blue, green, red and additionally has 0, 1"
+    ):
         evaluate([model(classes=None, num_classes=2), model()], data())
 
 

@@ -150,7 +150,7 @@ def test_a_dict_of_before_there_was_alignment_says_that_there_is_none() -> None:
     [
         ({"policy": "stretch"}, "policy is 'stretch'; expected 'crop', 'squash' or 'fit'"),
         ({"interpolation": "nearest"}, "interpolation is 'nearest'; expected 'bilinear' or 'bicubic'"),
-        ({"size_hw": (0, 5)}, r"size_hw is \(0, 5\); expected two numbers of pixels"),
+        ({"size_hw": (0, 5)}, r"size_hw is \(0, 5\); expected a height and a width in pixels"),
         ({"size_hw": (5,)}, r"size_hw is \(5,\)"),
         ({"crop_pct": 0.0}, r"crop_pct is 0\.0; expected a fraction above 0"),
         ({"crop_pct": 1.1}, r"crop_pct is 1\.1"),

@@ -133,19 +133,19 @@ def test_a_file_is_known_by_its_suffix() -> None:
         (network(linear(outputs=4)), "a linear layer from 2 to 4 with 6 numbers"),
         (network(text("relu_"), b"120", 3 * tensor()), "the flags b'120' of a layer"),
         (network(convolution()[: -len(RATES + REST)], integers(1, 1 << 40)), r"a number of 1·2\^1099511627776"),
-        (WHOLE + b"\0", "more bytes after the last layer"),
+        (WHOLE + b"\0", "unexpected data after the last layer"),
         (WHOLE[:-1], "the file ends where"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_network_of_dlibs(content: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=rf"net\.dat: not a face network of dlib, or damaged: .*{message}"):
+    with pytest.raises(WeightsError, match=rf"net\.dat: the file is not a face network of dlib, or is damaged: .*{message}"):
         read_state(saved(tmp_path, content))
 
 
 @pytest.mark.parametrize("length", range(0, len(WHOLE), 7))
 def test_a_file_that_ends_too_early(length: int, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="not a face network of dlib, or damaged"):
+    with pytest.raises(WeightsError, match="not a face network of dlib, or is damaged"):
         read_state(saved(tmp_path, WHOLE[:length]))
 
 
@@ -197,10 +197,10 @@ def test_the_package_is_found_without_being_imported(tmp_path: Path, monkeypatch
     path = tmp_path / "face_recognition_models" / "models" / "dlib_face_recognition_resnet_model_v1.dat"
     found = importlib.machinery.PathFinder.find_spec("face_recognition_models", [str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
-    with pytest.raises(WeightsError, match=r"dlib_face_recognition_resnet_model_v1\.dat: no such file"):
+    with pytest.raises(WeightsError, match=r"dlib_face_recognition_resnet_model_v1\.dat: the file does not exist"):
         zoo.build("dlib_resnet29", task="face", weights="default")
     path.write_bytes(WHOLE[:300])
-    with pytest.raises(WeightsError, match=r"model_v1\.dat: not a face network of dlib, or damaged"):
+    with pytest.raises(WeightsError, match=r"model_v1\.dat: the file is not a face network of dlib, or is damaged"):
         zoo.build("dlib_resnet29", task="face", weights="dlib_face_recognition_resnet_model_v1")
 
 

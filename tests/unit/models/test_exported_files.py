@@ -59,7 +59,7 @@ def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
     zoo.export(small_model("classification"), folder, "torch")
     with pytest.raises(InputError, match=r"options of an exported model are fixed \(image_size\)"):
         zoo.load(folder, image_size=64)
-    with pytest.raises(WeightsError, match="an exported model holds the graphs of one engine and no weights"):
+    with pytest.raises(WeightsError, match="an exported model contains the graphs of one engine and no weights"):
         zoo.build("resnet20", weights=folder)
     monkeypatch.setattr(ENGINES["eager"], "package", "no_such_package")
     with pytest.raises(InputError, match="the engine eager needs the package no_such_package"):
@@ -69,7 +69,7 @@ def test_an_exported_model_is_what_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_graph_that_holds_for_some_sizes_alone_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.compilation.conversion.relative_error", lambda wanted, got: 0.1)
     with pytest.raises(
-        InputError, match=r"the engine eager computes the network 'pictures' incorrectly for images of other sizes .* off by 0\.1 "
+        InputError, match=r"the engine eager computes the network 'pictures' incorrectly for image sizes other .* off by 0\.1 "
     ):
         zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
     assert not (tmp_path / "out").exists()
@@ -78,7 +78,7 @@ def test_a_graph_that_holds_for_some_sizes_alone_is_not_written(tmp_path: Path, 
 def test_pictures_that_a_graph_cannot_take_are_said(tmp_path: Path) -> None:
     zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
     loaded = zoo.load(tmp_path / "out")
-    with pytest.raises(InputError, match=r"pictures\.pt2: this graph can't take inputs of shape \(1, 3, 8, 8\) \(.*\); use the model"):
+    with pytest.raises(InputError, match=r"pictures\.pt2: this graph doesn't support inputs of shape \(1, 3, 8, 8\) \(.*\); use the model"):
         loaded.tensors(torch.zeros(1, 3, 8, 8))  # type: ignore[operator]  # of a compiled model
 
 
@@ -87,5 +87,5 @@ def test_a_network_of_one_size_says_so(dlib_model: Any, tmp_path: Path) -> None:
     assert fast(torch.zeros(1, 3, 120, 120, dtype=torch.uint8)).shape == (1, 128)  # a compiled model also has a graph for any size
     loaded = zoo.load(zoo.save(fast, tmp_path / "out"))
     assert loaded(torch.zeros(1, 3, 150, 150, dtype=torch.uint8)).shape == (1, 128)
-    with pytest.raises(InputError, match="takes images of 150×150 pixels, not of 120×120; export it at that size"):
+    with pytest.raises(InputError, match="accepts images of 150×150 pixels, not of 120×120; export it at that size"):
         loaded(torch.zeros(1, 3, 120, 120, dtype=torch.uint8))

@@ -68,7 +68,7 @@ def test_the_deepest_stages_are_set_free_first(before: str, stages: int | None, 
 
 
 def test_no_stage_can_not_be_set_free() -> None:
-    with pytest.raises(InputError, match="stages is 0; expected 1 or more, or None for everything"):
+    with pytest.raises(InputError, match="stages is 0; expected 1 or more, or None for the whole backbone"):
         zoo.unfreeze(zoo.build("resnet20", num_classes=2), 0)
 
 

@@ -65,9 +65,9 @@ def test_classes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": "cat"}, "classes is 'cat'; expected a list of different names"),
-        ({"classes": ["cat", "cat"]}, r"classes is \['cat', 'cat'\]; expected a list of different names"),
-        ({"classes": []}, "expected a list of different names"),
+        ({"classes": "cat"}, "classes is 'cat'; expected a list of unique names"),
+        ({"classes": ["cat", "cat"]}, r"classes is \['cat', 'cat'\]; expected a list of unique names"),
+        ({"classes": []}, "expected a list of unique names"),
         ({"classes": ["cat"], "num_classes": 2}, "num_classes is 2 but classes has 1 names"),
         ({"num_classes": 0}, "num_classes is 0; expected 1 or more"),
         ({"num_classes": -1}, "num_classes is -1"),
@@ -224,7 +224,7 @@ def test_a_run_is_loaded_by_its_model(tmp_path: Path) -> None:
 
 
 def test_folders_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: no saved model there \(no model\.json in it or in its folder model/\)\.$"):
+    with pytest.raises(InputError, match=r"nowhere contains no saved model \(no model\.json there or in its subfolder model/\)\.$"):
         load(tmp_path / "nowhere")
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(InputError, match="The run has not finished: continue it with --resume"):
@@ -234,12 +234,12 @@ def test_folders_without_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[:40], r"model\.json: not a model description \(JSONDecodeError"),
-        (lambda text: "[]", "not a model description"),
-        (lambda text: "{}", r"not a model description \(KeyError: 'contract'\)"),
-        (lambda text: text.replace('"contract": 1', '"contract": 99'), r"contract version 99; this version .* reads 1"),
-        (lambda text: text.replace('"classes"', '"klasses"'), "not a model description"),
-        (lambda text: text.replace('"freeze"', '"frieze"'), "not a model description"),
+        (lambda text: text[:40], r"model\.json is not a valid model description \(JSONDecodeError"),
+        (lambda text: "[]", "not a valid model description"),
+        (lambda text: "{}", r"not a valid model description \(KeyError: 'contract'\)"),
+        (lambda text: text.replace('"contract": 1', '"contract": 99'), r"contract version 99; this version .* read 1"),
+        (lambda text: text.replace('"classes"', '"klasses"'), "not a valid model description"),
+        (lambda text: text.replace('"freeze"', '"frieze"'), "not a valid model description"),
         (lambda text: text.replace("test_resnet", "best_resnet"), "unknown backbone 'best_resnet'"),
         (lambda text: text.replace('"policy": "crop"', '"policy": "cut"'), "policy is 'cut'"),
     ],
@@ -258,7 +258,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"weights\.safetensors does not match model\.json: (.|\n)*fc\.weight"):
         load(tmp_path / "m")
     os.unlink(tmp_path / "m" / "weights.safetensors")
-    with pytest.raises(WeightsError, match=r"weights\.safetensors: no such file"):
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: the file does not exist"):
         load(tmp_path / "m")
 
 
@@ -274,7 +274,7 @@ def test_a_saved_models_folder_as_weights_brings_its_classes_and_preprocessing(t
     transferred = build("test_resnet", "face", weights=str(folder), num_classes=4, say=said.append)
     assert states_equal(transferred.backbone.state_dict(), model.backbone.state_dict())
     assert said == [f"weights {folder / 'weights.safetensors'}: loaded into the backbone; the face head is newly initialised"]
-    with pytest.raises(InputError, match="no saved model there"):
+    with pytest.raises(InputError, match="contains no saved model"):
         build("test_resnet", weights=tmp_path)
 
 

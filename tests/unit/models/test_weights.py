@@ -79,7 +79,7 @@ def test_weights_of_another_trunk_name_the_keys(tmp_path: Path, donor: Model) ->
     torch.save(cifar_keys(donor), path)
     with pytest.raises(WeightsError, match=r"w\.th for the backbone resnet32 do not match\. \d+ keys missing: layer1\.3") as caught:
         build("resnet32", weights=path)
-    assert "Is it the right backbone?" in str(caught.value)
+    assert "Are these weights for a different backbone?" in str(caught.value)
     torch.save(cifar_keys(build("resnet32", num_classes=10)), path)
     with pytest.raises(WeightsError, match=r"keys unknown: layer1\.3\.\S+; .* and \d+ more"):
         build("resnet20", weights=path)
@@ -146,20 +146,22 @@ def test_pickled_objects_are_refused_without_running(tmp_path: Path, zipped: boo
         torch.save({"state_dict": Hostile(mark)}, path)
     else:
         path.write_bytes(pickle.dumps({"state_dict": Hostile(mark)}))
-    with pytest.raises(WeightsError, match=r"w\.pth: can't be read as tensors only .* never unpickled; save a plain state_dict instead"):
+    with pytest.raises(
+        WeightsError, match=r"w\.pth: the file can't be read with weights_only=True .* never unpickled; save a plain state_dict instead"
+    ):
         read_state(path)
     assert not mark.exists()
 
 
 def test_files_that_are_missing_or_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"weights .*gone\.pth: no such file\. Check the path$"):
+    with pytest.raises(WeightsError, match=r"weights .*gone\.pth: the file does not exist\. Check the path$"):
         read_state(tmp_path / "gone.pth")
-    with pytest.raises(WeightsError, match=r"weights gone\.pth: no such file\. Check the path; it is relative to /"):
+    with pytest.raises(WeightsError, match=r"weights gone\.pth: the file does not exist\. Check the path; it is relative to /"):
         read_state(Path("gone.pth"))
     (tmp_path / "w.h5").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"unknown file type '\.h5'; expected one of \.safetensors, \.bin"):
         read_state(tmp_path / "w.h5")
-    with pytest.raises(InputError, match="no saved model there"):
+    with pytest.raises(InputError, match="contains no saved model"):
         build("resnet20", weights=tmp_path, num_classes=2)
 
 
@@ -167,7 +169,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path: Path) -> None:
 def test_pickles_without_a_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(
-        WeightsError, match=r"w\.pt: no state dict in it; expected a dict of names to tensors, or .* 'state_dict' or 'model'"
+        WeightsError, match=r"w\.pt: no state dict in the file; expected a dict of names to tensors, or .* 'state_dict' or 'model'"
     ):
         read_state(tmp_path / "w.pt")
 
@@ -182,7 +184,9 @@ def test_truncated_files(tmp_path: Path, donor: Model, suffix: str, keep: float)
         save_file(cifar_keys(donor), path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(WeightsError, match=rf"weights .*w\{suffix}: (not a readable safetensors file|can't be read as tensors only)"):
+    with pytest.raises(
+        WeightsError, match=rf"weights .*w\{suffix}: the file (is not a readable safetensors file|can't be read with weights_only=True)"
+    ):
         read_state(path)
 
 

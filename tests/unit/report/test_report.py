@@ -86,9 +86,9 @@ def test_the_command_writes_the_report_of_predictions(
     assert len(shown(page)) == page.count('<p class="what">') > 0
     assert "Grad-CAM" not in page
     assert main([*words[:-3], str(tmp_path / "report.txt")]) == 2
-    assert "report.txt; expected a file ending in .html" in capsys.readouterr().err
+    assert "report.txt; expected a file name that ends in .html" in capsys.readouterr().err
     assert main(["eval", str(model), "--data", data, "--attack", "fgsm", "--report", str(file)]) == 2
-    assert "--report shows plain scores; it can't be combined with --corruptions or --attack" in capsys.readouterr().err
+    assert "--report covers only the scores on clean images; it can't be combined with --corruptions or --attack" in capsys.readouterr().err
 
 
 def test_without_captum_the_report_says_how_to_get_it(trained: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

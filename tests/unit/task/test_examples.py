@@ -66,7 +66,7 @@ def test_a_detector_s_answers_are_counted() -> None:
         ("nothing: 0 of 0 found", "nothing", True),
         ("nothing: 0 of 0 found", "cat × 1", True),
     ]
-    assert shown[0].boxes_xyxy == ((square, "true cat"), (far, "true dog"), (square, "answered cat 0.90"), (far, "answered cat 0.80"))
+    assert shown[0].boxes_xyxy == ((square, "true cat"), (far, "true dog"), (square, "predicted cat 0.90"), (far, "predicted cat 0.80"))
 
 
 def test_a_face_beside_the_most_similar_one() -> None:

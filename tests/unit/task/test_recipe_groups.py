@@ -41,6 +41,7 @@ def boxes(printed: str) -> dict[str, str]:
 def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: str) -> None:
     recipe = get_task(task).data.recipe()
     groups, texts, shown = grouped(type(recipe)), explained(type(recipe)), boxes(help_of(task))
+    off = {setting.name: setting.metadata["off"] for setting in fields(recipe) if getattr(recipe, setting.name) is True}
     assert OTHERS not in groups, f"settings without a group: {groups.get(OTHERS)}"
     assert set(groups) <= set(GROUPS)
     assert sorted(name for names in groups.values() for name in names) == sorted(setting.name for setting in fields(recipe))
@@ -48,12 +49,15 @@ def test_every_setting_is_in_a_named_group_with_its_help_and_its_default(task: s
         assert GROUPS[group] in shown[group]
         for name in names:
             assert texts[name], f"{name} has no help"
-            flag = f"--{'no-' if getattr(recipe, name) is True else ''}{name.replace('_', '-')}"
-            rest = shown[group].split(f"{flag} ", 1)[1]
-            assert texts[name] in rest
-            before_default = rest.split("(default: ", 1)
-            assert "--" not in before_default[0].replace("--freeze", "").replace(flag, ""), f"{name} shows no default"
-            assert before_default[1].startswith(str(getattr(recipe, name)))
+            default = getattr(recipe, name)
+            flag = f"--{'no-' if default is True else ''}{name.replace('_', '-')}"
+            before, _, after = shown[group].partition(off[name] if default is True else texts[name])
+            assert f"{flag} " in before
+            assert "(default: " not in before.rsplit(f"{flag} ", 1)[1], f"the help of {name} is that of another setting"
+            if default is None or isinstance(default, bool):  # described by the text
+                assert not after.startswith(" (default: ")
+            else:
+                assert after.startswith(f" (default: {default})"), f"{name} shows no default"
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest(
     assert "lr" not in groups["optimisation"]
     assert groups[OTHERS] == ("loose",)
     assert list(groups)[-2:] == ["tricks", OTHERS]
-    assert explained(TwistedRecipe)["twist"] == "largest rotation of images, in degrees."
+    assert explained(TwistedRecipe)["twist"] == "Largest rotation of images, in degrees."
     assert explained(TwistedRecipe)["lr"] == explained(Recipe)["lr"]
     assert explained(TwistedRecipe)["loose"] == ""
     shown = boxes(help_of("classification", TwistedRecipe()))

@@ -126,4 +126,4 @@ def test_a_loader_process_that_is_killed_ends_in_a_message(trains: Trains) -> No
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 1, stderr
     assert "Traceback" not in stderr
-    assert "zoo: a loader process was killed" in stderr
+    assert "zoo: a data loader process was killed" in stderr

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -172,6 +173,15 @@ def test_samples_need_no_dataset(tmp_path: Path) -> None:
     data = [Sample(picture(COLOURS["red"], index, (32, 32)), index % 3, f"{index}") for index in range(6)]
     run = train(fresh(), data, None, replace(RECIPE, epochs=1), tmp_path / "run")
     assert run.history[0]["epoch"] == 1
+
+
+@pytest.mark.parametrize("kind", [int, np.int32, np.uint8, bool, np.int64])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_of_samples_may_be_of_any_integer_type(tmp_path: Path, kind: type[Any], smoothing: float) -> None:
+    data = [Sample(picture(COLOURS["red"], index, (32, 32)), kind(index % 2), f"{index}") for index in range(4)]
+    recipe = replace(RECIPE, epochs=1, label_smoothing=smoothing)
+    run = train(fresh(), data, None, recipe, tmp_path / "run")
+    assert np.isfinite(run.history[0]["loss"])
 
 
 def test_a_trained_model_goes_on_in_another_run(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from zoo.data.reference import DataRef
 from zoo.system.wording import counted
 from zoo.task.contract import get_task, list_tasks
 
-_PRINTED = 10  # findings printed per kind; --json and --report have more
+_PRINTED = 10  # maximum number of findings printed per kind; --json and --report contain all
 
 
 def check(flags: DataCheckFlags) -> int:
-    """Run the command and return its exit status: 1 if there are errors or warnings."""
+    """Run the command and return its exit status: 1 if there are errors or warnings, otherwise 0."""
     task = flags.task or task_of(DataRef.parse(flags.data))
     with progress_of(flags.quiet) as progress:
         examination = examine(flags.data, task, near=flags.near, workers=flags.workers, progress=progress)
@@ -41,7 +41,7 @@ def check(flags: DataCheckFlags) -> int:
 
 
 def task_of(ref: DataRef) -> str:
-    """Return the first task that has the scheme of the data or recognises its path; classification if there is none."""
+    """Return the first task that supports the scheme or recognises the path of a dataset; classification if there is none."""
     path = Path(ref.path).expanduser()
     for name in list_tasks():
         schemes = get_task(name).data.schemes

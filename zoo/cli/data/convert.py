@@ -33,7 +33,10 @@ def convert(flags: DataConvertFlags) -> int:
 
 
 def _task(source: DataRef, new: str) -> str:
-    """Return the task: tables and folders belong to several tasks, and the target format decides between them."""
+    """Return the task of a conversion.
+
+    Several tasks support tables and folders as a source. The task must therefore also support the target scheme `new`.
+    """
     able = [name for name in list_tasks() if (writers := get_task(name).data.writers) is not None and new in writers]
     fitting = [name for name in able if not source.scheme or source.scheme in get_task(name).data.schemes]
     guessed = task_of(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,11 +14,11 @@ class _DataFlags:
     """Flags of every `zoo data` command."""
 
     task: str | None = None
-    """Task whose dataset formats apply; by default the task that has the schemes, classification before the others."""
+    """Task of the dataset; by default inferred from the scheme; classification if several tasks support it."""
     quiet: bool = False
-    """Show no progress."""
+    """Don't show progress."""
     json: bool = False
-    """Print one JSON object, and nothing else, to standard output."""
+    """Print a single JSON object on standard output, and nothing else there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,79 +26,81 @@ class _WriteFlags(_DataFlags):
     """Flags of the commands that write a dataset."""
 
     pictures: Literal["link", "copy"] = "link"
-    """Hard links to the original images, or copies; copies are also made where links aren't possible."""
+    """How to place images in the output: hard links (copied where linking fails) or copies."""
     lossy: bool = False
-    """Continue if the new format can't represent everything, and list the losses."""
+    """Continue if the new format can't represent all data, and list what is lost."""
     skip_bad: bool = False
-    """Skip invalid samples of the source, and list them."""
+    """Skip unreadable images and invalid annotations, and list them."""
 
 
 @dataclass(frozen=True)
 class DataCheckFlags(_DataFlags):
-    """Read a whole dataset and report its problems; the exit status is 1 if there are any (notes don't count)."""
+    """Read a whole dataset and report its problems. The exit status is 1 if there are any errors or warnings."""
 
-    data: tyro.conf.Positional[str]
-    """Dataset, as scheme:path or a path; without split=, all splits are read together."""
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Dataset, as scheme:path or a path. Without split=, all splits are checked together."""
     report: Path | None = None
-    """HTML page to write, with counts and contact sheets."""
+    """Output file for an HTML report with counts and contact sheets; by default, no report is written."""
     fix: Path | None = None
-    """Folder to write a cleaned copy of the annotations and changes.csv to; images are not modified."""
+    """Output folder for the cleaned annotations and a list of changes (changes.csv). Images are not modified. By default, no files are
+    written."""
     near: int = 4
-    """Largest number of differing bits in the 64-bit hashes of near-duplicate images."""
+    """Maximum Hamming distance between 64-bit image hashes for two images to count as near-duplicates."""
     workers: int | None = None
-    """Number of decoding processes; by default one per core if there are many images."""
+    """Number of decoding processes; by default one per core if there are many images, otherwise none."""
 
 
 @dataclass(frozen=True)
 class DataConvertFlags(_WriteFlags):
-    """Convert a dataset to another format. Images stay byte-identical; data that the new format can't represent is an error."""
+    """Convert a dataset to another format. Image files stay byte-identical. Data that the new format can't represent raises an error."""
 
-    source: tyro.conf.Positional[str]
-    """Source dataset, as scheme:path or a path; without split=, all its splits."""
-    target: tyro.conf.Positional[str]
-    """Target, as scheme:FOLDER with a new or empty folder. Formats: coco, voc, yolo, csv (boxes); folder, csv, hf (classes)."""
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """Dataset to convert, as scheme:path or a path. Without split=, all splits are converted."""
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
+    """Output, as scheme:FOLDER with a new or empty folder. Schemes for detection: coco, voc, yolo, csv; for classification: folder, csv,
+    hf."""
 
 
 @dataclass(frozen=True)
 class DataSplitFlags(_WriteFlags):
-    """Split a dataset into parts, stratified by class. Groups and people always stay together; the same seed gives the same parts."""
+    """Split a dataset, stratified by class, keeping each group and person in one part. The same seed gives the same split."""
 
-    data: tyro.conf.Positional[str]
-    """Dataset, as scheme:path or a path; if it has splits, select one with ?split=."""
-    out: tyro.conf.Positional[str]
-    """Output: a new or empty folder, or scheme:FOLDER for another format."""
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Dataset to split, as scheme:path or a path. If it already has splits, select one with ?split=."""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """Output: a new or empty folder, or scheme:FOLDER to convert to another format."""
     parts: str = "train=0.8,val=0.2"
-    """Part names with shares, or with numbers of images that sum to the total: train=900,val=100."""
+    """Names of the parts with their fractions, or with numbers of images that sum to the total, such as train=900,val=100."""
     groups: str = "none"
-    """Samples that stay together: none, near (near-duplicate images), folder, regex:PATTERN (keys with the same first capturing group),
-    or a CSV file with the columns path and group."""
+    """How to group samples that must stay in the same part: none, near (near-duplicate images), folder (images in the same folder),
+    regex:PATTERN (keys with the same first capturing group), or a CSV file with the columns path and group."""
     seed: int = 0
     """Random seed of the split."""
 
 
 @dataclass(frozen=True)
 class DataShowFlags(_DataFlags):
-    """Draw a contact sheet of samples as the model receives them, after augmentation and preprocessing, with their targets."""
+    """Draw a contact sheet of samples as the model receives them, after augmentation and preprocessing, with their annotations."""
 
-    data: tyro.conf.Positional[str]
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """Dataset, as scheme:path or a path."""
     out: Path = Path("show.png")
-    """File to write: .png, .jpg or .webp for an image, .html for a page."""
+    """Output file: an image (.png, .jpg or .webp) or an HTML page (.html)."""
     n: int = 24
     """Number of samples."""
     variants: int = 1
-    """Number of times each sample is shown, with a different augmentation each time."""
+    """How many times to show each sample, each time with different random augmentation."""
     plain: bool = False
     """Show samples without augmentation, as in evaluation."""
     original: bool = False
     """Also show the original image, to the left of the model input."""
     backbone: str = "resnet18"
-    """Backbone whose preprocessing is shown if --model is not set."""
+    """Backbone whose preprocessing is used if --model is not set."""
     model: Path | None = None
-    """Folder of a run or saved model whose preprocessing is shown."""
+    """Folder of a run or saved model whose preprocessing is used; by default that of --backbone."""
     recipe: str = "standard"
-    """Recipe whose augmentation is shown: quick, standard, thorough, or a TOML file (a run's recipe.toml)."""
+    """Recipe whose augmentation is used: quick, standard, thorough, or a TOML file, such as a run's recipe.toml."""
     seed: int = 0
-    """Random seed of the choice of samples and of their augmentation."""
+    """Random seed for the choice of samples and their augmentation."""
     skip_bad: bool = False
-    """Skip invalid samples, and list them."""
+    """Skip unreadable images and invalid annotations, and list them."""

@@ -7,7 +7,7 @@ from zoo.cli.group import Command, CommandGroup
 _SUMMARIES = {
     "check": "read a whole dataset and report its problems",
     "convert": "convert a dataset to another format: zoo data convert voc:cells coco:cells-coco",
-    "split": "split a dataset into parts that share no group and no person: zoo data split folder:birds parts",
+    "split": "split a dataset, keeping each group and person in one part: zoo data split folder:birds parts",
     "show": "draw a contact sheet of samples as the model receives them",
 }
 GROUP = CommandGroup(

@@ -29,7 +29,7 @@ def show(flags: DataShowFlags) -> int:
     if flags.n < 1 or flags.variants < 1:
         raise InputError(f"--n is {flags.n} and --variants {flags.variants}; expected 1 or more")
     if flags.out.suffix.lower() not in (*_FORMATS, ".html"):
-        raise InputError(f"--out is {flags.out}; expected a file that ends in .png, .jpg, .webp or .html")
+        raise InputError(f"--out is {flags.out}; expected a file name that ends in .png, .jpg, .webp or .html")
     if flags.plain and flags.variants > 1:
         raise InputError("--variants shows augmentation and --plain disables it; pass only one of them")
     on_error: OnError = "skip" if flags.skip_bad else "raise"

@@ -16,7 +16,7 @@ from zoo.curation.split.split import split as divide
 from zoo.data.reference import DataRef
 from zoo.task.contract import get_task
 
-_SHOWN = 40  # classes shown in the table
+_SHOWN = 40  # maximum number of classes in the table
 
 
 def split(flags: DataSplitFlags) -> int:

@@ -1,6 +1,6 @@
-"""Dataset check: problems found by the dataset's reader, in single images, and by comparing all images.
+"""Dataset check: annotation errors, problems of single images, and problems that involve several images.
 
-Keep the imports of this package light: every worker process that decodes images imports it, and would otherwise import torch.
+This package must not import torch at the top level, because every worker process that decodes images imports the package.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 def check(
     data: object, task: str = "classification", *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None
 ) -> Findings:
-    """Read a whole dataset once and report its problems.
+    """Read a whole dataset and report its problems.
 
-    Without `split=`, all splits are read together, because an image that appears in two splits is the problem most often overlooked.
-    `near` is the largest number of bits (of 64) in which the perceptual hashes of near-duplicate images differ. `workers` is the number of
-    decoding processes; None for one per core if there are many images, 0 to decode in this process.
+    Without `split=`, all splits are checked together, because images that appear in two splits are often overlooked.
+
+    Args:
+        data: dataset string, path or sequence of samples.
+        task: name of the task.
+        near: maximum Hamming distance between the 64-bit perceptual hashes of near-duplicate images.
+        workers: number of decoding processes; 0 decodes in this process. None uses one process per core if there are many images.
+        progress: display of the progress bar and messages; None for no display.
 
     Example:
         >>> check("demo:digits?limit=20").ok

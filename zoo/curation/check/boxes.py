@@ -1,4 +1,4 @@
-"""Checks of boxes that the reader accepted, now that the true image sizes are known."""
+"""Checks of the boxes accepted by the reader against the actual image sizes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
 from zoo.errors import Box
 
-_TOLERANCE = 1.0  # pixels: the readers clip as much, to allow for rounding
+_TOLERANCE = 1.0  # pixels: boxes may extend this far beyond the image because of rounding; the readers clip them
 _SAME = 0.5  # pixels: boxes that differ by no more than this on every side are duplicates
-_WHOLE = 0.99  # fraction of the image area
-_MISREAD = 0.1  # minimum fraction of all boxes, and at least two boxes; fewer are isolated mistakes
+_WHOLE = 0.99  # minimum fraction of the image area covered by a box that is reported as covering the whole image
+_MISREAD = 0.1  # minimum fraction of boxes that fit the other convention; fewer are isolated mistakes
 
 
 def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -39,15 +39,15 @@ def _finding(kind: str, item: Item, index: int, text: str) -> Finding:
 
 
 def _against(item: Item, size_hw: tuple[int, int]) -> Iterator[Finding]:
-    """Compare the boxes of an image with its real size."""
+    """Check the boxes of an image against its actual size."""
     assert item.boxes is not None
     assert item.plain is not None
     height, width = size_hw
     for index, (left, top, right, bottom) in enumerate(item.boxes.tolist()):
         if max(-left, -top, right - width, bottom - height) > _TOLERANCE:
-            yield _finding("box-outside", item, index, f"lies outside the image, whose file has {width}×{height} pixels")
+            yield _finding("box-outside", item, index, f"lies outside the image of {width}×{height} pixels")
         elif max(left, top, right, bottom) <= 1 and min(height, width) > 1:
-            yield _finding("box-normalised", item, index, "is smaller than a pixel: it looks normalised to 0–1; expected pixels")
+            yield _finding("box-normalised", item, index, "is smaller than a pixel; it seems to be normalised to 0–1, expected pixels")
         elif item.plain[index] and (right - left) * (bottom - top) >= _WHOLE * height * width:
             yield _finding("box-whole-picture", item, index, "covers the whole image")
 
@@ -56,7 +56,7 @@ def _repeated(item: Item) -> Iterator[Finding]:
     """Report boxes that duplicate an earlier box of the same image."""
     assert item.boxes is not None
     boxes = item.boxes
-    order = np.argsort(boxes[:, 0], kind="stable")  # sorted by left side, so that duplicates are close together
+    order = np.argsort(boxes[:, 0], kind="stable")  # sorted by left side, so that duplicates are near each other
     for at, index in enumerate(order):
         for other in order[at + 1 :]:
             if boxes[other, 0] - boxes[index, 0] > _SAME:
@@ -69,16 +69,22 @@ def _repeated(item: Item) -> Iterator[Finding]:
 
 
 def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Facts], data: str) -> Iterator[Finding]:
-    """Report boxes that the reader rejected but that are valid if their numbers follow the other convention.
+    """Report boxes that the reader rejected, but that are valid in the other convention (corners, or x, y, width and height).
 
-    Corners read as x, y, width and height extend beyond the image; x, y, width and height read as corners have swapped corners.
-    `found` are the findings of the reader, and `data` is the key of the new finding.
+    Corners that are read as x, y, width and height extend beyond the image. Conversely, x, y, width and height that are read as corners
+    often have swapped corners.
+
+    Args:
+        found: findings of the reader.
+        items: the samples.
+        facts: image properties, one per sample.
+        data: key of the reported finding.
     """
-    # by file stem, which an image shares with its annotation file
+    # by file stem, because an image and its annotation file have the same stem
     sizes = {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}
     if not sizes:
         return
-    # the rows of a table don't identify an image: use the largest size, which can only accept more boxes
+    # findings in a table don't identify an image: use the largest image size, which is the most lenient
     largest = max(height for height, _ in sizes.values()), max(width for _, width in sizes.values())
     total = sum(len(item.boxes) for item in items if item.boxes is not None) + sum(finding.box is not None for finding in found)
     for kind, sign, read_as, are in (
@@ -89,10 +95,10 @@ def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Fac
         fits = sum(_fits(box, sign, sizes.get(Path(key).stem, largest)) for key, box in refused)
         if fits >= max(2, _MISREAD * total) and fits >= 0.9 * len(refused):
             text = f"{fits} of {total} boxes are invalid as {read_as} but fit their images as {are}"
-            yield Finding("box-xywh", data, f"{text}. Convert the annotations or specify their format")
+            yield Finding("box-xywh", data, f"{text}. Convert the annotations or specify their box format")
 
 
 def _fits(box: Box, sign: int, size_hw: tuple[int, int]) -> bool:
-    """Return whether a box fits its image if the first two numbers are added to the last two (sign 1) or subtracted (sign -1)."""
+    """Return whether a box lies inside the image after adding its first two numbers, times `sign` (1 or -1), to the last two."""
     left, top, right, bottom = box[0], box[1], box[2] + sign * box[0], box[3] + sign * box[1]
     return 0 <= left < right <= size_hw[1] + _TOLERANCE and 0 <= top < bottom <= size_hw[0] + _TOLERANCE

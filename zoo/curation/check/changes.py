@@ -1,4 +1,4 @@
-"""Changes that `zoo data check --fix` makes to annotations."""
+"""Changes to annotations made by `zoo data check --fix`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class Change:
     """A row of `changes.csv`.
 
     Attributes:
-        action: "removed", "changed", or "kept" for a finding that is left alone because fixing it would be a guess.
+        action: "removed", "changed", or "kept" for a finding that isn't fixed because fixing it would be a guess.
         file: annotation file or image.
         place: position in the file, such as "line 12"; "" for none.
+        text: description of the change or finding.
     """
 
     action: Literal["removed", "changed", "kept"]
@@ -25,11 +26,15 @@ class Change:
 
 
 def mend_box(box: Box, size_hw: tuple[float, float]) -> tuple[Box | None, str]:
-    """Fix a box (xyxy) if there is only one way to do so; `size_hw` is the size of the image, in the unit of the box.
+    """Reorder the corners of a box (xyxy) and clip it to the image.
+
+    Args:
+        box: the box.
+        size_hw: height and width of the image, in the unit of the box.
 
     Returns:
-        The box with its corners in order and clipped to the image, or None if nothing of it is left; and a description of the fix, or of
-        the reason for None ("" for a valid box).
+        The fixed box, or None if it has no area or lies outside the image; and a description of the fix or of the reason for None ("" for a
+        valid box).
     """
     height, width = size_hw
     left, right = sorted((box[0], box[2]))

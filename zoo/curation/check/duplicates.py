@@ -1,4 +1,4 @@
-"""Exact and near duplicates of images: leaks if they are in different splits, contradictions if their labels differ."""
+"""Detection of duplicate and near-duplicate images, including those in different splits or with different labels."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from zoo.curation.check.findings import NEAR, Finding
 from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
 
-# Mean difference of two thumbnails as a fraction of the lower contrast of the two. Measured: at most 0.03 after resaving or halving, median
-# 0.15 after cropping by 2 %; 0.1 to 0.5 for different images within 4 bits (two photos of one person, planes in the sky). Of 13 pairs in
-# CIFAR-10 it keeps 5, all true duplicates
+# Maximum mean difference between the thumbnails of near duplicates, relative to the lower contrast of the two. Measured: at most 0.03
+# after resaving or halving an image, 0.15 (median) after cropping by 2 %, and 0.1 to 0.5 for different images with a Hamming distance of up
+# to 4 (two photos of one person, planes in the sky). Of 13 such pairs in CIFAR-10, 5 are below the maximum, all of them true duplicates.
 _ALIKE = 0.2
 _BITS = 64
-_BLOCK = 4_000_000  # pairs compared at once: 32 MB
+_BLOCK = 4_000_000  # maximum number of pairs compared at once: 32 MB
 
 
 def findings(
     items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *, people: bool = False, own_copies: bool = False
 ) -> Iterator[Finding]:
-    """Report images that occur more than once.
+    """Report duplicate and near-duplicate images.
 
-    `near` is the Hamming radius (bits of 64) within which images are near duplicates; 0 still finds images resaved at high quality.
-    `people` is whether the labels are names of people. If the format stores a separate copy of an image for each use (`own_copies`), as
-    files of pairs do, exact duplicates without other problems are only notes.
+    Args:
+        items: the samples.
+        facts: image properties, one per sample.
+        near: maximum Hamming distance between the 64-bit hashes of near duplicates. 0 still detects images resaved at high quality.
+        people: whether labels are names of people.
+        own_copies: whether the format stores a copy of an image for each use, as files of pairs do. Exact duplicates without other
+            problems are then reported as notes.
     """
     for item in items:
         if len(item.splits) > 1:
@@ -40,12 +44,12 @@ def findings(
             found = _same([items[index] for index in group], people)
             yield replace(found, level="note") if own_copies and found.kind == "duplicate" else found
     for first, second, bits in _near([facts[group[0]] for group in groups], near):
-        # one image represents each group of exact duplicates; the splits of the whole group count
+        # only the first image of each group of exact duplicates is compared, but the splits of the whole group are considered
         yield _alike([items[index] for index in groups[first]], [items[index] for index in groups[second]], bits)
 
 
 def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
-    """Yield index pairs of exact and near duplicates; unreadable and blank images match no other image."""
+    """Yield pairs of indices of duplicate and near-duplicate images. Unreadable and blank images are ignored."""
     groups = _identical(facts)
     yield from ((group[0], other) for group in groups for other in group[1:])
     for first, second, _ in _near([facts[group[0]] for group in groups], radius):
@@ -53,7 +57,10 @@ def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
 
 
 def _identical(facts: Sequence[Facts]) -> list[list[int]]:
-    """Return the indices of the images by content; blank images all look alike, and are reported separately."""
+    """Return groups of indices of images with identical pixels.
+
+    Unreadable images are omitted, and so are blank images, which all look alike and are reported separately.
+    """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
         if not fact.fault and not fact.blank:
@@ -76,7 +83,7 @@ def _same(group: Sequence[Item], people: bool) -> Finding:
 
 def _alike(first: Sequence[Item], second: Sequence[Item], bits: int) -> Finding:
     a, b = first[0], second[0]
-    text = f"is a near duplicate of {b.name} ({bits} of 64 bits differ)"
+    text = f"is a near duplicate of {b.name} (Hamming distance {bits} of 64)"
     splits = _splits([*first, *second])
     if len(splits) > 1:
         return Finding("near-leak", a.key, f"{text}, in the splits {' and '.join(splits)}", others=(b.key,))
@@ -86,7 +93,10 @@ def _alike(first: Sequence[Item], second: Sequence[Item], bits: int) -> Finding:
 
 
 def _near(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int, int]]:
-    """Yield pairs within the radius whose thumbnails also agree apart from brightness; the hash alone is often wrong."""
+    """Yield pairs of near duplicates as (first index, second index, Hamming distance).
+
+    Hashes must be within the radius, and thumbnails must be similar apart from brightness, because the hash alone is often wrong.
+    """
     if not facts:
         return
     hashes = np.array([fact.hash for fact in facts], np.uint64)
@@ -97,11 +107,14 @@ def _near(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int, int]]
 
 
 def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
-    """Return all pairs of hashes ([N] uint64) that differ in at most `radius` bits, as sorted [P, 2] int64 indices, the lower one first.
+    """Return all pairs of hashes ([N] uint64) whose Hamming distance is at most `radius`.
 
-    The search is exhaustive. The 64 bits are divided into radius + 1 bands. Two hashes within the radius are equal in at least one band,
-    because they differ in fewer bits than there are bands; so only hashes with an equal band are compared (Norouzi, Punjani and Fleet 2012,
-    "Fast search in Hamming space with multi-index hashing").
+    The search is exhaustive. The 64 bits are divided into radius + 1 bands. Two hashes within the radius differ in fewer bits than there
+    are bands, so they are equal in at least one band. Therefore, only hashes with an equal band are compared (Norouzi, Punjani and Fleet
+    2012, "Fast search in Hamming space with multi-index hashing").
+
+    Returns:
+        Sorted pairs of indices [P, 2] int64. The lower index of a pair comes first.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     edges = np.linspace(0, _BITS, radius + 2).round().astype(int)
@@ -116,7 +129,7 @@ def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
 
 
 def _within(hashes: NDArray[np.uint64], group: NDArray[np.int64], radius: int) -> list[NDArray[np.int64]]:
-    """Compare all pairs of a group, one block of rows at a time."""
+    """Return the pairs of a group within the radius. Distances are computed block by block to limit memory use."""
     members, found = np.sort(group), []
     rows = max(1, _BLOCK // len(members))
     for start in range(0, len(members), rows):

@@ -1,4 +1,4 @@
-"""A complete dataset check: open the data, inspect and compare the images, collect the findings."""
+"""Complete dataset check: opens a dataset, inspects and compares its images, and collects the findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.task.contract import get_task
 
 @dataclass(frozen=True)
 class Examination:
-    """Findings of a dataset check, with the data that was checked and the properties of each sample's image."""
+    """Findings of a dataset check, the opened dataset, and the properties of each sample's image."""
 
     findings: Findings
     opened: Opened
@@ -23,15 +23,14 @@ class Examination:
 
 
 def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
-    """Run `zoo.curation.check.check` and also return the samples, for the report and the cleaned copy."""
+    """Check a dataset. Arguments as in `zoo.curation.check.check`; the result also contains the samples and image properties."""
     if not 0 <= near <= 32:
-        raise InputError(f"near is {near}; expected 0 to 32 bits (of 64; unrelated images differ in 32 on average)")
+        raise InputError(f"near is {near}; expected a Hamming distance of 0 to 32 (the average for unrelated images is 32 of 64 bits)")
     progress = progress or Progress(enabled=False)
     kind = get_task(task)
     opened = open_all(data, kind, progress.say)
     records = [item.record for item in opened.items]
     facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))
-    splits = Counter(split for item in opened.items for split in item.splits or ("",))
     items, people, counts = opened.items, kind.data.open_set, labels.class_counts(opened)
     read = list(of_faults(opened.faults, opened.root))
     found = [*opened.findings, *read]

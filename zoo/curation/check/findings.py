@@ -1,4 +1,4 @@
-"""Kinds of problems that a dataset check finds, and the records of its result."""
+"""Findings of a dataset check: their kinds, and the classes for results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of finding, with a short description.
+    """A kind of finding.
 
-    The severity is "error" (a sample is lost or a score can be wrong), "warning" (most likely a mistake) or "note" (valid in the format,
-    but worth knowing).
+    Attributes:
+        severity: "error" (a sample is lost or scores may be wrong), "warning" (probably a mistake) or "note" (valid, but worth knowing).
+        title: short description.
     """
 
     severity: Severity
@@ -70,15 +71,16 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding.
+    """A finding.
 
     Attributes:
         kind: key in `KINDS`.
-        key: image or file, relative to the dataset folder if it lies in it.
+        key: image or file. Paths inside the dataset folder are relative to it.
+        text: description of the problem.
         place: position in the file, such as "box 3" or "line 12"; "" for none.
         others: keys of the other images involved, such as duplicates.
-        box: [x1, y1, x2, y2] in pixels if the finding is about a single box that can be drawn; otherwise None.
-        level: severity that overrides the default of the kind; None for the default.
+        box: [x1, y1, x2, y2] in pixels if the finding concerns a single box that can be drawn; otherwise None.
+        level: severity that overrides that of the kind; None for no override.
     """
 
     kind: str
@@ -91,7 +93,7 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """Severity: `level` if set, otherwise the default of the kind."""
+        """Severity: `level` if set, otherwise the severity of the kind."""
         return self.level or KINDS[self.kind].severity
 
     def __str__(self) -> str:
@@ -99,7 +101,7 @@ class Finding:
         return f"{self.key}{f', {self.place}' if self.place else ''}: {self.text}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON-serialisable values."""
+        """Return the finding as a JSON-serialisable dict."""
         content: dict[str, Any] = {"kind": self.kind, "severity": self.severity, "key": self.key, "place": self.place, "text": self.text}
         return content | {"others": list(self.others), "box": list(self.box) if self.box else None}
 
@@ -109,9 +111,11 @@ class Findings:
     """Result of a dataset check.
 
     Attributes:
-        scheme: scheme that the data was read with; "" for a sequence of samples.
+        data: the dataset string.
+        scheme: format of the dataset; "" for a sequence of samples.
+        task: name of the task.
         pictures: number of samples, including unreadable ones.
-        splits: number of samples by split; the key "" counts samples that are in no split.
+        splits: number of samples by split. The key "" stands for samples that are in no split.
         classes: number of samples (or boxes) by class, over all splits.
         findings: all findings, ordered by severity (errors first), kind and key.
     """
@@ -126,7 +130,7 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether there are no errors and no warnings."""
+        """Whether there are no errors or warnings."""
         return all(finding.severity == "note" for finding in self.findings)
 
     @property
@@ -139,7 +143,7 @@ class Findings:
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON-serialisable values."""
+        """Return the result as a JSON-serialisable dict."""
         return {
             "data": self.data,
             "scheme": self.scheme,
@@ -154,22 +158,23 @@ class Findings:
 
 
 def of_faults(faults: Iterable[Fault], root: Path | None) -> Iterator[Finding]:
-    """Convert annotation errors to findings, with file names relative to the dataset folder `root`.
+    """Convert annotation errors to findings. File names are converted to paths relative to the dataset folder `root`.
 
-    Errors of an unknown kind (from a third-party reader) become kind "annotation".
+    Errors of unknown kinds, from third-party readers, are converted to the kind "annotation".
     """
     for fault in faults:
-        key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # the key of a table row ends with its place
+        key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # the key of an error in a table ends with the line
         if root is not None:
             key = key.removeprefix(f"{root}/")
         yield Finding(fault.kind if fault.kind in KINDS else "annotation", key, fault.reason, fault.place, box=fault.box)
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the distinct findings: errors before warnings before notes, then in the order of `KINDS`, then by key."""
+    """Remove duplicate findings and sort the others by severity (errors first), then in the order of `KINDS`, then by key."""
     kinds = list(KINDS)
     return tuple(sorted(dict.fromkeys(findings), key=lambda it: (_ORDER[it.severity], kinds.index(it.kind), it.key, it.place, it.text)))
 
 
-# bits of 64. Measured: the same photo differs by at most 2 when resaved at JPEG quality 40 or halved; by 4 (median) when cropped by 2 %
+# default maximum Hamming distance of near duplicates. Measured distance from the original: at most 2 after resaving with JPEG quality 40
+# or halving, and 4 (median) after cropping by 2 %
 NEAR = 4

@@ -1,4 +1,4 @@
-"""Cleaned copies of annotations; images are never modified, and every change is recorded."""
+"""Writing of cleaned copies of annotations. Images are never modified, and every change is recorded."""
 
 from __future__ import annotations
 
@@ -25,23 +25,27 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_cleaned(examination: Examination, out: Path) -> list[Change]:
-    """Write a cleaned copy of the annotations to a folder, with a `changes.csv`, and return its rows.
+    """Write a cleaned copy of the annotations, and a list of all changes (`changes.csv`), to a folder.
 
-    Removed: samples whose image is missing or can't be read; boxes that have no area, lie entirely outside the image or are duplicates;
-    labels that match no class. Changed: boxes that extend beyond the image (clipped), swapped corners (reordered) and duplicate ids
-    (replaced). All other findings are kept and listed: only the owner can decide, for example, which of two identical images is right.
+    Samples are removed if their image is missing or can't be read. Boxes are removed if they have no area, lie entirely outside the image
+    or are duplicates, and labels are removed if they match no class. Boxes that extend beyond the image are clipped, swapped corners are
+    reordered, and duplicate ids are replaced. All other findings are listed as "kept", because fixing them would be a guess: for example,
+    only the owner of the dataset can decide which of two contradictory labels is right.
 
     Args:
-        examination: check of a whole dataset of image files, without `split=`, `classes=` and `limit=`.
-        out: output folder; the output of an earlier run is replaced.
+        examination: check of a whole dataset of image files, opened without `split=`, `classes=` and `limit=`.
+        out: output folder. The output of an earlier run is replaced.
+
+    Returns:
+        The rows of `changes.csv`.
     """
     opened = examination.opened
     if opened.root is None or opened.path is None or not opened.whole:
-        raise InputError("--fix needs a whole dataset in files: a path without split=, classes= and limit=")
+        raise InputError("--fix needs a whole dataset stored in files; pass its path without split=, classes= and limit=")
     if not opened.filed:
-        raise InputError(f"--fix needs one file per image; {opened.name} packs its images into larger files, which are not rewritten")
+        raise InputError(f"--fix needs one file per image, but {opened.name} stores several images per file; such files can't be rewritten")
     if out.resolve() == opened.root.resolve():
-        raise InputError(f"--fix {out} is the folder of the dataset; choose another folder, the dataset is never overwritten")
+        raise InputError(f"--fix {out} is the dataset folder, which is never overwritten; choose another folder")
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {
         "coco": fix_boxes.write_coco,
         "voc": fix_boxes.write_voc,
@@ -57,7 +61,10 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
 
 
 def _is_fixed(finding: Finding, changes: list[Change], table: str) -> bool:
-    """Return whether the changes fix a finding: at the same place or, for kinds that are always fixed, in the same image's annotations."""
+    """Return whether a finding was fixed, or is only a note.
+
+    A change fixes a finding at the same place. For kinds in `_FIXED`, any change to the annotations of the same image does.
+    """
     if finding.severity == "note":
         return True
     name = Path(finding.key).stem  # an image and its annotation file share their stem
@@ -66,9 +73,9 @@ def _is_fixed(finding: Finding, changes: list[Change], table: str) -> bool:
 
 
 def _write_list(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write the readable samples to `labels.csv`, with the columns path, label and, if the data has splits, split.
+    """Write the readable samples to `labels.csv`, with the columns path, label and, if there are splits, split.
 
-    Folders have no annotation file to clean, so the copy is an equivalent table: for classification, open it with
+    A dataset of folders has no annotation file to clean, so this table replaces it. For classification, it can be opened with
     `csv:OUT/labels.csv?root=DATA`.
     """
     rows = []
@@ -82,7 +89,7 @@ def _write_list(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write the table without its invalid rows and with fixed boxes; Parquet becomes CSV."""
+    """Write the table with fixed boxes and without invalid rows. A Parquet table is written as CSV."""
     table = examination.opened.path
     assert table is not None
     pairs = list(zip(examination.opened.items, examination.facts, strict=True))
@@ -105,9 +112,15 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None) -> tuple[dict[str, str], str]:
-    """Return the fixed row, empty if it must be removed, and a description of the change ("" for none).
+    """Fix a row of a table.
 
-    `fact` are the properties of its image, if known, and `fault` is the reader's finding about the row, if any.
+    Args:
+        values: cells by column name.
+        fact: properties of the image; None if unknown.
+        fault: the annotation error in this row; None if there is none.
+
+    Returns:
+        The fixed row, or an empty dict if it must be removed; and a description of the change ("" for none).
     """
     if fact is not None and fact.fault:
         return {}, f"{values['path']} {fact.fault}"

@@ -1,4 +1,4 @@
-"""Cleaned copies of COCO JSON, VOC XML and YOLO text annotations."""
+"""Writing of cleaned copies of COCO JSON, VOC XML and YOLO text annotations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from zoo.system.files import write_text
 
 
 def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write a cleaned copy of every instances file in the dataset folder, under the same name."""
+    """Write cleaned copies of all COCO annotation files in the dataset folder, with the same names."""
     root = examination.opened.root
     assert root is not None
-    # an image that is readable in one split is readable
+    # an image that can be read in one split counts as readable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: not pair[1].fault)
     known = {item.key: fact for item, fact in pairs}
     for file in sorted({*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")}):
         try:
             content = json.loads(file.read_bytes())
         except ValueError:
-            continue  # already reported as a finding; there is nothing to copy
+            continue  # invalid JSON was already reported as a finding
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in ("images", "annotations", "categories")):
             name = file.relative_to(root).as_posix()
             yield from _clean_images(content, name, known)
@@ -36,7 +36,7 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
-    """Clean the images of `content` in place and yield the changes."""
+    """Clean the list of images in `content` in place, and yield the changes."""
     kept: dict[Any, dict[str, Any]] = {}
     keys: set[str] = set()
     for image in content["images"]:
@@ -53,7 +53,7 @@ def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts]
 
 
 def _clean_annotations(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
-    """Clean the annotations of `content` in place and yield the changes."""
+    """Clean the list of annotations in `content` in place, and yield the changes."""
     pictures = {image["id"]: image for image in content["images"]}
     categories = {category.get("id") for category in content["categories"]}
     numbers = [entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)]
@@ -91,7 +91,7 @@ def _clean_annotations(content: dict[str, Any], name: str, known: Mapping[str, F
 
 
 def _mend_coco(bbox: Any, size_hw: tuple[int, int]) -> tuple[Box | None, str]:
-    """Fix a COCO box (x, y, width, height); returns the same as `mend_box`."""
+    """Fix a COCO box (x, y, width, height). The return values are those of `mend_box`, with the box in COCO format."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(side, int | float) and math.isfinite(side) for side in bbox):
         return None, "not four finite numbers"
     left, top, width, height = bbox
@@ -102,7 +102,7 @@ def _mend_coco(bbox: Any, size_hw: tuple[int, int]) -> tuple[Box | None, str]:
 
 
 def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write a cleaned copy of every annotation file and every image-set list."""
+    """Write cleaned copies of all VOC annotation files and image lists."""
     root = examination.opened.root
     assert root is not None
     known = {Path(item.key).stem: (item.key, fact) for item, fact in zip(examination.opened.items, examination.facts, strict=True)}
@@ -134,13 +134,13 @@ def _parse(file: Path) -> Element:
 
     try:
         tree: Element = fromstring(file.read_bytes())
-    except ParseError as error:  # it was valid a moment ago: another process is writing it
+    except ParseError as error:  # the reader parsed it successfully, so another process has changed it
         raise OSError(f"{file} changed while it was being read: {error}") from error
     return tree
 
 
 def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[Change]:
-    """Clean the objects of `tree` in place and yield the changes."""
+    """Clean the objects in `tree` in place, and yield the changes."""
     seen: set[tuple[Any, ...]] = set()
     for number, entry in enumerate(list(tree.findall("object")), start=1):
         place, label = f"object {number}", (entry.findtext("name") or "").strip()
@@ -164,11 +164,11 @@ def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[C
 
 
 def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write a cleaned copy of every label file under the same relative path."""
+    """Write cleaned copies of all YOLO label files, with the same relative paths."""
     root = examination.opened.root
     assert root is not None
     count = max((len(names) for names in examination.opened.classes.values()), default=0)
-    # an image that can't be read in one split is lost in all
+    # an image that can't be read in one split counts as unreadable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: bool(pair[1].fault))
     faults = {item.file.stem: fact.fault for item, fact in pairs if item.file is not None}
     for file in sorted(path for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts[:-1]):
@@ -187,7 +187,12 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _clean_line(line: str, classes: int, before: list[str]) -> tuple[str, str]:
-    """Fix a line of class, centre x, centre y, width and height (fractions of the image).
+    """Fix a line with class, centre x, centre y, width and height. Coordinates are fractions of the image size.
+
+    Args:
+        line: the line.
+        classes: number of classes.
+        before: earlier lines of the file that were kept.
 
     Returns:
         The fixed line, or "" if it must be removed; and a description of the change ("" for none).
@@ -204,7 +209,7 @@ def _clean_line(line: str, classes: int, before: list[str]) -> tuple[str, str]:
     if line.strip() in before:
         return "", "duplicate"
     given: Box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    # rounded: rounding errors must not make a box at the edge extend beyond the image
+    # rounded, so that rounding errors don't make a box at the edge extend beyond the image
     box, what = mend_box(tuple(round(side, 9) for side in given), (1, 1))  # type: ignore[arg-type]  # four again
     if box is None:
         return "", what

@@ -1,4 +1,4 @@
-"""Opening of a dataset with all its splits: the samples, the splits of each, and the annotation errors."""
+"""Opening of a dataset with all its splits: samples, the splits of each sample, and annotation errors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Item:
     """A sample with class names instead of indices.
 
     Attributes:
-        key: key of the `Record`; a number is prefixed with the split, because every split starts counting at the same number.
-        record: source of the image and its target.
-        splits: splits that contain the sample; empty if the data has none.
-        labels: class name of the image, or of each box; empty if unlabelled.
-        boxes: [N, 4] float, xyxy in pixels; None if the task has no boxes.
-        plain: [N] bool, True for boxes of a single object (neither crowd nor difficult); None if the task has no boxes.
+        key: key of the record. Keys of images without a file are prefixed with the split, because they are unique only within a split.
+        record: image source and target.
+        splits: splits that contain the sample; empty if the dataset has no splits.
+        labels: class name of the image, or one class name per box; empty if unlabelled.
+        boxes: boxes [N, 4] float, xyxy in pixels; None if the task has no boxes.
+        plain: for each box, whether it is marked neither as crowd nor as difficult, [N] bool; None if the task has no boxes.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Item:
 
     @property
     def file(self) -> Path | None:
-        """File of the image; None if it isn't stored as a file."""
+        """Image file; None if the image isn't stored in a separate file."""
         return self.record.path
 
 
@@ -59,12 +59,15 @@ class Opened:
     """A dataset with all its splits.
 
     Attributes:
-        scheme: scheme that the data was read with; "" for a sequence of samples.
-        path: folder or file that the dataset string names; None if it doesn't exist.
+        name: dataset string, or name of a dataset object.
+        scheme: format of the dataset; "" for a sequence of samples.
+        path: folder or file in the dataset string; None if it doesn't exist.
         whole: whether the whole dataset was requested, without `split=`, `classes=` and `limit=`.
-        pairs: pairs of record keys that define which images are used; empty if the data has none.
-        classes: class names by split; the key "" stands for the data without a split.
-        findings: problems with the splits.
+        pairs: pairs of record keys, for datasets of face pairs; empty for other datasets.
+        items: the samples, each with all its splits.
+        faults: annotation errors.
+        classes: class names by split. The key "" stands for the dataset opened without a split.
+        findings: problems with opening splits.
     """
 
     name: str = ""
@@ -79,17 +82,17 @@ class Opened:
 
     @property
     def filed(self) -> bool:
-        """Whether every image is a separate file, not part of a larger one."""
+        """Whether every image is stored in a separate file."""
         return all(item.file is not None for item in self.items)
 
     @property
     def root(self) -> Path | None:
-        """Dataset folder: `path`, or its parent if it is a file."""
+        """Dataset folder: `path`, or the parent of `path` if it is a file; None if `path` is None."""
         return self.path if self.path is None or self.path.is_dir() else self.path.parent
 
 
 def open_all(data: object, task: Task, say: Callable[[str], None] | None = None) -> Opened:
-    """Open a dataset and skip its invalid samples; without `split=`, open every split found in it."""
+    """Open a dataset and skip invalid samples. Without `split=`, all splits of the dataset are opened."""
     if isinstance(data, Path):
         data = str(data)
     if not isinstance(data, str):
@@ -151,10 +154,10 @@ def class_name(classes: Sequence[str], label: Any) -> str:
 
 
 def merged(items: Sequence[Item]) -> list[Item]:
-    """Return each sample once, with all splits that contain it."""
+    """Merge samples that appear in several splits, so that each sample occurs once, with all its splits."""
     known: dict[object, Item] = {}
     for item in items:
-        # an image with two labels in a table is two samples, and must remain so
+        # an image with two labels in a table is two samples, which must not be merged
         identity = (item.file or (item.key, item.splits), item.key, item.labels)
         before = known.get(identity)
         known[identity] = item if before is None else replace(before, splits=tuple(sorted({*before.splits, *item.splits})))
@@ -166,10 +169,10 @@ _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
 def split_names(path: Path) -> list[str]:
-    """Return the names of the splits found in a dataset.
+    """Detect the names of the splits of a dataset.
 
-    Splits are folders, VOC lists, COCO files, keys of `data.yaml`, entries of a saved Hugging Face dataset, or values of a table's
-    column. VOC's `trainval`, the union of two others, is not counted as a split.
+    A split is a folder, a VOC image list, a COCO file, a key in `data.yaml`, an entry of a saved Hugging Face dataset, or a value in the
+    column split of a table. The VOC list `trainval` isn't a split, because it is the union of two splits.
     """
     try:
         if path.is_file() and path.suffix.lower() in tables.SUFFIXES:

@@ -1,4 +1,4 @@
-"""Checks of classes, people and pairs, and of images without annotations."""
+"""Checks of classes, people and pairs, and detection of images without annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.curation.check.items import Opened
 from zoo.curation.check.pictures import Facts
 from zoo.images import decoding
 
-RARE = 20  # times fewer samples than the most common class: mean class scores then depend on a handful of images
+RARE = 20  # ratio to the most common class from which a class is reported as rare: its scores depend on very few images
 _OTHERS = (
     ".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".pbm", ".pnm", ".pcx", ".tga", ".psd", ".svg", ".raw", ".dng",
 )  # fmt: skip
@@ -19,22 +19,22 @@ _TRAIN = re.compile(r"train(ing)?\d*", re.IGNORECASE)
 
 
 def class_counts(opened: Opened) -> Counter[str]:
-    """Return the number of samples (or boxes) by class over all splits, in the data's class order; absent classes have 0."""
+    """Return the number of samples (or boxes) of each class over all splits. Classes are in dataset order and include empty ones."""
     names = dict.fromkeys(name for classes in opened.classes.values() for name in classes)
     counts = Counter(label for item in opened.items for label in item.labels)
     return Counter({name: counts[name] for name in names} | {name: counts[name] for name in counts if name not in names})
 
 
 def classes(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Report classes that have no samples, have far fewer than others, or are missing from the training split."""
+    """Report classes that have no samples, have far fewer samples than others, or are missing from the training split."""
     if opened.whole:
         for name in (name for name, count in counts.items() if not count):
-            yield Finding("empty-class", name, "is a declared class without samples", level="warning")
+            yield Finding("empty-class", name, "is a declared class, but has no samples", level="warning")
     most = max(counts.values(), default=0)
     for name, count in counts.items():
         if 0 < count * RARE <= most:
             common = max(counts, key=lambda other: counts[other])
-            yield Finding("unbalanced", name, f"occurs {count} times, {common} {most} times: a ratio of 1 to {RARE} or less")
+            yield Finding("unbalanced", name, f"occurs {count} times, but {common} occurs {most} times: a ratio of 1 to {RARE} or less")
     by_split: dict[str, set[str]] = defaultdict(set)
     for item in opened.items:
         for split in item.splits:
@@ -49,22 +49,22 @@ def people(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
     """Report people with a single image, and people who are in several splits."""
     for name, count in counts.items():
         if count == 1 and not opened.pairs:
-            yield Finding("single-picture", name, "has a single image: no pair of the same person can be formed")
+            yield Finding("single-picture", name, "has a single image, so no pair of images of this person can be formed")
     splits: dict[str, set[str]] = defaultdict(set)
     for item in opened.items:
         for label in item.labels:
             splits[label] |= set(item.splits)
     for name, where in splits.items():
         if len(where) > 1:
-            known = f"is in the splits {' and '.join(sorted(where))}: scores should be measured on people who were not seen in training"
+            known = f"is in the splits {' and '.join(sorted(where))}: people in evaluation data should not appear in training data"
             yield Finding("person-in-splits", name, known, level="warning")
 
 
 def pairs(opened: Opened, facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report pairs of pixel-identical images: labelled as two people they are wrong, labelled as one person they are trivial."""
+    """Report pairs of pixel-identical images. They are wrong if labelled as different people, and trivial if labelled as one person."""
     seen = {item.record.key: (item.key, fact) for item, fact in zip(opened.items, facts, strict=True) if not fact.fault}
     for number, pair in enumerate(opened.pairs, start=1):
-        if pair.first not in seen or pair.second not in seen:  # reported as a finding about the image
+        if pair.first not in seen or pair.second not in seen:  # the missing image is reported by another check
             continue
         (first, one), (second, other) = seen[pair.first], seen[pair.second]
         if one.digest == other.digest:
@@ -74,12 +74,12 @@ def pairs(opened: Opened, facts: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def strays(opened: Opened) -> Iterator[Finding]:
-    """Report images in the dataset folder that no sample and no annotation error names, and images that are ignored for their extension."""
+    """Report images in the dataset folder that have no annotation, and images whose extension isn't supported."""
     if opened.root is None or not opened.whole or not opened.items or opened.pairs or not opened.filed:
         return
     mentioned = "\n".join(f"{fault.key} {fault.reason}" for fault in opened.faults)
     used = {item.file for item in opened.items}
-    # a table may be stored anywhere; its data are the folders of the images that it names
+    # a table may be stored anywhere, so search the folders of its images instead of the folder of the table
     tabular = opened.path != opened.root
     places = {item.file.parent for item in opened.items if item.file is not None} if tabular else {opened.root}
     for file in sorted({path for place in places for path in place.rglob("*") if not path.name.startswith(".")}):
@@ -88,4 +88,4 @@ def strays(opened: Opened) -> Iterator[Finding]:
         if suffix in _OTHERS and file.is_file():
             yield Finding("wrong-extension", key, f"is ignored: expected {', '.join(decoding.SUFFIXES)}, got {suffix}")
         elif suffix in decoding.SUFFIXES and file not in used and file.is_file() and file.name not in mentioned:
-            yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")
+            yield Finding("no-annotation", key, "is in the dataset folder, but has no annotation")

@@ -1,4 +1,4 @@
-"""Inspection of single images: whether they can be read, whether their names match their content, and compact descriptors of the pixels."""
+"""Inspection of single images: readability, file format, and compact descriptors of the pixels."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from zoo.data.dataset import Record
 from zoo.errors import ImageError
 from zoo.images import decoding, headers
 
-TINY = 16  # pixels on the shorter side: below it, a stride-32 backbone has less than half a cell, and people can't label the image either
-_BLANK = 1.0  # standard deviation in grey levels: less is a single colour with compression noise
-_FEW = 256  # images: for fewer, starting processes (about a second each) costs more than it saves
-_CHUNK = 32
-THUMB = 16  # pixels: enough to distinguish two images by their grey levels, at 256 bytes each
-_DCT, _LOW = 32, 8
+TINY = 16  # pixels on the shorter side: smaller images cover less than half a cell at stride 32, and people can't label them
+_BLANK = 1.0  # standard deviation in grey levels: below it, an image has a single colour with compression noise
+_FEW = 256  # images: for fewer, starting processes (about a second each) takes longer than it saves
+_CHUNK = 32  # images per work item of a process
+THUMB = 16  # pixels: side of a thumbnail, which has 256 bytes; enough to distinguish two images by their grey levels
+_DCT, _LOW = 32, 8  # sizes of the grey image and of the block of low frequencies for the perceptual hash
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -49,14 +49,14 @@ class Facts:
 
     Attributes:
         fault: reason why the image can't be read; "" if it can.
-        size_hw: height and width in pixels, after the orientation is applied.
-        format: file format by content; "" for images that are not files.
+        size_hw: height and width in pixels, after applying the EXIF orientation.
+        format: file format, detected from the content; "" for images that are not files.
         mode: colour mode in words: colour, grey, with transparency, …
-        digest: hash of the decoded pixels; equal images have equal digests, whatever their file format or name.
+        digest: hash of the decoded pixels. Images with equal pixels have equal digests, regardless of file format and name.
         hash: 64-bit perceptual hash.
         spread: standard deviation of the grey thumbnail, in grey levels.
         thumb: grey thumbnail, THUMB × THUMB bytes.
-        fault_kind: kind of the fault, as in `Fault`.
+        fault_kind: kind of the error, as in `Fault.kind`; "" if there is none.
     """
 
     fault: str = ""
@@ -80,7 +80,10 @@ class Facts:
 
 
 def look(source: Path | NDArray[np.uint8]) -> Facts:
-    """Return the properties of an image, given as a file or as pixels; an unreadable image is a result, not an exception."""
+    """Return the properties of an image, which is a file or an array of pixels.
+
+    No exception is raised for an unreadable image; `Facts.fault` contains the error.
+    """
     if not isinstance(source, Path):
         return _facts(source, "", "colour")
     try:
@@ -100,16 +103,16 @@ def _facts(image: NDArray[np.uint8], format_: str, mode: str) -> Facts:
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey [THUMB, THUMB] uint8 thumbnail of an image ([H, W, 3] uint8, RGB); the aspect ratio is not kept."""
+    """Return a grey thumbnail [THUMB, THUMB] uint8 of an image [H, W, 3] uint8, RGB. The aspect ratio is not preserved."""
     return _grey(image, THUMB)
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> int:
-    """Return the 64-bit pHash of an image ([H, W, 3] uint8, RGB): the signs of its lowest frequencies.
+    """Return the 64-bit perceptual hash (pHash) of an image [H, W, 3] uint8, RGB.
 
-    The image is resized to 32×32 grey pixels. The 8×8 lowest coefficients of its discrete cosine transform are compared with their
-    median, which excludes the constant coefficient (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
-    Scaling, recompression and changes of brightness leave the hash nearly unchanged.
+    The image is resized to 32×32 grey pixels. Each bit indicates whether one of the 8×8 lowest coefficients of the discrete cosine
+    transform exceeds the median of these coefficients, without the constant one (Zauner 2010, "Implementation and benchmarking of
+    perceptual image hash functions"). Scaling, recompression and brightness changes leave the hash nearly unchanged.
     """
     coefficients = cv2.dct(_grey(image, _DCT).astype(np.float32))[:_LOW, :_LOW].reshape(-1)
     bits = coefficients > np.median(coefficients[1:])
@@ -117,28 +120,32 @@ def perceptual_hash(image: NDArray[np.uint8]) -> int:
 
 
 def _grey(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    # area averaging avoids aliasing; the conversion to grey comes last because few pixels are left
+    # area averaging avoids aliasing; conversion to grey is faster after resizing
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def _mode(data: bytes) -> str:
-    """Return the colour mode that Pillow reads from the header; the pixels are not decoded again."""
+    """Return the colour mode in words. Pillow reads it from the header without decoding the pixels."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the size (our limit is stricter) and malformed EXIF blocks
+        warnings.simplefilter("ignore")  # warnings about the image size (our limit is stricter) and about malformed EXIF blocks
         try:
             with PILImage.open(io.BytesIO(data)) as picture:
                 name = picture.mode
                 return "with transparency" if "transparency" in picture.info else _MODES.get(name, name)
         except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError):
-            return "colour"  # OpenCV can read it and Pillow can't: nothing to report
+            return "colour"  # OpenCV has read the image although Pillow can't: nothing to report
 
 
 def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterator[Facts]:
-    """Yield the properties of every record's image, in order, using several processes if that is faster.
+    """Yield the properties of each record's image, in order.
 
-    Processes are used instead of threads because the decoder holds a lock per process. They read files; generated and in-memory images are
-    read in this process. `workers` is the number of processes; None for one per core if there are many images, 0 for this process.
+    Image files are read in worker processes. Threads would not help, because only one image per process can be decoded at a time. Generated
+    and in-memory images are read in this process.
+
+    Args:
+        records: the records.
+        workers: number of worker processes; 0 reads all images in this process. None uses one worker per core if there are many images.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if workers is None else workers
@@ -154,7 +161,7 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
 
 
 def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the worker processes already use all cores
+    cv2.setNumThreads(1)  # worker processes already use all cores
 
 
 def _look_at(record: Record) -> Facts:
@@ -162,12 +169,12 @@ def _look_at(record: Record) -> Facts:
         return look(record.source)
     try:
         return look(record.source())
-    except ImageError as error:  # an image stored in a larger file
+    except ImageError as error:  # an image stored inside a larger file
         return Facts(fault=error.reason, fault_kind=error.kind)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report problems of single images, given the key and the file name of each ("" if it isn't a file)."""
+    """Report problems of single images. Arguments have one element per image; the name is "" for images without a file."""
     modes = Counter(fact.mode for fact in facts if not fact.fault)
     usual = modes.most_common(1)[0][0] if modes else ""
     for key, name, fact in zip(keys, names, facts, strict=True):
@@ -176,10 +183,10 @@ def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) 
             continue
         suffix = Path(name).suffix.lower()
         if fact.format and suffix not in _SUFFIXES[fact.format]:
-            yield Finding("wrong-extension", key, f"is a {fact.format} but its extension is {suffix or 'missing'}")
+            yield Finding("wrong-extension", key, f"is a {fact.format} file, but its extension is {suffix or 'missing'}")
         if min(fact.size_hw) < TINY:
-            yield Finding("tiny", key, f"is {fact.size_hw[1]}×{fact.size_hw[0]} pixels; too little can be seen below {TINY} on a side")
+            yield Finding("tiny", key, f"is {fact.size_hw[1]}×{fact.size_hw[0]} pixels; too little detail below {TINY} pixels")
         if fact.mode != usual:
-            yield Finding("odd-mode", key, f"is {fact.mode}, but most of the data ({modes[usual]} images) is {usual}")
+            yield Finding("odd-mode", key, f"is {fact.mode}, but most images ({modes[usual]}) are {usual}")
         if fact.blank:
             yield Finding("blank", key, "has a single colour")

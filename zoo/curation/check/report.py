@@ -1,4 +1,4 @@
-"""Self-contained HTML page of a dataset check: counts, and a contact sheet with boxes for each kind of finding."""
+"""HTML report of a dataset check: counts, and a contact sheet with boxes for each kind of finding."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from zoo.report.pages import data_uri, page, table, text
 from zoo.system.files import write_text
 from zoo.system.wording import counted
 
-_SHOWN = 24  # findings per kind that are shown with an image: about one megabyte
-_LISTED = 500  # findings per kind that are listed; --json has all of them
-_SIDE = 200  # pixels
+_SHOWN = 24  # maximum number of findings per kind shown with images, which need about one megabyte
+_LISTED = 500  # maximum number of listed findings per kind; --json lists all of them
+_SIDE = 200  # pixels: longer side of a displayed image
 _RED, _BLUE = (220, 30, 40), (40, 110, 230)
 
 _STYLE = ".sheet figure{width:200px;font-size:12px}"
 
 
 def write_report(examination: Examination, path: Path) -> None:
-    """Write the page; it loads no external resources."""
+    """Write the report as a self-contained HTML page."""
     found, items = examination.findings, examination.opened.items
     verdict = "no problems" if found.ok else counted(sum(f.severity != "note" for f in found.findings), "finding")
     body = [
@@ -59,9 +59,9 @@ def _section(kind: str, findings: tuple[Finding, ...], known: Mapping[str, Item]
 
 
 def _figures(finding: Finding, known: Mapping[str, Item]) -> Iterator[str]:
-    """Yield the images that a finding is about, if they can be shown."""
+    """Yield the images involved in a finding as HTML. Images that can't be read are omitted."""
     for name in dict.fromkeys((finding.key, *finding.others[:3])):
-        # for an annotation file, show the image with the same stem
+        # for a finding in an annotation file, show the image with the same stem
         item = known.get(name) or (known.get(Path(name).stem) if finding.place else None)
         picture = None if item is None else _picture(item, finding)
         if picture is not None:
@@ -70,7 +70,7 @@ def _figures(finding: Finding, known: Mapping[str, Item]) -> Iterator[str]:
 
 
 def _picture(item: Item, finding: Finding) -> str | None:
-    """Return the image as a data URI, its boxes in blue and the finding's box in red; None if it can't be read."""
+    """Return the image as a data URI, with its boxes in blue and the finding's box in red; None if the image can't be read."""
     try:
         image = item.record.load().image
     except ImageError:
@@ -88,6 +88,6 @@ def _picture(item: Item, finding: Finding) -> str | None:
 
 
 def _draw(image: NDArray[np.uint8], box: list[float], colour: tuple[int, int, int], line: int) -> None:
-    # some findings are about absurd coordinates: boxes far outside are drawn at the edge
+    # some findings have extreme coordinates: clip boxes far outside the image
     left, top, right, bottom = (round(min(max(side, -4), 2 * _SIDE)) for side in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, line)

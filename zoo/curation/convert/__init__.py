@@ -1,1 +1,1 @@
-"""Conversion of datasets between formats: `zoo data convert`."""
+"""Conversion of datasets to other formats: `zoo data convert`."""

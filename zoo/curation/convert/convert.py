@@ -1,4 +1,4 @@
-"""Conversion of a whole dataset from one format to another."""
+"""Conversion of a dataset, with all its splits, to another format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.system.wording import counted
 from zoo.task.contract import Task
 
 Pictures = Literal["link", "copy"]
-_MARKER = ".zoo-data"  # never written, so that a folder with content is never replaced
+_MARKER = ".zoo-data"  # this file is never written, so existing folders are never replaced
 _SUFFIXES = {
     b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif", b"P5": ".pgm", b"P6": ".ppm",
 }  # fmt: skip
@@ -36,10 +36,12 @@ class Converted:
     """Result of `convert`.
 
     Attributes:
-        data: dataset strings that open the result, one for each split.
-        losses: what the new format can't represent and was dropped on request.
-        skipped: annotation errors in the old data, skipped on request.
-        linked: number of images that are hard links to the old ones.
+        data: dataset strings for opening the result, one for each split.
+        pictures: number of images.
+        classes: class names.
+        losses: descriptions of information that the new format can't represent and that was dropped because of `lossy`.
+        skipped: annotation errors in the source that were skipped because of `skip_bad`.
+        linked: number of images written as hard links to the original files.
     """
 
     data: tuple[str, ...]
@@ -64,11 +66,16 @@ def convert(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Convert a dataset with all its splits to another format; images stay byte-identical.
+    """Convert a dataset, with all its splits, to another format. Image files stay byte-identical.
 
-    The target is `scheme:folder`, with a new or empty folder. `pictures` is "copy", or "link" for hard links, and copies where links aren't
-    possible. `lossy` continues if the new format can't represent everything, and `skip_bad` skips invalid samples; the result lists both.
-    Otherwise, an `InputError` is raised.
+    Args:
+        source: dataset string of the source, without `split=` to convert all splits.
+        target: output format and folder as `scheme:folder`. The folder must be new or empty.
+        task: the task of the dataset.
+        pictures: how images are written: "link" for hard links (or copies where links aren't possible), or "copy".
+        lossy: whether to drop information that the new format can't represent. If False, it raises an `InputError`.
+        skip_bad: whether to skip invalid samples. If False, they raise a `DataError`.
+        progress: display of progress bars and messages; None for no display.
     """
     progress = progress or Progress(enabled=False)
     _writer(DataRef.parse(target), task)
@@ -79,7 +86,7 @@ def convert(
 
 
 def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> Opened:
-    """Open a dataset with all its splits to write it again, or raise a `DataError` for annotation errors, unless `skip_bad` is set."""
+    """Open a dataset with all its splits. Raise a `DataError` if there are annotation errors and `skip_bad` is False."""
     opened = open_all(source, task, progress.say)
     if opened.faults and not skip_bad:
         what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
@@ -90,11 +97,11 @@ def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> O
 def write_content(
     content: Content, target: str, task: Task, *, source: str, pictures: Pictures, lossy: bool, progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Write content as a dataset; the folder appears only when it is complete. `source` names the old data in messages.
+    """Write a dataset to a folder, which is created atomically. `source` is the original dataset string, for messages.
 
     Returns:
-        Dataset strings that open the result, one for each split; what the format can't represent and was dropped on request; and the
-        number of images that are hard links to the old ones.
+        Dataset strings for opening the result, one for each split; descriptions of information that was dropped because of `lossy`; and
+        the number of images written as hard links.
     """
     ref = DataRef.parse(target)
     writer = _writer(ref, task)
@@ -102,9 +109,9 @@ def write_content(
     losses = tuple(writer.losses(content))
     if losses and not lossy:
         listed = "\n  ".join(losses)
-        raise InputError(f"{ref.scheme}: can't represent all of {source!r}:\n  {listed}\nPass --lossy to continue without it")
+        raise InputError(f"the format {ref.scheme} can't represent all of {source!r}:\n  {listed}\nPass --lossy to drop this information")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not empty; choose a new folder, existing files are never overwritten")
+        raise InputError(f"{out} exists and is not empty; choose a new folder, because existing files are never overwritten")
     linked = 0
 
     def put(picture: Picture, path: Path) -> None:
@@ -127,30 +134,33 @@ def write_content(
 def _writer(ref: DataRef, task: Task) -> Writer:
     writers = task.data.writers
     if writers is None:
-        raise InputError(f"the task {task.name} has no format that can be written")
+        raise InputError(f"datasets of the task {task.name} can't be written: it has no output formats")
     if not ref.scheme or not ref.path:
-        raise InputError(f"target is {ref.text!r}; expected scheme:folder, with one of: {', '.join(writers)}")
+        raise InputError(f"target is {ref.text!r}; expected scheme:folder, where scheme is one of: {', '.join(writers)}")
     if ref.options or ref.split or ref.classes or ref.limit:
-        raise InputError(f"target is {ref.text!r}; expected no options, which apply to the source only")
+        raise InputError(f"target is {ref.text!r}; options after ? are only allowed in the source")
     if ref.scheme not in writers:
         raise UnknownNameError(f"output format of the task {task.name}:", ref.scheme, writers)
     return writers[ref.scheme]
 
 
 def gather(opened: Opened) -> Content:
-    """Convert an opened dataset of any format to a common form, or raise a `DataError` for stray samples and equal names of images."""
+    """Convert an opened dataset to the format-independent form `Content`.
+
+    Raise a `DataError` if a sample belongs to no split while others do, or if two images would have the same name.
+    """
     classes = tuple(dict.fromkeys(name for names in opened.classes.values() for name in names))
     splits = tuple(dict.fromkeys(split for split in opened.classes if split and any(split in item.splits for item in opened.items)))
     if splits and any(not item.splits for item in opened.items):
         stray = next(item.key for item in opened.items if not item.splits)
-        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose one with ?split=…")
+        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose a split with ?split=…")
     number = {name: index for index, name in enumerate(classes)}
     made = [Picture(_name(item, opened.scheme), replace(item.record, target=_target(item, number)), item.splits) for item in opened.items]
     seen: dict[str, Picture] = {}
     for picture in made:
         other = seen.setdefault(picture.name.casefold(), picture)
         if other is not picture:
-            raise DataError(f"data {opened.name!r}: {other.record.key} and {picture.record.key} would both be called {picture.name}")
+            raise DataError(f"data {opened.name!r}: {other.record.key} and {picture.record.key} would have the same name {picture.name}")
     return Content(classes, splits, tuple(made))
 
 
@@ -162,13 +172,13 @@ def _target(item: Item, number: Mapping[str, int]) -> Any:
 
 
 def _name(item: Item, scheme: str) -> str:
-    """Return an image's name without the parts that belong to the old format: its image folder, splits and classes."""
+    """Return the name of an image for the new format, without the image folder and split folder of the old format."""
     parts = list(PurePosixPath(item.key).parts)
     if parts[:1] == [_FORMAT_FOLDERS.get(scheme)]:
         del parts[0]
     if len(parts) > 1 and parts[0] in item.splits:
         del parts[0]
-    if not isinstance(item.record.source, Path):  # without a file the key is a number, and every split starts counting at the same number
+    if not isinstance(item.record.source, Path):  # the key is then a number, which is unique only within a split
         encoded = getattr(item.record.source, "encoded", None)
         suffix = _SUFFIXES.get(encoded()[:2] if encoded is not None else b"", ".png")
         parts[-1] = "-".join((*item.splits, parts[-1])) + suffix
@@ -176,9 +186,9 @@ def _name(item: Item, scheme: str) -> str:
 
 
 def _link_or_copy(source: Path, path: Path, pictures: Pictures) -> bool:
-    """Write an image file, and return whether as a hard link."""
+    """Create an image file as a hard link or a copy. Return whether it is a hard link."""
     if pictures == "link":
-        with contextlib.suppress(OSError):  # on another file system, or one without hard links
+        with contextlib.suppress(OSError):  # another file system, or hard links are not supported
             os.link(os.path.realpath(source), path)
             return True
     shutil.copyfile(source, path)
@@ -186,7 +196,7 @@ def _link_or_copy(source: Path, path: Path, pictures: Pictures) -> bool:
 
 
 def encoded_picture(record: Record) -> bytes:
-    """Return the encoded bytes of an image: those of its file or table, or a PNG if it exists only as pixels."""
+    """Return an image in encoded form: the original bytes if available, otherwise a PNG of its pixels."""
     if isinstance(record.source, Path):
         try:
             return record.source.read_bytes()

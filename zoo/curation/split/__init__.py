@@ -1,1 +1,1 @@
-"""Splitting of datasets into parts that share no group and no person: `zoo data split`."""
+"""Splitting of datasets such that no group and no person is in several splits: `zoo data split`."""

@@ -1,4 +1,4 @@
-"""Groups of samples that must stay in one part, such as the images of one patient or person, and their assignment to parts."""
+"""Groups of samples that must stay in the same split, such as all images of a patient, and their assignment to splits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from zoo.system.progress import Progress
 
 
 def group_names(items: Sequence[Item], how: str, people: bool, progress: Progress) -> list[str]:
-    """Return the name of each sample's group.
+    """Return the group name of each sample.
 
-    `how` is "none"; "near" to group near-duplicate images; "folder" to group the images of a folder; "regex:PATTERN" to group by the first
-    capturing group of a pattern, searched in the keys; or a CSV, TSV or Parquet file with the columns path and group. If the labels are
-    names of `people`, the images of a person always stay together.
+    Args:
+        items: the samples.
+        how: grouping method. "none" makes each sample a group; "near" groups near-duplicate images; "folder" groups the images of a folder;
+            "regex:PATTERN" groups by the text that the first capturing group of a pattern matches in the key. A CSV, TSV or Parquet file
+            with the columns path and group assigns groups to images.
+        people: whether labels are names of people. If true, the images of each person form a group, and `how` must be "none".
+        progress: display of the progress bar.
     """
     if people:
         if how != "none":
-            raise InputError(f"--groups is {how!r}; expected none: people always stay together, and other groups could be split up")
+            raise InputError(f"--groups is {how!r}; expected none, because datasets of people are always grouped by person")
         return [item.labels[0] if item.labels else item.key for item in items]
     if how == "none":
         return [item.key for item in items]
@@ -85,7 +89,7 @@ def _tabled(items: Sequence[Item], file: Path) -> list[str]:
         if known.setdefault(path, group) != group:
             raise DataError(f"{row.place}: {path} is in the group {group!r}, but in {known[path]!r} in an earlier row; expected one group")
     if faults:
-        raise DataError(f"{file} has invalid rows:", faults, "Fix them: an image without a group could be separated from its group.")
+        raise DataError(f"{file} has invalid rows:", faults, "Fix them: an image without a group could be separated from related images.")
     missing = [item.key for item in items if not known.get(item.key)]
     if missing:
         raise InputError(f"{file} has no group for {len(missing)} of {len(items)} images: {', '.join(missing[:5])}")
@@ -94,12 +98,12 @@ def _tabled(items: Sequence[Item], file: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that must stay in one part.
+    """Samples that must stay in the same split.
 
     Attributes:
-        name: stable name, which determines the group's place in the order together with its size and the seed.
-        members: indices of its samples.
-        counts: [C] number of images (or boxes) of each class.
+        name: unique name. Together with the size of the group and the seed, it determines the order in which groups are assigned.
+        members: indices of the samples in the group.
+        counts: number of images (or boxes) of each class in the group, [C].
     """
 
     name: str
@@ -108,7 +112,7 @@ class Group:
 
 
 def parse_parts(text: str) -> dict[str, float]:
-    """Parse shares, which sum to 1, such as `train=0.8,val=0.2`, or numbers of images such as `train=900,val=100`."""
+    """Parse the sizes of splits: fractions such as `train=0.8,val=0.2`, which sum to 1, or numbers such as `train=900,val=100`."""
     parts: dict[str, float] = {}
     for word in text.split(","):
         name, equals, share = (piece.strip() for piece in word.partition("="))
@@ -118,52 +122,52 @@ def parse_parts(text: str) -> dict[str, float]:
             value = -1.0
         if not equals or not name or name in parts or not (0 < value < 1 or (value >= 1 and value.is_integer())):
             raise InputError(
-                f"--parts is {text!r}; expected different names with shares between 0 and 1, such as train=0.8,val=0.2, "
+                f"--parts is {text!r}; expected different names with fractions between 0 and 1, such as train=0.8,val=0.2, "
                 "or with numbers of images, such as train=900,val=100"
             )
         parts[name] = value
     numbers = [value >= 1 for value in parts.values()]
     if any(numbers) and not all(numbers):
-        raise InputError(f"--parts is {text!r}; expected shares below 1 for every part, or a number of images for every part")
+        raise InputError(f"--parts is {text!r}; expected fractions below 1 for all splits, or numbers of images for all")
     if not any(numbers) and abs(sum(parts.values()) - 1) > 1e-6:
-        raise InputError(f"--parts is {text!r}; its shares sum to {sum(parts.values()):g}, expected 1")
+        raise InputError(f"--parts is {text!r}; the fractions sum to {sum(parts.values()):g}; expected 1")
     return parts
 
 
 def as_shares(parts: Mapping[str, float], total: int) -> dict[str, float]:
-    """Return the share of each part; numbers of images must sum to the total, because the user has to choose which ones to omit."""
+    """Return the fraction of each split. Numbers of images must sum to `total`, because images are never dropped implicitly."""
     if all(value < 1 for value in parts.values()):
         return dict(parts)
     if sum(parts.values()) != total:
         raise InputError(
             f"--parts requests {sum(parts.values()):g} images, but there are {total}; expected numbers that sum to the total. "
-            "Add another part for the rest, or use fewer images with ?limit="
+            "Add a split for the rest, or use fewer images with ?limit="
         )
     return {name: value / total for name, value in parts.items()}
 
 
 def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> list[str]:
-    """Return the part of each group; groups have distinct names, and `parts` maps names to shares.
+    """Return the name of the split for each group. Groups must have distinct names, and `parts` maps split names to fractions.
 
-    Based on iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data"): the class with
-    the fewest remaining samples is assigned first, its largest groups before the others. While the original considers only this class,
-    each group here goes to the part where chi-squared over all classes decreases most, because an image has many boxes. The result
-    depends on names, counts and seed, not on the order of the groups.
+    The method is based on iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data"). The
+    class with the fewest remaining samples is assigned first, starting with its largest groups. The original method chooses a split by this
+    class alone. Here, each group is assigned to the split where chi-squared over all classes decreases most, because an image may contain
+    boxes of many classes. The result depends on names, counts and seed, but not on the order of the groups.
     """
     names = list(parts)
     shares = np.array([parts[name] for name in names])
     order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), _lot(groups[i].name, seed)))
     counts = np.stack([groups[i].counts for i in order]) if order else np.zeros((0, 0), np.int64)
-    left = counts.sum(0)  # [classes]: not yet assigned
+    left = counts.sum(0)  # [classes]: number of unassigned images or boxes
     sizes = np.array([len(groups[i].members) for i in order], np.float64)
-    lacking = np.outer(shares, counts.sum(0)).astype(np.float64)  # [parts, classes]
+    lacking = np.outer(shares, counts.sum(0)).astype(np.float64)  # [splits, classes]
     room = shares * sizes.sum()
     part = np.full(len(order), -1)
 
     totals, whole = np.maximum(counts.sum(0), 1), max(sizes.sum(), 1)
 
     def place_group(place: int) -> None:
-        # the decrease of chi-squared, Σ (wanted − got)² / wanted over classes and samples: all parts fill up at the same rate
+        # the decrease of chi-squared, Σ (wanted − got)² / wanted over classes and samples, fills all splits at the same rate
         given = counts[place] / totals
         relative, space = lacking / totals, room / whole
         share = sizes[place] / whole
@@ -184,8 +188,8 @@ def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> li
     empty = [name for index, name in enumerate(names) if not (part == index).any()]
     if empty:
         raise InputError(
-            f"the part {', '.join(empty)} would be empty: there are {len(groups)} groups, the largest of "
-            f"{int(sizes.max(initial=0))} samples. Use fewer parts, larger shares or smaller groups"
+            f"the split {', '.join(empty)} would be empty: there are {len(groups)} groups, the largest with "
+            f"{int(sizes.max(initial=0))} samples. Use fewer splits, larger fractions or smaller groups"
         )
     result = [""] * len(groups)
     for place, index in enumerate(order):

@@ -1,4 +1,4 @@
-"""Splitting of a dataset, which is written with its new splits."""
+"""Splitting of a dataset. The result is written as a new dataset."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Divided:
     """Result of `split`.
 
     Attributes:
-        data: dataset string that opens each part, by part name.
-        shares: requested share, by part name.
-        pictures: number of images, by part name.
-        classes: number of images (or boxes) in each part, by class name; for people, the number of people in each part.
-        skipped: annotation errors, skipped on request.
-        warnings: deviations from the request.
+        data: dataset string for opening each split, by split name.
+        shares: requested fraction of samples, by split name.
+        pictures: number of images, by split name.
+        classes: number of images (or boxes) by class name and split name. For datasets of people, the number of people by split name,
+            under the key "people".
+        groups: number of groups.
+        skipped: annotation errors that were skipped because of `skip_bad`.
+        warnings: messages about deviations from the requested split.
     """
 
     data: Mapping[str, str]
@@ -59,22 +61,22 @@ def split(
     progress: Progress | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Divided:
-    """Split a dataset into parts, stratified by class, and write them; groups and people always stay together.
+    """Split a dataset, stratified by class, and write it as a new dataset. Groups and people are never divided.
 
-    `parts` are shares or numbers of images by name, met as closely as groups (see `group_names`) and classes allow. The target is a new or
-    empty folder, or `scheme:folder` to write another format than that of the source. `warn` receives each deviation from the request,
-    before anything is written. The other arguments are as in `convert`.
+    `parts` are fractions or numbers of images by split name. They are met as closely as groups (see `group_names`) and classes allow.
+    `target` is a new or empty folder; use `scheme:folder` to write a format other than that of the source. `warn` receives a message
+    about each deviation from the request, before files are written. For the other arguments, see `convert`.
     """
     progress = progress or Progress(enabled=False)
     opened = open_whole(source, task, skip_bad, progress)
     ref = DataRef.parse(source)
     found = sorted({name for item in opened.items for name in item.splits})
     if len(found) > 1 or (found and ref.split is None):
-        raise InputError(f"data {source!r} has the splits {', '.join(found)}; choose one with ?split={found[0]}")
+        raise InputError(f"dataset {source!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
     made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
-    if task.data.open_set:  # people are not stratified like classes: each is in one part only
+    if task.data.open_set:  # people are not stratified like classes, because each person is in one split only
         made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
     shares = as_shares(parts, len(items))
     chosen = assign(made, shares, seed)
@@ -88,7 +90,7 @@ def split(
     if not DataRef.parse(target).scheme:
         if opened.scheme not in (writers := task.data.writers or ()):
             known = f"specify the output format as scheme:FOLDER with one of: {', '.join(writers)}"
-            raise InputError(f"{opened.scheme or 'this data'}: can't be written; {known}")
+            raise InputError(f"the format {opened.scheme or 'of this dataset'} can't be written; {known}")
         target = f"{opened.scheme}:{target}"
     data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
     opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
@@ -96,7 +98,7 @@ def split(
 
 
 def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
-    """Collect the samples of each group and count their classes."""
+    """Return the groups, given one group name per sample, with the number of images or boxes of each class."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
         members[name].append(index)
@@ -123,12 +125,12 @@ def _counts(content: Content) -> dict[str, dict[str, int]]:
 
 
 def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:
-    """Return a warning if the largest group exceeds the largest requested part, so that the shares can't be met."""
+    """Return a warning if the largest group exceeds the largest requested split, so that the request can't be met."""
     largest = max(groups, key=lambda group: (len(group.members), group.name))
     share = len(largest.members) / total
     if share <= max(shares.values()):
         return []
-    return [f"the group {largest.name!r} has {len(largest.members)} of {total} images ({share:.0%}): its part is too large"]
+    return [f"the group {largest.name!r} has {len(largest.members)} of {total} images ({share:.0%}), which is too large"]
 
 
 def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float]) -> list[str]:
@@ -137,11 +139,11 @@ def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float
         total = sum(found.values())
         without = [part for part in parts if not found[part]]
         if total and without:
-            warnings.append(f"class {name!r}: none of its {total} are in {', '.join(without)}")
+            warnings.append(f"class {name!r}: none of its {total} instances are in {', '.join(without)}")
         off = {part: found[part] / total - share for part, share in parts.items()} if total >= 20 else {}
         worst = max(off, key=lambda part: abs(off[part]), default=None)
         if worst is not None and abs(off[worst]) > 0.1 and not without:
             warnings.append(
-                f"class {name!r}: {worst} has {found[worst] / total:.0%} of it instead of {parts[worst]:.0%}; groups are too large"
+                f"class {name!r}: {worst} has {found[worst] / total:.0%} of its instances, not {parts[worst]:.0%}; groups are too large"
             )
     return warnings

@@ -1,1 +1,1 @@
-"""Robustness of a model: scores on corrupted images and under adversarial attacks."""
+"""Robustness evaluation: scores on corrupted images and under adversarial attacks."""

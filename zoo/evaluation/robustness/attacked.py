@@ -1,4 +1,4 @@
-"""Scores of a model on clean images and on the same images under white-box attacks."""
+"""Evaluation of a model under white-box attacks, compared with clean images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from zoo.system.progress import Progress
 from zoo.task.attack import AttackProtocol
 from zoo.task.contract import TASKS, Task, get_task
 
-PAIRS = 500  # maximum number of pairs of each kind, for faces
+PAIRS = 500  # maximum number of face pairs of each kind (same and different identity)
 
 
 @dataclass(frozen=True)
@@ -65,34 +65,35 @@ def attack_evaluate(
 ) -> dict[str, Any]:
     """Score a model on clean images, and on the same images under white-box attacks.
 
-    The task defines what is attacked (`Task.attack_protocol`): for classification every image, away from its class; for faces one image
-    of each pair, away from or towards the other. The attacker may change every value of an image by up to `eps`.
+    The task defines what is attacked (`Task.attack_protocol`). For classification, every image is moved away from its class. For faces, one
+    image of each pair is moved away from the other image (same identity) or towards it (different identities). The attacker may change
+    each value of an image by up to `eps`.
 
     Args:
-        model: a model of a task that has attacks. It is moved to `device`, and its training or evaluation mode is restored.
-        data: as for `zoo.evaluate`.
+        model: a model of a task that supports attacks. It is moved to `device`, and its training or evaluation mode is restored.
+        data: dataset, as in `zoo.evaluate`.
         attack: "fgsm" (one step of `eps`), "pgd" (`steps` steps of 2.5 · eps / steps from a random start) or "autoattack" (its standard
-            version). The task defines which of them it supports.
-        eps: largest change of any value, for values in 0–1, of the RGB image after resizing and cropping and before normalisation.
+            version). A task may support only some of them.
+        eps: maximum change of each value of the resized and cropped RGB image, before normalisation. Values are in 0–1.
         steps: number of steps of "pgd".
-        seed: random seed for the random starts and the choice of pairs; an image's start doesn't depend on its batch.
-        pairs: for faces, maximum number of attacked pairs of each kind; they are chosen uniformly at random.
-        metric_options: as for `zoo.evaluate`.
-        batch_size: as for `zoo.evaluate`. Not for "autoattack", which always uses batches of 32, because it makes its random draws
-            per batch.
-        workers: as for `zoo.evaluate`.
-        device: as for `zoo.evaluate`.
-        on_error: as for `zoo.evaluate`.
-        replicates: as for `zoo.evaluate`.
-        progress: as for `zoo.evaluate`.
+        seed: random seed for starting points and for the choice of pairs. The starting point of an image doesn't depend on its batch.
+        pairs: for faces, maximum number of attacked pairs of each kind (same and different identity), chosen uniformly at random.
+        metric_options: scoring options, as in `zoo.evaluate`.
+        batch_size: number of images per batch, as in `zoo.evaluate`. "autoattack" always uses batches of 32, because its random numbers
+            depend on the batch size.
+        workers: number of loader processes, as in `zoo.evaluate`.
+        device: "auto" or a torch device.
+        on_error: "raise", or "skip" to skip samples that can't be read.
+        replicates: number of bootstrap replicates for the confidence intervals; 0 for no intervals.
+        progress: display of progress bars and messages; None for no display.
 
     Returns:
-        A JSON-ready dict: `clean` and `robust` are results in the form of `zoo.evaluate`, `score` is the name of the primary score,
-        and the other entries are the settings of the attack.
+        A JSON-serialisable dict. `clean` and `robust` are results in the format of `Scores.to_dict`, `score` is the name of the primary
+        score, and the other entries are the settings of the attack.
 
     Raises:
-        UnknownNameError: the task has no such attack.
-        InputError: the task has no attacks, a setting is invalid, a package isn't installed, or as in `zoo.evaluate`.
+        UnknownNameError: the task doesn't support the attack.
+        InputError: the task doesn't support attacks, a setting or the dataset is invalid, or a required package isn't installed.
         DataError: none of the images can be read.
         ImageError: an image can't be read and `on_error` is "raise".
     """
@@ -133,7 +134,7 @@ def attack_evaluate(
 
 
 def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
-    """Attack every image and return the answers by key; the model's mode is restored at the end."""
+    """Attack every image and return the predictions by key. The model's training or evaluation mode is restored at the end."""
     answers: dict[str, Any] = {}
     with evaluation_mode(model):
         for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
@@ -144,7 +145,7 @@ def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol,
 
 
 def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
-    """Return the model as a function of preprocessed pixels [B, 3, H, W]; an attack may call it with part of a batch."""
+    """Return the model as a function of preprocessed pixels [B, 3, H, W]. An attack may call it with a subset of a batch."""
 
     def answer(pixels: Tensor) -> Tensor:
         sizes = ((pixels.shape[2], pixels.shape[3]),) * len(pixels)
@@ -157,7 +158,7 @@ def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
 def _attacked(
     answer: Callable[[Tensor], Tensor], batch: Batch[ImageBatch], protocol: AttackProtocol, plan: _Plan, device: torch.device
 ) -> Tensor:
-    assert batch.images is not None  # images that can't be read were skipped in the clean run
+    assert batch.images is not None  # unreadable images were skipped in the clean run
     clean = as_float(batch.images.to(device).pixels)
     if plan.attack == "autoattack":
         return autoattack(answer, clean, torch.tensor(batch.targets, dtype=torch.int64, device=device), plan.eps, plan.seed)
@@ -173,15 +174,15 @@ def _attacked(
 def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_size: int | None) -> None:
     if not task.scoring.attacks:
         known = [f"{name} ({', '.join(TASKS[name].scoring.attacks)})" for name in TASKS if TASKS[name].scoring.attacks]
-        raise InputError(f"attack: the model's task is {task.name}; attacks are for {' and '.join(known)}")
+        raise InputError(f"attack: the task {task.name} doesn't support attacks; supported are {' and '.join(known)}")
     if attack not in task.scoring.attacks:
-        raise UnknownNameError(f"attack of {task.name}", attack, task.scoring.attacks)
+        raise UnknownNameError(f"attack of the task {task.name}:", attack, task.scoring.attacks)
     if not 0 <= eps <= 1:
         raise InputError(f"attack: eps is {eps}; expected a fraction of the value range, from 0 to 1, such as 8/255")
     if steps < 1:
         raise InputError(f"attack: steps is {steps}; expected 1 or more")
     if pairs < 1:
-        raise InputError(f"attack: pairs is {pairs}; expected 1 or more of each kind")
+        raise InputError(f"attack: pairs is {pairs}; expected 1 or more")
     if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
         raise InputError(
             f"autoattack: batch_size is {batch_size}; expected {AUTOATTACK_BATCH}, because its random draws depend on the batch size. "

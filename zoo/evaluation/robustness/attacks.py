@@ -1,6 +1,6 @@
-"""Adversarial attacks in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
+"""Adversarial attacks bounded in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
 
-The gradient steps are captum's; AutoAttack is its authors' implementation, from the package pyautoattack.
+The gradient steps are those of captum. AutoAttack is the implementation by its authors, from the package pyautoattack.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Loss = Callable[[Tensor], Tensor]
 EPS = 8 / 255
 STEPS = 20
 AUTOATTACK_BATCH = 32  # AutoAttack draws random numbers for a whole batch, so its results depend on the batch size
-AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version, in the order in which they run
-_LEAST_CLASSES = 4  # the targeted DLR loss is scaled by the first, third and fourth logit
-_TARGETS = 9  # number of wrong classes that the targeted attacks try, the most likely ones
+AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")  # attacks of the standard version, in execution order
+_LEAST_CLASSES = 4  # the scale of the targeted DLR loss uses the largest, third-largest and fourth-largest logits
+_TARGETS = 9  # number of target classes of the targeted attacks: the most likely wrong classes
 
 
 def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
-    """Change every value by `eps` in the direction that increases the loss.
+    """Attack images with one FGSM step: change each value by `eps` in the direction that increases the loss.
 
     Args:
-        answer: function from images to the model's answers [B, …].
-        pixels: [B, 3, H, W] float in 0–1.
-        loss: function from answers to the loss to maximise, [B].
-        eps: largest change of any value.
+        answer: the model as a function from images to outputs [B, …].
+        pixels: images [B, 3, H, W], float in 0–1.
+        loss: function from model outputs to the loss to maximise, [B].
+        eps: maximum change of each value.
 
     Returns:
-        [B, 3, H, W] float in 0–1, within `eps` of `pixels`.
+        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original.
 
     Raises:
         InputError: captum isn't installed.
@@ -47,22 +47,22 @@ def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
 
 
 def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys: Sequence[str], seed: int = 0) -> Tensor:
-    """Maximise the loss by gradient ascent from a random start, staying within `eps` of the original.
+    """Attack images with PGD: maximise the loss by projected gradient ascent from a random starting point.
 
-    The steps are captum's FGSM. Captum's own PGD draws the start from torch's global generator for a whole batch, so that scores would
-    depend on the batch size; here an image's start depends on its key and the seed.
+    Each step is an FGSM step of captum. Captum's PGD isn't used, because it draws the starting points of a whole batch from torch's global
+    generator, so scores would depend on the batch size. Here, the starting point depends only on the image's key and the seed.
 
     Args:
-        answer: function from images to the model's answers [B, …].
-        pixels: [B, 3, H, W] float in 0–1.
-        loss: function from answers to the loss to maximise, [B].
-        eps: largest change of any value.
+        answer: the model as a function from images to outputs [B, …].
+        pixels: images [B, 3, H, W], float in 0–1.
+        loss: function from model outputs to the loss to maximise, [B].
+        eps: maximum change of each value.
         steps: number of steps, each of size 2.5 · eps / steps.
         keys: keys of the images.
-        seed: random seed for the starts.
+        seed: random seed for the starting points.
 
     Returns:
-        [B, 3, H, W] float in 0–1, within `eps` of `pixels`.
+        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original.
 
     Raises:
         InputError: captum isn't installed.
@@ -76,26 +76,27 @@ def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys
 
 
 def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed: int = 0) -> Tensor:
-    """Run the standard version of AutoAttack: APGD-CE, targeted APGD-DLR, targeted FAB and Square.
+    """Attack images with the standard version of AutoAttack: APGD-CE, targeted APGD-DLR, targeted FAB and Square.
 
-    Each attack runs on the images that withstood the earlier ones. Croce & Hein, ICML 2020, arXiv:2003.01690. The standard tries nine
-    target classes; with fewer than ten classes, the targeted attacks try all wrong ones.
+    Each attack runs only on images for which all previous attacks failed (Croce & Hein, ICML 2020, arXiv:2003.01690). The targeted attacks
+    try nine target classes, or all wrong classes if the model has fewer than ten classes.
 
     Args:
-        answer: function from images to logits [B, K], K at least 4.
-        pixels: [B, 3, H, W] float in 0–1; random draws are made per batch, so the result depends on the composition of the batch.
-        targets: [B] int64, the true classes.
-        eps: largest change of any value.
-        seed: random seed; torch's global generator isn't changed.
+        answer: the model as a function from images to logits [B, K], where K is at least 4.
+        pixels: images [B, 3, H, W], float in 0–1. Random numbers are drawn per batch, so the result depends on the batch.
+        targets: true class indices [B], int64.
+        eps: maximum change of each value.
+        seed: random seed. The state of torch's global generator is preserved.
 
     Returns:
-        [B, 3, H, W] float in 0–1, within `eps` of `pixels`; images that withstood all attacks or were misclassified before are unchanged.
+        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original. Images are unchanged if all attacks
+        failed, or if they were already misclassified.
 
     Raises:
-        InputError: fewer than four classes, or pyautoattack isn't installed.
+        InputError: the model has fewer than four classes, or pyautoattack isn't installed.
     """
     if eps == 0:
-        return pixels.clone()  # FAB's minimal changes are undefined here, and the 5,000 queries of Square would be wasted
+        return pixels.clone()  # FAB's minimal perturbation is undefined for eps = 0, and the 5,000 queries of Square would be wasted
     with torch.inference_mode():
         classes = answer(pixels[:1]).shape[1]
     if classes < _LEAST_CLASSES:
@@ -107,13 +108,13 @@ def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed
         try:
             attacked: Tensor = attack.run_standard_evaluation(pixels, targets, batch_size=len(pixels))[0].detach()
         finally:
-            sys.settrace(trace)  # one of AutoAttack's checks removes the trace function of a debugger or coverage tool
+            sys.settrace(trace)  # one of AutoAttack's checks removes the trace function that a debugger or coverage tool has set
     # rounding can move FAB's interpolated points slightly out of range
     return attacked.clamp((pixels - eps).clamp(0, 1), (pixels + eps).clamp(0, 1))
 
 
 def _starts(pixels: Tensor, keys: Sequence[str], seed: int) -> Tensor:
-    """Return uniform random values in -1 to 1 [B, 3, H, W]; they are drawn on the CPU, so that they don't depend on the device."""
+    """Return uniform random values in -1 to 1 [B, 3, H, W]. They are drawn on the CPU, so that they don't depend on the device."""
     drawn = []
     for key in keys:
         digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
@@ -128,8 +129,8 @@ def _captum_fgsm(answer: Answer, loss: Loss) -> Any:
     except ModuleNotFoundError as error:
         raise _missing("captum") from error
     step = FGSM(answer, lambda answers, _: loss(answers), lower_bound=0.0, upper_bound=1.0)
-    # By default captum treats gradients below 1e-6 as zero and so spares the most confident answers: PGD-20 at 8/255 left 11 % of the
-    # CIFAR ResNet-20's answers unharmed.
+    # By default, captum treats gradients below 1e-6 as zero, so it doesn't attack the most confident predictions. With this default,
+    # 11 % of the predictions of a CIFAR ResNet-20 were still correct under PGD-20 at 8/255.
     step.zero_thresh = 0.0
     return step
 

@@ -1,12 +1,12 @@
 """The fifteen common corruptions at five severities, generated on the fly: Hendrycks & Dietterich, ICLR 2019, arXiv:1903.12261.
 
-The formulas and constants are the published ones: those of CIFAR-10-C for images of up to 32 pixels on the short side, those of
-ImageNet-C from 224 pixels on, and interpolated by the logarithm of the side in between. Scores aren't comparable with published
-ImageNet-C scores: the images are generated here, the random noise differs, they aren't saved as JPEG in between (ImageNet-C's are), and
-frost, elastic_transform, glass_blur and motion_blur differ as documented at their functions.
+The formulas and constants are the published ones. The constants are those of CIFAR-10-C for images of up to 32 pixels on the short side,
+and those of ImageNet-C from 224 pixels. In between, they are interpolated by the logarithm of the short side. Scores aren't comparable with
+published ImageNet-C scores: the images and the random noise are different, corrupted images aren't saved as JPEG as in ImageNet-C, and
+frost, elastic_transform, glass_blur and motion_blur differ from the original as documented in their functions.
 
-Lengths are pixels of the original image, as is usual for detection (Michaelis et al. 2019, arXiv:1907.07484): a photo much larger than
-the model's input is scaled down afterwards, and is affected less.
+Lengths are in pixels of the original image, as is usual for detection (Michaelis et al. 2019, arXiv:1907.07484). Images much larger than
+the model's input are scaled down after the corruption, so they are affected less.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from zoo.images.decoding import Decoding
 def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str = "") -> Image:
     """Corrupt an image.
 
-    The result is deterministic: the random numbers depend only on seed, key, name and severity.
+    The result is deterministic. Random numbers depend only on the seed, key, name and severity.
 
     Args:
-        image: [H, W, 3] uint8, RGB, of any size.
-        name: one of `CORRUPTIONS`.
-        severity: 1 (slight) to 5 (severe).
+        image: image [H, W, 3] uint8, RGB, of any size.
+        name: name of the corruption, a key in `CORRUPTIONS`.
+        severity: integer from 1 (slight) to 5 (severe).
         seed: random seed.
-        key: key of the image; images with different keys get different noise.
+        key: key of the image. Images with different keys receive different noise.
 
     Returns:
-        [H, W, 3] uint8, RGB; a new array. Objects stay in place, so boxes remain valid: only elastic_transform moves them, on average by
-        less than 2 % of the short side.
+        The corrupted image [H, W, 3] uint8, RGB, as a new array. Objects stay in place, so boxes remain valid. Only elastic_transform
+        moves them, on average by less than 2 % of the short side.
 
     Raises:
-        UnknownNameError: no such corruption.
-        InputError: an invalid severity, or an array of another shape or type.
+        UnknownNameError: the corruption is unknown.
+        InputError: the severity, or the shape or type of the array, is invalid.
 
     Example:
         >>> grey = np.full((32, 32, 3), 128, np.uint8)
@@ -59,19 +59,19 @@ def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str =
 
 
 def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> Dataset:
-    """Return a dataset whose images are corrupted when they are read; keys, targets and classes are unchanged.
+    """Return a dataset whose images are corrupted when they are read. Keys, targets and classes are unchanged.
 
     Args:
-        dataset: the clean dataset; its images are decoded at full size.
-        name: one of `CORRUPTIONS`.
-        severity: 1 to 5.
-        seed: random seed, as for `corrupt`.
+        dataset: the clean dataset. Its images are decoded at full size.
+        name: name of the corruption, a key in `CORRUPTIONS`.
+        severity: integer from 1 to 5.
+        seed: random seed of the corruption.
 
     Raises:
-        UnknownNameError: no such corruption.
-        InputError: an invalid severity.
+        UnknownNameError: the corruption is unknown.
+        InputError: the severity is invalid.
     """
-    CORRUPTIONS[name]  # raise errors here rather than in a worker process
+    CORRUPTIONS[name]  # raises an error for an unknown name here instead of in a worker process
     check_severity(severity)
     records = tuple(replace(record, source=Corrupted(record, name, severity, seed)) for record in dataset.records)
     return replace(dataset, name=f"{dataset.name} with {name} of severity {severity}", records=records)
@@ -79,13 +79,13 @@ def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> D
 
 @dataclass(frozen=True)
 class Corrupted:
-    """Source of a corrupted record: a picklable callable that reads and corrupts the image.
+    """Image source of a corrupted record: a picklable callable that reads and corrupts the image.
 
     Attributes:
         record: the clean record.
         name: name of the corruption.
-        severity: 1 to 5.
-        seed: random seed.
+        severity: integer from 1 to 5.
+        seed: random seed of the corruption.
     """
 
     record: Record
@@ -104,10 +104,10 @@ class Corrupted:
 
 
 def check_severity(severity: int) -> None:
-    """Check that a severity is valid.
+    """Check that a severity is an integer from 1 to 5.
 
     Raises:
-        InputError: the severity isn't 1 to 5.
+        InputError: the severity is invalid.
     """
     if severity not in SEVERITIES:
         raise InputError(f"corruption: severity is {severity}; expected 1, 2, 3, 4 or 5")

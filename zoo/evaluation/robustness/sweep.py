@@ -1,4 +1,4 @@
-"""Scores of a model on corrupted images: for every corruption and severity, their mean, and its drop from the clean score."""
+"""Evaluation of a model on corrupted images: scores by corruption and severity, their mean, and the relative drop."""
 
 from __future__ import annotations
 
@@ -36,28 +36,29 @@ def evaluate_corruptions(
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score a model on clean and corrupted images, by its task's primary score.
+    """Score a model on clean and corrupted images with its task's primary score.
 
     Args:
-        model: any model of the zoo.
-        data: as for `zoo.evaluate`.
+        model: the model.
+        data: dataset, as in `zoo.evaluate`.
         names: names of the corruptions; None for all fifteen.
-        severities: severities, each 1 to 5.
+        severities: integers from 1 to 5.
         seed: random seed of the corruptions.
-        on_error: as for `zoo.evaluate`.
-        progress: display of one progress bar for all runs, and of messages; None for none.
-        **options: further options of `zoo.evaluate`, the same for every run.
+        on_error: "raise", or "skip" to skip samples that can't be read.
+        progress: display of messages and of one progress bar for all evaluations; None for no display.
+        **options: further options of `zoo.evaluate`, used for every evaluation.
 
     Returns:
-        A JSON-ready dict: `score` (name of the score), `clean`, `mean` (over all runs on corrupted images), `relative_drop`
-        ((clean - mean) / clean; None where clean is 0), their 95 % confidence `intervals` (with the same bootstrap draws in every run),
-        `corruptions` (scores by name and severity), `by_corruption` (mean by name), and a description of the evaluation. A mean is None if
-        any of its runs has no score.
+        A JSON-serialisable dict with the entries `score` (name of the score), `clean` (score on clean images), `mean` (mean score over
+        all corruptions and severities), `relative_drop` ((clean - mean) / clean; None if clean is 0), `intervals` (95 % confidence
+        intervals of the last three, with the same bootstrap draws in every evaluation), `corruptions` (scores by corruption and
+        severity), `by_corruption` (mean scores by corruption), and a description of the evaluation. A mean is None if any of its scores
+        is None.
 
     Raises:
-        UnknownNameError: no such corruption.
-        InputError: an invalid severity, an empty list, a duplicate name or severity, or as in `zoo.evaluate`.
-        DataError: as in `zoo.evaluate`.
+        UnknownNameError: a corruption is unknown.
+        InputError: a severity, the dataset or an option is invalid, a list is empty, or a name or severity is duplicated.
+        DataError: all samples were skipped.
     """
     chosen, levels = _chosen(names, severities)
     progress = progress or Progress(enabled=False)
@@ -98,17 +99,17 @@ def evaluate_corruptions(
 def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[list[str], list[int]]:
     chosen, levels = list(CORRUPTIONS) if names is None else list(names), list(severities)
     for name in chosen:
-        CORRUPTIONS[name]  # raises for an unknown name before anything is evaluated
+        CORRUPTIONS[name]  # raises an error for an unknown name before anything is evaluated
     for level in levels:
         check_severity(level)
     for kind, values in (("names", chosen), ("severities", levels)):
         if not values or len(set(values)) < len(values):
-            raise InputError(f"corruptions: {kind} is {values}; expected one or more, each once")
+            raise InputError(f"corruptions: {kind} is {values}; expected one or more different values")
     return chosen, levels
 
 
 def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, Any]:
-    """Return the clean score, the mean over the runs and the relative drop, with their confidence intervals."""
+    """Return the clean score, the mean score on corrupted images and the relative drop, with confidence intervals."""
     mean = _mean([scores[score] for scores in runs])
     values = {"clean": clean[score], "mean": mean, "relative_drop": _drop(clean[score], mean)}
     return {
@@ -118,7 +119,7 @@ def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, 
 
 
 def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
-    """Return the confidence intervals; all runs share their draws, so that clean score, mean and drop are computed for each draw."""
+    """Return the confidence intervals. All evaluations share the same draws, so all three values are computed for each draw."""
     if not all(score in scores.replicates for scores in (clean, *runs)):
         return {}
     draws: NDArray[np.float64] = np.mean([scores.replicates[score] for scores in runs], axis=0)

@@ -1,4 +1,4 @@
-"""Filter kernels and random textures used by the corruptions."""
+"""Filter kernels and random textures for corruptions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Field = NDArray[np.float32]
 
 
 def filtered(image: FloatImage, kernel: Field) -> FloatImage:
-    """Return an image or field filtered with a kernel, with reflected borders."""
+    """Filter an image or a field with a kernel, with reflected borders."""
     return single(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
 
 
 def disk_kernel(radius: float, softness: float) -> Field:
-    """Return the blur kernel of a defocused lens: a disk whose edge is softened by a Gaussian of `softness` pixels."""
+    """Return the blur kernel of a defocused lens: a disk whose edge is smoothed by a Gaussian. Both arguments are in pixels."""
     reach = int(np.ceil(radius)) + 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (x**2 + y**2 <= radius**2).astype(np.float32)
@@ -26,10 +26,10 @@ def disk_kernel(radius: float, softness: float) -> Field:
 
 
 def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
-    """Return the kernel of a motion blur that fades out.
+    """Return the kernel of a motion blur along a line of 2 · radius pixels.
 
-    The weights fall off along a line of 2 · radius pixels like half a Gaussian. The centre of gravity of the line is in the middle of the
-    kernel, so that objects are blurred but stay in their boxes.
+    The weights along the line follow one half of a Gaussian. Their centre of gravity is at the centre of the kernel, so that objects stay
+    in their boxes.
 
     Args:
         radius: half the length of the line, in pixels.
@@ -44,16 +44,17 @@ def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     x, y = along * np.cos(angle) + reach, along * np.sin(angle) + reach
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # bilinear: every point of the line is spread over the four pixels around it
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # bilinear: each point of the line is distributed over the four nearest pixels
         share = (1 - np.abs(y - top - dy)) * (1 - np.abs(x - left - dx))
         np.add.at(kernel, (top + dy, left + dx), weights * share)
     return kernel.astype(np.float32)
 
 
 def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> Field:
-    """Return a fractal field [H, W] in 0–1: the sum of noise on ever finer grids, each `decay`² times weaker than the one before.
+    """Return a fractal field [H, W] in 0–1: the sum of noise on increasingly fine grids.
 
-    The square follows the published code, which draws noise between ±w, multiplies it by w, and divides w by `decay` on every grid.
+    The noise on each grid is `decay`² times weaker than on the previous one. This follows the published code, which draws noise between
+    -w and w, multiplies it by w, and divides w by `decay` for each grid.
     """
     height, width = size_hw
     levels = max(1, int(np.ceil(np.log2(max(height, width, 2)))))
@@ -65,11 +66,11 @@ def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> 
 
 
 def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatImage:
-    """Return a synthetic texture of ice [H, W, 3] in 0–1: feather-shaped crystals on a thin haze.
+    """Return a synthetic ice texture [H, W, 3] in 0–1: feather-shaped crystals on a thin haze.
 
-    It replaces the photographs of frosted glass that the published corruption overlays, which aren't available here.
+    The published corruption overlays photographs of frosted glass, which aren't available here.
     """
-    finer = max(1, -(-224 // min(size_hw)))  # drawn at a larger scale, because lines of at least a pixel would cover a small image
+    finer = max(1, -(-224 // min(size_hw)))  # draw at a larger scale: lines are at least one pixel wide, which would cover a small image
     height, width = (finer * side for side in size_hw)
     side = max(height, width)
     needles = np.zeros((height, width), np.float32)
@@ -84,7 +85,7 @@ def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatI
 
 
 def _draw_feather(canvas: Field, start: NDArray[np.float64], length: float, angle: float, light: float) -> None:
-    """Draw an ice needle with barbs at 60 degrees on both sides that get shorter towards its tip, as in real ice crystals."""
+    """Draw an ice needle with barbs at 60 degrees on both sides. As in real ice crystals, the barbs are shorter towards the tip."""
     thick = max(1, round(max(canvas.shape) / 250))
     _draw_line(canvas, start, length, angle, light, thick)
     for share in np.linspace(0.1, 0.9, 9):

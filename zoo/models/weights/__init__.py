@@ -1,37 +1,35 @@
-"""Weights in the zoo's own key names, and the registry of foreign key layouts."""
+"""The class of weights with the zoo's key names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from zoo.backbones import BACKBONES
 from zoo.images.preprocess import Preprocess
-from zoo.registry import Registry
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A set of weights in the zoo's own key names.
+    """A set of weights with the zoo's key names.
 
     Attributes:
-        origin: file or name that the weights came from, for messages.
+        origin: path of the file, or name of the weights, for messages.
         backbone: parameters and buffers of the backbone.
         head: parameters and buffers of a task's head; empty if there is none.
         task: name of the head's task; "" if there is no head.
-        num_classes: number of the user's classes that the head distinguishes.
-        classes: names of the classes, if they came with the weights.
+        num_classes: number of classes of the head, without background; 0 if unknown.
+        classes: names of the classes; empty if they are unknown.
         preprocess: preprocessing of the images that the weights were trained on; None if unknown.
-        norm_eps: epsilon of the batch-norms; None for the backbone's own value.
-        options: task options that the head was trained with, used unless the caller sets others.
-        metadata: entries of `Building.metadata` that users of the head's predictions need; they hold only for predictions made with the
+        norm_eps: epsilon of the backbone's batch-norms; None for the backbone's default.
+        options: task options that the head was trained with. The caller's values override them.
+        metadata: entries of `Building.metadata` that are required to interpret predictions. They are valid only for predictions with the
             options that the weights were trained with.
-        note: message for the user about the conversion; "" for none.
+        note: message to the user about the conversion; "" if there is none.
     """
 
     origin: str
@@ -48,6 +46,10 @@ class Weights:
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:
-    """Return the entries under a prefix, with the prefix removed, and all other entries."""
+    """Split a state dict by a key prefix.
+
+    Returns:
+        The entries whose keys start with the prefix, with the prefix removed, and all other entries.
+    """
     inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inside, {key: value for key, value in state.items() if not key.startswith(prefix)}

@@ -1,9 +1,9 @@
 """Reader of dlib's serialised face network (`dlib_face_recognition_resnet_model_v1.dat`), without dlib.
 
-dlib writes an integer as one byte that holds the number of its bytes (bit 0x80 marks a negative integer), followed by these bytes in
-little-endian order; a real number as two integers, mantissa and exponent of 2; a tensor as five integers (version, samples, channels, rows,
-columns) and its little-endian float32 values. A network is the loss, a header that repeats the structure, the input layer, and then one
-record per layer, starting at the input.
+dlib writes an integer as one byte with the number of the following bytes (bit 0x80 marks a negative integer), followed by these bytes in
+little-endian order. A real number is two integers, mantissa and exponent of 2. A tensor is five integers (version, samples, channels,
+rows, columns), followed by its values in little-endian float32. A network is the loss, a header that describes the structure, the input
+layer, and then one record per layer, starting at the input.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from zoo.errors import WeightsError
 
 SUFFIX = ".dat"
 _LOSS, _INPUT = b"loss_metric_2", b"input_rgb_image_sized"
-_LONGEST_NAME = 64  # letters in a layer's name; dlib's longest has 21
-_MOST_VALUES = 1 << 26  # values in a tensor; the largest of this network has 590,080
+_LONGEST_NAME = 64  # maximum number of letters in a layer's name; dlib's longest name has 21
+_MOST_VALUES = 1 << 26  # maximum number of values in a tensor; the largest tensor of this network has 590,080
 
 
 class _Damaged(Exception):
-    """Bytes that dlib would not have written; the message gives their position."""
+    """Error raised for bytes that dlib would not have written; the message states their position."""
 
 
 class _Cursor:
@@ -41,7 +41,7 @@ class _Cursor:
         return self._place == len(self._content)
 
     def fail(self, found: str) -> _Damaged:
-        """Return the error for unexpected content that ends at the current position."""
+        """Return an error for unexpected content that ends at the current position; `found` describes the content."""
         return _Damaged(f"{found} before byte {self._place:,} of {len(self._content):,}")
 
     def take(self, count: int) -> bytes:
@@ -76,7 +76,7 @@ class _Cursor:
             raise self.fail(f"a number of {mantissa}·2^{exponent}") from None
 
     def name(self) -> str:
-        """Return a layer's name, skipping the version number that precedes some names."""
+        """Return the name of a layer, and skip the version number that precedes some names."""
         length = self.integer()
         length = self.integer() if length == 1 else length
         if not 1 < length <= _LONGEST_NAME:
@@ -84,7 +84,7 @@ class _Cursor:
         return self.take(length).decode("ascii", "backslashreplace")
 
     def tensor(self) -> Tensor:
-        """Return a tensor [samples, channels, rows, columns] float32."""
+        """Return a float32 tensor [samples, channels, rows, columns]."""
         version, *shape = self.integers(5)
         if version != 2 or min(shape) < 0 or math.prod(shape) > _MOST_VALUES:
             raise self.fail(f"a tensor of version {version} and shape {shape}")
@@ -98,12 +98,13 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
     """Read a face network from dlib's file.
 
     Returns:
-        A state dict. Layers are in network order, counted from 1: "con1.weight" [out, in, rows, columns] and "con1.bias" [out] of the
-        convolutions, "affine1.weight" and "affine1.bias" [C] of the affine layers, and "fc.weight" [out, in]. "mean" [3] (RGB, 0–255) and
-        "size_hw" [2] (pixels) belong to the input layer; "threshold" [] belongs to the loss: embeddings of one person are closer than it.
+        A state dict. The layers of each kind are numbered from 1 in network order. Convolutions have the keys "con1.weight"
+        [out, in, rows, columns] and "con1.bias" [out], affine layers "affine1.weight" and "affine1.bias" [C], and the linear layer
+        "fc.weight" [out, in]. The settings of the input layer are "mean" [3] (RGB, 0–255) and "size_hw" [2] (height and width in pixels).
+        The loss has the setting "threshold" [], the maximum distance between embeddings of the same person.
 
     Raises:
-        WeightsError: the file can't be read, is not such a file, or is damaged; the message gives the position.
+        WeightsError: the file can't be read, is not dlib's face network, or is damaged. The message states the position of the damage.
     """
     try:
         cursor = _Cursor(path.read_bytes())
@@ -124,18 +125,18 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
             for _ in range(3):
                 cursor.tensor()  # empty unless the network was saved during training
         if not cursor.at_end:
-            raise cursor.fail("more bytes after the last layer")
+            raise cursor.fail("unexpected data after the last layer")
         return state
     except _Damaged as error:
-        raise WeightsError(f"weights {path}: not a face network of dlib, or damaged: {error}") from None
+        raise WeightsError(f"weights {path}: the file is not a face network of dlib, or is damaged: {error}") from None
 
 
 def _header(cursor: _Cursor) -> Iterator[tuple[str, Tensor]]:
-    """Read everything before the first layer, and yield the threshold and the settings of the input layer."""
+    """Read the content before the first layer, and yield the threshold and the settings of the input layer."""
     if (loss := cursor.take(4 + len(_LOSS))) != b"\x01\x01\x01" + bytes([len(_LOSS)]) + _LOSS:
         raise cursor.fail(f"{loss!r} where dlib's metric loss is expected")
     yield "threshold", torch.tensor(cursor.reals(2)[1])
-    while (number := cursor.integer()) != len(_INPUT):  # the structure: version numbers of the nested layers, all from 1 to 3
+    while (number := cursor.integer()) != len(_INPUT):  # version numbers of the nested layers, all from 1 to 3
         if not 1 <= number <= 3:
             raise cursor.fail(f"a layer of version {number}")
     if (name := cursor.take(len(_INPUT))) != _INPUT:
@@ -144,7 +145,7 @@ def _header(cursor: _Cursor) -> Iterator[tuple[str, Tensor]]:
     yield "size_hw", torch.tensor(cursor.integers(2))
 
 
-# what the readers skip are repeated shapes of tensors (5 integers each), settings (1 integer) and learning rates (4 real numbers)
+# the readers below skip repeated shapes of tensors (5 integers each), settings (1 integer each) and learning rates (4 real numbers)
 
 
 def _convolution(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:

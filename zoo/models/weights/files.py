@@ -1,4 +1,4 @@
-"""Reading weights files: safetensors, and pickles with `weights_only=True`."""
+"""Reading of weights files: safetensors, dlib's format, and pickles with `weights_only=True`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from zoo.models.weights import dlib_file
 from zoo.system.wording import look_at
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt"}
-# keys under which training scripts store the weights in a checkpoint; averaged weights first, as in timm
+# keys under which training scripts store the weights in a checkpoint; averaged weights have precedence, as in timm
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 def is_path(weights: str | Path) -> bool:
-    """Return whether a value of `weights=` is a file or folder rather than a name."""
+    """Return whether a value of `weights=` is the path of a file or folder, and not a name."""
     if isinstance(weights, Path) or "/" in weights or "\\" in weights:
         return True
     return Path(weights).suffix in {".safetensors", dlib_file.SUFFIX, *_PICKLES} or Path(weights).exists()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file of any supported type, unwrapped and without a `module.` prefix."""
+    """Read a state dict from a weights file of any supported type.
+
+    A state dict within a checkpoint is extracted, and the prefix `module.` is removed from keys.
+    """
     if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file. {look_at(path)}")
+        raise WeightsError(f"weights {path}: the file does not exist. {look_at(path)}")
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"weights {path}: not a readable safetensors file ({error})") from error
+            raise WeightsError(f"weights {path}: the file is not a readable safetensors file ({error})") from error
     if path.suffix == dlib_file.SUFFIX:
         return dlib_file.read_dlib(path)
     if path.suffix not in _PICKLES:
@@ -48,12 +51,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _read_pickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error below is clearer
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error raised below is clearer
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged bytes torch's unpickler raises anything
+    except Exception as error:  # for damaged files, torch's unpickler raises errors of any class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {path}: can't be read as tensors only ({reason}). The file is damaged, or it contains Python objects, "
+            f"weights {path}: the file can't be read with weights_only=True ({reason}). It is damaged, or it contains Python objects, "
             "which are never unpickled; save a plain state_dict instead"
         ) from error
 
@@ -66,6 +69,6 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(
-            f"weights {path}: no state dict in it; expected a dict of names to tensors, or a dict with one under 'state_dict' or 'model'"
+            f"weights {path}: no state dict in the file; expected a dict of names to tensors, or one under the key 'state_dict' or 'model'"
         )
     return {str(key).removeprefix("module."): value for key, value in content.items()}

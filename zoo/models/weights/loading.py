@@ -1,4 +1,4 @@
-"""Lookup of weights (in a file, in the folder of a saved model, or by name), and loading of them into a model."""
+"""Lookup of weights by file, folder of a saved model, or name, and loading of weights into a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOG = logging.getLogger("zoo")
 
 
 def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
-    """Load weights by file, folder or name, for a model with this backbone and task."""
+    """Return the weights from a file, the folder of a saved model or by name, converted for a model with this backbone and task."""
     if is_path(weights):
         path = Path(weights).expanduser()
         if path.is_dir():
@@ -39,15 +39,15 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
 
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
-    """Load the weights of a saved model, with its classes, epsilon and preprocessing."""
+    """Return the weights of a saved model, with its classes, epsilon, preprocessing, options and metadata."""
     config, metadata, compiled = read_description(folder)
     if compiled is not None:
         raise WeightsError(
-            f"{folder}: an exported model holds the graphs of one engine and no weights; pass the model that it was exported from"
+            f"{folder}: an exported model contains the graphs of one engine and no weights; pass the model that it was exported from"
         )
     known: Mapping[str, Any] = {}
     path, preprocess = folder / "weights.safetensors", config.preprocess
-    if config.task != task:  # sizes of another task don't apply; the backbone still needs its normalisation
+    if config.task != task:  # image sizes of another task don't apply, but the backbone needs the same normalisation
         preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
     else:
         known = get_task(task).building.metadata(get_task(task).parse_options(config.options))
@@ -63,9 +63,17 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
 
 
 def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | None = None) -> None:
-    """Load weights into a model with fresh parameters, in place. All keys must match, except those of a head with other classes.
+    """Load weights into a model with fresh parameters, in place.
 
-    `say` receives messages about what was not loaded; by default they are logged as warnings.
+    The keys must match, except that the class-dependent parameters of a head with a different number of classes are skipped.
+
+    Args:
+        model: model to load the weights into.
+        weights: the weights.
+        say: callback that receives messages about parameters that were not loaded. By default, they are logged as warnings.
+
+    Raises:
+        WeightsError: the keys or shapes don't match.
     """
     say = say or _LOG.warning
     if weights.note:
@@ -86,7 +94,10 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
 
 
 def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return the class-dependent keys of head and weights if any of them differ, and none otherwise: they are skipped together."""
+    """Return the class-dependent keys of head and weights if any of them differ in shape, otherwise an empty list.
+
+    If one of these parameters can't be loaded, all of them are skipped.
+    """
     prefixes: tuple[str, ...] = getattr(head, "class_dependent", ())
     own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefixes)}
     theirs = {key: value.shape for key, value in given.items() if key.startswith(prefixes)}
@@ -108,5 +119,5 @@ def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
         more = f" and {len(keys) - 6} more" if len(keys) > 6 else ""
         faults += [f"{len(keys)} keys {kind}: {'; '.join(keys[:6])}{more}."] if keys else []
     if faults:
-        raise WeightsError(f"{what} do not match. {' '.join(faults)} Is it the right backbone?")
+        raise WeightsError(f"{what} do not match. {' '.join(faults)} Are these weights for a different backbone?")
     module.load_state_dict({**own, **given})

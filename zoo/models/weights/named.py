@@ -1,4 +1,7 @@
-"""Weights by name: timm tags, members of torchvision's enums and names of other backbones, fetched by those libraries' own loaders."""
+"""Fetching of weights by name, with the loaders of the libraries that publish them.
+
+Names are timm tags, members of torchvision's enums, and names of the weights of other backbones.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from zoo.models.weights.files import read_state
 from zoo.models.weights.imagenet import imagenet_classes
 from zoo.models.weights.layouts import LAYOUTS, convert
 
-# torchvision's detectors by backbone
+# torchvision's detection models by backbone
 _DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}
 
 
 def known_weights(backbone: str, task: str) -> tuple[str, ...]:
-    """Return the names that `weights=` takes for a backbone and task, the default first."""
+    """Return the names of all known weights for a backbone and task, the default first."""
     names = [*_torchvision_names(_DETECTORS.get(backbone, ""))] if task == "detection" else []
     return (*names, *BACKBONES[backbone].weights(), *_torchvision_names(backbone))
 
@@ -35,7 +38,7 @@ def _torchvision_names(builder: str) -> tuple[str, ...]:
 
 
 def load_named_weights(name: str, backbone: str, task: str) -> Weights:
-    """Fetch weights by name: "default", a timm tag, a member of the torchvision enum, or another name in `known_weights`."""
+    """Fetch weights by name, which is "default" or one of `known_weights`."""
     known = known_weights(backbone, task)
     if name == "default":
         if not known:
@@ -60,9 +63,9 @@ def load_named_weights(name: str, backbone: str, task: str) -> Weights:
 def _fetch(origin: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
-    except WeightsError:  # already names the problem and the remedy
+    except WeightsError:  # its message already names the problem and the remedy
         raise
-    except Exception as error:  # the foreign loader's network stack raises anything
+    except Exception as error:  # third-party loaders raise errors of any class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and pass its path"
@@ -70,14 +73,14 @@ def _fetch(origin: str, load: Callable[[], Any]) -> Any:
 
 
 def _torchvision(builder: str, name: str, layout: str, backbone: str) -> tuple[Weights, Any]:
-    """Fetch weights of a torchvision model, and the transforms that belong to them."""
+    """Fetch the weights of a torchvision model, and return them together with their transforms."""
     entry = torchvision.models.get_model_weights(builder)[name]
     state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
     return LAYOUTS[layout].convert(state, backbone, str(entry)), entry.transforms()
 
 
 def _preprocess_of(transforms: Any) -> Preprocess:
-    """Convert torchvision's ImageClassification preset."""
+    """Convert torchvision's `ImageClassification` preset to preprocessing settings."""
     crop, resize = transforms.crop_size[0], transforms.resize_size[0]
     return Preprocess(
         policy="crop",

@@ -1,1 +1,1 @@
-"""Cached features of a frozen backbone."""
+"""Cached pooled features of a frozen backbone."""

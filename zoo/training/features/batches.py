@@ -1,4 +1,4 @@
-"""Batches of cached features, in place of the batches of images that loaders return."""
+"""Batches of cached features, which replace the batches of images from a loader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PooledData:
     """A dataset with its pooled features.
 
     Attributes:
-        dataset: the dataset, of which only keys and targets are read.
+        dataset: the dataset. Only its keys and targets are used.
         features: pooled features, one row per sample.
     """
 
@@ -31,25 +31,25 @@ class PooledData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of the dataset, computed from the bytes of its images once: cached features imply unchanged images."""
+        """Fingerprint of the dataset. It is computed only once, because valid cached features mean that no image has changed."""
         return data_fingerprint(self.dataset)
 
     @cached_property
     def _columns(self) -> tuple[list[str], list[Any]]:
-        """Keys and targets of all samples: reading them record by record would take longer than a training step of a head."""
+        """Keys and targets of all samples, collected once, because collecting them per batch would take longer than a training step."""
         return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
 
     def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
-        """Return the batches of `training_loader` from batch number `start` on, as pooled features without augmentation."""
+        """Return the same batches as `training_loader`, from batch number `start`, but with pooled features and without augmentation."""
         return (self.batch(share.positions) for share in plan.shares_from(start))
 
     def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
-        """Return the batches of `evaluation_loader`, as pooled features."""
+        """Return the same batches as `evaluation_loader`, but with pooled features."""
         own = range(rank, len(self.dataset), processes)
         return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
 
     def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
-        """Return the batch of the samples at these positions; samples that couldn't be read are listed as skipped."""
+        """Return the batch with the samples at these positions. Errors of unreadable samples are in `Batch.skipped`."""
         keys, targets = self._columns
         faults = self.features.faults
         good = [position for position in positions if position not in faults] if faults else positions
@@ -64,7 +64,7 @@ class PooledBatches:
 
     Attributes:
         data: dataset with its features.
-        positions: positions of the samples of each batch.
+        positions: for each batch, the positions of its samples in the dataset.
     """
 
     data: PooledData

@@ -1,4 +1,4 @@
-"""Cache of the pooled features of a dataset under a frozen backbone, in memory-mapped files."""
+"""Cache of pooled features of a frozen backbone, stored in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from zoo.training.features.key import feature_key
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Computes pooled features, or loads them from the cache.
+    """Cache that computes the pooled features of datasets or loads them from files.
 
     Attributes:
         model: the model, on its device; its head is a `PooledHead`.
@@ -42,9 +42,9 @@ class FeatureCache:
         decoding: how images are decoded.
         on_error: "raise", or "skip" to skip images that can't be read.
         workers: number of loader processes; None to choose it automatically.
-        progress: display of the progress bar and of messages.
-        alive: callback that is called after every computed batch.
-        engines: names of the engines that `choose_engine` may choose besides eager.
+        progress: display of the progress bar and messages.
+        alive: callback that is called after each computed batch.
+        engines: names of the engines that `choose_engine` may choose in addition to eager.
     """
 
     model: Model
@@ -57,19 +57,19 @@ class FeatureCache:
     engines: tuple[str, ...] = ()
 
     def rows(self, dataset: Dataset, engine: str | None = None) -> FeatureRows:
-        """Return the features of a dataset: cached ones, or new ones, which are cached.
+        """Return the features of a dataset, loaded from the cache or computed and saved.
 
-        If they can't be written to the cache folder, a temporary file holds them for this run.
+        If the cache folder can't be written to, the features are stored in a temporary file for this run.
 
         Args:
-            dataset: the images.
-            engine: name of the engine that computes the features. None to use cached features of eager or of any of `engines`, and to let
-                `choose_engine` choose if there are none.
+            dataset: the dataset.
+            engine: name of the engine. None uses cached features of eager or any of `engines`; if there are none, `choose_engine`
+                chooses an engine.
 
         Raises:
             ImageError: an image can't be read and `on_error` is "raise".
             InputError: the engine can't convert the backbone.
-            OSError: there is no space for a temporary file either.
+            OSError: there is not enough space for a temporary file.
         """
         key = feature_key(self.model, dataset, self.model.preprocess, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)
@@ -78,7 +78,7 @@ class FeatureCache:
             kept = self._kept(_path(key, name), shape, name)
             if kept is not None:
                 return kept
-        if engine is None:  # the engine of an unusable file, such as a damaged one, computes its features again
+        if engine is None:  # an unusable file, such as a damaged one, is computed again with the same engine
             engine = next((name for name in names if os.path.exists(_path(key, name))), None) or self._chosen(dataset)
         path = _path(key, engine)
         try:
@@ -89,7 +89,7 @@ class FeatureCache:
                 rows = map_rows(file, shape)
             self.progress.say(f"features of {len(dataset)} images were saved to {path}")
         except OSError as error:
-            self.progress.say(f"features can't be saved to {path.parent} ({error.strerror}): a temporary file holds them for this run")
+            self.progress.say(f"features can't be saved to {path.parent} ({error.strerror}); using a temporary file for this run")
             with tempfile.TemporaryFile() as temporary:
                 self._write(temporary, shape, dataset, engine)
                 rows = map_rows(temporary, shape)
@@ -97,7 +97,7 @@ class FeatureCache:
         return replace(rows, engine=engine)
 
     def _kept(self, path: Path, shape: tuple[int, int], engine: str) -> FeatureRows | None:
-        """Return cached features; None if there are none, or none that can be used."""
+        """Return cached features; None if there are no usable ones."""
         try:
             file: BinaryIO = path.open("rb")
         except OSError:
@@ -105,10 +105,10 @@ class FeatureCache:
         with file:
             rows = map_rows(file, shape)
         if rows is None:
-            self.progress.say(f"{path} is damaged: its features are computed again")
+            self.progress.say(f"{path} is damaged; computing the features again")
             return None
         if rows.faults and self.on_error == "raise":
-            return None  # reading the images again raises the error of the first unreadable one
+            return None  # the images are read again, which raises the error of the first unreadable image
         mark_used(path)
         self.progress.say(f"features of {shape[0]} images were loaded from {path}")
         return replace(rows, engine=engine)
@@ -122,7 +122,7 @@ class FeatureCache:
         return pick_batch_size(None, self.model.preprocess, self.model.device)
 
     def _chosen(self, dataset: Dataset) -> str:
-        """Return the engine chosen on the first batch that contains a readable image."""
+        """Choose an engine with the first batch that contains a readable image, and return its name."""
         if not self.engines:
             return "eager"
         loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, self.on_error, decoding=self.decoding)
@@ -137,7 +137,7 @@ class FeatureCache:
         write_rows(file, shape, self._blocks(dataset, engine, faults), faults)
 
     def _blocks(self, dataset: Dataset, engine: str, faults: dict[int, Fault]) -> Iterator[NDArray[np.float32]]:
-        """Yield the features batch by batch, [B, C], and add the errors of unreadable images, whose rows are NaN, to `faults`."""
+        """Yield the features batch by batch, [B, C]. Errors of unreadable images, whose rows are NaN, are added to `faults`."""
         model, loader, size = self.model, self._loader(dataset), self._batch_size
         with evaluation_mode(model):
             compute: Compute = partial(eager_features, model, precision=self.precision)
@@ -159,10 +159,10 @@ def _path(key: str, engine: str) -> Path:
 
 
 def _check_room(path: Path, needed: int) -> None:
-    """Create the folder of a file, and check the free space before hours are spent on computing the file's content.
+    """Create the folder of a file, and check the free space. Computing the content of the file may take hours.
 
     Raises:
-        OSError: the folder can't be created, or `needed` bytes exceed the free space or the cache's size limit.
+        OSError: the folder can't be created, or `needed` bytes exceed the free space or the size limit of the cache.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed > min(LIMIT_BYTES, shutil.disk_usage(path.parent).free):

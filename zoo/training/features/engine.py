@@ -1,7 +1,7 @@
-"""The engine that computes the pooled features of a frozen backbone.
+"""Choice and use of the engine that computes the pooled features of a frozen backbone.
 
-It is chosen once per dataset, before features are computed, and is part of the name of the cached file: features of different engines
-differ in their last bits.
+The engine is chosen once per dataset, before features are computed. Its name is part of the name of the cached file, because features of
+different engines differ by rounding errors.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from zoo.task.pooling import PooledHead, RememberingHead
 Rows = NDArray[np.float32]
 Compute = Callable[[ImageBatch], Rows]
 
-# Largest allowed difference from eager's features, relative to the largest value. Measured on trained and random backbones: float32 2e-7 to
-# 4e-7 (rounding), bf16 1e-3 to 7e-3.
+# Maximum allowed difference from the features of the engine eager, relative to the largest value. Measured on trained and random backbones:
+# 2e-7 to 4e-7 (rounding) in float32, 1e-3 to 7e-3 in bf16.
 _BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
-_TUNE_SECONDS = 20.0  # time limit for measuring engines
-_PAYS = 3  # an engine is chosen only if eager would take at least this many times as long
+_TUNE_SECONDS = 20.0  # time limit for measuring the speed of engines
+_PAYS = 3  # engines are measured only if eager would need at least this many times `_TUNE_SECONDS`
 
 
 def usable_engines(model: Model, precision: Precision) -> list[str]:
-    """Return the engines installed here that can compute a model's features; eager isn't listed.
+    """Return the names of the installed engines, other than eager, that can compute a model's features.
 
-    Engines compute on the CPU, in float32 or bf16, for one image size.
+    Such engines are used only on the CPU, in float32 or bf16, and for a single image size.
     """
     if model.device.type != "cpu" or model.preprocess.pads or (precision != "fp32" and precision != "bf16"):
         return []
@@ -52,22 +52,22 @@ def usable_engines(model: Model, precision: Precision) -> list[str]:
 def choose_engine(
     model: Model, precision: Precision, images: ImageBatch, batches: int, engines: Sequence[str], say: Callable[[str], None]
 ) -> str:
-    """Return the name of the engine for a dataset's features.
+    """Choose the engine for computing the features of a dataset, and return its name.
 
-    If computing them takes long enough in eager, it is the engine that `zoo.compile(engine="auto")` finds fastest, provided that its
-    features agree with eager's; otherwise it is eager.
+    If computation with eager takes long enough, the fastest engine is determined by `zoo.compile(engine="auto")`. It is chosen if its
+    features agree with those of eager. In all other cases, eager is chosen.
 
     Args:
         model: model in evaluation mode.
         precision: precision of the backbone's matrix multiplications.
         images: a batch of the dataset.
         batches: number of batches.
-        engines: names of the engines that may be chosen besides eager.
-        say: callback that receives a message about the choice (one line), if engines were tried.
+        engines: names of the engines that may be chosen in addition to eager.
+        say: callback that receives a message about the choice (one line) if engines were measured.
     """
     if not engines:
         return "eager"
-    for _ in range(2):  # the first call allocates memory: if it seems too slow, the second one decides
+    for _ in range(2):  # the first call also allocates memory, so a slow first call is measured again
         start = time.perf_counter()
         wanted = torch.from_numpy(eager_features(model, images, precision))
         if batches * (time.perf_counter() - start) < _PAYS * _TUNE_SECONDS:
@@ -79,21 +79,24 @@ def choose_engine(
         if engine not in engines:
             return "eager"
         error = relative_error(wanted, torch.from_numpy(engine_features(model, engine, precision)(images)))
-    except Exception as failed:  # engines raise anything, and eager always works
-        say(f"features are computed by eager, because engine {engine} failed: {failed if isinstance(failed, ZooError) else reason(failed)}")
+    except Exception as failed:  # engines may raise any exception; eager always works
+        say(f"features are computed with eager; the engine {engine} failed: {failed if isinstance(failed, ZooError) else reason(failed)}")
         return "eager"
     if not error <= _BOUNDS[precision]:  # true for NaN as well
         say(
-            f"features are computed by eager, because those of engine {engine}, {precision}, are off by {error:.2g} of the largest value "
-            f"(at most {_BOUNDS[precision]:g})"
+            f"features are computed with eager, because those of the engine {engine} ({precision}) have a relative error of {error:.2g} "
+            f"(maximum: {_BOUNDS[precision]:g})"
         )
         return "eager"
-    say(f"features are computed by engine {engine}, {precision}: largest relative error {error:.1e}")
+    say(f"features are computed with the engine {engine} ({precision}); maximum relative error {error:.1e}")
     return engine
 
 
 def _comparable(model: Model, pooled: Tensor) -> Model:
-    """Return a model that makes predictions, as `compile` needs: a copy with these features, [B, C], if it has to store some first."""
+    """Return a model that can make predictions, which `compile` requires.
+
+    If the head must store features before it can predict, it is a copy of the model that stores `pooled` [B, C].
+    """
     if not isinstance(model.head, RememberingHead):
         return model
     copied = copy.deepcopy(model)
@@ -103,7 +106,7 @@ def _comparable(model: Model, pooled: Tensor) -> Model:
 
 
 def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Rows:
-    """Return the pooled features of a batch, computed in eager: [B, C] float32."""
+    """Compute the pooled features of a batch with eager, and return them as [B, C] float32."""
     head = model.head
     assert isinstance(head, PooledHead)
     with torch.inference_mode(), autocast(precision, model.device):
@@ -112,7 +115,9 @@ def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Ro
 
 
 def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
-    """Return a function that computes pooled features with an engine; backbone and pooling are converted, or loaded from the cache.
+    """Return a function that computes pooled features with an engine.
+
+    The backbone and the pooling are converted for the engine, or a cached conversion is loaded.
 
     Args:
         model: model in evaluation mode, on the CPU.
@@ -120,7 +125,7 @@ def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
         precision: "fp32" or "bf16".
 
     Raises:
-        InputError: the engine can't convert them.
+        InputError: the engine can't convert the backbone.
     """
     settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
     conversion = Conversion(model, trunk_fingerprint(model), ENGINES[engine](), settled, torch.get_num_threads())
@@ -129,7 +134,7 @@ def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
     def compute(images: ImageBatch) -> Rows:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             (pooled,) = run(as_float(images.pixels))
-        rows: Rows = pooled.numpy().copy()  # the next call of the engine may overwrite its output
+        rows: Rows = pooled.numpy().copy()  # the engine may overwrite its output in the next call
         return rows
 
     return compute

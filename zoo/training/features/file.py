@@ -1,6 +1,7 @@
-"""File format of pooled features: a NumPy array, followed by the errors of unreadable images (JSON) and a checksum of everything.
+"""File format of pooled features.
 
-`np.load` can read the array; it ignores what follows.
+A file contains an array in NumPy's format, the errors of unreadable images (JSON), and a checksum. `np.load` can read the array; it ignores
+the data after the array.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from zoo.errors import Fault
 
-_DIGEST, _LENGTH = 32, 8  # sizes in bytes of the checksum, which is the last field, and of the length of the JSON, before it
+_DIGEST, _LENGTH = 32, 8  # sizes in bytes of the last two fields: the checksum, and before it the length of the JSON
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class FeatureRows:
     """Pooled features of a dataset.
 
     Attributes:
-        rows: features, [N, C] float32, one row per sample, mapped into memory.
-        faults: errors of samples that couldn't be read, by position; their rows are NaN.
+        rows: memory-mapped features [N, C] float32, one row per sample.
+        faults: errors of samples that couldn't be read, by position in the dataset. Their rows are NaN.
         engine: name of the engine that computed the features; not stored in the file.
     """
 
@@ -38,7 +39,7 @@ class FeatureRows:
 
 
 def file_bytes(shape: tuple[int, int]) -> int:
-    """Return the smallest possible size in bytes of a file of shape [N, C]."""
+    """Return the minimum size in bytes of a file with features [N, C]."""
     return len(_header(shape)) + 4 * shape[0] * shape[1] + _LENGTH + _DIGEST
 
 
@@ -51,13 +52,13 @@ def write_rows(
     """Write features to a file.
 
     Args:
-        file: empty file, open for writing.
-        shape: shape [N, C] of all blocks together.
-        blocks: consecutive rows, which may be computed while they are written.
-        faults: errors as in `FeatureRows`; read after the last block, so that computing the blocks may add to them.
+        file: empty file, opened for writing.
+        shape: shape [N, C] of all features.
+        blocks: blocks of consecutive rows. An iterator may compute them while the file is written.
+        faults: errors of unreadable samples by position. They are written last, so `blocks` may add errors while it is iterated.
 
     Raises:
-        OSError: no space is left.
+        OSError: no disk space is left.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
 
@@ -80,11 +81,11 @@ def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
     """Verify the checksum of a file and map its features into memory.
 
     Args:
-        file: file open for reading; it may be closed afterwards.
+        file: file, opened for reading. It may be closed afterwards.
         shape: expected shape [N, C].
 
     Returns:
-        The features; None if the file is damaged, truncated, or of another shape or format.
+        The features; None if the file is damaged or truncated, or has a different shape or format.
     """
     header = _header(shape)
     begin, size = len(header), file.seek(0, 2)
@@ -106,7 +107,7 @@ def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
     file.seek(size - _DIGEST - _LENGTH - length)
     notes = json.loads(file.read(length))
     faults = {int(place): Fault(key, reason, True, kind) for place, (key, reason, kind) in notes["faults"].items()}
-    # copy-on-write mode, because torch warns about read-only memory; it is never written to
+    # copy-on-write mode, because torch warns about read-only memory; the features are never modified
     rows = np.memmap(file, dtype="<f4", mode="c", offset=begin, shape=shape)
     return FeatureRows(torch.from_numpy(rows), faults)
 

@@ -1,4 +1,4 @@
-"""The cache key of pooled features: images, decoding, preprocessing, backbone and precision."""
+"""Cache key of pooled features, computed from images, decoding, preprocessing, backbone and precision."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from zoo.system.versions import versions
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
-_FORMAT = 3  # version of the file format; files of other versions are ignored
-_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # packages whose version may affect the features
+_FORMAT = 3  # version of the file format; files with other versions are ignored
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # packages whose versions may affect the features
 
 
 def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding: Decoding, precision: Precision) -> str:
-    """Return the key of the pooled features of a dataset's images, in their order.
+    """Return the cache key of the pooled features of a dataset. It depends on the order of the images.
 
-    An image file is identified by its path, size and inode, and by the times of the last change of its content and of its metadata (a copy
-    that preserves the former doesn't preserve the latter). Images in memory, rendered or unpacked, are identified by their pixels. Targets
-    and the model's head don't affect the key.
+    An image file is identified by its path, size, inode, modification time and status change time (ctime). The latter differs for a copy
+    that preserves the modification time. Images in memory, generated or stored in larger files are identified by their pixels. Targets and
+    the model's head don't affect the key.
 
     Args:
         model: model whose backbone computes the features.
-        dataset: the images.
+        dataset: the dataset.
         preprocess: preprocessing of the images.
         decoding: how images are decoded.
         precision: precision of the backbone's matrix multiplications.
@@ -65,7 +65,7 @@ def _images(records: tuple[Record, ...]) -> Iterator[bytes]:
             try:
                 found = os.stat(path)
                 state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-            except OSError:  # reading the image reports the reason
+            except OSError:  # the error is reported when the image is read
                 state = "missing"
             yield f"{path}\0{state}\n".encode("utf-8", "surrogateescape")
         else:

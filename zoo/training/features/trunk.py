@@ -1,4 +1,4 @@
-"""When a head can be trained on cached features of a frozen backbone, and the features of a dataset for one or several processes."""
+"""Conditions for training a head on cached features of a frozen backbone, and loading of the features in one or several processes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.task.recipe import Recipe
 
-_SIGN_SECONDS = 20.0  # interval at which the computing process shows the others that it is alive
-_SMALL = 2**24  # multiplications of a head per batch, below which a second thread is no gain
+_SIGN_SECONDS = 20.0  # interval at which the computing process joins a collective operation, so that the other processes don't time out
+_SMALL = 2**24  # multiplications of a head per batch below which a second thread isn't faster
 
 
 def learns_from_features(model: Model, recipe: Recipe) -> bool:
-    """Return whether the backbone stays frozen throughout a run and the head needs nothing but pooled features."""
+    """Return whether a run can train on cached features: the backbone stays frozen, and the head needs only pooled features."""
     return recipe.feature_cache and is_whole(model) and not recipe.unfreeze_every and isinstance(model.head, PooledHead)
 
 
 def has_small_head(model: Model, recipe: Recipe) -> bool:
-    """Return whether a training step of the head alone is so small that neither a second thread nor 16-bit products make it faster."""
+    """Return whether training steps of the head are so small that neither a second thread nor 16-bit precision makes them faster."""
     return sum(parameter.numel() for parameter in model.head.parameters()) * recipe.batch_size < _SMALL
 
 
 def why_not(model: Model, recipe: Recipe) -> str | None:
-    """Return a message that explains why the whole backbone is frozen but runs in every epoch; None if this isn't the case."""
+    """Explain why the features of a completely frozen backbone can't be cached.
+
+    None if they can be cached, if the backbone isn't completely frozen, or if the cache is disabled.
+    """
     if not is_whole(model) or not recipe.feature_cache:
         return None
     if recipe.unfreeze_every:
@@ -50,16 +53,16 @@ def is_whole(model: Model) -> bool:
 
 
 def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> PooledData:
-    """Return a dataset with its features; of several processes, the first one computes them, and the others load them from the cache.
+    """Return a dataset with its features. The first process computes them, and the other processes load them from the cache.
 
-    A process that doesn't find them there (it runs on another machine, or they don't fit into the cache) computes them itself, with the
-    same engine as the first process, which chooses among the engines that all processes can use. While the first process computes, it joins
-    a collective operation now and then: processes wait for each other for minutes only, and computing may take hours.
+    If a process doesn't find them in the cache (it runs on another machine, or they don't fit into the cache), it computes them itself. It
+    uses the same engine as the first process, which chooses among the engines that are available to all processes. While the first process
+    computes features, which may take hours, it regularly joins a collective operation, because the others wait only for minutes.
 
     Args:
-        cache: the cache, with the model; its `alive` and `engines` are replaced.
-        dataset: the images.
-        processes: this process and the others.
+        cache: the feature cache. Its attributes `alive` and `engines` are replaced.
+        dataset: the dataset.
+        processes: the processes of the run.
     """
     usable = usable_engines(cache.model, cache.precision)
     if processes.count == 1:

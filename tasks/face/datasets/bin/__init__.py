@@ -1,4 +1,4 @@
-"""`bin:` – InsightFace's verification sets (lfw.bin, cfp_fp.bin, agedb_30.bin, …): pairs of aligned images in one pickle."""
+"""Scheme `bin:` – InsightFace's verification sets (lfw.bin, cfp_fp.bin, agedb_30.bin, …), pairs of aligned images in a pickle file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FOLDS = 10
 
 
 def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open the images and their pairs; images 2 i and 2 i + 1 form pair i.
+    """Open the images and their pairs. Images 2 i and 2 i + 1 form pair i.
 
-    The identities are unknown, so targets are None and there are no classes. The folds are ten contiguous runs of the pairs in file order,
-    as equal as possible, as in InsightFace's evaluation with scikit-learn's KFold.
+    The identities are unknown, so the targets are None and there are no classes. The pairs are divided in file order into ten folds of
+    nearly equal size, as by scikit-learn's KFold in InsightFace's evaluation.
     """
     file = ref.file()
     if ref.split is not None:
-        raise InputError(f"data {ref.text!r}: split is {ref.split!r}; these files have no splits")
+        raise InputError(f"data {ref.text!r}: split is {ref.split!r}, but .bin files have no splits; remove split=")
     try:
         pictures, same = unpickler.load(file.read_bytes())
     except OSError as error:
@@ -44,7 +44,7 @@ def _recognise(file: Path) -> str | None:
     if file.suffix.lower() != ".bin" or not file.is_file():
         return None
     with file.open("rb") as opened:
-        return "it is a .bin file that holds a pickle" if opened.read(1) == b"\x80" else None
+        return "it is a .bin file that contains a pickle" if opened.read(1) == b"\x80" else None
 
 
 SCHEMES.add("bin", Scheme("bin", open_bin, recognise_file=_recognise))

@@ -1,7 +1,7 @@
-"""Safe reader of InsightFace's `.bin` pickles, which allows only bytes, booleans, numbers, lists and tuples.
+"""Safe reader of InsightFace's `.bin` pickles. It accepts only bytes, booleans, numbers, lists and tuples.
 
-A pickle is a program. Its instructions are checked against an allowlist before it runs, and every global that it may name is replaced by a
-stand-in that only unwraps bytes; real globals (`os.system`, even `numpy`) can't be reached.
+A pickle is a program. Its instructions are checked against an allowlist before it runs. Each global that it may import is replaced by a
+stand-in that only unwraps bytes, so real globals (`os.system`, even `numpy`) can't be reached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pickletools
 import warnings
 from typing import Any
 
-# bytes and scalars, containers, the memo, and the instructions that call stand-ins
+# instructions for bytes and scalars, for containers, for the memo, and for calling stand-ins
 _OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE"),
@@ -21,31 +21,31 @@ _OPCODES = {
     *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
     *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
 }
-# exceptions of the C unpickler for invalid programs; apart from the stand-ins, no code of this module runs inside it
+# exceptions that the C unpickler raises for invalid programs; of this module, only the stand-ins run inside it
 _INVALID = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, MemoryError)
 
 
 def load(data: bytes) -> tuple[list[bytes], list[bool]]:
-    """Read the encoded image files [2 N] and, for each pair of them, whether both show the same person [N].
+    """Read the 2 N encoded image files, and for each of the N pairs whether its two images show the same person.
 
-    The pickle may have protocol 2 to 5, be written by Python 2 or 3, and hold lists or NumPy arrays.
+    The pickle may use protocols 2 to 5, may have been written by Python 2 or 3, and may contain lists or NumPy arrays.
 
     Raises:
-        ValueError: the content is invalid; the message names the reason.
+        ValueError: the content is invalid. The message gives the reason.
     """
     _check_program(data)
     try:
         content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except _INVALID as error:
-        raise ValueError(f"damaged, or not an InsightFace file: {str(error)[:120] or type(error).__name__}") from None
+        raise ValueError(f"the file is damaged, or not an InsightFace file: {str(error)[:120] or type(error).__name__}") from None
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise ValueError(
-            f"holds an object of type {type(content).__name__}; expected two lists, the images and whether each pair shows one person"
+            f"the pickle holds an object of type {type(content).__name__}; expected two lists: the images and the labels of the pairs"
         )
     pictures = [_picture(item, index) for index, item in enumerate(_items(content[0], "the images"))]
     same = [_label(item, index) for index, item in enumerate(_items(content[1], "the labels"))]
     if not same or len(pictures) != 2 * len(same):
-        raise ValueError(f"holds {len(pictures)} images and {len(same)} labels; expected two images per label, and at least one label")
+        raise ValueError(f"it holds {len(pictures)} images and {len(same)} labels; expected two images per label and at least one label")
     return pictures, same
 
 
@@ -53,23 +53,23 @@ def _check_program(data: bytes) -> None:
     reason = None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # pickletools decodes escapes in names, and warns of invalid ones
+            warnings.simplefilter("ignore", DeprecationWarning)  # pickletools warns about invalid escape sequences in names
             for position, (opcode, argument, _) in enumerate(pickletools.genops(data)):
                 reason = reason or _refusal(opcode.name, argument, position, len(data))
     except (EOFError, ValueError, OverflowError, AttributeError, IndexError, TypeError) as error:
-        reason = reason or f"not a pickle: {str(error)[:120]}"
+        reason = reason or f"the file is not a pickle: {str(error)[:120]}"
     if reason:
         raise ValueError(reason)
 
 
 def _refusal(opcode: str, argument: Any, position: int, size: int) -> str | None:
     if opcode not in _OPCODES:
-        return f"contains the pickle instruction {opcode}, which is not allowed; only bytes and booleans are"
-    # the unpickler allocates memory for any frame length and any memo index
+        return f"the file contains the pickle instruction {opcode}, which is not allowed; expected only bytes and booleans"
+    # reject large frame lengths and memo indices, because the unpickler would allocate memory for them
     if opcode == "FRAME" and argument > size:
-        return f"damaged: it announces {argument} bytes, but has {size}"
+        return f"the file is damaged: it announces a frame of {argument} bytes, but has only {size} bytes"
     if opcode in ("PUT", "BINPUT", "LONG_BINPUT") and argument > position:
-        return f"damaged: it stores memo entry {argument} after {position} instructions"
+        return f"the file is damaged: it stores memo entry {argument} after {position} instructions"
     return None
 
 
@@ -78,18 +78,18 @@ class _Unpickler(pickle.Unpickler):
         """Return a stand-in, never the real global."""
         if (module, name) in _GLOBALS:
             return _GLOBALS[module, name]
-        raise pickle.UnpicklingError(f"names {module}.{name}, which is not allowed; only bytes and booleans are")
+        raise pickle.UnpicklingError(f"it imports {module}.{name}, which is not allowed; expected only bytes and booleans")
 
 
 def _encode(text: str, codec: str) -> bytes:
-    """Stand-in for `_codecs.encode`, with which Python 3 writes bytes in protocol 2."""
+    """Stand-in for `_codecs.encode`, which Python 3 uses for bytes in protocol 2."""
     if codec not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError("bytes in a codec other than latin1")
+        raise pickle.UnpicklingError("it encodes bytes with a codec other than latin1")
     return text.encode("latin-1")
 
 
 class _DType:
-    """Stand-in for `numpy.dtype`; only the name is used."""
+    """Stand-in for `numpy.dtype` that only stores the name."""
 
     def __init__(self, name: str | bytes, *_: Any) -> None:
         self.name = name.decode("ascii") if isinstance(name, bytes) else name
@@ -98,14 +98,14 @@ class _DType:
         """Ignore byte order and alignment, which don't matter for single bytes."""
 
     def items(self, data: Any) -> Any:
-        """Return the elements of an array: a list of objects, a list of booleans, or bytes."""
+        """Return the elements of an array of this type: a list of objects, a list of booleans, or bytes."""
         if self.name in ("O8", "O", "|O") and isinstance(data, list):
             return data
         if self.name == "b1" and isinstance(data, bytes | bytearray):
             return [bool(value) for value in data]
         if self.name in ("u1", "i1") and isinstance(data, bytes | bytearray):
             return bytes(data)
-        raise pickle.UnpicklingError(f"holds an array of {str(self.name)[:20]!r}; expected bytes or booleans")
+        raise pickle.UnpicklingError(f"it contains an array of type {str(self.name)[:20]!r}; expected bytes or booleans")
 
 
 class _Array:
@@ -115,24 +115,24 @@ class _Array:
 
     @classmethod
     def reconstruct(cls, *_: Any) -> _Array:
-        """Stand-in for `_reconstruct`: an array that is filled later."""
+        """Stand-in for `_reconstruct`: return an array whose elements are set later."""
         return cls()
 
     @classmethod
     def from_buffer(cls, data: Any, dtype: _DType, *_: Any) -> _Array:
-        """Stand-in for `_frombuffer`, used by protocol 5."""
+        """Stand-in for `_frombuffer`, which protocol 5 uses."""
         made = cls()
         made.items = dtype.items(data)
         return made
 
     def __setstate__(self, state: tuple[Any, Any, _DType, Any, Any]) -> None:
-        """Set the elements from version, shape, dtype, order and content."""
+        """Set the elements from a state of version, shape, dtype, order and content."""
         _, _, dtype, _, data = state
         self.items = dtype.items(data)
 
 
 def _scalar(dtype: _DType, data: Any) -> Any:
-    """Stand-in for `scalar`: a NumPy boolean."""
+    """Stand-in for `scalar`: return a NumPy boolean."""
     return dtype.items(data)[0]
 
 

@@ -1,4 +1,4 @@
-"""`demo:faces` – built-in dataset of faces drawn by a program, available offline; it contains no photographs of real people."""
+"""Dataset `demo:faces` – faces drawn by a program. It is available offline and contains no photographs of real people."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.datasets.demo.drawing import Person, draw
 
-_TEST_EVERY = 5  # every fifth person belongs to the test split, the others to the training split
-_OPTIONS = {"people": (100, 1), "per_person": (10, 1), "seed": (0, 0)}  # default and minimum
+_TEST_EVERY = 5  # every fifth person is in the test split, the others are in the training split
+_OPTIONS = {"people": (100, 1), "per_person": (10, 1), "seed": (0, 0)}  # default and minimum of each option
 
 
 def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open drawn faces of invented people, 112 × 112 pixels: `split=train` (80 people), `split=test` (20 others) or all of them.
+    """Open a dataset of drawn faces of invented people, 112 × 112 pixels.
 
-    An identity is a set of proportions and colours; its images vary in pose, expression, clothes, light and noise. Options: `people=`
-    (100), `per_person=` (10) and `seed=` (0). The same options always give the same images, and the appearance of a person doesn't depend
-    on the number of people.
+    A person is a set of proportions and colours. The images of a person differ in pose, expression, clothes, lighting and noise. The
+    options are `people=` (default 100), `per_person=` (images per person, default 10) and `seed=` (default 0). `split=train` selects four
+    fifths of the people, `split=test` the others. The same options always produce the same images, and a person's appearance doesn't
+    depend on the number of people.
     """
     if ref.path != "faces":
         raise UnknownNameError("demo data of face", ref.path, ["faces"])
@@ -48,7 +49,7 @@ def _number(ref: DataRef, name: str) -> int:
 
 
 def _draw(seed: int, person: int, picture: int) -> NDArray[np.uint8]:
-    # one random stream per person and per image, so that an image depends on nothing else
+    # separate random streams for each person and each image, so that an image doesn't depend on other images
     who = Person.draw_lot(np.random.default_rng([seed, person]))
     return draw(who, np.random.default_rng([seed, person, 1 + picture]))
 

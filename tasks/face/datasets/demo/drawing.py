@@ -1,7 +1,7 @@
-"""Parametric faces drawn with OpenCV: a person is a set of proportions and colours; each image adds pose, light and noise.
+"""Parametric faces drawn with OpenCV. A person is a set of proportions and colours; pose, lighting and noise vary between images.
 
-With drawings, a demo needs neither a download nor photos of real people. Scores on them show that the software works; they carry no
-information about real faces.
+Drawn faces allow demonstrations without a download and without photos of real people. Scores on them show that the software works, but
+not how well it works on real faces.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SIZE = 112  # side in pixels, as in ArcFace's crops
+SIZE = 112  # side of an image in pixels, as in ArcFace's crops
 _SCALE = 3  # supersampling factor
 _SUBPIXEL_BITS = 4
 Points = NDArray[np.float64]
@@ -26,13 +26,13 @@ _IRIS = np.array([[72, 44, 24], [92, 110, 60], [70, 110, 160], [110, 100, 90]], 
 
 
 def _between(low: float, high: float) -> Any:
-    """Return a field whose value is drawn from a range."""
+    """Return a dataclass field whose value is drawn uniformly from a range."""
     return field(metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
 class Person:
-    """Features shared by all images of one person; lengths are in units of half the head's height, colours RGB 0–255."""
+    """Features shared by all images of a person. Lengths are in units of half the head's height; colours are RGB, 0–255."""
 
     skin: Colour
     hair: Colour
@@ -41,7 +41,7 @@ class Person:
     beard: float  # opacity of the beard; 0 for no beard
     moustache: bool
     glasses: str  # shape of the glasses, "round" or "square"; "" for none
-    # position of a mole, x relative to the head's half width and y downwards from the centre; None for no mole
+    # position of a mole relative to the centre of the head: x in half widths of the head, y downwards; None for no mole
     mole_xy: tuple[float, float] | None
     width: float = _between(0.64, 0.86)  # half the width of the head
     jaw: float = _between(1.7, 2.9)  # squareness of the lower half of the head
@@ -79,7 +79,7 @@ class Person:
 
 
 def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
-    """Return a random mixture of two neighbouring colours of a palette, with a little noise."""
+    """Return a random mixture of two neighbouring colours of a palette, with some noise."""
     first = int(rng.integers(len(palette) - 1))
     part = rng.random()
     colour: Colour = np.clip(palette[first] * (1 - part) + palette[first + 1] * part + rng.normal(0, 6, 3), 8, 255)
@@ -87,7 +87,7 @@ def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
 
 
 class _Canvas:
-    """Canvas that projects shapes on the front of the head to the image, in one random pose."""
+    """Image on which shapes on the front of the head are drawn, projected in one random pose."""
 
     def __init__(self, person: Person, rng: np.random.Generator) -> None:
         self.pixels = np.empty((SIZE * _SCALE, SIZE * _SCALE, 3), np.uint8)
@@ -98,23 +98,23 @@ class _Canvas:
         self._centre = SIZE * _SCALE * (np.array([0.5, 0.5]) + rng.uniform(-0.04, 0.04, 2))
 
     def fill(self, points: ArrayLike, colour: Colour, depth: bool = True, opacity: float = 1.0) -> None:
-        """Fill a polygon [N, 2], with x to the right and y upwards from the centre of the head."""
+        """Fill a polygon [N, 2] xy, with x to the right and y upwards from the centre of the head. See `_project` for `depth`."""
         target = self.pixels if opacity == 1 else self.pixels.copy()
         cv2.fillPoly(target, [self._project(points, depth)], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
         if opacity != 1:
             cv2.addWeighted(target, opacity, self.pixels, 1 - opacity, 0, dst=self.pixels)
 
     def line(self, points: ArrayLike, colour: Colour, width: float, closed: bool = False) -> None:
-        """Draw a line through points [N, 2]; the width is in units of half the head's height."""
+        """Draw a line through points [N, 2] xy. The width is in units of half the head's height."""
         thickness = max(1, round(width * float(np.abs(self._roll).max())))
         cv2.polylines(self.pixels, [self._project(points, True)], closed, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def _project(self, points: ArrayLike, depth: bool) -> NDArray[np.int32]:
-        """Project points to pixels, after lifting them onto the head (an ellipsoid) if `depth`, or in the plane through its centre."""
+        """Project points [N, 2] to pixels. They lie on the head (an ellipsoid) if `depth`, otherwise in the plane of its outline."""
         xy = np.asarray(points, float)
         z = 0.75 * np.sqrt(np.clip(1 - ((xy / self._axes) ** 2).sum(1), 0, None)) if depth else np.zeros(len(xy))
         turned = np.stack([xy[:, 0] * np.cos(self._yaw) + z * np.sin(self._yaw), xy[:, 1] + z * np.sin(self._pitch)], axis=1)
-        if not depth:  # turning a round head sideways doesn't move its outline
+        if not depth:  # turning a round head sideways doesn't change its outline
             turned[:, 0] = xy[:, 0]
         pixels = turned @ self._roll.T + self._centre
         return np.asarray(np.round(pixels * 2**_SUBPIXEL_BITS), np.int32)
@@ -128,7 +128,7 @@ def _ellipse(x: float, y: float, half_width: float, half_height: float, tilt: fl
 
 
 def _head(person: Person, grow: float = 1.0) -> Points:
-    """Return the outline of the head: an ellipse in the upper half, a superellipse of the jaw's squareness in the lower half."""
+    """Return the outline of the head [N, 2]: an ellipse in the upper half, and a superellipse (exponent `jaw`) in the lower half."""
     angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     power = np.where(np.sin(angles) < 0, 2 / person.jaw, 1.0)
     x = np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power
@@ -137,7 +137,7 @@ def _head(person: Person, grow: float = 1.0) -> Points:
 
 
 def draw(person: Person, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one image of a person, [112, 112, 3] uint8, RGB; `rng` decides pose, expression, clothes, background, light and noise."""
+    """Draw an image of a person, [112, 112, 3] uint8, RGB. `rng` determines pose, expression, clothes, background, lighting and noise."""
     canvas = _Canvas(person, rng)
     _background_and_clothes(canvas, person, rng)
     _hair_behind(canvas, person)
@@ -178,7 +178,7 @@ def _hair_behind(canvas: _Canvas, person: Person) -> None:
 
 
 def _hair_on_top(canvas: _Canvas, person: Person) -> None:
-    """Fill the hair between the outline of the head and a hairline that is highest at the parting."""
+    """Draw the hair between the outline of the head and a hairline that is highest at the parting."""
     if person.bald:
         return
     x = np.linspace(-person.width * 1.04, person.width * 1.04, 30)
@@ -241,7 +241,7 @@ def _glasses(canvas: _Canvas, person: Person) -> None:
 
 
 def _photograph(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Downscale to the final size and add directional light, a colour cast, blur and noise."""
+    """Downscale an image to its final size, and apply directional lighting, a colour cast, blur and noise."""
     small = cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
     y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     angle = rng.uniform(0, 2 * np.pi)

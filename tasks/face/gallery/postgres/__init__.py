@@ -1,1 +1,1 @@
-"""Gallery in a PostgreSQL database with pgvector."""
+"""Store for galleries in a PostgreSQL database with pgvector."""

@@ -1,4 +1,4 @@
-"""Connection to a PostgreSQL database with pgvector, with database errors turned into gallery errors."""
+"""Connection to a PostgreSQL database with pgvector. Database errors are converted to gallery errors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 30
 _CONNECT_SECONDS = 10
-_LOCK = 0x7A6F6F66616365  # "zooface": key of the advisory lock that makes the writers of a database wait for each other
+_LOCK = 0x7A6F6F66616365  # "zooface" in ASCII: key of the advisory lock that lets only one process write at a time
 
 
 class Session:
-    """Connection that is opened on demand, and reopened after a loss or a fork."""
+    """Database connection that is opened on demand, and reopened after a connection loss or a fork."""
 
     def __init__(self, address: str) -> None:
-        """Set the address; nothing is connected yet."""
+        """Set the address. The connection is not opened yet."""
         try:
             import pgvector.psycopg  # noqa: F401
             import psycopg  # noqa: F401
         except ImportError as error:
             raise InputError(
-                f"a gallery in PostgreSQL needs psycopg and pgvector ({error}); run: pip install 'resnet-zoo[postgres]'"
+                f"a gallery in PostgreSQL needs the packages psycopg and pgvector ({error}); run: pip install 'resnet-zoo[postgres]'"
             ) from error
         self._address, self.place = address, _without_password(address)
         self._connection: psycopg.Connection[Any] | None = None
@@ -39,7 +39,7 @@ class Session:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any] | None]:
-        """Yield a cursor with a consistent snapshot of the gallery; None if there is no gallery yet."""
+        """Yield a cursor in a read-only transaction with a consistent snapshot of the gallery, or None if there is no gallery yet."""
         with self._lock, self.said(), self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             exists = connection.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
@@ -51,7 +51,7 @@ class Session:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[psycopg.Cursor[Any]]:
-        """Yield a cursor in a transaction, which is committed at the end or rolled back on an error."""
+        """Yield a cursor in a transaction that is committed at the end, or rolled back after an error."""
         whole = ". Enrolling and forgetting are all-or-nothing"
         with self._lock, self.said(whole), self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
@@ -60,7 +60,7 @@ class Session:
                 yield cursor
 
     def run(self, command: str) -> None:
-        """Run a command outside a transaction."""
+        """Run an SQL command outside a transaction."""
         with self._lock, self.said(), self._connected() as connection:
             connection.execute(command)
 
@@ -72,7 +72,7 @@ class Session:
             self._connection = None
 
     def __del__(self) -> None:
-        """Close the connection of a gallery that was not closed."""
+        """Close the connection if `close` was not called."""
         if hasattr(self, "_lock"):  # missing if __init__ failed
             self.close()
 
@@ -84,16 +84,16 @@ class Session:
             self._connection = psycopg.connect(self._address, autocommit=True, connect_timeout=_CONNECT_SECONDS)
             self._process = os.getpid()
             self._connection.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
-            self._connection.execute("SET jit = off")  # JIT compilation takes longer than the search
+            self._connection.execute("SET jit = off")  # JIT compilation takes longer than a search
             self._connection.execute("SET client_min_messages = warning")
         yield self._connection
 
     def _cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-        """Return a cursor with the server's vector type registered."""
+        """Return a cursor that supports pgvector's type `vector`."""
         from pgvector.psycopg import register_vector
         from psycopg.types import TypeInfo
 
-        # the type's OID changes when the extension is recreated
+        # register the type again if its OID has changed because the extension was recreated
         vector = TypeInfo.fetch(connection, "vector")
         if vector is not None and connection.adapters.types.get(vector.oid) is None:
             register_vector(connection)
@@ -101,7 +101,7 @@ class Session:
 
     @contextlib.contextmanager
     def said(self, besides: str = "") -> Iterator[None]:
-        """Turn errors of the server into a GalleryError whose message ends with `besides`."""
+        """Convert database errors to a GalleryError whose message ends with `besides`."""
         import psycopg
 
         try:
@@ -115,16 +115,16 @@ def _cause(error: Exception) -> str:
     from psycopg import errors
 
     if isinstance(error, errors.LockNotAvailable):
-        return f"another process has been writing to it for {WAIT_SECONDS} seconds; try again when it is done"
+        return f"another process has been writing to the gallery for {WAIT_SECONDS} seconds; try again when it has finished"
     if isinstance(error, errors.DiskFull):
         return "the server's disk is full; free some space, then try again"
     if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
-        return "this user lacks the permission; ask for the right to create tables and the extension vector"
+        return "the database user lacks a permission; ask for the right to create tables and the extension vector"
     if isinstance(error, errors.FeatureNotSupported | errors.UndefinedFile):
-        return "the server has no pgvector; install its package, such as postgresql-17-pgvector"
+        return "pgvector is not installed on the server; install its package, such as postgresql-17-pgvector"
     if isinstance(error, errors.OperationalError | errors.InterfaceError | OSError):
-        return "the database can't be reached, or the connection was lost; check the address and that the server is running, then try again"
-    return "the database's tables are not those of a gallery, or are damaged"
+        return "the database can't be reached, or the connection was lost; check that the address is correct and the server is running"
+    return "the database's tables don't belong to a gallery, or are damaged"
 
 
 def _without_password(address: str) -> str:

@@ -1,7 +1,7 @@
-"""Gallery in PostgreSQL, searched by pgvector: exactly, because there is no approximate index.
+"""Gallery in PostgreSQL with pgvector. The search is exact; no approximate index is used.
 
-pgvector compares in float32. The server returns all candidates for the nearest people, allowing for float32's rounding error, and the
-final ranking is computed here in float64.
+pgvector computes distances in float32. The server returns every face that may be among the nearest within the rounding error of float32.
+The final ranking is computed here in float64.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _TABLES = (
     "CREATE TABLE zoo_people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)",
     "CREATE TABLE zoo_faces (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint NOT NULL REFERENCES zoo_people, "
     "embedding vector({size}) NOT NULL, photo text NOT NULL, quality jsonb NOT NULL, enrolled timestamptz NOT NULL DEFAULT now())",
-    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",  # otherwise 512 numbers go to a TOAST table, which is slow to search
+    # otherwise embeddings of 512 numbers are stored in a TOAST table, which is slow to search
+    "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",
     "CREATE INDEX zoo_faces_of_person ON zoo_faces (person)",
 )
 
 
 class PostgresStore:
-    """Store in the tables zoo_gallery, zoo_people and zoo_faces of a database: one gallery per database."""
+    """Store in the tables zoo_gallery, zoo_people and zoo_faces of a database, which can hold only one gallery."""
 
     def __init__(self, address: str) -> None:
         """Set the address of the database."""
@@ -43,12 +44,12 @@ class PostgresStore:
         self.place = self._session.place
 
     def described(self) -> Described | None:
-        """Return the description of the gallery; None if there is none yet."""
+        """Return the description of the gallery's embeddings; None if there is no gallery yet."""
         with self._session.reading() as cursor:
             return None if cursor is None else self._described(cursor)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
-        """Enrol people, all or none, and create the gallery if needed; `more` allows faces to be added to a name that exists."""
+        """Enrol people, either all or none, and create the gallery if needed. `more` is whether faces may be added to an existing name."""
         with self._session.writing() as cursor:
             self._join(cursor, about)
             for name, faces in people.items():
@@ -60,9 +61,9 @@ class PostgresStore:
                 self._insert(cursor, person, faces)
 
     def remove(self, name: str) -> int:
-        """Delete a person, and rewrite the tables without the rows.
+        """Delete a person, rewrite the tables without the deleted rows, and return the number of deleted faces.
 
-        The tables are rewritten even if the name is unknown, because an earlier rewrite may have failed.
+        The tables are rewritten even if no person has this name, because an earlier rewrite may have failed.
         """
         if self.described() is None:
             return 0
@@ -75,8 +76,8 @@ class PostgresStore:
             self._session.run("VACUUM FULL zoo_faces, zoo_people")
         except GalleryError as error:
             raise GalleryError(
-                f"{name!r} is deleted, but the tables could not be rewritten, so the server's files still hold the deleted data; "
-                f"forget the same name again to rewrite them, although it is no longer enrolled: {error}"
+                f"{name!r} is deleted, but the tables could not be rewritten, so the server's files still contain the deleted data; "
+                f"forget the same name again to repeat the rewriting, although it is no longer enrolled: {error}"
             ) from error
         return count
 
@@ -109,7 +110,7 @@ class PostgresStore:
             return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
 
     def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the description of the gallery and the nearest people of each query."""
+        """Return the description of the gallery's embeddings, and the `top` nearest people to each query; None without a gallery."""
         with self._session.reading() as cursor:
             if cursor is None:
                 return None
@@ -123,7 +124,7 @@ class PostgresStore:
 
     def _nearest(self, cursor: Cursor[Any], about: Described, query: Vectors, top: int) -> list[Match]:
         distance = about.embedder.distance
-        # a sum of squares has no cancellation: its error is relative to its value, and that of its root is half as large
+        # a sum of squares has no cancellation, so its relative error is bounded, and that of its root is half as large
         part = part_of(about.size)
         command = (
             f"WITH far AS MATERIALIZED (SELECT id, person, embedding {_OPERATORS[distance]} %(query)b AS far FROM zoo_faces), "
@@ -141,7 +142,7 @@ class PostgresStore:
         return [Match(rows[place][2], float(far[place]), rows[place][3], rows[place][0]) for place in chosen]
 
     def _join(self, cursor: Cursor[Any], about: Described) -> None:
-        """Create the gallery for this model if there is none; otherwise check that it belongs to this model."""
+        """Create the gallery for a model, or check that the existing gallery belongs to the model."""
         exists = cursor.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
         if not (exists and exists[0]):
             for command in _TABLES:
@@ -156,15 +157,15 @@ class PostgresStore:
     def _described(self, cursor: Cursor[Any]) -> Described:
         row = cursor.execute("SELECT layout, fingerprint, model, distance, threshold, size FROM zoo_gallery").fetchone()
         if row is None:
-            raise GalleryError(f"gallery {self.place}: the record of its model is missing; restore a backup, or drop its tables zoo_…")
+            raise GalleryError(f"gallery {self.place}: the record of its model is missing; restore a backup, or drop the tables zoo_…")
         if row[0] != LAYOUT:
             raise GalleryError(
-                f"gallery {self.place}: its layout version is {row[0]}, expected {LAYOUT}; install the version of resnet-zoo that wrote it"
+                f"gallery {self.place}: the layout version is {row[0]}; expected {LAYOUT}. Use the version of resnet-zoo that created it"
             )
         return Described(Embedder(*row[1:5]), row[5])
 
     def _check_owner(self, cursor: Cursor[Any]) -> None:
-        """Raise an error for a user whose VACUUM the server would skip with only a warning: one who owns neither tables nor database."""
+        """Raise a GalleryError if the user owns neither the tables nor the database; the server would skip VACUUM with only a warning."""
         command = (
             "SELECT bool_and(pg_has_role(relowner, 'USAGE')) OR bool_or(pg_has_role(datdba, 'USAGE')), "
             "min(pg_get_userbyid(relowner)::text) FROM pg_class, pg_database "
@@ -173,8 +174,8 @@ class PostgresStore:
         may, owner = cursor.execute(command).fetchone() or (False, "")
         if not may:
             raise GalleryError(
-                f"gallery {self.place}: nothing was deleted: overwriting deleted data (VACUUM FULL) requires the owner of the tables zoo_…"
-                f"; run forget as the user {owner}"
+                f"gallery {self.place}: nothing was deleted, because only the owner of its tables can rewrite them (VACUUM FULL); "
+                f"run forget as the user {owner}"
             )
 
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:

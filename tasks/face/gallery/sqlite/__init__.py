@@ -1,1 +1,1 @@
-"""Gallery in one SQLite file."""
+"""Store for galleries in an SQLite file."""

@@ -1,11 +1,13 @@
-"""SQLite file of a gallery: opened for one transaction at a time, with SQLite's errors turned into gallery errors.
+"""Transactions on the SQLite file of a gallery. SQLite's errors are converted to gallery errors.
 
-A connection lives for one transaction, so a gallery may be used from several threads, and after a fork. Writers wait for each other
-(`BEGIN IMMEDIATE`, up to `WAIT_SECONDS`). The journal is SQLite's rollback journal, not the write-ahead log: it leaves a single file
-that can be copied, works on network disks and read-only ones, and leaves no second file in which deleted faces would survive. The
-advantage of the log, readers that run alongside a long writer, is not needed, because a search reads only what is new. After a
-transaction, the journal is overwritten with zeros. A process that is killed leaves its journal behind; the next process that opens the
-file, to read or to write, uses it to roll back the unfinished transaction, and then overwrites it too.
+Each transaction opens a new connection, so a gallery can be used from several threads and after a fork. Only one process can write at a
+time; others wait up to `WAIT_SECONDS` (`BEGIN IMMEDIATE`).
+
+SQLite's rollback journal is used, not the write-ahead log. It leaves a single file that can be copied, works on network disks and read-only
+disks, and leaves no second file that could contain deleted faces. The advantage of the write-ahead log, reading during a long write, is not
+needed, because a search reads only new rows. After a transaction, the journal is overwritten with zeros. If a process is killed, its
+journal remains. The next process that opens the file, to read or to write, uses the journal to roll back the unfinished transaction and
+then overwrites it.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from pathlib import Path
 
 from zoo.tasks.face.gallery.errors import GalleryError
 
-APPLICATION_ID = 0x7A666163  # "zfac"
+APPLICATION_ID = 0x7A666163  # "zfac" in ASCII
 SCHEMA = 1
 WAIT_SECONDS = 30.0
-_WIPED_BYTES = 2**20  # zeros per write
-_HEADER_BYTES = 100  # of SQLite's file format: bytes 18 and 19 tell whether there is a write-ahead log, 68 to 71 hold the application ID
-_PAGE_BYTES = 16384  # in a page of 4096 bytes, a row of 512 numbers would stand alone and waste the other half
+_WIPED_BYTES = 2**20  # number of zeros per write
+# header size of SQLite files; bytes 18 and 19 are 2 if there is a write-ahead log, bytes 68 to 71 are the application ID
+_HEADER_BYTES = 100
+_PAGE_BYTES = 16384  # a page of 4096 bytes would hold only one row of 512 numbers and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
     "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL, checksum INTEGER NOT NULL)",
@@ -37,7 +40,7 @@ _TABLES = (
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Yield a connection with a consistent snapshot of a gallery's file; None if there is no gallery yet."""
+    """Yield a connection with a consistent snapshot of the file, or None if there is no gallery yet."""
     with said(path):
         if not os.path.lexists(path):
             yield None
@@ -50,7 +53,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Create the file if needed, and yield a connection in a transaction, which is committed at the end or rolled back on an error."""
+    """Create the file if needed. Yield a connection in a transaction that is committed at the end, or rolled back after an error."""
     with said(path):
         _make(path)
         with _alone(path) as (connection, exists):
@@ -71,15 +74,15 @@ def compact(path: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Yield a connection in a transaction, and whether the file holds a gallery; no other process can write until it is closed.
+    """Yield a connection in an exclusive transaction, and whether the file holds a gallery.
 
-    The journal holds the previous content of the file. It is overwritten with zeros before other processes may write, and then removed:
-    the content of a file that is merely removed stays readable in the disk's free blocks.
+    The journal contains the previous content of the file. Before other processes can write again, the journal is overwritten with zeros and
+    removed. It is overwritten because the content of a removed file remains readable in the disk's free blocks.
     """
     with _connected(path, wait) as connection:
         connection.execute("BEGIN IMMEDIATE")
         exists = _check(connection, path)
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # keeps the lock when the transaction ends
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # keep the lock after the end of the transaction
         try:
             yield connection, exists
         finally:
@@ -89,15 +92,16 @@ def _alone(path: Path, wait: float | None = None) -> Iterator[tuple[sqlite3.Conn
 
 
 def _finish(path: Path) -> None:
-    """Roll back a killed process's unfinished transaction and overwrite its journal; the journal of an active writer is untouched."""
+    """If a killed process left a journal, roll back its transaction and overwrite the journal. An active writer's journal is untouched."""
     if not _journal(path).exists():
         return
-    with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):  # reading reports errors that matter to it
+    # errors that also affect reading are raised by the read itself
+    with contextlib.suppress(sqlite3.OperationalError, PermissionError), _alone(path, wait=0):
         pass
 
 
 def _journal(path: Path) -> Path:
-    """Return the path of a file's journal, which SQLite keeps next to the file itself, with symbolic links resolved."""
+    """Return the path of a file's journal. SQLite resolves symbolic links and stores the journal next to the actual file."""
     return Path(f"{os.path.realpath(path)}-journal")
 
 
@@ -111,75 +115,75 @@ def _wipe(path: Path) -> None:
             left -= file.write(bytes(min(left, _WIPED_BYTES)))
         file.flush()
         os.fsync(file.fileno())
-    with contextlib.suppress(PermissionError):  # Windows doesn't remove an open file; this one holds only zeros by now
+    with contextlib.suppress(PermissionError):  # Windows can't remove an open file, but the file contains only zeros
         path.unlink()
 
 
 @contextlib.contextmanager
 def said(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system into a GalleryError."""
+    """Convert errors of SQLite and of the file system to a GalleryError."""
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", "") or ""
         raise GalleryError(f"gallery {path}: {_reason(code, error)}") from error
     except OSError as error:
-        raise GalleryError(f"gallery {path}: can't be written ({error.strerror or error}); check the folder and its permissions") from error
+        raise GalleryError(f"gallery {path}: can't be opened ({error.strerror or error}); check the folder and its permissions") from error
 
 
 def _reason(code: str, error: sqlite3.Error) -> str:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"another process has been writing to it for {WAIT_SECONDS:g} seconds; try again when it is done"
+        return f"another process has been writing to the file for {WAIT_SECONDS:g} seconds; try again when it has finished"
     if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
-        return f"its disk is full ({error}); nothing was changed. Free some space, then try again"
+        return f"the disk is full ({error}); nothing was changed. Free some space, then try again"
     if code.startswith("SQLITE_READONLY"):
-        return f"it can't be written to ({error}); nothing was changed. Check the permissions of the file and of its folder"
+        return f"the file can't be written to ({error}); nothing was changed. Check the permissions of the file and of its folder"
     if code.startswith("SQLITE_NOTADB"):
-        return "this is not a gallery, or its header is damaged; choose another file, this one will not be overwritten"
+        return "the file is not a gallery, or its header is damaged; choose another file. This file was not changed"
     if code.startswith("SQLITE_CANTOPEN"):
-        return f"it can't be opened ({error}); check the permissions of the file and of its folder"
+        return f"the file can't be opened ({error}); check the permissions of the file and of its folder"
     if code.startswith("SQLITE_IOERR"):
-        return f"its disk can't be read or written ({error})"
+        return f"the disk can't be read from or written to ({error})"
     return damaged(str(error))
 
 
 def damaged(reason: str) -> str:
-    """Return the message for a file that is damaged according to SQLite or a checksum."""
+    """Return the message for a damaged file; `reason` is SQLite's message or a description of the damage."""
     return f"the file is damaged ({reason}); restore a backup, or delete it and enrol again"
 
 
 @contextlib.contextmanager
 def _connected(path: Path, wait: float | None = None) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that waits up to `wait` seconds for other processes; by default `WAIT_SECONDS`."""
+    """Yield a connection that waits up to `wait` seconds for locks of other processes; None for `WAIT_SECONDS`."""
     _check_log(path)
-    # rw also reads a file that can't be written; ro could not roll back the unfinished transaction of a killed process
+    # the mode rw also works for a read-only file; the mode ro couldn't roll back the unfinished transaction of a killed process
     address, timeout = f"{path.absolute().as_uri()}?mode=rw", WAIT_SECONDS if wait is None else wait
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # applies to a new file
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # only affects a new file
         connection.execute("PRAGMA secure_delete = ON")  # overwrites deleted data with zeros
-        connection.execute("PRAGMA temp_store = MEMORY")  # no copies of faces in the temporary folder
-        # SQLite must not remove the journal, because `_wipe` does. The second command is the first to read the file: without the exclusive
-        # mode set before it, it would still remove the journal of a killed process.
+        connection.execute("PRAGMA temp_store = MEMORY")  # don't write copies of faces to the temporary folder
+        # SQLite must not remove the journal, because `_wipe` overwrites it first. The second command reads the file; without the exclusive
+        # mode, it would remove the journal of a killed process.
         for mode in ("locking_mode = EXCLUSIVE", "journal_mode = PERSIST", "locking_mode = NORMAL"):
             connection.execute(f"PRAGMA {mode}")
         yield connection
 
 
 def _make(path: Path) -> None:
-    """Create an empty file that only its owner can read, because faces are private data."""
+    """Create an empty file that only its owner can read, because faces are private data. An existing file is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _shut(path: Path) -> None:
-    """Restrict a file to its owner if something else created it, such as a restored copy."""
-    with contextlib.suppress(PermissionError):  # the file of another user; SQLite reports whether it can be written
+    """Remove other users' permissions from a file, which may be a restored copy."""
+    with contextlib.suppress(PermissionError):  # the file belongs to another user; SQLite raises an error if it can't be written
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
 
 
 def _check_log(path: Path) -> None:
-    """Raise an error for another application's file with a write-ahead log, which setting the journal mode would already change."""
+    """Raise a GalleryError for another application's file with a write-ahead log, because setting the journal mode would change it."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if header.startswith(b"SQLite format 3\0") and header[18:20] == b"\2\2" and header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
@@ -187,11 +191,15 @@ def _check_log(path: Path) -> None:
 
 
 def _of_something_else(path: Path) -> GalleryError:
-    return GalleryError(f"gallery {path}: this is an SQLite file of another application; choose another file, this one will not be changed")
+    return GalleryError(f"gallery {path}: this is an SQLite file of another application; choose another file. This one was not changed")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether the file holds a gallery that this version can read; an empty file holds none yet."""
+    """Return whether the file holds a gallery; False for an empty file.
+
+    Raises:
+        GalleryError: the file belongs to another application, or to another version of the gallery's layout.
+    """
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -201,6 +209,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
         raise _of_something_else(path)
     if version != SCHEMA:
         raise GalleryError(
-            f"gallery {path}: its layout version is {version}, expected {SCHEMA}; install the version of resnet-zoo that wrote it"
+            f"gallery {path}: the layout version is {version}; expected {SCHEMA}. Use the version of resnet-zoo that created it"
         )
     return True

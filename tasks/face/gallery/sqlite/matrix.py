@@ -1,4 +1,4 @@
-"""In-memory array of all enrolled embeddings: a search is one matrix product, then an exact comparison of the candidates."""
+"""In-memory array of all enrolled embeddings. A search computes a matrix product, then compares the candidates exactly."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from zoo.tasks.face.embedding.distances import Floats, Ints, distances, first_people, slack
 from zoo.tasks.face.gallery.store import Vectors
 
-_BLOCK_BYTES = 256 * 2**20  # of float32 distances held in memory at once
+_BLOCK_BYTES = 256 * 2**20  # maximum memory for float32 distances
 
 
 class Near(NamedTuple):
-    """Number of a person's nearest face, and its distance from the query, computed in float64."""
+    """The face of a person that is nearest to a query: its number, and its distance computed in float64."""
 
     face: int
     distance: float
 
 
 class Matrix:
-    """Growable array of embeddings [N, D] with the numbers of their faces and people."""
+    """Growable array of embeddings [N, D], with the number of the face and of the person for each."""
 
     def __init__(self, size: int, distance: str) -> None:
-        """Create an empty array for embeddings of `size` dimensions, compared by `distance`."""
+        """Create an empty array for embeddings of `size` dimensions; `distance` is "cosine" or "euclidean"."""
         self._distance = distance
         self._rows: Vectors = np.empty((0, size), np.float32)
         self._lengths: Vectors = np.empty(0, np.float32)
@@ -38,11 +38,11 @@ class Matrix:
 
     @property
     def last_face(self) -> int:
-        """Highest number of a face; 0 without rows."""
+        """Highest face number; 0 if the array is empty."""
         return int(self._faces[self._count - 1]) if self._count else 0
 
     def reserve(self, count: int) -> None:
-        """Reserve room for `count` more rows; if existing rows must be moved, grow by at least half."""
+        """Allocate memory for `count` more rows. An array with rows grows by at least half, so that rows are seldom copied."""
         needed = self._count + count
         if needed <= len(self._rows):
             return
@@ -54,7 +54,7 @@ class Matrix:
             setattr(self, name, new)
 
     def append(self, rows: Vectors, faces: Ints, people: Ints) -> None:
-        """Append rows [N, D] whose face numbers [N] are higher than all before."""
+        """Append embeddings [N, D]. Their face numbers [N] must be higher than all existing ones."""
         self.reserve(len(rows))
         part = slice(self._count, self._count + len(rows))
         self._rows[part], self._faces[part], self._people[part] = rows, faces, people
@@ -62,9 +62,9 @@ class Matrix:
         self._count = part.stop
 
     def nearest(self, queries: Vectors, top: int) -> list[list[Near]]:
-        """Return the nearest face of each of the nearest `top` people for queries [Q, D], nearest first.
+        """Return, for each query [Q, D], the nearest face of each of the `top` nearest people, nearest first.
 
-        float32 finds all candidates, allowing for its rounding error; float64 decides.
+        All candidates within the rounding error of float32 are ranked by distances computed in float64.
         """
         if not self._count:
             return [[] for _ in queries]
@@ -72,7 +72,7 @@ class Matrix:
         return [self._decide(query, self._could_be(query, far, people, top), top) for query, far in self._far(queries)]
 
     def _far(self, queries: Vectors) -> Iterator[tuple[Vectors, Vectors]]:
-        """Yield each query with the float32 values of 1 − cosine, or of the squared distance, to every row [N]."""
+        """Yield each query with its float32 distances to all rows [N]: 1 − cosine, or the squared Euclidean distance."""
         rows, lengths = self._rows[: self._count], self._lengths[: self._count]
         block = max(1, _BLOCK_BYTES // (4 * self._count))
         for start in range(0, len(queries), block):

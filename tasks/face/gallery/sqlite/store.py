@@ -1,8 +1,7 @@
-"""Gallery in one SQLite file, searched in memory.
+"""Gallery in an SQLite file, searched in memory.
 
-SQLite stores the rows safely and NumPy searches them. Measured on this machine (`python -m zoo.benchmarks.gallery`, whose docstring has
-the figures), this is several times as fast as sqlite-vec or LanceDB, adds no package, and works in Python builds that can't load SQLite
-extensions.
+SQLite stores the embeddings, and NumPy searches them. This is several times as fast as sqlite-vec or LanceDB (see the docstring of
+`zoo.benchmarks.gallery` for measurements), needs no additional package, and works in Python builds that can't load SQLite extensions.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ from zoo.tasks.face.gallery.sqlite.file import compact, damaged, reading, writin
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix, Near
 from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Quality, Vectors
 
-_FETCHED = 8192  # rows per batch
-_STATES = 64  # recorded in a file: a reader at one of these states reads only what is new, others read everything
-_STORED = np.dtype("<f4")  # little-endian on every machine
+_FETCHED = 8192  # number of rows read at once
+_STATES = 64  # number of recent states recorded in a file; a reader whose last state is older reads all rows again
+_STORED = np.dtype("<f4")  # little-endian on all machines
 
 
 class SqliteStore:
-    """Store in a file, with its embeddings cached in memory and updated before each search."""
+    """Store in a file. The embeddings are cached in memory, and the cache is updated before each search."""
 
     def __init__(self, path: Path) -> None:
-        """Set the path; the file is opened on demand, and created by the first enrolment."""
+        """Set the path. The file is opened on demand; the first enrolment creates it."""
         self.path, self.place = path, str(path)
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
         self._state = ""
 
     def described(self) -> Described | None:
-        """Return the description of the gallery; None if there is none yet."""
+        """Return the description of the gallery's embeddings; None if there is no gallery yet."""
         with reading(self.path) as connection:
             return None if connection is None else self._described(connection)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
-        """Enrol people, all or none, and create the gallery if needed; `more` allows faces to be added to a name that exists."""
+        """Enrol people, either all or none, and create the gallery if needed. `more` is whether faces may be added to an existing name."""
         with writing(self.path) as connection:
             self._join(connection, about)
             for name, faces in people.items():
@@ -62,9 +61,10 @@ class SqliteStore:
             _mark(connection, grown=True)
 
     def remove(self, name: str) -> int:
-        """Delete a person, overwrite the freed bytes and the journal with zeros, and rewrite the file without them.
+        """Delete a person, and return the number of deleted faces.
 
-        The file is rewritten even if the name is unknown, because an earlier process may have been stopped before the rewrite.
+        The freed bytes and the journal are overwritten with zeros, and the file is rewritten without them. It is rewritten even if
+        no person has this name, because an earlier process may have been stopped before rewriting it.
         """
         if self.described() is None:
             return 0
@@ -77,13 +77,11 @@ class SqliteStore:
         try:
             compact(self.path)
         except GalleryError as error:
-            raise GalleryError(
-                f"{name!r} is deleted and overwritten with zeros, but the file could not be rewritten without the gap: {error}"
-            ) from error
+            raise GalleryError(f"{name!r} is deleted and overwritten with zeros, but the file could not be compacted: {error}") from error
         return count
 
     def people(self) -> list[Person]:
-        """Return all enrolled people, sorted by name; the whole file is checked, so that no person is missing unnoticed."""
+        """Return all enrolled people, sorted by name. The whole file is checked for damage, so that no person is silently missing."""
         command = (
             "SELECT people.name, people.id, people.checksum, count(faces.id), min(faces.enrolled) FROM people LEFT JOIN faces "
             "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
@@ -121,7 +119,7 @@ class SqliteStore:
             return 0 if connection is None else int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
 
     def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the description of the gallery and the nearest people, including changes by other processes until now."""
+        """Return the description of the gallery's embeddings, and the `top` nearest people to each query; None without a gallery."""
         with self._lock, reading(self.path) as connection:
             if connection is None:
                 return None
@@ -131,12 +129,12 @@ class SqliteStore:
             return about, [[self._match(connection, near) for near in row] for row in found]
 
     def close(self) -> None:
-        """Release the cached embeddings."""
+        """Drop the cached embeddings."""
         with self._lock:
             self._matrix = None
 
     def _join(self, connection: sqlite3.Connection, about: Described) -> None:
-        """Assign a new gallery to this model; otherwise check that the gallery belongs to this model."""
+        """Record the model of a new gallery, or check that an existing gallery belongs to the model."""
         if not connection.execute("SELECT count(*) FROM gallery").fetchone()[0]:
             model = about.embedder
             values = (model.fingerprint, model.name, model.distance, model.threshold, about.size)
@@ -149,7 +147,7 @@ class SqliteStore:
     def _described(self, connection: sqlite3.Connection) -> Described:
         row = connection.execute("SELECT fingerprint, model, distance, threshold, size, checksum FROM gallery").fetchone()
         if row is None or _checksum(repr(row[:5]).encode()) != row[5]:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'the record of its model is not what was written: {row}')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'the record of the model fails its checksum: {row}')}")
         return Described(Embedder(*row[:4]), row[4])
 
     def _person(self, connection: sqlite3.Connection, name: str) -> int | None:
@@ -157,15 +155,15 @@ class SqliteStore:
         return None if row is None else int(row[0])
 
     def _up_to_date(self, connection: sqlite3.Connection, about: Described) -> Matrix:
-        """Return all embeddings, reading only those that are new since the last search if faces have only been added.
+        """Return all embeddings. If faces have only been added since the last search, only the new ones are read.
 
-        If faces were deleted, or the file was replaced by another one or an older copy, the state that was read last is none of those
-        recorded in the file, and everything is read again.
+        If faces were deleted, or if the file was replaced by another file or an older copy, the file's recorded states don't include the
+        state of the last search, and all embeddings are read again.
         """
         (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
         if self._matrix is None or self._state not in states.split():
             self._matrix = Matrix(about.size, about.embedder.distance)
-        matrix, self._state = self._matrix, ""  # no valid state while rows are being read
+        matrix, self._state = self._matrix, ""  # the state is invalid while rows are being read
         (new,) = connection.execute("SELECT count(*) FROM faces WHERE id > ?", (matrix.last_face,)).fetchone()
         matrix.reserve(new)
         rows = connection.execute("SELECT id, embedding, checksum, person FROM faces WHERE id > ? ORDER BY id", (matrix.last_face,))
@@ -186,15 +184,15 @@ class SqliteStore:
         return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
-        """Return embeddings [N, D] from rows of (face number, bytes, checksum, person number)."""
+        """Return embeddings [N, D] from rows of (face number, bytes of the embedding, checksum, person number), after checking them."""
         for number, content, checksum, person in rows:
             if not isinstance(content, bytes) or len(content) != 4 * size or _checksum(content, person) != checksum:
-                raise GalleryError(f"gallery {self.place}: {damaged(f'the embedding of face {number} is not what was written')}")
+                raise GalleryError(f"gallery {self.place}: {damaged(f'the embedding of face {number} fails its checksum')}")
         return np.frombuffer(b"".join(row[1] for row in rows), _STORED).reshape(-1, size).astype(np.float32, copy=False)
 
     def _name(self, name: Any, person: int, checksum: int) -> str:
         if not isinstance(name, str) or _checksum(name.encode(), person) != checksum:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'the name {name!r} is not what was written')}")
+            raise GalleryError(f"gallery {self.place}: {damaged(f'the name {name!r} fails its checksum')}")
         return name
 
     def _quality(self, text: Any) -> Quality:
@@ -205,7 +203,7 @@ class SqliteStore:
 
 
 def _mark(connection: sqlite3.Connection, grown: bool) -> None:
-    """Record a new state after a transaction; earlier states are kept only if faces were added and none deleted."""
+    """Record a new state of the gallery. Earlier states are kept only if faces were added, not deleted."""
     (states,) = connection.execute("SELECT epoch FROM gallery").fetchone()
     before = states.split()[1 - _STATES :] if grown else []
     connection.execute("UPDATE gallery SET epoch = ?", (" ".join([*before, secrets.token_hex(8)]),))
@@ -225,5 +223,5 @@ def _values(face: NewFace, person: int) -> tuple[bytes, int, str, str, str]:
 
 
 def _checksum(content: bytes, person: Any = 0) -> int:
-    """Return a checksum of bytes and of the person they belong to, because SQLite has no checksums."""
+    """Return a checksum of bytes and of the number of their person. SQLite itself has no checksums."""
     return zlib.crc32(content, person & 0xFFFFFFFF if isinstance(person, int) else 0)

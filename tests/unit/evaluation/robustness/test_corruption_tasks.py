@@ -184,5 +184,5 @@ def test_faces_are_attacked_on_the_command_line(embedder: Path, capsys: pytest.C
     assert found["robust"]["details"]["pairs"] == {"genuine": 6, "impostor": 6, "missing": 0}
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "pgd, changes of up to 2/255" in shown
+    assert "pgd, perturbations of up to 2/255" in shown
     assert "6 genuine and 6 impostor pairs" in shown

@@ -134,12 +134,12 @@ def test_the_worst_mistakes_come_first() -> None:
     logits = np.array([[0, 1], [0, 5], [3, 0], [0, 2]], np.float32)
     result = scored(logits, [0, 0, 0, 1])
     assert [mistake.keys for mistake in result.mistakes] == [("0001",), ("0000",)]
-    assert result.mistakes[0].text == "c0, answered c1 with 0.99"
+    assert result.mistakes[0].text == "c0, predicted c1 with 0.99"
 
 
 @pytest.mark.parametrize(
     ("logits", "label", "words"),
-    [([np.nan, 1], 0, "its logits are not finite"), ([0, 1], 2, "expected a number from 0 to 1"), ([0, 1], None, "its class is None")],
+    [([np.nan, 1], 0, "its logits are not finite"), ([0, 1], 2, "expected a whole number from 0 to 1"), ([0, 1], None, "its class is None")],
 )
 def test_what_cannot_be_scored_is_named(logits: list[float], label: int | None, words: str) -> None:
     with pytest.raises(InputError, match=f"cat.jpg: .*{words}"):

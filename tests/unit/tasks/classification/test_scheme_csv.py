@@ -74,10 +74,10 @@ def test_parquet(folder: Path) -> None:
         opened(f"csv:{path}")
     assert targets(opened(f"csv:{path}", "skip")) == [("a/1.png", "10"), ("b/2.png", "9")]
     pq.write_table(pa.table({"path": ["a/1.png"], "label": [["x"]]}), path)
-    with pytest.raises(DataError, match=r"row 1: label is a list; expected text or a number"):
+    with pytest.raises(DataError, match=r"row 1: the value of label has the type list; expected text or a number"):
         opened(f"csv:{path}")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"labels\.parquet: is not a Parquet file, or is damaged: "):
+    with pytest.raises(DataError, match=r"labels\.parquet is not a Parquet file, or is damaged: "):
         opened(f"csv:{path}")
 
 
@@ -90,7 +90,7 @@ def test_parquet_without_pyarrow_says_what_to_install(folder: Path, monkeypatch:
         return original(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"Parquet needs pyarrow\. Install it with: pip install 'resnet-zoo\[hf\]'"):
+    with pytest.raises(InputError, match=r"Parquet requires pyarrow\. Install it with: pip install 'resnet-zoo\[hf\]'"):
         opened(f"csv:{write(folder, '', 'labels.parquet')}")
 
 
@@ -176,7 +176,7 @@ def test_a_column_that_is_nearly_ours_is_a_fault_and_others_are_not(folder: Path
         (b"", "no column path, label; expected a header with path, label, split, found nothing"),
         (b"path;label\n", "no column path, label; .* found 'path;label'"),
         (b"path,label,label\n", "line 1: a column name occurs twice"),
-        (b'path,label\n"a', "line 2: is not valid CSV: unexpected end of data"),
+        (b'path,label\n"a', "line 2 is not valid CSV: unexpected end of data"),
         (b"path,label\n\xff\xfe,a\n", "is not valid UTF-8 after line"),
     ],
 )

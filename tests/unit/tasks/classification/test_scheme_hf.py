@@ -117,7 +117,7 @@ def test_samples_without_label_or_picture(tmp_path: Path) -> None:
 
 
 def test_folders_of_other_kinds_and_damage(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"was not written by save_to_disk; expected dataset_dict\.json or state\.json in it"):
+    with pytest.raises(DataError, match=r"was not written by save_to_disk; expected it to contain dataset_dict\.json or state\.json"):
         opened(f"hf:{tmp_path}")
     with pytest.raises(InputError, match="names no dataset; expected hf:name or hf:folder"):
         opened("hf:")

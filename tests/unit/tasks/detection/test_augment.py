@@ -170,5 +170,5 @@ def test_a_senseless_range_is_refused(settings: dict[str, float], message: str) 
 
 def test_data_without_masks_can_not_be_pasted_from() -> None:
     data = Dataset("voc:cells", (Record("p", sample().image, TARGET),))
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data 'voc:cells' has only boxes\. Use coco: data"):
+    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; dataset 'voc:cells' has only boxes\. Use coco: data"):
         Augment(DetectionRecipe(copy_paste=0.5), Preprocess(policy="fit"), data)

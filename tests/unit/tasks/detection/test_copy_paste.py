@@ -103,7 +103,7 @@ def test_an_outline_that_is_none_is_named(tmp_path: Path, outline: Any) -> None:
 
 
 def test_a_file_without_outlines_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; no box of data 'coco:.*' has a segmentation in instances"):
+    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; no box of dataset 'coco:.*' has a segmentation in instances"):
         Outlines.of(opened(write_coco(tmp_path, None, [])))
 
 
@@ -210,7 +210,7 @@ def test_a_detector_trains_on_pasted_pictures(tmp_path: Path) -> None:
     run = zoo.train(model, f"coco:{data}", recipe=recipe, out=tmp_path / "run", device="cpu")
     assert np.isfinite(run.history[-1]["loss"])
     voc_like = zoo.data.dataset.Dataset("boxes alone", (opened(data).records[0],) * 2, ("square",))
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; data .* has only boxes"):
+    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; dataset .* has only boxes"):
         zoo.train(model, [vars_of(sample) for sample in voc_like], recipe=recipe, out=tmp_path / "other", device="cpu")
     assert not (tmp_path / "other").exists()  # before the first step
 

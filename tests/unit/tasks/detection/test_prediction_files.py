@@ -79,7 +79,7 @@ def test_what_the_data_leaves_out_is_passed_over_and_said(coco: Path, caplog: py
     file = results(coco, entry(), entry(category_id=2), entry(image_id=0))
     scores = evaluate_predictions(file, "detection", f"coco:{coco}?classes=dog&limit=1")
     assert scores["AP"] == pytest.approx(1.0)
-    assert "2 detections are of images or classes that are excluded" in caplog.text
+    assert "2 detections belong to images or classes that are excluded" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_every_fault_is_named_with_its_entry(coco: Path, wrong: Any, words: str)
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{}", "is not a list"), ("[1, ", "is not valid JSON"), ("[" * 100_000, "is not valid JSON"), ("\x00", "is not valid JSON")],
+    [("{}", "does not contain a list"), ("[1, ", "is not valid JSON"), ("[" * 100_000, "is not valid JSON"), ("\x00", "is not valid JSON")],
 )
 def test_files_that_hold_no_results(coco: Path, content: str, words: str) -> None:
     (coco / "results.json").write_text(content)
@@ -147,7 +147,7 @@ def test_numbers_survive_the_file(coco: Path) -> None:
     found = read(coco / "out.json", data, data.classes)["a.png"]
     for name, values in answer.items():
         np.testing.assert_array_equal(found[name].astype(values.dtype), values)
-    with pytest.raises(InputError, match=re.escape("into a file ending in .json; this one ends in '.csv'")):
+    with pytest.raises(InputError, match=re.escape("expected a file ending in .json, got '.csv'")):
         write(coco / "out.csv", {}, data, data.classes)
 
 

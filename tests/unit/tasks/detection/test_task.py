@@ -125,7 +125,7 @@ def test_detections_are_frozen_and_json_ready() -> None:
     ({"labels": np.array([0, 3])}, r"labels of p range to 3; there are 3 class names"),
     ({"labels": np.array([-1, 0])}, r"labels of p range"),
     ({"scores": np.array([0.2, 0.9], np.float32)}, r"scores of p are not in descending order"),
-    ({"boxes": np.full((2, 4), np.nan, np.float32)}, r"boxes of p hold values that are not finite"),
+    ({"boxes": np.full((2, 4), np.nan, np.float32)}, r"boxes of p contain values that are not finite"),
 ])  # fmt: skip
 def test_detections_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -149,14 +149,14 @@ NAN[1, 2], ZERO[2], LARGE[3, 0] = np.nan, 0, 1e39
         ({"embeddings": LARGE}, r"e\.npz row 4: its embedding is not finite"),
         ({"embeddings": ZERO}, r"e\.npz row 3: all 5 numbers of its embedding are 0"),
         ({"embeddings": rows(4, 0)}, r"row 1: its embedding has the shape \[0\]; expected \[D\]"),
-        ({"embeddings": rows(3)}, "4 keys for 3 embeddings; expected one key for each row"),
-        ({"embeddings": rows()[0]}, r"embeddings is float32 of shape \[5\]; expected numbers \[N, D\]"),
-        ({"embeddings": rows().astype(str)}, r"embeddings is <U\d+ of shape \[4, 5\]; expected numbers"),
-        ({"embeddings": rows() > 0}, r"embeddings is bool of shape \[4, 5\]; expected numbers"),
-        ({"keys": np.arange(4)}, r"keys is int64 of shape \[4\]; expected text"),
-        ({"keys": np.array([KEYS])}, r"keys is <U\d+ of shape \[1, 4\]; expected text"),
-        ({"not_found": np.arange(2)}, r"not_found is int64 of shape \[2\]; expected text"),
-        ({"keys": np.array(KEYS, object)}, "holds a pickle: Object arrays cannot be loaded"),
+        ({"embeddings": rows(3)}, "has 4 keys and 3 embeddings; expected one key per embedding"),
+        ({"embeddings": rows()[0]}, r"embeddings has type float32 and shape \[5\]; expected numbers \[N, D\]"),
+        ({"embeddings": rows().astype(str)}, r"embeddings has type <U\d+ and shape \[4, 5\]; expected numbers"),
+        ({"embeddings": rows() > 0}, r"embeddings has type bool and shape \[4, 5\]; expected numbers"),
+        ({"keys": np.arange(4)}, r"keys has type int64 and shape \[4\]; expected text"),
+        ({"keys": np.array([KEYS])}, r"keys has type <U\d+ and shape \[1, 4\]; expected text"),
+        ({"not_found": np.arange(2)}, r"not_found has type int64 and shape \[2\]; expected text"),
+        ({"keys": np.array(KEYS, object)}, "contains a pickle: Object arrays cannot be loaded"),
         ({"keys": np.array([*KEYS[:3], KEYS[0]])}, r"row 4: duplicate answer for 'ann/1.jpg'; the first one is at .* row 1"),
         ({"keys": np.array([*KEYS[:3], "eve.jpg"])}, "row 4: the data has no image 'eve.jpg'\n.*no answer for 'bob/2.jpg'"),
     ],
@@ -170,15 +170,15 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
     file = tmp_path / "e.npz"
     with pytest.raises(DataError, match=r"e\.npz: can't be read: No such file"):
         read(file, KEYS)
-    for content, message in ((b"", "not an .npz file, damaged"), (b"PK\3\4", "not an .npz file"), (b"text", "not an .npz file")):
+    for content, message in ((b"", "is damaged, not an .npz file"), (b"PK\3\4", "not an .npz file"), (b"text", "not an .npz file")):
         file.write_bytes(content)
         with pytest.raises(DataError, match=message):
             read(file, KEYS)
     with file.open("wb") as opened:
         np.save(opened, rows())
-    with pytest.raises(DataError, match="holds a single array; expected an archive with keys and embeddings"):
+    with pytest.raises(DataError, match="contains a single array; expected the arrays keys and embeddings"):
         read(file, KEYS)
-    with pytest.raises(DataError, match="no array embeddings; expected keys"):
+    with pytest.raises(DataError, match="lacks the array embeddings; expected keys"):
         read(saved(file, keys=np.array(KEYS)), KEYS)
     with pytest.raises(InputError, match=r"predictions of a face model must be in files ending in \.npz, .*; this one ends in '\.pkl'"):
         read(tmp_path / "e.pkl", KEYS)
@@ -221,7 +221,7 @@ def test_faults_of_tables(line: str, message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["key,x,y", "key,e1,e2", "key,e0,e2"])
 def test_wrong_headers_of_tables(header: str, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(f"{header}\na,1,2\n")
-    with pytest.raises(DataError, match="expected the columns key and e0, e1, …, one for each number of the embedding; found of these: "):
+    with pytest.raises(DataError, match="expected the columns key and e0, e1, …, one for each number of the embedding; e columns found: "):
         read(tmp_path / "e.csv", ("a",))
 
 
@@ -230,7 +230,7 @@ def test_wrong_headers_of_tables(header: str, tmp_path: Path) -> None:
     [
         (
             '{"key": "b", "embedding": [1, 2, 3]}',
-            r"line 2: its embedding has 3 numbers, that of .*e\.jsonl line 1 has 2; expected the same length",
+            r"line 2: its embedding has 3 numbers, but the embedding of .*e\.jsonl line 1 has 2; expected the same length",
         ),
         ('{"key": "b", "embedding": [1, NaN]}', "line 2: number 1 of its embedding is nan; expected a finite number"),
         ('{"key": "b", "embedding": [1, null]}', "line 2: number 1 of its embedding is None; expected a finite number"),

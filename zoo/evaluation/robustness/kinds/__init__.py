@@ -1,1 +1,1 @@
-"""The common corruptions by family; the registry of `zoo.evaluation.robustness.definition` imports every module of this package."""
+"""Common corruptions, one module per family. The registry in `zoo.evaluation.robustness.definition` imports all of them."""

@@ -1,4 +1,4 @@
-"""Blur: defocus, frosted glass, motion and zoom (Hendrycks & Dietterich 2019)."""
+"""Blur corruptions: defocus, frosted glass, motion and zoom (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from zoo.evaluation.robustness.textures import disk_kernel, filtered, motion_ker
 
 
 @corruption(
-    "defocus_blur",  # radius of the disk, softness of its edge, in pixels
+    "defocus_blur",  # radius of the disk and softness of its edge, in pixels
     small=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
     large=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
 )
 def defocus_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Average over a disk."""
+    """Blur with a disk-shaped kernel."""
     return filtered(image, disk_kernel(*constants))
 
 
 @corruption(
-    "glass_blur",  # sigma of the blur before and after, largest shift of a pixel, number of rounds
+    "glass_blur",  # sigma of both Gaussian blurs and maximum shift of a pixel, in pixels; number of rounds
     small=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
     large=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
 )
 def glass_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Blur, shuffle pixels within a small neighbourhood, and blur again.
+    """Blur, shuffle pixels within small neighbourhoods, and blur again.
 
-    The published code swaps pixels one after the other. Here all pixels of a round take a neighbour's value at once, which looks the
-    same and is a hundred times faster.
+    The published code swaps pixels one by one. Here, each round replaces all pixels by neighbouring pixels at once. The result looks the
+    same, and this is a hundred times faster.
     """
     sigma, reach, rounds = constants[0], round(constants[1]), round(constants[2])
     height, width = image.shape[:2]
@@ -43,23 +43,23 @@ def glass_blur(image: FloatImage, constants: Constants, rng: np.random.Generator
 
 
 @corruption(
-    "motion_blur",  # half the length of the line, sigma of its fall-off, in pixels
+    "motion_blur",  # half the length of the line and sigma of its fall-off, in pixels
     small=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     large=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
 )
 def motion_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Blur along a line at up to 45 degrees to the horizontal."""
+    """Blur along a line at a random angle of up to 45 degrees to the horizontal."""
     radius, sigma = constants
     return filtered(image, motion_kernel(radius, sigma, np.radians(rng.uniform(-45, 45))))
 
 
 @corruption(
-    "zoom_blur",  # largest zoom factor, step between zoom factors
+    "zoom_blur",  # maximum zoom factor, step between zoom factors
     small=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
     large=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03)),
 )
 def zoom_blur(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Average the image with zoomed versions of itself, about the centre, by factors from 1 to the largest."""
+    """Average the image with copies zoomed about its centre, by factors from 1 to the maximum."""
     largest, step = constants
     height, width = image.shape[:2]
     zooms = 1 + step * np.arange(round((largest - 1) / step) + 1)

@@ -1,4 +1,4 @@
-"""Weather: snow, frost, fog and brightness (Hendrycks & Dietterich 2019)."""
+"""Weather corruptions: snow, frost, fog and brightness (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.evaluation.robustness.textures import filtered, frost_crystals, motion_
 
 
 @corruption(
-    "snow",  # mean and deviation of the flakes, their size, threshold, half length and sigma of their motion blur, weight of the image
+    "snow",  # flakes: mean, standard deviation, size, threshold, half length and sigma of motion blur; weight of the image
     small=(
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -45,18 +45,18 @@ def snow(image: FloatImage, constants: Constants, rng: np.random.Generator) -> F
     large=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
 )
 def frost(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Overlay the image with ice; it is synthetic, whereas the published corruption uses photographs."""
+    """Overlay the image with a synthetic ice texture. The published corruption uses photographs of ice."""
     share, ice = (np.float32(value) for value in constants)
     return share * image + ice * frost_crystals((image.shape[0], image.shape[1]), rng)
 
 
 @corruption(
-    "fog",  # density, decay of its texture from coarse to fine
+    "fog",  # density, decay of the texture from coarse to fine grids
     small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
     large=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
 )
 def fog(image: FloatImage, constants: Constants, rng: np.random.Generator) -> FloatImage:
-    """Add fractal fog, and rescale so that the maximum brightness doesn't change."""
+    """Add fractal fog, and rescale the image so that its maximum value doesn't change."""
     density, decay = np.float32(constants[0]), constants[1]
     brightest = np.float32(max(image.max(), 1e-3))
     veiled = image + density * plasma((image.shape[0], image.shape[1]), decay, rng)[..., None]

@@ -1,4 +1,4 @@
-"""Key layouts of weights files: how to recognise each, and how its keys are converted to the zoo's; one `LAYOUTS.add` per layout."""
+"""Registry of the key layouts of weights files: how to recognise each layout, and how to convert its keys to the zoo's."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ class Layout:
 
     Attributes:
         name: name of the layout in messages.
-        recognise: function that takes a state dict and a backbone's name, and returns whether the state dict has this layout.
-        convert: function that takes a state dict, a backbone's name and the origin, and returns weights in the zoo's key names.
+        recognise: function that receives a state dict and the name of a backbone, and returns whether the state dict has this layout.
+        convert: function that receives a state dict, the name of a backbone and the origin of the weights, and returns the weights with the
+            zoo's key names.
     """
 
     name: str
@@ -30,12 +31,21 @@ LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights.l
 
 
 def recognises(family: str, *keys: str) -> Callable[[Mapping[str, Tensor], str], bool]:
-    """Return a `Layout.recognise` for backbones of a family, whose state dicts contain these keys."""
+    """Return a function for `Layout.recognise` that checks the family of the backbone and the presence of these keys."""
     return lambda state, backbone: BACKBONES[backbone].family == family and state.keys() >= set(keys)
 
 
 def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Convert a state dict from any known key layout to the zoo's; `origin` is the file or name of the weights, for messages."""
+    """Convert a state dict from any known key layout to the zoo's.
+
+    Args:
+        state: the state dict.
+        backbone: name of the backbone.
+        origin: path of the file, or name of the weights, for messages.
+
+    Raises:
+        WeightsError: no layout matches.
+    """
     layouts = [LAYOUTS[name] for name in LAYOUTS]
     for layout in layouts:
         if layout.recognise(state, backbone):
@@ -43,5 +53,5 @@ def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     some = ", ".join(list(state)[:4])
     raise WeightsError(
         f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
-        f"Known: {', '.join(layout.name for layout in layouts)}. Are these the weights of another backbone?"
+        f"Known: {', '.join(layout.name for layout in layouts)}. Are these weights for a different backbone?"
     )

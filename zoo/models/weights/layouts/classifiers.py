@@ -1,4 +1,4 @@
-"""Key layouts of classifiers: the zoo's own, the CIFAR ResNets', and timm's, which for plain ResNets is also torchvision's."""
+"""Key layouts of classifiers: the zoo's layout, that of the CIFAR ResNets, and timm's, which torchvision also uses for plain ResNets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def _from_cifar(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weig
 
 
 def _with_linear_head(state: Mapping[str, Tensor], classifier: str, prefix: str, origin: str) -> Weights:
-    """Convert a state dict with or without a linear layer, called `classifier` or "fc"; the backbone's other keys get a prefix."""
+    """Convert a state dict with or without a linear classifier, which is called `classifier` or "fc".
+
+    The prefix is prepended to the keys of the backbone.
+    """
     head, trunk = split_prefix(state, f"{classifier}.")
     if not head:
         head, trunk = split_prefix(state, "fc.")
@@ -55,7 +58,7 @@ def _with_linear_head(state: Mapping[str, Tensor], classifier: str, prefix: str,
         return Weights(origin, trunk)
     if set(head) != {"weight", "bias"}:
         raise WeightsError(f"weights {origin}: the classifier has the keys {', '.join(head)}; expected one linear layer (weight, bias)")
-    weight = head["weight"].flatten(1)  # ResNetV2's classifier is a 1×1 convolution: the same values with two more axes
+    weight = head["weight"].flatten(1)  # ResNetV2's classifier is a 1×1 convolution, whose weights have two additional axes
     return Weights(origin, trunk, {"fc.weight": weight, "fc.bias": head["bias"]}, "classification", len(weight))
 
 

@@ -1,4 +1,4 @@
-"""Key layouts of face networks: dlib's (layer names of `dlib_file.read_dlib`), facenet-pytorch's, and InsightFace's `backbone.pth`."""
+"""Key layouts of face networks: dlib's (with the keys of `dlib_file.read_dlib`), facenet-pytorch's, and InsightFace's (`backbone.pth`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLACES = 16  # stride of an IResNet's last feature map
 def _from_dlib(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     with torch.device("meta"):
         modules = [name for name, _ in BACKBONES[backbone].create().named_modules()]
-    # the file numbers the layers of each kind in network order, as in the backbone; dlib calls a convolution "con"
+    # the file numbers the layers of each kind in network order, which is also the order in the backbone; "con" is dlib's convolution
     names = {kind: [name for name in modules if name.rpartition(".")[2].startswith(kind)] for kind in ("con", "affine")}
     trunk: State = {}
     for key, value in state.items():
@@ -30,7 +30,7 @@ def _from_dlib(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weigh
             same, number = names[layer[1]], int(layer[2])
             trunk[f"{same[number - 1]}.{layer[3]}" if number <= len(same) else key] = value
     height, width = state["size_hw"].tolist()
-    # rounded to the shortest decimals, 122.782 instead of 122.78199768: the values in dlib's source
+    # rounding to the shortest decimals (122.782 instead of 122.78199768) restores the values in dlib's source
     red, green, blue = (float(str(level)) / 255 for level in state["mean"].float().numpy())
     size = len(state["fc.weight"])
     return Weights(
@@ -45,7 +45,15 @@ def _from_dlib(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weigh
 
 
 def _renamed_head(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[State, State]:
-    """Split a state dict into the head and the rest; `names` maps the head's layers to the names in the zoo's head."""
+    """Split a state dict into the head and the rest.
+
+    Args:
+        state: the state dict.
+        names: for each layer of the head, its name in the state dict and its name in the zoo.
+
+    Returns:
+        The entries of the head with the zoo's names, and all other entries.
+    """
     head: State = {}
     rest = dict(state)
     for theirs, ours in names.items():

@@ -20,7 +20,7 @@ _OLD = (
     (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
 )
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
-# trained when torchvision's frozen batch-norm had no epsilon; torchvision sets it to 0 for these weights only (vision#2933)
+# these weights were trained when torchvision's frozen batch-norm had no epsilon, so torchvision sets it to 0 for them (vision#2933)
 _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth)$")
 
 
@@ -28,10 +28,11 @@ def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
     """Split the state dict of a torchvision Faster R-CNN with FPN, in its old or new key names.
 
     Returns:
-        The backbone's state in torchvision's (and timm's) ResNet names, and the head's state in the names of the zoo's detection head.
+        The state dict of the backbone with torchvision's (and timm's) ResNet names, and the state dict of the head with the names of the
+        zoo's detection head.
 
     Raises:
-        WeightsError: keys that belong to neither, such as those of a mask or keypoint head.
+        WeightsError: some keys belong to neither, such as those of a mask or keypoint head.
     """
     trunk, rest = split_prefix(state, "backbone.body.")
     head: State = {}
@@ -48,7 +49,7 @@ def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
 
 @functools.cache
 def coco_classes() -> tuple[str, ...]:
-    """Return the names of COCO's category ids 1 to 90, the labels of torchvision's detectors; unused ids are named `N/A (id …)`."""
+    """Return the names of COCO's category ids 1 to 90, which are the labels of torchvision's detectors. Unused ids get "N/A (id …)"."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     names: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]

@@ -249,7 +249,7 @@ def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
     first, second, *_ = aligned_photos(folder, BrightFinder()).records
     shutil.rmtree(cache)
     write_picture(folder / first.key, bright_quarter())
-    with pytest.raises(ImageError, match=f"{first.key}: no face was found in it, but an earlier run found one: the image has changed"):
+    with pytest.raises(ImageError, match=f"{first.key}: no face was found in it, but a face was detected earlier; the image has changed"):
         first.load()
     (folder / second.key).unlink()
     with pytest.raises(ImageError, match=rf"{second.key}: does not exist"):
@@ -259,7 +259,7 @@ def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
 def test_a_face_that_can_t_be_aligned_is_named_and_may_be_left_out(tmp_path: Path) -> None:
     folder, model = photos(tmp_path / "data"), fresh(alignment="arcface")
     write_picture(folder / "p2" / "0.png", green_quarter(1))
-    said = "p2/0.png: the five landmarks of the face coincide"
+    said = "p2/0.png: .*its five landmarks coincide"
     with pytest.raises(ImageError, match=said):
         zoo.evaluate(model, f"identities:{folder}", align=OnePlace())
     scores = zoo.evaluate(model, f"identities:{folder}", align=OnePlace(), on_error="skip", replicates=0)

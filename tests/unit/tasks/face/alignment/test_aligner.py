@@ -109,7 +109,7 @@ def test_a_detection_model_in_mtcnn_s_place(detection_model: zoo.Model, model: z
         assert len(answer) == (scores >= least).sum() > 0
         assert np.isnan(answer.landmarks).all()
         assert {tuple(box) for box in answer.boxes.tolist()} <= {tuple(box) for box in expected.boxes.tolist()}  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="template arcface aligns faces by five landmarks, and a detection model finds boxes only"):
+    with pytest.raises(InputError, match="template arcface aligns faces by five landmarks, but a detection model returns only boxes"):
         found(model, image, detector=detection_model)
     assert find_finder(detection_model).settings["fingerprint"]
     assert find_finder(f"{folder}?threshold=0.3").settings["threshold"] == 0.3
@@ -144,7 +144,7 @@ def test_a_finder_whose_boxes_are_none_is_named_with_the_picture(model: zoo.Mode
         def __call__(self, image: Any) -> Found:
             return Found(np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
 
-    with pytest.raises(ImageError, match="array: detected faces: boxes or scores hold values that are not finite"):
+    with pytest.raises(ImageError, match="array: detected faces: boxes or scores have values that are not finite"):
         found(model, bright_quarter(0), detector=Lost())
 
 
@@ -174,11 +174,11 @@ def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
         find_finder("mtcn")
     with pytest.raises(InputError, match="detector is a float; expected mtcnn"):
         find_finder(0.5)
-    with pytest.raises(InputError, match="the model is for the task face; expected one for detection"):
+    with pytest.raises(InputError, match="this is a face model; expected a detection model with a 'face' class"):
         find_finder(model)
-    with pytest.raises(InputError, match="no saved model there"):
+    with pytest.raises(InputError, match="contains no saved model"):
         find_finder(tmp_path)
-    with pytest.raises(InputError, match="none of the model's 2 classes is 'face': dog, cat"):
+    with pytest.raises(InputError, match="the model has no 'face' class, but 2 others: dog, cat"):
         ModelFinder(zoo.build("test_resnet", "detection", classes=["dog", "cat"], fpn_channels=16))
     with pytest.raises(InputError, match="detector: the task classification answers for whole images"):
         found(zoo.build("resnet20", classes=["a"]), bright_quarter(0), detector="mtcnn")

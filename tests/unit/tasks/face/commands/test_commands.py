@@ -96,7 +96,7 @@ def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
     for name in ("people", "portraits"):
         write_picture(tmp_path / name / "a.png", bright_quarter(0))
     align_folder(tmp_path / "people", out, looking())
-    with pytest.raises(InputError, match=r"faces holds the faces of .*people; choose another output folder for .*portraits, or delete it"):
+    with pytest.raises(InputError, match=r"faces holds the faces of .*people; choose another .* for .*portraits, or delete .*faces"):
         align_folder(tmp_path / "portraits", out, looking())
     write_picture(out / "mine.png", bright_quarter(0))
     with pytest.raises(InputError, match=r"faces contains mine.png, which the zoo didn't write; choose another folder"):
@@ -104,9 +104,7 @@ def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
     (out / "mine.png").unlink()
     assert len(align_folder(tmp_path / "people", out, looking()).faces) == 1
     (out / "aligned.json").write_text("{}")
-    with pytest.raises(
-        InputError, match=r"aligned.json doesn't name the folder that .*faces was made from; choose another .*, or delete it"
-    ):
+    with pytest.raises(InputError, match=r"aligned.json doesn't name the input folder of .*faces; choose another .*, or delete .*faces"):
         align_folder(tmp_path / "people", out, looking())
 
 
@@ -138,7 +136,7 @@ def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.Cap
     folder, out = tmp_path / "photos", tmp_path / "faces"
     write_picture(folder / "a.png", bright_quarter(0))
     write_picture(folder / "b.png", green_quarter(0))
-    said = "b.png: the five landmarks of the face coincide"
+    said = "b.png: the face can't be aligned, because its five landmarks coincide"
     status, _, errors = printed(capsys, "faces", "align", folder, out, "--quiet")
     assert (status, errors[: len(said) + 5]) == (2, f"zoo: {said}")
     status, text, errors = printed(capsys, "faces", "align", folder, out, "--quiet", "--skip-bad")
@@ -151,10 +149,10 @@ def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["photos", "photos/faces"], "one in the other; choose another output folder"),
-        (["photos", "."], "one in the other"),
+        (["photos", "photos/faces"], "contain each other; choose a separate output folder"),
+        (["photos", "."], "contain each other"),
         (["nowhere", "faces"], "nowhere is not a folder; expected a folder of images"),
-        (["empty", "faces"], "empty holds no images"),
+        (["empty", "faces"], "empty contains no images"),
         (["photos", "taken"], "taken exists and contains no aligned.json"),
         (["photos", "faces", "--size", "3"], "--size is 3; expected 16 to 4096"),
         (["photos", "faces", "--detector", "mtcn"], "detector is 'mtcn'; expected mtcnn"),
@@ -162,7 +160,7 @@ def test_pictures_whose_faces_cant_be_aligned(tmp_path: Path, capsys: pytest.Cap
             ["photos", "faces", "--model", "embedder", "--size", "99"],
             "--model already sets the template and the size; pass either --model, or --template and --size",
         ),
-        (["photos", "faces", "--model", "plain"], "plain: the model doesn't use aligned faces; pass --template and --size"),
+        (["photos", "faces", "--model", "plain"], "plain: the model doesn't require aligned faces; pass --template and --size"),
     ],
 )
 def test_what_cant_be_aligned(
@@ -258,15 +256,15 @@ def test_photos_with_no_face_or_several(tmp_path: Path) -> None:
     model, photo = fresh(alignment="arcface"), bright_quarter(0)
     several = bright_quarter(2, 0, 1)
     settings: dict[str, Any] = {"threshold": 0.5, "detector": BrightFinder()}
-    with pytest.raises(InputError, match=r"array: no face was found in it; .*at least 20 pixels"):
+    with pytest.raises(InputError, match=r"array: no face was found; .*at least 20 pixels"):
         verify(model, photo, bright_quarter(), **settings)
-    with pytest.raises(InputError, match=r"array: shows 3 faces, expected one; .*--faces central or --faces largest"):
+    with pytest.raises(InputError, match=r"array shows 3 faces; expected one.*--faces central or --faces largest"):
         verify(model, several, photo, **settings)
     found = verify(model, several, photo, faces="largest", **settings)
     assert found.a["box"] == [0, 32, 32, 64]
     write_picture(tmp_path / "photos" / "a.png", photo)
     write_picture(tmp_path / "photos" / "b.png", photo)
-    with pytest.raises(InputError, match="photos holds 2 images; expected one photo"):
+    with pytest.raises(InputError, match="photos holds 2 images; expected one"):
         verify(model, tmp_path / "photos", photo, **settings)
 
 
@@ -275,7 +273,7 @@ def test_a_model_that_is_for_something_else(tmp_path: Path, capsys: pytest.Captu
     write_picture(tmp_path / "a.png", bright_quarter(0))
     status, _, errors = printed(capsys, "faces", "verify", tmp_path / "a.png", tmp_path / "a.png", "--model", folder)
     assert status == 2
-    assert "the model is for the task classification; zoo faces needs a model for the task face" in errors
+    assert "this is a classification model; zoo faces requires a face model" in errors
 
 
 # -- the other commands ------------------------------------------------------------------------------------------------
@@ -298,7 +296,7 @@ def test_predict_and_eval(tmp_path: Path, model_folder: Path, capsys: pytest.Cap
     assert "aligned 8 of 9 images (detector bright, template arcface)" in text
     assert "already aligned" not in errors
     status, text, errors = printed(capsys, "eval", model_folder, "--data", f"identities:{data}", "--replicates", 0)
-    assert "assuming faces that are already aligned to arcface; to align them first, pass --align mtcnn" in errors
+    assert "assuming that faces are already aligned to arcface; to align them, pass --align mtcnn" in errors
 
 
 @pytest.mark.parametrize(

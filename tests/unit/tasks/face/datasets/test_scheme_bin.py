@@ -88,7 +88,7 @@ def test_limit_keeps_whole_pairs_and_other_choices_are_refused(tmp_path: Path) -
     part = opened(f"bin:{path}?limit=4")
     assert isinstance(part, PairedDataset)
     assert (len(part), len(part.pairs)) == (4, 2)
-    with pytest.raises(InputError, match="these files have no splits"):
+    with pytest.raises(InputError, match=r"split is 'test', but \.bin files have no splits"):
         opened(f"bin:{path}?split=test")
     with pytest.raises(UnknownNameError, match="unknown class of"):
         opened(f"bin:{path}?classes=a")
@@ -97,7 +97,7 @@ def test_limit_keeps_whole_pairs_and_other_choices_are_refused(tmp_path: Path) -
 def test_a_bare_file_is_recognised(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(opened(write(tmp_path, (PICTURES, SAME)), say=said.append)) == 6
-    assert "recognised as bin, because it is a .bin file that holds a pickle" in said[0]
+    assert "recognised as bin, because it is a .bin file that contains a pickle" in said[0]
     with pytest.raises(InputError, match="no data format"):
         opened(write(tmp_path, b"no pickle"))
 
@@ -116,13 +116,13 @@ class Hostile:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (([Hostile()], SAME), r"names posix\.mkdir, which is not allowed"),
+        (([Hostile()], SAME), r"it imports posix\.mkdir, which is not allowed"),
         (({}, SAME), "contains the pickle instruction EMPTY_DICT, which is not allowed"),
         ((PICTURES, [1.0, 0.0, 1.0]), "contains the pickle instruction BINFLOAT"),
-        (b"\x80\x04cbuiltins\neval\n.", r"names builtins\.eval, which is not allowed"),
+        (b"\x80\x04cbuiltins\neval\n.", r"it imports builtins\.eval, which is not allowed"),
         (b"\x80\x02r\xff\xff\xff\xffN.", "stores memo entry 4294967295 after 1 instructions"),
-        (b"\x80\x04\x95" + b"\xff" * 7 + b"\x00N.", "announces 72057594037927935 bytes, but has"),
-        (b"\x80\x02c_codecs\\o\nencode\n.", r"names _codecs\\o\.encode, which is not allowed"),
+        (b"\x80\x04\x95" + b"\xff" * 7 + b"\x00N.", "announces a frame of 72057594037927935 bytes, but has only"),
+        (b"\x80\x02c_codecs\\o\nencode\n.", r"it imports _codecs\\o\.encode, which is not allowed"),
         (b"\x80\x02](e", "not a pickle: pickle exhausted"),
         (b"\x80\x02NNR.", "damaged, or not an InsightFace file"),
         (b"", "not a pickle"),
@@ -135,7 +135,7 @@ class Hostile:
         ((["a"] * 6, SAME), "image 0 is of type str; expected the bytes of an image file"),
         ((PICTURES, [True, False, 2]), "label 2 is of type int; expected true or false"),
         ((PICTURES, [True, None, True]), "label 1 is of type NoneType"),
-        ((PICTURES, np.array([1.0, 0.0, 1.0])), "holds an array of 'f8'; expected bytes or booleans"),
+        ((PICTURES, np.array([1.0, 0.0, 1.0])), "it contains an array of type 'f8'; expected bytes or booleans"),
         (b"\x80\x04c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "a codec other than latin1"),
     ],
 )

@@ -80,7 +80,7 @@ def test_other_suffixes_and_root(folder: Path) -> None:
 def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
     said: list[str] = []
     opened(folder, say=said.append)
-    assert "recognised as lfw, because it has a pairs.txt" in said[0]
+    assert "recognised as lfw, because it contains pairs.txt" in said[0]
     (folder / "pairs.txt").unlink()
     assert len(open_data(folder, SCHEMES, "face", say=said.append)) == 9
     assert "recognised as identities, because" in said[1]
@@ -89,22 +89,22 @@ def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("Bob 1", r"pairs\.txt line 5: is 'Bob 1'; expected person n m, or person n other m"),
-        ("Bob 2 Cy 1 9", "line 5: is 'Bob 2 Cy 1 9'; expected"),
-        ("Bob 2 Cy x", "line 5: is 'Bob 2 Cy x'; expected"),
-        ("Bob 2 2", "line 5: is 'Bob 2 2'; expected two images of one person, or one image each of two people"),
-        ("Bob 2 Bob 1", "line 5: is 'Bob 2 Bob 1'; expected two images of one person, or one image each of two people"),
+        ("Bob 1", r"pairs\.txt line 5: the pair is 'Bob 1'; expected person n m, or person n other m"),
+        ("Bob 2 Cy 1 9", "line 5: the pair is 'Bob 2 Cy 1 9'; expected"),
+        ("Bob 2 Cy x", "line 5: the pair is 'Bob 2 Cy x'; expected"),
+        ("Bob 2 2", "line 5: the pair is 'Bob 2 2'; expected two images of one person, or one image each of two people"),
+        ("Bob 2 Bob 1", "line 5: the pair is 'Bob 2 Bob 1'; expected two images of one person, or one image each of two people"),
         ("Bob 2 Cy 7", r"Cy/Cy_0007\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 Eve 1", r"Eve/Eve_0001\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
-        ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: is 'Bob 1 Ann_Lee 1': repeats the pair of line 4, which would count twice"),
-        ("Bob 2 Cy -1", "line 5: is 'Bob 2 Cy -1'; expected"),
-        ("Bob 2 Cy 1.0", "line 5: is 'Bob 2 Cy 1.0'; expected"),
-        ("Bob 2 Cy ²", "line 5: is 'Bob 2 Cy ²'; expected"),
+        ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: 'Bob 1 Ann_Lee 1' repeats the pair of line 4, which would be counted twice"),
+        ("Bob 2 Cy -1", "line 5: the pair is 'Bob 2 Cy -1'; expected"),
+        ("Bob 2 Cy 1.0", "line 5: the pair is 'Bob 2 Cy 1.0'; expected"),
+        ("Bob 2 Cy ²", "line 5: the pair is 'Bob 2 Cy ²'; expected"),
         ("Bob 2 Cy 0", r"Cy/Cy_0000\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
-        ("Bob 2 Cy 99999999", "line 5: is 'Bob 2 Cy 99999999'; expected"),
+        ("Bob 2 Cy 99999999", "line 5: the pair is 'Bob 2 Cy 99999999'; expected"),
         ("Bob\t2\t\t1", r"_0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
-        ("Bob\t2\tC\0y\t1", r"pairs\.txt line 5: is 'Bob\\t2\\tC\\x00y\\t1'; expected"),
+        ("Bob\t2\tC\0y\t1", r"pairs\.txt line 5: the pair is 'Bob\\t2\\tC\\x00y\\t1'; expected"),
         ("Bob 2 /etc 1", r"listed in .*pairs\.txt line 5: .* leaves the data's folder"),
         (f"Bob 2 {'x' * 300} 1", r"pairs\.txt line 5: .*File name too long"),
     ],
@@ -123,14 +123,14 @@ def test_faults_name_their_line(folder: Path, line: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"pairs\.txt line 1: is ''; expected the numbers of folds and of pairs"),
-        ("a\n", "line 1: is 'a'; expected the numbers"),
+        ("", r"pairs\.txt line 1 is ''; expected the numbers of folds and of pairs"),
+        ("a\n", "line 1 is 'a'; expected the numbers"),
         ("0\t3\n", "line 1: .* expected the numbers"),
         ("1 2 3\n", "line 1: .* expected the numbers"),
-        ("Bob 1 2\nBob 1 Cy 2\n", "line 1: is 'Bob 1 2'; expected the numbers"),  # no header at all
+        ("Bob 1 2\nBob 1 Cy 2\n", "line 1 is 'Bob 1 2'; expected the numbers"),  # no header at all
         ("2 3\nBob 1 2\n", r"pairs\.txt line 1: announces 2 × 2 × 3 = 12 pairs, but 1 follow"),
         ("1\rBob 1 2\rBob 1 Cy 2\r", "line 1: .* expected the numbers"),
-        ("1\nBob 1 2\n\xff", "not UTF-8 text"),
+        ("1\nBob 1 2\n\xff", "is not valid UTF-8"),
     ],
 )
 def test_wrong_headers(folder: Path, text: str, message: str) -> None:
@@ -143,7 +143,9 @@ def test_without_the_announced_number_of_lines_no_pair_is_scored(folder: Path) -
     """The folds can't be determined then: with skipped faults there are no scores, instead of scores over wrong folds."""
     lines = PAIRS.splitlines()
     (folder / "pairs.txt").write_text("\n".join([*lines[:4], "Bob 2", *lines[6:]]))
-    with pytest.raises(DataError, match=r"line 1: announces 2 × 2 × 2 = 8 pairs, but 7 follow.*\n.*line 5: is 'Bob 2'; expected"):
+    with pytest.raises(
+        DataError, match=r"line 1: the header announces 2 × 2 × 2 = 8 pairs, but 7 lines follow.*\n.*line 5: .*'Bob 2'; expected"
+    ):
         opened(f"lfw:{folder}")
     rest = opened(f"lfw:{folder}", "skip")
     assert rest.pairs == ()
@@ -157,10 +159,10 @@ def test_a_line_that_stands_in_the_wrong_fold_is_found(folder: Path) -> None:
     """The number of lines is right, but the first fold lacks one: all later lines would be scored one fold too early."""
     lines = PAIRS.splitlines()
     (folder / "pairs.txt").write_text("\n".join([lines[0], *lines[2:], "Bob\t2\t3"]))
-    with pytest.raises(DataError, match=r"line 3: is a pair of two people where fold 1 should have one of one person") as raised:
+    with pytest.raises(DataError, match=r"line 3: the pair shows two people, but fold 1 needs one person here") as raised:
         opened(f"lfw:{folder}")
-    assert "line 5: is a pair" not in str(raised.value)  # one fault per fold is enough
-    assert "line 7: is a pair of two people where fold 2" in str(raised.value)
+    assert "line 5: the pair shows" not in str(raised.value)  # one fault per fold is enough
+    assert "line 7: the pair shows two people, but fold 2" in str(raised.value)
 
 
 def test_byte_order_marks_windows_line_ends_and_empty_lines_mean_nothing(folder: Path) -> None:
@@ -224,7 +226,7 @@ def test_one_fold_supports_no_accuracy_and_nothing_no_scores() -> None:
     metric.update([unit(0), unit(1)], [None, None], ["a", "b"])
     result = metric.compute()
     assert result.scores["accuracy"] is None
-    assert "accuracy needs two folds of pairs" in result.details["note"]
+    assert "accuracy needs at least two folds of pairs" in result.details["note"]
 
 
 def test_embeddings_that_are_not_finite_are_refused() -> None:

@@ -78,7 +78,7 @@ def test_a_picture_whose_sums_exceed_32_bits(by: str) -> None:
     "image", [picture()[:, :, :1], picture()[:, :, 0], picture().astype(np.uint16), picture() / 255, np.zeros((9, 9, 4), np.uint8)]
 )
 def test_what_is_no_picture_is_refused(by: str, image: NDArray[Any]) -> None:
-    with pytest.raises(InputError, match=r"image of shape .* and dtype .*; expected RGB \[H, W, 3\] uint8"):
+    with pytest.raises(InputError, match=r"the image has the shape .* and the dtype .*; expected RGB \[H, W, 3\] uint8"):
         AreaSums.of(image)
 
 

@@ -96,15 +96,15 @@ def test_points_on_one_spot_have_no_pose() -> None:
     [
         ({"inside": 0.5}, r"the face is cut off at the image's edge \(fraction inside\): 0.5, expected 0.75 or more"),
         ({"eye_distance": 12}, r"the face is too small \(pixels between the eyes\): 12, expected 20 or more"),
-        ({"side": 30}, r"the face is too small \(pixels of its box\): 30, expected 40 or more"),
+        ({"side": 30}, r"the face is too small \(shorter side of its box, pixels\): 30, expected 40 or more"),
         ({"sharpness": 8}, r"the face is blurred \(sharpness\): 8, expected 40 or more"),
         ({"brightness": 3}, r"the face is too dark \(mean grey level\): 3, expected 25 or more"),
         ({"brightness": 250}, r"the face is too bright \(grey levels below white\): 5, expected 25 or more"),
-        ({"contrast": 2}, r"the face has too little contrast \(deviation of grey levels\): 2, expected 12 or more"),
-        ({"yaw": -0.5}, r"the face looks to the side \(yaw, eye distances\): -0.5, expected at most 0.35 to either side"),
-        ({"pitch": 0.4}, r"the face looks up or down \(pitch\): 0.4, expected at most 0.3 to either side"),
-        ({"roll": 90}, r"the head is tilted \(roll, degrees\): 90, expected at most 45 to either side"),
-        ({"confidence": 0.7}, r"it may not be a face \(confidence\): 0.7, expected 0.9 or more"),
+        ({"contrast": 2}, r"the face has too little contrast \(standard deviation of grey levels\): 2, expected 12 or more"),
+        ({"yaw": -0.5}, r"the face looks to the side \(yaw, eye distances\): -0.5, expected -0.35 to 0.35"),
+        ({"pitch": 0.4}, r"the face looks up or down \(pitch\): 0.4, expected -0.3 to 0.3"),
+        ({"roll": 90}, r"the head is tilted \(roll, degrees\): 90, expected -45 to 45"),
+        ({"confidence": 0.7}, r"the detection may not be a face \(confidence\): 0.7, expected 0.9 or more"),
     ],
 )
 def test_each_limit_has_its_reason(change: dict[str, float], problem: str) -> None:

@@ -94,7 +94,7 @@ def test_pictures_around_the_smallest(name: str, side: int) -> None:
         with torch.inference_mode():
             theirs = nn.Sequential(*modules)(pictures)
     except RuntimeError:  # the image is too small for these layers
-        with pytest.raises(ValueError, match="don't suit this stack: wrong number of channels, or too small"):
+        with pytest.raises(ValueError, match="have the wrong number of channels or are too small for this stack"):
             PReLUStack(modules, 0, 1)(pictures)
     else:
         torch.testing.assert_close(PReLUStack(modules, 0, 1)(pictures), theirs, rtol=1e-4, atol=1e-5)
@@ -129,12 +129,12 @@ WRONG: dict[str, Callable[[], list[Any]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_other_modules_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"can't be part of this stack; use nn\.Sequential"):
+    with pytest.raises(ValueError, match=r"PReLUStack doesn't support .*; use nn\.Sequential"):
         PReLUStack(WRONG[name](), 0, 1)
 
 
 def test_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images of shape \(2, 1, 24, 24\) don't suit this stack"):
+    with pytest.raises(ValueError, match=r"images of shape \(2, 1, 24, 24\) have the wrong number of channels"):
         PReLUStack(STACKS["like its second"](), 0, 1)(torch.rand(2, 1, 24, 24))
 
 

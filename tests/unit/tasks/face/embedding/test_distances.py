@@ -172,14 +172,14 @@ def test_dropout_is_of_training_alone(neck: Any) -> None:
 def test_a_neck_for_one_size_has_no_views_of_other_sizes() -> None:
     model = built(neck="flat", distance="cosine", image_size=128)
     assert zoo.evaluate(model, DATA, tta=["flip"]).n == 18
-    with pytest.raises(InputError, match="embeds images of 128×128 pixels only"):
+    with pytest.raises(InputError, match="only accepts 128×128"):
         zoo.evaluate(model, DATA, tta=["scales"])
 
 
 def test_one_picture_is_no_batch_for_the_flat_neck_either() -> None:
     model = built(neck="flat", distance="cosine").train()
     model.backbone.eval()
-    with pytest.raises(InputError, match="a batch of one image can't be used in training mode"):
+    with pytest.raises(InputError, match="the batch has one image, but batch norm needs 2 or more in training mode"):
         model(torch.rand(1, 3, 32, 32))
 
 

@@ -40,7 +40,7 @@ def test_a_file_of_something_else_keeps_its_write_ahead_log(tmp_path: Path) -> N
     for call in (Gallery(place).people, lambda: Gallery(place, MODEL).enroll("Ann", vectors(1), quality=None)):
         with pytest.raises(
             GalleryError,
-            match=r"other.db: this is an SQLite file of another application; choose another file, this one will not be changed",
+            match=r"other.db: this is an SQLite file of another application; choose another file. This one was not changed",
         ):
             call()
     assert place.read_bytes() == before
@@ -51,7 +51,7 @@ def test_a_gallery_of_a_newer_zoo(tmp_path: Path) -> None:
     Gallery(place, MODEL).enroll("Ann", vectors(1))
     with contextlib.closing(sqlite3.connect(place)) as connection:
         connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(GalleryError, match="its layout version is 2, expected 1; install the version of resnet-zoo that wrote it"):
+    with pytest.raises(GalleryError, match=r"the layout version is 2; expected 1\. Use the version of resnet-zoo that created it"):
         Gallery(place, MODEL).people()
 
 
@@ -86,18 +86,18 @@ def test_an_empty_file_is_a_gallery_to_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "call", "reason"),
     [
-        ("UPDATE faces SET embedding = zeroblob(512)", "identify", "the embedding of face 1 is not what was written"),
-        ("UPDATE faces SET embedding = 'text'", "identify", "the embedding of face 1 is not what was written"),
-        ("UPDATE faces SET embedding = zeroblob(4)", "faces", "the embedding of face 1 is not what was written"),
-        ("UPDATE people SET name = 'Bob'", "people", "the name 'Bob' is not what was written"),
-        ("UPDATE people SET name = x'00ff'", "identify", r"the name b'\\x00\\xff' is not what was written"),
+        ("UPDATE faces SET embedding = zeroblob(512)", "identify", "the embedding of face 1 fails its checksum"),
+        ("UPDATE faces SET embedding = 'text'", "identify", "the embedding of face 1 fails its checksum"),
+        ("UPDATE faces SET embedding = zeroblob(4)", "faces", "the embedding of face 1 fails its checksum"),
+        ("UPDATE people SET name = 'Bob'", "people", "the name 'Bob' fails its checksum"),
+        ("UPDATE people SET name = x'00ff'", "identify", r"the name b'\\x00\\xff' fails its checksum"),
         ("UPDATE faces SET quality = 'good'", "faces", "a photo has the invalid quality 'good'"),
         ("UPDATE faces SET quality = '3'", "faces", "a photo has the invalid quality '3'"),
         ("DELETE FROM people", "identify", "face 1 belongs to no person"),
-        ("DELETE FROM gallery", "people", "the record of its model is not what was written: None"),
-        ("UPDATE gallery SET distance = 'miles'", "people", "the record of its model is not what was written: .*miles"),
-        ("UPDATE gallery SET threshold = 6.0", "people", "the record of its model is not what was written: .*6.0"),
-        ("UPDATE faces SET person = 2", "identify", "the embedding of face 1 is not what was written"),
+        ("DELETE FROM gallery", "people", "the record of the model fails its checksum: None"),
+        ("UPDATE gallery SET distance = 'miles'", "people", "the record of the model fails its checksum: .*miles"),
+        ("UPDATE gallery SET threshold = 6.0", "people", "the record of the model fails its checksum: .*6.0"),
+        ("UPDATE faces SET person = 2", "identify", "the embedding of face 1 fails its checksum"),
         ("DROP TABLE faces", "people", "no such table: faces"),
     ],
 )
@@ -146,8 +146,8 @@ def test_a_damaged_file_never_gives_a_wrong_answer_or_a_bare_error(tmp_path: Pat
 def test_what_sqlite_says_of_a_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "faces.gallery"
     for code, reason in (
-        ("SQLITE_CANTOPEN", "it can't be opened"),
-        ("SQLITE_IOERR_READ", "its disk can't be read or written"),
+        ("SQLITE_CANTOPEN", "the file can't be opened"),
+        ("SQLITE_IOERR_READ", "the disk can't be read from or written to"),
         ("SQLITE_CORRUPT", "the file is damaged"),
     ):
         error = sqlite3.OperationalError("as SQLite says it")

@@ -120,7 +120,7 @@ def test_what_could_not_be_read_whole_is_read_anew(tmp_path: Path, monkeypatch: 
     with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
         other.execute("UPDATE faces SET embedding = x'00' WHERE id = 3")
     monkeypatch.setattr(sqlite_store, "_FETCHED", 1)
-    with pytest.raises(GalleryError, match="the embedding of face 3 is not what was written"):
+    with pytest.raises(GalleryError, match="the embedding of face 3 fails its checksum"):
         gallery.identify(rows[0])
     shutil.copy(copy, place)
     assert [match.name for match in gallery.identify(rows[1])[0].matches] == ["Ann"]
@@ -223,7 +223,7 @@ def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_a
 
     monkeypatch.setattr(sqlite_store, "compact", no_room)
     for index in range(0, 200, 9):
-        with pytest.raises(GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be rewritten .*: no room"):
+        with pytest.raises(GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be compacted: .*: no room"):
             gallery.forget(f"person-{index:03}-name")
         content = place.read_bytes()
         assert f"person-{index:03}-name".encode() not in content
@@ -237,7 +237,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     gallery.enroll("Ann", vectors(2))
     with (
         files_up_to(place.stat().st_size + 20_000),
-        pytest.raises(GalleryError, match=r"its disk is full .*nothing was changed"),
+        pytest.raises(GalleryError, match=r"the disk is full .*nothing was changed"),
     ):
         gallery.enroll("Bob", vectors(500, seed=1))
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 2)]
@@ -268,14 +268,14 @@ for change in (lambda: gallery.enroll("Bob", np.ones(128)), lambda: gallery.forg
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stdout.splitlines()[0] == "Ann Ann", result.stderr
-    said = "it can't be written to (attempt to write a readonly database); nothing was changed. Check the permissions"
+    said = "the file can't be written to (attempt to write a readonly database); nothing was changed. Check the permissions"
     assert [said in line for line in result.stdout.splitlines()[1:]] == [True, True]
     assert [person.name for person in Gallery(place).people()] == ["Ann"]
 
 
 def test_a_place_where_no_file_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GalleryError, match=r"can't be written \(.*\); check the folder and its permissions"):
+    with pytest.raises(GalleryError, match=r"can't be opened \(.*\); check the folder and its permissions"):
         Gallery(tmp_path / "file" / "g", MODEL).enroll("Ann", vectors(1))
 
 
@@ -287,7 +287,7 @@ def test_a_file_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: p
     with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert len(gallery) == 1  # reading goes on
-        with pytest.raises(GalleryError, match=r"another process has been writing to it for 0\.1 seconds; try again"):
+        with pytest.raises(GalleryError, match=r"another process has been writing to the file for 0\.1 seconds; try again"):
             gallery.enroll("Bob", vectors(1))
     assert gallery.enroll("Bob", vectors(1)) == 1
 

@@ -100,7 +100,7 @@ def test_fewer_identities_than_there_is_room_for(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "zoo"):
         sampling = identity_batches(people_of([4] * 5), pictures=4, batch_size=32, processes=2)
     assert (sampling.people, sampling.pictures) == (4, 4)
-    assert caplog.messages == ["batches hold 16 images (4 identities × 4): the data has only 5 identities"]
+    assert caplog.messages == ["batches hold 16 images (4 identities × 4): there are only 5 identities"]
 
 
 def test_a_full_batch_needs_no_words(caplog: pytest.LogCaptureFixture) -> None:
@@ -111,9 +111,9 @@ def test_a_full_batch_needs_no_words(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("sizes", "batch_size", "processes", "message"),
     [
-        ([4, 4, 4], 7, 1, "batch_size is 7, too small for 2 identities × 4 images; use 8 or more"),
-        ([4, 4, 4], 8, 2, "the data has 3 identities; 2 processes need 4, two each"),
-        ([1] * 9, 8, 1, "no identity in the data has two images"),
+        ([4, 4, 4], 7, 1, "batch_size is 7, which is too small for 2 identities × 4 images; use 8 or more"),
+        ([4, 4, 4], 8, 2, "the dataset has 3 identities; 2 processes need at least 4, two each"),
+        ([1] * 9, 8, 1, "no identity in the dataset has two images"),
     ],
 )
 def test_data_that_can_not_fill_batches(sizes: list[int], batch_size: int, processes: int, message: str) -> None:

@@ -58,7 +58,7 @@ def test_a_loss_has_the_batches_that_it_needs(loss: str, given: int | None, used
 
 
 def test_triplets_are_not_trained_on_shuffled_batches(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"compares images of one person in a batch; set pictures_per_identity to 2 or more \(4 where"):
+    with pytest.raises(InputError, match=r"pictures_per_identity is 0, but the loss triplet .*; set it to 2 or more \(default: 4"):
         zoo.train(fresh(loss="triplet"), people(), None, replace(RECIPE, pictures_per_identity=0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -92,7 +92,7 @@ def test_the_recipe_chooses_the_sampling() -> None:
 
 @pytest.mark.parametrize("loss", ["arcface", "triplet"])
 def test_one_identity_is_refused_before_the_first_step(loss: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data 'people' has one identity; .*two or more"):
+    with pytest.raises(InputError, match=r"dataset 'people' has fewer than two identities; .*two or more"):
         zoo.train(fresh(identities=1, loss=loss), people((9,)), None, RECIPE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -146,4 +146,4 @@ def test_the_worst_pairs_are_named() -> None:
     rows["3d2"] = [1.0, 0.01]  # two people who look the same
     (worst, *_) = protocol(rows).compute().mistakes
     assert worst.keys == ("3d1", "3d2")
-    assert worst.text.startswith("two people, taken for one: similarity 1.000")
+    assert worst.text.startswith("two people, taken for one person: similarity 1.000")
