@@ -19,10 +19,10 @@ bench: $(READY)  ## measure accuracy, speed and memory of the three tasks on bui
 	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick
 
 test: $(READY)  ## run all tests, in up to four processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(READY)  ## run the tests without training, compiler, subprocess, database or browser, in a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, documentation, tests
 	$(BIN)/ruff format --check .

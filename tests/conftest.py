@@ -26,6 +26,7 @@ _NOT_QUICK_MODULES = (
     "tests.products", "tests.small_training", "zoo.cli.main", "zoo.compilation", "zoo.engines", "zoo.kernels", "zoo.training",
 )  # fmt: skip
 _NOT_QUICK_CALLS = ("zoo.train", "zoo.compile", "zoo.export", "zoo.bench")
+_LONG = ("end_to_end", "examples", "docs", "unit/training", "contract", "unit/evaluation")
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -49,6 +50,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
             touched |= {f"{node.module}.{alias.name}" for alias in node.names}
     slow = any(name == other or name.startswith(f"{other}.") for name in touched for other in (*_NOT_QUICK_MODULES, *_NOT_QUICK_CALLS))
     return True if slow else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that take long first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: not any(f"tests/{folder}/" in item.nodeid for folder in _LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

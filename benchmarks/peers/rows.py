@@ -34,7 +34,7 @@ class Row:
     key: str  # key of the row in `--rows`
     title: str  # title of the row in the table
     int8: bool  # whether the zoo uses int8; otherwise it uses bf16, or fp32 on processors without bf16
-    prepare: Callable[[Setting, Precision], Contest]  # function that builds and compiles all sides
+    prepare: Callable[[Setting, Precision], Contest]  # function that builds and compiles the models of all libraries
 
     def precision(self, setting: Setting) -> Precision:
         """Return the precision in which the zoo runs this row."""

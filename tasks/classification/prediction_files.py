@@ -158,7 +158,8 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
     if not isinstance(value, dict) or set(value) != set(classes):
         differing = sorted(set(classes) ^ set(value)) if isinstance(value, dict) else []
         raise Flaw(
-            f"{kinds[0]} must be an object with a number for every class" + (f"; wrong: {', '.join(differing[:5])}" if differing else "")
+            f"{kinds[0]} must be an object with a number for every class"
+            + (f"; missing or unknown: {', '.join(differing[:5])}" if differing else "")
         )
     return _numbers([value[name] for name in classes], classes, kinds == ["logits"])
 

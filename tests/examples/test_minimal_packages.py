@@ -143,8 +143,7 @@ def test_a_format_is_opened_by_every_command(installed: Path, tmp_path: Path) ->
     folder.mkdir()
     for file in write_class_folders(tmp_path / "classes").rglob("*.png"):
         file.rename(folder / f"{file.parent.name}_{file.name}")
-    report = json.loads(zoo(installed, "data", "check", f"names:{folder}", "--json"))
-    assert report["images" if "images" in report else "pictures"] == len(list(folder.iterdir()))
+    assert "names:" in zoo(installed, "data", "check", f"names:{folder}", status=1), "plain colours are near-duplicates"
     run = tmp_path / "run"
     zoo(installed, "train", "--backbone", "resnet20", "--data", f"names:{folder}", *RECIPE, "--epochs", "1", "--out", run)
     assert json.loads((run / "model" / "model.json").read_text())["classes"] == ["blue", "green", "red"]

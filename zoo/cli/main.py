@@ -85,8 +85,8 @@ def _run(words: list[str]) -> int:
     """
     try:
         return _dispatch(words)
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+    except (RuntimeError, ConnectionResetError) as error:  # the latter if the process is killed while it passes a batch on
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
             raise
         print(
             f"zoo: a data loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
@@ -111,6 +111,8 @@ def _dispatch(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
         return 130
+    except ConnectionResetError:
+        raise
     except BrokenPipeError:
         sys.stderr.close()  # the program that reads the output has exited; suppress Python's message about it
         return 1

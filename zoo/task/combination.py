@@ -59,7 +59,7 @@ class Combination(ABC):
             targets: one target per image.
 
         Returns:
-            The weights, and a JSON-ready description of the fit, which is stored in the evaluation result.
+            The weights, and a JSON-serialisable description of the fit for the evaluation result.
         """
         raise InputError(f"{type(self).__name__} lists the vote 'weighted' but doesn't implement fit; implement it")
 

@@ -62,7 +62,7 @@ class TrainingLoop:
         recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
         assert recipe.epochs is not None, "`settle` sets the epochs"
         if recipe.early_stop and self.validation is None:
-            raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val or set early_stop to 0")
+            raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val, or set early_stop to 0")
         self.precision = pick_training_precision(recipe.precision, self.device)
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
@@ -225,7 +225,7 @@ class TrainingLoop:
         if waited < self.recipe.early_stop:
             return False
         self.progress.say(
-            f"{self.task.scoring.primary_score} has not improved for {waited} epochs; stopped early after epoch {len(self.history)}"
+            f"{self.task.scoring.primary_score} has not improved for {waited} epochs: stopped early after epoch {len(self.history)}"
         )
         return True
 
@@ -245,7 +245,7 @@ class TrainingLoop:
         self.processes.wait()  # wait until the first process has written the best weights
         best = folder.load(BEST) if self._best > -math.inf else None
         if best is None and self._best > -math.inf:
-            raise InputError(f"{folder.path / BEST}: the file with the weights of the best epoch is missing; start the run again")
+            raise InputError(f"{folder.path / BEST}: the weights of the best epoch are missing; start the run again")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
         if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
             self.scores = self.data.score(self.model)

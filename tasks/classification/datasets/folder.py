@@ -28,7 +28,7 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
     for folder in folders:
         files = picture_files(folder)
         if not files:
-            faults.append(Fault(str(folder), "a class folder without images", kind="empty-class"))
+            faults.append(Fault(str(folder), "the class folder contains no images", kind="empty-class"))
         records += [Record(file.relative_to(root).as_posix(), file, classes.index(folder.name)) for file in files]
     return finish(ref, records, classes, faults, on_error)
 

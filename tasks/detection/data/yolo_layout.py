@@ -64,7 +64,7 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
 
     try:
         if file.stat().st_size > _MAX_YAML_BYTES:
-            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a description of a dataset")
+            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a YAML file that describes a dataset")
         content = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
         if isinstance(error, DataError):
@@ -143,11 +143,12 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
 def _root(file: Path, content: Mapping[Any, Any]) -> Path:
     text = content.get("path") or "."
     if not isinstance(text, str) or "\0" in text:
-        raise DataError(f"{file}: path is {text!r}; expected a folder, relative to that of the file")
+        raise DataError(f"{file}: path is {text!r}; expected a folder, relative to the folder of this file")
     root = file.parent / text
     if not PictureRoot(file.parent).holds(root) or not root.is_dir():
         raise DataError(
-            f"{file}: path is {text!r}, which is not a folder inside that of the file. Set the dataset's folder: yolo:{file}?root=FOLDER",
+            f"{file}: path is {text!r}, which is not a folder inside the folder of this file. "
+            f"Set the dataset's folder: yolo:{file}?root=FOLDER",
         )
     return root
 
@@ -176,10 +177,12 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
             raise DataError(f"{file}: the keys of names are not the numbers 0 to {len(names) - 1}")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise DataError(f"{file}: names is a {type(names).__name__}; expected the class names, as a list or a mapping from numbers")
+        raise DataError(
+            f"{file}: names is a {type(names).__name__}; expected the class names, as a list or as a mapping from class numbers"
+        )
     for name in names:
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-            raise DataError(f"{file}: the class name {name!r} is not text. Put it in quotation marks (YAML reads no as false)")
+            raise DataError(f"{file}: the class name {name!r} is not text. Put it in quotation marks (YAML reads an unquoted no as false)")
     texts = tuple(str(name) for name in names)
     if len(set(texts)) < len(texts):
         raise DataError(f"{file}: names lists a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")

@@ -162,7 +162,7 @@ def _size(tree: Element) -> tuple[int, int] | None:
 
 def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
     if not name:
-        raise Flaw("it has no name", "unknown-label")
+        raise Flaw("the object has no name", "unknown-label")
     texts = [_text(entry, f"bndbox/{side}") for side in _SIDES]
     try:
         sides = [float(text) for text in texts]

@@ -52,7 +52,9 @@ class Detections:
         if (np.diff(self.scores) > 0).any():
             raise ValueError(f"scores of {self.key} are not in descending order")
         if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
-            raise ValueError(f"labels of {self.key} range to {self.labels.max()}; there are {len(self.class_names)} class names")
+            raise ValueError(
+                f"labels of {self.key} go up to {self.labels.max()}; expected indices of the {len(self.class_names)} class names, from 0"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -61,7 +61,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(("words", "message"), [
     (["chek"], "unknown command 'chek'; expected one of: check"),
     (["check", "folder:/no/such/place"], "does not exist"),
-    (["check", "folder:{}", "--near", "99"], "near is 99; expected 0 to 32 bits"),
+    (["check", "folder:{}", "--near", "99"], "near is 99; expected a Hamming distance of 0 to 32"),
     (["check", "folder:{}", "--task", "clasification"], "unknown task 'clasification'"),
     (["check", "fodler:{}"], "unknown data format"),
 ])  # fmt: skip

@@ -104,7 +104,7 @@ def test_the_answers_of_a_mean_are_saved_and_read_back(folder: Path, tmp_path: P
         (["--predictions", "a.csv", "--vote", "hard"], "--predictions can't be combined with --vote, --val or --tta"),
         (["@m0", "@m1", "--predictions", "a.csv"], "a model and --predictions can't be combined"),
         (["@m0", "@m1", "--vote", "weighted"], "pass --val (val=) with data other than the scored data"),
-        (["@m0", "@m1", "--val", "@val"], "validation data (--val) is used only by the vote 'weighted'"),
+        (["@m0", "@m1", "--val", "@val"], "validation data (--val) is only used with the vote 'weighted'"),
         (["@m0", "--tta", "flip,turn"], "unknown test-time augmentation 'turn'"),
         (["@m0", "@nowhere"], "contains no saved model"),
         (["@m0", "@m1", "--backbone", "resnet20"], "and --backbone resnet20 can't be combined"),

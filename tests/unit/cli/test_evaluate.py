@@ -87,7 +87,7 @@ def test_only_the_same_samples_are_compared() -> None:
         compare([result([0.5])], [result([0.5], ("a",))])
     with pytest.raises(InputError, match="scored on different data"):
         compare([result([0.5])], [result([0.5], data="other")])
-    with pytest.raises(InputError, match="each side needs at least one result"):
+    with pytest.raises(InputError, match="each side needs at least one evaluation result"):
         compare([], [result([0.5])])
 
 
@@ -144,4 +144,4 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
 def test_a_file_for_answers_is_refused_before_anything_is_evaluated(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     data, model = saved
     assert main(["eval", model, "--data", data, "--save-predictions", "answers.xls"]) == 2
-    assert "answers.xls: the task classification writes predictions to files ending in .csv" in capsys.readouterr().err
+    assert "answers.xls: unsupported suffix for predictions of the task classification; expected .csv" in capsys.readouterr().err

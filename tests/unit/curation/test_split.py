@@ -90,7 +90,7 @@ def test_numbers_of_pictures_stand_for_shares() -> None:
     assert as_shares(parse_parts("train=0.9,val=0.1"), 40) == {"train": 0.9, "val": 0.1}
     with pytest.raises(InputError, match=r"--parts requests 40 images, but there are 41; expected numbers that sum to the total"):
         as_shares(parse_parts("train=30,val=10"), 41)
-    with pytest.raises(InputError, match=r"expected shares below 1 for every part, or a number of images"):
+    with pytest.raises(InputError, match=r"expected fractions below 1 for all splits, or numbers of images"):
         parse_parts("train=0.5,val=10")
     with pytest.raises(InputError, match=r"or with numbers of images"):
         parse_parts("train=1.5,val=10")
@@ -166,7 +166,7 @@ def test_a_class_that_cannot_be_in_every_part_is_said(tmp_path: Path, capsys: py
     write(tmp_path / "data", [*(f"ape/{index}.png" for index in range(9)), "yak/0.png"])
     assert main(["data", "split", f"folder:{tmp_path / 'data'}", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
-    assert "warning: class 'yak': none of its 1 are in" in printed.err
+    assert "warning: class 'yak': none of its 1 instances are in" in printed.err
     assert "10 images in 10 groups" in printed.out
     # both parts still have the same class indices
     classes = [open_data(f"folder:{tmp_path / 'out'}?split={part}", CLASSIFICATION.data.schemes, "").classes for part in ("train", "val")]
@@ -181,7 +181,7 @@ def test_a_group_that_is_too_large_is_said_before_anything_is_written(tmp_path: 
         f"folder:{tmp_path / 'data'}", str(out), CLASSIFICATION, {"train": 0.5, "val": 0.5}, groups="folder",
         warn=lambda text: received.append((text, out.exists())),
     )  # fmt: skip
-    assert received == [("the group 'ape/burst' has 9 of 10 images (90%): its part is too large", False)]
+    assert received == [("the group 'ape/burst' has 9 of 10 images (90%), which is too large", False)]
     assert done.warnings == (received[0][0],)
 
 
@@ -223,11 +223,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "twice.csv").write_text("path,group\nape/0.png,a\nape/0.png,b\n")
     with pytest.raises(DataError, match=r"line 3: ape/0\.png is in the group 'b', but in 'a' in an earlier row"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "twice.csv"))
-    with pytest.raises(InputError, match=r"the part val would be empty: there are 1 groups, the largest of 8"):
+    with pytest.raises(InputError, match=r"the split val would be empty: there are 1 groups, the largest with 8"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups="regex:()")
-    with pytest.raises(InputError, match="--groups is 'near'; expected none: people always stay together"):
+    with pytest.raises(InputError, match="--groups is 'near'; expected none, because datasets of people are always grouped by person"):
         split("demo:faces", str(tmp_path / "out"), get_task("face"), parts, groups="near")
-    with pytest.raises(InputError, match="demo: can't be written; specify the output format as scheme:FOLDER"):
+    with pytest.raises(InputError, match="the format demo can't be written; specify the output format as scheme:FOLDER"):
         split("demo:digits", str(tmp_path / "out"), CLASSIFICATION, parts)
     split(f"folder:{data}", str(tmp_path / "done"), CLASSIFICATION, parts)
     with pytest.raises(InputError, match=r"has the splits train, val; choose one with \?split=train"):

@@ -225,12 +225,16 @@ class Plain(ClassificationAnswers):
     ("models", "options", "message"),
     [
         ([], {}, "nothing to evaluate: pass at least one model"),
-        (["classification", "face"], {}, "the models are of several tasks: classification, face; expected one"),
+        (["classification", "face"], {}, r"the models have different tasks \(classification, face\)"),
         (["detection", "detection"], {"vote": "hard"}, "unknown vote of the task detection: 'hard'. Known: soft"),
         (["classification"], {"vote": "loud"}, "unknown vote of the task classification: 'loud'"),
         (["classification"], {"tta": ["crop"]}, "unknown test-time augmentation 'crop'"),
-        (["classification"] * 2, {"vote": "weighted"}, "the vote 'weighted' fits its weights on validation data"),
-        (["classification"] * 2, {"val": data()}, r"validation data \(--val\) is used only by the vote 'weighted'; the vote is 'soft'"),
+        (["classification"] * 2, {"vote": "weighted"}, "the vote 'weighted' needs validation data"),
+        (
+            ["classification"] * 2,
+            {"val": data()},
+            r"validation data \(--val\) is only used with the vote 'weighted', but the vote is 'soft'",
+        ),
     ],
 )
 def test_invalid_options(models: list[str], options: dict[str, Any], message: str) -> None:
@@ -254,7 +258,7 @@ def test_a_task_without_a_way_to_combine_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("zoo.evaluation.group.get_task", lambda name: replace(get_task("classification"), answers=Plain()))
     assert evaluate(model(), data(), replicates=0).n == 12
     for models, tta in (([model(), model(1)], ()), ([model()], ("flip",))):
-        with pytest.raises(InputError, match="the task classification can't combine answers: evaluate one model at a time"):
+        with pytest.raises(InputError, match="the task classification can't combine predictions; evaluate one model at a time"):
             evaluate(models, data(), tta=tta)
 
 
@@ -304,5 +308,5 @@ class NoFiles(FaceAnswers):
 
 
 def test_a_task_without_prediction_files() -> None:
-    with pytest.raises(InputError, match="the task face reads and writes no prediction files"):
+    with pytest.raises(InputError, match="the task face doesn't support prediction files"):
         replace(get_task("face"), answers=NoFiles()).answer_files()

@@ -152,7 +152,7 @@ def test_skipped_samples_are_counted_and_listed(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=3, suffix=".jpg")
     cut_short(tmp_path / "red" / "1.jpg")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: a class folder without images"):
+    with pytest.raises(DataError, match="empty: the class folder contains no images"):
         evaluate(model(classes=["blue", "empty", "green", "red"]), f"folder:{tmp_path}")
     scores = evaluate(model(classes=["blue", "empty", "green", "red"]), f"folder:{tmp_path}", on_error="skip")
     assert (scores.n, scores.expected) == (8, 9)

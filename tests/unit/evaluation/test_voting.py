@@ -116,5 +116,5 @@ def test_a_task_that_offers_weights_must_fit_them() -> None:
     class Careless(ProbabilityCombination):
         fit = Combination.fit
 
-    with pytest.raises(InputError, match=re.escape("Careless offers the vote 'weighted' but fits no weights; implement its method fit")):
+    with pytest.raises(InputError, match=re.escape("Careless lists the vote 'weighted' but doesn't implement fit; implement it")):
         Careless().fit([], [])

@@ -108,5 +108,5 @@ def _names(model: Model, stage: Any) -> list[str]:
 def test_a_model_without_anything_left_to_learn_is_refused(tmp_path: Path) -> None:
     model = fresh(freeze="trunk")
     model.head.requires_grad_(False)
-    with pytest.raises(InputError, match="freeze is 'trunk', which leaves nothing to train; freeze less"):
+    with pytest.raises(InputError, match="freeze is 'trunk', so there are no parameters to train; freeze fewer layers"):
         train(model, coloured(), None, RECIPE, tmp_path / "run")

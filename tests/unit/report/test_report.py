@@ -99,7 +99,7 @@ def test_without_captum_the_report_says_how_to_get_it(trained: tuple[str, Path],
         monkeypatch.setitem(sys.modules, name, None)
     zoo.write_report(result, data, tmp_path / "report.html", model=model)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Maps of where the model looked are not shown: Grad-CAM needs captum" in page
+    assert "Saliency maps are not shown: Grad-CAM needs captum" in page
     assert "pip install 'resnet-zoo[robustness]'" in unescape(page)
     assert len(shown(page)) == len(result.mistakes)
 
@@ -216,7 +216,7 @@ def test_pictures_that_are_not_there_are_said_and_none_is_dropped(tmp_path: Path
     assert page.count('<p class="what">') == 2
     assert len(shown(page)) == 1
     assert re.search(r'<div class="lost">red/0.png: no image, [^<]*(No such file|not there|does not exist|is missing)', page)
-    assert "never.png: no image, the data no longer has a sample with this key" in page
+    assert "never.png: no image, because the dataset no longer has a sample with this key" in page
 
 
 def test_a_pair_stands_side_by_side_in_one_card() -> None:
@@ -242,7 +242,7 @@ def test_mistakes_beyond_those_with_pictures_are_listed() -> None:
 def test_what_was_left_out_stands_at_the_top() -> None:
     page = html(scores(skipped=(Fault("a.png", "is cut short", True),)), dataset(a=noise(8, 8)), "classification")
     assert "<dd>3 of 4</dd>" in page
-    assert '1 of 4 samples were not scored; the scores cover the others. Skipped errors: <a href="#left-out">1</a>' in page
+    assert '1 of 4 samples were skipped and are not included in the scores. Errors: <a href="#left-out">1</a>' in page
     assert "<li>a.png: is cut short</li>" in page
     assert "not scored" not in html(scores(expected=3), dataset(a=noise(8, 8)), "classification")
 
@@ -251,7 +251,7 @@ def test_a_score_that_the_data_does_not_support_is_no_number() -> None:
     page = html(scores(scores={"top1": None, "top5": float("nan")}, intervals={}), dataset(a=noise(8, 8)), "classification")
     assert '<div class="big">–</div>' in page
     assert ">nan<" not in page
-    assert page.count('<td class="n">–</td><td class="n"><small>not supported</small></td>') == 2
+    assert page.count('<td class="n">–</td><td class="n"><small>not available</small></td>') == 2
 
 
 def test_the_weakest_class_comes_first_and_counts_dont_count() -> None:

@@ -88,7 +88,7 @@ def test_twelve_lines_are_told_apart_and_more_are_not_hidden_silently() -> None:
     svg = chart(Curve("t", "x", "y", {"empty": ([], []), **lines}))
     kinds = re.findall(r'<polyline class="([^"]+)"', svg)
     assert len(kinds) == len(set(kinds)) == 11
-    assert "11 of 16 lines are drawn; the others have no points or come after the first 12." in svg
+    assert "11 of 16 lines are shown; the others have no points or exceed the limit of 12 lines." in svg
     assert re.findall(r'<path class="([^"]+)" d="M0 4H24"/></svg>class \d+', svg) == kinds
     assert "<svg" not in chart(Curve("t", "x", "y", {"empty": ([], [])}))
 
@@ -109,7 +109,7 @@ def test_a_small_matrix_is_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "side", "words"), [(50, 500, "a dot is one pair of classes"), (1_203, 401, "a dot is 3 × 3 pairs of classes")]
+    ("classes", "side", "words"), [(50, 500, "each dot is one pair of classes"), (1_203, 401, "each dot is 3 × 3 pairs")]
 )
 def test_a_large_matrix_is_a_picture_and_the_worst_pairs(classes: int, side: int, words: str) -> None:
     counts = np.diag(np.full(classes, 10))

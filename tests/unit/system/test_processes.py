@@ -34,7 +34,9 @@ def test_a_lost_connection_is_said_and_other_errors_stay_what_they_are(monkeypat
 
 def test_a_checkpoint_that_not_all_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Processes, "sums", lambda self, *values: [3.0])
-    with pytest.raises(InputError, match="run: the processes found different checkpoints; choose an --out that all of them can read"):
+    with pytest.raises(
+        InputError, match="run: the processes loaded different checkpoints; choose an --out folder that all of them can read"
+    ):
         train(fresh(), coloured(), None, RECIPE, tmp_path / "run")
 
 

@@ -74,7 +74,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_another_run_is_not_continued_and_every_difference_is_listed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     begun(tmp_path / "run")
     arguments = {"data": coloured(), "val": None, "recipe": RECIPE, **change}
-    with pytest.raises(InputError, match=f"run: this run can't be continued, because it was started .*{message}"):
+    with pytest.raises(InputError, match=f"run: this run can't be resumed with different settings or data: .*{message}"):
         train(fresh(**arguments.pop("model", {})), **arguments, out=tmp_path / "run", resume=True)
 
 

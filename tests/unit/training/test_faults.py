@@ -52,8 +52,8 @@ def other_recipe() -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"data": coloured(1)}, "data 'coloured' has 1 samples; training needs at least 2 per process"),
-        ({"recipe": other_recipe()}, "recipe is a Recipe; the task classification takes a ClassificationRecipe"),
+        ({"data": coloured(1)}, "dataset 'coloured' has 1 samples; training needs at least 2 per process"),
+        ({"recipe": other_recipe()}, "recipe is a Recipe; expected a ClassificationRecipe for the task classification"),
         ({"device": "tpu"}, "device 'tpu' is not available here"),
         ({"val": replace(coloured(), classes=("a", "b", "c"))}, "3 of its 3 classes are unknown to the model"),
         ({"data": "folder:gone"}, "the folder gone does not exist"),
@@ -164,7 +164,7 @@ def test_classes_with_hardly_any_samples_are_refused_or_named(tmp_path: Path) ->
     data, listening = coloured(7), Listening()
     few = replace(data, records=tuple(record for record in data.records if record.target != 1) + data.records[1:2])
     few, model = replace(few, classes=(*few.classes, "none")), fresh(classes=[*sorted(COLOURS), "none"])
-    message = rf"data 'coloured' has classes with fewer than 2 samples: {sorted(COLOURS)[1]} \(1\); .* \(--min-samples 1\)"
+    message = rf"dataset 'coloured' has classes with fewer than 2 samples: {sorted(COLOURS)[1]} \(1\); .* \(--min-samples 1\)"
     with pytest.raises(InputError, match=message):
         train(model, few, None, RECIPE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -184,13 +184,13 @@ def test_classes_that_the_validation_data_lacks_are_named(tmp_path: Path) -> Non
     few = replace(data, records=tuple(record for record in data.records if record.target != 1))
     train(fresh(), data, few, replace(RECIPE, epochs=1), tmp_path / "run", progress=listening)
     missing = sorted(COLOURS)[1]
-    assert f"data 'coloured': {missing} has no samples: not covered by the scores after each epoch" in listening.lines
+    assert f"data 'coloured': {missing} has no samples: not included in the validation scores" in listening.lines
 
 
 def test_a_resume_with_nothing_to_continue_is_said(tmp_path: Path) -> None:
     listening, run = Listening(), tmp_path / "run"
     train(fresh(), coloured(6), None, replace(RECIPE, epochs=1), run, resume=True, progress=listening)
-    message = f"{run}: there is no checkpoint to continue from; starting a new run"
+    message = f"{run}: there is no checkpoint to resume from; starting a new run"
     assert message in listening.lines
     listening.lines.clear()
     train(fresh(), coloured(6), None, replace(RECIPE, epochs=1), run, resume=True, progress=listening)

@@ -82,7 +82,7 @@ def test_without_validation_the_training_data_is_shown_and_said(tmp_path: Path) 
     run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run")
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert titles(page) == ["Learning", "Sample predictions", "Recipe", "Data"]
-    assert "12 samples of the training data (there was no validation data), which the model was trained on." in page
+    assert "12 samples of the training data, because there is no validation data." in page
     assert f'<div class="big">{run.history[-1]["loss"]:.4f}</div>' in page
     assert "last epoch; no validation data" in page
     assert "on the validation data</h3>" not in page
@@ -114,7 +114,9 @@ def test_a_report_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
     run = train(fresh(), coloured(), None, replace(RECIPE, epochs=1), tmp_path / "run", progress=listening)
     assert (run.folder / "model" / "model.json").is_file()
     assert not (run.folder / "report.html").exists()
-    assert listening.lines[-1] == "no report: OSError: [Errno 28] No space left on device; the run itself is complete"
+    assert listening.lines[-1] == (
+        "the report could not be written (OSError: [Errno 28] No space left on device); the run itself is complete"
+    )
 
 
 def made(task: str, history: list[dict[str, Any]], **changes: Any) -> Trained:
@@ -138,7 +140,7 @@ def test_what_went_wrong_stands_at_the_top() -> None:
     page = html("run", replace(run, recipe=replace(run.recipe, early_stop=1)))
     assert "Training stopped early, after 2 of 3 epochs" in page
     assert "3 batches were skipped because their loss was not finite." in page
-    assert "1 problems in the data were skipped" in page
+    assert "1 samples or annotations with errors were skipped" in page
     assert "<li>&lt;b&gt;.png: is cut short</li>" in page
     assert 'class="warning"' not in html("run", made("classification", [line(1), line(2), line(3)]))
 
@@ -153,8 +155,8 @@ def test_settings_that_the_data_settled() -> None:
     run = made("classification", [line(1)])
     chosen = replace(run.chosen, epochs=None, batch_size=64, seed=3)
     page = html("run", replace(run, chosen=chosen, recipe=replace(chosen, epochs=7, batch_size=12)))
-    assert cells(page, "epochs") == ("7", "adapted to the data; requested: automatic")
-    assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; adapted to the data; requested: 64")
+    assert cells(page, "epochs") == ("7", "adapted to the dataset; requested: automatic")
+    assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; adapted to the dataset; requested: 64")
     assert cells(page, "seed") == ("<mark>3</mark>", "default: 0")
     assert f"2 of {len(fields(chosen))} settings differ" in page
 
@@ -172,7 +174,7 @@ def test_detection_and_faces_have_samples_too() -> None:
     assert '<ol class="examples large">' in page
     unknown = Dataset("unknown", (Record("a", picture((0, 0, 0)), None),))
     page = html("run", made("face", [line(1)], validation=unknown))
-    assert "None: no sample could be read." in page
+    assert "No sample could be read." in page
 
 
 def test_samples_that_can_not_be_read_are_left_out(tmp_path: Path) -> None:

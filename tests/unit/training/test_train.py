@@ -108,7 +108,7 @@ def test_a_presets_batch_size_gives_way_to_little_data(tmp_path: Path) -> None:
     listening = Listening()
     run = train(fresh(), coloured(12), None, replace(RECIPE, batch_size=32), tmp_path / "run", progress=listening)
     assert read_toml(run.folder / "recipe.toml", ClassificationRecipe).batch_size == 12
-    assert "batch_size is 12, not 32: the data has 12 samples" in listening.lines
+    assert "batch_size was reduced from 32 to 12, because the dataset has only 12 samples" in listening.lines
 
 
 def test_balanced_classes_are_drawn_by_the_recipe(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def classes(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
     """Report classes that have no samples, have far fewer samples than others, or are missing from the training split."""
     if opened.whole:
         for name in (name for name, count in counts.items() if not count):
-            yield Finding("empty-class", name, "is a declared class, but has no samples", level="warning")
+            yield Finding("empty-class", name, "is a declared class without samples", level="warning")
     most = max(counts.values(), default=0)
     for name, count in counts.items():
         if 0 < count * RARE <= most:
@@ -88,4 +88,4 @@ def strays(opened: Opened) -> Iterator[Finding]:
         if suffix in _OTHERS and file.is_file():
             yield Finding("wrong-extension", key, f"is ignored: expected {', '.join(decoding.SUFFIXES)}, got {suffix}")
         elif suffix in decoding.SUFFIXES and file not in used and file.is_file() and file.name not in mentioned:
-            yield Finding("no-annotation", key, "is in the dataset folder, but has no annotation")
+            yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")

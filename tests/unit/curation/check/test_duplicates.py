@@ -107,7 +107,7 @@ def test_pictures_that_share_a_hash_by_chance_are_told_apart(tmp_path: Path) -> 
 
 def test_near_must_be_a_number_of_bits(tmp_path: Path) -> None:
     for wrong in (-1, 33):
-        with pytest.raises(InputError, match=f"near is {wrong}; expected 0 to 32 bits"):
+        with pytest.raises(InputError, match=f"near is {wrong}; expected a Hamming distance of 0 to 32"):
             check(f"folder:{write_folders(tmp_path)}", near=wrong)
 
 

@@ -149,11 +149,11 @@ def test_an_earlier_copy_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "taken" / "thesis.txt", "mine")
     with pytest.raises(InputError, match=r"contains no changes\.csv; choose another path"):
         _fix(data, "classification", tmp_path / "taken")
-    with pytest.raises(InputError, match="is the folder of the dataset"):
+    with pytest.raises(InputError, match="is the dataset folder, which is never overwritten"):
         _fix(data, "classification", tmp_path / "data")
 
 
 @pytest.mark.parametrize("data", ["demo:digits?limit=3", "folder:{}?limit=3", "folder:{}?classes=cat"])
 def test_only_whole_data_in_files_can_be_fixed(data: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--fix needs a whole dataset in files: a path without split=, classes= and limit="):
+    with pytest.raises(InputError, match="--fix needs a whole dataset stored in files; pass its path without split=, classes= and limit="):
         _fix(data.format(write_folders(tmp_path / "data")), "classification", tmp_path / "out")

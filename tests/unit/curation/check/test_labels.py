@@ -24,7 +24,7 @@ def test_a_class_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
     (write_folders(tmp_path) / "empty").mkdir()
     found = check(f"folder:{tmp_path}")
     assert found.counts["empty-class"] >= 1
-    assert any("empty: a class folder without images" in line for line in _lines(found, "empty-class"))
+    assert any("empty: the class folder contains no images" in line for line in _lines(found, "empty-class"))
     assert not found.ok
 
 

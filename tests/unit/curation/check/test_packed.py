@@ -123,5 +123,5 @@ def test_the_command_the_report_and_the_refusal_to_rewrite(hf: Any, kind: str, t
     assert content["counts"] == {"truncated": 1}
     assert "000002" in (tmp_path / "report.html").read_text()
     assert main(["data", "check", data, "--quiet", "--fix", str(tmp_path / "fixed")]) == 2
-    assert "packs its images into larger files, which are not rewritten" in capsys.readouterr().err
+    assert "stores several images per file; such files can't be rewritten" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()

@@ -113,7 +113,7 @@ _DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "cut": (_cut, "truncated", "is cut short"),
     "huge": (_huge, "huge", "20000×20000"),
     "tiny": (_tiny, "tiny", "8×8"),
-    "JPEG as PNG": (_jpeg_content, "wrong-extension", "is a JPEG but its extension is .png"),
+    "JPEG as PNG": (_jpeg_content, "wrong-extension", "is a JPEG file, but its extension is .png"),
     "transparency": (_alpha, "odd-mode", "with transparency"),
     "grey": (_grey, "odd-mode", "is grey"),
     "16 bit": (_deep, "odd-mode", "more than 8 bits"),
@@ -169,7 +169,7 @@ def test_a_majority_of_grey_makes_colour_the_odd_one(tmp_path: Path) -> None:
         Image.fromarray(scene(number + 1)[..., 0]).save(path)
     found = check(f"folder:{tmp_path}")
     assert [(f.kind, f.key) for f in found.findings] == [("odd-mode", "dog/2.png")]
-    assert "is colour, but most of the data (5 images) is grey" in found.findings[0].text
+    assert "is colour, but most images (5) are grey" in found.findings[0].text
 
 
 def test_pictures_of_other_formats_are_not_passed_over_in_silence(tmp_path: Path) -> None:

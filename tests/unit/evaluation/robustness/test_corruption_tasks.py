@@ -159,7 +159,7 @@ def test_detection_on_the_command_line(detector: Path, capsys: pytest.CaptureFix
         (["--pairs", "10"], "--pairs requires --attack, which is not set"),
         (["--steps", "3"], "--steps requires --attack pgd, which is not set"),
         (["--attack", "autoattack", "--steps", "3"], "--steps requires --attack pgd, which is not set"),
-        (["--attack", "fgsm"], "unknown attack of face 'fgsm'. Known: pgd"),
+        (["--attack", "fgsm"], "unknown attack of the task face: 'fgsm'. Known: pgd"),
         (["--attack", "pgd", "--eps", "8"], "eps is 8.0; expected a fraction of the value range, from 0 to 1"),
         (["--attack", "pgd", "--steps", "0"], "steps is 0; expected 1 or more"),
     ],
@@ -171,7 +171,7 @@ def test_mistakes_on_the_command_line(embedder: Path, words: list[str], said: st
 
 def test_detection_has_no_attacks(detector: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(detector), "--data", "demo:scenes?limit=2", "--quiet", "--attack", "pgd"]) == 2
-    assert "attacks are for classification (fgsm, pgd, autoattack) and face (pgd)" in " ".join(capsys.readouterr().err.split())
+    assert "supported are classification (fgsm, pgd, autoattack) and face (pgd)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_faces_are_attacked_on_the_command_line(embedder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,11 @@ def test_the_worst_mistakes_come_first() -> None:
 
 @pytest.mark.parametrize(
     ("logits", "label", "words"),
-    [([np.nan, 1], 0, "its logits are not finite"), ([0, 1], 2, "expected a whole number from 0 to 1"), ([0, 1], None, "its class is None")],
+    [
+        ([np.nan, 1], 0, "its logits are not finite"),
+        ([0, 1], 2, "expected a whole number from 0 to 1"),
+        ([0, 1], None, "its class is None"),
+    ],
 )
 def test_what_cannot_be_scored_is_named(logits: list[float], label: int | None, words: str) -> None:
     with pytest.raises(InputError, match=f"cat.jpg: .*{words}"):

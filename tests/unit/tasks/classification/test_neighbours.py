@@ -115,7 +115,7 @@ def test_nothing_is_answered_before_anything_is_remembered() -> None:
 
 @pytest.mark.parametrize("change", [{"freeze": None}, {"freeze": "stages=1"}, {"feature_cache": False}, {"unfreeze_every": 1}])
 def test_the_trunk_must_stay_as_it_is(tmp_path: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"this head stores features of a frozen backbone: pass --freeze trunk"):
+    with pytest.raises(InputError, match=r"this head stores features and needs a frozen backbone: pass --freeze trunk"):
         train(fresh(classifier="knn"), coloured(), None, replace(KNN, **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -103,7 +103,9 @@ def test_an_outline_that_is_none_is_named(tmp_path: Path, outline: Any) -> None:
 
 
 def test_a_file_without_outlines_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"copy_paste needs the objects' masks; no box of dataset 'coco:.*' has a segmentation in instances"):
+    with pytest.raises(
+        InputError, match=r"copy_paste needs the objects' masks; no box of dataset 'coco:.*' has a segmentation in instances"
+    ):
         Outlines.of(opened(write_coco(tmp_path, None, [])))
 
 

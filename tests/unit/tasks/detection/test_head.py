@@ -149,7 +149,10 @@ def test_a_head_without_classes_is_refused() -> None:
 
 @pytest.mark.parametrize("strides", [(8,), (4, 16), (16, 16), (3, 6), (1,)])
 def test_unsuitable_levels_are_refused(strides: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"strides .*; a feature pyramid needs at least two levels whose strides are powers of 2, each twice the previous one"):
+    with pytest.raises(
+        InputError,
+        match=r"strides .*; a feature pyramid needs at least two levels whose strides are powers of 2, each twice the previous one",
+    ):
         head_on(strides)
 
 

@@ -316,7 +316,7 @@ def test_the_evaluator_is_an_option() -> None:
     assert CocoMetric(("cat",), DetectionScoring("pycocotools")).compute().details["evaluator"] == "pycocotools"
     with pytest.raises(UnknownNameError, match="evaluator of detection's scores: 'other'"):
         get_task("detection").parse_scoring({"evaluator": "other"})
-    with pytest.raises(UnknownNameError, match="option of detection's scores: 'evaluators'"):
+    with pytest.raises(UnknownNameError, match="scoring option of the task detection: 'evaluators'"):
         get_task("detection").parse_scoring({"evaluators": "faster"})
     with pytest.raises(InputError, match="max_dets is 10; expected a whole number above 10"):
         get_task("detection").parse_scoring({"max_dets": 10})

@@ -42,7 +42,7 @@ def test_names_without_an_ending_or_none_at_all(tmp_path: Path) -> None:
     (annotation(objects=thing(box=(5, 5, "nan", 9))), r"not four finite numbers"),
     (annotation(objects=thing(box=(5, 5, 42, 9))), r"outside the image of 40×30"),
     (annotation(objects=thing(box=(5, 5, 42, 9)), size="<width>0</width>"), r"outside the image of 40×30"),
-    (annotation(objects=thing(name="")), r"object 1 \(\?\): it has no name"),
+    (annotation(objects=thing(name="")), r"object 1 \(\?\): the object has no name"),
     (annotation(objects="<object><name>cat</name></object>"), r"xmin='', ymin=''"),
 ])  # fmt: skip
 def test_faulty_boxes_of_voc(tmp_path: Path, content: str, message: str) -> None:

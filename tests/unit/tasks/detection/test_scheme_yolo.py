@@ -82,7 +82,9 @@ def test_variants_of_the_yaml(folder: Path, yaml: str) -> None:
 
 def test_a_yaml_elsewhere_takes_root(folder: Path) -> None:
     (folder.parent / "coco.yaml").write_text(YAML.replace("path: .", "path: ../datasets/data"))
-    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is not a folder inside that of the file.*\?root=FOLDER"):
+    with pytest.raises(
+        DataError, match=r"path is '\.\./datasets/data', which is not a folder inside the folder of this file.*\?root=FOLDER"
+    ):
         opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val")
     assert len(opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val&root={folder}")) == 1
 
@@ -99,7 +101,9 @@ def test_bare_folders(folder: Path) -> None:
     with pytest.raises(InputError, match=r"root= needs a data\.yaml"):
         opened(f"yolo:{folder}?split=val&root={folder}")
     (folder / "classes.txt").write_text("cat\ncat\n")
-    with pytest.raises(DataError, match=r"classes\.txt: expected one class per line, without repetitions; got 2 lines, 1 of them different"):
+    with pytest.raises(
+        DataError, match=r"classes\.txt: expected one class per line, without repetitions; got 2 lines, 1 of them different"
+    ):
         opened(f"yolo:{folder}?split=val")
 
 
@@ -210,7 +214,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         ("train: /etc\nnames: [cat]", "train is '/etc', which is neither a folder nor"),
         ("train: 7\nnames: [cat]", "train is 7; expected a folder"),
         ("train: images\nnames: [cat]\npath: 7", "path is 7; expected a folder"),
-        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside that of the file"),
+        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside the folder of this file"),
         ("a: " + "b" * 1_000_001, r"is larger than 1,000,000 bytes"),
         ("[" * 5000, "is not valid YAML"),
     ],

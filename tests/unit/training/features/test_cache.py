@@ -198,7 +198,7 @@ def test_damaged_files_are_written_again(folder: Path, damage: Callable[[bytes],
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     torch.testing.assert_close(cache.rows(coloured()).rows, before, rtol=0, atol=0)
-    assert lines[1:] == [f"{path} is damaged: its features are computed again", f"features of 12 images were saved to {path}"]
+    assert lines[1:] == [f"{path} is damaged; computing the features again", f"features of 12 images were saved to {path}"]
     assert path.read_bytes() == whole
 
 
@@ -252,7 +252,7 @@ def test_without_room_a_temporary_file_does(
     reason = trouble(monkeypatch, folder)
     cache, lines = cache_of()
     torch.testing.assert_close(cache.rows(coloured()).rows, expected, rtol=0, atol=0)
-    assert lines == [f"features can't be saved to {folder} ({reason}): a temporary file holds them for this run"]
+    assert lines == [f"features can't be saved to {folder} ({reason}); using a temporary file for this run"]
     assert not folder.is_dir() or not list(folder.iterdir())
 
 

@@ -160,7 +160,7 @@ def off_by(part: float, precision: Any = "fp32") -> float:
 def test_the_fastest_engine_that_agrees_is_chosen_and_named() -> None:
     engine, (line,) = chosen()
     assert engine == "first"
-    assert line.startswith("features are computed by engine first, fp32: largest relative error ")
+    assert line.startswith("features are computed with the engine first (fp32); maximum relative error ")
     assert "features" in First.converted
 
 
@@ -225,9 +225,11 @@ def test_features_that_disagree_are_refused(precision: Any, part: float, taken: 
     assert engine == ("first" if taken else "eager")
     assert set(First.started) == {precision}
     if not taken:
-        assert line.startswith(f"features are computed by eager, because those of engine first, {precision}, are off by ")
-        assert line.endswith(f" of the largest value (at most {0.0001 if precision == 'fp32' else 0.02:g})")
-        assert float(line.split("off by ")[1].split()[0]) == pytest.approx(part, rel=0.3)
+        assert line.startswith(
+            f"features are computed with eager, because those of the engine first ({precision}) have a relative error of "
+        )
+        assert line.endswith(f" (maximum: {0.0001 if precision == 'fp32' else 0.02:g})")
+        assert float(line.split("relative error of ")[1].split()[0]) == pytest.approx(part, rel=0.3)
 
 
 def test_features_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +237,7 @@ def test_features_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatc
     engine, said = chosen()
     assert engine == "eager"
     assert said == [
-        "features are computed by eager, because those of engine first, fp32, are off by nan of the largest value (at most 0.0001)"
+        "features are computed with eager, because those of the engine first (fp32) have a relative error of nan (maximum: 0.0001)"
     ]
 
 
@@ -250,7 +252,7 @@ def test_features_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatc
 def test_an_engine_that_fails_is_named(defect: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in defect.items():
         monkeypatch.setattr(First, name, value)
-    assert chosen() == ("eager", [f"features are computed by eager, because engine first failed: {reason}"])
+    assert chosen() == ("eager", [f"features are computed with eager; the engine first failed: {reason}"])
 
 
 def test_an_engine_that_can_not_run_the_model_leaves_the_choice_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +265,7 @@ def test_whatever_compile_raises_eager_works(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("the library is broken")
 
     monkeypatch.setattr(zoo.training.features.engine, "compile", broken)
-    assert chosen() == ("eager", ["features are computed by eager, because engine auto failed: RuntimeError: the library is broken"])
+    assert chosen() == ("eager", ["features are computed with eager; the engine auto failed: RuntimeError: the library is broken"])
 
 
 def test_a_head_without_stored_features_can_have_an_engine_too() -> None:
@@ -367,7 +369,7 @@ def test_a_chosen_engine_computes_all_features_and_is_part_of_the_name_of_the_fi
     found = cache.rows(coloured(20))
     (path,) = (tmp_path / "cache" / "features").iterdir()
     assert (found.engine, path.name[32:]) == ("first", "-first.npy")
-    assert lines[0].startswith("features are computed by engine first, fp32: ")
+    assert lines[0].startswith("features are computed with the engine first (fp32); ")
     assert lines[1:] == [f"features of 20 images were saved to {path}"]
     assert cache.model.training
     (tmp_path / "cache" / "features").rename(tmp_path / "other")
@@ -457,7 +459,7 @@ def test_damaged_features_of_an_engine_are_computed_by_it_again(tmp_path: Path, 
     lines.clear()
     monkeypatch.setattr(zoo.training.features.cache, "choose_engine", lambda *arguments: pytest.fail("an engine is chosen"))
     torch.testing.assert_close(cache.rows(coloured(20)).rows, before, rtol=0, atol=0)
-    assert lines == [f"{path} is damaged: its features are computed again", f"features of 20 images were saved to {path}"]
+    assert lines == [f"{path} is damaged; computing the features again", f"features of 20 images were saved to {path}"]
     assert path.read_bytes() == whole
 
 
@@ -470,7 +472,7 @@ def test_without_space_a_temporary_file_holds_the_features_of_an_engine(tmp_path
     first, second = (cache.rows(coloured(20)) for _ in range(2))
     assert (first.engine, second.engine) == ("first", "first")
     torch.testing.assert_close(first.rows, second.rows, rtol=0, atol=0)
-    assert sum("a temporary file holds them for this run" in line for line in lines) == 2
+    assert sum("using a temporary file for this run" in line for line in lines) == 2
     assert not list((tmp_path / "cache" / "features").iterdir())
 
 
@@ -481,7 +483,7 @@ def test_an_engine_that_fails_leaves_the_features_to_eager(tmp_path: Path, monke
     cache, lines = cache_of()
     found = cache.rows(coloured(20))
     assert found.engine == "eager"
-    assert lines[0] == "features are computed by eager, because engine first failed: MemoryError"
+    assert lines[0] == "features are computed with eager; the engine first failed: MemoryError"
     assert [path.name[32:] for path in (tmp_path / "cache" / "features").iterdir()] == ["-eager.npy"]
     torch.testing.assert_close(found.rows, eager_rows(coloured(20)), rtol=0, atol=0)
 

@@ -200,7 +200,7 @@ def test_what_cant_be_aligned(tmp_path: Path) -> None:
         zoo.evaluate(fresh(alignment="arcface"), f"identities:{folder}", align=BrightFinder(level=254))
     with pytest.raises(InputError, match=r"need different alignments \(arcface at 32×32 and dlib at 32×32\)"):
         zoo.evaluate([fresh(alignment="arcface"), fresh(alignment="dlib")], f"identities:{folder}", align=BrightFinder())
-    with pytest.raises(InputError, match="the task classification takes whole images: align can't be used"):
+    with pytest.raises(InputError, match="the task classification processes whole images and doesn't support align"):
         zoo.evaluate(zoo.build("resnet20", classes=["p0", "p1", "p2", "p3"]), f"folder:{folder}", align="mtcnn")
 
 
@@ -304,7 +304,7 @@ def test_what_a_run_reads_stays_whatever_the_limit(tmp_path: Path, cache: Path, 
 
 def test_training_pictures_without_a_face(tmp_path: Path) -> None:
     folder = photos(tmp_path / "data", 5, 3, without=("p3/1.png",))
-    with pytest.raises(DataError, match=r"nothing to align was found in 1 of 15 images:\n  p3/1.png: no face(.|\n)*--skip-bad"):
+    with pytest.raises(DataError, match=r"nothing to align was detected in 1 of 15 images:\n  p3/1.png: no face(.|\n)*--skip-bad"):
         zoo.train(fresh(alignment="arcface"), f"identities:{folder}", None, RECIPE, tmp_path / "run", align=BrightFinder())
     listening = Listening()
     run = zoo.train(

@@ -155,7 +155,7 @@ def test_a_choice_of_faces_is_checked_where_none_is_looked_for(model: zoo.Model)
             found(one, image, faces="nonsense", **options)
     classifier = zoo.build("resnet20", classes=["a"])
     for faces in ("nonsense", "largest"):
-        with pytest.raises(InputError, match="faces: the task classification answers for whole images"):
+        with pytest.raises(InputError, match="faces: not supported by the task classification"):
             list(zoo.predict(classifier, image, faces=faces))
 
 
@@ -180,7 +180,7 @@ def test_detectors_that_are_none(model: zoo.Model, tmp_path: Path) -> None:
         find_finder(tmp_path)
     with pytest.raises(InputError, match="the model has no 'face' class, but 2 others: dog, cat"):
         ModelFinder(zoo.build("test_resnet", "detection", classes=["dog", "cat"], fpn_channels=16))
-    with pytest.raises(InputError, match="detector: the task classification answers for whole images"):
+    with pytest.raises(InputError, match="detector: not supported by the task classification"):
         found(zoo.build("resnet20", classes=["a"]), bright_quarter(0), detector="mtcnn")
 
 

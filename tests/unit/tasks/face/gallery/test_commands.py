@@ -169,7 +169,10 @@ def test_a_folder_with_files_of_somebody_else_is_not_replaced(run: Run, photos: 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "predictions.jsonl").write_text("hi")
     status, _, err = run("identify", photos / "ann.png", "--out", tmp_path / "mine")
-    assert (status, "predictions.jsonl isn't a prediction file and won't be overwritten; choose another folder" in err) == (2, True)
+    assert (status, "predictions.jsonl is not a file of earlier predictions and won't be overwritten; choose another folder" in err) == (
+        2,
+        True,
+    )
     assert (out / "notes.txt").read_text() + (tmp_path / "mine" / "predictions.jsonl").read_text() == "minehi"
 
 
