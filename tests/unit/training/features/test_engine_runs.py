@@ -257,7 +257,7 @@ print(json.dumps([result, listening.lines]))
     ],
 )
 def test_several_processes_share_the_engine(tmp_path: Path, apart: bool, engines: Any, expected: str) -> None:
-    """They use only engines that all of them have; `apart`: each process has a separate cache, as on several machines."""
+    """They use only engines that all of them have. `apart`: each process has its own cache, as on several machines."""
     first, lines = in_processes(2, PROGRAM, f"{tmp_path}/", json.dumps([engines, apart]))
     assert json.loads((tmp_path / "1").read_text()) == first
     assert [engine for engine, _ in first[0]] == [expected] * 2
