@@ -1,7 +1,7 @@
 """Profile the layers of a model that runs on OpenVINO: `python -m zoo.benchmarks.engine_profile`.
 
-Predictions for a batch of photos are computed repeatedly, and OpenVINO's counters measure the time of every layer. The table shows mean
-times, which add up to the mean time of a call, by network and kind of layer. It also shows the number of operations, their rate, and the
+Predictions for a batch of photos are computed repeatedly, and OpenVINO's counters measure the time of every layer. The table shows the
+mean times by network and layer type; they add up to the mean time of a call. It also shows the number of operations, their rate, and the
 fraction of the processor's peak performance that this rate reaches. The peak is that of large matrix multiplications, measured in the same
 run. Layers that are far below the peak and move many bytes are limited by memory bandwidth. The row "everything else" is the time outside
 all layers: checking and copying the images and, for detection, selecting proposals and pooling their features.

@@ -19,10 +19,10 @@ class Keeper(Protocol):
     """Store of embeddings in a folder or a database, with search by Euclidean distance."""
 
     def add(self, first: int, rows: Vectors) -> None:
-        """Add rows [N, D] with consecutive numbers starting at `first`, in one transaction."""
+        """Add rows [N, D] with consecutive indices starting at `first`, in one transaction."""
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Return the numbers of the `top` nearest rows, nearest first."""
+        """Return the indices of the `top` nearest rows, nearest first."""
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -41,7 +41,7 @@ class Zoo:
         self._gallery.enroll_all({str(first + number): row for number, row in enumerate(rows)})
 
     def nearest(self, query: Vectors, top: int) -> list[int]:
-        """Identify a query; return the numbers of the `top` nearest faces, nearest first."""
+        """Search for a query embedding; return the indices of the `top` nearest faces, nearest first."""
         return [int(match.name) for match in self._gallery.identify(query, top=top)[0].matches]
 
     def count(self) -> int:

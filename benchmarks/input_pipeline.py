@@ -1,4 +1,4 @@
-"""Compare the speed of image loading with torchvision: `python -m zoo.benchmarks.input_pipeline`.
+"""Compare the zoo's image loading speed with torchvision's: `python -m zoo.benchmarks.input_pipeline`.
 
 Both libraries read the same files on one core, resize them to 224 pixels as in ImageNet's evaluation, and produce the same normalised float
 batches. They run alternately, and medians are compared. In the zoo, normalisation is part of the model, but it is included in the time

@@ -29,7 +29,7 @@ class Setting:
     """Settings of the benchmark: amounts of data and numbers of repetitions."""
 
     identities: int  # number of people in the training data
-    embedding_size: int  # numbers per embedding
+    embedding_size: int  # dimensions of the embeddings
     batch_size: int  # images per step
     sample_rate: float  # fraction of the identities with which the sampled head compares
     steps: int  # number of timed steps; one untimed step precedes them
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status: 0 if time and memory meet their targets, 1 if not, 2 if a flag is invalid."""
     parser = make_parser("partial_fc", __doc__)
     parser.add_argument("--identities", type=int, default=1_000_000, help="number of people in the training data")
-    parser.add_argument("--embedding-size", type=int, default=128, help="numbers per embedding")
+    parser.add_argument("--embedding-size", type=int, default=128, help="dimensions of the embeddings")
     parser.add_argument("--batch-size", type=int, default=64, help="number of images per step")
     parser.add_argument("--sample-rate", type=float, default=0.1, help="fraction of the identities with which the sampled head compares")
     parser.add_argument("--steps", type=int, default=5, help="number of timed steps of each head")

@@ -1,4 +1,4 @@
-"""Timing of repeated calls, and the measured figures of a benchmark case."""
+"""Time repeated calls, and define the measured figures of a benchmark case."""
 
 from __future__ import annotations
 

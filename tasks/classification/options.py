@@ -16,7 +16,7 @@ class ClassificationOptions:
 
     Attributes:
         image_size: height and width of the input in pixels; by default that of the backbone (32 for CIFAR ResNets, 224 for most others).
-        dropout: dropout rate of the pooled features in training.
+        dropout: dropout rate of the pooled features in training, in [0, 1).
         classifier: "linear" for a trained linear layer, or "knn" for a vote of the nearest training images; the backbone is then frozen.
         neighbours: number of nearest neighbours that vote in the classifier "knn".
     """

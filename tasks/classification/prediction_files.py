@@ -156,10 +156,11 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
     if kinds == ["label"]:
         return _label(value, {name: index for index, name in enumerate(classes)})
     if not isinstance(value, dict) or set(value) != set(classes):
-        differing = sorted(set(classes) ^ set(value)) if isinstance(value, dict) else []
+        given = set(value) if isinstance(value, dict) else set(classes)
+        differing = {"missing": sorted(set(classes) - given), "unknown": sorted(given - set(classes))}
         raise Flaw(
             f"{kinds[0]} must be an object with a number for every class"
-            + (f"; missing or unknown: {', '.join(differing[:5])}" if differing else "")
+            + "".join(f"; {what}: {', '.join(names[:5])}" for what, names in differing.items() if names)
         )
     return _numbers([value[name] for name in classes], classes, kinds == ["logits"])
 

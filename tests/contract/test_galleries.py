@@ -209,7 +209,7 @@ def test_another_model_is_refused_and_both_are_named(opened: Open) -> None:
 
 
 def test_embeddings_of_nobody_knows_which_model_are_refused(opened: Open) -> None:
-    with pytest.raises(GalleryError, match=r"it was opened without a model; open it with the model of the embeddings"):
+    with pytest.raises(GalleryError, match=r"it was opened without a model; open it with the model that produced its embeddings"):
         opened(None).enroll("Ann", vectors(1))
     opened().enroll("Ann", vectors(1))
     with pytest.raises(GalleryError, match="it was opened without a model"):

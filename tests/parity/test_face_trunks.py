@@ -69,7 +69,7 @@ def test_another_size_keeps_dlibs_distance(dlib_model: zoo.Model) -> None:
 
 
 def test_raw_vectors_are_not_trained_by_angles() -> None:
-    with pytest.raises(InputError, match=r"distance is euclidean, but the loss arcface trains unit-length .*distance='cosine'"):
+    with pytest.raises(InputError, match=r"the loss arcface requires unit-length .* is euclidean\. .*distance='cosine'"):
         zoo.build("resnet20", task="face", distance="euclidean", num_classes=3)
 
 

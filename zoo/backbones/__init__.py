@@ -26,9 +26,9 @@ class Level:
         name: name of the ResNet stage that outputs the map: "c2" … "c5" (conv2_x … conv5_x in He et al. 2015), or "c6" for an additional
             stage.
         channels: number of channels.
-        stride: distance between neighbouring positions of the map in input pixels, in both directions.
-        field: number of input pixels, in both directions, that the first position of the map covers; 1 if every convolution is padded, as
-            in ResNet.
+        stride: distance between neighbouring positions of the map in input pixels, in height and width.
+        field: height and width in input pixels of the area covered by the first position of the map, which is the smallest input height
+            and width for which the map isn't empty; 1 if every convolution is padded, as in ResNet.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Freezing of a backbone's layers."""
+"""Freeze a backbone's layers."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Flags:
     """Evaluate two models or prediction files on the same samples, and print the difference B − A with its 95 % confidence interval."""
 
     main: Annotated[tyro.conf.OmitArgPrefixes[CompareFlags], tyro.conf.arg(name="compare", help="")]
-    run: tyro.conf.OmitArgPrefixes[RunFlags]
+    run: Annotated[tyro.conf.OmitArgPrefixes[RunFlags], tyro.conf.arg(name="general")]
 
 
 def run(flags: Flags) -> int:

@@ -26,7 +26,7 @@ class BuildFlags:
     weights: str | None = None
     """Pretrained weights: "default", a name from zoo info BACKBONE, or a path. By default, the weights are random."""
     classes: str | None = None
-    """Class names, separated by commas; by default those of the training data, otherwise those of the weights."""
+    """Class names, separated by commas; by default taken from the training data if there is any, or else from the weights."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class TrainFlags:
     """Minutes between checkpoints within an epoch; 0 saves one after every step. Another is saved at the end of every epoch."""
     track: str | None = None
     """Experiment trackers that receive loss, learning rate and scores, separated by commas: tensorboard (writes to tensorboard/ in the run
-    folder), wandb, mlflow, …. Requires the extra [track] or the tracker's package. By default, no tracker is used."""
+    folder), wandb, mlflow, …. The tracker tensorboard requires the extra [track]; others require their own package. By default, no
+    tracker is used."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class EvalFlags:
     """Folders of runs or saved models. Several models are evaluated as an ensemble."""
     vote: Literal["soft", "hard", "weighted"] = "soft"
     """How to combine the predictions of an ensemble. soft: mean of the probabilities (classification), fused boxes (detection) or mean of
-    the cosines (face). Only for classification, hard: majority vote; weighted: mean with weights fitted on --val."""
+    the cosines (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
     val: str | None = None
     """Validation data for fitting the weights of --vote weighted, which requires it; must differ from --data."""
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -131,7 +132,7 @@ class EvalFlags:
     replicates: int = REPLICATES
     """Number of bootstrap replicates for the 95 % confidence intervals; 0 disables the intervals."""
     batch_size: int | None = None
-    """Images per batch; by default chosen by the size of the model's input."""
+    """Images per batch; by default based on the model's input size."""
     workers: int | None = None
     """Number of data loader processes; by default chosen for this machine."""
 
@@ -141,18 +142,18 @@ class CompareFlags:
     """Flags of `zoo compare`."""
 
     a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
-    """First side of the comparison: the folder of a run or model, or a prediction file. Several paths, separated by commas, are repeated
-    runs whose scores are averaged."""
+    """First side of the comparison: the folder of a run or model, or a prediction file. Several comma-separated paths are
+    treated as repeated runs, and their scores are averaged."""
     b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """Second side of the comparison, in the same form as A."""
     data: str
     """Evaluation data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]."""
     task: str | None = None
-    """Task of the prediction files, which require it; by default that of the models."""
+    """Task; required for prediction files, otherwise taken from the models."""
     replicates: int = REPLICATES
     """Number of bootstrap replicates for the 95 % confidence intervals."""
     batch_size: int | None = None
-    """Images per batch; by default chosen by the size of the model's input."""
+    """Images per batch; by default based on the model's input size."""
     workers: int | None = None
     """Number of data loader processes; by default chosen for this machine."""
 
@@ -166,13 +167,13 @@ class PredictFlags:
     out: Path | None = None
     """Output folder for annotated images and predictions.jsonl; by default, no files are written."""
     batch_size: int | None = None
-    """Images per batch; by default chosen by the size of the model's input."""
+    """Images per batch; by default based on the model's input size."""
     detector: str | None = None
     """Face only: detector of the faces to align and embed: mtcnn, or the folder of a detection model with a "face" class (both accept
     settings, e.g. mtcnn?min_size=40&threshold=0.8), or none to treat each image as one face. By default, mtcnn if the model requires
     aligned faces, otherwise none."""
     faces: Literal["all", "largest", "central"] = "all"
-    """Which faces to predict: all of them, or the main one in each image (face only)."""
+    """Which faces to process: all of them, or the main one in each image (face only)."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +323,7 @@ def combine(
     parts: list[Any] = [
         ("main", Annotated[flat[main], tyro.conf.arg(name=name.lower(), help="")]),
         ("build", flat[BuildFlags], field(default_factory=BuildFlags)),
-        ("run", flat[RunFlags], field(default_factory=RunFlags)),
+        ("run", Annotated[flat[RunFlags], tyro.conf.arg(name="general")], field(default_factory=RunFlags)),
         ("options", Annotated[flat[task.options], tyro.conf.arg(name="model", help="")], field(default_factory=task.options)),
     ]
     if answers:

@@ -89,7 +89,7 @@ class Conversion:
 
     @cached_property
     def _is_selective(self) -> bool:
-        """Whether the backbone rejects some image sizes. Tested with sizes that give odd and even feature maps at every level.
+        """Whether the backbone rejects some image sizes. Tested with sizes that give feature maps of odd and even size at every level.
 
         It is False for models that pad images, since every backbone supports the sizes of padded images.
         """

@@ -32,7 +32,9 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read ({error})") from error
     if len(set(names)) < len(names):
-        raise DataError(f"{file}: a class is listed twice; expected one class per line, each once")
+        raise DataError(
+            f"{file}: class {next(each for each in names if names.count(each) > 1)!r} is listed more than once; expected one class per line"
+        )
     if missing := [name for name in found if name not in names]:
         raise DataError(f"{file} lacks {len(missing)} of the data's classes: {', '.join(missing[:8])}. Add them, or remove the file")
     return tuple(names)

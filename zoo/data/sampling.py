@@ -1,4 +1,4 @@
-"""Sampling of training batches: shuffled, balanced by class, or specific to a task."""
+"""Sample training batches: shuffled, balanced by class, or specific to a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing of datasets: their format-independent content, the interface of writers, and helpers shared by several formats."""
+"""Write datasets: their format-independent content, the interface of writers, and helpers shared by several formats."""
 
 from __future__ import annotations
 

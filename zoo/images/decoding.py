@@ -1,4 +1,4 @@
-"""Decoding of image files to RGB uint8 arrays. All images in the zoo are decoded here.
+"""Decode image files to RGB uint8 arrays. All images in the zoo are decoded here.
 
 The decoder is OpenCV. This module adds features that OpenCV lacks: a check of the format (by content, not by name), a limit on the number
 of pixels that is checked before memory is allocated, detection of damage that OpenCV only prints to standard error (opencv#6468), scaling

@@ -1,4 +1,4 @@
-"""Parsing of image file headers: format, size, orientation, bit depth, and a check that the file is complete.
+"""Parse image file headers (format, size, orientation, bit depth), and check that the file is complete.
 
 The parsers extract only the properties that the decoder needs, which takes tens of microseconds. They don't use a library that emits
 warnings, caches results or has global limits. They raise `Flaw` with the reason, and `zoo.images.decoding` adds the file's name.
@@ -160,7 +160,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
 def _webp(data: bytes) -> Header:
     """Parse the RIFF container of a WebP file (RFC 9649)."""
     if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
-        raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, the file has {len(data)}")
+        raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, but the file has {len(data)}")
     kind = data[12:16]
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)

@@ -1,4 +1,4 @@
-"""Preprocessing of decoded images into network inputs. This is the only implementation, and its settings are stored with every model."""
+"""Preprocess decoded images into network inputs. This is the only implementation, and its settings are stored with every model."""
 
 from __future__ import annotations
 

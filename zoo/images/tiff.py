@@ -1,4 +1,4 @@
-"""Reader of TIFF directories (TIFF 6.0, section 2), and a workaround that makes OpenCV decode grey images with alpha.
+"""Read TIFF directories (TIFF 6.0, section 2), and work around a limitation to make OpenCV decode grey images with alpha.
 
 OpenCV drops the alpha channel of a grey TIFF. Grey and alpha samples alternate in such a file, so it can be decoded as a grey image of
 twice the width. The workaround keeps the strips and adds a directory that declares this width. OpenCV and its checks remain the only

@@ -1,4 +1,4 @@
-"""Saving of models to folders, and loading of saved models."""
+"""Save models to folders, and load saved models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def check_place(folder: Path, compiled: bool) -> None:
     if not folder.is_dir():
         return
     if compiled and (folder / _WEIGHTS).is_file():
-        raise InputError(f"{folder} contains a trainable model, which an exported model can't replace; choose another folder (--out)")
+        raise InputError(
+            f"{folder} contains a trainable model; refusing to overwrite it with an exported model; choose another folder (--out)"
+        )
     stems: set[str] = set()  # stems of the network files
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # model.json is damaged: assume no network files
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))

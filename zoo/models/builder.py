@@ -1,4 +1,4 @@
-"""Building of models from a backbone's name, a task's name, classes, weights and options."""
+"""Build models from a backbone's name, a task's name, classes, weights and options."""
 
 from __future__ import annotations
 

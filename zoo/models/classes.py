@@ -1,4 +1,4 @@
-"""Matching of classes by name, between a dataset and a model, and between the models of an ensemble."""
+"""Match classes by name, between a dataset and a model, and between the models of an ensemble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freezing of a model's backbone: the whole backbone, its first stages, or its batch-norms."""
+"""Freeze a model's backbone: the whole backbone, its first stages, or its batch-norms."""
 
 from __future__ import annotations
 

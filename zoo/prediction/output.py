@@ -1,4 +1,4 @@
-"""Writing of predictions to files: annotated images, and one JSON line per image."""
+"""Write predictions to files: annotated images, and one JSON line per image."""
 
 from __future__ import annotations
 

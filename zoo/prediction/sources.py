@@ -48,7 +48,7 @@ Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reader of images. `prepare` is the preprocessing of whole images; None if regions are cropped before preprocessing."""
+    """Read images or frames. `prepare` preprocesses whole images; it is None if regions are cropped before preprocessing."""
 
     decoding: Decoding
     on_error: OnError

@@ -1,4 +1,4 @@
-"""Wording of messages: counts with nouns, advice about missing paths, and errors of other libraries."""
+"""Phrases for messages: counts with nouns, advice about missing paths, and errors of other libraries."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Answers(ABC):
         return None
 
     def parts(self, model: TaskModel, detector: object, faces: str) -> PartsFinder | None:
-        """Return the detector of the image regions, such as faces, that the model processes; None if it processes whole images.
+        """Return the detector that finds the image regions (such as faces) to process; None if the model processes whole images.
 
         Args:
             model: a model of this task.

@@ -1,4 +1,4 @@
-"""Interfaces of predictions, and of image regions that a model processes one by one, such as faces."""
+"""Interfaces for predictions, and for image regions that a model processes one by one, such as faces."""
 
 from __future__ import annotations
 

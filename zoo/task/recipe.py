@@ -29,7 +29,7 @@ class Recipe:
         epochs: number of epochs; by default derived from --steps.
         steps: approximate number of optimiser steps; used if --epochs is not set. At least 2 epochs are trained.
         max_epochs: upper limit on the epochs derived from --steps.
-        batch_size: images per step and process; if not set explicitly, at most the size of the dataset.
+        batch_size: images per step in each process; a default is capped at the dataset size.
         lr: peak learning rate.
         optimizer: name of a timm optimiser, such as "adamw", "sgd" or "lamb".
         weight_decay: weight decay; not applied to biases and normalisation layers.
@@ -42,13 +42,13 @@ class Recipe:
         ema: decay of the exponential moving average of the weights; 0 disables averaging.
         freeze: layers of the backbone to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages),
             "norm" (batch norm), or two of these separated by a comma; by default, those already frozen in the model.
-        unfreeze_every: unfreeze one more stage every this many epochs, starting with the deepest; 0 disables unfreezing.
+        unfreeze_every: unfreeze one more stage after every N epochs, starting with the deepest; 0 disables.
         feature_cache: cache the features of a frozen backbone, computed once per image, for later epochs and runs.
         balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
-        min_samples: minimum number of training samples per class. Fewer raise an error, because such classes usually come from stray
-            or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
+        min_samples: minimum number of training samples per class. A class with fewer raises an error, because such classes usually
+            come from stray or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
         early_stop: stop after this many epochs without improvement of the validation score; 0 disables.
-        on_nan: what to do if the loss is NaN or infinite: "stop" training, or "skip" the batch and count it.
+        on_nan: what to do if the loss is NaN or infinite: "stop" training, or "skip" the batch and report the number of skipped batches.
         seed: random seed for all randomness in training, such as the order of the samples and the augmentation.
         precision: numeric precision of training; "auto" means bf16 where the hardware accelerates it, otherwise fp32.
         workers: number of data loader processes; by default chosen for this machine.
@@ -60,7 +60,7 @@ class Recipe:
         "sampling": ("balance", "min_samples"),
         "regularisation": ("ema",),
         "freezing": ("freeze", "unfreeze_every", "feature_cache"),
-        "running": ("seed", "precision", "workers", "on_nan"),
+        "runtime": ("seed", "precision", "workers", "on_nan"),
     }
 
     epochs: int | None = None
@@ -202,12 +202,12 @@ def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None)
 GROUPS: Mapping[str, str] = {
     "schedule": "Duration of training and learning rate schedule.",
     "optimisation": "Optimiser, learning rate and batch size.",
-    "sampling": "How samples are drawn into batches.",
+    "sampling": "How batches are sampled.",
     "augmentation": "Random transformations of training images.",
     "regularisation": "Regularisation to reduce overfitting.",
     "freezing": "Which layers are frozen.",
     "loss": "The loss function.",
-    "running": "Random seed, precision, data loader processes and error handling.",
+    "runtime": "Random seed, precision, data loader processes and error handling.",
 }
 OTHERS = "other"  # group of the settings that aren't assigned to any group
 

@@ -1,4 +1,4 @@
-"""Training of a model with a recipe (`zoo.train`)."""
+"""Train a model with a recipe (`zoo.train`)."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def _align(
     """
     if model.preprocess.alignment is None:
         raise InputError(
-            f"align: the model (task {task.name}) has no alignment template; use a face model that was built with "
-            'alignment= (--alignment), such as "arcface"'
+            f"align: the model (task {task.name}) has no alignment template; use a face model built with "
+            'an alignment, e.g. alignment="arcface" (--alignment arcface)'
         )
     skip, progress = reading.on_error == "skip", reading.progress
     how = Aligning(detector, Decoding(max_pixels=reading.max_pixels), skip, progress, processes.rank, processes.count)

@@ -1,4 +1,4 @@
-"""Writer of the `csv:` format: labels.csv with path, label and split, next to the images."""
+"""Write the `csv:` format: labels.csv with path, label and split, next to the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writer of the `folder:` format: one folder of images per class, inside one folder per split."""
+"""Write the `folder:` format: one folder of images per class, inside one folder per split."""
 
 from __future__ import annotations
 

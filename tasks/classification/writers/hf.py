@@ -1,4 +1,4 @@
-"""Writer of the `hf:` format: a Hugging Face dataset on disk, with the image files in its tables (extra `[hf]`)."""
+"""Write the `hf:` format: a Hugging Face dataset on disk, with the image files in its tables (extra `[hf]`)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, 
 from zoo.tasks.detection.datasets import SCHEMES
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
-_COLUMNS = 12  # numbers per box: left, top, right, bottom, area, label, iscrowd, difficult, and x, y, width, height as annotated
+_COLUMNS = 12  # values per box: left, top, right, bottom, area, label, iscrowd, difficult, and x, y, width, height as annotated
 _ENDLESS = (math.inf, math.inf)  # height and width of an image of unknown size
 
 
@@ -68,7 +68,7 @@ def _is_list(file: Path) -> bool:
 
 
 def _splits(root: Path, file: Path) -> set[str]:
-    """Return the split names that match an instances file, with and without the year in the names of COCO's original files."""
+    """Return the split names of an instances file. COCO's original files match with or without the year: `train2017` or `train`."""
     stem = file.stem.removeprefix("instances_")
     return {stem, re.sub(r"\d{4}$", "", stem), file.parent.relative_to(root).as_posix()}
 
@@ -107,7 +107,7 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
 class _Boxes:
     """Boxes of one image, stored compactly with 8 bytes per number."""
 
-    rows: array[float] = field(default_factory=lambda: array("d"))  # `_COLUMNS` numbers per box
+    rows: array[float] = field(default_factory=lambda: array("d"))  # `_COLUMNS` values per box
     ids: list[Any] = field(default_factory=list)  # annotation id of each box
 
     def target(self) -> Target:
@@ -223,7 +223,7 @@ class _Reader:
         return boxes
 
     def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
-        """Return the `_COLUMNS` numbers of an annotation, or raise a `Flaw` if it is invalid."""
+        """Return the `_COLUMNS` values of an annotation, or raise a `Flaw` if it is invalid."""
         identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
         if isinstance(identity, (list, dict)) or identity in ids:
             raise Flaw(f"the id {identity!r} occurs twice; expected unique ids", "repeated-id")
@@ -240,7 +240,7 @@ class _Reader:
         return *checked, area, self.label[category], crowd, annotation.get("difficult", 0) in (1, True), *box
 
     def _lost(self, key: str, flaw: Flaw, place: str = "") -> None:
-        """Record an annotation error because of which a whole image is dropped."""
+        """Record an annotation error that causes the whole image to be dropped."""
         before = f"{self.name}: {place}: " if place else f"{self.name}: "
         self.faults.append(flaw.at(key, place, before=before, whole=True))
 

@@ -74,7 +74,7 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Parse all annotation files, because the classes are those of the whole dataset."""
+        """Parse all annotation files, even those outside the selected split, because the class list covers the whole dataset."""
         self.trees = {stem: tree for stem, file in self.files.items() if (tree := self._parse(file)) is not None}
         names = (_text(entry, "name") for tree in self.trees.values() for entry in tree.iter("object"))
         self.classes = in_order(sorted({name for name in names if name}), self.root)

@@ -1,4 +1,4 @@
-"""The `yolo:` format: one text file per image with one box per line, described by Ultralytics' `data.yaml` or in bare folders."""
+"""The `yolo:` format: one text file per image with one box per line, with an Ultralytics `data.yaml`, or plain folders without one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PIXELS = 4.0  # threshold for coordinates: larger values are pixels, smaller on
 def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
     """Open a dataset in YOLO's format.
 
-    A label line is `class cx cy w h`: class number, centre and size, as fractions of the upright image's width and height. As in
+    A label line is `class cx cy w h`: class index, centre and size, as fractions of the upright image's width and height. As in
     Ultralytics, an image without a label file has no objects. Without `data.yaml` and `classes.txt`, the class names are the class
-    numbers. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`.
+    indices. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`.
     """
     layout = find_layout(ref)
     names = layout.names or _numbered(layout.root.folder / "labels")

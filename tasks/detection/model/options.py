@@ -30,10 +30,10 @@ class DetectionOptions:
 
     Attributes:
         score_threshold: minimum score of a detection; detections with lower scores are dropped.
-        nms_threshold: IoU of two boxes of a class above which non-maximum suppression removes the one with the lower score.
+        nms_threshold: IoU above which non-maximum suppression removes the lower-scoring of two boxes of the same class.
         max_detections: maximum number of detections per image.
-        image_size: shorter side of the input in pixels; by default the size used by the weights (800 for torchvision's), else 320, which
-            trains on a CPU.
+        image_size: shorter side of the input in pixels; by default the size used by the weights (800 for torchvision's),
+            otherwise 320, small enough to train on a CPU.
         max_image_size: maximum length of the longer side in pixels; by default 1333/800 times the shorter side.
         fpn_channels: number of channels of the feature pyramid (Lin et al. 2017, arXiv 1612.03144); by default 256, or 128 for images up
             to 400 pixels.

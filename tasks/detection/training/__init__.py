@@ -1,1 +1,1 @@
-"""Training of detectors: recipe, augmentation, and batches grouped by orientation."""
+"""Recipe, augmentation, and batches grouped by orientation for training detectors."""

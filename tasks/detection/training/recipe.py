@@ -23,11 +23,12 @@ class DetectionRecipe(Recipe):
         flip: probability of a horizontal flip; set to 0 where left and right differ (digits, text).
         flip_vertical: probability of a vertical flip, for images with no natural orientation, such as microscope or satellite images.
         light: maximum random change in brightness and contrast, as a fraction.
-        scale_min: multi-scale training: smallest batch image size, relative to the evaluation size. Smaller values also speed up training.
-        scale_max: multi-scale training: largest batch image size, relative to the evaluation size.
-        jitter_min: large-scale jitter (Ghiasi et al. 2021): smallest resize factor relative to the canvas; 0.1 in the paper.
-        jitter_max: large-scale jitter (Ghiasi et al. 2021): largest resize factor relative to the canvas; 2.0 in the paper. Above 1, the
-            image is cropped.
+        scale_min: multi-scale training: smallest image size of a batch, relative to the evaluation size. Smaller values also speed up
+            training.
+        scale_max: multi-scale training: largest image size of a batch, relative to the evaluation size.
+        jitter_min: large-scale jitter (Ghiasi et al. 2021): smallest resize factor relative to the output size; 0.1 in the paper.
+        jitter_max: large-scale jitter (Ghiasi et al. 2021): largest resize factor relative to the output size; 2.0 in the paper. Above 1,
+            the image is cropped.
         copy_paste: probability of pasting objects from another image. Requires data with masks (coco: with segmentation).
         group_aspect: group images of similar aspect ratio into batches, which reduces padding.
     """

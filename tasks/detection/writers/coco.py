@@ -1,4 +1,4 @@
-"""Writer of the `coco:` format: annotations/instances_<split>.json, with the images in images/."""
+"""Write the `coco:` format: annotations/instances_<split>.json, with the images in images/."""
 
 from __future__ import annotations
 

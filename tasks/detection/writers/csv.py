@@ -1,4 +1,4 @@
-"""Writer of the `csv:` format: annotations.csv with one box per row, next to the images."""
+"""Write the `csv:` format: annotations.csv with one box per row, next to the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writer of the `voc:` format: Annotations, JPEGImages and ImageSets/Main."""
+"""Write the `voc:` format: Annotations, JPEGImages and ImageSets/Main."""
 
 from __future__ import annotations
 

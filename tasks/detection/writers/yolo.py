@@ -1,4 +1,4 @@
-"""Writer of the `yolo:` format: images, labels, and Ultralytics' `data.yaml` with a list of images per split."""
+"""Write the `yolo:` format: images, labels, and Ultralytics' `data.yaml` with a list of images per split."""
 
 from __future__ import annotations
 

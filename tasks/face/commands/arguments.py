@@ -10,7 +10,8 @@ import tyro
 
 _PLACE = (
     "The gallery: a file, or postgresql://user@host/database (requires the extra [postgres]). By default $ZOO_GALLERY, otherwise "
-    "faces.gallery in your data folder."
+    "resnet-zoo/faces.gallery in $XDG_DATA_HOME, which defaults to ~/.local/share (macOS: ~/Library/Application Support; Windows: "
+    "%LOCALAPPDATA%)."
 )
 _Place = Annotated[str | None, tyro.conf.arg(help=_PLACE)]
 _DETECTORS = 'mtcnn, or the folder of a detection model with a "face" class (both accept settings, e.g. mtcnn?min_size=40&threshold=0.8)'

@@ -122,7 +122,7 @@ def _pairs(
 
 
 def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
-    """Return the two people, the numbers of their images, and whether they are the same person.
+    """Return the two people, the indices of their images, and whether they are the same person.
 
     Raises:
         Flaw: the line is invalid.

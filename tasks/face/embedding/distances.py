@@ -38,15 +38,15 @@ def distances(query: NDArray[np.floating], rows: NDArray[np.floating], distance:
 
 
 def part_of(size: int) -> float:
-    """Return an upper bound on the relative float32 error of a dot product or a sum of squares over `size` numbers; see `slack`."""
+    """Return an upper bound on the relative float32 error of a dot product or a sum of squares over `size` values; see `slack`."""
     return (size + 8) * 2.0**-23
 
 
 def slack(size: int, longest: float, query: float, distance: str) -> float:
     """Return an upper bound on the float32 error of 1 − cosine, or of a squared Euclidean distance.
 
-    In any order of summation, the error of a dot product of vectors a and b of D numbers is at most D·u / (1 − D·u) · |a|·|b|, with
-    u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §3.1). The bound used here is twice that for D + 8 numbers,
+    In any order of summation, the error of a dot product of D-dimensional vectors a and b is at most D·u / (1 − D·u) · |a|·|b|, with
+    u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §3.1). The bound used here is twice that for D + 8 dimensions,
     which allows for the errors of norms and differences.
 
     Args:
@@ -65,7 +65,7 @@ def first_people(far: Floats, people: Ints, numbers: Ints, top: int) -> Ints:
     Args:
         far: [N] distance of each face.
         people: [N] person of each face.
-        numbers: [N] number of each face; of faces at the same distance, the one with the lower number comes first.
+        numbers: [N] index of each face; of faces at the same distance, the one with the lower index comes first.
         top: maximum number of people.
     """
     order = np.lexsort((numbers, far))
@@ -82,11 +82,11 @@ def decide(apart: float, threshold: float) -> tuple[Answer, tuple[float, float]]
 def check_embedding(embedding: NDArray[Any]) -> None:
     """Raise a Flaw unless an embedding has the shape [D] with D ≥ 1, is finite, and isn't all zeros, for which no cosine is defined."""
     if embedding.ndim != 1 or not len(embedding):
-        raise Flaw(f"its embedding has the shape {list(embedding.shape)}; expected [D], a row of one or more numbers")
+        raise Flaw(f"its embedding has the shape {list(embedding.shape)}; expected [D], a row of one or more values")
     if not np.isfinite(embedding).all():
         raise Flaw("its embedding is not finite")
     if not embedding.any():
-        raise Flaw(f"all {len(embedding)} numbers of its embedding are 0, so its cosine is undefined")
+        raise Flaw(f"all {len(embedding)} values in its embedding are 0, so its cosine distance is undefined")
 
 
 def check_answer(embedding: NDArray[Any], key: str) -> None:
@@ -104,4 +104,4 @@ def check_answer(embedding: NDArray[Any], key: str) -> None:
 def check_length(length: int, other: int, whose: str) -> None:
     """Raise a Flaw if two embeddings have different lengths. `whose` is the location or key of the other embedding."""
     if length != other:
-        raise Flaw(f"its embedding has {length} numbers, but the embedding of {whose} has {other}; expected the same length for all")
+        raise Flaw(f"its embedding has {length} values, but the embedding of {whose} has {other}; expected the same length for all")

@@ -34,9 +34,9 @@ class IdentityHead(Head):
         self.loss_name: str = options.loss
         if num_identities and not self.unit_length:
             raise InputError(
-                f"face: the distance is euclidean, but the loss {options.loss} trains unit-length embeddings; to train, build it with "
-                "distance='cosine' (--distance cosine), which makes a threshold stored with the weights invalid; "
-                "to embed, build it without identities"
+                f"face: the loss {options.loss} requires unit-length embeddings, but the distance is euclidean. To train, build the model "
+                "with distance='cosine' (--distance cosine); a threshold stored with the weights then no longer applies. "
+                "To compute embeddings only, don't pass classes (identities)."
             )
         if num_identities:
             from zoo.tasks.face.embedding.losses import make_loss  # slow import (a second)
@@ -96,7 +96,7 @@ class FlatEmbeddingHead(IdentityHead):
     """
 
     def __init__(self, spec: HeadSpec) -> None:
-        """Build the layers for the backbone's levels and the image size. The options in `spec` must be settled."""
+        """Build the layers for the backbone's levels and the image size. The options in `spec` must be resolved (defaults filled in)."""
         options: FaceOptions = spec.options
         super().__init__(spec.num_classes, options)
         assert options.embedding_size is not None

@@ -52,25 +52,27 @@ class FaceOptions:
 
     Attributes:
         embedding_size: length of the embedding. 128 (as in FaceNet and dlib) is enough for thousands of people; InsightFace's models use
-            512. By default that of the weights or face network, otherwise 128.
-        image_size: height and width of the input in pixels. By default that of the weights or face network, otherwise 112, as in ArcFace.
+            512. By default taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise 128.
+        image_size: height and width of the input in pixels. By default taken from the pretrained weights (or the backbone, if it is a face
+            network such as dlib's), otherwise 112, as in ArcFace.
         neck: layers between the deepest features of the backbone and the embedding. "mean": mean over all positions, a linear layer and
             batch norm. "flat" (Deng et al. 2019, section 3.1 and its reference implementation): batch norm, a linear layer over the
             flattened positions and batch norm; for images of a fixed size. "facenet" and "dlib": the necks of those networks. By default
-            that of the weights or face network, otherwise "mean".
-        dropout: dropout rate before the linear layer in training, from 0 to below 1. By default that of the weights or face network,
-            otherwise 0.
+            taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise "mean".
+        dropout: dropout rate before the linear layer in training, in [0, 1). By default taken from the pretrained weights (or the
+            backbone, if it is a face network such as dlib's), otherwise 0.
         alignment: template to which faces are aligned: "arcface", "dlib", "facenet", or "none" for unaligned images. It is saved with the
-            model. By default that of the weights or face network, otherwise "none".
+            model. By default taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise "none".
         distance: distance between embeddings: "cosine" for unit-length embeddings, or "euclidean" for unnormalised embeddings, as some
-            pretrained weights need (such models can't be fine-tuned). By default that of the weights or face network, otherwise "cosine".
+            pretrained weights need (such models can't be fine-tuned). By default taken from the pretrained weights (or the backbone, if it
+            is a face network such as dlib's), otherwise "cosine".
         loss: training loss. "arcface" (Deng et al. 2019, arXiv 1801.07698) and "cosface" (Wang et al. 2018, arXiv 1801.09414) learn a
             centre for every identity. "triplet" (Schroff et al. 2015, arXiv 1503.03832, with the batch-hard mining of Hermans et al.
             2017, arXiv 1703.07737) has no centres and compares the images in a batch with each other.
-        margin: margin by which a face must be nearer to its own identity than to any other. ArcFace: angle in radians added between a face
-            and its own centre, from 0 to below a right angle. CosFace: value subtracted from the cosine to its own centre, from 0 to below
-            1. Triplet: distance on the unit sphere, from 0 to below 2, by which the nearest image of another person must be farther than
-            the farthest image of the same person. By default 0.2 for ArcFace, 0.1 for CosFace, 0.3 for triplet.
+        margin: margin by which a face must be nearer to its own identity than to any other. ArcFace: angle in radians added to the angle
+            between a face and its centre, in [0, π/2). CosFace: value subtracted from the cosine, in [0, 1). Triplet: minimum difference of
+            distances, in [0, 2), by which the nearest image of another person is farther than the farthest of the same person.
+            By default 0.2 for ArcFace, 0.1 for CosFace, 0.3 for triplet.
         scale: scale s of the logits (ArcFace, CosFace). The papers use 64 on millions of images; smaller values converge faster on small
             datasets.
         sample_rate: fraction of the identities used in each training step of ArcFace or CosFace, drawn at random (Partial FC, An et al.

@@ -1,4 +1,4 @@
-"""Clustering of faces by person: HDBSCAN's hierarchy, cut at the model's threshold if there is one."""
+"""Cluster faces by person: HDBSCAN's hierarchy, cut at the model's threshold if there is one."""
 
 from __future__ import annotations
 

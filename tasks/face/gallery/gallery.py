@@ -291,7 +291,8 @@ class Gallery:
     def _known_embedder(self) -> Embedder:
         if self._embedder is None:
             raise GalleryError(
-                f"gallery {self.place}: it was opened without a model; open it with the model of the embeddings: zoo.Gallery(place, model)"
+                f"gallery {self.place}: it was opened without a model; open it with the model that produced its embeddings: "
+                "zoo.Gallery(place, model)"
             )
         return self._embedder
 

@@ -72,7 +72,7 @@ class Faces:
             dot = min(2.0 * line, max(1.0, (right - left) / 25))  # small dots, so that small faces in a large image stay visible
             for x, y in points[np.isfinite(points).all(1)]:
                 draw.circle((float(x), float(y)), dot, fill=_DOT)
-        return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedded as {self.embeddings.shape[1]} numbers"])
+        return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedding size {self.embeddings.shape[1]}"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the faces as a JSON-ready dict; unknown landmarks are None."""

@@ -2,9 +2,9 @@
 
 - `.npz`: the arrays `keys` [N] (text) and `embeddings` [N, D]; no pickles.
 - Table: the column `key` and D columns `e0`, `e1`, …
-- JSON lines: `{"key": …, "embedding": [D numbers]}`.
+- JSON lines: `{"key": …, "embedding": [D values]}`.
 
-An image in which no face was detected has an explicit entry: its key in the array `not_found`, a row with empty numbers, or
+An image in which no face was detected has an explicit entry: its key in the array `not_found`, a row with empty values, or
 `"embedding": null`. Such images are counted as missing. An image without an entry is an error.
 """
 
@@ -76,7 +76,7 @@ def _checked(values: NDArray[Any]) -> Embedding:
 
 
 def _numbers(values: Sequence[Any], names: Sequence[str]) -> Embedding:
-    """Return an embedding from numbers, or from their text. `names` identify the numbers in error messages."""
+    """Return an embedding from values, or from their text. `names` identify the values in error messages."""
     for name, value in zip(names, values, strict=True):
         if not files.is_finite(value):
             raise Flaw(f"{name} is {value!r}; expected a finite number")
@@ -129,7 +129,7 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         raise DataError(f"{path} contains a single array; expected the arrays keys and embeddings, as written by numpy.savez")
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
-        raise DataError(f"{path} lacks the array {' and '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
+        raise DataError(f"{path}: arrays missing: {', '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
     keys, embeddings = arrays["keys"], arrays["embeddings"]
     not_found = arrays.get("not_found", np.empty(0, "U1"))
     for name, texts in (("keys", keys), ("not_found", not_found)):

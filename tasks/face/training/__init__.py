@@ -1,1 +1,1 @@
-"""Training of face embeddings: recipe, augmentation and sampling by identity."""
+"""Recipe, augmentation and sampling by identity for training face embeddings."""

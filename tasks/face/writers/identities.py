@@ -1,4 +1,4 @@
-"""Writer of the format `identities:`: one folder per split, with one folder of images per person in it."""
+"""Write the `identities:` format: one folder per split, with one folder of images per person in it."""
 
 from __future__ import annotations
 

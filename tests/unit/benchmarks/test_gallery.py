@@ -102,7 +102,7 @@ def test_a_writer_says_each_transaction(tmp_path: Path) -> None:
     [
         ([COST], [SAFE], True),
         ([replace(COST, warm_ms=21.0)], [SAFE], False),
-        ([replace(COST, warm_ms=21.0, size=512)], [SAFE], True),  # the target applies to 128 numbers
+        ([replace(COST, warm_ms=21.0, size=512)], [SAFE], True),  # the target applies to 128 dimensions
         ([replace(COST, exact=19)], [SAFE], False),
         ([COST], [replace(SAFE, halves=1)], False),
         ([COST, replace(COST, name="lancedb", warm_ms=90.0, exact=0)], [SAFE, replace(SAFE, name="lancedb", lost=1)], True),

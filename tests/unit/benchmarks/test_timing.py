@@ -1,4 +1,4 @@
-"""Timing of calls, and the description of the machine."""
+"""Timing calls, and the description of the machine."""
 
 from __future__ import annotations
 

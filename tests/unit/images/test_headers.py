@@ -50,7 +50,7 @@ def tiff(**tags: int) -> bytes:
         (b"\xff\xd8\xff\xe0\0\x04ab", "is cut short: it ends before its image data"),
         (b"\xff\xd8\xff\xda\0\x02\xff\xd9", "is damaged: its image data comes before its size"),
         (b"\xff\xd8\xff\xc0\0\x07\x08\0\0\0\0\xff\xda\0\x02\xff\xd9", "is damaged: its header declares a size of 0×0"),
-        (b"RIFF\x20\0\0\0WEBPVP8 ", "is cut short: its container declares 40 bytes, the file has 16"),
+        (b"RIFF\x20\0\0\0WEBPVP8 ", "is cut short: its container declares 40 bytes, but the file has 16"),
         (b"RIFF\x08\0\0\0WEBPOOPS", "is damaged: its first chunk is 'OOPS'"),
         (b"P5 nonsense", "is damaged: the first two characters are not followed by a width and a height"),
         (b"P5 2 2 70000\n", "is damaged: its header declares 70000 as the maximum value"),

@@ -1,4 +1,4 @@
-"""Decoding of large JPEGs at a reduced scale: where it is used, how little it changes, and that coordinates stay those of the full size."""
+"""Decoding large JPEGs at a reduced scale: where it is used, how little it changes, and that coordinates stay those of the full size."""
 
 from __future__ import annotations
 

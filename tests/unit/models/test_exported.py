@@ -92,7 +92,7 @@ def test_weights_are_not_replaced_by_graphs(tmp_path: Path, capsys: pytest.Captu
     before = (folder / "weights.safetensors").read_bytes()
     assert main(["export", str(folder), "--format", "torch", "--out", str(folder)]) == 2
     error = capsys.readouterr().err
-    assert f"{folder} contains a trainable model, which an exported model can't replace; choose another folder (--out)" in error
+    assert f"{folder} contains a trainable model; refusing to overwrite it with an exported model; choose another folder (--out)" in error
     assert "engine" not in error, "the error must come before anything is compiled"
     with pytest.raises(InputError, match="contains a trainable model"):
         zoo.save(zoo.compile(small_model("classification"), "eager"), folder)

@@ -33,8 +33,8 @@ def mend_box(box: Box, size_hw: tuple[float, float]) -> tuple[Box | None, str]:
         size_hw: height and width of the image, in the unit of the box.
 
     Returns:
-        The fixed box, or None if it has no area or lies outside the image; and a description of the fix or of the reason for None ("" for a
-        valid box).
+        The corrected box, or None if it has no area or lies outside the image; and a description of the fix or of the reason for None (""
+        for a valid box).
     """
     height, width = size_hw
     left, right = sorted((box[0], box[2]))

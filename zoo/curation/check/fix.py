@@ -1,4 +1,4 @@
-"""Writing of cleaned copies of annotations. Images are never modified, and every change is recorded."""
+"""Write cleaned copies of annotations. Images are never modified, and every change is recorded."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _write_list(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
-    """Write the table with fixed boxes and without invalid rows. A Parquet table is written as CSV."""
+    """Write the table with corrected boxes and without invalid rows. A Parquet table is written as CSV."""
     table = examination.opened.path
     assert table is not None
     pairs = list(zip(examination.opened.items, examination.facts, strict=True))

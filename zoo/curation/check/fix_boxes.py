@@ -1,4 +1,4 @@
-"""Writing of cleaned copies of COCO JSON, VOC XML and YOLO text annotations."""
+"""Write cleaned copies of COCO JSON, VOC XML and YOLO text annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening of a dataset with all its splits: samples, the splits of each sample, and annotation errors."""
+"""Open a dataset with all its splits: samples, the splits of each sample, and annotation errors."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Splitting of datasets such that no group and no person is in several splits: `zoo data split`."""
+"""Split datasets such that no group and no person is in several splits: `zoo data split`."""

@@ -26,10 +26,10 @@ def group_names(items: Sequence[Item], how: str, people: bool, progress: Progres
     Args:
         items: the samples.
         how: grouping method. "none" makes each sample a group; "near" groups near-duplicate images; "folder" groups the images of a folder;
-            "regex:PATTERN" groups by the text that the first capturing group of a pattern matches in the key. A CSV, TSV or Parquet file
-            with the columns path and group assigns groups to images.
+            "regex:PATTERN" groups by the text that the first capturing group of a pattern matches in the key; or the path of
+            a CSV, TSV or Parquet file with the columns path and group.
         people: whether labels are names of people. If true, the images of each person form a group, and `how` must be "none".
-        progress: display of the progress bar.
+        progress: progress display.
     """
     if people:
         if how != "none":

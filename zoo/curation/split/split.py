@@ -1,4 +1,4 @@
-"""Splitting of a dataset. The result is written as a new dataset."""
+"""Split a dataset, and write the result as a new dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reader of dlib's serialised face network (`dlib_face_recognition_resnet_model_v1.dat`), without dlib.
+"""Read dlib's serialised face network (`dlib_face_recognition_resnet_model_v1.dat`), without dlib.
 
 dlib writes an integer as one byte with the number of the following bytes (bit 0x80 marks a negative integer), followed by these bytes in
 little-endian order. A real number is two integers, mantissa and exponent of 2. A tensor is five integers (version, samples, channels,
@@ -73,7 +73,7 @@ class _Cursor:
         try:
             return math.ldexp(mantissa, exponent)
         except OverflowError:
-            raise self.fail(f"a number of {mantissa}·2^{exponent}") from None
+            raise self.fail(f"a value of {mantissa}·2^{exponent}") from None
 
     def name(self) -> str:
         """Return the name of a layer, and skip the version number that precedes some names."""
@@ -116,7 +116,7 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
         while counts["fc_2"] == 0:
             kind = cursor.name()
             if kind not in _RECORDS:
-                raise cursor.fail(f"a layer {kind!r}, which a face network doesn't have,")
+                raise cursor.fail(f"a layer of type {kind!r}, which face networks don't use,")
             counts[kind] += 1
             state.update({f"{_RECORDS[kind][0]}{key}": value for key, value in _RECORDS[kind][1](cursor, counts[kind])})
             flags = cursor.take(3)
@@ -153,7 +153,7 @@ def _convolution(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     filters, rows, columns, *_ = cursor.integers(7)  # strides and padding are known from the architecture
     _, *shape = cursor.integers(5)
     if shape[0] != filters or shape[2:] != [rows, columns] or math.prod(shape) + filters != len(values):
-        raise cursor.fail(f"a convolution of {filters} filters with {len(values):,} numbers in the shape {shape}")
+        raise cursor.fail(f"a convolution of {filters} filters with {len(values):,} values in the shape {shape}")
     cursor.integers(5)
     cursor.reals(4)
     yield f"{number}.weight", values[:-filters].reshape(shape)
@@ -172,7 +172,7 @@ def _linear(cursor: _Cursor, number: int) -> Iterator[tuple[str, Tensor]]:
     outputs, inputs = cursor.integers(2)
     values = cursor.tensor().flatten()
     if outputs * inputs != len(values):
-        raise cursor.fail(f"a linear layer from {inputs} to {outputs} with {len(values):,} numbers")
+        raise cursor.fail(f"a linear layer from {inputs} to {outputs} with {len(values):,} values")
     cursor.integers(11)
     cursor.reals(4)
     yield ".weight", values.reshape(inputs, outputs).T.contiguous()

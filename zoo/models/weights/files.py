@@ -1,4 +1,4 @@
-"""Reading of weights files: safetensors, dlib's format, and pickles with `weights_only=True`."""
+"""Read weights files: safetensors, dlib's format, and pickles with `weights_only=True`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching of weights by name, with the loaders of the libraries that publish them.
+"""Fetch weights by name, with the loaders of the libraries that publish them.
 
 Names are timm tags, members of torchvision's enums, and names of the weights of other backbones.
 """

@@ -1,4 +1,4 @@
-"""Safe reader of InsightFace's `.bin` pickles. It accepts only bytes, booleans, numbers, lists and tuples.
+"""Read InsightFace's `.bin` pickles safely. It accepts only bytes, booleans, numbers, lists and tuples.
 
 A pickle is a program. Its instructions are checked against an allowlist before it runs. Each global that it may import is replaced by a
 stand-in that only unwraps bytes, so real globals (`os.system`, even `numpy`) can't be reached.

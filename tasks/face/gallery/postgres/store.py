@@ -29,7 +29,7 @@ _TABLES = (
     "CREATE TABLE zoo_people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)",
     "CREATE TABLE zoo_faces (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint NOT NULL REFERENCES zoo_people, "
     "embedding vector({size}) NOT NULL, photo text NOT NULL, quality jsonb NOT NULL, enrolled timestamptz NOT NULL DEFAULT now())",
-    # otherwise embeddings of 512 numbers are stored in a TOAST table, which is slow to search
+    # otherwise 512-dimensional embeddings are stored in a TOAST table, which is slow to search
     "ALTER TABLE zoo_faces ALTER embedding SET STORAGE PLAIN",
     "CREATE INDEX zoo_faces_of_person ON zoo_faces (person)",
 )

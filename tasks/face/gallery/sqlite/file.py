@@ -27,7 +27,7 @@ WAIT_SECONDS = 30.0
 _WIPED_BYTES = 2**20  # number of zeros per write
 # header size of SQLite files; bytes 18 and 19 are 2 if there is a write-ahead log, bytes 68 to 71 are the application ID
 _HEADER_BYTES = 100
-_PAGE_BYTES = 16384  # a page of 4096 bytes would hold only one row of 512 numbers and waste the other half
+_PAGE_BYTES = 16384  # a page of 4096 bytes would hold only one row of 512 values and waste the other half
 _TABLES = (
     "CREATE TABLE gallery (one INTEGER PRIMARY KEY CHECK (one = 1), fingerprint TEXT NOT NULL, model TEXT NOT NULL, "
     "distance TEXT NOT NULL, threshold REAL, size INTEGER NOT NULL, epoch TEXT NOT NULL, checksum INTEGER NOT NULL)",

@@ -54,7 +54,7 @@ class Matrix:
             setattr(self, name, new)
 
     def append(self, rows: Vectors, faces: Ints, people: Ints) -> None:
-        """Append embeddings [N, D]. Their face numbers [N] must be higher than all existing ones."""
+        """Append embeddings [N, D]. Their face indices [N] must be higher than all existing ones."""
         self.reserve(len(rows))
         part = slice(self._count, self._count + len(rows))
         self._rows[part], self._faces[part], self._people[part] = rows, faces, people

@@ -1,4 +1,4 @@
-"""Training of detectors: frozen batch norm, presets, batches of tall and wide images."""
+"""Training detectors: frozen batch norm, presets, batches of tall and wide images."""
 
 from __future__ import annotations
 

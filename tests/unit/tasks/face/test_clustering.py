@@ -1,4 +1,4 @@
-"""Clustering of faces into people."""
+"""Clustering faces into people."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ NAN[1, 2], ZERO[2], LARGE[3, 0] = np.nan, 0, 1e39
     [
         ({"embeddings": NAN}, r"e\.npz row 2: its embedding is not finite"),
         ({"embeddings": LARGE}, r"e\.npz row 4: its embedding is not finite"),
-        ({"embeddings": ZERO}, r"e\.npz row 3: all 5 numbers of its embedding are 0"),
+        ({"embeddings": ZERO}, r"e\.npz row 3: all 5 values in its embedding are 0"),
         ({"embeddings": rows(4, 0)}, r"row 1: its embedding has the shape \[0\]; expected \[D\]"),
         ({"embeddings": rows(3)}, "has 4 keys and 3 embeddings; expected one key per embedding"),
         ({"embeddings": rows()[0]}, r"embeddings has type float32 and shape \[5\]; expected numbers \[N, D\]"),
@@ -178,7 +178,7 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
         np.save(opened, rows())
     with pytest.raises(DataError, match="contains a single array; expected the arrays keys and embeddings"):
         read(file, KEYS)
-    with pytest.raises(DataError, match="lacks the array embeddings; expected keys"):
+    with pytest.raises(DataError, match="arrays missing: embeddings; expected keys"):
         read(saved(file, keys=np.array(KEYS)), KEYS)
     with pytest.raises(InputError, match=r"unsupported suffix '\.pkl' for the predictions of a face model; expected \.npz, "):
         read(tmp_path / "e.pkl", KEYS)
@@ -206,7 +206,7 @@ def test_mutated_archives_raise_nothing_but_our_own_errors(tmp_path: Path) -> No
         ("b,1,nan", "line 3: e1 is 'nan'; expected a finite number"),
         ("b,1,", "line 3: e1 is ''; expected a finite number"),
         ("b,1,x", "line 3: e1 is 'x'; expected a finite number"),
-        ("b,0,-0.0", "line 3: all 2 numbers of its embedding are 0"),
+        ("b,0,-0.0", "line 3: all 2 values in its embedding are 0"),
         ("a,1,2", "line 3: duplicate prediction for 'a'; the first one is at .* line 2"),
         ("c,1,2", "line 3: the dataset has no image 'c'\n.*no prediction for 'b'"),
         ("", "no prediction for 'b'"),
@@ -230,12 +230,12 @@ def test_wrong_headers_of_tables(header: str, tmp_path: Path) -> None:
     [
         (
             '{"key": "b", "embedding": [1, 2, 3]}',
-            r"line 2: its embedding has 3 numbers, but the embedding of .*e\.jsonl line 1 has 2; expected the same length",
+            r"line 2: its embedding has 3 values, but the embedding of .*e\.jsonl line 1 has 2; expected the same length",
         ),
         ('{"key": "b", "embedding": [1, NaN]}', "line 2: number 1 of its embedding is nan; expected a finite number"),
         ('{"key": "b", "embedding": [1, null]}', "line 2: number 1 of its embedding is None; expected a finite number"),
         ('{"key": "b", "embedding": [1, true]}', "number 1 of its embedding is True; expected a finite number"),
-        ('{"key": "b", "embedding": [0, 0]}', "line 2: all 2 numbers of its embedding are 0"),
+        ('{"key": "b", "embedding": [0, 0]}', "line 2: all 2 values in its embedding are 0"),
         ('{"key": "b", "embedding": []}', r"line 2: its embedding has the shape \[0\]"),
         ('{"key": "b", "embedding": "1 2"}', "line 2: its embedding is '1 2'; expected a list of numbers, or null"),
         ('{"key": "b", "embedding": ["1", "2"]}', "expected a list of numbers, or null"),

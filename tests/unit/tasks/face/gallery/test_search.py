@@ -82,7 +82,7 @@ def test_a_name_is_kept_in_one_form_or_refused(name: str) -> None:
     [
         (np.array([1.0, np.nan]), "face 0: its embedding is not finite"),
         (np.array([[1.0, 1.0], [np.inf, 0]]), "face 1: its embedding is not finite"),
-        (np.zeros(3), "face 0: all 3 numbers of its embedding are 0"),
+        (np.zeros(3), "face 0: all 3 values in its embedding are 0"),
         (np.full(3, 1e-9), r"face 0: the norm of its embedding is 1.73205e-09; expected 1e-06 to 1e\+06"),
         (np.full(3, 1e30), r"the norm of its embedding is 1.73205e\+30"),
         (np.ones((2, 2, 2)), r"the embeddings: the shape is \[2, 2, 2\]; expected \[N, D\], one row per face"),

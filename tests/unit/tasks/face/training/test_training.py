@@ -1,4 +1,4 @@
-"""Training of embeddings: sampling by recipe and loss, and training runs with each loss."""
+"""Training embeddings: sampling by recipe and loss, and training runs with each loss."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def test_embeddings_without_a_direction_are_named() -> None:
     data = Dataset("faces", tuple(Record(f"{person}/{n}", np.zeros((8, 8, 3), np.uint8), person) for person in range(2) for n in range(2)))
     protocol = get_task("face").attack_protocol(data, (), 5, 0, score="cosine")
     answers = {record.key: np.ones(4, np.float32) for record in data.records}
-    with pytest.raises(InputError, match="0/0: all 4 numbers of its embedding are 0"):
+    with pytest.raises(InputError, match="0/0: all 4 values in its embedding are 0"):
         protocol.attacked(answers | {"0/0": np.zeros(4, np.float32)})
     pairs = protocol.attacked(answers)
     with pytest.raises(InputError, match="its embedding is not finite"):

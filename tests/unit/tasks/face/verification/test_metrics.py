@@ -178,8 +178,8 @@ def test_targets_may_be_names() -> None:
     [
         (np.ones(2), None, "a/1.jpg has no identity"),
         (np.array([1.0, np.nan]), 0, "a/1.jpg: its embedding is not finite; the model's weights may be damaged"),
-        (np.zeros(2), 0, "a/1.jpg: all 2 numbers of its embedding are 0, so its cosine is undefined"),
-        (np.ones(3), 0, "a/1.jpg: its embedding has 3 numbers, but the embedding of a/0.jpg has 2; expected the same length"),
+        (np.zeros(2), 0, "a/1.jpg: all 2 values in its embedding are 0, so its cosine distance is undefined"),
+        (np.ones(3), 0, "a/1.jpg: its embedding has 3 values, but the embedding of a/0.jpg has 2; expected the same length"),
         (np.ones((1, 2)), 0, r"a/1.jpg: its embedding has the shape \[1, 2\]"),
         (np.ones(0), 0, r"a/1.jpg: its embedding has the shape \[0\]"),
     ],
