@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_atomic
+from zoo.system.wording import counted
 
 Answer = TypeVar("Answer")
 
@@ -46,7 +47,7 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
                 found[key] = answer
     faults += [Fault(str(path), f"no prediction for {key!r}") for key in keys if key not in first_at]
     if faults:
-        raise DataError(f"{path}: {len(faults)} errors in the predictions:", faults, "Each image needs exactly one prediction.")
+        raise DataError(f"{path}: {counted(len(faults), 'error')} in the predictions:", faults, "Each image needs exactly one prediction.")
     return found
 
 

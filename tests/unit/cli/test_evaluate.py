@@ -129,7 +129,7 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
     assert (again["scores"], again["intervals"], again["n"]) == (first["scores"], first["intervals"], 12)
     lines = file.read_text().splitlines()
     for wrong, said in {
-        "\n".join(lines[:-1]): "no answer",
+        "\n".join(lines[:-1]): "no prediction for 'red/3.png'",
         "\n".join([*lines, lines[1]]): "line 14",
         "\n".join([*lines[:3], lines[3].replace("red", "green", 1) if "red" in lines[3] else "x/y.png,1,2,3", *lines[4:]]): "line 4",
         "\n".join([*lines[:5], f"{lines[5].split(',')[0]},nan,1,2", *lines[6:]]): "line 6",

@@ -89,7 +89,7 @@ def test_unknown_commands(zoo: Any) -> None:
         ("eval --backbone resnet20 --num-classes 10 --data demo:digits", ["--num-classes"]),
         ("eval --backbone resnet20", ["--data"]),
         ("train --data demo:digits", ["no backbone given; pass --backbone"]),
-        ("train --backbone resnet20 --data demo:digits --recipe no.toml", ["recipe no.toml: can't be read as TOML"]),
+        ("train --backbone resnet20 --data demo:digits --recipe no.toml", ["recipe no.toml can't be read as TOML"]),
         ("train --backbone resnet20 --data demo:digits --optimizer adamv", ["unknown optimizer 'adamv'. Nearest:", "adamw"]),
         ("train --backbone resnet20 --data demo:digits --lr -1", ["lr is -1"]),
         ("train --backbone resnet20 --data demo:digits --batch-size 1", ["batch_size is 1; expected 2 or more"]),
@@ -140,7 +140,7 @@ def test_weights_that_do_not_fit(zoo: Any, model_folder: Path, pictures: Path) -
 def test_a_class_folder_without_pictures(zoo: Any, tmp_path: Path, model_folder: Path) -> None:
     write_class_folders(tmp_path, per_class=1)
     (tmp_path / "red" / "0.png").unlink()
-    refused(zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "a class folder without images", "--skip-bad")
+    refused(zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "the class folder contains no images", "--skip-bad")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

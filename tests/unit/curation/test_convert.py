@@ -204,7 +204,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         "out": "expected scheme:folder, where scheme is one of: coco, csv, voc, yolo",
         f"coco:{tmp_path / 'full'}": "exists and is not empty",
         f"coca:{tmp_path / 'out'}": "Nearest: coco",
-        f"coco:{tmp_path / 'out'}?split=a": "options after ? are only allowed in the source",
+        f"coco:{tmp_path / 'out'}?split=a": r"options after \? are only allowed in the source",
     }.items():
         with pytest.raises(InputError, match=words):
             convert(source, target, DETECTION)

@@ -245,7 +245,7 @@ def test_splits_are_folders(tmp_path: Path) -> None:
 def test_a_class_folder_without_pictures(tmp_path: Path) -> None:
     write_class_folders(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: a class folder without images"):
+    with pytest.raises(DataError, match="empty: the class folder contains no images"):
         opened(f"folder:{tmp_path}")
     dataset = opened(f"folder:{tmp_path}", "skip")
     assert len(dataset) == 12

@@ -98,7 +98,7 @@ def test_a_box_is_held_against_the_real_picture_and_not_the_declared_size(tmp_pa
     edit_coco(tmp_path, "annotations", 3, bbox=[20, 8, 100, 80])
     (finding,) = _check(f"coco:{tmp_path}").findings
     assert (finding.kind, finding.key, finding.box) == ("box-outside", "2.png", (20, 8, 120, 88))
-    assert "outside the image, whose file has 64×48 pixels" in finding.text
+    assert "outside the image of 64×48 pixels" in finding.text
 
 
 def test_a_crowd_may_cover_the_picture(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_bad_balance_starts_at_one_for_twenty(tmp_path: Path) -> None:
         classes = ("cat", "dog")
 
     found = check(Named(samples))
-    assert _lines(found, "unbalanced") == ["dog: occurs 1 times, cat 20 times: a ratio of 1 to 20 or less"]
+    assert _lines(found, "unbalanced") == ["dog: occurs 1 times, but cat occurs 20 times: a ratio of 1 to 20 or less"]
     assert check(Named(samples[1:])).counts == {}
 
 
