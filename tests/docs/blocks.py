@@ -78,7 +78,7 @@ def read_blocks(page: Path) -> list[Block]:
             line = token.map[0] + 2
             notes = _notes(comments, f"{page.name} line {line}") if token.info in RUN else {}
             blocks.append(Block(token.info, token.content, line, **notes))
-        comments = token.content if token.type == "html_block" else ""
+        comments = comments + token.content if token.type == "html_block" else ""  # each comment is a token
     return blocks
 
 

@@ -20,7 +20,7 @@ def zoo_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
         yield zoo
 
 
-def tested() -> list[Any]:
+def pages_to_run() -> list[Any]:
     """Return the pages that have blocks to run."""
     found = []
     for page in pages():
@@ -30,7 +30,7 @@ def tested() -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("page", tested())
+@pytest.mark.parametrize("page", pages_to_run())
 def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, zoo_command: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lacking = run_page(page, tmp_path, zoo_command)
@@ -39,7 +39,7 @@ def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, zoo_command: 
 
 
 def test_the_pages_with_code_are_found() -> None:
-    names = {param.id for param in tested()}
+    names = {param.id for param in pages_to_run()}
     expected = {
         "README.md",
         "docs/data.md",

@@ -83,7 +83,7 @@ def test_pictures_are_answered_by_the_quickest(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--precision", "int8"], "int8 is calibrated on images"),
+        (["--precision", "int8"], "int8 requires images for calibration: pass data= (--calibration)"),
         (["--calibration", "demo:digits"], "--calibration requires --engine, which is not set"),
         (["--engine", "openvino", "--precision", "fp16"], "--precision fp16 requires a GPU, but --engine computes on the CPU"),
         (["--engine", "openvino", "--device", "cuda"], "it can't be combined with --device cuda"),

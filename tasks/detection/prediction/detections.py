@@ -53,7 +53,8 @@ class Detections:
             raise ValueError(f"scores of {self.key} are not in descending order")
         if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise ValueError(
-                f"labels of {self.key} go up to {self.labels.max()}; expected indices of the {len(self.class_names)} class names, from 0"
+                f"labels of {self.key} range from {self.labels.min()} to {self.labels.max()}; "
+                f"expected indices of the {len(self.class_names)} class names, from 0"
             )
 
     def __len__(self) -> int:

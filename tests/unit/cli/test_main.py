@@ -140,7 +140,9 @@ def test_weights_that_do_not_fit(zoo: Any, model_folder: Path, pictures: Path) -
 def test_a_class_folder_without_pictures(zoo: Any, tmp_path: Path, model_folder: Path) -> None:
     write_class_folders(tmp_path, per_class=1)
     (tmp_path / "red" / "0.png").unlink()
-    refused(zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "the class folder contains no images", "--skip-bad")
+    refused(
+        zoo("eval", model_folder, "--data", f"folder:{tmp_path}"), tmp_path / "red", "the class folder contains no images", "--skip-bad"
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

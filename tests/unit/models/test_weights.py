@@ -88,7 +88,9 @@ def test_weights_of_another_trunk_name_the_keys(tmp_path: Path, donor: Model) ->
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path, donor: Model) -> None:
     path = tmp_path / "w.th"
     torch.save({**cifar_keys(donor), "conv1.weight": torch.zeros(8, 3, 3, 3)}, path)
-    with pytest.raises(WeightsError, match=r"1 keys of another shape: conv1\.weight is \[8, 3, 3, 3\], expected \[16, 3, 3, 3\]\. Is it"):
+    with pytest.raises(
+        WeightsError, match=r"1 keys of another shape: conv1\.weight is \[8, 3, 3, 3\], expected \[16, 3, 3, 3\]\. Are these"
+    ):
         build("resnet20", weights=path)
 
 

@@ -123,5 +123,5 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "mine.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"recipe .*mine\.toml: can't be read as TOML"):
+    with pytest.raises(InputError, match=r"recipe .*mine\.toml can't be read as TOML \(.+\)$"):
         read_toml(path, Recipe)

@@ -104,7 +104,7 @@ def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[lis
         check_severity(level)
     for kind, values in (("names", chosen), ("severities", levels)):
         if not values or len(set(values)) < len(values):
-            raise InputError(f"corruptions: {kind} is {values}; expected one or more different values")
+            raise InputError(f"corruptions: {kind} is {values}; expected one or more values, each once")
     return chosen, levels
 
 

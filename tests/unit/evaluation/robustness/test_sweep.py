@@ -127,8 +127,8 @@ def test_there_is_one_bar_for_all_runs(model: zoo.Model, tmp_path: Path) -> None
     ("arguments", "error", "reason"),
     [
         ({"names": ["fogg"]}, UnknownNameError, "fog"),
-        ({"names": []}, InputError, r"corruptions: names is \[\]; expected one or more different values"),
-        ({"names": ["fog", "fog"]}, InputError, "each once"),
+        ({"names": []}, InputError, r"corruptions: names is \[\]; expected one or more values, each once"),
+        ({"names": ["fog", "fog"]}, InputError, r"corruptions: names is \['fog', 'fog'\]; expected one or more values, each once"),
         ({"severities": [6]}, InputError, "severity is 6; expected 1, 2, 3, 4 or 5"),
         ({"severities": []}, InputError, r"corruptions: severities is \[\]"),
     ],

@@ -276,7 +276,7 @@ def test_more_answers_may_count() -> None:
         (answer([[0, 0, 9, 9]], [np.nan], [0]), "scores are not finite"),
         (answer([[0, np.inf, 9, 9]], [0.5], [0]), "boxes are not finite"),
         (answer([[9, 0, 0, 9]], [0.5], [0]), "upside down"),
-        (answer([[0, 0, 9, 9]], [0.5], [1]), "labels range from 1 to 1; the 1 classes"),
+        (answer([[0, 0, 9, 9]], [0.5], [1]), "labels range from 1 to 1; expected indices of the 1 classes, from 0"),
         (answer([[0, 0, 9, 9]], [0.5], [-1]), "labels range from -1 to -1"),
     ],
 )
@@ -314,7 +314,7 @@ def test_the_worst_pictures_show_their_errors() -> None:
 def test_the_evaluator_is_an_option() -> None:
     assert get_task("detection").parse_scoring({}) == {"evaluator": "faster", "max_dets": 100}
     assert CocoMetric(("cat",), DetectionScoring("pycocotools")).compute().details["evaluator"] == "pycocotools"
-    with pytest.raises(UnknownNameError, match="evaluator of detection's scores: 'other'"):
+    with pytest.raises(UnknownNameError, match=r"evaluator for detection: 'other'.* Known: faster, pycocotools"):
         get_task("detection").parse_scoring({"evaluator": "other"})
     with pytest.raises(UnknownNameError, match="scoring option of the task detection: 'evaluators'"):
         get_task("detection").parse_scoring({"evaluators": "faster"})

@@ -109,11 +109,16 @@ def test_every_fault_is_named_with_its_entry(coco: Path, wrong: Any, words: str)
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{}", "does not contain a list"), ("[1, ", "is not valid JSON"), ("[" * 100_000, "is not valid JSON"), ("\x00", "is not valid JSON")],
+    [
+        ("{}", "does not contain a list; expected COCO results, a list of objects with image_id, category_id, bbox, score"),
+        ("[1, ", "is not valid JSON: "),
+        ("[" * 100_000, "is not valid JSON: "),
+        ("\x00", "is not valid JSON: "),
+    ],
 )
 def test_files_that_hold_no_results(coco: Path, content: str, words: str) -> None:
     (coco / "results.json").write_text(content)
-    with pytest.raises(DataError, match=f"results.json: {words}"):
+    with pytest.raises(DataError, match=rf"results\.json {words}"):
         evaluate_predictions(coco / "results.json", "detection", f"coco:{coco}?json=instances.json")
     with pytest.raises(DataError, match=r"no/file\.json: can't be read"):
         evaluate_predictions(Path("no/file.json"), "detection", f"coco:{coco}?json=instances.json")

@@ -122,8 +122,8 @@ def test_detections_are_frozen_and_json_ready() -> None:
     ({"boxes": BOXES[:1].copy()}, r"boxes of p is float32 of shape \(1, 4\); expected float32 \(2, 4\)"),
     ({"boxes": BOXES.astype(np.float64)}, r"boxes of p is float64"),
     ({"labels": np.array([0])}, r"labels of p is int64 of shape \(1,\)"),
-    ({"labels": np.array([0, 3])}, r"labels of p go up to 3; expected indices of the 3 class names"),
-    ({"labels": np.array([-1, 0])}, r"labels of p range"),
+    ({"labels": np.array([0, 3])}, r"labels of p range from 0 to 3; expected indices of the 3 class names"),
+    ({"labels": np.array([-1, 0])}, r"labels of p range from -1 to 0; expected indices of the 3 class names"),
     ({"scores": np.array([0.2, 0.9], np.float32)}, r"scores of p are not in descending order"),
     ({"boxes": np.full((2, 4), np.nan, np.float32)}, r"boxes of p contain values that are not finite"),
 ])  # fmt: skip

@@ -262,5 +262,7 @@ def test_json_lines_that_are_no_text(tmp_path: Path) -> None:
 def test_keys_that_a_file_can_not_tell_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="some images have names that are equal or differ only in leading or trailing spaces"):
         write(tmp_path / "e.csv", {"a": rows()[0], "a ": rows()[1]})
-    with pytest.raises(InputError, match=r"the name 'a\\udcff' \(one of the images\) isn't valid Unicode"):
+    with pytest.raises(
+        InputError, match=r"e\.csv: the name 'a\\udcff' \(one of the images\) is not valid Unicode and can't be written; rename it"
+    ):
         write(tmp_path / "e.csv", {"a\udcff": rows()[0]})

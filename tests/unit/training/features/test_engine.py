@@ -388,7 +388,7 @@ def test_little_data_is_computed_by_eager(tmp_path: Path, count: int, expected: 
     assert cache.rows(coloured(count)).engine == expected
     (path,) = (tmp_path / "cache" / "features").iterdir()
     assert path.name[32:] == f"-{expected}.npy"
-    assert sum("computed by" in line for line in lines) == (expected != "eager")
+    assert sum("computed with the engine first" in line for line in lines) == (expected != "eager")
 
 
 @pytest.mark.usefixtures("small_batches")

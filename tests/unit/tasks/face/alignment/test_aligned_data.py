@@ -259,7 +259,7 @@ def test_a_face_that_can_t_be_made_again(tmp_path: Path, cache: Path) -> None:
 def test_a_face_that_can_t_be_aligned_is_named_and_may_be_left_out(tmp_path: Path) -> None:
     folder, model = photos(tmp_path / "data"), fresh(alignment="arcface")
     write_picture(folder / "p2" / "0.png", green_quarter(1))
-    said = "p2/0.png: .*its five landmarks coincide"
+    said = "p2/0.png: the face can't be aligned, because its five landmarks coincide"
     with pytest.raises(ImageError, match=said):
         zoo.evaluate(model, f"identities:{folder}", align=OnePlace())
     scores = zoo.evaluate(model, f"identities:{folder}", align=OnePlace(), on_error="skip", replicates=0)
@@ -289,7 +289,7 @@ def test_training_on_aligned_faces(tmp_path: Path) -> None:
     assert summary["val"]["not_found"] == ["p0/0.png"]
     assert zoo.load(tmp_path / "run").preprocess.alignment == "arcface"
     again: Any = {"recipe": RECIPE, "out": tmp_path / "run", "resume": True}
-    with pytest.raises(InputError, match=r"started differently.*level was 100, is 90"):
+    with pytest.raises(InputError, match=r"can't be resumed with different settings or data: .*level was 100, is 90"):
         zoo.train(fresh(alignment="arcface"), f"identities:{folder}", f"identities:{val}", align=BrightFinder(90), **again)
 
 

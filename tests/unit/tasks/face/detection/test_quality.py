@@ -94,7 +94,7 @@ def test_points_on_one_spot_have_no_pose() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"inside": 0.5}, r"the face is cut off at the image's edge \(fraction inside\): 0.5, expected 0.75 or more"),
+        ({"inside": 0.5}, r"the face is cut off at the image's edge \(fraction inside the image\): 0.5, expected 0.75 or more"),
         ({"eye_distance": 12}, r"the face is too small \(pixels between the eyes\): 12, expected 20 or more"),
         ({"side": 30}, r"the face is too small \(shorter side of its box, pixels\): 30, expected 40 or more"),
         ({"sharpness": 8}, r"the face is blurred \(sharpness\): 8, expected 40 or more"),

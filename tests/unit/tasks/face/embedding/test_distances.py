@@ -201,7 +201,7 @@ def test_names_that_there_are_not(options: dict[str, Any], message: str) -> None
     ("options", "message"),
     [
         ({"dropout": 1.0}, r"dropout is 1\.0; expected a fraction from 0 to below 1"),
-        ({"dropout": 0.5, "neck": "dlib"}, r"dropout is 0\.5; dlib's neck has none"),
+        ({"dropout": 0.5, "neck": "dlib"}, r"dropout is 0\.5; expected 0, because dlib's neck has no dropout"),
     ],
 )
 def test_dropout_that_can_not_be_meant(options: dict[str, Any], message: str) -> None:

@@ -141,7 +141,7 @@ def test_unknown_faces_are_grouped_and_shown(run: Run, photos: Path, tmp_path: P
     content = json.loads(run("cluster", photos, "--json", "--quiet")[1])
     assert (content["groups"], len(content["alone"]), content["known"], content["faces"], content["pictures"]) == ([], 2, 2, 4, 4)
     status, _, err = run("cluster", photos, "--out", page)
-    assert (status, "--out is groups.html, which already exists and is not overwritten" in err) == (2, True)
+    assert (status, f"--out is {page}, which already exists and is not overwritten; choose another file" in err) == (2, True)
 
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(64, 64, 4), (1692, 1125, 1), (300, 2800, 1)])
@@ -225,7 +225,10 @@ finally:
         (("cluster",), "no sources given; usage: zoo faces cluster SOURCE…"),
         (("list",), "there is no gallery yet"),
         (("forget", "Ann"), "there is no gallery yet"),
-        (("list", "--gallery", "mysql://there/faces"), "expected a file, or an address that begins with postgresql://"),
+        (
+            ("list", "--gallery", "mysql://there/faces"),
+            "gallery mysql://…: expected the path of a file, or an address that begins with postgresql://",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(

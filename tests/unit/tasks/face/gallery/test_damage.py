@@ -21,7 +21,7 @@ def test_what_is_no_gallery_is_not_touched(tmp_path: Path) -> None:
     text.write_text("These are notes, and nothing else. " * 100)
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE songs (title TEXT)")
-    reasons = {text: "this is not a gallery, or its header is damaged", tmp_path / "other.db": "an SQLite file of another application"}
+    reasons = {text: "the file is not a gallery, or its header is damaged", tmp_path / "other.db": "an SQLite file of another application"}
     for place, reason in reasons.items():
         before = place.read_bytes()
         with pytest.raises(GalleryError, match=f"{place.name}: .*{reason}; choose another file"):

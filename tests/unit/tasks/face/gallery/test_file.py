@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -219,11 +220,15 @@ def test_what_is_deleted_is_overwritten_even_where_the_file_can_not_be_written_a
         gallery.enroll_all({f"person-{number:03}-name": rows[number] for number in range(index, index + 20)})
 
     def no_room(path: Path) -> None:
-        raise GalleryError("no room")
+        raise GalleryError(f"gallery {path}: no room")
 
     monkeypatch.setattr(sqlite_store, "compact", no_room)
     for index in range(0, 200, 9):
-        with pytest.raises(GalleryError, match=r"is deleted and overwritten with zeros, but the file could not be compacted: .*: no room"):
+        said = (
+            rf"'person-{index:03}-name' is deleted and overwritten with zeros, but the file could not be compacted: "
+            rf"gallery {re.escape(str(place))}: no room"
+        )
+        with pytest.raises(GalleryError, match=said):
             gallery.forget(f"person-{index:03}-name")
         content = place.read_bytes()
         assert f"person-{index:03}-name".encode() not in content

@@ -103,7 +103,7 @@ def test_what_must_agree(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "g", MODEL)
     with pytest.raises(InputError, match="2 embeddings and 1 photo keys; expected one key per embedding"):
         gallery.enroll("Ann", np.eye(2), photos="a.jpg")
-    with pytest.raises(InputError, match="embeddings of 2 and 3 dimensions; expected embeddings of one model"):
+    with pytest.raises(InputError, match="the embeddings have 2 and 3 dimensions; expected embeddings of one model"):
         gallery.enroll_all({"Ann": np.ones(2), "Bob": np.ones(3)})
     with pytest.raises(InputError, match="no people to enrol; expected at least one"):
         gallery.enroll_all({})
@@ -203,10 +203,12 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert default_place() == f"{base}/resnet-zoo/faces.gallery"
     monkeypatch.setenv("ZOO_GALLERY", "postgresql://ann@there/faces")
     assert default_place() == "postgresql://ann@there/faces"
-    with pytest.raises(InputError, match=r"gallery mysql://…: expected a file, or an address that begins with postgresql://"):
+    with pytest.raises(InputError, match=r"gallery mysql://…: expected the path of a file, or an address that begins with postgresql://"):
         open_store("mysql://ann:secret@there/faces")
     for address in ("host=/tmp dbname=faces", Path("postgresql://ann@there/faces")):
-        with pytest.raises(InputError, match=r"gallery address…: expected a file, or an address that begins with postgresql://"):
+        with pytest.raises(
+            InputError, match=r"gallery address…: expected the path of a file, or an address that begins with postgresql://"
+        ):
             open_store(address)
     with pytest.raises(InputError, match=r"gallery '.{40}'…: the file name is invalid \(.*\); expected the path of a file"):
         open_store(str(tmp_path / ("x" * 300)))
