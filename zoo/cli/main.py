@@ -69,12 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0 if words else 2
-    if words[0] in ("-V", "--version"):
-        print(f"zoo {__version__}")
-        return 0
     return _run(words)
 
 
@@ -99,6 +93,12 @@ def _run(words: list[str]) -> int:
 def _dispatch(words: list[str]) -> int:
     """Run a command, and convert expected errors to a message and an exit status."""
     try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_help(), flush=True)
+            return 0 if words else 2
+        if words[0] in ("-V", "--version"):
+            print(f"zoo {__version__}", flush=True)
+            return 0
         known = commands()
         if words[0] not in known:
             raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(known)}")
