@@ -39,7 +39,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out, with `--quick`, the modules whose tests aren't quick; they aren't even imported."""
     if not config.getoption("--quick") or not collection_path.name.startswith("test_"):
         return None
-    if {"end_to_end", "parity", "examples", "docs"} & set(collection_path.relative_to(config.rootpath).parts):
+    if {"end_to_end", "parity", "contract", "examples", "docs", "benchmarks"} & set(collection_path.relative_to(config.rootpath).parts):
         return True
     tree = ast.parse(collection_path.read_text(encoding="utf-8"))
     touched = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
