@@ -80,7 +80,7 @@ def _run(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except (RuntimeError, ConnectionResetError) as error:  # the latter if the process is killed while it passes a batch on
-        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
+        if isinstance(error, RuntimeError) and not _is_killed_loader(error):
             raise
         print(
             f"zoo: a data loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
@@ -88,6 +88,15 @@ def _run(words: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _is_killed_loader(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it was raised during the handling of, is torch's for a killed loader process."""
+    while error is not None:
+        if str(error).startswith("DataLoader worker (pid"):
+            return True
+        error = error.__context__
+    return False
 
 
 def _dispatch(words: list[str]) -> int:
