@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from zoo.data.dataset import Dataset, Sample
 from zoo.data.formats import Scheme
@@ -21,7 +19,7 @@ from zoo.task.answers import Answers
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
-from zoo.task.data import TaskData
+from zoo.task.data import IndexData
 from zoo.task.examples import Example
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Mistake
@@ -64,7 +62,7 @@ class ClassificationBuilding(Building):
         return imagenet_classes()
 
 
-class ClassificationData(TaskData):
+class ClassificationData(IndexData):
     """Data of classification: one class index for each image."""
 
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
@@ -72,18 +70,6 @@ class ClassificationData(TaskData):
     sample_data = "demo:digits"
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
-
-    def labels(self, target: Any) -> Sequence[int]:
-        """Return the class index as a list."""
-        return [int(target)]
-
-    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
-        """Return the class indices as [B] int64, whatever their type in the dataset."""
-        return torch.tensor(targets, dtype=torch.int64)
-
-    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the dataset with its class indices replaced by the model's."""
-        return dataset.with_targets(lambda label: new_index[label], classes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return the transformation of training images: random crop, flip, RandAugment and erasing."""

@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.data.formats import Scheme
@@ -23,7 +21,7 @@ from zoo.task.answers import Answers
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
-from zoo.task.data import TaskData
+from zoo.task.data import IndexData
 from zoo.task.examples import Example
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
@@ -91,7 +89,7 @@ class FaceBuilding(Building):
         return {} if similarity is None or similarity >= 1 else {"threshold": 1 - similarity}
 
 
-class FaceData(TaskData):
+class FaceData(IndexData):
     """Face datasets, with one identity per image."""
 
     open_set = True
@@ -100,18 +98,6 @@ class FaceData(TaskData):
     sample_data = "demo:faces"
     recipe: ClassVar[type[Recipe]] = FaceRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
-
-    def labels(self, target: Any) -> Sequence[int]:
-        """Return the identity as a list of one."""
-        return [int(target)]
-
-    def collate_targets(self, targets: Sequence[Any]) -> Tensor:
-        """Return the identities as [B] int64, whatever their type in the dataset."""
-        return torch.tensor(targets, dtype=torch.int64)
-
-    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
-        """Return the dataset with its identities renumbered to those of the model. Evaluation is open-set and doesn't call this."""
-        return dataset.with_targets(lambda identity: new_index[identity], classes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return the augmentation: flips, small affine transforms, and changes of brightness and contrast."""

@@ -124,3 +124,19 @@ class TaskData(ABC):
         if recipe.balance == "classes":
             return Balanced(tuple(self.labels(record.target) for record in dataset.records), batch_size, smallest)
         return Shuffled(len(dataset), batch_size, smallest)
+
+
+class IndexData(TaskData):
+    """The data of a task whose target is one class index per image."""
+
+    def labels(self, target: Any) -> Sequence[int]:
+        """Return the one class."""
+        return [int(target)]
+
+    def collate_targets(self, targets: Sequence[Any]) -> torch.Tensor:
+        """Return the class indices as [B] int64, whatever their type in the dataset."""
+        return torch.tensor(targets, dtype=torch.int64)
+
+    def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
+        """Return the data with class indices of the model."""
+        return dataset.with_targets(lambda label: new_index[label], classes)
