@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from tests.pictures import COLOURS
 from zoo.data.dataset import Dataset, Record
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Reading
 from zoo.evaluation.ensemble import Ensemble
 from zoo.evaluation.voting import Voting
 from zoo.models.builder import build

@@ -14,7 +14,7 @@ from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, as_float
 
 if TYPE_CHECKING:
-    from zoo.task.model import TaskModel
+    from zoo.task.building import TaskModel
 
 
 def grad_cam(model: TaskModel, batch: ImageBatch, label: int) -> NDArray[np.float32]:

@@ -1,28 +1,29 @@
-"""Linear classification head on pooled features."""
+"""Classification heads on pooled features: a linear layer, or a vote of the nearest training images."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InputError
-from zoo.task.head import Losses
-from zoo.task.pooling import PooledHead
+from zoo.task.head import Losses, PooledHead, RememberingHead
 
-CLASS_DEPENDENT = ("fc.", "memory", "labels")  # parameters and buffers of all heads of this task, because one head may replace another
+_CLASS_DEPENDENT = ("fc.", "memory", "labels")  # parameters and buffers of both heads, because one head may replace the other
+_TEMPERATURE = 0.07  # value of Wu et al.; the vote of a neighbour has the weight exp(cosine / temperature)
+_LEAST = 1e-6  # minimum fraction of the votes for each class, so that logits are finite
 
 
 class ClassificationHead(PooledHead):
     """Global average pooling of the deepest level, dropout and one linear layer."""
 
-    class_dependent: ClassVar[tuple[str, ...]] = CLASS_DEPENDENT
+    class_dependent: ClassVar[tuple[str, ...]] = _CLASS_DEPENDENT
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")
+        _check_classes(num_classes)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
@@ -35,3 +36,55 @@ class ClassificationHead(PooledHead):
         """Return the cross-entropy. Targets are classes [B] int64 or probabilities [B, K]."""
         logits = self.answer(pooled).float()
         return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device))}
+
+
+class NeighbourHead(RememberingHead):
+    """k-nearest-neighbours head, whose logits are the logarithms of the fractions of votes for each class.
+
+    The method is that of Wu et al. 2018, arXiv 1805.01978, section 3.4; DINO evaluates backbones with it too. The features and classes of
+    the training images are stored in buffers and saved with the model.
+    """
+
+    class_dependent: ClassVar[tuple[str, ...]] = _CLASS_DEPENDENT
+
+    def __init__(self, channels: int, num_classes: int, neighbours: int) -> None:
+        super().__init__()
+        _check_classes(num_classes)
+        self._num_classes, self._neighbours = num_classes, neighbours
+        self.register_buffer("memory", torch.zeros(0, channels))  # stored features, [N, C], of unit length
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))  # classes of the stored features, [N]
+        self.memory: Tensor
+        self.labels: Tensor
+
+    def remember(self, pooled: Tensor, targets: Tensor) -> None:
+        """Replace the stored features with pooled features [N, C] and their classes [N] int64."""
+        self.memory = F.normalize(pooled, dim=1).to(self.memory.device)
+        self.labels = targets.to(self.labels.device)
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Return the logarithms of the fractions of votes for each class, [B, K]."""
+        if not len(self.memory):
+            raise InputError("classifier 'knn' has no stored images yet; train the model first (zoo train --classifier knn --freeze trunk)")
+        # without autocast, because similarities of neighbours differ only in the third digit
+        with torch.autocast(pooled.device.type, enabled=False):
+            similar, nearest = (F.normalize(pooled.float(), dim=1) @ self.memory.T).topk(min(self._neighbours, len(self.memory)))
+            votes = pooled.new_zeros(pooled.shape[0], self._num_classes, dtype=torch.float32)
+            votes = votes.scatter_add(1, self.labels[nearest], (similar / _TEMPERATURE).exp())
+            return (votes / votes.sum(1, keepdim=True)).clamp_min(_LEAST).log()
+
+    def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
+        """Return the cross-entropy, which is only reported, because the head has no parameters. Targets are [B] int64 or [B, K]."""
+        return {"loss_classifier": F.cross_entropy(self.answer(pooled), targets.to(pooled.device))}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Resize the buffers to those in the state dict before loading it."""
+        for name in ("memory", "labels"):
+            if f"{prefix}{name}" in state_dict:
+                own = getattr(self, name)
+                setattr(self, name, own.new_zeros(len(state_dict[f"{prefix}{name}"]), *own.shape[1:]))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def _check_classes(num_classes: int) -> None:
+    if num_classes < 1:
+        raise InputError(f"classification needs at least one class, got {num_classes}; pass classes= or num_classes=")

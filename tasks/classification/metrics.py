@@ -1,23 +1,31 @@
-"""Classification metric: top1, top5, precision, recall, f1, calibration error and AUC with intervals, and the confusion matrix."""
+"""Evaluation of classifiers: scores with intervals, confusion matrix, mistakes, the curves of a report, and scores under attack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
+from zoo.data.dataset import Dataset
 from zoo.errors import InputError
 from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
-from zoo.task.metric import MetricResult, Mistake
-from zoo.tasks.classification.curves import calibration, curves
-from zoo.tasks.classification.scores import Answers, Floats, affordable_auc, auc, class_scores, scores
+from zoo.task.metric import Curve, MetricResult, Mistake
+from zoo.task.scoring import AttackProtocol
+from zoo.tasks.classification.scores import BINS, Answers, Floats, affordable_auc, auc, class_scores, scores
 
 _SHOWN = 24  # maximum number of mistakes
 _PER_CLASS = ("precision", "recall", "f1")
 _OF_PROBABILITIES = ("top5", "ece", "auc")
+_LINES = 12  # maximum number of classes with one line each in a curve; more would be unreadable
+_POINTS = 200  # maximum number of points per line
+_MICRO = 5_000_000  # maximum of images × classes for the line over all classes; sorting more takes too long
 
 
 class ClassificationMetric:
@@ -73,7 +81,7 @@ class ClassificationMetric:
         confusion = np.bincount(answers.labels * count + answers.answered, minlength=count**2).reshape(count, count)[np.ix_(seen, seen)]
         details = {
             "confusion_matrix": {"classes": list(per_class), "rows_true_columns_answered": confusion.tolist()},
-            "calibration": calibration(answers),
+            "calibration": _calibration(answers),
             "bootstrap": {"over": "pictures", "replicates": replicates, "too_slow": [] if affordable_auc(answers, replicates) else ["auc"]},
         }
         drawn = _replicates(answers, replicates)
@@ -83,26 +91,21 @@ class ClassificationMetric:
             del details["calibration"]
             return MetricResult(values, per_class, details, drawn)
         return MetricResult(
-            values, per_class, details, drawn, tuple(self._mistakes(answers, keys)), curves(answers, seen.tolist(), list(per_class))
+            values, per_class, details, drawn, self._mistakes(answers, keys), _curves(answers, seen.tolist(), list(per_class))
         )
 
     def _name(self, index: int) -> str:
         return self._classes[index] if index < len(self._classes) else str(index)
 
-    def _mistakes(self, answers: Answers, keys: Sequence[str]) -> list[Mistake]:
+    def _mistakes(self, answers: Answers, keys: Sequence[str]) -> tuple[Mistake, ...]:
         """Return the wrong predictions with the highest confidence."""
         wrong = np.flatnonzero(answers.ranks > 0)
-        worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")[:_SHOWN]]
-        return [
-            Mistake(
-                (keys[place],),
-                f"{self._name(answers.labels[place])}, "
-                f"predicted {self._name(answers.answered[place])} with {answers.confidence[place]:.2f}",
-                float(answers.confidence[place]),
-                labels=(int(answers.labels[place]), int(answers.answered[place])),
-            )
-            for place in worst
-        ]
+        mistakes = []
+        for place in wrong[np.argsort(-answers.confidence[wrong], kind="stable")[:_SHOWN]]:
+            label, answered, confidence = int(answers.labels[place]), int(answers.answered[place]), float(answers.confidence[place])
+            words = f"{self._name(label)}, predicted {self._name(answered)} with {confidence:.2f}"
+            mistakes.append(Mistake((keys[place],), words, confidence, labels=(label, answered)))
+        return tuple(mistakes)
 
 
 def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:
@@ -114,3 +117,78 @@ def _replicates(answers: Answers, replicates: int) -> dict[str, Floats]:
         found = scores(answers, weights, class_scores(answers, weights))
         parts.append(found | ({"auc": auc(answers, weights)} if with_auc else {}))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def _calibration(answers: Answers) -> list[dict[str, Any]]:
+    """Return the number of predictions, mean confidence and accuracy of each confidence bin. The means of an empty bin are None."""
+    rows = []
+    for number in range(BINS):
+        inside = answers.bins == number
+        mean = [float(values[inside].mean()) if inside.any() else None for values in (answers.confidence, answers.ranks == 0)]
+        rows.append({"from": number / BINS, "to": (number + 1) / BINS, "n": int(inside.sum()), "confidence": mean[0], "accuracy": mean[1]})
+    return rows
+
+
+def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
+    """Return the calibration, ROC and precision-recall curves; `seen` and `names` are the classes that occur or are predicted."""
+    found = [part for part in _calibration(answers) if part["n"]]
+    line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
+    drawn = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
+    if decided := _decisions(answers, seen, names):
+        from sklearn.metrics import precision_recall_curve, roc_curve  # takes a second to import
+
+        roc, over_recall = {}, {}
+        for name, (right, probability) in decided.items():
+            false_positive, true_positive, _ = roc_curve(right, probability)
+            precision, recall, _ = precision_recall_curve(right, probability)
+            roc[name], over_recall[name] = _thinned(false_positive, true_positive), _thinned(recall[::-1], precision[::-1])
+        drawn.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", roc, diagonal=True))
+        drawn.append(Curve("Precision and recall", "recall", "precision", over_recall))
+    return tuple(drawn)
+
+
+def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], Floats]]:
+    """Return for each line of a curve whether each decision is right, [P], and its probability, [P].
+
+    Each class has one line, unless its decisions are all right or all wrong. With more than 12 classes there is a single line, the micro
+    average over all decisions.
+    """
+    if len(seen) > _LINES:
+        if answers.logits.size > _MICRO:
+            return {}
+        right = np.arange(answers.logits.shape[1]) == answers.labels[:, None]
+        return {"all classes": (right.ravel(), answers.probabilities.ravel())}
+    each = {name: (answers.labels == index, answers.probabilities[:, index]) for index, name in zip(seen, names, strict=True)}
+    return {name: (right, probability) for name, (right, probability) in each.items() if right.any() and not right.all()}
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    shown = np.unique(np.linspace(0, len(x) - 1, _POINTS).astype(int))
+    return x[shown].tolist(), y[shown].tolist()
+
+
+class ClassAttack(AttackProtocol):
+    """Attack protocol that maximises the cross-entropy of the right class and computes the usual classification scores."""
+
+    def __init__(self, dataset: Dataset, classes: tuple[str, ...]) -> None:
+        self.pictures, self._classes = dataset, classes
+        self._clean: Mapping[str, Any] = {}
+
+    def attacked(self, answers: Mapping[str, Any]) -> Dataset:
+        """Return the dataset without the images that couldn't be read. `answers` are the predictions for the clean images."""
+        self._clean = answers
+        return replace(self.pictures, records=tuple(record for record in self.pictures.records if record.key in answers))
+
+    def loss(self, answers: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Return the cross-entropy of each image, [B], given logits [B, K] and class indices [B]."""
+        return F.cross_entropy(answers, torch.tensor(targets, dtype=torch.int64, device=answers.device), reduction="none")
+
+    def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
+        """Score the logits of clean and of attacked images with the classification metric, by "clean" and "robust"."""
+        targets = {record.key: record.target for record in self.pictures.records if record.key in robust}
+        results = {}
+        for name, answers in (("clean", self._clean), ("robust", robust)):
+            metric = ClassificationMetric(self._classes)
+            metric.update([answers[key] for key in targets], list(targets.values()), list(targets))
+            results[name] = metric.compute(replicates)
+        return results

@@ -23,7 +23,7 @@ from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw
 from zoo.evaluation import files
 from zoo.system.files import write_text
-from zoo.task.answer_files import AnswerFiles
+from zoo.task.answers import AnswerFiles
 from zoo.tasks.classification.scores import log_probabilities
 
 SUFFIXES = (*tables.SUFFIXES, ".jsonl")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from zoo.images.drawing import caption
-from zoo.task.examples import Example
+from zoo.task.answers import Example
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,29 +15,27 @@ from zoo.data.formats import Scheme
 from zoo.data.writers import Writer
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Answers
+from zoo.task.answers import Answers, Example
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
 from zoo.task.data import IndexData
-from zoo.task.examples import Example
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Mistake
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
 from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
-from zoo.tasks.classification.head import ClassificationHead
-from zoo.tasks.classification.neighbours import NeighbourHead
+from zoo.tasks.classification.head import ClassificationHead, NeighbourHead
 from zoo.tasks.classification.options import ClassificationOptions
 from zoo.tasks.classification.predictions import Classification, examples
 from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
 from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
-    from zoo.task.answer_files import AnswerFiles
-    from zoo.task.attack import AttackProtocol
-    from zoo.task.model import TaskModel
+    from zoo.task.answers import AnswerFiles
+    from zoo.task.building import TaskModel
+    from zoo.task.scoring import AttackProtocol
 
 
 class ClassificationBuilding(Building):
@@ -148,9 +146,9 @@ class ClassificationScoring(Scoring):
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
         """Return a protocol that attacks every image by raising the loss of its class."""
-        from zoo.tasks.classification.attacked import ClassAttack  # rarely needed
+        from zoo.tasks.classification.metrics import ClassAttack
 
-        return ClassAttack(dataset, self.metric(dataset, classes, **options), self.metric(dataset, classes, **options))
+        return ClassAttack(dataset, classes)
 
 
 CLASSIFICATION = Task("classification", ClassificationBuilding(), ClassificationData(), ClassificationAnswers(), ClassificationScoring())

@@ -17,22 +17,21 @@ from zoo.data.sampling import Sampling
 from zoo.data.writers import Writer
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Answers
+from zoo.task.answers import Answers, Example
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
 from zoo.task.data import TaskData
-from zoo.task.examples import Example
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
-from zoo.tasks.detection.data.numbers import NumberedDataset
+from zoo.tasks.detection.data.coco import NumberedDataset
 from zoo.tasks.detection.data.targets import relabelled
 from zoo.tasks.detection.datasets import SCHEMES
-from zoo.tasks.detection.metric.scoring import DetectionScoring as ScoringOptions
 from zoo.tasks.detection.model.head import FasterRCNNHead
-from zoo.tasks.detection.model.options import SMALL_INPUT, DetectionOptions
+from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
+from zoo.tasks.detection.options import DetectionScoring as ScoringOptions
 from zoo.tasks.detection.prediction.detections import Detections, agreement
 from zoo.tasks.detection.training.augment import Augment
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
@@ -41,7 +40,7 @@ from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
 from zoo.tasks.detection.writers import WRITERS
 
 if TYPE_CHECKING:
-    from zoo.task.answer_files import AnswerFiles
+    from zoo.task.answers import AnswerFiles
 
 
 class DetectionBuilding(Building):

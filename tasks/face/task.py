@@ -17,12 +17,11 @@ from zoo.data.writers import Writer
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Answers
+from zoo.task.answers import Answers, Example
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
 from zoo.task.data import IndexData
-from zoo.task.examples import Example
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
 from zoo.task.recipe import Recipe
@@ -40,12 +39,10 @@ from zoo.tasks.face.verification.protocol import FaceScoring as ScoringOptions
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
-    from zoo.task.alignment import Aligned, Aligning
-    from zoo.task.answer_files import AnswerFiles
-    from zoo.task.attack import AttackProtocol
-    from zoo.task.model import TaskModel
-    from zoo.task.prediction import PartsFinder
+    from zoo.task.answers import Aligned, Aligning, AnswerFiles, PartsFinder
+    from zoo.task.building import TaskModel
     from zoo.task.scores import Scores
+    from zoo.task.scoring import AttackProtocol
 
 
 class FaceBuilding(Building):

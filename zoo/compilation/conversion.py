@@ -27,7 +27,7 @@ from zoo.models.compiled import PICTURES, SizeHW
 from zoo.models.model import Model
 from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
-from zoo.task.pooling import PooledHead
+from zoo.task.head import PooledHead
 
 FEATURES = "features"  # name of the network of backbone and pooling, for models with a `PooledHead`
 _STEP = 32  # pixels; the sides of padded images are multiples of this

@@ -13,8 +13,7 @@ from PIL import Image as PILImage
 from zoo.curation.check.items import class_name
 from zoo.data.dataset import Dataset, Image, OnError, Record
 from zoo.data.loader import Batch, evaluation_loader, training_loader
-from zoo.data.plan import TrainingPlan
-from zoo.data.sampling import Shuffled
+from zoo.data.sampling import Shuffled, TrainingPlan
 from zoo.errors import Fault
 from zoo.images.preprocess import ImageBatch, Preprocess, as_float
 from zoo.report.sheet import Seen

@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef
 from zoo.errors import Flaw, InputError
 from zoo.images import decoding
 

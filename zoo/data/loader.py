@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -15,16 +15,52 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from zoo.data.dataset import Dataset, OnError, Sample
-from zoo.data.plan import Index, TrainingPlan, _From
+from zoo.data.sampling import Index, TrainingPlan, _From
 from zoo.errors import Fault, ImageError, InputError
 from zoo.images.decoding import Decoding
+from zoo.images.headers import MAX_PIXELS
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.system.hardware import pick_decoding_threads
+from zoo.system.precision import Precision
 from zoo.system.prefetch import Job, in_order
+from zoo.system.progress import Progress
 from zoo.system.seeding import derived_seed, seed_torch
 
 _WHOLE = Decoding()
 Images = TypeVar("Images", covariant=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings for reading images and running models, which apply to every model and dataset of a command.
+
+    Attributes:
+        batch_size: number of images per batch; None to choose it by the model's input size.
+        workers: number of loader processes. 0 uses threads instead. None chooses the number by the machine and the dataset.
+        precision: numeric precision of the model.
+        device: "auto" or a torch device.
+        on_error: "raise", or "skip" to skip images that can't be read.
+        exact: whether to decode every image at full size; otherwise large JPEGs may be decoded at a reduced scale.
+        max_pixels: limit on width × height; larger images are refused before they are decoded.
+        progress: progress display.
+        rank: index of this process.
+        processes: number of processes.
+    """
+
+    batch_size: int | None = None
+    workers: int | None = None
+    precision: Precision = "auto"
+    device: str = "auto"
+    on_error: OnError = "raise"
+    exact: bool = False
+    max_pixels: int = MAX_PIXELS
+    progress: Progress = field(default_factory=lambda: Progress(enabled=False))
+    rank: int = 0
+    processes: int = 1
+
+    def decoding(self, min_size_hw: tuple[int, int] | None = None) -> Decoding:
+        """Return the decoding settings for images that need at least `min_size_hw` pixels (height, width); None means full size."""
+        return Decoding(None if self.exact else min_size_hw, self.max_pixels)
 
 
 @dataclass(frozen=True)

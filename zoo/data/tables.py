@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef
 from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")

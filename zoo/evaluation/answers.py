@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from zoo.data.dataset import Dataset
-from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
 from zoo.errors import Fault
 from zoo.models.inference import answers, evaluation_mode
 from zoo.models.model import Model
 from zoo.system.hardware import autocast, pick_workers
-from zoo.task.pooling import FeatureBatches, FeatureSource
+from zoo.task.head import FeatureBatches, FeatureSource
 
 
 @dataclass(frozen=True)

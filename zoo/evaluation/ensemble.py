@@ -4,25 +4,141 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from zoo.data.dataset import Dataset
-from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.read_settings import Reading
-from zoo.errors import UnknownNameError
+from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
+from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation.answers import Answered
-from zoo.evaluation.augmentation import View, mirrored, views_of
-from zoo.evaluation.group import ModelGroup
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.models.classes import common_classes, new_index
+from zoo.models.fingerprint import model_fingerprint
 from zoo.models.inference import answers, evaluation_mode
 from zoo.models.model import Model
-from zoo.system.hardware import autocast, pick_workers
+from zoo.system.hardware import autocast, pick_inference_precision, pick_workers, place
+from zoo.system.precision import Precision
 from zoo.task.combination import Combination, check_tta
-from zoo.task.contract import Task
+from zoo.task.contract import Task, get_task
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """One or more models of the same task.
+
+    Attributes:
+        models: the models, in the order of the arguments.
+    """
+
+    models: tuple[Model, ...]
+
+    @classmethod
+    def of(cls, models: Model | Sequence[Model]) -> ModelGroup:
+        """Create a group of models.
+
+        Raises:
+            InputError: no model is passed, or the models have different tasks.
+        """
+        chosen = (models,) if isinstance(models, Model) else tuple(models)
+        if not chosen:
+            raise InputError("nothing to evaluate: pass at least one model")
+        tasks = sorted({model.task for model in chosen})
+        if len(tasks) > 1:
+            raise InputError(f"ensemble: the models have different tasks ({', '.join(tasks)}); expected models of the same task")
+        return cls(chosen)
+
+    @property
+    def task(self) -> Task:
+        """The task of the models."""
+        return get_task(self.models[0].task)
+
+    @property
+    def metadata(self) -> list[dict[str, Any]]:
+        """Metadata of each model."""
+        return [model.metadata for model in self.models]
+
+    def by_name(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return a dict from model names to values. A single model is called "model"; several are called "model 1", "model 2" and so on."""
+        return {"model": values[0]} if len(values) == 1 else {f"model {number}": value for number, value in enumerate(values, start=1)}
+
+    def preprocess(self) -> dict[str, Any]:
+        """Return the preprocessing of a single model, or a dict of preprocessings by model name for several."""
+        found = [model.preprocess.to_dict() for model in self.models]
+        return found[0] if len(found) == 1 else self.by_name(found)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each model by model name."""
+        return self.by_name([model_fingerprint(model) for model in self.models])
+
+    def engines(self) -> dict[str, Any]:
+        """Return details of the engines for the evaluation result; empty if no model is compiled."""
+        engines = [model.engine_details() for model in self.models]
+        return {"engine": engines[0] if len(engines) == 1 else self.by_name(engines)} if any(engines) else {}
+
+    def precision(self, asked: Precision) -> Precision:
+        """Return the precision for running the models that aren't compiled.
+
+        Args:
+            asked: requested precision.
+
+        Raises:
+            InputError: a model is compiled for a precision other than `asked`.
+        """
+        chosen, *_ = [pick_inference_precision(asked, model.precision) for model in self.models]
+        return chosen
+
+    def reported_precision(self, precision: Precision) -> str:
+        """Return the precision of all models for the evaluation result. `precision` is that of models that aren't compiled."""
+        return ", ".join(dict.fromkeys(model.precision or precision for model in self.models))
+
+    def place(self, device: torch.device) -> None:
+        """Move the models to a device."""
+        for model in self.models:
+            place(model, device)
+
+
+@dataclass(frozen=True)
+class View:
+    """Definition of a view of an image.
+
+    Attributes:
+        preprocess: the model's preprocessing, possibly with another image size.
+        mirror: whether the preprocessed image is flipped horizontally.
+    """
+
+    preprocess: Preprocess
+    mirror: bool = False
+
+
+def views_of(preprocess: Preprocess, tta: Sequence[str], scales: Sequence[float], stride: int) -> tuple[View, ...]:
+    """Return the views for test-time augmentation, starting with the unmodified one.
+
+    Args:
+        preprocess: the model's preprocessing.
+        tta: names of augmentations. "flip" adds a flipped view for each size, and "scales" adds other sizes.
+        scales: input sizes for "scales", as factors of the model's input size.
+        stride: stride of the backbone's deepest level, in pixels. Sizes are rounded to multiples of it. With the resize policy "fit",
+            they are rounded to whole pixels, because images are padded to a multiple of the stride.
+    """
+    step = 1 if preprocess.pads else stride
+    others = [_scaled(preprocess, scale, step) for scale in scales if scale != 1] if "scales" in tta else []
+    sizes = dict.fromkeys([preprocess, *others])  # remove duplicates: several scales of a small input may be rounded to the same size
+    return tuple(View(size, mirror) for size in sizes for mirror in ((False, True) if "flip" in tta else (False,)))
+
+
+def _scaled(preprocess: Preprocess, scale: float, step: int) -> Preprocess:
+    height, width = (max(1, round(side * scale / step)) * step for side in preprocess.size_hw)
+    return replace(preprocess, size_hw=(height, width))
+
+
+def mirrored(batch: ImageBatch) -> ImageBatch:
+    """Flip each image of a batch horizontally within its unpadded size. The padding stays at the right and bottom."""
+    pixels = batch.pixels.clone()
+    for row, (height, width) in zip(pixels, batch.sizes_hw, strict=True):
+        row[:, :height, :width] = row[:, :height, :width].flip(2)
+    return ImageBatch(pixels, batch.sizes_hw, batch.original_sizes_hw)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.evaluation.answers import Answered, answered
-from zoo.evaluation.ensemble import Ensemble, voted
-from zoo.evaluation.group import ModelGroup
+from zoo.evaluation.ensemble import Ensemble, ModelGroup, voted
 from zoo.evaluation.intervals import REPLICATES, interval
 from zoo.evaluation.voting import Voting, check_val
 from zoo.images.decoding import Decoding
@@ -28,11 +27,11 @@ from zoo.system.hardware import pick_device
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 from zoo.system.versions import versions
-from zoo.task.alignment import Aligning
+from zoo.task.answers import Aligning
 from zoo.task.combination import check_tta
 from zoo.task.contract import Task, get_task
+from zoo.task.head import FeatureSource
 from zoo.task.metric import Metric, MetricResult
-from zoo.task.pooling import FeatureSource
 from zoo.task.scores import Scores
 
 

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 
 from zoo.data.dataset import Dataset, Record
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Reading
 from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.answers import Answered
 from zoo.evaluation.ensemble import Ensemble

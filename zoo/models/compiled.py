@@ -20,7 +20,7 @@ from zoo.models.builder import components
 from zoo.models.config import ModelConfig
 from zoo.models.model import Model
 from zoo.system.files import write_text
-from zoo.task.pooling import AnyImages, PooledBatch
+from zoo.task.head import AnyImages, PooledBatch
 
 PICTURES = "pictures"  # name of the network of backbone and head
 

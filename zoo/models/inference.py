@@ -9,7 +9,7 @@ from typing import Any
 from zoo.images.preprocess import ImageBatch
 from zoo.models.model import Model
 from zoo.task.contract import get_task
-from zoo.task.pooling import AnyImages
+from zoo.task.head import AnyImages
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, Picture, as_float
 from zoo.models.config import ModelConfig
 from zoo.system.disk import save_tensors
-from zoo.task.head import Head
-from zoo.task.pooling import AnyImages, PooledBatch, PooledHead
+from zoo.task.head import AnyImages, Head, PooledBatch, PooledHead
 
 
 class Model(nn.Module):

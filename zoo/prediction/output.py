@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from zoo.errors import InputError
 from zoo.system.files import draft_folder, refuse_others
 from zoo.system.prefetch import Window
-from zoo.task.prediction import Prediction
+from zoo.task.answers import Prediction
 
 LINES = "predictions.jsonl"
 Answer = dict[str, Any]

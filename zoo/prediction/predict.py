@@ -26,8 +26,8 @@ from zoo.system.hardware import autocast, pick_decoding_threads, pick_device, pi
 from zoo.system.precision import Precision
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
+from zoo.task.answers import PartsFinder, Prediction
 from zoo.task.contract import get_task
-from zoo.task.prediction import PartsFinder, Prediction
 
 
 def predict(

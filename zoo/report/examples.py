@@ -13,8 +13,8 @@ from zoo.models.model import Model
 from zoo.report.figures import as_html, kinds_of, with_boxes
 from zoo.report.mistakes import load_picture
 from zoo.report.pages import text
+from zoo.task.answers import Example
 from zoo.task.contract import Task
-from zoo.task.examples import Example
 
 SHOWN = 12
 _LARGEST = 60_000  # maximum number of characters of an encoded image

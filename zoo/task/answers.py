@@ -1,28 +1,160 @@
-"""How a task converts model outputs to predictions, saves them in files, and combines them."""
+"""How a task converts model outputs to predictions, saves them in files, shows examples, and aligns data."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from zoo.data.dataset import Dataset, Record
+from zoo.errors import Fault
 from zoo.images.preprocess import ImageBatch
-from zoo.task.examples import Example, drawn
 from zoo.task.metric import Mistake
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image as PILImage
 
-    from zoo.task.alignment import Aligned, Aligning
-    from zoo.task.answer_files import AnswerFiles
+    from zoo.images.decoding import Decoding
+    from zoo.system.progress import Progress
+    from zoo.task.building import TaskModel
     from zoo.task.combination import Combination
-    from zoo.task.model import TaskModel
-    from zoo.task.prediction import PartsFinder, Prediction
 
 _SAME = 0.05  # maximum distance between two predictions that count as equal, relative to the norm of the expected one
+
+
+class Parts(Protocol):
+    """Regions detected in one image."""
+
+    @property
+    def crops(self) -> Sequence[NDArray[np.uint8]]:
+        """One crop [h, w, 3], RGB, for each region; empty if no region was detected."""
+
+    def prediction(self, answers: Sequence[Any]) -> Prediction:
+        """Assemble the image's prediction from the model's outputs, one for each crop."""
+
+
+class PartsFinder(Protocol):
+    """Detector of regions in an image."""
+
+    def __call__(self, image: NDArray[np.uint8], key: str) -> Parts:
+        """Detect the regions in an image.
+
+        Args:
+            image: [H, W, 3], RGB.
+            key: path or name of the image.
+
+        Raises:
+            ImageError: the image can't be processed. The message contains the key.
+        """
+
+
+class Prediction(Protocol):
+    """A model's prediction for one image, as returned to users."""
+
+    @property
+    def key(self) -> str:
+        """Path or name of the image."""
+
+    def plot(self) -> PILImage:
+        """Return the image with the prediction drawn on it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as a JSON-serialisable dict."""
+
+
+@dataclass(frozen=True)
+class AnswerFiles:
+    """Reader and writer of a task's prediction files.
+
+    Attributes:
+        suffixes: file name suffixes supported by `write`.
+        read: function of the file, the relabelled dataset and the class names. It returns one prediction for each sample key, in the
+            format of `Answers.split`, or None if the file states that there is no prediction (an image without a face). It raises
+            InputError, which names the file and the line or entry, for unknown samples, samples without a prediction, numbers that
+            aren't finite, inverted boxes, and labels that aren't among the classes.
+        write: function of the file, the predictions by key, the relabelled dataset and the class names. It overwrites the file. `read`
+            restores the predictions without loss.
+    """
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Path, Dataset, tuple[str, ...]], Mapping[str, Any]]
+    write: Callable[[Path, Mapping[str, Any], Dataset, tuple[str, ...]], None]
+
+
+@dataclass(frozen=True)
+class Aligning:
+    """Settings for aligning a dataset.
+
+    Attributes:
+        detector: detector of the regions to align, such as faces; accepts the same values as `detector` of `zoo.predict`.
+        decoding: how images are decoded.
+        skip: whether to skip images that can't be read. If False, they raise an error.
+        progress: display of the progress bar.
+        rank: index of this process. Each process aligns a different subset first, and loads the rest from the cache.
+        processes: number of processes.
+        kept: cache files used by this run. The aligner adds them here, so that they are not deleted when a later dataset is aligned.
+    """
+
+    detector: object
+    decoding: Decoding
+    skip: bool
+    progress: Progress
+    rank: int = 0
+    processes: int = 1
+    kept: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Result of aligning a dataset.
+
+    Attributes:
+        dataset: the aligned crops, with the keys of their images. Images without a detected region are not included.
+        not_found: errors of images in which no region was detected, in dataset order.
+        unreadable: errors of skipped images that can't be read.
+        details: detector and settings, JSON-serialisable.
+    """
+
+    dataset: Dataset
+    not_found: tuple[Fault, ...]
+    unreadable: tuple[Fault, ...]
+    details: Mapping[str, Any]
+
+    @property
+    def left_out(self) -> tuple[Fault, ...]:
+        """Errors of all images that are not included in `dataset`."""
+        return (*self.not_found, *self.unreadable)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample, or a pair of samples, with the model's prediction and the ground truth.
+
+    Attributes:
+        keys: key of the sample, or the two keys of a pair.
+        answer: the model's prediction as text.
+        truth: the ground truth as text; "" if unknown.
+        right: whether the prediction is correct; None if unknown.
+        boxes_xyxy: boxes (xyxy) in pixels of the original image, each with a caption in the format of `zoo.task.metric.Mistake.boxes_xyxy`.
+    """
+
+    keys: tuple[str, ...]
+    answer: str
+    truth: str
+    right: bool | None
+    boxes_xyxy: tuple[tuple[tuple[float, float, float, float], str], ...] = ()
+
+
+def drawn(records: Sequence[Record], count: int) -> list[Record]:
+    """Return up to `count` records in dataset order. The choice depends only on the keys, not on the order of the records."""
+    places = sorted(range(len(records)), key=lambda place: hashlib.sha256(records[place].key.encode("utf-8", "replace")).digest())
+    return [records[place] for place in sorted(places[:count])]
 
 
 class Answers(ABC):

@@ -1,16 +1,19 @@
-"""How a task's models are built: options, preprocessing and head."""
+"""How a task's models are built (options, preprocessing, head), and the interface of the finished models."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from zoo.backbones import Backbone
 from zoo.images.preprocess import Preprocess
 from zoo.task.head import Head, HeadSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.task.scores import Scores
 
 
@@ -69,3 +72,34 @@ class Building(ABC):
     def trained_metadata(self, scores: Scores) -> dict[str, Any]:
         """Return metadata derived from the validation scores of a trained model (for faces: the best threshold). Empty by default."""
         return {}
+
+
+class TaskModel(Protocol):
+    """The interface of a model that tasks use; `zoo.Model` implements it.
+
+    Attributes:
+        preprocess: the model's preprocessing.
+        metadata: values needed to interpret the model's outputs, such as distance and threshold for embeddings.
+    """
+
+    preprocess: Preprocess
+    metadata: dict[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """The configuration; `config.options` maps the task's option names to values."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+
+    def __call__(self, images: Any, targets: Any = None) -> Any:
+        """Return the outputs for a batch of images, or losses by name if targets are passed."""

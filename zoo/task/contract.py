@@ -17,12 +17,10 @@ from zoo.task.recipe import Recipe, find_recipe, replace_settings
 from zoo.task.scoring import Scoring
 
 if TYPE_CHECKING:
-    from zoo.task.alignment import Aligned, Aligning
-    from zoo.task.answer_files import AnswerFiles
-    from zoo.task.attack import AttackProtocol
+    from zoo.task.answers import Aligned, Aligning, AnswerFiles, PartsFinder
+    from zoo.task.building import TaskModel
     from zoo.task.combination import Combination
-    from zoo.task.model import TaskModel
-    from zoo.task.prediction import PartsFinder
+    from zoo.task.scoring import AttackProtocol
 
 T = TypeVar("T")
 

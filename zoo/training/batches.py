@@ -12,9 +12,8 @@ import torch
 
 from zoo.data.dataset import Dataset, Sample
 from zoo.data.fingerprint import manifest_fingerprint
-from zoo.data.loader import training_loader
-from zoo.data.plan import TrainingPlan
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Reading, training_loader
+from zoo.data.sampling import TrainingPlan
 from zoo.evaluation.evaluate import evaluate
 from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
@@ -22,37 +21,25 @@ from zoo.system.hardware import in_one_thread, pick_inference_precision, pick_wo
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.task.contract import Task
-from zoo.task.pooling import AnyBatch
+from zoo.task.head import AnyBatch
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
-from zoo.training.features.batches import PooledData
 from zoo.training.features.cache import FeatureCache
-from zoo.training.features.trunk import has_small_head, learns_from_features, pooled_data
+from zoo.training.features.trunk import PooledData, has_small_head, learns_from_features, pooled_data
 
 
 @dataclass(frozen=True)
 class RunData:
-    """Inputs of a training run. The methods create batches and run the validation.
-
-    Attributes:
-        model: the model to train.
-        task: the task of the model.
-        dataset: the relabelled training data.
-        validation: the relabelled validation data, scored after every epoch; None for no validation.
-        recipe: the training settings.
-        processes: the processes of the run.
-        reading: how images are read, and the display of progress bars and messages.
-        alignment: JSON-serialisable description of how images were aligned before training; None if they were not.
-    """
+    """Inputs of a training run. The methods create batches and run the validation."""
 
     model: Model
     task: Task
-    dataset: Dataset
-    validation: Dataset | None
+    dataset: Dataset  # relabelled
+    validation: Dataset | None  # relabelled, scored after every epoch
     recipe: Recipe
     processes: Processes
     reading: Reading
-    alignment: Mapping[str, Any] | None = None
+    alignment: Mapping[str, Any] | None = None  # JSON-serialisable description of how images were aligned before training
 
     def describe(self) -> dict[str, Any]:
         """Return the contents of run.json. Except for versions, they must not change when a run is resumed."""

@@ -18,7 +18,7 @@ from zoo.system.hardware import autocast
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.system.progress import Progress
-from zoo.task.pooling import AnyBatch, AnyImages, PooledBatch
+from zoo.task.head import AnyBatch, AnyImages, PooledBatch
 from zoo.training.batches import RunData
 from zoo.training.features.trunk import has_small_head, learns_from_features
 from zoo.training.optimization import Optimization

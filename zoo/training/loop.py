@@ -10,14 +10,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zoo.data.plan import Steps, TrainingPlan
+from zoo.data.sampling import Steps, TrainingPlan
 from zoo.errors import Fault, InputError
 from zoo.models.freezing import freeze, unfreeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_training_precision, place
 from zoo.system.seeding import derived_seed, seed_torch
 from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
-from zoo.task.pooling import AnyBatch
+from zoo.task.head import AnyBatch
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData
 from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
@@ -25,8 +25,7 @@ from zoo.training.features.trunk import why_not
 from zoo.training.gradients import Gradients, share_norm
 from zoo.training.history import LossRecord, epochs_without_better, score_of
 from zoo.training.optimization import Optimization
-from zoo.training.progress import TrainingProgress
-from zoo.training.tracking import Tracking
+from zoo.training.tracking import Tracking, TrainingProgress
 
 
 @dataclass

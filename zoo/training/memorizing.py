@@ -12,7 +12,7 @@ from zoo.errors import Fault, InputError
 from zoo.models.freezing import freeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_inference_precision, place
-from zoo.task.pooling import RememberingHead
+from zoo.task.head import RememberingHead
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData
 from zoo.training.checkpoints import RunFolder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Reading
 from zoo.errors import DataError, Fault, InputError
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
@@ -22,9 +22,9 @@ from zoo.system.disk import storing, tensor_bytes
 from zoo.system.hardware import pick_device
 from zoo.system.processes import Processes, bound
 from zoo.system.progress import Progress
-from zoo.task.alignment import Aligning
+from zoo.task.answers import Aligning
 from zoo.task.contract import Task, get_task
-from zoo.task.pooling import RememberingHead
+from zoo.task.head import RememberingHead
 from zoo.task.recipe import Recipe
 from zoo.task.scores import Scores
 from zoo.training.batches import RunData

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import picture_files, split_folder
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Fault
 
 

@@ -14,8 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Fault
 from zoo.images.drawing import caption
 from zoo.registry import Registry
@@ -23,9 +22,8 @@ from zoo.task.answers import Answers
 from zoo.task.building import Building
 from zoo.task.contract import Task
 from zoo.task.data import TaskData
-from zoo.task.head import Head, HeadSpec, Losses
+from zoo.task.head import Head, HeadSpec, Losses, PooledHead
 from zoo.task.metric import MetricResult
-from zoo.task.pooling import PooledHead
 from zoo.task.scoring import Scoring
 
 

@@ -8,8 +8,7 @@ from zoo.data import tables
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Fault, Flaw
 from zoo.tasks.classification.datasets import SCHEMES
 

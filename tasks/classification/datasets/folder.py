@@ -7,8 +7,7 @@ from pathlib import Path
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import picture_files, split_folder, subfolders
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault
 from zoo.tasks.classification.datasets import SCHEMES
 

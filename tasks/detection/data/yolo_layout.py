@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.folders import PictureRoot, picture_files, split_folder
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef
 from zoo.errors import DataError, Fault, Flaw, InputError
 
 Fractions = tuple[float, float, float, float]

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
 from zoo.images import decoding
-from zoo.tasks.detection.data.coco_json import annotation_of, are_four_numbers, is_number, read_lists
-from zoo.tasks.detection.data.numbers import NumberedDataset
+from zoo.tasks.detection.data.coco import NumberedDataset, annotation_of, are_four_numbers, is_number, read_lists
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -43,7 +41,7 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file), ref.pictures)
     dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes)
     category_ids = {category: reader.classes[label] for category, label in reader.label.items()}
-    return NumberedDataset.of(dataset, reader.listed, category_ids, file)
+    return NumberedDataset(**vars(dataset), pictures=reader.listed, categories=category_ids, annotations=file)
 
 
 def recognise(path: Path) -> str | None:

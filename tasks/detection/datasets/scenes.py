@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import InputError, UnknownNameError
 from zoo.tasks.detection.data.targets import Target, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES

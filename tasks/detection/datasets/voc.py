@@ -16,8 +16,7 @@ from defusedxml.ElementTree import fromstring
 
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
 from zoo.images import decoding
 from zoo.tasks.detection.data.targets import Target, area_of, checked_box, keep_classes, safe_name

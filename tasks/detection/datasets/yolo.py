@@ -9,8 +9,7 @@ from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.task.examples import Example
+from zoo.task.answers import Example
 from zoo.tasks.detection.data.columns import Columns, Ints, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.metric.matching import match

@@ -23,9 +23,8 @@ from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_text
 from zoo.system.memory import no_collector
-from zoo.task.answer_files import AnswerFiles
-from zoo.tasks.detection.data.coco_json import are_four_numbers
-from zoo.tasks.detection.data.numbers import NumberedDataset
+from zoo.task.answers import AnswerFiles
+from zoo.tasks.detection.data.coco import NumberedDataset, are_four_numbers
 
 SUFFIXES = (".json",)
 _NEEDED = ("image_id", "category_id", "bbox", "score")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import ImageError, InputError
-from zoo.task.model import TaskModel
+from zoo.task.building import TaskModel
 from zoo.tasks.face.alignment.templates import align, template_points
 from zoo.tasks.face.detection.faces import Finder, Found, Image, Wanted
 from zoo.tasks.face.detection.finders import ModelFinder, find_finder

@@ -22,8 +22,8 @@ from zoo.images import decoding as images
 from zoo.images.decoding import Decoding, Image
 from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_atomic
-from zoo.task.alignment import Aligned, Aligning
-from zoo.task.model import TaskModel
+from zoo.task.answers import Aligned, Aligning
+from zoo.task.building import TaskModel
 from zoo.tasks.face.alignment.aligner import Looking, looking
 
 MAIN = "central"  # choice of the main face; see `Wanted`

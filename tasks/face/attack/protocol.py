@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import DataError, InputError
 from zoo.evaluation.intervals import draws
-from zoo.task.attack import AttackProtocol
 from zoo.task.metric import MetricResult
+from zoo.task.scoring import AttackProtocol
 from zoo.tasks.face.embedding.distances import check_answer
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates

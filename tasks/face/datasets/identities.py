@@ -6,8 +6,7 @@ from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import is_picture_name, picture_files, split_folders, subfolders
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault, Flaw
 from zoo.registry import natural_key
 from zoo.tasks.face.datasets import SCHEMES

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
-from zoo.data.formats import Scheme, finish, keep_labelled
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish, keep_labelled
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
 from zoo.images import decoding
 from zoo.registry import natural_key

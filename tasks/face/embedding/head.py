@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from zoo.backbones import Features
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch
-from zoo.task.head import Head, HeadSpec, Losses, Tensors
-from zoo.task.pooling import PooledHead
+from zoo.task.head import Head, HeadSpec, Losses, PooledHead, Tensors
 from zoo.tasks.face.embedding.options import FaceOptions, LossName
 
 _FACENET_EPSILON = 1e-3  # epsilon of facenet-pytorch's batch norms, whose weights were ported from TensorFlow

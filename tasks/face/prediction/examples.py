@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Record
-from zoo.task.examples import Example, drawn
+from zoo.task.answers import Example, drawn
 
 _POOL = 120  # maximum number of images that are compared with each other
 _EACH = 4  # maximum number of images per person

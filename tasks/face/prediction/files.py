@@ -25,7 +25,7 @@ from zoo.data.dataset import Dataset
 from zoo.errors import DataError, Fault, Flaw
 from zoo.evaluation import files
 from zoo.system.files import write_atomic, write_text
-from zoo.task.answer_files import AnswerFiles
+from zoo.task.answers import AnswerFiles
 from zoo.tasks.face.embedding.distances import check_embedding, check_length
 
 SUFFIXES = (".npz", *tables.SUFFIXES, ".jsonl")

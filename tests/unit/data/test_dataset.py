@@ -12,8 +12,7 @@ import pytest
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture
 from zoo.data.dataset import Dataset, OnError, Record, Sample
 from zoo.data.folders import picture_files
-from zoo.data.formats import Scheme, finish, open_data
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish, open_data
 from zoo.errors import DataError, Fault, ImageError, InputError, UnknownNameError
 from zoo.registry import Registry
 from zoo.tasks.classification.datasets import SCHEMES

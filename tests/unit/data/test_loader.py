@@ -18,8 +18,7 @@ from tests.pictures import cut_short, picture, write_class_folders
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.data.formats import open_data
 from zoo.data.loader import Batch, evaluation_loader, pick_batch_size, training_loader
-from zoo.data.plan import TrainingPlan
-from zoo.data.sampling import Balanced, Shuffled
+from zoo.data.sampling import Balanced, Shuffled, TrainingPlan
 from zoo.errors import ImageError, InputError
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.system.hardware import pick_decoding_threads

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo.errors import InputError
-from zoo.evaluation.augmentation import View, mirrored, views_of
+from zoo.evaluation.ensemble import View, mirrored, views_of
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.task.combination import check_tta
 

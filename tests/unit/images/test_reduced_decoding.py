@@ -21,8 +21,7 @@ from zoo.data.dataset import Dataset, Record, Sample
 from zoo.data.folders import picture_files
 from zoo.data.formats import open_data
 from zoo.data.loader import evaluation_loader, training_loader
-from zoo.data.plan import TrainingPlan
-from zoo.data.sampling import Shuffled
+from zoo.data.sampling import Shuffled, TrainingPlan
 from zoo.errors import ImageError, InputError
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS

@@ -14,7 +14,7 @@ from tests.engines import small_model
 from zoo.data.dataset import Sample
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.models.inference import answers
-from zoo.task.pooling import PooledBatch
+from zoo.task.head import PooledBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, Record
+from zoo.task.answers import drawn
 from zoo.task.contract import TASKS, get_task
-from zoo.task.examples import drawn
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zoo.data.plan import Steps
+from zoo.data.sampling import Steps
 from zoo.training.history import best_epoch, epochs_without_better, score_of
 
 

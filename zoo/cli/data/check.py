@@ -12,7 +12,7 @@ from zoo.curation.check.examination import examine
 from zoo.curation.check.findings import KINDS, Findings
 from zoo.curation.check.fix import write_cleaned
 from zoo.curation.check.report import write_report
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef
 from zoo.system.wording import counted
 from zoo.task.contract import get_task, list_tasks
 

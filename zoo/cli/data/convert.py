@@ -7,8 +7,8 @@ import sys
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataConvertFlags
-from zoo.curation.convert.convert import convert as write
-from zoo.data.reference import DataRef
+from zoo.curation.convert import convert as write
+from zoo.data.formats import DataRef
 from zoo.task.contract import get_task, list_tasks
 
 

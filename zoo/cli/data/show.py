@@ -11,7 +11,7 @@ from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataShowFlags
 from zoo.curation.show import originals, seen, value_range
 from zoo.data.dataset import OnError
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.models.builder import build

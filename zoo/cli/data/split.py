@@ -10,10 +10,10 @@ from rich.table import Table
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.data.check import task_of
 from zoo.cli.data.flags import DataSplitFlags
-from zoo.curation.split.groups import parse_parts
-from zoo.curation.split.split import Divided
-from zoo.curation.split.split import split as divide
-from zoo.data.reference import DataRef
+from zoo.curation.grouping import parse_parts
+from zoo.curation.split import Divided
+from zoo.curation.split import split as divide
+from zoo.data.formats import DataRef
 from zoo.task.contract import get_task
 
 _SHOWN = 40  # maximum number of classes in the table

@@ -16,8 +16,7 @@ from zoo.curation.check.findings import Finding
 from zoo.data import tables
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import subfolders
-from zoo.data.formats import recognise
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, recognise
 from zoo.errors import Fault, InputError
 from zoo.task.contract import Task
 

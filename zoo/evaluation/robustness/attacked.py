@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.dataset import OnError
-from zoo.data.loader import Batch, Batches, evaluation_loader, pick_batch_size
-from zoo.data.read_settings import Reading
+from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.evaluation.answers import answered
 from zoo.evaluation.evaluate import summarise
@@ -26,8 +25,8 @@ from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
 from zoo.system.hardware import pick_device, pick_workers, place
 from zoo.system.progress import Progress
-from zoo.task.attack import AttackProtocol
 from zoo.task.contract import TASKS, Task, get_task
+from zoo.task.scoring import AttackProtocol
 
 PAIRS = 500  # maximum number of face pairs of each kind (same and different identity)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from zoo.data.dataset import Dataset, Image, Record
 from zoo.errors import InputError
-from zoo.evaluation.robustness.definition import CORRUPTIONS as CORRUPTIONS
-from zoo.evaluation.robustness.definition import SEVERITIES as SEVERITIES
+from zoo.evaluation.robustness.kinds import CORRUPTIONS as CORRUPTIONS
+from zoo.evaluation.robustness.kinds import SEVERITIES as SEVERITIES
 from zoo.images.decoding import Decoding
 
 

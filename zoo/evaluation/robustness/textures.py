@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.evaluation.robustness.definition import FloatImage, single
-
+FloatImage = NDArray[np.float32]
 Field = NDArray[np.float32]
+
+
+def single(array: NDArray[Any]) -> FloatImage:
+    """Return the array as float32, with a precise type; OpenCV's type hints don't specify the dtype."""
+    return array.astype(np.float32, copy=False)
 
 
 def filtered(image: FloatImage, kernel: Field) -> FloatImage:

@@ -27,7 +27,7 @@ from zoo.models.model import Model
 from zoo.system.hardware import autocast
 from zoo.system.precision import EnginePrecision, Precision
 from zoo.system.wording import reason
-from zoo.task.pooling import PooledHead, RememberingHead
+from zoo.task.head import PooledHead, RememberingHead
 
 Rows = NDArray[np.float32]
 Compute = Callable[[ImageBatch], Rows]

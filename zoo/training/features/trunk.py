@@ -1,23 +1,28 @@
-"""Conditions for training a head on cached features of a frozen backbone, and loading of the features in one or several processes."""
+"""Training of a head on cached features of a frozen backbone: when it is possible, and the batches of features that replace images."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
 
 from zoo.backbones.freezing import frozen_stages
 from zoo.data.dataset import Dataset
+from zoo.data.fingerprint import data_fingerprint
+from zoo.data.loader import Batch
+from zoo.data.sampling import TrainingPlan
+from zoo.models.model import Model
 from zoo.system.processes import Processes
-from zoo.task.pooling import PooledHead
-from zoo.training.features.batches import PooledData
+from zoo.task.head import PooledBatch, PooledHead
+from zoo.task.recipe import Recipe
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.engine import usable_engines
-
-if TYPE_CHECKING:
-    from zoo.models.model import Model
-    from zoo.task.recipe import Recipe
+from zoo.training.features.file import FeatureRows
 
 _SIGN_SECONDS = 20.0  # interval at which the computing process joins a collective operation, so that the other processes don't time out
 _SMALL = 2**24  # multiplications of a head per batch below which a second thread isn't faster
@@ -58,11 +63,6 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> 
     If a process doesn't find them in the cache (it runs on another machine, or they don't fit into the cache), it computes them itself. It
     uses the same engine as the first process, which chooses among the engines that are available to all processes. While the first process
     computes features, which may take hours, it regularly joins a collective operation, because the others wait only for minutes.
-
-    Args:
-        cache: the feature cache. Its attributes `alive` and `engines` are replaced.
-        dataset: the dataset.
-        processes: the processes of the run.
     """
     usable = usable_engines(cache.model, cache.precision)
     if processes.count == 1:
@@ -85,3 +85,55 @@ def pooled_data(cache: FeatureCache, dataset: Dataset, processes: Processes) -> 
     processes.sums(1)
     processes.joined([data.features.engine])
     return data
+
+
+@dataclass(frozen=True)
+class PooledData:
+    """A dataset with its pooled features."""
+
+    dataset: Dataset  # only its keys and targets are used
+    features: FeatureRows
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of the dataset. It is computed only once, because valid cached features mean that no image has changed."""
+        return data_fingerprint(self.dataset)
+
+    @cached_property
+    def _columns(self) -> tuple[list[str], list[Any]]:
+        """Keys and targets of all samples, collected once, because collecting them per batch would take longer than a training step."""
+        return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
+
+    def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
+        """Return the same batches as `training_loader`, from batch number `start`, but with pooled features and without augmentation."""
+        return (self.batch(share.positions) for share in plan.shares_from(start))
+
+    def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
+        """Return the same batches as `evaluation_loader`, but with pooled features."""
+        own = range(rank, len(self.dataset), processes)
+        return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
+
+    def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
+        """Return the batch with the samples at these positions. Errors of unreadable samples are in `Batch.skipped`."""
+        keys, targets = self._columns
+        faults = self.features.faults
+        good = [position for position in positions if position not in faults] if faults else positions
+        skipped = tuple(faults[position] for position in positions if position in faults) if faults else ()
+        pooled = PooledBatch(self.features.rows[torch.tensor(good)]) if good else None
+        return Batch(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped)
+
+
+@dataclass(frozen=True)
+class PooledBatches:
+    """Batches of pooled features in a fixed order."""
+
+    data: PooledData
+    positions: Sequence[Sequence[int]]  # of each batch's samples in the dataset
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.positions)
+
+    def __iter__(self) -> Generator[Batch[PooledBatch]]:
+        """Iterate over the batches."""
+        return (self.data.batch(positions) for positions in self.positions)

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import Scheme, finish
-from zoo.data.reference import DataRef
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, InputError
 from zoo.images import decoding
 from zoo.tasks.face.datasets import SCHEMES

@@ -25,7 +25,7 @@ from zoo.images import decoding
 from zoo.images.decoding import Decoding
 from zoo.system import cache as cache_folder
 from zoo.system.progress import Progress
-from zoo.task.alignment import Aligning
+from zoo.task.answers import Aligning
 from zoo.task.contract import get_task
 from zoo.tasks.face.alignment.templates import align
 from zoo.tasks.face.detection.faces import Found

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data.plan import TrainingPlan
+from zoo.data.sampling import TrainingPlan
 from zoo.errors import InputError
 from zoo.tasks.face.training.sampling import IdentityBatches, identity_batches
 

@@ -1,0 +1,210 @@
+"""Conversion of a dataset, with all its splits, to another format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from zoo.curation.check.items import Item, Opened, open_all
+from zoo.data.dataset import Record
+from zoo.data.formats import DataRef
+from zoo.data.writers import Content, Picture, Writer
+from zoo.errors import DataError, Fault, ImageError, InputError, UnknownNameError
+from zoo.system.files import draft_folder
+from zoo.system.progress import Progress
+from zoo.system.wording import counted
+from zoo.task.contract import Task
+
+Pictures = Literal["link", "copy"]
+_MARKER = ".zoo-data"  # this file is never written, so existing folders are never replaced
+_SUFFIXES = {
+    b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif", b"P5": ".pgm", b"P6": ".ppm",
+}  # fmt: skip
+_FORMAT_FOLDERS = {"voc": "JPEGImages", "yolo": "images", "coco": ""}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Result of `convert`.
+
+    Attributes:
+        data: dataset strings for opening the result, one for each split.
+        pictures: number of images.
+        classes: class names.
+        losses: descriptions of information that the new format can't represent and that was dropped because of `lossy`.
+        skipped: annotation errors in the source that were skipped because of `skip_bad`.
+        linked: number of images written as hard links to the original files.
+    """
+
+    data: tuple[str, ...]
+    pictures: int
+    classes: tuple[str, ...]
+    losses: tuple[str, ...]
+    skipped: tuple[Fault, ...]
+    linked: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as printed by `zoo data convert --json`."""
+        return {**vars(self), "skipped": [fault.to_dict() for fault in self.skipped]}
+
+
+def convert(
+    source: str,
+    target: str,
+    task: Task,
+    *,
+    pictures: Pictures = "link",
+    lossy: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert a dataset, with all its splits, to another format. Image files stay byte-identical.
+
+    Args:
+        source: dataset string of the source, without `split=` to convert all splits.
+        target: output format and folder as `scheme:folder`. The folder must be new or empty.
+        task: the task of the dataset.
+        pictures: how images are written: "link" for hard links (or copies where links aren't possible), or "copy".
+        lossy: whether to drop information that the new format can't represent. If False, it raises an `InputError`.
+        skip_bad: whether to skip invalid samples. If False, they raise a `DataError`.
+        progress: display of progress bars and messages; None for no display.
+    """
+    progress = progress or Progress(enabled=False)
+    _writer(DataRef.parse(target), task)
+    opened = open_whole(source, task, skip_bad, progress)
+    content = gather(opened)
+    data, losses, linked = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    return Converted(data, len(content.pictures), content.classes, losses, tuple(opened.faults), linked)
+
+
+def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> Opened:
+    """Open a dataset with all its splits. Raise a `DataError` if there are annotation errors and `skip_bad` is False."""
+    opened = open_all(source, task, progress.say)
+    if opened.faults and not skip_bad:
+        what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
+        raise DataError(what, opened.faults, "Fix them, or skip them with --skip-bad.")
+    return opened
+
+
+def write_content(
+    content: Content, target: str, task: Task, *, source: str, pictures: Pictures, lossy: bool, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Write a dataset to a folder, which is created atomically. `source` is the original dataset string, for messages.
+
+    Returns:
+        Dataset strings for opening the result, one for each split; descriptions of information that was dropped because of `lossy`; and
+        the number of images written as hard links.
+    """
+    ref = DataRef.parse(target)
+    writer = _writer(ref, task)
+    out = Path(ref.path).expanduser()
+    losses = tuple(writer.losses(content))
+    if losses and not lossy:
+        listed = "\n  ".join(losses)
+        raise InputError(f"the format {ref.scheme} can't represent all of {source!r}:\n  {listed}\nPass --lossy to drop this information")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty; choose a new folder, because existing files are never overwritten")
+    linked = 0
+
+    def put(picture: Picture, path: Path) -> None:
+        nonlocal linked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(picture.record.source, Path):
+            linked += _link_or_copy(picture.record.source, path, pictures)
+        else:
+            path.write_bytes(encoded_picture(picture.record))
+        progress.advance()
+
+    progress.begin("writing", len(content.pictures))
+    with draft_folder(out, _MARKER) as draft:
+        writer.write(replace(content, put=put), draft)
+    opens = f"{ref.scheme}:{out / writer.path if writer.path else out}"
+    data = tuple(f"{opens}?split={split}" for split in content.splits) or (opens,)
+    return data, losses, linked
+
+
+def _writer(ref: DataRef, task: Task) -> Writer:
+    writers = task.data.writers
+    if writers is None:
+        raise InputError(f"datasets of the task {task.name} can't be written: it has no output formats")
+    if not ref.scheme or not ref.path:
+        raise InputError(f"target is {ref.text!r}; expected scheme:folder, where scheme is one of: {', '.join(writers)}")
+    if ref.options or ref.split or ref.classes or ref.limit:
+        raise InputError(f"target is {ref.text!r}; options after ? are only allowed in the source")
+    if ref.scheme not in writers:
+        raise UnknownNameError(f"output format of the task {task.name}:", ref.scheme, writers)
+    return writers[ref.scheme]
+
+
+def gather(opened: Opened) -> Content:
+    """Convert an opened dataset to the format-independent form `Content`.
+
+    Raise a `DataError` if a sample belongs to no split while others do, or if two images would have the same name.
+    """
+    classes = tuple(dict.fromkeys(name for names in opened.classes.values() for name in names))
+    splits = tuple(dict.fromkeys(split for split in opened.classes if split and any(split in item.splits for item in opened.items)))
+    if splits and any(not item.splits for item in opened.items):
+        stray = next(item.key for item in opened.items if not item.splits)
+        raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose a split with ?split=…")
+    number = {name: index for index, name in enumerate(classes)}
+    made = [Picture(_name(item, opened.scheme), replace(item.record, target=_target(item, number)), item.splits) for item in opened.items]
+    seen: dict[str, Picture] = {}
+    for picture in made:
+        other = seen.setdefault(picture.name.casefold(), picture)
+        if other is not picture:
+            raise DataError(f"data {opened.name!r}: {other.record.key} and {picture.record.key} would have the same name {picture.name}")
+    return Content(classes, splits, tuple(made))
+
+
+def _target(item: Item, number: Mapping[str, int]) -> Any:
+    labels = [number[name] for name in item.labels]
+    if isinstance(item.record.target, Mapping):
+        return {**item.record.target, "labels": np.array(labels, np.int64)}
+    return labels[0] if labels else None
+
+
+def _name(item: Item, scheme: str) -> str:
+    """Return the name of an image for the new format, without the image folder and split folder of the old format."""
+    parts = list(PurePosixPath(item.key).parts)
+    if parts[:1] == [_FORMAT_FOLDERS.get(scheme)]:
+        del parts[0]
+    if len(parts) > 1 and parts[0] in item.splits:
+        del parts[0]
+    if not isinstance(item.record.source, Path):  # the key is then a number, which is unique only within a split
+        encoded = getattr(item.record.source, "encoded", None)
+        suffix = _SUFFIXES.get(encoded()[:2] if encoded is not None else b"", ".png")
+        parts[-1] = "-".join((*item.splits, parts[-1])) + suffix
+    return "/".join(parts)
+
+
+def _link_or_copy(source: Path, path: Path, pictures: Pictures) -> bool:
+    """Create an image file as a hard link or a copy. Return whether it is a hard link."""
+    if pictures == "link":
+        with contextlib.suppress(OSError):  # another file system, or hard links are not supported
+            os.link(os.path.realpath(source), path)
+            return True
+    shutil.copyfile(source, path)
+    return False
+
+
+def encoded_picture(record: Record) -> bytes:
+    """Return an image in encoded form: the original bytes if available, otherwise a PNG of its pixels."""
+    if isinstance(record.source, Path):
+        try:
+            return record.source.read_bytes()
+        except OSError as error:
+            raise ImageError(record.key, f"can't be read: {error.strerror}") from None
+    encoded = getattr(record.source, "encoded", None)
+    if encoded is not None:
+        return bytes(encoded())
+    done, data = cv2.imencode(".png", np.ascontiguousarray(record.load().image[..., ::-1]))
+    assert done, "pixels can always be encoded as PNG"
+    return data.tobytes()

@@ -1,0 +1,149 @@
+"""Split a dataset, and write the result as a new dataset."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zoo.curation.check.items import Item
+from zoo.curation.convert import Pictures, gather, open_whole, write_content
+from zoo.curation.grouping import Group, as_shares, assign, group_names
+from zoo.data.formats import DataRef
+from zoo.data.writers import Content, Picture
+from zoo.errors import Fault, InputError
+from zoo.system.progress import Progress
+from zoo.task.contract import Task
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Result of `split`.
+
+    Attributes:
+        data: dataset string for opening each split, by split name.
+        shares: requested fraction of samples, by split name.
+        pictures: number of images, by split name.
+        classes: number of images (or boxes) by class name and split name. For datasets of people, the number of people by split name,
+            under the key "people".
+        groups: number of groups.
+        skipped: annotation errors that were skipped because of `skip_bad`.
+        warnings: messages about deviations from the requested split.
+    """
+
+    data: Mapping[str, str]
+    shares: Mapping[str, float]
+    pictures: Mapping[str, int]
+    classes: Mapping[str, Mapping[str, int]]
+    groups: int
+    skipped: tuple[Fault, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as printed by `zoo data split --json`."""
+        return {**vars(self), "skipped": [fault.to_dict() for fault in self.skipped]}
+
+
+def split(
+    source: str,
+    target: str,
+    task: Task,
+    parts: Mapping[str, float],
+    *,
+    groups: str = "none",
+    seed: int = 0,
+    pictures: Pictures = "link",
+    lossy: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Divided:
+    """Split a dataset, stratified by class, and write it as a new dataset. Groups and people are never divided.
+
+    `parts` are fractions or numbers of images by split name. They are met as closely as groups (see `group_names`) and classes allow.
+    `target` is a new or empty folder; use `scheme:folder` to write a format other than that of the source. `warn` receives a message
+    about each deviation from the request, before files are written. For the other arguments, see `convert`.
+    """
+    progress = progress or Progress(enabled=False)
+    opened = open_whole(source, task, skip_bad, progress)
+    ref = DataRef.parse(source)
+    found = sorted({name for item in opened.items for name in item.splits})
+    if len(found) > 1 or (found and ref.split is None):
+        raise InputError(f"dataset {source!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
+    items = [replace(item, splits=()) for item in opened.items]
+    content = gather(replace(opened, items=items))
+    made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
+    if task.data.open_set:  # people are not stratified like classes, because each person is in one split only
+        made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
+    shares = as_shares(parts, len(items))
+    chosen = assign(made, shares, seed)
+    part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
+    divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
+    ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
+    counts = {"people": Counter(chosen)} if task.data.open_set else _counts(ready)
+    warnings = (*_large(made, shares, len(items)), *(() if task.data.open_set else _warnings(counts, shares)))
+    for text in warnings:
+        warn(text)
+    if not DataRef.parse(target).scheme:
+        if opened.scheme not in (writers := task.data.writers or ()):
+            known = f"specify the output format as scheme:FOLDER with one of: {', '.join(writers)}"
+            raise InputError(f"the format {opened.scheme or 'of this dataset'} can't be written; {known}")
+        target = f"{opened.scheme}:{target}"
+    data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
+    return Divided(opens, shares, sizes, counts, len(made), tuple(opened.faults), warnings)
+
+
+def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
+    """Return the groups, given one group name per sample, with the number of images or boxes of each class."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        members[name].append(index)
+    made = []
+    for name, positions in members.items():
+        labels = np.concatenate([_labels(content.pictures[index]) for index in positions])
+        made.append(Group(name, tuple(positions), np.bincount(labels, minlength=len(content.classes))))
+    return made
+
+
+def _labels(picture: Picture) -> Any:
+    target = picture.record.target
+    if target is None:
+        return np.zeros(0, np.int64)
+    return target["labels"] if isinstance(target, Mapping) else np.array([target], np.int64)
+
+
+def _counts(content: Content) -> dict[str, dict[str, int]]:
+    counts = {name: dict.fromkeys(content.splits, 0) for name in content.classes}
+    for picture in content.pictures:
+        for label in _labels(picture).tolist():
+            counts[content.classes[label]][picture.splits[0]] += 1
+    return counts
+
+
+def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:
+    """Return a warning if the largest group exceeds the largest requested split, so that the request can't be met."""
+    largest = max(groups, key=lambda group: (len(group.members), group.name))
+    share = len(largest.members) / total
+    if share <= max(shares.values()):
+        return []
+    return [f"the group {largest.name!r} has {len(largest.members)} of {total} images ({share:.0%}), which is too large"]
+
+
+def _warnings(counts: Mapping[str, Mapping[str, int]], parts: Mapping[str, float]) -> list[str]:
+    warnings = []
+    for name, found in counts.items():
+        total = sum(found.values())
+        without = [part for part in parts if not found[part]]
+        if total and without:
+            warnings.append(f"class {name!r}: none of its {total} instances are in {', '.join(without)}")
+        off = {part: found[part] / total - share for part, share in parts.items()} if total >= 20 else {}
+        worst = max(off, key=lambda part: abs(off[part]), default=None)
+        if worst is not None and abs(off[worst]) > 0.1 and not without:
+            warnings.append(
+                f"class {name!r}: {worst} has {found[worst] / total:.0%} of its instances, not {parts[worst]:.0%}; groups are too large"
+            )
+    return warnings
