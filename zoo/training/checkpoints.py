@@ -1,16 +1,21 @@
-"""Folder of a training run: recipe, metrics, checkpoints and final model."""
+"""Folder of a training run: lock, recipe, metrics, checkpoints and final model."""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 import pickle
+import platform
+import sys
 import time
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -18,14 +23,13 @@ from zoo.errors import InputError
 from zoo.system.disk import ELSEWHERE, check_room, storing, tensor_bytes
 from zoo.system.files import remove_drafts, write_atomic, write_text
 from zoo.task.recipe import Recipe, to_toml
-from zoo.training.lock import LOCK, RunLock
 
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.pt"
 BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
 MODEL = "model"
-RUN, RECIPE = "run.json", "recipe.toml"
+RUN, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
 _NOTES = ("versions",)  # entries of run.json that may differ when a run is resumed
 
 
@@ -40,10 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, writes: bool = True, minutes: float = 10.0) -> None:
         """Store the settings. The disk isn't accessed before `open` is called.
 
-        Args:
-            path: path of the folder.
-            writes: whether this process writes files. Only the first process of a run does.
-            minutes: time between two checkpoints within an epoch, in minutes.
+        Only the first process of a run `writes`. `minutes` is the time between two checkpoints within an epoch.
         """
         if minutes < 0:
             raise InputError(f"checkpoint_minutes is {minutes}; expected 0 (after every step) or more")
@@ -148,10 +149,7 @@ class RunFolder:
 
 
 def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> None:
-    """Raise an `InputError` if description or recipe differ from those in the folder, or if their files are damaged.
-
-    The message lists all differences.
-    """
+    """Raise an `InputError` that lists all differences between description or recipe and those in the folder, or that a file is damaged."""
     before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_read(folder / RUN, json.loads)}
     now = {"recipe": tomllib.loads(to_toml(recipe)), **json.loads(json.dumps(description))}
     found = [line for name in {**before, **now} if name not in _NOTES for line in _differences(name, before.get(name), now.get(name))]
@@ -179,8 +177,66 @@ def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
             for line in _differences(part, before.get(part), now.get(part)):
                 yield f"{name}: {line}"
     elif before != now:
-        yield f"{name} was {_word(before)}, is {_word(now)}"
+        was, is_now = ("not set" if value is None else value for value in (before, now))
+        yield f"{name} was {was}, is {is_now}"
 
 
-def _word(value: Any) -> str:
-    return "not set" if value is None else str(value)
+class RunLock:
+    """Lock on the folder of a run, so that only one process trains in it. It is released when the process ends, even if it is killed.
+
+    The lock file also stores the torchrun job of the process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Acquire the lock of an existing folder. Raise an `InputError` if another process holds it."""
+        self._file: IO[str] = (folder / LOCK).open("a+", encoding="utf-8")
+        try:
+            self._take(folder)
+            self._file.seek(0)
+            _, _, self._last_job = self._file.read().strip().partition(" ")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take(self, folder: Path) -> None:
+        if sys.platform == "win32":
+            return  # two runs in one folder are not detected on Windows
+        import fcntl
+
+        try:
+            # lockf locks belong to the process, not to the open file, so loader processes that outlive a killed run don't hold the lock
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logging.getLogger("zoo").warning(
+                    "%s: this file system doesn't support locks (%s); make sure that only one run uses the folder", folder, error
+                )
+                return
+            self._file.seek(0)
+            holder = self._file.read().split(" ")[0] or "unknown"
+            raise InputError(
+                f"{folder}: another process (PID {holder}) is training there; wait for it or stop it, or choose another folder with --out"
+            ) from error
+
+    @property
+    def restarted(self) -> bool:
+        """Whether torchrun (`--max-restarts`) has restarted this process, and the last holder of the lock belonged to the same job."""
+        return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and self._last_job == _job() != ""
+
+    def sign(self) -> None:
+        """Write the PID and torchrun job of this process to the lock file."""
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()} {_job()}")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._file.close()
+
+
+def _job() -> str:
+    """Return the identifier of this process's torchrun job, which doesn't change on restart; "" without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name is None:
+        return ""
+    return name if name != "none" else f"{platform.node()}-{os.getppid()}"

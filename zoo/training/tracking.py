@@ -1,7 +1,8 @@
-"""Experiment tracking with TensorBoard and other trackers supported by Accelerate."""
+"""Progress bars of a training run, and experiment tracking with TensorBoard and other trackers supported by Accelerate."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, TensorBoardTracker, filter_trackers, get_available_trackers
 
 from zoo.errors import InputError, UnknownNameError
+from zoo.system.progress import Progress
 from zoo.task.recipe import Recipe, to_toml
 
 FOLDER = "tensorboard"  # subfolder of the run folder
@@ -18,12 +20,7 @@ _PROJECT = "resnet-zoo"  # project name in trackers other than TensorBoard
 
 
 def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
-    """Check that all trackers are available, and return their names without duplicates.
-
-    Raises:
-        UnknownNameError: Accelerate doesn't support a tracker.
-        InputError: the package of a tracker isn't installed. The message contains the installation command.
-    """
+    """Return the names of trackers without duplicates. Raise an `InputError` if Accelerate doesn't support one, or it isn't installed."""
     known, installed = [str(name) for name in LOGGER_TYPE_TO_CLASS], {str(name) for name in get_available_trackers()}
     for name in names:
         if name not in known:
@@ -60,12 +57,8 @@ class Tracking:
         accelerator.project_configuration.set_directories(str(folder))
         accelerator.log_with = filter_trackers(trackers, accelerator.logging_dir)
         accelerator.init_trackers(_PROJECT)
-        if not step:
-            self._describe(recipe)
-
-    def _describe(self, recipe: Recipe) -> None:
         settings = {name: value for name, value in asdict(recipe).items() if value is not None}
-        for tracker in self._accelerator.trackers:
+        for tracker in accelerator.trackers if not step else ():
             if tracker.name == "tensorboard":  # store_init_configuration would create two additional runs, named after the time
                 tracker.log({"recipe": f"```\n{to_toml(recipe)}```"}, step=0)
             else:
@@ -89,3 +82,36 @@ class Tracking:
         """Flush and close the trackers. The process group stays open."""
         for tracker in self._accelerator.trackers if self._any else ():
             tracker.finish()
+
+
+class TrainingProgress:
+    """Progress bars of the epoch and the whole run, with loss, last validation score, images per second, and remaining time."""
+
+    def __init__(self, progress: Progress, epochs: int, per_epoch: int, score: str) -> None:
+        """Create the display of a run of so many epochs, with `per_epoch` batches each. `score` is the name of the validation score."""
+        self._progress, self._epochs, self._per_epoch, self._name = progress, epochs, per_epoch, score
+        self._score: float | None = None
+        self._pictures, self._start = 0, time.monotonic()
+
+    def begin_run(self, done: int) -> None:
+        """Start the bar of the run. `done` is the number of batches that are already finished."""
+        self._progress.begin_whole("run", self._epochs * self._per_epoch, done)
+
+    def begin_epoch(self, done: int) -> None:
+        """Start the bar of the next epoch, if there is one. `done` is the number of finished batches of the run."""
+        epoch, in_epoch = divmod(done, self._per_epoch)
+        self._pictures, self._start = 0, time.monotonic()
+        if epoch < self._epochs:
+            self._progress.begin(f"epoch {epoch + 1}/{self._epochs}", self._per_epoch, in_epoch)
+
+    def scored(self, score: float | None) -> None:
+        """Set the validation score to display; None to display no score."""
+        self._score = score
+
+    def batch(self, loss: float, pictures: int) -> None:
+        """Advance both bars by one batch of `pictures` images over all processes. `loss` is the mean of the epoch so far."""
+        self._pictures += pictures
+        rate = self._pictures / max(time.monotonic() - self._start, 1e-9)
+        score = "" if self._score is None else f"{self._name} {self._score:.4f}, "
+        self._progress.advance_whole()
+        self._progress.advance(f"loss {loss:.3f}, {score}{rate:.{0 if rate >= 10 else 1}f} images/s")

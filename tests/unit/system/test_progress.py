@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.small_training import RECIPE, coloured, fresh
 from zoo.system.progress import Part, Progress
-from zoo.training.progress import TrainingProgress
+from zoo.training.tracking import TrainingProgress
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -29,8 +29,7 @@ from zoo.models.builder import build
 from zoo.system.disk import StorageError, save_tensors
 from zoo.system.files import remove_drafts
 from zoo.system.signals import Interrupted
-from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
-from zoo.training.lock import LOCK, RunLock
+from zoo.training.checkpoints import BEST, CHECKPOINT, LOCK, RunFolder, RunLock
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,7 +113,7 @@ def test_a_run_that_was_killed_while_it_began_begins_anew(tmp_path: Path, whole:
 HOLDS = """
 import sys, time
 from pathlib import Path
-from zoo.training.lock import RunLock
+from zoo.training.checkpoints import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.sign()
 print("held", flush=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,10 +18,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.dataset import Dataset, OnError
+from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.errors import Fault
 from zoo.images.decoding import Decoding
+from zoo.images.preprocess import Preprocess
+from zoo.models.fingerprint import trunk_fingerprint
 from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
 from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
@@ -27,49 +31,32 @@ from zoo.system.files import write_atomic
 from zoo.system.hardware import pick_workers
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
+from zoo.system.versions import versions
 from zoo.training.features.engine import Compute, choose_engine, eager_features, engine_features
 from zoo.training.features.file import FeatureRows, file_bytes, map_rows, write_rows
-from zoo.training.features.key import feature_key
+
+_FORMAT = 3  # version of the file format; files with other versions are ignored
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python")  # packages whose versions may affect the features
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Cache that computes the pooled features of datasets or loads them from files.
+    """Cache that computes the pooled features of datasets or loads them from files."""
 
-    Attributes:
-        model: the model, on its device; its head is a `PooledHead`.
-        precision: precision of the backbone's matrix multiplications.
-        decoding: how images are decoded.
-        on_error: "raise", or "skip" to skip images that can't be read.
-        workers: number of loader processes; None to choose it automatically.
-        progress: display of the progress bar and messages.
-        alive: callback that is called after each computed batch.
-        engines: names of the engines that `choose_engine` may choose in addition to eager.
-    """
-
-    model: Model
+    model: Model  # on its device, with a `PooledHead`
     precision: Precision
     decoding: Decoding
     on_error: OnError
     workers: int | None
     progress: Progress
-    alive: Callable[[], None] = lambda: None
-    engines: tuple[str, ...] = ()
+    alive: Callable[[], None] = lambda: None  # called after each computed batch
+    engines: tuple[str, ...] = ()  # those that `choose_engine` may choose in addition to eager
 
     def rows(self, dataset: Dataset, engine: str | None = None) -> FeatureRows:
         """Return the features of a dataset, loaded from the cache or computed and saved.
 
+        Without a given engine, cached features of eager or any of `engines` are used; if there are none, `choose_engine` chooses an engine.
         If the cache folder can't be written to, the features are stored in a temporary file for this run.
-
-        Args:
-            dataset: the dataset.
-            engine: name of the engine. None uses cached features of eager or any of `engines`; if there are none, `choose_engine`
-                chooses an engine.
-
-        Raises:
-            ImageError: an image can't be read and `on_error` is "raise".
-            InputError: the engine can't convert the backbone.
-            OSError: there is not enough space for a temporary file.
         """
         key = feature_key(self.model, dataset, self.model.preprocess, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)
@@ -167,3 +154,43 @@ def _check_room(path: Path, needed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed > min(LIMIT_BYTES, shutil.disk_usage(path.parent).free):
         raise OSError(errno.ENOSPC, f"no room for {needed / 1e6:.0f} MB")
+
+
+def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding: Decoding, precision: Precision) -> str:
+    """Return the cache key of the pooled features of a dataset. It depends on the order of the images.
+
+    An image file is identified by its path, size, inode, modification time and status change time (ctime). The latter differs for a copy
+    that preserves the modification time. Images in memory, generated or stored in larger files are identified by their pixels. Targets and
+    the model's head don't affect the key.
+    """
+    installed = versions()
+    settings = {
+        "format": _FORMAT,
+        "trunk": trunk_fingerprint(model),
+        "preprocess": preprocess.to_dict(),
+        "decoding": asdict(dataset.decoding(decoding)),
+        "precision": precision,
+        "device": model.device.type,
+        "versions": {name: installed.get(name) for name in _PACKAGES},
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for line in _images(dataset.records):
+        digest.update(line)
+    return digest.hexdigest()[:32]
+
+
+def _images(records: tuple[Record, ...]) -> Iterator[bytes]:
+    folder = os.getcwd()
+    for record in records:
+        source = record.source
+        if isinstance(source, Path):
+            path = os.path.join(folder, source)
+            try:
+                found = os.stat(path)
+                state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+            except OSError:  # the error is reported when the image is read
+                state = "missing"
+            yield f"{path}\0{state}\n".encode("utf-8", "surrogateescape")
+        else:
+            image = np.ascontiguousarray(source() if callable(source) else source)
+            yield f"{image.shape}".encode() + hashlib.blake2b(image.data).digest()

@@ -25,17 +25,11 @@ _DIGEST, _LENGTH = 32, 8  # sizes in bytes of the last two fields: the checksum,
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Pooled features of a dataset.
+    """Pooled features of a dataset."""
 
-    Attributes:
-        rows: memory-mapped features [N, C] float32, one row per sample.
-        faults: errors of samples that couldn't be read, by position in the dataset. Their rows are NaN.
-        engine: name of the engine that computed the features; not stored in the file.
-    """
-
-    rows: Tensor
-    faults: Mapping[int, Fault]
-    engine: str = "eager"
+    rows: Tensor  # memory-mapped, [N, C] float32, one row per sample; NaN for samples that couldn't be read
+    faults: Mapping[int, Fault]  # errors of these samples by position in the dataset
+    engine: str = "eager"  # which computed the features; not stored in the file
 
 
 def file_bytes(shape: tuple[int, int]) -> int:
@@ -43,22 +37,14 @@ def file_bytes(shape: tuple[int, int]) -> int:
     return len(_header(shape)) + 4 * shape[0] * shape[1] + _LENGTH + _DIGEST
 
 
-def write_rows(
-    file: BinaryIO,
-    shape: tuple[int, int],
-    blocks: Iterable[NDArray[np.float32]],
-    faults: Mapping[int, Fault],
-) -> None:
-    """Write features to a file.
+def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[np.float32]], faults: Mapping[int, Fault]) -> None:
+    """Write features to an empty file.
 
     Args:
-        file: empty file, opened for writing.
+        file: file opened for writing.
         shape: shape [N, C] of all features.
         blocks: blocks of consecutive rows. An iterator may compute them while the file is written.
         faults: errors of unreadable samples by position. They are written last, so `blocks` may add errors while it is iterated.
-
-    Raises:
-        OSError: no disk space is left.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
 
@@ -69,23 +55,17 @@ def write_rows(
     put(_header(shape))
     for block in blocks:
         put(block.astype("<f4", copy=False).tobytes())
-    notes = {"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}}
-    encoded = json.dumps(notes).encode()
-    put(encoded)
-    put(len(encoded).to_bytes(_LENGTH, "little"))
+    notes = json.dumps({"faults": {position: [fault.key, fault.reason, fault.kind] for position, fault in faults.items()}}).encode()
+    put(notes)
+    put(len(notes).to_bytes(_LENGTH, "little"))
     file.write(digest.digest())
     file.flush()
 
 
 def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
-    """Verify the checksum of a file and map its features into memory.
+    """Verify the checksum of a file and map its features [N, C] into memory. The file may be closed afterwards.
 
-    Args:
-        file: file, opened for reading. It may be closed afterwards.
-        shape: expected shape [N, C].
-
-    Returns:
-        The features; None if the file is damaged or truncated, or has a different shape or format.
+    Return None if the file is damaged or truncated, or has a different shape or format.
     """
     header = _header(shape)
     begin, size = len(header), file.seek(0, 2)

@@ -27,9 +27,8 @@ from zoo.models.model import Model
 from zoo.system.cache import cache_folder, shrink
 from zoo.system.files import write_atomic
 from zoo.tasks.classification.datasets import SCHEMES
-from zoo.training.features.cache import FeatureCache
+from zoo.training.features.cache import FeatureCache, feature_key
 from zoo.training.features.file import map_rows, write_rows
-from zoo.training.features.key import feature_key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -174,7 +173,7 @@ def test_what_changes_the_features_changes_the_key(change: Callable[[], dict[str
 def test_the_head_has_no_part_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key(usual()) == key(usual()._replace(model=fresh(dropout=0.3)))
     before = key(usual())
-    monkeypatch.setattr("zoo.training.features.key.versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("zoo.training.features.cache.versions", lambda: {"torch": "9.9"})
     assert key(usual()) != before
 
 
