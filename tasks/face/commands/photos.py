@@ -1,17 +1,18 @@
-"""Functions shared by the gallery commands: opening a gallery with its model, and detecting and embedding the faces in images."""
+"""What the commands of `zoo faces` need torch for: loading the face model, and detecting and embedding the faces in images."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from zoo.errors import Fault, InputError
 from zoo.models.archive import load
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
+from zoo.system.precision import AskedPrecision
 from zoo.system.progress import Progress
 from zoo.tasks.face.commands.arguments import GalleryFlags
 from zoo.tasks.face.gallery import Gallery
@@ -50,15 +51,9 @@ def say_skipped(skipped: Sequence[Fault] | None) -> None:
         print(f"skipped: {fault}", file=sys.stderr)
 
 
-Precision = Literal["auto", "fp32", "bf16"]
-
-
-DEFAULT = "dlib_resnet29"
-
-
-def embedder(folder: Path | None, engine: str = "eager", precision: Precision = "auto", say: Callable[[str], None] | None = None) -> Model:
+def embedder(folder: Path | None, engine: str, precision: AskedPrecision, say: Callable[[str], None] | None = None) -> Model:
     """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights."""
-    model = build(DEFAULT, "face", weights="default", say=say) if folder is None else load(folder)
+    model = build("dlib_resnet29", "face", weights="default", say=say) if folder is None else load(folder)
     if model.task != "face":
         raise InputError(f"{folder}: this is a {model.task} model; zoo faces requires a face model")
     if engine == "eager" and precision in ("auto", "fp32"):

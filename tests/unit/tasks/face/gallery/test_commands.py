@@ -19,7 +19,7 @@ import zoo
 from tests.pictures import write_picture
 from zoo.cli.main import main
 from zoo.tasks.face.commands import photos as looks
-from zoo.tasks.face.commands.identify import NamedFaces
+from zoo.tasks.face.commands.gallery import NamedFaces, _crop
 from zoo.tasks.face.gallery import Gallery, Identification, Match
 from zoo.tasks.face.prediction.faces import Faces
 
@@ -267,8 +267,6 @@ def test_pictures_that_can_not_be_read_are_left_out_where_asked(run: Run, photos
 
 
 def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo.tasks.face.commands import cluster
-
     run("enroll", "Ann", photos / "ann.png")
     image = face(1)
 
@@ -291,7 +289,7 @@ def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monke
     out = run("cluster", "two.png")[1]
     assert out.splitlines()[:2] == ["alone: a.png (face 1)", "alone: a.png (face 2)"]
     (both,) = found("", ["two"])
-    assert cluster._crop(both, 1).shape == image.shape  # a box outside the image
-    assert cluster._crop(both, 0).shape == (64, 37, 3)
+    assert _crop(both, 1).shape == image.shape  # a box outside the image
+    assert _crop(both, 0).shape == (64, 37, 3)
     status, _, err = run("enroll", "Eve", "none.png")
     assert (status, "each photo must show exactly one face" in err, "a.png: no face was found" in err) == (2, True, True)

@@ -1,0 +1,235 @@
+"""`zoo faces verify`, and the commands that use a gallery: enroll, list, forget, identify and cluster.
+
+Modules that import torch are imported late, so that mistakes in the arguments are reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from zoo.cli.context import print_json, progress_of
+from zoo.errors import Fault, InputError
+from zoo.images.drawing import enlargement, font, text_size
+from zoo.report.sheet import Seen, page
+from zoo.system.files import write_text
+from zoo.system.wording import counted
+from zoo.tasks.face.commands import arguments
+from zoo.tasks.face.gallery import Gallery, Identification
+from zoo.tasks.face.gallery.clustering import Groups, Place
+from zoo.tasks.face.gallery.enrolment import check_name
+from zoo.tasks.face.gallery.gallery import LIMITS
+from zoo.tasks.face.gallery.location import default_place
+from zoo.tasks.face.prediction.faces import Faces
+
+_QUALITY = 80  # JPEG quality of the face crops on the page of `cluster`
+
+
+def verify(flags: arguments.FacesVerifyFlags) -> int:
+    """Run the command and return its exit status."""
+    from zoo.tasks.face.commands.photos import embedder
+    from zoo.tasks.face.verification.verify import verify as compare
+
+    model = embedder(flags.model, flags.engine, flags.precision)
+    found = compare(model, flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)
+    if flags.json:
+        print_json(asdict(found))
+        return 0
+    low, high = found.undecided
+    print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} (source: {found.threshold_from})")
+    print(f"below {low:.3g}: same person; above {high:.3g}: different people; in between: undecided")
+    return 0
+
+
+def enroll(flags: arguments.FacesEnrollFlags) -> int:
+    """Run the command and return its exit status."""
+    if not flags.photos:
+        raise InputError("no photos given; usage: zoo faces enroll NAME PHOTO…")
+    name = check_name(flags.name)
+    from zoo.tasks.face.commands.photos import look, open_gallery
+
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
+    with gallery:
+        count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
+        summary: dict[str, Any] = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
+        if flags.at.json:
+            print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
+        else:
+            holds = counted(summary["faces"], "face")
+            print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which now holds {holds}")
+    return 0
+
+
+def list_people(flags: arguments.FacesListFlags) -> int:
+    """Run the command and return its exit status."""
+    with Gallery(flags.gallery or default_place()) as gallery:
+        people, model = gallery.people(), gallery.model
+        if flags.json:
+            print_json({"gallery": gallery.place, "model": asdict(model), "people": [asdict(person) for person in people]})
+            return 0
+        for person in people:
+            print(f"{person.name}\t{counted(person.faces, 'face')}\tsince {person.enrolled}")
+        threshold = "no threshold" if model.threshold is None else f"threshold {model.threshold:g}"
+        print(
+            f"{counted(len(people), 'person', 'people')} in gallery {gallery.place}; model {model}, {model.distance} distance, {threshold}"
+        )
+    return 0
+
+
+def forget(flags: arguments.FacesForgetFlags) -> int:
+    """Run the command and return its exit status."""
+    with Gallery(flags.gallery or default_place()) as gallery:
+        count = gallery.forget(flags.name)
+        if flags.json:
+            print_json({"gallery": gallery.place, "name": flags.name, "forgotten": count, "faces": len(gallery)})
+        else:
+            deleted = counted(count, "face")
+            print(f"{flags.name}: {deleted} deleted from gallery {gallery.place}; copies of the gallery must be deleted separately")
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class NamedFaces:
+    """The faces in an image and the result of identifying each of them."""
+
+    faces: Faces
+    answers: Sequence[Identification]
+
+    @property
+    def key(self) -> str:
+        """Key of the image."""
+        return self.faces.key
+
+    def plot(self) -> Image.Image:
+        """Return the image with boxes and names drawn on it."""
+        picture = self.faces.plot()
+        draw = ImageDraw.Draw(picture)
+        height, width = self.faces.image.shape[:2]
+        scale = enlargement((width, height))  # scale of the plot
+        size = text_size((width * scale, height * scale))
+        for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
+            place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
+            label = answer.name or answer.decision
+            draw.rectangle(draw.textbbox(place, label, font=font(size)), fill=(24, 24, 32))
+            draw.text(place, label, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font(size))
+        return picture
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the key, boxes and identifications as JSON-compatible values, without the embeddings."""
+        boxes = zip(self.faces.boxes, self.faces.scores, self.answers, strict=True)
+        return {
+            "key": self.key,
+            "faces": [{"box": box.tolist(), "score": float(score), **answer.to_dict()} for box, score, answer in boxes],
+        }
+
+
+def identify(flags: arguments.FacesIdentifyFlags) -> int:
+    """Run the command and return its exit status."""
+    if not flags.sources:
+        raise InputError("no sources given; usage: zoo faces identify SOURCE… (images, folders or videos)")
+    from zoo.prediction.output import write_predictions
+    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
+
+    skipped: list[Fault] | None = [] if flags.skip_bad else None
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        with gallery:
+            about = gallery.model  # reports a missing gallery before any image is processed
+            photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
+            named = (NamedFaces(photo, gallery.identify(photo, top=flags.top, threshold=flags.threshold)) for photo in photos)
+            answers = write_predictions(named, flags.out, None if flags.at.json else _show, keep=flags.at.json)
+    say_skipped(skipped)
+    if flags.at.json:
+        left_out = [fault.to_dict() for fault in skipped or ()]
+        print_json({"gallery": gallery.place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
+    return 0
+
+
+def _show(answer: dict[str, Any]) -> None:
+    if not answer["faces"]:
+        print(f"{answer['key']}: no face was found")
+    for number, face in enumerate(answer["faces"], start=1):
+        left, top, right, bottom = face["box"]
+        which = f", face {number} at {(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" if len(answer["faces"]) > 1 else ""
+        near = ", ".join(f"{match['name']} {match['distance']:.3f}" for match in face["matches"])
+        between = f" between {' and '.join(face['tied'])}" if face["tied"] and face["decision"] == "undecided" else ""
+        print(f"{answer['key']}{which}: {face['name'] or face['decision']}{between} (nearest: {near or 'no person is enrolled'})")
+
+
+def cluster(flags: arguments.FacesClusterFlags) -> int:
+    """Run the command and return its exit status."""
+    if not flags.sources:
+        raise InputError("no sources given; usage: zoo faces cluster SOURCE…")
+    if flags.out is not None and flags.out.exists():
+        raise InputError(f"--out is {flags.out}, which already exists and is not overwritten; choose another file")
+    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
+
+    skipped: list[Fault] | None = [] if flags.skip_bad else None
+    with progress_of(flags.at.quiet) as progress:
+        gallery, model = open_gallery(flags.at, progress)
+        photos = list(look(model, flags.sources, flags.at.detector, "all", skipped, progress))
+    with gallery:
+        groups = gallery.cluster(photos, threshold=flags.threshold)
+    say_skipped(skipped)
+    total = sum(map(len, photos))
+    known = total - len(groups.alone) - sum(map(len, groups.groups))
+    if flags.out is not None:
+        write_text(flags.out, contact_sheet(photos, groups), 0o600)  # readable only by its owner, like a gallery
+    if flags.at.json:
+        print_json(
+            {
+                "groups": [[_face(photos, place) for place in places] for places in groups.groups],
+                "alone": [_face(photos, place) for place in groups.alone],
+                "known": known,
+                "faces": total,
+                "pictures": len(photos),
+                "skipped": [fault.to_dict() for fault in skipped or ()],
+            }
+        )
+        return 0
+    for number, places in enumerate(groups.groups, 1):
+        print(f"group {number}: {counted(len(places), 'face')}: {', '.join(_named(photos, place) for place in places)}")
+    for place in groups.alone:
+        print(f"alone: {_named(photos, place)}")
+    print(
+        f"{counted(total, 'face')} in {counted(len(photos), 'image')}: {counted(len(groups.groups), 'group')}, "
+        f"{len(groups.alone)} alone, {known} of enrolled people"
+    )
+    return 0
+
+
+def contact_sheet(photos: Sequence[Faces], groups: Groups) -> str:
+    """Return an HTML page with one row of faces for each group, followed by one row for each face that belongs to no group."""
+    rows = [
+        [Seen(photos[photo].key, _crop(photos[photo], face), (f"group {number}: {len(places)} faces",)) for photo, face in places]
+        for number, places in enumerate(groups.groups, 1)
+    ]
+    rows += [[Seen(photos[photo].key, _crop(photos[photo], face), ("alone",))] for photo, face in groups.alone]
+    return page(rows, f"{counted(len(groups.groups), 'group')}, {counted(len(groups.alone), 'face')} alone", (), _QUALITY)
+
+
+def _crop(photo: Faces, face: int) -> Any:
+    """Return the crop of a face: its box enlarged by a quarter on each side, clipped to the image."""
+    height, width = photo.image.shape[:2]
+    left, top, right, bottom = (float(side) for side in photo.boxes[face])
+    x, y = (right - left) / 4, (bottom - top) / 4
+    columns = np.clip([int(left - x), int(right + x)], 0, width)
+    rows = np.clip([int(top - y), int(bottom + y)], 0, height)
+    part = photo.image[rows[0] : rows[1], columns[0] : columns[1]]
+    return part if part.size else photo.image
+
+
+def _named(photos: Sequence[Faces], place: Place) -> str:
+    photo, face = place
+    return photos[photo].key if len(photos[photo]) == 1 else f"{photos[photo].key} (face {face + 1})"
+
+
+def _face(photos: Sequence[Faces], place: Place) -> dict[str, Any]:
+    photo, face = place
+    return {"key": photos[photo].key, "face": face, "box": photos[photo].boxes[face].tolist()}
