@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from zoo.task.flags import TaskFlags
 
 COMMANDS = {
-    "faces": Command("align, compare and identify faces: zoo faces verify A.jpg B.jpg", "zoo.tasks.face.commands.group:run"),
+    "faces": Command("align, compare and identify faces: zoo faces verify A.jpg B.jpg", "zoo.tasks.face.commands:run"),
 }
 
 
