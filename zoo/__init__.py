@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from zoo.models.builder import build
     from zoo.models.builder import build as create_model
     from zoo.models.compiled import Compiled
-    from zoo.models.freezing import freeze, unfreeze
     from zoo.models.info import info
-    from zoo.models.model import Model
+    from zoo.models.model import Model, freeze, unfreeze
     from zoo.prediction.predict import predict
     from zoo.report.document import write_report
     from zoo.task.contract import list_tasks, open_data, recipe
@@ -43,9 +42,8 @@ _MODULES = {
     "zoo.models.archive": ("load", "save"),
     "zoo.models.builder": ("build",),
     "zoo.models.compiled": ("Compiled",),
-    "zoo.models.freezing": ("freeze", "unfreeze"),
     "zoo.models.info": ("info",),
-    "zoo.models.model": ("Model",),
+    "zoo.models.model": ("Model", "freeze", "unfreeze"),
     "zoo.prediction.predict": ("predict",),
     "zoo.report.document": ("write_report",),
     "zoo.task.contract": ("list_tasks", "open_data", "recipe"),

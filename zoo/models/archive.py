@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.errors import InputError, WeightsError
 from zoo.models.builder import components, refuse_other_options
+from zoo.models.compiled import load_compiled
 from zoo.models.config import CONTRACT_VERSION, model_folder, read_description
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
@@ -21,11 +22,7 @@ _WEIGHTS = "weights.safetensors"
 
 
 def check_place(folder: Path, compiled: bool) -> None:
-    """Check that a model may be saved to a folder.
-
-    Args:
-        folder: destination.
-        compiled: whether the model to save is compiled.
+    """Check that a model, which may be compiled, may be saved to a folder.
 
     Raises:
         InputError: the folder contains files that the zoo didn't write, or a compiled model would replace a trainable one.
@@ -94,8 +91,6 @@ def load(folder: str | Path, **options: Any) -> Model:
             raise InputError(
                 f"{folder}: the options of an exported model are fixed ({', '.join(options)}); export the model again with other options"
             )
-        from zoo.models.exported import load_compiled
-
         return load_compiled(folder, config, metadata, compiled)
     if options:
         task = get_task(config.task)

@@ -1,16 +1,16 @@
-"""`Model`: a backbone and a task head, with their preprocessing."""
+"""`Model`: a backbone and a task head, with their preprocessing and their frozen layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import Backbone, Features
-from zoo.backbones.freezing import apply_freeze
+from zoo.backbones import Backbone, Features, apply_freeze, frozen_stages
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, Picture, as_float
 from zoo.models.config import ModelConfig
@@ -143,11 +143,6 @@ class Model(nn.Module):
         """Return the engine, the precision and the agreement of a compiled model, as JSON-serialisable values; None for any other model."""
         return None
 
-    def set_frozen(self, modules: tuple[nn.Module, ...]) -> None:
-        """Replace the set of modules that always stay in evaluation mode. Called by `zoo.freeze`."""
-        self._frozen = modules
-        self.train(self.training)
-
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Return a function that maps the name of a parameter to the number of its layer group, as in timm.
 
@@ -183,3 +178,61 @@ class Model(nn.Module):
         for module in self._frozen:
             module.eval()
         return self
+
+
+def freeze(model: Model, what: str) -> Model:
+    """Freeze the selected layers of a model's backbone, and unfreeze all others.
+
+    The parameters of frozen layers get no gradients. Frozen batch-norms use their running statistics without updating them.
+
+    Args:
+        model: model to freeze, changed in place.
+        what: layers to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (all batch-norms
+            of the backbone), or two of these values joined by a comma, such as "stages=2,norm".
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: `what` is invalid, N exceeds the number of stages, or the model is compiled.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.freeze(zoo.build("resnet20", num_classes=2), "stages=1")
+        >>> model.config.freeze
+        'stages=1'
+    """
+    if model.compiled:
+        raise InputError("a compiled model can't be trained and has nothing to freeze: freeze the model it was compiled from")
+    model._frozen = apply_freeze(model.backbone, what)
+    model.train(model.training)
+    model.config = replace(model.config, freeze=what)
+    return model
+
+
+def unfreeze(model: Model, stages: int | None = None) -> Model:
+    """Unfreeze a model's backbone completely, or only its deepest frozen stages for gradual unfreezing.
+
+    Args:
+        model: model to unfreeze, changed in place.
+        stages: number of stages to unfreeze, the deepest first; None for the whole backbone, including frozen batch-norms.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: `stages` is below 1.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.build("resnet20", num_classes=2, freeze="trunk")
+        >>> zoo.unfreeze(model, stages=1).config.freeze
+        'stages=2'
+    """
+    if stages is not None and stages < 1:
+        raise InputError(f"unfreeze: stages is {stages}; expected 1 or more, or None for the whole backbone")
+    if stages is None:
+        return freeze(model, "none")
+    count, norm = frozen_stages(model.backbone, model.config.freeze)
+    words = [f"stages={count - stages - 1}"] if count > stages else []
+    return freeze(model, ",".join(words + ["norm"] * norm) or "none")

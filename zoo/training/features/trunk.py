@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from zoo.backbones.freezing import frozen_stages
+from zoo.backbones import frozen_stages
 from zoo.data.dataset import Dataset
 from zoo.data.fingerprint import data_fingerprint
 from zoo.data.loader import Batch
