@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import zoo
 from zoo.errors import InputError, UnknownNameError
 from zoo.images import decoding
-from zoo.tasks.face.alignment.templates import align, similarity, template_points, warp
+from zoo.tasks.face.alignment.aligner import align, similarity, template_points, warp
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.mtcnn import MTCNN
 from zoo.tasks.face.prediction.faces import Faces

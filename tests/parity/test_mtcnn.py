@@ -17,8 +17,7 @@ from zoo.kernels.library import library
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.integral import AreaSums
 from zoo.tasks.face.detection.mtcnn import MTCNN, _distinct
-from zoo.tasks.face.detection.networks import FirstKernels, networks
-from zoo.tasks.face.detection.stack import PReLUStack
+from zoo.tasks.face.detection.networks import FirstKernels, PReLUStack, networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXEL = 0.01  # tolerance in pixels

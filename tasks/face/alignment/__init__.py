@@ -1,1 +1,1 @@
-"""Face alignment: templates, alignment of images, folders and datasets, and the cache of aligned faces."""
+"""Face alignment: of images, folders and datasets, and the cache of aligned faces."""

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -143,12 +142,8 @@ class KeptFace:
 def keep(place: Path, chip: Image | None) -> bool:
     """Write a face to the cache, or an empty file for None; return False if the file can't be written."""
     data = b"" if chip is None else cv2.imencode(".png", chip[:, :, ::-1])[1].tobytes()
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-
     try:
-        write_atomic(place, write)
+        write_atomic(place, lambda file: file.write(data))
     except OSError:
         return False
     return True

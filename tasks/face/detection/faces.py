@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError, UnknownNameError
+from zoo.images.decoding import Image
 
-Image = NDArray[np.uint8]
 Which = Literal["all", "largest", "central"]
 
 

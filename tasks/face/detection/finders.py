@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from zoo.errors import InputError, UnknownNameError
+from zoo.images.decoding import Image
 from zoo.models.archive import load
 from zoo.models.fingerprint import model_fingerprint
 from zoo.models.model import Model
-from zoo.tasks.face.detection.faces import Finder, Found, Image, check_score
+from zoo.tasks.face.detection.faces import Finder, Found, check_score
 
 FACE = "face"  # name of the face class in a model with several classes
 

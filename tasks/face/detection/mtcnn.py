@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from zoo.errors import InputError
-from zoo.tasks.face.detection.faces import Found, Image, check_score
+from zoo.images.decoding import Image
+from zoo.tasks.face.detection.faces import Found, check_score
 from zoo.tasks.face.detection.integral import AreaSums
 from zoo.tasks.face.detection.networks import networks
 

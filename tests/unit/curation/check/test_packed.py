@@ -15,7 +15,7 @@ import pytest
 from tests.damaged import scene
 from zoo.cli.main import main
 from zoo.curation.check import check
-from zoo.tasks.face.datasets.bin.unpickler import load
+from zoo.tasks.face.datasets.bin import load
 
 NAMES = ["cat", "dog", "eel"]
 

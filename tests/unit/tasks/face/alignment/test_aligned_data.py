@@ -27,7 +27,7 @@ from zoo.system import cache as cache_folder
 from zoo.system.progress import Progress
 from zoo.task.answers import Aligning
 from zoo.task.contract import get_task
-from zoo.tasks.face.alignment.templates import align
+from zoo.tasks.face.alignment.aligner import align
 from zoo.tasks.face.detection.faces import Found
 
 pytestmark = pytest.mark.usefixtures("one_thread")

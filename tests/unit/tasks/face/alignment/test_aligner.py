@@ -14,7 +14,7 @@ from tests.finders import BrightFinder, bright_quarter
 from tests.pictures import write_picture
 from tests.unit.tasks.face.training.test_training import fresh
 from zoo.errors import ImageError, InputError, UnknownNameError
-from zoo.tasks.face.alignment.templates import align
+from zoo.tasks.face.alignment.aligner import align
 from zoo.tasks.face.detection.faces import Found
 from zoo.tasks.face.detection.finders import ModelFinder, find_finder
 from zoo.tasks.face.detection.mtcnn import MTCNN

@@ -16,9 +16,8 @@ from tests.unit.tasks.face.training.test_training import fresh
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.images import decoding
-from zoo.tasks.face.alignment.aligner import Looking
+from zoo.tasks.face.alignment.aligner import Looking, align
 from zoo.tasks.face.alignment.folder import align_folder
-from zoo.tasks.face.alignment.templates import align
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.embedding.distances import BAND, decide, distances
 from zoo.tasks.face.verification.verify import verify

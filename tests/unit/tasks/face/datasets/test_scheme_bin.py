@@ -16,7 +16,7 @@ from zoo.data.dataset import Dataset, OnError
 from zoo.data.formats import open_data
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.tasks.face.datasets import SCHEMES
-from zoo.tasks.face.datasets.bin import unpickler
+from zoo.tasks.face.datasets.bin import load
 from zoo.tasks.face.verification.pairs import PairedDataset
 
 SAME = [True, False, True]
@@ -63,13 +63,13 @@ def python2(pictures: list[bytes], same: list[bool]) -> bytes:
     ids=["lists", "tuples", "label-array", "label-scalars", "read-only-arrays", "arrays", "object-array"],
 )
 def test_every_form_is_read(content: Any, protocol: int) -> None:
-    assert unpickler.load(pickle.dumps(content, protocol)) == (PICTURES, SAME)
+    assert load(pickle.dumps(content, protocol)) == (PICTURES, SAME)
 
 
 def test_python_2s_form_is_read() -> None:
     data = python2([*PICTURES, b"x" * 300, b"y"], [*SAME, False])
     assert pickle.loads(data, encoding="bytes") == ([*PICTURES, b"x" * 300, b"y"], [*SAME, False])
-    assert unpickler.load(data) == ([*PICTURES, b"x" * 300, b"y"], [*SAME, False])
+    assert load(data) == ([*PICTURES, b"x" * 300, b"y"], [*SAME, False])
 
 
 def test_pairs_are_two_by_two_and_folds_are_runs(tmp_path: Path) -> None:

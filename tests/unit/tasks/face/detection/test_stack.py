@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.tasks.face.detection.stack import PReLUStack
+from zoo.tasks.face.detection.networks import PReLUStack
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"

@@ -16,7 +16,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.robustness.attacked import attack_evaluate
 from zoo.task.contract import get_task
-from zoo.tasks.face.attack.protocol import AttackPairs, PairAttack, choose_pairs, score_pairs
+from zoo.tasks.face.verification.attack import AttackPairs, PairAttack, choose_pairs, score_pairs
 from zoo.tasks.face.verification.bootstrap import Pairs
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 

@@ -1,7 +1,8 @@
-"""Read InsightFace's `.bin` pickles safely. It accepts only bytes, booleans, numbers, lists and tuples.
+"""Scheme `bin:` – InsightFace's verification sets (lfw.bin, cfp_fp.bin, agedb_30.bin, …), pairs of aligned images in a pickle file.
 
-A pickle is a program. Its instructions are checked against an allowlist before it runs. Each global that it may import is replaced by a
-stand-in that only unwraps bytes, so real globals (`os.system`, even `numpy`) can't be reached.
+A pickle is a program. Its instructions are checked against an allowlist before it runs: it may only create bytes, booleans, numbers, lists
+and tuples. Each global that it may import is replaced by a stand-in that only unwraps bytes, so real globals (`os.system`, even `numpy`)
+can't be reached.
 """
 
 from __future__ import annotations
@@ -10,8 +11,20 @@ import io
 import pickle
 import pickletools
 import warnings
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import DataRef, Scheme, finish
+from zoo.errors import DataError, InputError
+from zoo.images import decoding
+from zoo.tasks.face.datasets import SCHEMES
+from zoo.tasks.face.verification.pairs import Pair, PairedDataset
+
+_FOLDS = 10
 # instructions for bytes and scalars, for containers, for the memo, and for calling stand-ins
 _OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK"),
@@ -23,6 +36,34 @@ _OPCODES = {
 }
 # exceptions that the C unpickler raises for invalid programs; of this module, only the stand-ins run inside it
 _INVALID = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, MemoryError)
+
+
+def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
+    """Open the images and their pairs. Images 2 i and 2 i + 1 form pair i.
+
+    The identities are unknown, so the targets are None and there are no classes. The pairs are divided in file order into ten folds of
+    nearly equal size, as by scikit-learn's KFold in InsightFace's evaluation.
+    """
+    file = ref.file()
+    if ref.split is not None:
+        raise InputError(f"data {ref.text!r}: split is {ref.split!r}, but .bin files have no splits; remove split=")
+    try:
+        pictures, same = load(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file}: can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
+    records = [Record(f"{index:06d}", partial(decoding.decode, data, f"{file} image {index}"), None) for index, data in enumerate(pictures)]
+    runs = np.array_split(np.arange(len(same)), min(_FOLDS, len(same)))
+    pairs = [Pair(records[2 * i].key, records[2 * i + 1].key, same[i], fold) for fold, run in enumerate(runs) for i in run]
+    return PairedDataset.of(finish(ref, records, (), (), on_error), pairs, [record.key for record in records])
+
+
+def _recognise(file: Path) -> str | None:
+    if file.suffix.lower() != ".bin" or not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return "it is a .bin file that contains a pickle" if opened.read(1) == b"\x80" else None
 
 
 def load(data: bytes) -> tuple[list[bytes], list[bool]]:
@@ -165,3 +206,6 @@ def _label(value: Any, index: int) -> bool:
     if value not in (0, 1) or not isinstance(value, int):
         raise ValueError(f"label {index} is of type {type(value).__name__}; expected true or false")
     return bool(value)
+
+
+SCHEMES.add("bin", Scheme("bin", open_bin, recognise_file=_recognise))

@@ -1,1 +1,0 @@
-"""White-box attacks on face verification."""
