@@ -55,7 +55,7 @@ class ClassificationBuilding(Building):
 
     def default_classes(self) -> tuple[str, ...]:
         """Return the 1000 classes of ImageNet, timm's default."""
-        from zoo.models.weights.imagenet import imagenet_classes  # imports large tables
+        from zoo.models.classes import imagenet_classes  # imports large tables
 
         return imagenet_classes()
 

@@ -12,7 +12,7 @@ from zoo.data.classes import unnamed
 from zoo.errors import InputError
 from zoo.models.config import ModelConfig
 from zoo.models.model import Model
-from zoo.models.weights import Weights
+from zoo.models.weights.layouts import Weights
 from zoo.models.weights.loading import find_weights, fit_weights
 from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec

@@ -1,14 +1,36 @@
-"""Match classes by name, between a dataset and a model, and between the models of an ensemble."""
+"""Match classes by name, between a dataset and a model, and between the models of an ensemble; and the names of ImageNet's classes."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections import Counter
 from collections.abc import Sequence
+
+from torchvision.models import ResNet50_Weights
 
 from zoo.data.classes import unnamed
 from zoo.data.dataset import Dataset
 from zoo.errors import InputError
 from zoo.task.contract import Task
+
+_SYNSET = re.compile(r"n\d{8}")
+
+
+@functools.cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """Return ImageNet's synsets as WordNet ids ("n01440764", …), which are the names of its folders, in the order of a classifier."""
+    from timm.data import ImageNetInfo  # large tables, rarely needed
+
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the class names of torchvision's ImageNet weights. If two classes have the same name, their synsets are appended."""
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    count = Counter(names)
+    return tuple(name if count[name] == 1 else f"{name} ({synset})" for name, synset in zip(names, imagenet_synsets(), strict=True))
 
 
 def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
@@ -16,11 +38,6 @@ def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tup
 
     Classes are matched by name. Classes that are named after ImageNet's synsets match a model with ImageNet's classes. If the model has no
     class names, and as many classes as the dataset, classes are matched by order. The dataset may have fewer classes than the model.
-
-    Args:
-        task: the model's task.
-        dataset: the dataset.
-        classes: the model's class names.
 
     Returns:
         The dataset with the model's class indices as labels, and the class names to report.
@@ -32,8 +49,9 @@ def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tup
     if task.data.open_set or not theirs or theirs == classes:
         return dataset, classes
     position = {name: index for index, name in enumerate(classes)}
-    if not position.keys() >= set(theirs) and all(_SYNSET.fullmatch(name) for name in theirs):
-        position = _by_synset(classes) or position
+    named_by_synset = not position.keys() >= set(theirs) and all(_SYNSET.fullmatch(name) for name in theirs)
+    if named_by_synset and classes in (imagenet_classes(), unnamed(1000)):
+        position = {synset: index for index, synset in enumerate(imagenet_synsets())}
     if position.keys() >= set(theirs):
         return task.data.relabel(dataset, [position[name] for name in theirs], classes), classes
     if classes == unnamed(len(classes)) and len(theirs) == len(classes):
@@ -46,33 +64,16 @@ def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tup
     )
 
 
-_SYNSET = re.compile(r"n\d{8}")
-
-
-def _by_synset(classes: tuple[str, ...]) -> dict[str, int]:
-    from zoo.models.weights.imagenet import imagenet_classes, imagenet_synsets  # large tables, rarely needed
-
-    same = classes in (imagenet_classes(), unnamed(1000))
-    return {synset: index for index, synset in enumerate(imagenet_synsets())} if same else {}
-
-
 def common_classes(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the common class names of an ensemble, which are those of the first model that has class names."""
     return next((classes for classes in names if classes != unnamed(len(classes))), names[0])
 
 
 def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[int] | None:
-    """Map the classes of one model of an ensemble to the common classes.
+    """Return the index of each class of an ensemble's model among the common classes; None if the order is the same.
 
-    Classes are matched by name. If the model has no class names, but the common number of classes, they are matched by order.
-
-    Args:
-        which: description of the model in messages.
-        theirs: class names of the model.
-        classes: common class names of the ensemble.
-
-    Returns:
-        The index of each class of the model among the common classes; None if the order is the same.
+    Classes are matched by name. If the model has no class names, but the common number of classes, they are matched by order. `which`
+    describes the model in messages.
 
     Raises:
         InputError: the model lacks one of the common classes, or has an additional class.

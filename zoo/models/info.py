@@ -15,6 +15,7 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.models.archive import load
 from zoo.models.compiled import Compiled
 from zoo.models.config import model_folder
+from zoo.models.weights.loading import known_weights
 from zoo.task.contract import TASKS, get_task
 
 
@@ -41,8 +42,6 @@ def info(name: str | Path) -> dict[str, Any]:
 
 
 def _backbone(name: str) -> dict[str, Any]:
-    from zoo.models.weights.named import known_weights
-
     definition = BACKBONES[name]
     preprocess = definition.preprocess()
     parameters, flops = _measure(name)
@@ -62,11 +61,9 @@ def _backbone(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _measure(name: str) -> tuple[int, int]:
-    """Measure the size and the computational cost of a backbone.
+    """Return the number of parameters, and of floating-point operations for one image of the default input size.
 
-    Returns:
-        The number of parameters, and the number of floating-point operations for one image of the default input size. A multiplication and
-        the subsequent addition count as two operations.
+    A multiplication and the subsequent addition count as two operations.
     """
     definition = BACKBONES[name]
     with torch.device("meta"):

@@ -19,9 +19,8 @@ from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.archive import save
 from zoo.models.builder import build
-from zoo.models.classes import match_classes
+from zoo.models.classes import imagenet_classes, imagenet_synsets, match_classes
 from zoo.models.model import Model
-from zoo.models.weights.imagenet import imagenet_classes, imagenet_synsets
 from zoo.task.contract import get_task
 from zoo.task.scores import Scores
 

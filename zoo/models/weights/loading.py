@@ -1,4 +1,8 @@
-"""Lookup of weights by file, folder of a saved model, or name, and loading of weights into a model."""
+"""Look weights up by file, folder of a saved model, or name, and load them into a model.
+
+Names are timm tags, members of torchvision's enums, and names of the weights of other backbones. They are fetched with the loaders of the
+libraries that publish them.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +12,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torchvision
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import InterpolationMode
 
 from zoo.backbones import BACKBONES
-from zoo.errors import WeightsError
+from zoo.errors import UnknownNameError, WeightsError
+from zoo.images.preprocess import Preprocess
+from zoo.models.classes import imagenet_classes
 from zoo.models.config import model_folder, read_description
-from zoo.models.weights import Weights
 from zoo.models.weights.files import is_path, read_state
-from zoo.models.weights.layouts import convert
+from zoo.models.weights.layouts import Weights, convert
 from zoo.task.contract import get_task
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
 _LOG = logging.getLogger("zoo")
+_DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}  # torchvision's detection models by backbone
 
 
 def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     """Return the weights from a file, the folder of a saved model or by name, converted for a model with this backbone and task."""
-    if is_path(weights):
-        path = Path(weights).expanduser()
-        if path.is_dir():
-            return _saved_weights(model_folder(path), backbone, task)
-        if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
-            return _saved_weights(path.parent, backbone, task)
-        return convert(read_state(path), backbone, str(path))
-    from zoo.models.weights.named import load_named_weights  # slow: imports torchvision's and timm's tables
-
-    return load_named_weights(str(weights), backbone, task)
+    if not is_path(weights):
+        return _named_weights(str(weights), backbone, task)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _saved_weights(model_folder(path), backbone, task)
+    if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
+        return _saved_weights(path.parent, backbone, task)
+    return convert(read_state(path), backbone, str(path))
 
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
@@ -62,15 +68,81 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     )
 
 
-def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | None = None) -> None:
+def known_weights(backbone: str, task: str) -> tuple[str, ...]:
+    """Return the names of all known weights for a backbone and task, the default first."""
+    detectors = _torchvision_names(_DETECTORS.get(backbone, "")) if task == "detection" else ()
+    return (*detectors, *BACKBONES[backbone].weights(), *_torchvision_names(backbone))
+
+
+def _torchvision_names(builder: str) -> tuple[str, ...]:
+    if builder not in torchvision.models.list_models():
+        return ()
+    return tuple(torchvision.models.get_model_weights(builder).__members__)
+
+
+def _named_weights(name: str, backbone: str, task: str) -> Weights:
+    """Fetch weights by name, which is "default" or one of `known_weights`."""
+    known = known_weights(backbone, task)
+    if name == "default":
+        if not known:
+            raise WeightsError(f"no weights are known for the backbone {backbone!r}; pass a file, or omit weights for random parameters")
+        name = known[0]
+    if name not in known:
+        raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Pass a file instead.")
+    detector, definition = _DETECTORS.get(backbone, ""), BACKBONES[backbone]
+    if task == "detection" and name in _torchvision_names(detector):
+        return _torchvision_weights(detector, name, backbone)[0]
+    if name not in definition.weights():
+        weights, transforms = _torchvision_weights(backbone, name, backbone)
+        return _with_names(weights, _preprocess_of(transforms))
+    assert definition.load_weights is not None, "a backbone that lists weights can load them"
+    loader, origin = definition.load_weights, f"{backbone}.{name}"
+    found, preprocess = _fetch(origin, lambda: loader(name))
+    state = read_state(found) if isinstance(found, Path) else found
+    return _with_names(convert(state, backbone, origin), preprocess)
+
+
+def _torchvision_weights(builder: str, name: str, backbone: str) -> tuple[Weights, Any]:
+    """Fetch the weights of a torchvision model, and return them together with their transforms."""
+    entry = torchvision.models.get_model_weights(builder)[name]
+    state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
+    return convert(state, backbone, str(entry)), entry.transforms()
+
+
+def _fetch(origin: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except WeightsError:  # its message already names the problem and the remedy
+        raise
+    except Exception as error:  # third-party loaders raise errors of any class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"weights {origin}: could not be fetched ({reason}). Check the network, or download the file elsewhere and pass its path"
+        ) from error
+
+
+def _preprocess_of(transforms: Any) -> Preprocess:
+    """Convert torchvision's `ImageClassification` preset to preprocessing settings."""
+    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    return Preprocess(
+        policy="crop",
+        size_hw=(crop, crop),
+        crop_pct=crop / resize,
+        interpolation="bicubic" if transforms.interpolation == InterpolationMode.BICUBIC else "bilinear",
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _with_names(weights: Weights, preprocess: Preprocess) -> Weights:
+    return replace(weights, classes=imagenet_classes() if weights.num_classes == 1000 else (), preprocess=preprocess)
+
+
+def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | None) -> None:
     """Load weights into a model with fresh parameters, in place.
 
-    The keys must match, except that the class-dependent parameters of a head with a different number of classes are skipped.
-
-    Args:
-        model: model to load the weights into.
-        weights: the weights.
-        say: callback that receives messages about parameters that were not loaded. By default, they are logged as warnings.
+    The keys must match, except that the class-dependent parameters of a head with a different number of classes are skipped. `say` receives
+    messages about parameters that were not loaded; by default, they are logged as warnings.
 
     Raises:
         WeightsError: the keys or shapes don't match.
@@ -94,10 +166,7 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
 
 
 def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return the class-dependent keys of head and weights if any of them differ in shape, otherwise an empty list.
-
-    If one of these parameters can't be loaded, all of them are skipped.
-    """
+    """Return all class-dependent keys of head and weights if any of them differ in shape, otherwise an empty list."""
     prefixes: tuple[str, ...] = getattr(head, "class_dependent", ())
     own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefixes)}
     theirs = {key: value.shape for key, value in given.items() if key.startswith(prefixes)}

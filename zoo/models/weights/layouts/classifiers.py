@@ -11,8 +11,7 @@ from torch import Tensor
 
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
-from zoo.models.weights import Weights, split_prefix
-from zoo.models.weights.layouts import LAYOUTS, Layout, recognises
+from zoo.models.weights.layouts import LAYOUTS, Layout, Weights, recognises, split_prefix
 
 
 def _is_native(state: Mapping[str, Tensor], backbone: str) -> bool:

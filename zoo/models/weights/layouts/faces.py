@@ -12,8 +12,7 @@ from torch import Tensor
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights import State, Weights, split_prefix
-from zoo.models.weights.layouts import LAYOUTS, Layout, recognises
+from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, recognises, split_prefix
 
 _LAYER = re.compile(r"(con|affine)(\d+)\.(weight|bias)")
 _PLACES = 16  # stride of an IResNet's last feature map
@@ -45,15 +44,7 @@ def _from_dlib(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weigh
 
 
 def _renamed_head(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[State, State]:
-    """Split a state dict into the head and the rest.
-
-    Args:
-        state: the state dict.
-        names: for each layer of the head, its name in the state dict and its name in the zoo.
-
-    Returns:
-        The entries of the head with the zoo's names, and all other entries.
-    """
+    """Return the entries of the head with the zoo's names, and all other entries. `names` maps the head's layers to the zoo's names."""
     head: State = {}
     rest = dict(state)
     for theirs, ours in names.items():

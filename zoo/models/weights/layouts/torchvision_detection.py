@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 
 from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights import State, Weights, split_prefix
-from zoo.models.weights.layouts import LAYOUTS, Layout
+from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, split_prefix
 
 _HEAD = ("fpn.", "rpn.", "roi_heads.")
 # until torchvision 0.13, the convolutions of FPN and RPN were not wrapped in blocks
@@ -25,11 +25,9 @@ _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|faster
 
 
 def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
-    """Split the state dict of a torchvision Faster R-CNN with FPN, in its old or new key names.
+    """Split the state dict of a torchvision Faster R-CNN with FPN, in its old or new key names, into those of the backbone and the head.
 
-    Returns:
-        The state dict of the backbone with torchvision's (and timm's) ResNet names, and the state dict of the head with the names of the
-        zoo's detection head.
+    The backbone has torchvision's (and timm's) ResNet names, and the head those of the zoo's detection head.
 
     Raises:
         WeightsError: some keys belong to neither, such as those of a mask or keypoint head.
@@ -50,8 +48,6 @@ def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
 @functools.cache
 def coco_classes() -> tuple[str, ...]:
     """Return the names of COCO's category ids 1 to 90, which are the labels of torchvision's detectors. Unused ids get "N/A (id …)"."""
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
     names: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     return tuple(f"N/A (id {number})" if name == "N/A" else name for number, name in enumerate(names) if number > 0)
 
