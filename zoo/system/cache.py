@@ -22,10 +22,8 @@ _DRAFT_SECONDS = 24 * 3600  # drafts older than this were left behind by killed 
 def user_folder(kind: str, mac: str, other: str) -> Path:
     """Return the zoo's folder in `$XDG_<KIND>_HOME`, or in the platform's default location; it may not exist yet.
 
-    Args:
-        kind: "CACHE" for data that can be recomputed, "DATA" for data that can't.
-        mac: subfolder of `~/Library` on macOS.
-        other: subfolder of the home folder on Linux and other systems. Windows uses `%LOCALAPPDATA%` for both kinds.
+    The kind is "CACHE" for data that can be recomputed, and "DATA" for data that can't. The default location is the folder `mac` in
+    `~/Library` on macOS, `%LOCALAPPDATA%` on Windows, and the folder `other` in the home folder elsewhere.
     """
     if os.environ.get(f"XDG_{kind}_HOME"):
         base = Path(os.environ[f"XDG_{kind}_HOME"])

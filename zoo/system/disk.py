@@ -19,8 +19,7 @@ from zoo.errors import InputError
 from zoo.system.files import flush
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MB = 1_000_000
-GO_ON = "then continue with the same command and --resume: the last checkpoint on disk is complete"
+_GO_ON = "then continue with the same command and --resume: the last checkpoint on disk is complete"
 ELSEWHERE = "or choose another folder with --out"
 _OS_ERROR = re.compile(r"os error (\d+)")
 
@@ -51,7 +50,7 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 def in_words(size: int) -> str:
     """Format a size in bytes for display, such as "12.3 MB"."""
-    return f"{size / _MB:,.1f} MB"
+    return f"{size / 1_000_000:,.1f} MB"
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -64,14 +63,8 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def storing(path: Path, size: int = 0, remedy: str = GO_ON) -> Iterator[None]:
-    """Convert write errors in the body into a `StorageError` that names the file, the space it needs and the remedy.
-
-    Args:
-        path: file or folder being written.
-        size: approximate size in bytes; 0 if negligible.
-        remedy: advice that ends the message: how to continue once the cause has been fixed, or an alternative.
-    """
+def storing(path: Path, size: int = 0, remedy: str = _GO_ON) -> Iterator[None]:
+    """Convert write errors in the body into a `StorageError` that names the file or folder, the bytes it needs (if many) and the remedy."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo.errors import InputError
+from zoo.errors import DataError, InputError
 
 _DRAFT = ".part"  # suffix of files and folders that are still being written
 
@@ -19,10 +19,7 @@ _DRAFT = ".part"  # suffix of files and folders that are still being written
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
     """Write a file atomically: write a draft in the same folder, flush it to disk, rename it into place, and flush the folder.
 
-    After a power failure, either the old or the new file exists. Once this function has returned, the new file exists.
-
-    Raises:
-        OSError: no space is left, or permission is denied. An existing file at `path` is left unchanged.
+    After an error or a power failure, either the old or the new file exists. Once this function has returned, the new file exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_DRAFT, dir=path.parent)
@@ -59,11 +56,18 @@ def remove_drafts(folder: Path) -> list[str]:
     """
     found = sorted(path for path in folder.glob(f".*{_DRAFT}*") if path.name.endswith((_DRAFT, f"{_DRAFT}-old")))
     for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [path.name for path in found]
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a UTF-8 file of a dataset; a byte order mark is removed. If that fails, raise a `DataError`."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
@@ -81,10 +85,7 @@ def refuse_others(folder: Path, own: Collection[str]) -> None:
 
 
 def check_replaceable(folder: Path, marker: str) -> None:
-    """Raise an `InputError` if a path is a file or a non-empty folder without the file `marker`.
-
-    The marker identifies folders of the same kind, which may be replaced.
-    """
+    """Raise an `InputError` if a path is a file or a non-empty folder without the file `marker`, which identifies replaceable folders."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).is_file())):
         raise InputError(f"{folder} exists and contains no {marker}; choose another path, it will not be overwritten")
 
@@ -93,22 +94,19 @@ def check_replaceable(folder: Path, marker: str) -> None:
 def draft_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Write a folder atomically: yield a draft folder next to the destination, and rename it into place if the body succeeds.
 
-    An existing folder is replaced if it is empty or contains the file `marker`.
-
-    Raises:
-        InputError: the destination is a file, or a non-empty folder without the marker.
+    An existing folder is replaced if it is empty or contains the file `marker`; see `check_replaceable`.
     """
     check_replaceable(folder, marker)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=_DRAFT, dir=folder.parent))
+    old = draft.with_name(f"{draft.name}-old")
     try:
         draft.chmod(0o755)
         yield draft
         if folder.exists():
-            # a non-empty folder can't be replaced by renaming: move the old one away first
-            os.rename(folder, draft.with_name(draft.name + "-old"))
+            os.rename(folder, old)  # a non-empty folder can't be replaced by renaming
         os.rename(draft, folder)
         flush(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,20 +21,14 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto", compiled: bool = False) -> torch.device:
-    """Return the device to compute on.
-
-    Args:
-        name: a torch device, or "auto" for the best available device.
-        compiled: whether the model is compiled; "auto" is then the CPU, because engines run on the CPU.
+    """Return the device to compute on: a torch device, or for "auto" the best available one, which is the CPU for compiled models.
 
     Raises:
         InputError: the device is unknown or not available.
     """
-    if name == "auto" and compiled:
-        return torch.device("cpu")
     if name == "auto":
-        current = torch.accelerator.current_accelerator(check_available=True)
-        return current if current is not None else torch.device("cpu")
+        current = None if compiled else torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if current is None else current
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -79,24 +72,18 @@ def pick_training_precision(precision: Precision, device: torch.device) -> Preci
 def pick_inference_precision(precision: Precision, compiled: str | None = None) -> Precision:
     """Resolve "auto" for inference to fp32, so that scores don't depend on the machine.
 
-    Args:
-        precision: the requested precision.
-        compiled: the fixed precision of a compiled model; None for any other model.
-
     Raises:
-        InputError: the requested precision differs from that of the compiled model.
+        InputError: the requested precision differs from `compiled`, the fixed precision of a compiled model.
     """
     if compiled is not None and precision not in ("auto", compiled):
         raise InputError(f"precision is {precision!r}, but the model is compiled for {compiled}; compile it again, or use 'auto'")
     return "fp32" if precision == "auto" else precision
 
 
-@contextlib.contextmanager
-def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Run matrix multiplications and convolutions in the body in the given precision."""
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Return a context in whose body matrix multiplications and convolutions run in the given precision."""
     dtype = _DTYPES.get(precision)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        yield
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def place(model: nn.Module, device: torch.device) -> None:
@@ -106,15 +93,9 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def pick_workers(workers: int | None, samples: int) -> int:
-    """Return the number of loader processes.
+    """Return the number of loader processes: the requested one if it isn't None.
 
-    Args:
-        workers: the requested number. None for 0 for datasets of fewer than 500 samples, and otherwise for half of the cores (1 to 8), so
-            that the other half is left to the network.
-        samples: number of samples of the dataset.
-
-    Raises:
-        InputError: the requested number is negative.
+    By default, it is 0 for fewer than 500 samples, otherwise half of the cores (1 to 8), so that the other half is left to the network.
     """
     if workers is None:
         return 0 if samples < 500 else min(8, max(1, _cores() // 2))

@@ -37,11 +37,6 @@ def reused(purpose: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[An
     The array is a view of a memory block that may be up to four times as large. A block that this thread has allocated for the same purpose
     is reused if no array or tensor refers to it any more; otherwise a new block is allocated. The last two blocks for each purpose are kept
     as long as the thread lives. Blocks larger than 256 MiB are not kept.
-
-    Args:
-        purpose: name of the use; only blocks with the same name are reused.
-        shape: shape of the array.
-        dtype: data type of the array.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not _LEAST <= size <= _MOST:

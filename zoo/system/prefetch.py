@@ -22,15 +22,10 @@ _SETTLING = threading.Lock()
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A function that computes a result.
-
-    Attributes:
-        run: the function.
-        early: whether the function may run before its result is requested. False for a camera frame, which would be outdated by then.
-    """
+    """A function that computes a result."""
 
     run: Callable[[], T]
-    early: bool = True
+    early: bool = True  # whether it may run before its result is requested; False for a camera frame, which would be outdated by then
 
 
 class Window(Generic[T]):

@@ -82,7 +82,7 @@ class Processes:
             yield
         except ZooError as error:
             own = error
-        texts = [own] if self.count == 1 else gather_object([None if own is None else str(own)])
+        texts = self.joined([None if own is None else str(own)])
         failed = [rank for rank, text in enumerate(texts) if text is not None]
         if own is not None:
             own.said = failed[0] != self.rank

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zoo.data.folders import PictureRoot, picture_files, split_folder
 from zoo.data.formats import DataRef
 from zoo.errors import DataError, Fault, Flaw, InputError
+from zoo.system.files import read_text
 
 Fractions = tuple[float, float, float, float]
 
@@ -107,7 +108,7 @@ def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
     """
     if file.is_dir():
         return [(str(picture), "", picture.name, picture.parent) for picture in picture_files(file)]
-    lines = [line.strip() for line in _text(file).splitlines()]
+    lines = [line.strip() for line in read_text(file).splitlines()]
     numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
     return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
 
@@ -195,22 +196,13 @@ def _class_list(folder: Path) -> tuple[str, ...]:
     """Return the class names from `classes.txt`, which labelling tools write next to the folders or into `labels`; empty without it."""
     for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if file.is_file():
-            names = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
+            names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
             if not names or len(set(names)) < len(names):
                 raise DataError(
                     f"{file}: expected one class per line, without repetitions; got {len(names)} lines, {len(set(names))} of them different"
                 )
             return names
     return ()
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def corners(line: Fractions, size_hw: tuple[int, int]) -> Fractions:

@@ -142,10 +142,8 @@ class _DType:
         """Return the elements of an array of this type: a list of objects, a list of booleans, or bytes."""
         if self.name in ("O8", "O", "|O") and isinstance(data, list):
             return data
-        if self.name == "b1" and isinstance(data, bytes | bytearray):
-            return [bool(value) for value in data]
-        if self.name in ("u1", "i1") and isinstance(data, bytes | bytearray):
-            return bytes(data)
+        if self.name in ("b1", "u1", "i1") and isinstance(data, bytes | bytearray):
+            return [bool(value) for value in data] if self.name == "b1" else bytes(data)
         raise pickle.UnpicklingError(f"it contains an array of type {str(self.name)[:20]!r}; expected bytes or booleans")
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
-from zoo.data.formats import DataRef, Scheme, finish, keep_labelled
+from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
 from zoo.images import decoding
 from zoo.registry import natural_key
+from zoo.system.files import read_text
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
@@ -60,10 +61,9 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     if ref.split not in _FILES:
         raise UnknownNameError(f"split of {ref.text!r}:", str(ref.split), [split for split in _FILES if split])
     file = folder / _FILES[ref.split]
-    lines = _lines(file)
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(file).split("\n"), 1) if line.strip()]
     faults: list[Fault] = []
-    header_line = lines[0][0] if lines else 1
-    folds, of_kind = _header(file, lines)
+    header_line, folds, of_kind = _header(file, lines)
     pictures = _Pictures(PictureRoot(ref.root_folder() or folder))
     found = list(_pairs(file, lines, 2 * of_kind, pictures, faults))
     faults += _misplaced(file, found, of_kind)
@@ -76,29 +76,18 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     people = sorted(set(pictures.people.values()), key=natural_key)
     number = {person: index for index, person in enumerate(people)}
     records = [Record(key, path, number[pictures.people[key]]) for key, path in pictures.files.items()]
-    dataset = finish(ref, records, people, [*faults, *pictures.faults], on_error, keep_labelled)
+    dataset = finish(ref, records, people, [*faults, *pictures.faults], on_error)
     return PairedDataset.of(dataset, pairs, list(pictures.files))
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
-    """Return the non-empty lines with their line numbers."""
-    try:
-        lines = file.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{file}: can't be read: {error.strerror}") from None
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int]:
-    """Remove the header from the lines. Return the number of folds, and the number of genuine pairs (and of impostor pairs) per fold."""
+def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int, int]:
+    """Remove the header. Return its line number, and the numbers of folds and of genuine pairs (and of impostor pairs) per fold."""
     number, line = lines.pop(0) if lines else (1, "")
     values = [_number(value) for value in line.split()]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)
     if not folds or not pairs:
         raise DataError(f"{file} line {number} is {line[:60]!r}; expected the numbers of folds and of pairs of each kind, such as 10 300")
-    return folds, pairs
+    return number, folds, pairs
 
 
 def _pairs(

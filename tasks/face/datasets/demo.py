@@ -1,28 +1,70 @@
-"""Parametric faces drawn with OpenCV. A person is a set of proportions and colours; pose, lighting and noise vary between images.
+"""Dataset `demo:faces` – faces of invented people, drawn with OpenCV. It is available offline and contains no photographs of real people.
 
-Drawn faces allow demonstrations without a download and without photos of real people. Scores on them show that the software works, but
-not how well it works on real faces.
+A person is a set of proportions and colours; pose, expression, clothes, lighting and noise vary between images. Scores on drawn faces show
+that the software works, but not how well it works on real faces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SIZE = 112  # side of an image in pixels, as in ArcFace's crops
+from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.formats import DataRef, Scheme, finish
+from zoo.errors import InputError, UnknownNameError
+from zoo.tasks.face.datasets import SCHEMES
+
+_TEST_EVERY = 5  # every fifth person is in the test split, the others are in the training split
+_OPTIONS = {"people": (100, 1), "per_person": (10, 1), "seed": (0, 0)}  # default and minimum of each option
+_SIZE = 112  # side of an image in pixels, as in ArcFace's crops
 _SCALE = 3  # supersampling factor
 _SUBPIXEL_BITS = 4
-Points = NDArray[np.float64]
-Colour = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _SKIN = np.array([[250, 221, 196], [232, 190, 152], [205, 150, 108], [150, 98, 64], [96, 62, 44]], float)  # RGB, light to dark
 _HAIR = np.array([[24, 20, 20], [66, 42, 28], [122, 78, 44], [208, 168, 98], [150, 60, 32], [176, 174, 172]], float)
 _IRIS = np.array([[72, 44, 24], [92, 110, 60], [70, 110, 160], [110, 100, 90]], float)
+
+
+def open_demo(ref: DataRef, on_error: OnError) -> Dataset:
+    """Open a dataset of drawn faces of invented people, 112 × 112 pixels.
+
+    The options are `people=` (default 100), `per_person=` (images per person, default 10) and `seed=` (default 0). `split=train` selects
+    four fifths of the people, `split=test` the others. The same options always produce the same images, and a person's appearance doesn't
+    depend on the number of people.
+    """
+    if ref.path != "faces":
+        raise UnknownNameError("demo data of face", ref.path, ["faces"])
+    if ref.split not in (None, "train", "test"):
+        raise InputError(f"data {ref.text!r}: split is {ref.split!r}; expected train or test")
+    people, per_person, seed = (_number(ref, name) for name in _OPTIONS)
+    chosen = [person for person in range(people) if ref.split is None or (ref.split == "test") == (person % _TEST_EVERY == 0)]
+    records = [
+        Record(f"person-{person:04d}/{picture:03d}", partial(_draw, seed, person, picture), label)
+        for label, person in enumerate(chosen)
+        for picture in range(per_person)
+    ]
+    return finish(ref, records, [f"person-{person:04d}" for person in chosen], [], on_error)
+
+
+def _number(ref: DataRef, name: str) -> int:
+    default, least = _OPTIONS[name]
+    text = ref.options.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"data {ref.text!r}: {name} is {text!r}; expected a whole number, {least} or more")
+    return int(text)
+
+
+def _draw(seed: int, person: int, picture: int) -> NDArray[np.uint8]:
+    # separate random streams for each person and each image, so that an image doesn't depend on other images
+    who = Person.draw_lot(np.random.default_rng([seed, person]))
+    return draw(who, np.random.default_rng([seed, person, 1 + picture]))
 
 
 def _between(low: float, high: float) -> Any:
@@ -34,9 +76,9 @@ def _between(low: float, high: float) -> Any:
 class Person:
     """Features shared by all images of a person. Lengths are in units of half the head's height; colours are RGB, 0–255."""
 
-    skin: Colour
-    hair: Colour
-    iris: Colour
+    skin: Floats
+    hair: Floats
+    iris: Floats
     bald: bool
     beard: float  # opacity of the beard; 0 for no beard
     moustache: bool
@@ -78,11 +120,11 @@ class Person:
         )
 
 
-def _mixture(palette: Colour, rng: np.random.Generator) -> Colour:
+def _mixture(palette: Floats, rng: np.random.Generator) -> Floats:
     """Return a random mixture of two neighbouring colours of a palette, with some noise."""
     first = int(rng.integers(len(palette) - 1))
     part = rng.random()
-    colour: Colour = np.clip(palette[first] * (1 - part) + palette[first + 1] * part + rng.normal(0, 6, 3), 8, 255)
+    colour: Floats = np.clip(palette[first] * (1 - part) + palette[first + 1] * part + rng.normal(0, 6, 3), 8, 255)
     return colour
 
 
@@ -90,21 +132,21 @@ class _Canvas:
     """Image on which shapes on the front of the head are drawn, projected in one random pose."""
 
     def __init__(self, person: Person, rng: np.random.Generator) -> None:
-        self.pixels = np.empty((SIZE * _SCALE, SIZE * _SCALE, 3), np.uint8)
+        self.pixels = np.empty((_SIZE * _SCALE, _SIZE * _SCALE, 3), np.uint8)
         self._axes = np.array([person.width, 1.0])
         self._yaw, self._pitch = rng.uniform(-0.35, 0.35), rng.uniform(-0.12, 0.12)
-        roll, zoom = rng.normal(0, 0.07), rng.uniform(0.34, 0.40) * SIZE * _SCALE
+        roll, zoom = rng.normal(0, 0.07), rng.uniform(0.34, 0.40) * _SIZE * _SCALE
         self._roll = zoom * np.array([[np.cos(roll), np.sin(roll)], [np.sin(roll), -np.cos(roll)]])
-        self._centre = SIZE * _SCALE * (np.array([0.5, 0.5]) + rng.uniform(-0.04, 0.04, 2))
+        self._centre = _SIZE * _SCALE * (np.array([0.5, 0.5]) + rng.uniform(-0.04, 0.04, 2))
 
-    def fill(self, points: ArrayLike, colour: Colour, depth: bool = True, opacity: float = 1.0) -> None:
+    def fill(self, points: ArrayLike, colour: Floats, depth: bool = True, opacity: float = 1.0) -> None:
         """Fill a polygon [N, 2] xy, with x to the right and y upwards from the centre of the head. See `_project` for `depth`."""
         target = self.pixels if opacity == 1 else self.pixels.copy()
         cv2.fillPoly(target, [self._project(points, depth)], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
         if opacity != 1:
             cv2.addWeighted(target, opacity, self.pixels, 1 - opacity, 0, dst=self.pixels)
 
-    def line(self, points: ArrayLike, colour: Colour, width: float, closed: bool = False) -> None:
+    def line(self, points: ArrayLike, colour: Floats, width: float, closed: bool = False) -> None:
         """Draw a line through points [N, 2] xy. The width is in units of half the head's height."""
         thickness = max(1, round(width * float(np.abs(self._roll).max())))
         cv2.polylines(self.pixels, [self._project(points, True)], closed, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -120,14 +162,14 @@ class _Canvas:
         return np.asarray(np.round(pixels * 2**_SUBPIXEL_BITS), np.int32)
 
 
-def _ellipse(x: float, y: float, half_width: float, half_height: float, tilt: float = 0.0) -> Points:
+def _ellipse(x: float, y: float, half_width: float, half_height: float, tilt: float = 0.0) -> Floats:
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     points = np.stack([half_width * np.cos(angles), half_height * np.sin(angles)], axis=1)
     turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
     return np.asarray(points @ turn + (x, y))
 
 
-def _head(person: Person, grow: float = 1.0) -> Points:
+def _head(person: Person, grow: float = 1.0) -> Floats:
     """Return the outline of the head [N, 2]: an ellipse in the upper half, and a superellipse (exponent `jaw`) in the lower half."""
     angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     power = np.where(np.sin(angles) < 0, 2 / person.jaw, 1.0)
@@ -242,11 +284,14 @@ def _glasses(canvas: _Canvas, person: Person) -> None:
 
 def _photograph(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Downscale an image to its final size, and apply directional lighting, a colour cast, blur and noise."""
-    small = cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    small = cv2.resize(pixels, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    y, x = np.mgrid[-1 : 1 : _SIZE * 1j, -1 : 1 : _SIZE * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     light = rng.uniform(0.7, 1.15) + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
     lit = small * light[:, :, None] * rng.uniform(0.93, 1.07, 3)
     blurred = cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.3, 1.0))
     noisy = blurred + rng.normal(0, rng.uniform(2, 10), lit.shape)
     return np.asarray(np.clip(noisy, 0, 255).round(), np.uint8)
+
+
+SCHEMES.add("demo", Scheme("demo", open_demo, options=tuple(_OPTIONS)))
