@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.prediction.predict import predict
     from zoo.report.document import write_report
     from zoo.task.contract import list_tasks, open_data, recipe
-    from zoo.task.scores import Scores
+    from zoo.task.metric import Scores
     from zoo.tasks.face.gallery import Gallery
     from zoo.training.train import Run, train
 
@@ -47,7 +47,7 @@ _MODULES = {
     "zoo.prediction.predict": ("predict",),
     "zoo.report.document": ("write_report",),
     "zoo.task.contract": ("list_tasks", "open_data", "recipe"),
-    "zoo.task.scores": ("Scores",),
+    "zoo.task.metric": ("Scores",),
     "zoo.tasks.face.gallery": ("Gallery",),
     "zoo.training.train": ("Run", "train"),
 }

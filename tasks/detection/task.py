@@ -33,9 +33,8 @@ from zoo.tasks.detection.model.head import FasterRCNNHead
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.options import DetectionScoring as ScoringOptions
 from zoo.tasks.detection.prediction.detections import Detections, agreement
-from zoo.tasks.detection.training.augment import Augment
+from zoo.tasks.detection.training.augment import Augment, rescaled
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.training.jitter import rescaled
 from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
 from zoo.tasks.detection.writers import WRITERS
 
@@ -156,7 +155,7 @@ class DetectionAnswers(Answers):
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
         """Return examples that show the detections of each image next to its ground truth."""
-        from zoo.tasks.detection.prediction.examples import examples
+        from zoo.tasks.detection.metric.report import examples
 
         return list(examples(answers, targets, keys, classes))[:count]
 

@@ -36,12 +36,13 @@ from zoo.tasks.face.training.sampling import TRIPLET_PICTURES, identity_batches
 from zoo.tasks.face.verification.metric import VerificationMetric
 from zoo.tasks.face.verification.pairs import PairedDataset, PairsMetric
 from zoo.tasks.face.verification.protocol import FaceScoring as ScoringOptions
+from zoo.tasks.face.verification.report import example_records, examples
 from zoo.tasks.face.writers import WRITERS
 
 if TYPE_CHECKING:
     from zoo.task.answers import Aligned, Aligning, AnswerFiles, PartsFinder
     from zoo.task.building import TaskModel
-    from zoo.task.scores import Scores
+    from zoo.task.metric import Scores
     from zoo.task.scoring import AttackProtocol
 
 
@@ -167,16 +168,12 @@ class FaceAnswers(Answers):
 
     def example_records(self, dataset: Dataset, count: int) -> list[Record]:
         """Return the records among which `examples` searches for similar faces."""
-        from zoo.tasks.face.prediction.examples import pool
-
-        return pool(dataset.records)
+        return example_records(dataset.records)
 
     def examples(
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
         """Return examples that show a face next to the one with the most similar embedding."""
-        from zoo.tasks.face.prediction.examples import examples
-
         return list(examples(answers, targets, keys, count))
 
 
@@ -202,7 +199,7 @@ class FaceScoring(Scoring):
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
         """Return the protocol that attacks one image of each pair, where pairs are defined by the dataset or drawn from its identities."""
-        from zoo.tasks.face.attack.protocol import PairAttack  # rarely needed
+        from zoo.tasks.face.verification.attack import PairAttack  # rarely needed
 
         return PairAttack(dataset, pairs, seed, ScoringOptions(**options).score or "cosine")
 

@@ -15,8 +15,7 @@ from tests.pictures import write_class_folders
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
-from zoo.task.metric import Curve, Mistake, Table
-from zoo.task.scores import Scores
+from zoo.task.metric import Curve, Mistake, Scores, Table
 
 pytestmark = pytest.mark.slow
 

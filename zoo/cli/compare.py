@@ -15,7 +15,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.data.dataset import Dataset
     from zoo.system.progress import Progress
-    from zoo.task.scores import Scores
+    from zoo.task.metric import Scores
 
 
 @dataclass(frozen=True)

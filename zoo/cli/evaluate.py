@@ -12,7 +12,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.system.progress import Progress
-    from zoo.task.scores import Scores
+    from zoo.task.metric import Scores
 
 
 def flags_of(words: list[str]) -> type[Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.evaluation.comparison import Comparison
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 
 def _number(value: float | None) -> str:

@@ -9,9 +9,15 @@ changes, and need no test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.compilation.agreement import relative_error
-from zoo.compilation.cache import converted, network_key
+from zoo.data.fingerprint import file_fingerprint
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, or_else
 from zoo.errors import InputError
 from zoo.models.compiled import PICTURES, SizeHW
 from zoo.models.model import Model
+from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
+from zoo.system.files import write_text
 from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
 from zoo.task.head import PooledHead
@@ -32,6 +40,8 @@ from zoo.task.head import PooledHead
 FEATURES = "features"  # name of the network of backbone and pooling, for models with a `PooledHead`
 _STEP = 32  # pixels; the sides of padded images are multiples of this
 _ROUNDING = 1e-3  # maximum error of a float32 graph, relative to the largest value
+_LENGTH = 24  # of cache keys
+_REVISION = 4  # revision of the conversion and quantisation code; increase it to invalidate cached networks
 
 
 @dataclass(frozen=True)
@@ -39,40 +49,25 @@ class Conversion:
     """Source of a compiled model's networks, which are converted at first use.
 
     If the engine can't run a network, the network falls back to eager, with a message.
-
-    Attributes:
-        model: original model, in evaluation mode, on the CPU.
-        fingerprint: fingerprint of the model. For the network `FEATURES`, the fingerprint of the backbone is sufficient.
-        engine: the engine.
-        precision: numeric precision.
-        threads: number of threads.
-        samples: inputs for calibration, by network name; empty for networks that are not quantised.
-        judge: function that receives the name of a network and returns the scorer of its candidates; None to quantise all layers.
-        say: callback that receives a message about each fallback to eager.
-        replaced: runners that replace those of the engine, by network name.
-        refused: errors of networks that the engine can't run, by network name.
-        taken: image sizes, other than the model's own, that are known to be supported. It is used only for models that don't support every
-            size.
     """
 
-    model: Model
-    fingerprint: str
+    model: Model  # the original, in evaluation mode, on the CPU
+    fingerprint: str  # of the model; for the network `FEATURES`, that of the backbone is sufficient
     engine: Engine
     precision: EnginePrecision
     threads: int
-    samples: dict[str, list[Tensors]] = field(default_factory=dict)
-    judge: Callable[[str], Judge] | None = None
+    samples: dict[str, list[Tensors]] = field(default_factory=dict)  # inputs for calibration, by network name
+    judge: Callable[[str], Judge] | None = None  # returns the scorer of a network's candidates; None to quantise all layers
     say: Callable[[str], None] = lambda text: None
-    replaced: Mapping[str, Runner] = field(default_factory=dict)
-    refused: dict[str, InputError] = field(default_factory=dict)
-    taken: set[SizeHW] = field(default_factory=set)
+    replaced: Mapping[str, Runner] = field(default_factory=dict)  # runners that replace those of the engine, by network name
+    refused: dict[str, InputError] = field(default_factory=dict)  # errors of networks that the engine can't run, by network name
+    taken: set[SizeHW] = field(default_factory=set)  # supported sizes of a model that doesn't support every size
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
         """Return `size_hw` if it is the model's own image size; None if the graph for any size must be used.
 
-        Raises:
-            InputError: the original model doesn't support this size. This is checked because an engine might nevertheless return outputs;
-                for example, some engines add maps of one and two rows.
+        Raise an `InputError` if the original model doesn't support this size. An engine might nevertheless return outputs; for example,
+        some engines add maps of one and two rows.
         """
         if size_hw == self._own_hw:
             return size_hw
@@ -226,3 +221,42 @@ def _other_shapes(height: int, width: int, padded: bool) -> list[tuple[int, int,
     """Return input shapes [B, 3, H, W] that differ from that of the export. They include odd sides, unless images are padded."""
     even = [(1, 3, width, height + 3 * _STEP), (3, 3, height + 2 * _STEP, width), (2, 3, height + _STEP, width + _STEP)]
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]
+
+
+def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
+    """Return the cache key of a converted network. `samples` are inputs for calibration; `judged` tells whether there is a `Judge`."""
+    shapes = [list(each.shape[2:]) for each in network.example]
+    content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged]
+    for package in ("resnet-zoo", "torch", *engine.distributions):
+        with contextlib.suppress(PackageNotFoundError):
+            content.append(version(package))
+    digest = hashlib.blake2b(json.dumps(content).encode())
+    for inputs in samples:
+        for tensor in inputs:
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
+    """Return the converted network from the cache, or call `convert` and add the result to the cache."""
+    folder = cache_folder("networks")
+    listing, name = folder / f"{key}.json", f"{key}{engine.suffix}"
+    with contextlib.suppress(Exception):  # the entry is missing, damaged or unreadable: convert again
+        for file, digest in json.loads(listing.read_text(encoding="utf-8")).items():
+            if file_fingerprint(folder / file) != digest:
+                raise ValueError(file)
+            mark_used(folder / file)
+        mark_used(listing)
+        return engine.read(folder / name)
+    made = convert()
+    with contextlib.suppress(OSError, RuntimeError):  # no space or no permission: continue without the cache
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
+            engine.write(made, Path(draft) / name)
+            files = sorted(Path(draft).iterdir())
+            digests = {path.name: file_fingerprint(path) for path in files}
+            for path in files:
+                os.replace(path, folder / path.name)
+        write_text(listing, json.dumps(digests))  # written last, because files that it doesn't list are never read
+        shrink(folder, LIMIT_BYTES, [listing])
+    return made

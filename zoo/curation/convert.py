@@ -33,23 +33,14 @@ _FORMAT_FOLDERS = {"voc": "JPEGImages", "yolo": "images", "coco": ""}
 
 @dataclass(frozen=True)
 class Converted:
-    """Result of `convert`.
+    """Result of `convert`."""
 
-    Attributes:
-        data: dataset strings for opening the result, one for each split.
-        pictures: number of images.
-        classes: class names.
-        losses: descriptions of information that the new format can't represent and that was dropped because of `lossy`.
-        skipped: annotation errors in the source that were skipped because of `skip_bad`.
-        linked: number of images written as hard links to the original files.
-    """
-
-    data: tuple[str, ...]
+    data: tuple[str, ...]  # dataset strings for opening the result, one for each split
     pictures: int
     classes: tuple[str, ...]
-    losses: tuple[str, ...]
-    skipped: tuple[Fault, ...]
-    linked: int
+    losses: tuple[str, ...]  # information that the new format can't represent and that was dropped because of `lossy`
+    skipped: tuple[Fault, ...]  # annotation errors in the source that were skipped because of `skip_bad`
+    linked: int  # number of images written as hard links to the original files
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as printed by `zoo data convert --json`."""

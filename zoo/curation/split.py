@@ -21,26 +21,15 @@ from zoo.task.contract import Task
 
 @dataclass(frozen=True)
 class Divided:
-    """Result of `split`.
+    """Result of `split`. The keys of all mappings are split names, except the outer keys of `classes`."""
 
-    Attributes:
-        data: dataset string for opening each split, by split name.
-        shares: requested fraction of samples, by split name.
-        pictures: number of images, by split name.
-        classes: number of images (or boxes) by class name and split name. For datasets of people, the number of people by split name,
-            under the key "people".
-        groups: number of groups.
-        skipped: annotation errors that were skipped because of `skip_bad`.
-        warnings: messages about deviations from the requested split.
-    """
-
-    data: Mapping[str, str]
-    shares: Mapping[str, float]
-    pictures: Mapping[str, int]
-    classes: Mapping[str, Mapping[str, int]]
+    data: Mapping[str, str]  # dataset string for opening each split
+    shares: Mapping[str, float]  # requested fraction of samples
+    pictures: Mapping[str, int]  # number of images
+    classes: Mapping[str, Mapping[str, int]]  # number of images (or boxes) by class; for people, their number under the key "people"
     groups: int
-    skipped: tuple[Fault, ...]
-    warnings: tuple[str, ...]
+    skipped: tuple[Fault, ...]  # annotation errors that were skipped because of `skip_bad`
+    warnings: tuple[str, ...]  # messages about deviations from the requested split
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as printed by `zoo data split --json`."""

@@ -15,11 +15,7 @@ FILE = "classes.txt"
 
 
 def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Return the classes in the order of a folder's `classes.txt`.
-
-    Args:
-        found: classes in the order in which they occur in the data. They are returned unchanged if there is no `classes.txt`.
-        folder: the folder.
+    """Return the classes `found` in the data in the order of a folder's `classes.txt`; unchanged if there is none.
 
     Raises:
         DataError: the file can't be read, lists a class twice, or lacks a class.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -113,10 +113,6 @@ class Dataset(Sequence[Sample]):
         if isinstance(index, slice):
             return replace(self, records=self.records[index])
         return self.records[index].load()
-
-    def __iter__(self) -> Iterator[Sample]:
-        """Iterate over the decoded samples."""
-        return (record.load() for record in self.records)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from zoo.data.dataset import Dataset
-
+from zoo.data.dataset import Dataset
 
 _LENGTH = 16  # hexadecimal digits: 64 bits
 
@@ -23,15 +21,18 @@ def data_fingerprint(dataset: Dataset) -> str:
     Images are identified by the content of their files, so a copy of the dataset in another location has the same fingerprint. An image
     that can't be read counts as missing. Evaluation reports it separately.
     """
-    lines = sorted(f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
-    classes = json.dumps(list(dataset.classes))
-    return hashlib.sha256("\n".join([classes, *lines]).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+    lines = (f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
+    return _with_classes(dataset, sorted(lines))
 
 
 def manifest_fingerprint(dataset: Dataset) -> str:
     """Return a fingerprint of a dataset's classes, keys and targets in order, on which the sampling of batches depends; read no images."""
-    lines = [json.dumps(list(dataset.classes)), *(f"{record.key}\t{_target(record.target)}" for record in dataset.records)]
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+    return _with_classes(dataset, (f"{record.key}\t{_target(record.target)}" for record in dataset.records))
+
+
+def _with_classes(dataset: Dataset, lines: Iterable[str]) -> str:
+    text = "\n".join([json.dumps(list(dataset.classes)), *lines])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
 def file_fingerprint(path: Path) -> str:

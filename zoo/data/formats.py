@@ -138,22 +138,7 @@ def open_data(
     say: Callable[[str], None] | None = None,
     pictures: bool = True,
 ) -> Dataset:
-    """Open a dataset in any supported form.
-
-    Args:
-        data: a dataset string, a path, an open `Dataset`, or a sequence of samples (objects with `image`, `target` and `key`, or mappings
-            with these keys).
-        schemes: formats of the task.
-        task: name of the task, for error messages.
-        on_error: "raise" to raise an error for annotation errors, or "skip" to skip and record them.
-        say: callback that receives a message if the format of a path was recognised automatically. The message names the scheme and the
-            reason.
-        pictures: whether the image files must exist; see `DataRef`.
-
-    Raises:
-        DataError: the data doesn't exist, or the annotations contain errors.
-        InputError: the scheme or an option is unknown, or the format of a path can't be recognised or is ambiguous.
-    """
+    """Open a dataset with the formats of a task, whose name is only used in error messages; for the other arguments, see `Task.open`."""
     if isinstance(data, Dataset):
         return data
     if not isinstance(data, str | Path):
@@ -171,20 +156,11 @@ def open_data(
 
 
 def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[[str], None] | None = None) -> str:
-    """Recognise the format of a path that was passed without a scheme.
-
-    Args:
-        ref: parsed dataset string.
-        schemes: formats of the task.
-        task: name of the task, for error messages.
-        say: callback that receives a message that names the recognised scheme and the reason.
-
-    Returns:
-        The name of the scheme.
+    """Return the name of the scheme of a path that was passed without one, and report it and the reason to `say`.
 
     Raises:
         DataError: the path doesn't exist.
-        InputError: the path matches no scheme, or several schemes.
+        InputError: the path matches no scheme of `schemes`, or several.
     """
     path = ref.existing("folder or file")
     looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
@@ -203,13 +179,19 @@ def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[
     return name
 
 
+def keep_labelled(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
+    """Return the records whose class is kept, with the new class index as target. All targets must be class indices."""
+    moved = ((record, new_index[cast(int, record.target)]) for record in records)
+    return [replace(record, target=index) for record, index in moved if index is not None]
+
+
 def finish(
     ref: DataRef,
     records: Sequence[Record],
     classes: Sequence[str],
     faults: Sequence[Fault],
     on_error: OnError,
-    keep_classes: Callable[[Sequence[Record], Sequence[int | None]], list[Record]] | None = None,
+    keep_classes: Callable[[Sequence[Record], Sequence[int | None]], list[Record]] = keep_labelled,
 ) -> Dataset:
     """Create the dataset from its records, apply the options `classes` and `limit`, and raise or store the faults.
 
@@ -222,7 +204,7 @@ def finish(
         faults: all errors in the annotations.
         on_error: "raise" to raise one error for all faults, "skip" to store them in the dataset.
         keep_classes: function that applies the option `classes`. It receives the records and the new index of each class (None for a class
-            to drop), and returns the remaining records. None for `keep_labelled`, which requires targets that are class indices.
+            to drop), and returns the remaining records. The default requires targets that are class indices.
 
     Raises:
         DataError: the annotations contain errors, and `on_error` is "raise".
@@ -237,12 +219,6 @@ def finish(
             if name not in names:
                 raise UnknownNameError(f"class of {ref.text!r}:", name, names)
         new_index = [ref.classes.index(name) if name in ref.classes else None for name in names]
-        kept = (keep_classes or keep_labelled)(kept, new_index)
+        kept = keep_classes(kept, new_index)
         names = ref.classes
     return Dataset(ref.text, tuple(kept[: ref.limit]), names, tuple(faults))
-
-
-def keep_labelled(records: Sequence[Record], new_index: Sequence[int | None]) -> list[Record]:
-    """Return the records whose class is kept, with the new class index as target. All targets must be class indices."""
-    moved = ((record, new_index[cast(int, record.target)]) for record in records)
-    return [replace(record, target=index) for record, index in moved if index is not None]

@@ -34,17 +34,7 @@ Images = TypeVar("Images", covariant=True)
 class Reading:
     """Settings for reading images and running models, which apply to every model and dataset of a command.
 
-    Attributes:
-        batch_size: number of images per batch; None to choose it by the model's input size.
-        workers: number of loader processes. 0 uses threads instead. None chooses the number by the machine and the dataset.
-        precision: numeric precision of the model.
-        device: "auto" or a torch device.
-        on_error: "raise", or "skip" to skip images that can't be read.
-        exact: whether to decode every image at full size; otherwise large JPEGs may be decoded at a reduced scale.
-        max_pixels: limit on width × height; larger images are refused before they are decoded.
-        progress: progress display.
-        rank: index of this process.
-        processes: number of processes.
+    They have the meaning of the parameters of `zoo.evaluate`, but 0 `workers` stand for threads. `rank` is the index of this process.
     """
 
     batch_size: int | None = None
@@ -61,6 +51,11 @@ class Reading:
     def decoding(self, min_size_hw: tuple[int, int] | None = None) -> Decoding:
         """Return the decoding settings for images that need at least `min_size_hw` pixels (height, width); None means full size."""
         return Decoding(None if self.exact else min_size_hw, self.max_pixels)
+
+    def loader(self, dataset: Dataset, preprocess: Preprocess, batch_size: int, workers: int) -> Batches:
+        """Return a loader over this process's share of a dataset, in order, without augmentation."""
+        decoding = self.decoding(preprocess.min_size_hw)
+        return evaluation_loader(dataset, preprocess, batch_size, workers, self.on_error, self.rank, self.processes, decoding)
 
 
 @dataclass(frozen=True)
@@ -135,7 +130,7 @@ class Batches:
         Args:
             prepared: dataset of preprocessed samples.
             batches: sized iterable over the indices of each batch.
-            workers: number of worker processes; 0 to prepare batches in the calling thread unless `threaded` is set.
+            workers: number of worker processes; 0 to prepare batches in the calling thread.
             threaded: whether to prepare batches in threads while the caller processes earlier ones; `workers` is then ignored.
         """
         self._prepared, self._batches = prepared, batches
@@ -225,17 +220,11 @@ def _leave_signals(worker: int) -> None:
 
 
 def pick_batch_size(batch_size: int | None, preprocess: Preprocess, device: torch.device) -> int:
-    """Return the requested batch size, or choose one.
+    """Return the requested batch size; raise an `InputError` if it is below 1, or choose one if it is None.
 
-    Args:
-        batch_size: the requested batch size. None for a size, at most 256, such that a batch has about as many pixels as 32 images of
-            224 × 224 pixels, or as 8 such images on the CPU. Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image
-            in batches of 32 than in batches of 8, and engines aren't faster either.
-        preprocess: preprocessing, which determines the input size.
-        device: device of the model.
-
-    Raises:
-        InputError: the requested batch size is below 1.
+    The size is at most 256, such that a batch has about as many pixels as 32 images of 224 × 224 pixels, or as 8 such images on the CPU.
+    Larger batches exceed a CPU's cache: ResNet-50 takes a fifth longer per image in batches of 32 than in batches of 8, and engines aren't
+    faster either.
     """
     if batch_size is None:
         height, width = preprocess.size_hw

@@ -42,13 +42,7 @@ def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Sampler that draws every sample once per epoch, in a new random order in every epoch.
-
-    Attributes:
-        samples: number of samples.
-        batch_size: batch size of all processes together.
-        smallest: minimum batch size that can be trained on. A smaller last batch is appended to the previous one.
-    """
+    """Sampler that draws every sample once per epoch, in a new random order in every epoch; `cut` explains `smallest`."""
 
     samples: int
     batch_size: int
@@ -69,10 +63,7 @@ class Balanced:
     A sample of a rare class is drawn several times per epoch, with different augmentations. A sample of a frequent class isn't drawn in
     every epoch. A sample with several classes counts as one of the rarest of them.
 
-    Attributes:
-        labels: class indices of each sample. They are empty for an image without objects, which is drawn as often as an average image.
-        batch_size: batch size of all processes together.
-        smallest: minimum batch size that can be trained on. A smaller last batch is appended to the previous one.
+    An image without objects, whose labels are empty, is drawn as often as an average image.
     """
 
     labels: Sequence[Sequence[int]]
@@ -110,11 +101,7 @@ class Balanced:
 class Steps:
     """Relation between batches and optimiser steps in a run.
 
-    The last step of an epoch may have fewer batches than the others.
-
-    Attributes:
-        batches_per_epoch: number of batches per epoch and process.
-        accumulation: number of batches per optimiser step.
+    The last step of an epoch may have fewer batches than `accumulation`, the number of batches per step.
     """
 
     batches_per_epoch: int
@@ -140,14 +127,9 @@ Index = tuple[int, int, int]  # epoch, number of the draw within the epoch, posi
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Assignment of samples to the batches of a run. It is determined by the seed, differs between epochs, and covers all processes.
+    """Assignment of samples to the batches of a run and, for each batch, to its processes, of which this one has the index `rank`.
 
-    Attributes:
-        sampling: sampler of the batches of all processes together.
-        epochs: number of epochs.
-        seed: random seed for sampling and augmentation.
-        rank: index of this process.
-        processes: number of processes.
+    It is determined by the seed, which also seeds augmentation, and differs between epochs.
     """
 
     sampling: Sampling
@@ -184,17 +166,11 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The share of a batch that one process trains on.
-
-    Attributes:
-        epoch: index of the epoch.
-        draw: number of the first sample's draw within the epoch.
-        positions: positions of the samples in the dataset.
-    """
+    """The share of a batch that one process trains on."""
 
     epoch: int
-    draw: int
-    positions: list[int]
+    draw: int  # number of the first sample's draw within the epoch
+    positions: list[int]  # in the dataset
 
     def indices(self) -> list[Index]:
         """Return the index of each sample: epoch, number of the draw and position. Augmentation depends only on these and the seed."""

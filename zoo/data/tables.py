@@ -20,17 +20,11 @@ _Cells = Iterator[tuple[str, list[str]]]  # position (line or row) and values of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table.
-
-    Attributes:
-        file: path of the table.
-        line: position in the file: "line 7", counted from 1. In Parquet files, "row 7", counted from 1 without the header.
-        values: text of each cell by column name, without surrounding spaces; "" for an empty cell.
-    """
+    """A row of a table."""
 
     file: Path
-    line: str
-    values: Mapping[str, str]
+    line: str  # "line 7", counted from 1; in Parquet files "row 7", counted from 1 without the header
+    values: Mapping[str, str]  # text of each cell by column name, without surrounding spaces; "" for an empty cell
 
     @property
     def place(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zoo.data.dataset import Dataset
-from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
+from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
 from zoo.errors import Fault
 from zoo.models.inference import answers, evaluation_mode
 from zoo.models.model import Model
@@ -20,19 +20,12 @@ from zoo.task.head import FeatureBatches, FeatureSource
 
 @dataclass(frozen=True)
 class Answered:
-    """A batch with its predictions.
-
-    Attributes:
-        keys: keys of the images that could be read.
-        targets: one target per key.
-        answers: one prediction per key, in the format of `Answers.split`. `Ensemble.answer` yields a list of predictions, one per model.
-        skipped: errors of the images that could not be read.
-    """
+    """A batch with its predictions: one target and one prediction for each key of an image that could be read."""
 
     keys: tuple[str, ...]
     targets: tuple[Any, ...]
-    answers: list[Any]
-    skipped: tuple[Fault, ...]
+    answers: list[Any]  # in the format of `Answers.split`; `Ensemble.answer` yields a list of these, one per model, for each key
+    skipped: tuple[Fault, ...]  # errors of the images that could not be read
 
 
 def answered(model: Model, dataset: Dataset, reading: Reading, features: FeatureSource | None = None) -> Iterator[Answered]:
@@ -45,27 +38,15 @@ def answered(model: Model, dataset: Dataset, reading: Reading, features: Feature
         dataset: the relabelled dataset.
         reading: how images are read.
         features: pooled features of the dataset, computed by the model's backbone. If passed, they are used instead of the images.
-
-    Raises:
-        ImageError: an image can't be read and `reading.on_error` is "raise".
     """
-    preprocess = model.preprocess
-    size = pick_batch_size(reading.batch_size, preprocess, model.device)
-    loader: FeatureBatches | Batches = (
-        features.evaluation(size, reading.rank, reading.processes)
-        if features is not None
-        else evaluation_loader(
-            dataset, preprocess, size, pick_workers(reading.workers, len(dataset)), reading.on_error, reading.rank, reading.processes,
-            reading.decoding(preprocess.min_size_hw),
-        )
-    )  # fmt: skip
+    size = pick_batch_size(reading.batch_size, model.preprocess, model.device)
+    loader: FeatureBatches | Batches
+    if features is not None:
+        loader = features.evaluation(size, reading.rank, reading.processes)
+    else:
+        loader = reading.loader(dataset, model.preprocess, size, pick_workers(reading.workers, len(dataset)))
     batches: Generator[Batch[Any]] = iter(loader)
-    with (
-        evaluation_mode(model),
-        torch.inference_mode(),
-        autocast(reading.precision, model.device),
-        closing(batches),
-    ):
+    with evaluation_mode(model), torch.inference_mode(), autocast(reading.precision, model.device), closing(batches):
         for batch in reading.progress.track(batches, "evaluating", len(loader)):
             found = [] if batch.images is None else answers(model, batch.images)
             yield Answered(batch.keys, batch.targets, found, batch.skipped)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import InputError
 from zoo.evaluation.intervals import interval
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 _SEED = 1  # random seed for resampling training runs
 

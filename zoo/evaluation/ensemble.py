@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zoo.data.dataset import Dataset
-from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
+from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
 from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation.answers import Answered
 from zoo.images.preprocess import ImageBatch, Preprocess
@@ -26,21 +26,13 @@ from zoo.task.contract import Task, get_task
 
 @dataclass(frozen=True)
 class ModelGroup:
-    """One or more models of the same task.
-
-    Attributes:
-        models: the models, in the order of the arguments.
-    """
+    """One or more models of the same task, in the order of the arguments."""
 
     models: tuple[Model, ...]
 
     @classmethod
     def of(cls, models: Model | Sequence[Model]) -> ModelGroup:
-        """Create a group of models.
-
-        Raises:
-            InputError: no model is passed, or the models have different tasks.
-        """
+        """Create a group of models; raise an `InputError` if there are none, or they have different tasks."""
         chosen = (models,) if isinstance(models, Model) else tuple(models)
         if not chosen:
             raise InputError("nothing to evaluate: pass at least one model")
@@ -78,14 +70,7 @@ class ModelGroup:
         return {"engine": engines[0] if len(engines) == 1 else self.by_name(engines)} if any(engines) else {}
 
     def precision(self, asked: Precision) -> Precision:
-        """Return the precision for running the models that aren't compiled.
-
-        Args:
-            asked: requested precision.
-
-        Raises:
-            InputError: a model is compiled for a precision other than `asked`.
-        """
+        """Return the precision for models that aren't compiled; raise an `InputError` if one is compiled for another than `asked`."""
         chosen, *_ = [pick_inference_precision(asked, model.precision) for model in self.models]
         return chosen
 
@@ -101,12 +86,7 @@ class ModelGroup:
 
 @dataclass(frozen=True)
 class View:
-    """Definition of a view of an image.
-
-    Attributes:
-        preprocess: the model's preprocessing, possibly with another image size.
-        mirror: whether the preprocessed image is flipped horizontally.
-    """
+    """A view of an image: preprocessed, possibly to another size than the model's, and then flipped horizontally if `mirror` is true."""
 
     preprocess: Preprocess
     mirror: bool = False
@@ -115,12 +95,9 @@ class View:
 def views_of(preprocess: Preprocess, tta: Sequence[str], scales: Sequence[float], stride: int) -> tuple[View, ...]:
     """Return the views for test-time augmentation, starting with the unmodified one.
 
-    Args:
-        preprocess: the model's preprocessing.
-        tta: names of augmentations. "flip" adds a flipped view for each size, and "scales" adds other sizes.
-        scales: input sizes for "scales", as factors of the model's input size.
-        stride: stride of the backbone's deepest level, in pixels. Sizes are rounded to multiples of it. With the resize policy "fit",
-            they are rounded to whole pixels, because images are padded to a multiple of the stride.
+    "scales" adds the input sizes `scales`, as factors of the model's input size, and "flip" adds a flipped view for each size. Sizes are
+    rounded to multiples of `stride`, that of the backbone's deepest level in pixels. With the resize policy "fit", they are rounded to
+    whole pixels, because images are padded to a multiple of the stride.
     """
     step = 1 if preprocess.pads else stride
     others = [_scaled(preprocess, scale, step) for scale in scales if scale != 1] if "scales" in tta else []
@@ -143,17 +120,11 @@ def mirrored(batch: ImageBatch) -> ImageBatch:
 
 @dataclass(frozen=True)
 class Member:
-    """One model of an ensemble.
-
-    Attributes:
-        model: the model.
-        views: views of each image on which the model predicts.
-        new_index: for each class of the model, its index among the ensemble's classes; None if the class order is the same.
-    """
+    """One model of an ensemble, and the views of each image on which it predicts."""
 
     model: Model
     views: tuple[View, ...]
-    new_index: list[int] | None
+    new_index: list[int] | None  # for each class of the model, its index among the ensemble's classes; None if the order is the same
 
     def answer(self, batches: dict[Preprocess, Batch[ImageBatch]], keys: Sequence[str], combination: Combination) -> list[Any]:
         """Return the model's predictions, one per key, combined over its views."""
@@ -166,65 +137,45 @@ class Member:
     def _view(self, view: View, batch: Batch[ImageBatch], keys: Sequence[str], combination: Combination) -> list[Any]:
         if batch.images is None:
             return []
-        images = batch.images
-        if not view.mirror:
-            found = answers(self.model, images)
-        else:
-            seen = zip(answers(self.model, mirrored(images)), images.original_sizes_hw, strict=True)
-            found = [combination.mirrored(answer, size) for answer, size in seen]
+        found = answers(self.model, mirrored(batch.images) if view.mirror else batch.images)
+        if view.mirror:
+            found = [combination.mirrored(answer, size) for answer, size in zip(found, batch.images.original_sizes_hw, strict=True)]
         by_key = dict(zip(batch.keys, found, strict=True))
         return [by_key[key] for key in keys]
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Models of one task, or one model with several views.
-
-    Attributes:
-        group: the models.
-        members: each model with its views.
-        classes: class names by index in the combined predictions.
-        tta: test-time augmentations.
-        combination: the object that combines predictions, provided by the task.
-    """
+    """Models of one task, or one model with several views."""
 
     group: ModelGroup
     members: tuple[Member, ...]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # class names by index in the combined predictions
     tta: tuple[str, ...]
     combination: Combination
 
     @classmethod
     def of(cls, models: Model | Sequence[Model], vote: str = "soft", tta: Sequence[str] = ()) -> Ensemble:
-        """Create an ensemble.
-
-        Args:
-            models: the models.
-            vote: voting method, one of `Combination.votes`.
-            tta: names of test-time augmentations.
+        """Create an ensemble with the voting method `vote` and the test-time augmentations `tta`.
 
         Raises:
             InputError: no model is passed, the models differ in task or classes, or the task can't combine predictions.
             UnknownNameError: the vote or an augmentation is unknown.
         """
         augmented, group = check_tta(tta), ModelGroup.of(models)
-        combination = voted(group, vote)
-        several = [model.classes for model in group.models]
-        classes = several[0] if group.task.data.open_set else common_classes(several)
-        return cls(group, tuple(_members(group.models, group.task, classes, augmented, combination)), classes, augmented, combination)
+        combination, open_set = voted(group, vote), group.task.data.open_set
+        classes = group.models[0].classes if open_set else common_classes([model.classes for model in group.models])
+        members = []
+        for number, model in enumerate(group.models, start=1):
+            views = views_of(model.preprocess, augmented, combination.scales, model.backbone.levels[-1].stride)
+            renumbered = not open_set and len(group.models) > 1
+            members.append(Member(model, views, new_index(f"model {number}", model.classes, classes) if renumbered else None))
+        return cls(group, tuple(members), classes, augmented, combination)
 
     def answer(self, dataset: Dataset, reading: Reading, label: str = "evaluating") -> Iterator[Answered]:
         """Run all models on this process's subset of a dataset, and yield batches with a list of predictions, one per model, per image.
 
         Images are skipped unless all of their views can be read. The training or evaluation mode of each model is restored at the end.
-
-        Args:
-            dataset: the relabelled dataset.
-            reading: how images are read.
-            label: label of the progress bar.
-
-        Raises:
-            ImageError: an image can't be read and `reading.on_error` is "raise".
         """
         loaders, device = self._loaders(dataset, reading), self.group.models[0].device
         with ExitStack() as stack, evaluation_mode(*self.group.models), torch.inference_mode(), autocast(reading.precision, device):
@@ -237,12 +188,7 @@ class Ensemble:
         ways = list(dict.fromkeys(view.preprocess for member in self.members for view in member.views))
         size = min(pick_batch_size(reading.batch_size, way, self.group.models[0].device) for way in ways)
         workers = -(-pick_workers(reading.workers, len(dataset)) // len(ways))  # divided between the loaders
-        return {
-            way: evaluation_loader(
-                dataset, way, size, workers, reading.on_error, reading.rank, reading.processes, reading.decoding(way.min_size_hw)
-            )
-            for way in ways
-        }
+        return {way: reading.loader(dataset, way, size, workers) for way in ways}
 
     def _answered(self, batches: dict[Preprocess, Batch[ImageBatch]]) -> Answered:
         first, *others = batches.values()
@@ -260,22 +206,8 @@ class Ensemble:
 
 
 def voted(group: ModelGroup, vote: str) -> Combination:
-    """Return the object that combines the predictions of a group of models, after checking that it supports the vote.
-
-    Raises:
-        InputError: the task can't combine predictions.
-        UnknownNameError: the task doesn't support the vote.
-    """
+    """Return the object that combines the predictions of a group of models; raise an error if the task doesn't support this or the vote."""
     combination = group.task.combination(group.metadata)
     if vote not in combination.votes:
         raise UnknownNameError(f"vote of the task {group.task.name}:", vote, combination.votes)
     return combination
-
-
-def _members(
-    models: Sequence[Model], task: Task, classes: tuple[str, ...], tta: Sequence[str], combination: Combination
-) -> Iterator[Member]:
-    for number, model in enumerate(models, start=1):
-        views = views_of(model.preprocess, tta, combination.scales, model.backbone.levels[-1].stride)
-        counted = None if task.data.open_set or len(models) == 1 else new_index(f"model {number}", model.classes, classes)
-        yield Member(model, views, counted)

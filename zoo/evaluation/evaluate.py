@@ -14,10 +14,11 @@ from accelerate.utils import gather_object
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
 from zoo.data.loader import Reading
-from zoo.errors import DataError, Fault, InputError
+from zoo.errors import DataError, Fault
 from zoo.evaluation.answers import Answered, answered
 from zoo.evaluation.ensemble import Ensemble, ModelGroup, voted
-from zoo.evaluation.intervals import REPLICATES, interval
+from zoo.evaluation.files import suffix_of
+from zoo.evaluation.intervals import REPLICATES, intervals
 from zoo.evaluation.voting import Voting, check_val
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
@@ -29,10 +30,9 @@ from zoo.system.progress import Progress
 from zoo.system.versions import versions
 from zoo.task.answers import Aligning
 from zoo.task.combination import check_tta
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import get_task
 from zoo.task.head import FeatureSource
-from zoo.task.metric import Metric, MetricResult
-from zoo.task.scores import Scores
+from zoo.task.metric import Metric, MetricResult, Scores
 
 
 def evaluate(
@@ -98,7 +98,8 @@ def evaluate(
     elif vote != "soft":
         voted(group, vote)  # check the vote, although a single model doesn't use it
     task = group.task
-    _check_destination(save_predictions, task)
+    if save_predictions is not None:  # check before a long evaluation that the task can write predictions to this file
+        suffix_of(save_predictions, task.answer_files().suffixes, f"the task {task.name}")
     options = task.parse_scoring(metric_options or {}, group.metadata)
     progress = progress or Progress(enabled=False)
     opened = task.open(data, on_error, progress.say)
@@ -144,16 +145,10 @@ def evaluate(
 
 
 def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processes: int) -> tuple[list[str], list[Fault], dict[str, Any]]:
-    """Update a metric with all batches, and merge the results of all processes.
-
-    Args:
-        batches: batches of this process, with predictions.
-        metric: the metric, updated in place.
-        keep: whether to return the predictions.
-        processes: number of processes.
+    """Update a metric with all batches of this process, and merge the results of all processes.
 
     Returns:
-        Keys of the scored samples, errors of the skipped samples, and predictions by key (empty if `keep` is False).
+        Keys of the scored samples, errors of the skipped samples, and predictions by key (empty unless `keep` is true).
     """
     keys: list[str] = []
     skipped: list[Fault] = []
@@ -171,12 +166,6 @@ def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processe
         keys = gather_object(keys)
         kept = {key: answer for part in gather_object([kept]) for key, answer in part.items()}
     return keys, skipped, kept
-
-
-def _check_destination(save_predictions: Path | None, task: Task) -> None:
-    """Check before a long evaluation that the task can write predictions to this file."""
-    if save_predictions is not None and save_predictions.suffix.lower() not in (suffixes := task.answer_files().suffixes):
-        raise InputError(f"{save_predictions}: unsupported suffix for predictions of the task {task.name}; expected {', '.join(suffixes)}")
 
 
 def evaluate_predictions(
@@ -249,19 +238,16 @@ def summarise(
         skipped: errors of samples that weren't scored, in addition to those in `opened.skipped`.
         preprocess: the preprocessing of the images.
         precision: precision of matrix multiplications.
-        seconds: wall-clock time of the evaluation, in seconds.
-        fingerprints: fingerprints of the models or of the prediction file, by name. That of the dataset is added under the key "data"
-            unless present.
+        seconds: wall-clock time of the evaluation.
+        fingerprints: fingerprints of the models or of the prediction file. That of the dataset is added as "data" unless present.
     """
-    known = {name: value for name in result.replicates if (value := result.scores.get(name)) is not None}
-    bounds = {name: interval(result.replicates[name], value) for name, value in known.items()}
     return Scores(
         scores=result.scores,
         n=len(keys),
         expected=len(opened) + len({fault.key for fault in opened.skipped if fault.whole}),
         skipped=(*opened.skipped, *skipped),
         per_class=result.per_class,
-        intervals={name: found for name, found in bounds.items() if found is not None},
+        intervals=intervals(result.replicates, result.scores),
         details=result.details,
         data=opened.name,
         preprocess=preprocess,

@@ -52,15 +52,9 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
 
 
 def suffix_of(path: Path, suffixes: Sequence[str], whose: str) -> str:
-    """Return the lower-case suffix of a file after checking that it is supported.
+    """Return the lower-case suffix of a file; raise an `InputError` unless it is one of `suffixes`.
 
-    Args:
-        path: the file.
-        suffixes: supported suffixes.
-        whose: kind of model that made the predictions, for the error message ("a classifier").
-
-    Raises:
-        InputError: the suffix isn't supported.
+    `whose` is the task or kind of model that made the predictions, for the error message ("a classifier").
     """
     suffix = path.suffix.lower()
     if suffix not in suffixes:
@@ -72,12 +66,9 @@ def by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
     """Return a dict from stripped names to original names, because tables lose leading and trailing spaces.
 
     Args:
-        names: keys or class names.
+        names: keys or class names. If two are equal after stripping, an `InputError` is raised.
         what: kind of object that is named, for the error message ("images", "classes").
         path: the file, for the error message.
-
-    Raises:
-        InputError: two names are equal after stripping.
     """
     found = {name.strip(): name for name in names}
     if len(found) < len(names):
@@ -86,11 +77,7 @@ def by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
 
 
 def check_writable(names: Sequence[str], what: str, path: Path) -> None:
-    """Check that a prediction file can represent all names. The arguments are those of `by_text`.
-
-    Raises:
-        InputError: a name can't be encoded in UTF-8, or two names differ only in leading or trailing spaces.
-    """
+    """Raise an `InputError` unless names can be encoded in UTF-8 and are distinct without surrounding spaces; see `by_text`."""
     by_text(names, what, path)
     for name in names:
         if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
@@ -98,12 +85,7 @@ def check_writable(names: Sequence[str], what: str, path: Path) -> None:
 
 
 def number(value: Any) -> float:
-    """Convert a table cell (text) or a JSON value to a float.
-
-    Raises:
-        ValueError: the value is a boolean or not a number.
-        OverflowError: an integer exceeds the range of floats.
-    """
+    """Convert a table cell (text) or a JSON value to a float; raise a `ValueError`, or an `OverflowError` for an integer beyond floats."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(value)
     return float(value)
@@ -118,15 +100,9 @@ def is_finite(value: Any) -> bool:
 
 
 def json_lines(path: Path, answer: Callable[[Mapping[str, Any]], Answer], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    """Read a JSON Lines file with one object per line. Each object must have a string "key".
+    """Read a JSON Lines file with one object per line, each with a string "key", and yield entries for `collect`.
 
-    Args:
-        path: the file.
-        answer: function that parses the prediction in an object. It raises `Flaw` for an invalid object.
-        faults: list to which the errors of invalid lines are appended.
-
-    Yields:
-        Entries for `collect`: position, key and prediction (None for an invalid line).
+    `answer` parses the prediction in an object, and raises `Flaw` for an invalid one. The errors of invalid lines are appended to `faults`.
 
     Raises:
         DataError: the file can't be read or isn't UTF-8.
@@ -161,11 +137,7 @@ def _entry(line: str) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write a table as Parquet.
-
-    Args:
-        path: the output file. An existing file is overwritten.
-        columns: columns of equal length by name: NumPy arrays, or lists in which None is an empty cell.
+    """Write columns of equal length, NumPy arrays or lists in which None is an empty cell, as Parquet; an existing file is overwritten.
 
     Raises:
         InputError: pyarrow isn't installed.

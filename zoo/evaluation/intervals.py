@@ -10,7 +10,7 @@ their replicates are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -20,7 +20,7 @@ Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 REPLICATES = 1_000
-LEVEL = 0.95
+_TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)  # of a 95 % interval
 _SEED = 0
 _NO_SPREAD = 1e-12  # standard deviations up to this are rounding errors between equal replicates
 _MOST_ACCELERATION = 0.2  # larger values occur only with very few, very asymmetric replicates, whose skewness is meaningless
@@ -50,8 +50,8 @@ def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterat
         yield counts
 
 
-def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the confidence interval of a score: percentiles of its replicates, shifted so that their mean equals the score.
+def interval(replicates: Floats, value: float) -> tuple[float, float] | None:
+    """Return the 95 % confidence interval of a score: percentiles of its replicates, shifted so that their mean equals the score.
 
     Average precision and calibration error are biased upwards on small samples. A draw contains only about 63 % of the distinct samples,
     so these scores are larger on a draw than on the original data. Without the shift, the percentiles would include this bias.
@@ -66,7 +66,6 @@ def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[fl
     Args:
         replicates: scores of the bootstrap draws [R]; NaN if the score is undefined on a draw.
         value: score on the original data.
-        level: confidence level, from 0 to 1.
 
     Returns:
         Lower and upper bound; None if more than 5 % of the replicates are NaN.
@@ -78,10 +77,17 @@ def interval(replicates: Floats, value: float, level: float = LEVEL) -> tuple[fl
     spread = float(deviations.std())
     acceleration = float((deviations**3).mean()) / spread**3 / 6 if spread > _NO_SPREAD else 0.0
     acceleration = min(max(acceleration, -_MOST_ACCELERATION), _MOST_ACCELERATION)
-    bounds = value + np.quantile(deviations, [_accelerated(tail, acceleration) for tail in ((1 - level) / 2, (1 + level) / 2)])
+    bounds = value + np.quantile(deviations, [_accelerated(tail, acceleration) for tail in _TAILS])
     if known.min() >= 0 and known.max() <= 1:
         bounds = np.clip(bounds, 0, 1)  # the score is a fraction, so its interval stays within 0–1
     return float(bounds[0]), float(bounds[1])
+
+
+def intervals(replicates: Mapping[str, Floats], scores: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
+    """Return the confidence intervals of the scores that have replicates and a value, as far as they can be computed."""
+    known = {name: value for name in replicates if (value := scores.get(name)) is not None}
+    found = {name: interval(replicates[name], value) for name, value in known.items()}
+    return {name: bounds for name, bounds in found.items() if bounds is not None}
 
 
 def _accelerated(tail: float, acceleration: float) -> float:

@@ -23,34 +23,16 @@ from zoo.models.classes import match_classes
 
 @dataclass(frozen=True)
 class Voting:
-    """An ensemble with a voting method and weights.
-
-    Attributes:
-        ensemble: the models.
-        vote: voting method, one of `Combination.votes`.
-        weights: one weight per model, summing to 1.
-        val: JSON-serialisable description of the validation data on which the weights were fitted; empty if they were not fitted.
-    """
+    """An ensemble with a voting method and one weight per model; the weights sum to 1."""
 
     ensemble: Ensemble
     vote: str
     weights: Sequence[float]
-    val: dict[str, Any] = field(default_factory=dict)
+    val: dict[str, Any] = field(default_factory=dict)  # description of the data on which the weights were fitted; empty otherwise
 
     @classmethod
     def of(cls, ensemble: Ensemble, vote: str, val: object, data: Dataset, reading: Reading) -> Voting:
-        """Create a voting ensemble. Weights are fitted for the vote "weighted", and equal otherwise.
-
-        Args:
-            ensemble: the models.
-            vote: voting method, one of `Combination.votes`.
-            val: validation data for fitting the weights; None unless the vote is "weighted".
-            data: the dataset to score.
-            reading: how images are read.
-
-        Raises:
-            InputError: the validation data is invalid (see `fitted_weights`).
-        """
+        """Create a voting ensemble. For the vote "weighted", weights are fitted (see `fitted_weights`); otherwise they are equal."""
         count = len(ensemble.members)
         if vote == "weighted" and count > 1:
             return cls(ensemble, vote, *fitted_weights(ensemble, val, data, reading))
@@ -63,11 +45,7 @@ class Voting:
         return self.ensemble.combination.models(answers, self.vote, self.weights)
 
     def answered(self, dataset: Dataset, reading: Reading) -> Iterator[Answered]:
-        """Run the ensemble on this process's subset of a dataset, and yield batches with one combined prediction per image.
-
-        Raises:
-            ImageError: an image can't be read and `reading.on_error` is "raise".
-        """
+        """Run the ensemble on this process's subset of a dataset, and yield batches with one combined prediction per image."""
         for batch in self.ensemble.answer(dataset, reading):
             yield replace(batch, answers=[self.answer(several) for several in batch.answers])
 
@@ -85,11 +63,7 @@ class Voting:
 
 
 def check_val(vote: str, val: object) -> None:
-    """Check that validation data is passed if the vote is "weighted", and not otherwise.
-
-    Raises:
-        InputError: the vote is "weighted" and `val` is None, or the vote is another one and `val` is not None.
-    """
+    """Raise an `InputError` unless validation data is passed for the vote "weighted", and only for it."""
     if vote == "weighted" and val is None:
         raise InputError("the vote 'weighted' needs validation data to fit weights: pass --val (val=) with data other than the scored data")
     if vote != "weighted" and val is not None:
@@ -97,13 +71,7 @@ def check_val(vote: str, val: object) -> None:
 
 
 def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Reading) -> tuple[list[float], dict[str, Any]]:
-    """Fit one weight per model on validation data.
-
-    Args:
-        ensemble: several models of a task that supports fitted weights.
-        val: the validation data; accepts the same values as `data` of `zoo.evaluate`.
-        data: the dataset to score. It should share no images with the validation data.
-        reading: how images are read.
+    """Fit one weight per model on validation data, which should share no images with the data to score.
 
     Returns:
         The weights, and a JSON-serialisable description for the evaluation result. The description contains the name and fingerprint of
@@ -113,7 +81,6 @@ def fitted_weights(ensemble: Ensemble, val: object, data: Dataset, reading: Read
     Raises:
         InputError: the validation data is invalid, or its classes differ from those of the models.
         DataError: none of the validation images can be read.
-        ImageError: an image can't be read and `reading.on_error` is "raise".
     """
     opened = ensemble.group.task.open(val, reading.on_error, reading.progress.say)
     dataset, _ = match_classes(ensemble.group.task, opened, ensemble.classes)
@@ -138,17 +105,14 @@ def _overlap(val: Dataset, data: Dataset) -> dict[str, Any]:
 
     Images are compared by content, because different images in two splits may have the same key.
     """
-    both = len(_contents(val) & _contents(data))
+    first, second = ({_content(record) for record in dataset.records} - {None} for dataset in (val, data))
+    both = len(first & second)
     if not both:
         return {"also_in_data": 0}
     return {
         "also_in_data": both,
         "warning": f"{both} images of the validation data {val.name!r} are also in the scored data: the scores are too optimistic",
     }
-
-
-def _contents(dataset: Dataset) -> set[str]:
-    return {content for record in dataset.records if (content := _content(record)) is not None}
 
 
 def _content(record: Record) -> str | None:

@@ -26,10 +26,10 @@ def evaluation_mode(*models: Model) -> Iterator[None]:
 
 
 def answers(model: Model, images: AnyImages) -> list[Any]:
-    """Return the predictions of a model for a batch, one per image. The model must be in evaluation mode.
+    """Return the predictions of a model in evaluation mode for a batch, one per image.
 
-    The batch is divided into groups of images with the same padded size. Otherwise, a batch of portrait and landscape photos would be
-    padded to squares. This would nearly double the computation, and values near the edge of a photo would depend on the padding there.
+    Images of the same padded size are computed together. If portrait and landscape photos were padded to squares, this would nearly double
+    the computation, and values near the edge of a photo would depend on the padding there.
     """
     task = get_task(model.task)
     if not isinstance(images, ImageBatch):

@@ -50,10 +50,10 @@ class Model(nn.Module):
         self._least_side = backbone.levels[-1].field
         self.heads = nn.ModuleDict({config.task: head})
         self.metadata: dict[str, Any] = dict(metadata)
-        self.register_buffer("_mean", torch.tensor(self.preprocess.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(self.preprocess.std).view(1, 3, 1, 1), persistent=False)
         self._mean: Tensor
         self._std: Tensor
+        self.register_buffer("_mean", torch.tensor(self.preprocess.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(self.preprocess.std).view(1, 3, 1, 1), persistent=False)
         if config.norm_eps is not None:
             for module in backbone.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -105,11 +105,7 @@ class Model(nn.Module):
         self.head.check(batch)
 
     def features(self, batch: ImageBatch) -> Features:
-        """Normalise a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}.
-
-        Raises:
-            InputError: the model doesn't support the size of the images.
-        """
+        """Check the size of a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}."""
         self.check(batch)
         return self.levels(as_float(batch.pixels))
 
@@ -135,9 +131,7 @@ class Model(nn.Module):
             return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
         batch = self.preprocess.batch(images).to(self.device)
         features = self.features(batch)
-        if targets is None:
-            return self.head(features, batch)
-        return self.head.loss(features, batch, targets)
+        return self.head(features, batch) if targets is None else self.head.loss(features, batch, targets)
 
     def engine_details(self) -> dict[str, Any] | None:
         """Return the engine, the precision and the agreement of a compiled model, as JSON-serialisable values; None for any other model."""
@@ -160,14 +154,7 @@ class Model(nn.Module):
         return layer
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the weights to a folder.
-
-        Returns:
-            Entries for model.json in addition to the configuration and the metadata.
-
-        Raises:
-            OSError: no space is left, or permission is denied.
-        """
+        """Write the weights to a folder, and return the entries for model.json in addition to the configuration and the metadata."""
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         save_tensors(tensors, folder / "weights.safetensors")
         return {}

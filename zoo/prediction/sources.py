@@ -29,17 +29,11 @@ _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 @dataclass(frozen=True)
 class Frame:
-    """An image to predict on.
-
-    Attributes:
-        image: [H, W, 3] uint8, RGB.
-        key: path or name of the image.
-        prepared: the preprocessed image; None if crops of the image are passed to the network instead.
-    """
+    """An image [H, W, 3] uint8, RGB, to predict on, and its path or name."""
 
     image: NDArray[np.uint8]
     key: str
-    prepared: Tensor | None
+    prepared: Tensor | None  # the preprocessed image; None if crops of the image are passed to the network instead
 
 
 Made = Frame | Fault | None  # None: end of a video

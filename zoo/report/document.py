@@ -8,15 +8,15 @@ from pathlib import Path
 from zoo.data.dataset import Dataset
 from zoo.errors import InputError
 from zoo.models.model import Model
-from zoo.report import charts, confusion, mistakes, summary, tables
+from zoo.report import charts, confusion, mistakes, tables
 from zoo.report.pages import page, text
 from zoo.system.files import write_text
 from zoo.task.contract import get_task
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 LARGEST = 5_000_000  # maximum size of a report in bytes
 SPARE = 100_000  # bytes reserved for the HTML outside the sections
-_STYLE = "".join(part.STYLE for part in (summary, confusion, charts, mistakes))
+_STYLE = "".join(part.STYLE for part in (tables, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
 
@@ -53,7 +53,7 @@ def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
         f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
-        *summary.headline(scores, get_task(task).scoring.primary_score, facts),
+        *tables.headline(scores, get_task(task).scoring.primary_score, facts),
     ]
     return whole(f"{task}: {scores.data}", head, list(evaluation(scores, dataset, task, model, LARGEST - SPARE)))
 
@@ -83,7 +83,7 @@ def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None,
 
 def _why(scores: Scores) -> Iterator[Section]:
     """Yield the sections before the mistakes: scores, confusion matrix, tables and curves."""
-    yield "scores", "Scores", [summary.score_table(scores)]
+    yield "scores", "Scores", [tables.score_table(scores)]
     matrix = scores.details.get("confusion_matrix")
     if matrix:
         yield "confusion", "Confusion matrix", list(confusion.confusion(matrix))
@@ -98,8 +98,8 @@ def _more(scores: Scores, model: Model | None) -> Iterator[Section]:
     if scores.per_class:
         yield "classes", "Per class", list(tables.per_class(scores.per_class))
     if scores.skipped:
-        yield "left-out", "Skipped", [summary.left_out(scores.skipped)]
+        yield "left-out", "Skipped", [tables.left_out(scores.skipped)]
     others = {name: value for name, value in scores.details.items() if name != "confusion_matrix"}
     if others:
         yield "details", "Details", ["<details><summary>other results</summary>", *tables.details(others), "</details>"]
-    yield "provenance", "Provenance", [summary.provenance(scores, "" if model is None else model.config.weights or "")]
+    yield "provenance", "Provenance", [tables.provenance(scores, "" if model is None else model.config.weights or "")]

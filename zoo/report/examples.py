@@ -10,8 +10,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.data.loader import evaluation_loader
 from zoo.models.inference import answers
 from zoo.models.model import Model
-from zoo.report.figures import as_html, kinds_of, with_boxes
-from zoo.report.mistakes import load_picture
+from zoo.report.mistakes import Colours, as_html, kinds_of, load_picture, with_boxes
 from zoo.report.pages import text
 from zoo.task.answers import Example
 from zoo.task.contract import Task
@@ -66,7 +65,7 @@ def section(examples: Sequence[Example], dataset: Dataset, said: str) -> Iterato
     yield f'<ol class="examples{size}">{"".join(_card(example, records, colours) for example in examples)}</ol>'
 
 
-def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
+def _card(example: Example, records: Mapping[str, Record], colours: Colours) -> str:
     kind, verdict = _VERDICTS[example.right]
     views = "".join(_view(example, place, records, colours) for place in range(len(example.keys)))
     rows = {"prediction": example.answer, "ground truth": example.truth or "unknown", "": verdict}
@@ -75,7 +74,7 @@ def _card(example: Example, records: Mapping[str, Record], colours: Mapping[str,
     return f'<li class="{kind}"><div class="views">{views}</div><dl>{entries}</dl>{keys}</li>\n'
 
 
-def _view(example: Example, place: int, records: Mapping[str, Record], colours: Mapping[str, tuple[int, int, int]]) -> str:
+def _view(example: Example, place: int, records: Mapping[str, Record], colours: Colours) -> str:
     key = example.keys[place]
     image = load_picture(records.get(key), key)
     if not isinstance(image, str):

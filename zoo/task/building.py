@@ -14,7 +14,7 @@ from zoo.task.head import Head, HeadSpec
 if TYPE_CHECKING:
     import torch
 
-    from zoo.task.scores import Scores
+    from zoo.task.metric import Scores
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,7 @@ from zoo.task.recipe import Recipe
 
 @dataclass(frozen=True)
 class TaskFlags:
-    """Dataclasses whose fields define the flags of a task.
-
-    Attributes:
-        name: name of the task.
-        options: dataclass of the build options.
-        scoring: dataclass of the scoring options.
-        recipe: dataclass of the training settings.
-        recipes: presets of the training settings by name.
-    """
+    """Dataclasses whose fields define the flags of a task: build options, scoring options, and training settings with their presets."""
 
     name: str
     options: type[Any]

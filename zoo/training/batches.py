@@ -22,8 +22,8 @@ from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.task.contract import Task
 from zoo.task.head import AnyBatch
+from zoo.task.metric import Scores
 from zoo.task.recipe import Recipe
-from zoo.task.scores import Scores
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.trunk import PooledData, has_small_head, learns_from_features, pooled_data
 

@@ -38,18 +38,11 @@ def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
 class Gradients:
     """Accumulates gradients over batches and passes them to the optimiser.
 
-    Attributes:
-        norm_kernels: whether the kernels of this package compute batch-norm. Their results differ from those of torch by rounding errors.
+    `norm_kernels` is whether the kernels of this package compute batch-norm. Their results differ from those of torch by rounding errors.
     """
 
     def __init__(self, data: RunData, precision: Precision, optimization: Optimization) -> None:
-        """Create the accumulator. The model must be on its device, and `wrap` must be called before the first batch.
-
-        Args:
-            data: model, recipe and processes of the run.
-            precision: precision of the forward pass.
-            optimization: optimiser of the model.
-        """
+        """Create the accumulator. The model must be on its device, and `wrap` must be called before the first batch."""
         self._model, self._task, self._recipe, self._processes = data.model, data.task, data.recipe, data.processes
         self._precision, self._optimization, self._progress = precision, optimization, data.reading.progress
         alone = learns_from_features(data.model, data.recipe)
@@ -63,19 +56,16 @@ class Gradients:
         self._wrapped = self._processes.accelerator.prepare_model(self._model, device_placement=False)
 
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
-        """Run the forward and backward pass of a batch. Each process computes a subset of the batch.
+        """Run the forward and backward pass of this process's subset of a batch, with at least one image.
 
         Args:
-            batch: the subset of this process, with at least one image.
+            batch: the subset.
             share: fraction of the whole batch's images that are in the subset. It is the weight of the subset's mean loss.
             number: number of the batch in the run, for messages.
             last: whether this is the last batch before an optimiser step.
 
         Returns:
             The losses by name, averaged over the images of all processes; None if the batch is skipped because its loss isn't finite.
-
-        Raises:
-            ZooError: the loss isn't finite, and `recipe.on_nan` is "stop".
         """
         assert batch.images is not None
         targets = send_to_device(self._task.data.collate_targets(batch.targets), self._processes.device)
@@ -116,10 +106,7 @@ class Gradients:
         self._optimization.step(done)
 
     def check_weights(self) -> None:
-        """Raise a `ZooError` if a weight isn't finite. This may happen with a finite loss, because gradients can overflow.
-
-        It is called before the weights are scored or saved.
-        """
+        """Raise a `ZooError` if a weight isn't finite. This may happen with a finite loss, because gradients can overflow."""
         state = self._optimization.averaged.state_dict()
         name = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
         if name is not None:

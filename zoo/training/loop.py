@@ -18,7 +18,7 @@ from zoo.system.hardware import pick_training_precision, place
 from zoo.system.seeding import derived_seed, seed_torch
 from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
 from zoo.task.head import AnyBatch
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 from zoo.training.batches import RunData
 from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
 from zoo.training.features.trunk import why_not
@@ -30,25 +30,15 @@ from zoo.training.tracking import Tracking, TrainingProgress
 
 @dataclass
 class TrainingLoop:
-    """Training run that optimises a model.
-
-    Attributes:
-        data: inputs of the run. The model is trained in place; `recipe.epochs` must not be None.
-        track: names of experiment trackers, as returned by `zoo.training.tracking.check_trackers`.
-        history: one entry per finished epoch, as in metrics.jsonl.
-        skipped: errors of skipped samples by key.
-        scores: validation scores of the best epoch; None without validation data.
-        batches_done: number of batches that this process has finished, over all epochs.
-        seconds: wall-clock time in seconds. For a resumed run, it includes the time of the original run up to the checkpoint.
-    """
+    """Training run that optimises a model in place."""
 
     data: RunData
-    track: tuple[str, ...] = ()
-    history: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, Fault] = field(default_factory=dict)
-    scores: Scores | None = None
-    batches_done: int = 0
-    seconds: float = 0.0
+    track: tuple[str, ...] = ()  # names of experiment trackers, as returned by `check_trackers`
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch, as in metrics.jsonl
+    skipped: dict[str, Fault] = field(default_factory=dict)  # errors of skipped samples by key
+    scores: Scores | None = None  # of the best epoch
+    batches_done: int = 0  # by this process, over all epochs
+    seconds: float = 0.0  # for a resumed run, it includes the time of the original run up to the checkpoint
     _record: LossRecord = field(default_factory=LossRecord)
     _best: float = -math.inf
     _signals: list[float] = field(default_factory=list)  # number of processes that had received each of SIGNALS before the last batch
@@ -96,9 +86,7 @@ class TrainingLoop:
     def run(self, folder: RunFolder) -> None:
         """Train until the end of the run, starting from the checkpoint in the folder if there is one.
 
-        Raises:
-            Interrupted: training was stopped by Ctrl-C or SIGTERM. A checkpoint was written.
-            ZooError: the loss or the weights aren't finite.
+        Ctrl-C and SIGTERM write a checkpoint and raise `Interrupted`.
         """
         with self.processes.together():
             self._restore(folder)

@@ -13,7 +13,7 @@ from zoo.models.model import freeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_inference_precision, place
 from zoo.task.head import RememberingHead
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 from zoo.training.batches import RunData
 from zoo.training.checkpoints import RunFolder
 from zoo.training.features.trunk import learns_from_features
@@ -23,25 +23,15 @@ from zoo.training.tracking import Tracking
 
 @dataclass
 class Memorizing:
-    """Training run that stores features instead of optimising a model, with the same interface as `TrainingLoop`.
-
-    Attributes:
-        data: model, dataset, recipe and processes of the run.
-        track: names of experiment trackers.
-        history: list with the single entry of metrics.jsonl.
-        skipped: errors of skipped samples by key.
-        scores: validation scores; None without validation data.
-        seconds: wall-clock time of the run, in seconds.
-        not_finite: always 0, because no loss is computed.
-    """
+    """Training run that stores features instead of optimising a model, with the same interface as `TrainingLoop`."""
 
     data: RunData
     track: tuple[str, ...] = ()
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)  # the single entry of metrics.jsonl
     skipped: dict[str, Fault] = field(default_factory=dict)
     scores: Scores | None = None
     seconds: float = 0.0
-    not_finite: int = 0
+    not_finite: int = 0  # no loss is computed
 
     def __post_init__(self) -> None:
         """Freeze the model and move it to its device. Raise an `InputError` if the backbone isn't frozen for the whole run."""

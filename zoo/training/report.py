@@ -11,15 +11,14 @@ from typing import Any
 from zoo.data.dataset import Dataset
 from zoo.errors import Fault
 from zoo.models.model import Model
-from zoo.report import charts, document, examples, summary, tables
+from zoo.report import charts, document, examples, tables
 from zoo.report.document import Section
 from zoo.report.pages import table, text
 from zoo.system.files import write_text
 from zoo.system.progress import Progress
 from zoo.task.contract import Task, get_task
-from zoo.task.metric import Table
+from zoo.task.metric import Scores, Table
 from zoo.task.recipe import Recipe, explained, grouped
-from zoo.task.scores import Scores
 from zoo.training.history import best_epoch, curves
 
 FILE = "report.html"
@@ -33,29 +32,17 @@ border-bottom:2px solid #c2570c}
 
 @dataclass(frozen=True)
 class Trained:
-    """Data for the report of a finished training run.
+    """Data for the report of a finished training run."""
 
-    Attributes:
-        model: the trained model, in evaluation mode, on its device.
-        dataset: the relabelled training data.
-        validation: the relabelled validation data; None if there is none.
-        history: one entry per epoch, as in metrics.jsonl.
-        scores: validation scores of the model; None without validation data.
-        chosen: the requested recipe.
-        recipe: the recipe with batch size and epochs adapted to the dataset.
-        skipped: errors of skipped images and annotations.
-        seconds: wall-clock time of the whole run, in seconds.
-    """
-
-    model: Model
-    dataset: Dataset
-    validation: Dataset | None
-    history: Sequence[Mapping[str, Any]]
-    scores: Scores | None
-    chosen: Recipe
-    recipe: Recipe
+    model: Model  # in evaluation mode, on its device
+    dataset: Dataset  # relabelled
+    validation: Dataset | None  # relabelled
+    history: Sequence[Mapping[str, Any]]  # one entry per epoch, as in metrics.jsonl
+    scores: Scores | None  # on the validation data
+    chosen: Recipe  # as requested
+    recipe: Recipe  # with batch size and epochs adapted to the dataset
     skipped: Sequence[Fault]
-    seconds: float
+    seconds: float  # wall-clock time of the whole run
 
 
 def write_training_report(folder: Path, run: Trained, progress: Progress) -> None:
@@ -103,10 +90,10 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
         "model": run.model.backbone_name,
     }
     if run.scores is None:
-        yield summary.panel("loss", last.get("loss"), "last epoch; no validation data", facts)
+        yield tables.panel("loss", last.get("loss"), "last epoch; no validation data", facts)
     else:
         value = run.scores.scores.get(task.scoring.primary_score)
-        yield summary.panel(task.scoring.primary_score, value, f"on the validation data {run.scores.data}", facts)
+        yield tables.panel(task.scoring.primary_score, value, f"on the validation data {run.scores.data}", facts)
     yield from _warnings(run)
 
 
@@ -170,4 +157,4 @@ def _data(run: Trained, task: Task) -> Iterator[str]:
         )
         yield from tables.given(Table("Labels per class", ("class", *counts), entries))
     if run.skipped:
-        yield f"<h3>Skipped</h3>{summary.left_out(run.skipped)}"
+        yield f"<h3>Skipped</h3>{tables.left_out(run.skipped)}"

@@ -25,8 +25,8 @@ from zoo.system.progress import Progress
 from zoo.task.answers import Aligning
 from zoo.task.contract import Task, get_task
 from zoo.task.head import RememberingHead
+from zoo.task.metric import Scores
 from zoo.task.recipe import Recipe
-from zoo.task.scores import Scores
 from zoo.training.batches import RunData
 from zoo.training.checkpoints import CHECKPOINT, RunFolder
 from zoo.training.loop import TrainingLoop
@@ -165,13 +165,9 @@ def _open(task: Task, data: object, model: Model, on_error: OnError, progress: P
 def _align(
     model: Model, task: Task, detector: object, dataset: Dataset, validation: Dataset | None, reading: Reading, processes: Processes
 ) -> tuple[Dataset, Dataset | None, dict[str, Any]]:
-    """Align the training and validation data.
+    """Return the aligned training and validation data, and a description of detector and settings with the keys "data" and "val".
 
     Images in which nothing to align is detected are skipped. In training data, they raise an error unless `reading.on_error` is "skip".
-
-    Returns:
-        The aligned training data, the aligned validation data, and a JSON-serialisable description of detector and settings, with the
-        keys "data" and "val".
     """
     if model.preprocess.alignment is None:
         raise InputError(
@@ -233,8 +229,7 @@ def _listed(names: Sequence[str]) -> str:
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:
     """Adapt batch size and number of epochs of a recipe to the size of the dataset.
 
-    If the batch size is too large for the dataset, it is reduced, with a message, if it comes from a preset. Otherwise, an `InputError` is
-    raised.
+    A batch size that is too large for the dataset is reduced, with a message, if it comes from a preset, and otherwise an `InputError`.
     """
     most = samples // processes
     if recipe.batch_size > most >= 2:

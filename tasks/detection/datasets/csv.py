@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from zoo.data import tables
 from zoo.data.classes import in_order
@@ -16,12 +12,14 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
-from zoo.tasks.detection.data.targets import Target, area_of, as_target, checked_box, keep_classes
+from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("path", *_SIDES, "label")
 _MARKS = ("iscrowd", "difficult", "area")
+# box (xyxy in pixels), class name, iscrowd, difficult, and area in square pixels; None for the area of the box
+_Object = tuple[Box, str, bool, bool, float | None]
 
 
 @dataclass
@@ -32,8 +30,7 @@ class _Picture:
     size_hw: tuple[int, int]  # in pixels
     place: str  # place of the image's first row in the table, for messages
     chosen: bool  # whether the image is in the requested split
-    boxes: list[tuple[Box, str]] = field(default_factory=list)  # boxes, xyxy in pixels, with their class names
-    marks: list[tuple[bool, bool, float]] = field(default_factory=list)  # iscrowd, difficult and area of each box
+    objects: list[_Object] = field(default_factory=list)
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
@@ -55,29 +52,22 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
             faults.append(row.fault(flaw, whole=True))
             continue
         try:
-            box = _box(row, picture)
-            marks = None if box is None else _marks(row, box)
+            picture.objects += _objects(row, picture.size_hw)
         except Flaw as flaw:
             faults.append(row.fault(flaw))
-            continue
-        if box is not None and marks is not None:
-            picture.boxes.append((box, row.values["label"]))
-            picture.marks.append(marks)
     splits.check()
-    classes = in_order(sorted({label for picture in pictures.values() for _, label in picture.boxes}), table.parent)
-    number = {name: index for index, name in enumerate(classes)}
+    classes = in_order(sorted({name for picture in pictures.values() for _, name, *_ in picture.objects}), table.parent)
+    label = {name: index for index, name in enumerate(classes)}
     records = [
-        Record(key, picture.file, _target(picture, number, key), picture.size_hw) for key, picture in pictures.items() if picture.chosen
+        Record(key, picture.file, target_of([(box, label[name], *marks) for box, name, *marks in picture.objects]), picture.size_hw)
+        for key, picture in pictures.items()
+        if picture.chosen
     ]
     return finish(ref, records, classes, faults, on_error, keep_classes)
 
 
 def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
-    """Return the image to which a row belongs.
-
-    Raises:
-        Flaw: the image can't be found or read, or its rows belong to several splits.
-    """
+    """Return the image to which a row belongs; raise a `Flaw` if it can't be found or read, or if its rows belong to several splits."""
     key = row.values["path"]
     if key not in pictures:  # a key already in `pictures` needs no second disk access
         key, file = root.find(key)
@@ -91,36 +81,23 @@ def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[st
     return pictures[key]
 
 
-def _box(row: tables.Row, picture: _Picture) -> Box | None:
-    """Return the box of a row, or None if the row has no box."""
-    given = [row.values[side] for side in _SIDES]
-    if not any(given) and not row.values["label"]:
-        return None
+def _objects(row: tables.Row, size_hw: tuple[int, int]) -> list[_Object]:
+    """Return the object of a row, or nothing if the row has no box."""
+    given, name = [row.values[side] for side in _SIDES], row.values["label"]
+    if not any(given) and not name:
+        return []
     try:
         sides = [float(side) for side in given]
     except ValueError:
         numbers = ", ".join(map(repr, given))
         raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or all empty with an empty label") from None
-    box = checked_box(sides, picture.size_hw)
-    if not row.values["label"]:
+    box = checked_box(sides, size_hw)
+    if not name:
         raise Flaw("the label is empty; expected the class of the box", "unknown-label")
-    return box
-
-
-def _marks(row: tables.Row, box: Box) -> tuple[bool, bool, float]:
-    """Return the values of the optional columns iscrowd, difficult and area, or their defaults."""
-    crowd, difficult, area = (row.values.get(name, "") for name in _MARKS)
+    crowd, difficult, area = (row.values.get(mark, "") for mark in _MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
-    given = area_of(area)
-    left, top, right, bottom = (np.float32(side) for side in box)
-    return crowd == "1", difficult == "1", float((right - left) * (bottom - top)) if given is None else given
-
-
-def _target(picture: _Picture, number: Mapping[str, int], key: str) -> Target:
-    values: dict[str, Any] = {"boxes": [box for box, _ in picture.boxes], "labels": [number[label] for _, label in picture.boxes]}
-    values |= {name: [mark[place] for mark in picture.marks] for place, name in enumerate(_MARKS)}
-    return as_target(values, key)
+    return [(box, name, crowd == "1", difficult == "1", area_of(area))]
 
 
 def _recognise(file: Path) -> str | None:

@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
-import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
@@ -19,7 +17,7 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError, InputError
 from zoo.images import decoding
-from zoo.tasks.detection.data.targets import Target, area_of, checked_box, keep_classes, safe_name
+from zoo.tasks.detection.data.targets import Labelled, area_of, checked_box, keep_classes, safe_name, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -40,8 +38,7 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"data {ref.text!r}: {root} has no folder Annotations; expected VOC's Annotations, JPEGImages and ImageSets/Main")
     reader = _Reader(root, {file.stem: file for file in sorted(folder.glob("*.xml"))})
-    wanted = reader.stems if ref.split is None else _listed(ref, root, ref.split)
-    records = reader.records(wanted)
+    records = reader.records(list(reader.files) if ref.split is None else _listed(ref, root, ref.split))
     return finish(ref, records, reader.classes, reader.faults, on_error, keep_classes)
 
 
@@ -79,11 +76,6 @@ class _Reader:
         self.classes = in_order(sorted({name for name in names if name}), self.root)
         self.label = {name: index for index, name in enumerate(self.classes)}
 
-    @property
-    def stems(self) -> list[str]:
-        """Names of all annotation files, without suffix."""
-        return list(self.files)
-
     def records(self, stems: list[str]) -> list[Record]:
         """Return one record for each of the named annotation files that is valid."""
         records: dict[str, Record] = {}
@@ -100,11 +92,10 @@ class _Reader:
 
     def _parse(self, file: Path) -> Element | None:
         try:
-            tree: Element = fromstring(file.read_bytes())
+            return fromstring(file.read_bytes())  # type: ignore[no-any-return]  # defusedxml is untyped
         except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
             self._fault(file.name, f"can't be read as XML ({str(error) or type(error).__name__})", "annotation")
             return None
-        return tree
 
     def _record(self, stem: str, tree: Element) -> Record | None:
         path = self._locate(stem, _text(tree, "filename") or stem)
@@ -115,7 +106,7 @@ class _Reader:
         except ImageError as error:
             self._fault(f"{stem}.xml", f"its image {path.name} {error.reason}", error.kind)
             return None
-        return Record(path.relative_to(self.root).as_posix(), path, _target(list(self._objects(stem, tree, size_hw))), size_hw)
+        return Record(path.relative_to(self.root).as_posix(), path, target_of(list(self._objects(stem, tree, size_hw))), size_hw)
 
     def _locate(self, stem: str, name: str) -> Path | None:
         """Return the image file, or None if it is missing. The suffix may be missing from `name`, because some tools omit it."""
@@ -129,8 +120,8 @@ class _Reader:
         self._fault(f"{stem}.xml", f"its image JPEGImages/{name} is missing", "no-picture")
         return None
 
-    def _objects(self, stem: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
-        """Yield box, label, difficult, iscrowd and area of every valid object."""
+    def _objects(self, stem: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[Labelled]:
+        """Yield every valid object."""
         for number, entry in enumerate(tree.iter("object"), start=1):
             name = _text(entry, "name")
             try:
@@ -140,7 +131,7 @@ class _Reader:
                 place = f"object {number}"
                 self.faults.append(flaw.at(f"Annotations/{stem}.xml", place, before=f"{place} ({name or '?'}): "))
             else:
-                yield box, self.label[name], _text(entry, "difficult") == "1", _text(entry, "iscrowd") == "1", area
+                yield box, self.label[name], _text(entry, "iscrowd") == "1", _text(entry, "difficult") == "1", area
 
     def _fault(self, name: str, reason: str, kind: str) -> None:
         """Record an annotation error because of which a whole sample is dropped."""
@@ -154,9 +145,7 @@ def _text(element: Element, path: str) -> str:
 def _size(tree: Element) -> tuple[int, int] | None:
     """Return height and width from an annotation, or None if they are missing or 0, as some tools write them."""
     height, width = _text(tree, "size/height"), _text(tree, "size/width")
-    if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width):
-        return int(height), int(width)
-    return None
+    return (int(height), int(width)) if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width) else None
 
 
 def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
@@ -169,18 +158,6 @@ def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
         shown = ", ".join(f"{side}={text!r}" for side, text in zip(_SIDES, texts, strict=True))
         raise Flaw(f"bndbox is {shown}; expected four numbers") from None
     return checked_box(sides, size_hw)
-
-
-def _target(rows: list[tuple[Any, ...]]) -> Target:
-    boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
-    plain = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return {
-        "boxes": boxes,
-        "labels": np.array([row[1] for row in rows], np.int64),
-        "iscrowd": np.array([row[3] for row in rows], np.bool_),
-        "difficult": np.array([row[2] for row in rows], np.bool_),
-        "area": np.where([row[4] is None for row in rows], plain, [row[4] or 0 for row in rows]).astype(np.float32),
-    }
 
 
 SCHEMES.add("voc", Scheme("voc", open_voc, recognise))

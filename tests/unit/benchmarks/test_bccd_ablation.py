@@ -16,7 +16,7 @@ import zoo
 from zoo.benchmarks import bccd_ablation
 from zoo.benchmarks.bccd_ablation import ROWS, Outcome, main, repeated, seconds_per_picture
 from zoo.data.dataset import Dataset, Record
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 OTHER = list(ROWS)[1]
 OUTCOME = Outcome("plain", 480, 299.6, 310.2, {"val": 0.7, "test": 0.6}, {"val": (0.65, 0.75), "test": (0.5, 0.7)})

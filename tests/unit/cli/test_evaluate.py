@@ -14,7 +14,7 @@ from tests.pictures import COLOURS, write_class_folders
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.evaluation.comparison import compare
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -144,4 +144,4 @@ def test_saved_predictions_score_as_the_model_did(saved: tuple[str, str], tmp_pa
 def test_a_file_for_answers_is_refused_before_anything_is_evaluated(saved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     data, model = saved
     assert main(["eval", model, "--data", data, "--save-predictions", "answers.xls"]) == 2
-    assert "answers.xls: unsupported suffix for predictions of the task classification; expected .csv" in capsys.readouterr().err
+    assert "answers.xls: unsupported suffix '.xls' for the predictions of the task classification; expected .csv" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 
 from zoo.cli.tables import print_attacked, print_scores
 from zoo.errors import Fault
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 _DATA = "voc:" + "a-folder-with-a-long-name/" * 8 + "cells?split=test"
 _PICTURE = "pictures/" * 15 + "one.jpg"

@@ -22,7 +22,7 @@ from zoo.models.builder import build
 from zoo.models.classes import imagenet_classes, imagenet_synsets, match_classes
 from zoo.models.model import Model
 from zoo.task.contract import get_task
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

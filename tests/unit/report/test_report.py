@@ -21,8 +21,7 @@ from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault, InputError
 from zoo.report.document import html
-from zoo.task.metric import Curve, Mistake, Table
-from zoo.task.scores import Scores
+from zoo.task.metric import Curve, Mistake, Scores, Table
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,8 +19,8 @@ from zoo.data.dataset import Sample
 from zoo.models.archive import load, save
 from zoo.models.model import Model
 from zoo.system.progress import Progress
+from zoo.task.metric import Scores
 from zoo.task.recipe import read_toml
-from zoo.task.scores import Scores
 from zoo.tasks.classification.recipe import ClassificationRecipe
 from zoo.training.history import best_epoch
 from zoo.training.train import settle, train

@@ -23,23 +23,14 @@ from zoo.task.contract import Task
 
 @dataclass(frozen=True)
 class Item:
-    """A sample with class names instead of indices.
+    """A sample with class names instead of indices."""
 
-    Attributes:
-        key: key of the record. Keys of images without a file are prefixed with the split, because they are unique only within a split.
-        record: image source and target.
-        splits: splits that contain the sample; empty if the dataset has no splits.
-        labels: class name of the image, or one class name per box; empty if unlabelled.
-        boxes: boxes [N, 4] float, xyxy in pixels; None if the task has no boxes.
-        plain: for each box, whether it is marked neither as crowd nor as difficult, [N] bool; None if the task has no boxes.
-    """
-
-    key: str
+    key: str  # that of the record, prefixed with the split if the image has no file, because it is then unique only within a split
     record: Record
-    splits: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    boxes: NDArray[np.float32] | None = None
-    plain: NDArray[np.bool_] | None = None
+    splits: tuple[str, ...]  # splits that contain the sample; empty if the dataset has no splits
+    labels: tuple[str, ...]  # class name of the image, or one class name per box; empty if unlabelled
+    boxes: NDArray[np.float32] | None = None  # [N, 4] xyxy in pixels; None if the task has no boxes
+    plain: NDArray[np.bool_] | None = None  # whether a box is marked neither as crowd nor as difficult, [N]; None if there are no boxes
 
     @property
     def name(self) -> str:
@@ -47,42 +38,25 @@ class Item:
         shown = not self.splits or any(part in self.splits for part in Path(self.key).parts)
         return self.key if shown else f"{self.key} ({', '.join(self.splits)})"
 
-    @property
-    def file(self) -> Path | None:
-        """Image file; None if the image isn't stored in a separate file."""
-        return self.record.path
-
 
 @dataclass
 class Opened:
-    """A dataset with all its splits.
+    """A dataset with all its splits."""
 
-    Attributes:
-        name: dataset string, or name of a dataset object.
-        scheme: format of the dataset; "" for a sequence of samples.
-        path: folder or file in the dataset string; None if it doesn't exist.
-        whole: whether the whole dataset was requested, without `split=`, `classes=` and `limit=`.
-        pairs: pairs of record keys, for datasets of face pairs; empty for other datasets.
-        items: the samples, each with all its splits.
-        faults: annotation errors.
-        classes: class names by split. The key "" stands for the dataset opened without a split.
-        findings: problems with opening splits.
-    """
-
-    name: str = ""
-    scheme: str = ""
-    path: Path | None = None
-    whole: bool = True
-    pairs: tuple[Any, ...] = ()
-    items: list[Item] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    name: str  # dataset string, or name of a dataset object
+    scheme: str = ""  # format of the dataset; "" for a sequence of samples
+    path: Path | None = None  # folder or file in the dataset string; None if it doesn't exist
+    whole: bool = True  # whether the whole dataset was requested, without `split=`, `classes=` and `limit=`
+    pairs: tuple[Any, ...] = ()  # pairs of record keys, for datasets of face pairs
+    items: list[Item] = field(default_factory=list)  # the samples, each with all its splits
+    faults: list[Fault] = field(default_factory=list)  # annotation errors
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by split; the key "" stands for the dataset opened without a split
+    findings: list[Finding] = field(default_factory=list)  # problems with opening splits
 
     @property
     def filed(self) -> bool:
         """Whether every image is stored in a separate file."""
-        return all(item.file is not None for item in self.items)
+        return all(item.record.path is not None for item in self.items)
 
     @property
     def root(self) -> Path | None:
@@ -126,7 +100,7 @@ def _add(opened: Opened, split: str, part: Dataset) -> None:
     splits = (split,) if split else ()
     items = [_item(record, part.classes, splits) for record in part.records]
     faults = part.skipped
-    if split and not any(item.file for item in items):
+    if split and not any(item.record.path for item in items):
         items = [replace(item, key=f"{split}/{item.key}") for item in items]
         faults = tuple(replace(fault, key=f"{split}/{fault.key}") for fault in faults)
     opened.items += items
@@ -157,7 +131,7 @@ def merged(items: Sequence[Item]) -> list[Item]:
     known: dict[object, Item] = {}
     for item in items:
         # an image with two labels in a table is two samples, which must not be merged
-        identity = (item.file or (item.key, item.splits), item.key, item.labels)
+        identity = (item.record.path or (item.key, item.splits), item.key, item.labels)
         before = known.get(identity)
         known[identity] = item if before is None else replace(before, splits=tuple(sorted({*before.splits, *item.splits})))
     return list(known.values())

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from zoo.data.dataset import OnError
-from zoo.data.loader import Batch, Batches, Reading, evaluation_loader, pick_batch_size
+from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.evaluation.answers import answered
 from zoo.evaluation.evaluate import summarise
 from zoo.evaluation.intervals import REPLICATES
 from zoo.evaluation.robustness.attacks import AUTOATTACK_BATCH, AUTOATTACK_PARTS, EPS, STEPS, Attack, autoattack, fgsm, pgd
-from zoo.images.decoding import Decoding
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.classes import match_classes
 from zoo.models.fingerprint import model_fingerprint
@@ -116,8 +115,7 @@ def attack_evaluate(
     if not clean:
         raise DataError(f"data {dataset.name!r}: none of its {len(protocol.pictures)} images can be read:", skipped)
     attacked = protocol.attacked(clean)
-    count, decoding = pick_workers(workers, len(attacked)), Decoding(model.preprocess.min_size_hw)
-    loader = evaluation_loader(attacked, model.preprocess, size, count, on_error, decoding=decoding)
+    loader = reading.loader(attacked, model.preprocess, size, pick_workers(workers, len(attacked)))
     robust = _robust(model, task, loader, protocol, plan, progress)
     scored = set(protocol.pictures.keys)
     manifest = replace(opened, records=tuple(record for record in opened.records if record.key in scored))

@@ -1,6 +1,10 @@
 """Adversarial attacks bounded in the maximum norm: FGSM (Goodfellow et al. 2015), PGD (Madry et al. 2018), AutoAttack (Croce & Hein 2020).
 
-The gradient steps are those of captum. AutoAttack is the implementation by its authors, from the package pyautoattack.
+The gradient steps are those of captum. AutoAttack is the implementation by its authors, from the package pyautoattack. If the package of an
+attack isn't installed, the attack raises an `InputError`.
+
+Attacks receive the model as a function from images to outputs, and images [B, 3, H, W], float in 0–1. They return attacked images of the
+same shape and range, in which each value is within `eps` of the original. FGSM and PGD maximise a loss [B], a function of the outputs.
 """
 
 from __future__ import annotations
@@ -28,20 +32,7 @@ _TARGETS = 9  # number of target classes of the targeted attacks: the most likel
 
 
 def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
-    """Attack images with one FGSM step: change each value by `eps` in the direction that increases the loss.
-
-    Args:
-        answer: the model as a function from images to outputs [B, …].
-        pixels: images [B, 3, H, W], float in 0–1.
-        loss: function from model outputs to the loss to maximise, [B].
-        eps: maximum change of each value.
-
-    Returns:
-        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original.
-
-    Raises:
-        InputError: captum isn't installed.
-    """
+    """Attack images with one FGSM step: change each value by `eps` in the direction that increases the loss."""
     attacked: Tensor = _captum_fgsm(answer, loss).perturb(pixels.clone().requires_grad_(), eps, None).detach()
     return attacked
 
@@ -49,23 +40,9 @@ def fgsm(answer: Answer, pixels: Tensor, loss: Loss, eps: float) -> Tensor:
 def pgd(answer: Answer, pixels: Tensor, loss: Loss, eps: float, steps: int, keys: Sequence[str], seed: int = 0) -> Tensor:
     """Attack images with PGD: maximise the loss by projected gradient ascent from a random starting point.
 
-    Each step is an FGSM step of captum. Captum's PGD isn't used, because it draws the starting points of a whole batch from torch's global
-    generator, so scores would depend on the batch size. Here, the starting point depends only on the image's key and the seed.
-
-    Args:
-        answer: the model as a function from images to outputs [B, …].
-        pixels: images [B, 3, H, W], float in 0–1.
-        loss: function from model outputs to the loss to maximise, [B].
-        eps: maximum change of each value.
-        steps: number of steps, each of size 2.5 · eps / steps.
-        keys: keys of the images.
-        seed: random seed for the starting points.
-
-    Returns:
-        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original.
-
-    Raises:
-        InputError: captum isn't installed.
+    Each step is an FGSM step of captum, of size 2.5 · eps / steps. Captum's PGD isn't used, because it draws the starting points of a whole
+    batch from torch's global generator, so scores would depend on the batch size. Here, the starting point depends only on the image's key
+    and the seed.
     """
     step = _captum_fgsm(answer, loss)
     low, high = (pixels - eps).clamp(0, 1), (pixels + eps).clamp(0, 1)
@@ -81,16 +58,15 @@ def autoattack(answer: Answer, pixels: Tensor, targets: Tensor, eps: float, seed
     Each attack runs only on images for which all previous attacks failed (Croce & Hein, ICML 2020, arXiv:2003.01690). The targeted attacks
     try nine target classes, or all wrong classes if the model has fewer than ten classes.
 
+    Random numbers are drawn for a whole batch, so the result depends on the batch. Images are unchanged if all attacks failed, or if they
+    were already misclassified. The state of torch's global generator is preserved.
+
     Args:
-        answer: the model as a function from images to logits [B, K], where K is at least 4.
-        pixels: images [B, 3, H, W], float in 0–1. Random numbers are drawn per batch, so the result depends on the batch.
+        answer: the model as a function from images to logits [B, K].
+        pixels: the images.
         targets: true class indices [B], int64.
         eps: maximum change of each value.
-        seed: random seed. The state of torch's global generator is preserved.
-
-    Returns:
-        Attacked images [B, 3, H, W], float in 0–1. Each value is within `eps` of the original. Images are unchanged if all attacks
-        failed, or if they were already misclassified.
+        seed: random seed.
 
     Raises:
         InputError: the model has fewer than four classes, or pyautoattack isn't installed.

@@ -18,8 +18,7 @@ import numpy as np
 
 from zoo.data.dataset import Dataset, Image, Record
 from zoo.errors import InputError
-from zoo.evaluation.robustness.kinds import CORRUPTIONS as CORRUPTIONS
-from zoo.evaluation.robustness.kinds import SEVERITIES as SEVERITIES
+from zoo.evaluation.robustness.kinds import CORRUPTIONS, SEVERITIES
 from zoo.images.decoding import Decoding
 
 
@@ -59,17 +58,9 @@ def corrupt(image: Image, name: str, severity: int, *, seed: int = 0, key: str =
 
 
 def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> Dataset:
-    """Return a dataset whose images are corrupted when they are read. Keys, targets and classes are unchanged.
+    """Return a dataset whose images are decoded at full size and corrupted when they are read; the arguments are those of `corrupt`.
 
-    Args:
-        dataset: the clean dataset. Its images are decoded at full size.
-        name: name of the corruption, a key in `CORRUPTIONS`.
-        severity: integer from 1 to 5.
-        seed: random seed of the corruption.
-
-    Raises:
-        UnknownNameError: the corruption is unknown.
-        InputError: the severity is invalid.
+    Keys, targets and classes are unchanged.
     """
     CORRUPTIONS[name]  # raises an error for an unknown name here instead of in a worker process
     check_severity(severity)
@@ -79,14 +70,7 @@ def corrupted(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> D
 
 @dataclass(frozen=True)
 class Corrupted:
-    """Image source of a corrupted record: a picklable callable that reads and corrupts the image.
-
-    Attributes:
-        record: the clean record.
-        name: name of the corruption.
-        severity: integer from 1 to 5.
-        seed: random seed of the corruption.
-    """
+    """Image source of a corrupted record: a picklable callable that reads the clean record's image and corrupts it."""
 
     record: Record
     name: str
@@ -94,21 +78,13 @@ class Corrupted:
     seed: int
 
     def __call__(self) -> Image:
-        """Read the clean image and corrupt it.
-
-        Raises:
-            ImageError: the image can't be read.
-        """
+        """Read the clean image and corrupt it; raise an `ImageError` if it can't be read."""
         image, _ = self.record.picture(Decoding())
         return corrupt(image, self.name, self.severity, seed=self.seed, key=self.record.key)
 
 
 def check_severity(severity: int) -> None:
-    """Check that a severity is an integer from 1 to 5.
-
-    Raises:
-        InputError: the severity is invalid.
-    """
+    """Raise an `InputError` unless a severity is an integer from 1 to 5."""
     if severity not in SEVERITIES:
         raise InputError(f"corruption: severity is {severity}; expected 1, 2, 3, 4 or 5")
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Dataset, OnError
 from zoo.errors import InputError
 from zoo.evaluation.evaluate import evaluate
-from zoo.evaluation.intervals import interval
-from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, check_severity, corrupted
+from zoo.evaluation.intervals import intervals
+from zoo.evaluation.robustness.corruptions import check_severity, corrupted
+from zoo.evaluation.robustness.kinds import CORRUPTIONS, SEVERITIES
 from zoo.models.model import Model
 from zoo.system.progress import Part, Progress
 from zoo.task.contract import get_task
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 NOTE = (
     "common corruptions after Hendrycks & Dietterich 2019, generated from these images with this seed: "
@@ -62,10 +63,8 @@ def evaluate_corruptions(
     """
     chosen, levels = _chosen(names, severities)
     progress = progress or Progress(enabled=False)
-    task = get_task(model.task)
-    start = time.perf_counter()
-    opened = task.open(data, on_error, progress.say)
-    score = task.scoring.primary_score
+    task, start = get_task(model.task), time.perf_counter()
+    opened, score = task.open(data, on_error, progress.say), task.scoring.primary_score
 
     def run(dataset: Dataset, note: str) -> Scores:
         return evaluate(model, dataset, on_error=on_error, progress=Part(progress, note), **options)
@@ -110,12 +109,9 @@ def _chosen(names: Sequence[str] | None, severities: Sequence[int]) -> tuple[lis
 
 def _summary(score: str, clean: Scores, runs: Sequence[Scores]) -> Mapping[str, Any]:
     """Return the clean score, the mean score on corrupted images and the relative drop, with confidence intervals."""
-    mean = _mean([scores[score] for scores in runs])
-    values = {"clean": clean[score], "mean": mean, "relative_drop": _drop(clean[score], mean)}
-    return {
-        **values,
-        "intervals": {name: list(bounds) for name, bounds in _intervals(score, clean, runs, values).items()},
-    }
+    first, mean = clean[score], _mean([scores[score] for scores in runs])
+    values = {"clean": first, "mean": mean, "relative_drop": None if not first or mean is None else (first - mean) / first}
+    return {**values, "intervals": {name: list(bounds) for name, bounds in _intervals(score, clean, runs, values).items()}}
 
 
 def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mapping[str, float | None]) -> dict[str, tuple[float, float]]:
@@ -125,18 +121,12 @@ def _intervals(score: str, clean: Scores, runs: Sequence[Scores], values: Mappin
     draws: NDArray[np.float64] = np.mean([scores.replicates[score] for scores in runs], axis=0)
     first = clean.replicates[score]
     drops = np.divide(first - draws, first, out=np.full_like(first, np.nan), where=first > 0)
-    replicates = {"clean": first, "mean": draws, "relative_drop": drops}
-    bounds = {name: interval(replicates[name], value) for name, value in values.items() if value is not None}
-    return {name: found for name, found in bounds.items() if found is not None}
+    return intervals({"clean": first, "mean": draws, "relative_drop": drops}, values)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _drop(clean: float | None, mean: float | None) -> float | None:
-    return None if not clean or mean is None else (clean - mean) / clean
 
 
 def _shown(value: float | None) -> str:

@@ -34,13 +34,8 @@ def disk_kernel(radius: float, softness: float) -> Field:
 def motion_kernel(radius: float, sigma: float, angle: float) -> Field:
     """Return the kernel of a motion blur along a line of 2 · radius pixels.
 
-    The weights along the line follow one half of a Gaussian. Their centre of gravity is at the centre of the kernel, so that objects stay
-    in their boxes.
-
-    Args:
-        radius: half the length of the line, in pixels.
-        sigma: standard deviation of the Gaussian, in pixels.
-        angle: angle of the line, in radians.
+    The weights along the line follow one half of a Gaussian with the standard deviation `sigma` (pixels). Their centre of gravity is at the
+    centre of the kernel, so that objects stay in their boxes. `angle` is in radians.
     """
     steps = np.linspace(0, 2 * radius, 8 * int(np.ceil(radius)) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -68,7 +63,8 @@ def plasma(size_hw: tuple[int, int], decay: float, rng: np.random.Generator) -> 
     for level in range(1, levels + 1):
         grid = rng.uniform(-1, 1, (min(2**level + 1, height + 1), min(2**level + 1, width + 1))).astype(np.float32)
         field += np.float32(decay ** (-2 * level)) * cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _stretched(field)
+    low, high = field.min(), field.max()
+    return single((field - low) / max(high - low, np.float32(1e-6)))
 
 
 def frost_crystals(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatImage:
@@ -104,8 +100,3 @@ def _draw_line(canvas: Field, start: NDArray[np.float64], length: float, angle: 
     end = start + length * np.array([np.cos(angle), np.sin(angle)])
     first, last = (tuple(int(value) for value in np.round(point * 16)) for point in (start, end))  # 4 fractional bits
     cv2.line(canvas, first, last, light, thick, cv2.LINE_8, 4)
-
-
-def _stretched(field: Field) -> Field:
-    low, high = field.min(), field.max()
-    return single((field - low) / max(high - low, np.float32(1e-6)))

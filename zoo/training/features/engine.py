@@ -57,13 +57,8 @@ def choose_engine(
     If computation with eager takes long enough, the fastest engine is determined by `zoo.compile(engine="auto")`. It is chosen if its
     features agree with those of eager. In all other cases, eager is chosen.
 
-    Args:
-        model: model in evaluation mode.
-        precision: precision of the backbone's matrix multiplications.
-        images: a batch of the dataset.
-        batches: number of batches.
-        engines: names of the engines that may be chosen in addition to eager.
-        say: callback that receives a message about the choice (one line) if engines were measured.
+    The model must be in evaluation mode. `images` is one of the `batches` batches of the dataset, and `engines` may be chosen in addition
+    to eager. If engines were measured, `say` receives a line about the choice.
     """
     if not engines:
         return "eager"
@@ -115,17 +110,9 @@ def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Ro
 
 
 def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
-    """Return a function that computes pooled features with an engine.
+    """Return a function that computes the pooled features of a model, in evaluation mode on the CPU, with an engine.
 
-    The backbone and the pooling are converted for the engine, or a cached conversion is loaded.
-
-    Args:
-        model: model in evaluation mode, on the CPU.
-        engine: name of the engine.
-        precision: "fp32" or "bf16".
-
-    Raises:
-        InputError: the engine can't convert the backbone.
+    Backbone and pooling are converted for the engine, or a cached conversion is loaded. Raise an `InputError` if it can't convert them.
     """
     settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
     conversion = Conversion(model, trunk_fingerprint(model), ENGINES[engine](), settled, torch.get_num_threads())

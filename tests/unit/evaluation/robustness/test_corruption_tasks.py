@@ -15,7 +15,8 @@ import zoo
 from tests.pictures import picture
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
-from zoo.evaluation.robustness.corruptions import CORRUPTIONS, corrupt, corrupted
+from zoo.evaluation.robustness.corruptions import corrupt, corrupted
+from zoo.evaluation.robustness.kinds import CORRUPTIONS
 from zoo.evaluation.robustness.sweep import evaluate_corruptions
 from zoo.task.contract import get_task
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset

@@ -20,7 +20,8 @@ from tests.pictures import picture, write_class_folders
 from zoo.data.dataset import Dataset, Record
 from zoo.data.loader import evaluation_loader
 from zoo.errors import ImageError, InputError, UnknownNameError
-from zoo.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
+from zoo.evaluation.robustness.corruptions import corrupt, corrupted
+from zoo.evaluation.robustness.kinds import CORRUPTIONS, SEVERITIES
 from zoo.evaluation.robustness.textures import disk_kernel, motion_kernel, plasma
 from zoo.images import decoding
 from zoo.images.preprocess import Preprocess

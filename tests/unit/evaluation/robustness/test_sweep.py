@@ -14,10 +14,11 @@ from tests.pictures import picture, write_class_folders
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation.robustness import sweep
-from zoo.evaluation.robustness.corruptions import CORRUPTIONS, corrupted
+from zoo.evaluation.robustness.corruptions import corrupted
+from zoo.evaluation.robustness.kinds import CORRUPTIONS
 from zoo.system.progress import Progress
 from zoo.task.contract import get_task
-from zoo.task.scores import Scores
+from zoo.task.metric import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
