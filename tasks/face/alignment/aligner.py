@@ -64,7 +64,6 @@ class Looking:
     embedding_size: int = 0  # length of the model's embeddings; 0 if the crops are not embedded
 
     def __post_init__(self) -> None:
-        """Reject a detector without landmarks if the template needs them, before any image is read."""
         if template_points(self.template, self.size_hw) is not None and isinstance(self.finder, ModelFinder):
             raise InputError(
                 f"detector: the model's template {self.template} aligns faces by five landmarks, but a detection model returns only boxes; "
@@ -74,15 +73,10 @@ class Looking:
     @property
     def settings(self) -> dict[str, Any]:
         """All settings that the crops of an image depend on, as a JSON-ready dict."""
-        crops = {"template": self.template, "size_hw": list(self.size_hw), "faces": asdict(self.wanted)}
-        return {**self.finder.settings, **crops}
+        return {**self.finder.settings, "template": self.template, "size_hw": list(self.size_hw), "faces": asdict(self.wanted)}
 
     def __call__(self, image: Image, key: str) -> FoundFaces:
-        """Detect and align the faces of an RGB image [H, W, 3].
-
-        Raises:
-            ImageError: the detector's result is invalid, or a face can't be aligned because its landmarks are unknown or coincide.
-        """
+        """Detect and align the faces of an RGB image [H, W, 3]; an invalid result of the detector is an `ImageError`."""
         try:
             found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
             crops = [
@@ -112,16 +106,9 @@ def template_points(template: str, size_hw: tuple[int, int]) -> Floats | None:
 
 
 def align(image: Image, landmarks: NDArray[np.float32], box: NDArray[np.float32], template: str, size_hw: tuple[int, int]) -> Image:
-    """Return the aligned crop of a face, [h, w, 3] uint8, RGB.
+    """Return the aligned crop of a face in an image [H, W, 3], RGB, from its landmarks [5, 2] xy and its box [4] xyxy in pixels.
 
     Pixels outside the image are black, except for "facenet", which clips the box to the image.
-
-    Args:
-        image: [H, W, 3] uint8, RGB.
-        landmarks: [5, 2] xy in pixels of the image, in the order of `Found.landmarks`.
-        box: [4] xyxy in pixels of the image.
-        template: one of `TEMPLATES`.
-        size_hw: height and width of the crop in pixels.
     """
     points = template_points(template, size_hw)
     if points is None:

@@ -77,11 +77,7 @@ class FaceMaker:
     decoding: Decoding
 
     def of(self, record: Record) -> KeptFace | Image | None:
-        """Return the face of an image as a cache entry, or as a crop if the cache can't be written; None if there is no face.
-
-        Raises:
-            ImageError: the image can't be read, or its face can't be aligned.
-        """
+        """Return the face of an image as a cache entry, or as a crop if the cache can't be written; None if there is no face."""
         place = cache_folder("aligned") / f"{self._name(record)}.png"
         try:
             empty = place.stat().st_size == 0
@@ -124,11 +120,7 @@ class KeptFace:
         return self.place.stem
 
     def __call__(self) -> Image:
-        """Return the face, [h, w, 3] uint8, RGB.
-
-        Raises:
-            ImageError: the cached file is missing, and the original image is missing too or no longer shows a face.
-        """
+        """Return the face, [h, w, 3] uint8, RGB."""
         try:
             return images.read(self.place)
         except ImageError:

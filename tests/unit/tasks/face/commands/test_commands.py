@@ -16,8 +16,9 @@ from tests.unit.tasks.face.training.test_training import fresh
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.images import decoding
+from zoo.system.progress import Progress
 from zoo.tasks.face.alignment.aligner import Looking, align
-from zoo.tasks.face.alignment.folder import align_folder
+from zoo.tasks.face.commands.align import AlignedFolder, align_folder
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.embedding.distances import BAND, decide, distances
 from zoo.tasks.face.verification.verify import verify
@@ -42,8 +43,9 @@ def printed(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
     return status, captured.out, captured.err
 
 
-def looking(which: Any = "central", template: str = "arcface") -> Looking:
-    return Looking(BrightFinder(), Wanted(which), template, (32, 32))
+def aligned(folder: Path, out: Path) -> AlignedFolder:
+    looking = Looking(BrightFinder(), Wanted("central"), "arcface", (32, 32))
+    return align_folder(folder, out, looking, skip=False, progress=Progress(enabled=False))
 
 
 # -- align -------------------------------------------------------------------------------------------------------------
@@ -94,24 +96,24 @@ def test_the_faces_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "faces"
     for name in ("people", "portraits"):
         write_picture(tmp_path / name / "a.png", bright_quarter(0))
-    align_folder(tmp_path / "people", out, looking())
+    aligned(tmp_path / "people", out)
     with pytest.raises(InputError, match=r"faces holds the faces of .*people; choose another .* for .*portraits, or delete .*faces"):
-        align_folder(tmp_path / "portraits", out, looking())
+        aligned(tmp_path / "portraits", out)
     write_picture(out / "mine.png", bright_quarter(0))
     with pytest.raises(InputError, match=r"faces contains mine.png, which the zoo didn't write; choose another folder"):
-        align_folder(tmp_path / "people", out, looking())
+        aligned(tmp_path / "people", out)
     (out / "mine.png").unlink()
-    assert len(align_folder(tmp_path / "people", out, looking()).faces) == 1
+    assert len(aligned(tmp_path / "people", out).faces) == 1
     (out / "aligned.json").write_text("{}")
     with pytest.raises(InputError, match=r"aligned.json doesn't name the input folder of .*faces; choose another .*, or delete .*faces"):
-        align_folder(tmp_path / "people", out, looking())
+        aligned(tmp_path / "people", out)
 
 
 def test_pictures_of_one_name_keep_their_endings(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     write_picture(folder / "a.png", bright_quarter(0))
     write_picture(folder / "a.bmp", bright_quarter(1))
-    done = align_folder(folder, tmp_path / "faces", looking())
+    done = aligned(folder, tmp_path / "faces")
     assert sorted(face["file"] for face in done.faces) == ["a.bmp.png", "a.png.png"]
 
 
