@@ -130,14 +130,10 @@ class Dataset(Sequence[Sample]):
 
 
 def from_sequence(data: object) -> Dataset:
-    """Return samples in memory as a dataset.
+    """Return samples in memory as a dataset; raise an `InputError` if there are none, one is invalid, or a key occurs twice.
 
-    Args:
-        data: sequence of objects with the attributes `image`, `target` and `key`, or of mappings with these keys. If the sequence has an
-            attribute `classes`, it is the class names.
-
-    Raises:
-        InputError: `data` isn't a sequence or is empty, a sample is invalid, or a key occurs twice.
+    `data` is a sequence of objects with the attributes `image`, `target` and `key`, or of mappings with these keys. If it has an attribute
+    `classes`, this is the class names.
     """
     if not isinstance(data, Sequence):
         raise InputError(f"data is a {type(data).__name__}; expected a dataset string, a path, or a sequence of samples")

@@ -33,8 +33,7 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 def split_folder(ref: DataRef, root: Path) -> Path:
     """Return the folder of the requested split, or `root` if there are no splits.
 
-    Raises:
-        InputError: the requested split doesn't exist, or all folders are splits and none was requested.
+    An `InputError` is raised if the requested split doesn't exist, or all folders are splits and none was requested.
     """
     names = [folder.name for folder in subfolders(root)]
     splits = [name for name in names if name.lower() in SPLITS]
@@ -71,11 +70,9 @@ class PictureRoot:
         self._real_parents: dict[str, str] = {}
 
     def find(self, text: str, base: Path | None = None) -> tuple[str, Path]:
-        """Resolve a path in the annotations.
+        """Resolve a path in the annotations, which is relative to `base`, by default the data's folder.
 
-        Args:
-            text: path as written in the annotations. Absolute paths within the data's folder are valid.
-            base: folder that `text` is relative to; None for the data's folder.
+        Absolute paths within the data's folder are valid too.
 
         Returns:
             The key, which is the path relative to the data's folder with `/` as separator, and the path of the file.

@@ -42,11 +42,8 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
     Files with the suffix `.tsv` are read as tab-separated, `.parquet` as Parquet, and all others as comma-separated. Text must be UTF-8.
     Rows with more or fewer values than the header are skipped.
 
-    Args:
-        path: the table.
-        required: names of the columns that must exist.
-        optional: names of the columns that may exist. Other columns are ignored.
-        faults: list to which errors are appended: for skipped rows, and for column names that are probably misspelled optional ones.
+    Columns that are neither required nor optional are ignored. Errors of skipped rows, and of column names that are probably misspelled
+    optional ones, are appended to `faults`.
 
     Raises:
         DataError: the file is empty, damaged, not UTF-8, lacks a required column, or has two columns of the same name.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from zoo.data.dataset import Record
 from zoo.data.folders import SPLITS, is_picture_name
@@ -74,11 +73,6 @@ def same_stem(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     seen: dict[PurePosixPath, Picture] = {}
     firsts = ((seen.setdefault(PurePosixPath(picture.name).with_suffix(""), picture), picture) for picture in pictures)
     return [(first.name, picture.name) for first, picture in firsts if first is not picture]
-
-
-def count(target: Mapping[str, Any], name: str) -> int:
-    """Return the number of boxes in a target for which the flag `name` is set."""
-    return int(target[name].sum()) if name in target else 0
 
 
 def place_in_folders(content: Content, out: Path) -> None:

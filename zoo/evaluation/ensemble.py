@@ -1,8 +1,12 @@
-"""Ensembles: several models, or one model with several views, that predict on the same images."""
+"""Predictions on a dataset, batch by batch: of one model, or of an ensemble (several models, or one model with several views).
+
+Each view is an image size, possibly with a flip. The predictions for an image are combined over the views of a model here, and over the
+models in `zoo.evaluation.voting`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +15,7 @@ import torch
 
 from zoo.data.dataset import Dataset
 from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
-from zoo.errors import InputError, UnknownNameError
-from zoo.evaluation.answers import Answered
+from zoo.errors import Fault, InputError, UnknownNameError
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.models.classes import common_classes, new_index
 from zoo.models.fingerprint import model_fingerprint
@@ -22,6 +25,36 @@ from zoo.system.hardware import autocast, pick_inference_precision, pick_workers
 from zoo.system.precision import Precision
 from zoo.task.combination import Combination, check_tta
 from zoo.task.contract import Task, get_task
+from zoo.task.head import FeatureBatches, FeatureSource
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A batch with its predictions: one target and one prediction for each key of an image that could be read."""
+
+    keys: tuple[str, ...]
+    targets: tuple[Any, ...]
+    answers: list[Any]  # in the format of `Answers.split`; `Ensemble.answer` yields a list of these, one per model, for each key
+    skipped: tuple[Fault, ...]  # errors of the images that could not be read
+
+
+def answered(model: Model, dataset: Dataset, reading: Reading, features: FeatureSource | None = None) -> Iterator[Answered]:
+    """Run a model on this process's subset of a dataset and yield its predictions batch by batch.
+
+    The model's training or evaluation mode is restored at the end. If `features` are passed, pooled features of the dataset that were
+    computed by the model's backbone, they are used instead of the images.
+    """
+    size = pick_batch_size(reading.batch_size, model.preprocess, model.device)
+    loader: FeatureBatches | Batches
+    if features is not None:
+        loader = features.evaluation(size, reading.rank, reading.processes)
+    else:
+        loader = reading.loader(dataset, model.preprocess, size, pick_workers(reading.workers, len(dataset)))
+    batches: Generator[Batch[Any]] = iter(loader)
+    with evaluation_mode(model), torch.inference_mode(), autocast(reading.precision, model.device), closing(batches):
+        for batch in reading.progress.track(batches, "evaluating", len(loader)):
+            found = [] if batch.images is None else answers(model, batch.images)
+            yield Answered(batch.keys, batch.targets, found, batch.skipped)
 
 
 @dataclass(frozen=True)
@@ -206,7 +239,7 @@ class Ensemble:
 
 
 def voted(group: ModelGroup, vote: str) -> Combination:
-    """Return the object that combines the predictions of a group of models; raise an error if the task doesn't support this or the vote."""
+    """Return the object that combines the predictions of a group of models; raise an error unless the task supports this and the vote."""
     combination = group.task.combination(group.metadata)
     if vote not in combination.votes:
         raise UnknownNameError(f"vote of the task {group.task.name}:", vote, combination.votes)

@@ -15,8 +15,7 @@ from zoo.data.dataset import Dataset, OnError
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
 from zoo.data.loader import Reading
 from zoo.errors import DataError, Fault
-from zoo.evaluation.answers import Answered, answered
-from zoo.evaluation.ensemble import Ensemble, ModelGroup, voted
+from zoo.evaluation.ensemble import Answered, Ensemble, ModelGroup, answered, voted
 from zoo.evaluation.files import suffix_of
 from zoo.evaluation.intervals import REPLICATES, intervals
 from zoo.evaluation.voting import Voting, check_val
@@ -229,26 +228,17 @@ def summarise(
     seconds: float,
     fingerprints: Mapping[str, str],
 ) -> Scores:
-    """Create the evaluation result from a metric's result and a description of the evaluation.
+    """Create the evaluation result of the dataset `opened` (before relabelling), of which the samples `keys` were scored.
 
-    Args:
-        result: the metric's result.
-        opened: the dataset before relabelling.
-        keys: keys of the scored samples.
-        skipped: errors of samples that weren't scored, in addition to those in `opened.skipped`.
-        preprocess: the preprocessing of the images.
-        precision: precision of matrix multiplications.
-        seconds: wall-clock time of the evaluation.
-        fingerprints: fingerprints of the models or of the prediction file. That of the dataset is added as "data" unless present.
+    `skipped` are the errors of samples that weren't scored, in addition to those in `opened.skipped`. The fingerprint of the dataset is
+    added to `fingerprints` as "data" unless present.
     """
     return Scores(
-        scores=result.scores,
+        **vars(result),
         n=len(keys),
         expected=len(opened) + len({fault.key for fault in opened.skipped if fault.whole}),
         skipped=(*opened.skipped, *skipped),
-        per_class=result.per_class,
         intervals=intervals(result.replicates, result.scores),
-        details=result.details,
         data=opened.name,
         preprocess=preprocess,
         precision=precision,
@@ -256,8 +246,4 @@ def summarise(
         fingerprints=dict(fingerprints) if "data" in fingerprints else {"data": data_fingerprint(opened), **fingerprints},
         versions=versions(),
         sample_keys=tuple(sorted(keys)),
-        replicates=result.replicates,
-        mistakes=result.mistakes,
-        curves=result.curves,
-        tables=result.tables,
     )

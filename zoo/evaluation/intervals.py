@@ -29,12 +29,7 @@ _CHUNK = 4_000_000  # maximum number of counts in memory: 16 MB
 
 
 def draws(units: int, replicates: int = REPLICATES, seed: int = _SEED) -> Iterator[Counts]:
-    """Yield bootstrap draws in chunks. Each draw selects `units` out of `units` units, with replacement.
-
-    Args:
-        units: number of images or identities. Their order must not depend on batches or processes.
-        replicates: number of draws.
-        seed: random seed.
+    """Yield bootstrap draws in chunks. Each draw selects `units` out of `units` units, images or identities, with replacement.
 
     Yields:
         Counts [r, units] int32, for r draws: how often each unit was drawn. Each row sums to `units`, and all chunks together have
@@ -63,12 +58,8 @@ def interval(replicates: Floats, value: float) -> tuple[float, float] | None:
     too high. Therefore, the percentiles of the accelerated bootstrap are used (Efron & Tibshirani 1993, chapter 14). For sums, the
     acceleration is one sixth of the skewness of the replicates.
 
-    Args:
-        replicates: scores of the bootstrap draws [R]; NaN if the score is undefined on a draw.
-        value: score on the original data.
-
-    Returns:
-        Lower and upper bound; None if more than 5 % of the replicates are NaN.
+    The replicates [R] are the scores of the bootstrap draws, NaN where the score is undefined; `value` is the score on the original data.
+    The result is None if more than 5 % of the replicates are NaN.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) < 0.95 * len(replicates) or not len(known):

@@ -15,8 +15,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.data.fingerprint import data_fingerprint, file_fingerprint
 from zoo.data.loader import Reading
 from zoo.errors import DataError, ImageError, InputError
-from zoo.evaluation.answers import Answered
-from zoo.evaluation.ensemble import Ensemble
+from zoo.evaluation.ensemble import Answered, Ensemble
 from zoo.images.decoding import Decoding
 from zoo.models.classes import match_classes
 

@@ -26,21 +26,17 @@ def write_predictions(
     keep: bool = False,
     waiting: int = 4,
 ) -> list[Answer]:
-    """Write predictions to files. Images are drawn and files written in a background thread.
+    """Write predictions to files. Images are drawn and files written in a background thread. A generator is always closed at the end.
 
     Args:
-        predictions: predictions, such as those yielded by `zoo.predict`. A generator is always closed at the end.
+        predictions: predictions, such as those yielded by `zoo.predict`.
         out: folder for the annotated images and `predictions.jsonl`, created atomically; None to write no files.
         show: callback that receives each prediction as a JSON-serialisable dict.
-        keep: whether to return the predictions.
+        keep: whether to return these dicts; otherwise the returned list is empty.
         waiting: maximum number of predictions, each with its image, in the write queue. It limits memory use.
-
-    Returns:
-        The predictions as JSON-serialisable dicts if `keep` is true, otherwise an empty list.
 
     Raises:
         InputError: `out` contains files other than earlier predictions.
-        OSError: the files can't be written (disk full, no permission).
     """
     kept: list[Answer] = []
 

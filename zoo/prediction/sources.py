@@ -37,7 +37,6 @@ class Frame:
 
 
 Made = Frame | Fault | None  # None: end of a video
-Load = Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class FrameReader:
         """Return a frame with the image and, unless `prepare` is None, the preprocessed image."""
         return Frame(image, key, None if self.prepare is None else self.prepare(image))
 
-    def load(self, key: str, load: Load) -> Made:
+    def load(self, key: str, load: Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]) -> Made:
         """Load an image with `load` and return it as a frame; or a `Fault` if it can't be read and `on_error` is "skip"."""
         try:
             image, _ = load()

@@ -69,11 +69,7 @@ class Combination(ABC):
 
 
 def check_tta(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the augmentations without duplicates, in a fixed order.
-
-    Raises:
-        UnknownNameError: an augmentation is unknown.
-    """
+    """Return the augmentations without duplicates, in a fixed order; an unknown one raises an `UnknownNameError`."""
     known = get_args(Tta)
     for name in names:
         if name not in known:

@@ -23,13 +23,10 @@ class TaskFlags:
 
 
 def flags_of(task: str) -> TaskFlags:
-    """Return the flag definitions of a task.
+    """Return the flag definitions of a task; an unknown task raises an `UnknownNameError`.
 
     A built-in task package may define a function `flags()`. It returns the definitions without importing torch, because `--help` must be
     fast. For all other tasks, the definitions are taken from the `Task` object.
-
-    Raises:
-        UnknownNameError: the task is unknown. The message lists similar names.
     """
     name = f"zoo.tasks.{task}"
     if task.isidentifier() and find_spec(name) is not None:

@@ -119,11 +119,7 @@ def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
-    """Check that each value lies in [low, high], or in [low, high) unless `closed`.
-
-    Raises:
-        InputError: a value is out of range; the message names `where` (the owner of the settings) and the first invalid value.
-    """
+    """Raise an `InputError` with `where`, the settings' owner, unless each value lies in [low, high], or in [low, high) if not `closed`."""
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
             raise InputError(f"{where}: {name} is {value}; expected a fraction from {low:g} to {'' if closed else 'below '}{high:g}")
@@ -181,12 +177,7 @@ def _plain_type(hint: Any) -> type:
 
 
 def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None) -> R:
-    """Return the preset with the name `which`, the recipe in the TOML file `which`, or the default recipe if `which` is None.
-
-    Raises:
-        UnknownNameError: `which` is neither a preset nor a file.
-        InputError: the file can't be read, or contains an invalid setting.
-    """
+    """Return the preset with the name `which`, the recipe in the TOML file `which`, or the default recipe if `which` is None."""
     if which is None:
         return kind()
     if which in presets:

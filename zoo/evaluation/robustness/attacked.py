@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from zoo.data.dataset import OnError
 from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
-from zoo.evaluation.answers import answered
+from zoo.evaluation.ensemble import answered
 from zoo.evaluation.evaluate import summarise
 from zoo.evaluation.intervals import REPLICATES
 from zoo.evaluation.robustness.attacks import AUTOATTACK_BATCH, AUTOATTACK_PARTS, EPS, STEPS, Attack, autoattack, fgsm, pgd
@@ -132,24 +133,20 @@ def attack_evaluate(
 
 def _robust(model: Model, task: Task, loader: Batches, protocol: AttackProtocol, plan: _Plan, progress: Progress) -> dict[str, Any]:
     """Attack every image and return the predictions by key. The model's training or evaluation mode is restored at the end."""
+
+    def answer(pixels: Tensor) -> Tensor:
+        """Return the outputs for preprocessed pixels [B, 3, H, W]. An attack may call it with a subset of a batch."""
+        sizes = ((pixels.shape[2], pixels.shape[3]),) * len(pixels)
+        outputs: Tensor = model(ImageBatch(pixels, sizes, sizes))
+        return outputs
+
     answers: dict[str, Any] = {}
     with evaluation_mode(model):
         for batch in progress.track(loader, f"attacking ({plan.attack})", len(loader)):
-            pixels = _attacked(_answer_of(model), batch, protocol, plan, model.device)
+            pixels = _attacked(answer, batch, protocol, plan, model.device)
             with torch.inference_mode():
-                answers.update(zip(batch.keys, task.answers.split(_answer_of(model)(pixels)), strict=True))
+                answers.update(zip(batch.keys, task.answers.split(answer(pixels)), strict=True))
     return answers
-
-
-def _answer_of(model: Model) -> Callable[[Tensor], Tensor]:
-    """Return the model as a function of preprocessed pixels [B, 3, H, W]. An attack may call it with a subset of a batch."""
-
-    def answer(pixels: Tensor) -> Tensor:
-        sizes = ((pixels.shape[2], pixels.shape[3]),) * len(pixels)
-        answers: Tensor = model(ImageBatch(pixels, sizes, sizes))
-        return answers
-
-    return answer
 
 
 def _attacked(
@@ -159,10 +156,7 @@ def _attacked(
     clean = as_float(batch.images.to(device).pixels)
     if plan.attack == "autoattack":
         return autoattack(answer, clean, torch.tensor(batch.targets, dtype=torch.int64, device=device), plan.eps, plan.seed)
-
-    def loss(answers: Tensor) -> Tensor:
-        return protocol.loss(answers, batch.targets)
-
+    loss = partial(protocol.loss, targets=batch.targets)
     if plan.attack == "fgsm":
         return fgsm(answer, clean, loss, plan.eps)
     return pgd(answer, clean, loss, plan.eps, plan.steps, batch.keys, plan.seed)
@@ -176,10 +170,9 @@ def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_si
         raise UnknownNameError(f"attack of the task {task.name}:", attack, task.scoring.attacks)
     if not 0 <= eps <= 1:
         raise InputError(f"attack: eps is {eps}; expected a fraction of the value range, from 0 to 1, such as 8/255")
-    if steps < 1:
-        raise InputError(f"attack: steps is {steps}; expected 1 or more")
-    if pairs < 1:
-        raise InputError(f"attack: pairs is {pairs}; expected 1 or more")
+    for name, value in (("steps", steps), ("pairs", pairs)):
+        if value < 1:
+            raise InputError(f"attack: {name} is {value}; expected 1 or more")
     if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
         raise InputError(
             f"autoattack: batch_size is {batch_size}; expected {AUTOATTACK_BATCH}, because its random draws depend on the batch size. "
