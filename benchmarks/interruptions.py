@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 TIMES = 20  # default number of runs to kill
-_MODULES = ["zoo.cli.main", "zoo.cli.flags", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
+_MODULES = ["zoo.cli.main", "zoo.cli.train", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
 _KILLS = 3  # maximum number of kills per run
 
 

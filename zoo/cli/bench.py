@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
 from zoo.cli.context import print_json
-from zoo.cli.flags import BenchFlags
+
+
+@dataclass(frozen=True)
+class BenchFlags:
+    """Run a benchmark suite, measuring accuracy, speed and memory, and write report.json."""
+
+    suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SUITE]")] = "quick"
+    """Name of a built-in suite, or a TOML file."""
+    out: Path = Path("bench")
+    """Output folder for the report."""
+    engine: str | None = None
+    """Inference engine for all models: eager, inductor, openvino, onnxruntime or auto; by default the suite's setting."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] | None = None
+    """Precision of the engine; by default the suite's setting. int8 requires a suite whose cases define calibration data."""
+    json: bool = False
+    """Print the report as a single JSON object on standard output, and nothing else there."""
 
 
 def run(flags: BenchFlags) -> int:

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from zoo.cli.context import print_json, progress_of
-from zoo.cli.flags import CompareFlags, RunFlags
+from zoo.cli.flags import BatchSize, EvaluationData, RunFlags, Workers
 from zoo.errors import InputError
+from zoo.evaluation.intervals import REPLICATES
 
 if TYPE_CHECKING:
     from zoo.data.dataset import Dataset
     from zoo.system.progress import Progress
     from zoo.task.metric import Scores
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """Flags of `zoo compare`."""
+
+    a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
+    """First side of the comparison: the folder of a run or model, or a prediction file. Several comma-separated paths are
+    treated as repeated runs, and their scores are averaged."""
+    b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
+    """Second side of the comparison, in the same form as A."""
+    data: EvaluationData
+    task: str | None = None
+    """Task; required for prediction files, otherwise taken from the models."""
+    replicates: int = REPLICATES
+    """Number of bootstrap replicates for the 95 % confidence intervals."""
+    batch_size: BatchSize = None
+    workers: Workers = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,8 @@ def run(flags: Flags) -> int:
         if len(tasks) > 1:
             raise InputError(f"the two sides have different tasks ({', '.join(sorted(tasks))}); only the same task can be compared")
         task = get_task(next(iter(tasks)))
-        on_error: Any = "skip" if flags.run.skip_bad else "raise"
         pictures = any(path.is_dir() for side in sides for path in side)  # prediction files are scored without the images
-        data = task.open(flags.main.data, on_error, progress.say, pictures)
+        data = task.open(flags.main.data, flags.run.on_error, progress.say, pictures)
         a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
     comparison = compare(a, b)
     if flags.run.json:
@@ -74,22 +92,12 @@ def _task_name(path: Path, given: str | None) -> str:
     return given
 
 
-def _scores(path: Path, task: str, data: Dataset, flags: Any, progress: Progress) -> Scores:
+def _scores(path: Path, task: str, data: Dataset, flags: Flags, progress: Progress) -> Scores:
     from zoo.evaluation.evaluate import evaluate, evaluate_predictions
     from zoo.models.archive import load
 
-    on_error: Any = "skip" if flags.run.skip_bad else "raise"
+    main, run = flags.main, flags.run
     if path.is_file():
-        return evaluate_predictions(path, task, data, on_error=on_error, replicates=flags.main.replicates, progress=progress)
-    return evaluate(
-        load(path),
-        data,
-        batch_size=flags.main.batch_size,
-        workers=flags.main.workers,
-        device=flags.run.device,
-        on_error=on_error,
-        exact=flags.run.exact,
-        max_pixels=flags.run.max_pixels,
-        replicates=flags.main.replicates,
-        progress=progress,
-    )
+        return evaluate_predictions(path, task, data, on_error=run.on_error, replicates=main.replicates, progress=progress)
+    sizes = {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates}
+    return evaluate(load(path), data, **sizes, **run.reading, progress=progress)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from zoo.cli.context import class_list, compiled, print_json, progress_of, saved_or_built, task_flags
-from zoo.cli.flags import EngineFlags, EvalFlags, combine
+from zoo.cli.flags import BatchSize, EngineFlags, EvaluationData, Workers, combine
 from zoo.errors import InputError
+from zoo.evaluation.intervals import REPLICATES
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
@@ -15,10 +19,53 @@ if TYPE_CHECKING:
     from zoo.task.metric import Scores
 
 
+@dataclass(frozen=True)
+class EvalFlags:
+    """Evaluate trained models (folders of runs or models), a backbone with weights (--backbone, --weights), or a prediction file."""
+
+    data: EvaluationData
+    models: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL…]", help_behavior_hint="")] = ()
+    """Folders of runs or saved models. Several models are evaluated as an ensemble."""
+    vote: Literal["soft", "hard", "weighted"] = "soft"
+    """How to combine the predictions of an ensemble. soft: mean of the probabilities (classification), fused boxes (detection) or mean of
+    the cosines (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
+    val: str | None = None
+    """Validation data for fitting the weights of --vote weighted, which requires it; must differ from --data."""
+    tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Test-time augmentation: "flip" (horizontal flips), "scales" (other input sizes), or both as "flip,scales"."""
+    predictions: Path | None = None
+    """Evaluate this prediction file instead of a model. Detection: COCO results. Classification: a table or JSON Lines file of logits,
+    probabilities or labels. Face: a table, JSON Lines or .npz file of embeddings."""
+    align: str | None = None
+    """Face only: align the main face of each image as in training, found with this detector: mtcnn, or the folder of a detection model.
+    By default, images are not aligned."""
+    save_predictions: Path | None = None
+    """Save the model's predictions to this file, in the format that --predictions reads."""
+    report: Path | None = None
+    """Write an HTML report to this file, with scores, confusion matrix, curves, and the images with the worst errors."""
+    corruptions: bool = False
+    """Also evaluate on images with 15 common corruptions at 5 severities, and print the mean score and its relative drop."""
+    corruption_names: str | None = None
+    """Corruptions to apply, separated by commas, such as fog,frost; by default all 15. Requires --corruptions."""
+    severities: str | None = None
+    """Severities of the corruptions, from 1 to 5, separated by commas, such as 1,3,5; by default all five. Requires --corruptions."""
+    attack: Literal["fgsm", "pgd", "autoattack"] | None = None
+    """Also evaluate under this white-box attack: any of the three for classification, pgd for face. Requires the extra [robustness]."""
+    eps: str | None = None
+    """Maximum perturbation (L∞) of --attack, for pixel values in [0, 1]; default 8/255."""
+    steps: int | None = None
+    """Number of steps of --attack pgd; default 20."""
+    pairs: int | None = None
+    """Face only: maximum number of genuine pairs, and of impostor pairs, for --attack; default 500."""
+    replicates: int = REPLICATES
+    """Number of bootstrap replicates for the 95 % confidence intervals; 0 disables the intervals."""
+    batch_size: BatchSize = None
+    workers: Workers = None
+
+
 def flags_of(words: list[str]) -> type[Any]:
     """Return the flags of the command, which depend on the task."""
-    task = task_flags(words)
-    return combine("Eval", EvalFlags, task, scoring=task.scoring, answers=True)
+    return combine(EvalFlags, task_flags(words), scoring=True, engine=True)
 
 
 def run(flags: Any) -> int:
@@ -44,7 +91,7 @@ def run(flags: Any) -> int:
 
             print_scores(scores)
         if flags.main.report is not None:  # last, so that the scores are printed even if the report fails
-            _report(flags, scores, models[0] if len(models) == 1 else None, flags.task_name, progress)
+            _report(flags, scores, models, progress)
     return 0
 
 
@@ -64,36 +111,33 @@ def _robustness(flags: Any) -> int:
         )
     if flags.main.align is not None:
         raise InputError("--corruptions and --attack can't be combined with --align; align the images first with zoo faces align")
-    special = _corruption_settings(flags.main) if flags.main.corruptions else _attack_settings(flags.main)
-    shared: dict[str, Any] = {
-        "batch_size": flags.main.batch_size,
-        "workers": flags.main.workers,
-        "device": flags.run.device,
-        "on_error": "skip" if flags.run.skip_bad else "raise",
-        "replicates": flags.main.replicates,
-        "metric_options": asdict(flags.scoring),
-    }
+    settings = _corruption_settings(flags.main) if flags.main.corruptions else _attack_settings(flags.main)
+    settings |= _sizes(flags)
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(next(iter(flags.main.models), None), flags, progress)
         if flags.main.corruptions:
             from zoo.evaluation.robustness.sweep import evaluate_corruptions
 
-            shared |= {"exact": flags.run.exact, "max_pixels": flags.run.max_pixels}
-            model, shared["precision"] = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
-            found = evaluate_corruptions(model, flags.main.data, progress=progress, **special, **shared)
+            model, precision = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
+            settings |= {"precision": precision, **flags.run.reading}
+            found = evaluate_corruptions(model, flags.main.data, progress=progress, **settings)
         else:
             from zoo.evaluation.robustness.attacked import attack_evaluate
 
             if flags.engine != EngineFlags():
                 raise InputError("--attack needs gradients in float32; it can't be combined with --engine or --precision")
-            found = attack_evaluate(built, flags.main.data, flags.main.attack, progress=progress, **special, **shared)
-    if flags.run.json:
-        print_json(found)
-    elif flags.main.corruptions:
-        print_corruptions(found)
-    else:
-        print_attacked(found)
+            settings |= {"device": flags.run.device, "on_error": flags.run.on_error}
+            found = attack_evaluate(built, flags.main.data, flags.main.attack, progress=progress, **settings)
+    show = print_json if flags.run.json else print_corruptions if flags.main.corruptions else print_attacked
+    show(found)
     return 0
+
+
+def _sizes(flags: Any) -> dict[str, Any]:
+    """Return the keywords that the functions for clean, corrupted and attacked images share."""
+    main = flags.main
+    options = asdict(flags.scoring)
+    return {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates, "metric_options": options}
 
 
 def _combines(flags: Any) -> bool:
@@ -102,11 +146,7 @@ def _combines(flags: Any) -> bool:
 
 
 def _check_robustness(main: Any) -> None:
-    """Check that the settings of corruptions and attacks, such as --severities, are used only with --corruptions or --attack.
-
-    Raises:
-        InputError: a flag is set without the one it requires; the message names both.
-    """
+    """Raise an `InputError` if a setting such as --severities is used without --corruptions or --attack."""
     belongs = {
         "--corruptions": (main.corruptions, {"--corruption-names": main.corruption_names, "--severities": main.severities}),
         "--attack": (main.attack is not None, {"--eps": main.eps, "--pairs": main.pairs}),
@@ -119,28 +159,22 @@ def _check_robustness(main: Any) -> None:
 
 
 def _corruption_settings(main: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if main.corruption_names is not None:
-        settings["names"] = class_list(main.corruption_names)
-    if main.severities is not None:
-        words = class_list(main.severities) or []
-        if not all(word.isascii() and word.isdecimal() for word in words):
-            raise InputError(f"--severities is {main.severities!r}; expected numbers from 1 to 5, separated by commas, such as 1,3,5")
-        settings["severities"] = [int(word) for word in words]
-    return settings
+    names, severities = class_list(main.corruption_names), class_list(main.severities)
+    if not all(word.isascii() and word.isdecimal() for word in severities or ()):
+        raise InputError(f"--severities is {main.severities!r}; expected numbers from 1 to 5, separated by commas, such as 1,3,5")
+    return _given(names=names, severities=None if severities is None else [int(word) for word in severities])
 
 
 def _attack_settings(main: Any) -> dict[str, Any]:
-    eps = None if main.eps is None else _fraction(main.eps)
-    return {name: value for name, value in (("eps", eps), ("steps", main.steps), ("pairs", main.pairs)) if value is not None}
+    return _given(eps=None if main.eps is None else _fraction(main.eps), steps=main.steps, pairs=main.pairs)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _fraction(text: str) -> float:
-    """Parse a number such as 8/255 or 0.03.
-
-    Raises:
-        InputError: the text isn't a number or a fraction.
-    """
+    """Parse a number such as 8/255 or 0.03."""
     over, slash, under = text.partition("/")
     try:
         return float(over) / (float(under) if slash else 1.0)
@@ -148,14 +182,15 @@ def _fraction(text: str) -> float:
         raise InputError(f"--eps is {text!r}; expected a number or fraction, such as 0.03 or 8/255") from None
 
 
-def _report(flags: Any, scores: Scores, model: Model | None, task: str, progress: Progress) -> None:
+def _report(flags: Any, scores: Scores, models: list[Model], progress: Progress) -> None:
     """Write the report if this is the main process."""
     from accelerate import PartialState
 
     from zoo.report.document import write_report
 
     if PartialState().is_main_process:
-        write_report(scores, flags.main.data, flags.main.report, model=model, task=task)
+        model = models[0] if len(models) == 1 else None
+        write_report(scores, flags.main.data, flags.main.report, model=model, task=flags.task_name)
         progress.say(f"report: {flags.main.report}")
 
 
@@ -175,39 +210,28 @@ def _models(flags: Any, progress: Progress) -> list[Model]:
 def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     from zoo.evaluation.evaluate import evaluate, evaluate_predictions
 
-    on_error: Any = "skip" if flags.run.skip_bad else "raise"
+    main = flags.main
     if not models:
         return evaluate_predictions(
-            flags.main.predictions,
-            flags.build.task,
-            flags.main.data,
-            classes=tuple(class_list(flags.build.classes) or ()),
-            on_error=on_error,
-            replicates=flags.main.replicates,
-            metric_options=asdict(flags.scoring),
-            progress=progress,
-        )
+            main.predictions, flags.build.task, main.data,
+            classes=tuple(class_list(flags.build.classes) or ()), on_error=flags.run.on_error, replicates=main.replicates,
+            metric_options=asdict(flags.scoring), progress=progress,
+        )  # fmt: skip
     templates = {model.preprocess.alignment for model in models} - {None}
-    if templates and flags.main.align is None:
+    if templates and main.align is None:
         names = " and ".join(sorted(map(str, templates)))
-        progress.say(f"data {flags.main.data}: assuming that faces are already aligned to {names}; to align them, pass --align mtcnn")
-    ready = [compiled(model, flags.engine, flags.run, flags.main.batch_size, progress) for model in models]
+        progress.say(f"data {main.data}: assuming that faces are already aligned to {names}; to align them, pass --align mtcnn")
+    ready = [compiled(model, flags.engine, flags.run, main.batch_size, progress) for model in models]
     return evaluate(
         [model for model, _ in ready],
-        flags.main.data,
-        vote=flags.main.vote,
-        val=flags.main.val,
-        tta=[name.strip() for names in flags.main.tta for name in names.split(",")],
-        batch_size=flags.main.batch_size,
-        workers=flags.main.workers,
+        main.data,
+        vote=main.vote,
+        val=main.val,
+        tta=[name.strip() for names in main.tta for name in names.split(",")],
         precision=ready[0][1],
-        device=flags.run.device,
-        on_error=on_error,
-        exact=flags.run.exact,
-        max_pixels=flags.run.max_pixels,
-        replicates=flags.main.replicates,
-        metric_options=asdict(flags.scoring),
-        save_predictions=flags.main.save_predictions,
+        save_predictions=main.save_predictions,
         progress=progress,
-        align=flags.main.align,
+        align=main.align,
+        **_sizes(flags),
+        **flags.run.reading,
     )

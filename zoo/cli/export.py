@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from zoo.cli.context import print_json, progress_of, saved_or_built, task_flags
-from zoo.cli.flags import ExportFlags, combine
+from zoo.cli.flags import combine
 from zoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """Export a model for other programs, as a folder with graphs, classes and preprocessing. zoo.load and zoo eval can also read it."""
+
+    model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[MODEL]")] = None
+    """Folder of a run or saved model; by default, the model is built from --backbone and --weights."""
+    format: Literal["openvino", "onnx", "torch"] = "openvino"
+    """Format of the graphs. openvino: .xml and .bin (extra [openvino]); onnx: .onnx (extra [onnx]); torch: torch.export's .pt2."""
+    out: Path | None = None
+    """Output folder; by default MODEL-FORMAT in the current folder."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Numeric precision of matrix multiplications; auto means bf16 if the processor and the engine support it, otherwise fp32. int8
+    requires --calibration."""
+    calibration: str | None = None
+    """Images for calibrating int8 and for comparing the graphs with the model: a folder, or a dataset string scheme:path[?…]. By default,
+    the comparison uses a few built-in images."""
 
 
 def flags_of(words: list[str]) -> type[Any]:
     """Return the flags of the command, which depend on the task."""
-    task = task_flags(words)
-    return combine("Export", ExportFlags, task)
+    return combine(ExportFlags, task_flags(words))
 
 
 def run(flags: Any) -> int:
@@ -32,7 +52,7 @@ def run(flags: Any) -> int:
         out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
         made = export(
             model, out, flags.main.format, precision=flags.main.precision, data=flags.main.calibration,
-            on_error="skip" if flags.run.skip_bad else "raise", say=progress.say, progress=progress,
+            on_error=flags.run.on_error, say=progress.say, progress=progress,
         ).making  # fmt: skip
     files = sorted(path.name for path in out.iterdir())
     if flags.run.json:

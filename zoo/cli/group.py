@@ -28,15 +28,10 @@ class Command:
     flags: str = ""
 
     def run(self, name: str, words: list[str]) -> int:
-        """Parse the flags, run the command and return its exit status.
-
-        Args:
-            name: the command as typed, for the help page.
-            words: the arguments after the command.
-        """
+        """Parse the arguments `words`, run the command and return its exit status. The name is for the help page."""
         if not self.flags:
             return int(_imported(self.function)(words))
-        from zoo.cli.flags import parse
+        from zoo.cli.parsing import parse
 
         kind = _imported(self.flags)
         flags = parse(kind if isinstance(kind, type) else kind(words), name, words)
@@ -69,14 +64,7 @@ class CommandGroup:
         return "\n".join([usage, "", "commands:", *lines, "", f'Run "zoo {self.name} COMMAND --help" for the flags of a command.'])
 
     def run(self, words: list[str]) -> int:
-        """Run a command of the group and return its exit status.
-
-        Args:
-            words: the arguments after the group's name.
-
-        Raises:
-            InputError: the group has no such command.
-        """
+        """Run a command of the group with the arguments after the group's name, and return its exit status."""
         if not words or words[0] in ("-h", "--help"):
             print(self.help)
             return 0 if words else 2

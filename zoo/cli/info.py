@@ -1,9 +1,54 @@
-"""The `zoo info` command."""
+"""The `zoo list` and `zoo info` commands."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
 from zoo.cli.context import print_json
-from zoo.cli.flags import InfoFlags
+from zoo.cli.flags import Json
+from zoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class ListFlags:
+    """List the backbones that match a pattern, and all tasks."""
+
+    pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[PATTERN]")] = "*"
+    """Shell pattern for the names of backbones, such as "resnet*"."""
+    json: Json = False
+
+
+def list_names(flags: ListFlags) -> int:
+    """Print the names of the backbones that match a pattern, and return the exit status.
+
+    Raises:
+        InputError: no backbone matches the pattern.
+    """
+    from zoo.backbones import BACKBONES
+    from zoo.task.contract import TASKS
+
+    names = BACKBONES.names(flags.pattern)
+    if flags.json:
+        print_json({"backbones": names, "tasks": TASKS.names()})
+        return 0
+    if not names:
+        raise InputError(f'no backbone matches {flags.pattern!r}; list all with: zoo list "*"')
+    print("\n".join(names))
+    print(f"{len(names)} backbones; tasks: {', '.join(TASKS)}", file=sys.stderr)
+    return 0
+
+
+@dataclass(frozen=True)
+class InfoFlags:
+    """Describe a backbone, a task or a saved model."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """Name of a backbone or task, or the folder of a run or saved model."""
+    json: Json = False
 
 
 def run(flags: InfoFlags) -> int:
@@ -11,9 +56,6 @@ def run(flags: InfoFlags) -> int:
     from zoo.cli.tables import print_info
     from zoo.models.info import info
 
-    content = info(flags.name)
-    if flags.json:
-        print_json(content)
-    else:
-        print_info(content)
+    show = print_json if flags.json else print_info
+    show(info(flags.name))
     return 0

@@ -26,11 +26,11 @@ COMMANDS: dict[str, Command] = {
         "zoo.cli.export:run",
         "zoo.cli.export:flags_of",
     ),
-    "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.flags:RunsFlags"),
-    "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.flags:BenchFlags"),
-    "data": Command("check, convert, split and show datasets", "zoo.cli.data.group:run"),
-    "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.list:run", "zoo.cli.flags:ListFlags"),
-    "info": Command("describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.flags:InfoFlags"),
+    "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
+    "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags"),
+    "data": Command("check, convert, split and show datasets", "zoo.cli.data:run"),
+    "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.info:list_names", "zoo.cli.info:ListFlags"),
+    "info": Command("describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.info:InfoFlags"),
 }
 
 
@@ -60,25 +60,14 @@ To use several processes, run: torchrun --nproc-per-node 2 -m zoo train …; onl
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line and return its exit status.
 
     Args:
         argv: command-line arguments after `zoo`; None for those of this process.
-
-    Returns:
-        The exit status.
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
-    return _run(words)
-
-
-def _run(words: list[str]) -> int:
-    """Run a command, and report a killed data loader process.
-
-    The error is caught here because torch raises it in a signal handler, which may interrupt any code, including error handlers.
     """
     try:
-        return _dispatch(words)
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    # a killed data loader process: torch raises this in a signal handler, which may interrupt any code, including the handlers in `_run`
     except (RuntimeError, ConnectionResetError) as error:  # the latter if the process is killed while it passes a batch on
         if isinstance(error, RuntimeError) and not _is_killed_loader(error):
             raise
@@ -99,7 +88,7 @@ def _is_killed_loader(error: BaseException | None) -> bool:
     return False
 
 
-def _dispatch(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     """Run a command, and convert expected errors to a message and an exit status."""
     try:
         if not words or words[0] in ("-h", "--help", "help"):
@@ -131,14 +120,9 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _remedy(error: ZooError, words: list[str]) -> str:
-    """Return the hint to pass --skip-bad, for an unreadable image in a command that has this flag.
-
-    Without the flag, the command stops at the first unreadable image, although there may be more.
-    """
-    able = words[0] in ("train", "eval", "compare", "predict", "export") or words[:2] in (
-        ["faces", "align"],
-        ["faces", "identify"],
-        ["faces", "cluster"],
+    """Return the hint to pass --skip-bad, for the first unreadable image in a command that has this flag."""
+    able = words[0] in ("train", "eval", "compare", "predict", "export") or (
+        words[0] == "faces" and words[1:2] in (["align"], ["identify"], ["cluster"])
     )
     return "\nTo skip all such images and list them, pass --skip-bad." if able and isinstance(error, ImageError) else ""
 

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from zoo.cli.context import compiled, print_json, progress_of, saved_or_built, task_flags
-from zoo.cli.flags import PredictFlags, combine
+from zoo.cli.flags import BatchSize, combine
 from zoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """Predict on images, folders, videos or a camera (by device index, e.g. 0)."""
+
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[MODEL] SOURCE…", help_behavior_hint="(required)")]
+    """Folder of a run or model, followed by one or more images, folders, videos or cameras. With --backbone, omit the model."""
+    out: Path | None = None
+    """Output folder for annotated images and predictions.jsonl; by default, no files are written."""
+    batch_size: BatchSize = None
+    detector: str | None = None
+    """Face only: detector of the faces to align and embed: mtcnn, or the folder of a detection model with a "face" class (both accept
+    settings, e.g. mtcnn?min_size=40&threshold=0.8), or none to treat each image as one face. By default, mtcnn if the model requires
+    aligned faces, otherwise none."""
+    faces: Literal["all", "largest", "central"] = "all"
+    """Which faces to process: all of them, or the main one in each image (face only)."""
 
 
 def flags_of(words: list[str]) -> type[Any]:
     """Return the flags of the command, which depend on the task."""
-    task = task_flags(words)
-    return combine("Predict", PredictFlags, task, answers=True)
+    return combine(PredictFlags, task_flags(words), engine=True)
 
 
 def run(flags: Any) -> int:
@@ -46,14 +65,11 @@ def run(flags: Any) -> int:
             sources[0] if len(sources) == 1 else sources,
             batch_size=flags.main.batch_size,
             precision=precision,
-            device=flags.run.device,
-            on_error="skip" if flags.run.skip_bad else "raise",
-            exact=flags.run.exact,
-            max_pixels=flags.run.max_pixels,
             detector=flags.main.detector,
             faces=flags.main.faces,
             skipped=skipped,
             progress=progress,
+            **flags.run.reading,
         )
         show = None if flags.run.json else lambda answer: print(json.dumps(answer))
         # up to one batch of predictions may be queued for writing; with fewer, the network would wait for the disk

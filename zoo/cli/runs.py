@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from zoo.cli.context import print_json
-from zoo.cli.flags import RunsFlags
+from zoo.cli.flags import Json
 from zoo.errors import InputError, UnknownNameError, ZooError
-from zoo.task.contract import get_task
-from zoo.training.history import best_epoch
 
 _SHOWN = 8  # maximum number of settings per run in the table; --json contains all
 _SETTINGS = 24  # minimum width of the settings column, in characters
@@ -24,37 +24,32 @@ _WHOLE = ("loss", "time")  # columns whose cells are never wrapped
 
 
 @dataclass(frozen=True)
+class RunsFlags:
+    """List the training runs in a folder, with their progress, their scores, and the settings in which they differ."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    """Folder that contains runs (subfolders are searched too), or the folder of a single run."""
+    sort: str | None = None
+    """Score to sort by, such as top1 (highest first, at the best epoch), or loss (lowest first); by default, runs are sorted by name."""
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class RunSummary:
-    """Summary of a training run, read from its folder.
+    """Summary of a training run, read from its folder."""
 
-    Attributes:
-        name: path of the run's folder, relative to the listed folder.
-        task: name of the task.
-        backbone: name of the backbone.
-        data: dataset string of the training data.
-        epochs: number of finished epochs.
-        planned: planned number of epochs. It exceeds `epochs` if the run stopped early or is unfinished.
-        state: "finished", or "unfinished" if the run was interrupted or is still running.
-        best: epoch with the highest score, from 1; 0 if there are no scores.
-        score: name of the score by which epochs are compared.
-        scores: scores of the best epoch; empty without validation data.
-        loss: training loss of the last finished epoch; None if there is none.
-        seconds: wall-clock time in seconds; None for an unfinished run.
-        recipe: training settings by name.
-    """
-
-    name: str
+    name: str  # path of the run's folder, relative to the listed folder
     task: str
     backbone: str
     data: str
-    epochs: int
-    planned: int | None
-    state: str
-    best: int
-    score: str
-    scores: Mapping[str, float | None]
-    loss: float | None
-    seconds: float | None
+    epochs: int  # number of finished epochs
+    planned: int | None  # exceeds `epochs` if the run stopped early or is unfinished
+    state: str  # "finished", or "unfinished" if the run was interrupted or is still running
+    best: int  # epoch with the highest score, from 1; 0 if there are no scores
+    score: str  # name of the score by which epochs are compared
+    scores: Mapping[str, float | None]  # scores of the best epoch; empty without validation data
+    loss: float | None  # training loss of the last finished epoch
+    seconds: float | None  # wall-clock time; None for an unfinished run
     recipe: Mapping[str, Any]
 
 
@@ -64,6 +59,9 @@ def read_run(folder: Path) -> RunSummary:
     Raises:
         InputError: a file of the run is missing or invalid.
     """
+    from zoo.task.contract import get_task  # slow to import, not needed for --help
+    from zoo.training.history import best_epoch
+
     try:
         about = json.loads(_text(folder / "run.json"))
         config = about["model"]

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.cli.context import class_list, given, print_json, progress_of, task_flags, value_of
-from zoo.cli.flags import TrainFlags, combine
+from zoo.cli.flags import combine
 from zoo.errors import InputError
 from zoo.system.wording import counted
 from zoo.task.recipe import find_recipe
 
-if TYPE_CHECKING:
-    from zoo.data.dataset import OnError
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Fine-tune a model on your images. The run folder will contain recipe.toml, metrics.jsonl, checkpoints and the final model."""
+
+    data: str
+    """Training data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]."""
+    out: Path | None = None
+    """Folder of the run; by default runs/TASK-BACKBONE."""
+    val: str | None = None
+    """Validation data, scored after every epoch; by default there is no validation."""
+    align: str | None = None
+    """Face only: align the main face of each image, found with this detector: mtcnn, or the folder of a detection model. By default, images
+    are not aligned."""
+    recipe: str = "standard"
+    """Training settings: quick, standard, thorough, or a TOML file, such as a run's recipe.toml. Flags for single settings take
+    precedence."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint. Automatic after a restart by torchrun."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints within an epoch; 0 saves one after every step. Another is saved at the end of every epoch."""
+    track: str | None = None
+    """Experiment trackers that receive loss, learning rate and scores, separated by commas: tensorboard (writes to tensorboard/ in the run
+    folder), wandb, mlflow, …. The tracker tensorboard requires the extra [track]; others require their own package. By default, no
+    tracker is used."""
 
 
 def flags_of(words: list[str]) -> type[Any]:
     """Return the flags of the command. They depend on the task, and their defaults on the recipe."""
     task = task_flags(words)
-    return combine("Train", TrainFlags, task, find_recipe(task.recipe, task.recipes, value_of("--recipe", words)))
+    return combine(TrainFlags, task, find_recipe(task.recipe, task.recipes, value_of("--recipe", words)))
 
 
 def run(flags: Any) -> int:
@@ -37,9 +61,8 @@ def run(flags: Any) -> int:
     task = get_task(flags.task_name)
     if flags.build.backbone is None:
         raise InputError("no backbone given; pass --backbone, such as --backbone resnet18 (zoo list prints all names)")
-    on_error: OnError = "skip" if flags.run.skip_bad else "raise"
     with progress_of(flags.run.quiet) as progress:
-        data = task.open(flags.main.data, on_error, progress.say)
+        data = task.open(flags.main.data, flags.run.on_error, progress.say)
         torch.manual_seed(flags.recipe.seed)  # for the random initialisation of new parameters
         model = build(
             flags.build.backbone,
@@ -52,10 +75,8 @@ def run(flags: Any) -> int:
         out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
         run = train(
             model, data, flags.main.val, flags.recipe, out,
-            resume=flags.main.resume, device=flags.run.device, on_error=on_error,
-            exact=flags.run.exact, max_pixels=flags.run.max_pixels,
-            checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (), progress=progress,
-            align=flags.main.align,
+            resume=flags.main.resume, checkpoint_minutes=flags.main.checkpoint_minutes, track=class_list(flags.main.track) or (),
+            progress=progress, align=flags.main.align, **flags.run.reading,
         )  # fmt: skip
     summary = {
         "folder": str(run.folder),

@@ -34,11 +34,11 @@ def check_place(folder: Path, compiled: bool) -> None:
         raise InputError(
             f"{folder} contains a trainable model; refusing to overwrite it with an exported model; choose another folder (--out)"
         )
-    stems: set[str] = set()  # stems of the network files
+    networks: set[str] = set()  # stems of the network files
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # model.json is damaged: assume no network files
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-        stems = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
-    graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in stems}
+        networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
+    graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
     refuse_others(folder, {_MARKER, _WEIGHTS, "labels.txt", *graphs})
 
 

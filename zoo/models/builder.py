@@ -18,22 +18,11 @@ from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec
 
 
-def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """Resolve the options of a model.
-
-    The caller's values have precedence over those stored with the weights, which have precedence over the backbone's defaults.
-
-    Args:
-        task: task of the model.
-        definition: definition of the backbone.
-        weights: weights of the model; None for random parameters.
-        asked: the caller's values by name; None for a value that isn't set.
+def _settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Resolve the options of a model: the caller's values first, then those stored with the weights, then the backbone's defaults.
 
     Returns:
         The task's options, and the metadata of the weights, which is empty if it isn't valid for predictions with these options.
-
-    Raises:
-        InputError: an option is invalid or contradicts the weights.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
@@ -47,30 +36,18 @@ def settle(task: Task, definition: BackboneDefinition, weights: Weights | None, 
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise an `InputError` if an option contradicts the options that the weights were trained with.
-
-    Args:
-        task: task of the model.
-        weights: description of the weights, for the message.
-        made_with: options that the weights were trained with.
-        asked: the caller's options.
-    """
+    """Raise an `InputError` if an option contradicts those that the weights were made with. `weights` describes them in the message."""
     for name in task.building.bound_options(made_with):
         if name in asked and asked[name] != made_with[name]:
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
 def components(config: ModelConfig) -> tuple[Backbone, Head, ModelConfig, dict[str, Any]]:
-    """Return the arguments of `Model` for a configuration.
-
-    They are the backbone and the head, both with fresh parameters, the configuration, and the task's metadata.
-    """
+    """Return the arguments of `Model`: backbone and head with fresh parameters, the configuration, and the task's metadata."""
     task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
-    levels = backbone.levels
-    if len(levels) < task.building.min_levels:
-        raise InputError(
-            f"the task {task.name} needs a backbone with at least {task.building.min_levels} levels; {config.backbone} has {len(levels)}"
-        )
+    least, levels = task.building.min_levels, backbone.levels
+    if len(levels) < least:
+        raise InputError(f"the task {task.name} needs a backbone with at least {least} levels; {config.backbone} has {len(levels)}")
     options = task.parse_options(config.options)
     head = task.building.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
     return backbone, head, config, task.building.metadata(options)
@@ -120,12 +97,12 @@ def build(
         ('cat', 'dog')
     """
     definition, definition_task = BACKBONES[backbone], get_task(task)
-    settle(definition_task, definition, None, options)  # report invalid options before anything is fetched
+    _settle(definition_task, definition, None, options)  # report invalid options before anything is fetched
     sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
     loaded = find_weights(sources[0], backbone, task) if sources else None
-    settled, metadata = settle(definition_task, definition, loaded, options)
+    settled, metadata = _settle(definition_task, definition, loaded, options)
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
     config = ModelConfig(
         backbone=backbone,
@@ -145,11 +122,7 @@ def build(
 
 
 def _class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
-    """Return the class names.
-
-    They are `classes` if passed. Otherwise, they are the names stored with the weights, unless `num_classes` differs from their number.
-    Otherwise, they are indices if `num_classes` is set. Otherwise, they are the task's default.
-    """
+    """Return `classes`, or else those of the weights if `num_classes` agrees, or else `num_classes` indices, or else the task's default."""
     if classes is not None:
         names = tuple(str(name) for name in classes)
         if isinstance(classes, str) or len(set(names)) < len(names) or not names:

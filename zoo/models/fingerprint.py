@@ -52,8 +52,7 @@ def embedding_fingerprint(model: Model) -> str:
         "preprocess": {name: value for name, value in config.preprocess.to_dict().items() if value != getattr(_PREPROCESS, name)},
         **get_task(config.task).building.identity(config.options),
     }
-    parts: tuple[str, ...] = getattr(model.head, "class_dependent", ())
-    loss = tuple(f"heads.{model.task}.{part}" for part in parts)
+    loss = tuple(f"heads.{model.task}.{part}" for part in getattr(model.head, "class_dependent", ()))
     state = {
         name: tensor
         for name, tensor in model.state_dict().items()
@@ -63,10 +62,7 @@ def embedding_fingerprint(model: Model) -> str:
 
 
 def trunk_fingerprint(model: Model) -> str:
-    """Return a fingerprint of everything that a backbone's features depend on.
-
-    It covers the backbone's name, epsilon, normalisation, parameters and buffers.
-    """
+    """Return a fingerprint of what a backbone's features depend on: its name, epsilon, normalisation, parameters and buffers."""
     config = model.config
     return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone.state_dict())
 

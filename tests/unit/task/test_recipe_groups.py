@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from zoo.cli.flags import TrainFlags, combine, parse
+from zoo.cli.flags import combine
+from zoo.cli.parsing import parse
+from zoo.cli.train import TrainFlags
 from zoo.errors import InputError
 from zoo.task.contract import TASKS, get_task
 from zoo.task.flags import flags_of
@@ -23,7 +25,7 @@ def help_of(task: str, recipe: Any = None) -> str:
     kind = flags_of(task)
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # rich draws boxes only if the encoding supports them
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-        parse(combine("Train", TrainFlags, kind, kind.recipe() if recipe is None else recipe), "train", ["--help"])
+        parse(combine(TrainFlags, kind, kind.recipe() if recipe is None else recipe), "train", ["--help"])
     printed.seek(0)
     return printed.read()
 
@@ -93,7 +95,7 @@ def test_a_recipe_from_elsewhere_has_groups_of_its_own_and_a_place_for_the_rest(
 
 def test_flags_make_the_recipe_and_keep_the_file_s_values() -> None:
     task = flags_of("classification")
-    kind = combine("Train", TrainFlags, task, task.recipe(lr=0.25, epochs=3))
+    kind = combine(TrainFlags, task, task.recipe(lr=0.25, epochs=3))
     flags = parse(kind, "train", ["--data", "x", "--batch-size", "8", "--epochs", "None"])
     assert flags.recipe == task.recipe(lr=0.25, batch_size=8)
     with pytest.raises(InputError, match="batch_size is 1; expected 2 or more"):

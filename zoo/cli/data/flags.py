@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from zoo.cli.flags import Json, Quiet, SkipBad
+
 
 @dataclass(frozen=True, kw_only=True)
 class _DataFlags:
@@ -15,10 +17,8 @@ class _DataFlags:
 
     task: str | None = None
     """Task of the dataset; by default inferred from the scheme; classification if several tasks support it."""
-    quiet: bool = False
-    """Don't show progress."""
-    json: bool = False
-    """Print a single JSON object on standard output, and nothing else there."""
+    quiet: Quiet = False
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,7 @@ class _WriteFlags(_DataFlags):
     """How to place images in the output: hard links (copied where linking fails) or copies."""
     lossy: bool = False
     """Continue if the new format can't represent all data, and list what is lost."""
-    skip_bad: bool = False
-    """Skip unreadable images and invalid annotations, and list them."""
+    skip_bad: SkipBad = False
 
 
 @dataclass(frozen=True)
@@ -102,5 +101,4 @@ class DataShowFlags(_DataFlags):
     """Recipe whose augmentation is used: quick, standard, thorough, or a TOML file, such as a run's recipe.toml."""
     seed: int = 0
     """Random seed for the choice of samples and their augmentation."""
-    skip_bad: bool = False
-    """Skip unreadable images and invalid annotations, and list them."""
+    skip_bad: SkipBad = False

@@ -1,0 +1,57 @@
+"""Parse the flags of a command with tyro, with help that is easier to read."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass, replace
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import tyro
+
+_HELP = tyro.constructors.ConstructorRegistry()
+_ACTIVE: set[Any] = set()  # dataclasses that tyro's own rule is reading, so that `_readable` doesn't call itself
+
+
+@_HELP.struct_rule
+def _readable(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+    """Return tyro's specification of a dataclass, with more readable help for its flags."""
+    if not is_dataclass(info.type) or info.type in _ACTIVE:
+        return None
+    _ACTIVE.add(info.type)
+    try:
+        spec = tyro.constructors.ConstructorRegistry.get_struct_spec(info)
+    finally:
+        _ACTIVE.remove(info.type)
+    if not isinstance(spec, tyro.constructors.StructConstructorSpec):
+        return None
+    return replace(spec, fields=tuple(map(_readable_flag, spec.fields)))
+
+
+def _readable_flag(flag: tyro.constructors.StructFieldSpec) -> tyro.constructors.StructFieldSpec:
+    """Return a flag whose help starts with a capital letter and has no line breaks.
+
+    An optional value is shown as STR instead of {None}|STR. None, True and False aren't shown as defaults; the text describes them.
+    """
+    kind, *extras = get_args(flag.type) if get_origin(flag.type) is Annotated else (flag.type,)
+    hint = "" if flag.default is None or isinstance(flag.default, bool) else None
+    shown = tyro.conf.arg(metavar=_optional_metavar(kind), help_behavior_hint=hint)
+    return replace(flag, type=Annotated[(kind, shown, *extras)], helptext=lambda: _sentence(flag.helptext))  # type: ignore[arg-type]
+
+
+def _sentence(text: Any) -> str | None:
+    words = " ".join(((text() if callable(text) else text) or "").split())
+    return words[:1].upper() + words[1:] or None
+
+
+def _optional_metavar(kind: Any) -> str | None:
+    """Return STR for `str | None` and {a,b} for `Literal["a", "b"] | None`; None for a type that isn't optional."""
+    kinds = [inner for inner in get_args(kind) if inner is not type(None)]
+    if len(kinds) == len(get_args(kind)):
+        return None
+    return f"{{{','.join(get_args(kinds[0]))}}}" if get_origin(kinds[0]) is Literal else kinds[0].__name__.upper()
+
+
+def parse(kind: type[Any], command: str, argv: list[str]) -> Any:
+    """Parse the arguments after a command into its dataclass of flags. The command's name is for the help."""
+    settings = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
+    with _HELP:
+        return tyro.cli(kind, prog=f"zoo {command}", args=argv, config=settings, description=kind.__doc__)
