@@ -22,7 +22,7 @@ from zoo.system.cache import cache_folder, shrink
 from zoo.system.files import write_text
 from zoo.system.hardware import cpu_has_bf16, cpu_name
 from zoo.system.precision import AskedPrecision, EnginePrecision
-from zoo.system.versions import versions
+from zoo.system.reproducibility import versions
 
 _ORDER = ("openvino", "onnxruntime", "inductor")  # engines that are usually fastest, and convert fastest, come first
 GAIN = 1.05  # minimum speed-up over eager; less is within timing noise and doesn't justify the peculiarities of another engine
@@ -35,11 +35,7 @@ Choice = tuple[str, EnginePrecision]
 def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
     """Compile the model for the fastest engine whose predictions agree with the original model, or for eager if no engine is faster.
 
-    Args:
-        source: the model and the images.
-        precision: requested precision, as for `zoo.compile`.
-        batch_size: batch size of the measurements; None to choose it by the image size.
-        tune_seconds: time limit in seconds. After this time, no further engine is tried.
+    The arguments are those of `zoo.compile`. After `tune_seconds`, no further engine is tried.
     """
     say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
     choices = list(candidates(precision, say))
@@ -64,12 +60,8 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
 def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda text: None) -> Iterator[Choice]:
     """Yield the pairs of engine and precision that may be faster than eager. Those that are usually fastest come first.
 
-    Args:
-        precision: requested precision. "auto" stands for fp32 and, if the processor supports it, bf16.
-        say: callback that receives a message about each engine that is not installed.
-
-    Raises:
-        InputError: no installed engine supports the requested precision.
+    "auto" stands for fp32 and, if the processor supports it, bf16. `say` receives a message about each engine that is not installed.
+    Raise an `InputError` if no installed engine supports the requested precision.
     """
     asked = ("bf16", "fp32") if precision == "auto" and cpu_has_bf16() else ("fp32",) if precision == "auto" else (precision,)
     others = [name for name in ENGINES if name not in _ORDER and name != "eager"]
@@ -88,11 +80,7 @@ def candidates(precision: AskedPrecision, say: Callable[[str], None] = lambda te
 
 
 def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: float) -> tuple[Compiled, dict[str, float]]:
-    """Measure the candidates one after the other, each alternating with eager, until the time limit.
-
-    Returns:
-        The fastest compiled model, and the times of the measured candidates in milliseconds per batch.
-    """
+    """Measure candidates until the time limit. Return the fastest compiled model, and the measured times in milliseconds per batch."""
     start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
     batch = _batch(source, size)
@@ -131,10 +119,7 @@ def _batch(source: Source, size: int) -> ImageBatch:
 
 
 def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
-    """Return the median times of the eager and the compiled model in milliseconds.
-
-    The measurements of the two models alternate, so that other processes slow down both models equally.
-    """
+    """Return the median times of both models in milliseconds, measured in turn, so that other processes slow down both equally."""
     _milliseconds(compiled, batch)  # warm-up
     pairs, start = [(_milliseconds(eager, batch), _milliseconds(compiled, batch))], time.perf_counter()
     while len(pairs) < _RUNS and time.perf_counter() - start < budget_s:

@@ -24,7 +24,7 @@ from zoo.system.hardware import pick_decoding_threads
 from zoo.system.precision import Precision
 from zoo.system.prefetch import Job, in_order
 from zoo.system.progress import Progress
-from zoo.system.seeding import derived_seed, seed_torch
+from zoo.system.reproducibility import derived_seed, seed_torch
 
 _WHOLE = Decoding()
 Images = TypeVar("Images", covariant=True)

@@ -26,7 +26,7 @@ from zoo.models.model import Model
 from zoo.system.hardware import pick_device
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
-from zoo.system.versions import versions
+from zoo.system.reproducibility import versions
 from zoo.task.answers import Aligning
 from zoo.task.combination import check_tta
 from zoo.task.contract import get_task

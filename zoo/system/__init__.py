@@ -1,1 +1,1 @@
-"""Infrastructure: files, disk, cache, hardware, processes, progress, signals, seeding, logging."""
+"""Infrastructure: files, disk, cache, hardware, processes, progress, signals, reproducibility, logging."""

@@ -70,24 +70,17 @@ def in_order(jobs: Iterable[Job[T]], size: int, threads: int) -> Generator[T]:
     Exceptions raised by a job, or by `jobs` itself, are raised at the corresponding position. The calling thread iterates over `jobs`.
     Closing the generator first ends the threads and then closes `jobs`, so that no job is running when `jobs` is closed.
 
-    Args:
-        jobs: jobs to run.
-        size: maximum number of jobs that are requested in advance of the current one. After a job that isn't `early`, no further job is
-            requested until its result has been yielded. With a size of 0, every job runs in the calling thread when its result is needed.
-        threads: number of threads.
+    At most `size` jobs are requested in advance of the current one. After a job that isn't `early`, no further job is requested until its
+    result has been yielded. With a size of 0, every job runs in the calling thread when its result is needed.
     """
     source = iter(jobs)
     try:
         with Window[T](threads) as window:
-            more, early = True, True
+            early = True
             while True:
-                while more and (not len(window) or (early and len(window) <= size)):
-                    job = _next(source)
-                    if job is None:
-                        more = False
-                    else:
-                        early = job.early and size > 0
-                        window.put(job.run, early)
+                while (not len(window) or (early and len(window) <= size)) and (job := _next(source)) is not None:
+                    early = job.early and size > 0
+                    window.put(job.run, early)
                 if not len(window):
                     return
                 yield window.take()

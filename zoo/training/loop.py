@@ -15,7 +15,7 @@ from zoo.errors import Fault, InputError
 from zoo.models.model import freeze, unfreeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_training_precision, place
-from zoo.system.seeding import derived_seed, seed_torch
+from zoo.system.reproducibility import derived_seed, seed_torch
 from zoo.system.signals import SIGNALS, Interrupted, Stop, graceful_interrupt
 from zoo.task.head import AnyBatch
 from zoo.task.metric import Scores

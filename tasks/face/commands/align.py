@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from zoo.system.wording import counted
 from zoo.tasks.face.alignment.aligner import FoundFaces, Looking
 from zoo.tasks.face.alignment.dataset import NO_FACE
 from zoo.tasks.face.commands.arguments import FacesAlignFlags
+from zoo.tasks.face.commands.photos import say_skipped
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.finders import find_finder
 
@@ -40,8 +40,7 @@ def align(flags: FacesAlignFlags) -> int:
     if flags.json:
         print_json(done.to_dict())
         return 0
-    for fault in (*done.not_found, *done.unreadable):
-        print(f"skipped: {fault}", file=sys.stderr)
+    say_skipped([*done.not_found, *done.unreadable])
     are, have = ("is" if len(done.faces) == 1 else "are"), ("has" if len(done.not_found) == 1 else "have")
     print(
         f"{counted(len(done.faces), 'face')} of {counted(done.pictures, 'image')} {are} in {done.out}; {len(done.not_found)} {have} no face"

@@ -20,7 +20,7 @@ from zoo.system.files import write_text
 from zoo.system.wording import counted
 from zoo.tasks.face.commands import arguments
 from zoo.tasks.face.gallery import Gallery, Identification
-from zoo.tasks.face.gallery.clustering import Groups, Place
+from zoo.tasks.face.gallery.answers import Groups, Place
 from zoo.tasks.face.gallery.enrolment import check_name
 from zoo.tasks.face.gallery.gallery import LIMITS
 from zoo.tasks.face.gallery.location import default_place

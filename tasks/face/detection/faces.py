@@ -75,7 +75,6 @@ class Wanted:
     which: Which = "all"
 
     def __post_init__(self) -> None:
-        """Validate the choice."""
         if self.which not in get_args(Which):
             raise UnknownNameError("choice of faces", str(self.which), get_args(Which))
 

@@ -29,7 +29,6 @@ class ModelFinder:
     threshold: float = 0.5  # minimum score of a face; the model itself drops boxes below its `score_threshold`
 
     def __post_init__(self) -> None:
-        """Check the model's task and classes, and the threshold."""
         check_score("detector", self.threshold)
         if self.model.task != "detection":
             raise InputError(f"detector: this is a {self.model.task} model; expected a detection model with a {FACE!r} class")
@@ -56,9 +55,8 @@ class ModelFinder:
 def find_finder(detector: object) -> Finder:
     """Return the face detector for a value of the option `detector=`.
 
-    Args:
-        detector: "mtcnn", or the folder of a saved detection model or of a training run. Both may be followed by settings
-            ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"). A detection model and a `Finder` are accepted too.
+    It is "mtcnn", or the folder of a saved detection model or of a training run. Both may be followed by settings
+    ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"). A detection model and a `Finder` are accepted too.
     """
     if isinstance(detector, Model):
         return ModelFinder(detector)

@@ -53,12 +53,7 @@ class AreaSums:
         return self.sums.shape[0] - 1, self.sums.shape[2] - 1
 
     def shrunk(self, size_hw: tuple[int, int], bands: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Yield bands of the resized image, [3, rows, w] float32, 0–255.
-
-        Args:
-            size_hw: height and width of the whole resized image.
-            bands: first row and end row (exclusive) of each band in the resized image.
-        """
+        """Yield bands of the image resized to `size_hw`, [3, rows, w] float32, 0–255, given their first rows and end rows (exclusive)."""
         top, bottom = _bins(self.size_hw[0], size_hw[0])
         left, right = _bins(self.size_hw[1], size_hw[1])
         for first, end in bands:
@@ -82,9 +77,7 @@ class AreaSums:
     def crops(self, boxes: Ints, side: int) -> Floats:
         """Return crops of the image, resized to squares, [N, 3, side, side] float32, 0–255.
 
-        Args:
-            boxes: [N, 4] int64, xyxy in whole pixels. Each contains at least one pixel and lies inside the image.
-            side: side of the squares in pixels.
+        The boxes [N, 4] are xyxy in whole pixels. Each contains at least one pixel and lies inside the image.
         """
         if (boxes[:, :2] < 0).any() or (boxes[:, :2] >= boxes[:, 2:]).any() or (boxes[:, 2:] > self.size_hw[::-1]).any():
             raise ValueError(f"a box is empty or extends beyond the image of {self.size_hw[0]}×{self.size_hw[1]} pixels")

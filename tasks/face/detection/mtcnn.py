@@ -57,7 +57,6 @@ class MTCNN:
     border: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         check_score("mtcnn", self.threshold)
         for name, (least, most, unit) in _RANGES.items():
             value = getattr(self, name)
@@ -144,9 +143,8 @@ def _cells(sums: AreaSums, size_hw: tuple[int, int], scale: float, threshold: fl
 def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Classify candidate boxes [N, 5] with the second or the third network.
 
-    Returns:
-        Boxes classified as faces with their new scores [M, 5], their box regression [M, 4], and their landmarks [M, 10]. The landmarks are
-        0 for the second network.
+    Returns the boxes classified as faces with their new scores [M, 5], their box regression [M, 4], and their landmarks [M, 10], which are
+    0 for the second network.
     """
     height, width = sums.size_hw
     whole = boxes[:, :4].trunc().long()
@@ -162,17 +160,14 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
         faces = scores > threshold
         marks = points[0] if points else torch.zeros(len(scores), 10)
         kept.append((torch.cat([several[faces, :4], scores[faces, None]], 1), moves[faces], marks[faces]))
-    found, moved, points_found = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    return found, moved, points_found
+    boxes, moves, marks = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return boxes, moves, marks
 
 
 def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
-    """Apply box regression to boxes [N, 5].
+    """Apply box regression `moves` [N, 4] to boxes xyxy with scores [N, 5].
 
-    Args:
-        boxes: boxes xyxy with scores.
-        moves: [N, 4] shift of each edge, as a fraction of the box's width or height.
-        more: number of pixels added to the width and the height before they are multiplied by `moves`.
+    Each edge is shifted by a fraction of the box's width or height, to which `more` pixels are added.
     """
     sides = boxes[:, 2:4] - boxes[:, :2] + more
     return torch.cat([boxes[:, :4] + moves * sides.repeat(1, 2), boxes[:, 4:]], 1)

@@ -35,13 +35,10 @@ class PReLUStack(nn.Module):
     """
 
     def __init__(self, modules: Sequence[nn.Module], shift: float, scale: float) -> None:
-        """Copy the weights of the modules.
+        """Copy the weights of the modules. The input of the first is the pixels minus `shift`, times `scale`.
 
-        Args:
-            modules: convolutions (square kernels, bias, no padding, stride 1), each optionally followed by a PReLU (one slope per channel)
-                and then by a max pooling (square windows, no padding, `ceil_mode=True`).
-            shift: value subtracted from the pixels.
-            scale: factor applied to the shifted pixels.
+        The modules are convolutions (square kernels, bias, no padding, stride 1), each optionally followed by a PReLU (one slope per
+        channel) and then by a max pooling (square windows, no padding, `ceil_mode=True`).
         """
         super().__init__()
         self._shift, self._scale = shift, scale
@@ -100,7 +97,6 @@ class Normalised(nn.Module):
     """Network preceded by pixel normalisation. The input, pixels in 0–255, is overwritten."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Wrap a network whose input is normalised pixels."""
         super().__init__()
         self.network = network
 
@@ -122,7 +118,6 @@ class FirstNetwork(nn.Module):
     """
 
     def __init__(self, trained: Any) -> None:
-        """Copy the weights of facenet-pytorch's PNet."""
         super().__init__()
         self._channels = trained.conv1.out_channels
         self.conv1, self.prelu1 = nn.Conv2d(3, 16, 3), nn.PReLU(16)
@@ -137,10 +132,9 @@ class FirstNetwork(nn.Module):
         self.move.load_state_dict({"weight": trained.conv4_2.weight.flatten(1), "bias": trained.conv4_2.bias})
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify every cell of an image [1, 3, H, W] with values in 0–255. The image is overwritten.
+        """Classify every cell of an image [1, 3, H, W] with values in 0–255, which is overwritten.
 
-        Returns:
-            For each cell, the logit of being a face [h, w], and the features [h, w, 32] from which `move` computes the box regression.
+        Returns the logits of being a face [h, w], and the features [h, w, 32] from which `move` computes the box regression.
         """
         seen = self.prelu1(self.conv1(_normalised(pixels))).permute(0, 2, 3, 1)[0]
         pooled = _larger(_larger(seen, 0), 1, self._channels)
@@ -164,7 +158,6 @@ class FirstKernels(nn.Module):
     """
 
     def __init__(self, trained: Any) -> None:
-        """Copy the weights of facenet-pytorch's PNet."""
         super().__init__()
         features, last = trained.conv4_1.in_channels, nn.Conv2d(trained.conv4_1.in_channels, 5, 1)
         face, move = trained.conv4_1, trained.conv4_2

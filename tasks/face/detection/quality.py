@@ -40,7 +40,6 @@ class Limits:
     inside: float = 0.75
 
     def __post_init__(self) -> None:
-        """Check that no limit is negative."""
         for name, value in asdict(self).items():
             if not value >= 0:
                 raise InputError(f"quality: the limit {name} is {value}; expected 0 or more")
@@ -92,14 +91,7 @@ class Quality:
 
 
 def measure(image: NDArray[np.uint8], box: NDArray[np.floating], landmarks: NDArray[np.floating], confidence: float) -> Quality:
-    """Measure the quality of a face in an image.
-
-    Args:
-        image: [H, W, 3] uint8, RGB.
-        box: [4] xyxy in pixels of the image; may extend beyond the image.
-        landmarks: [5, 2] xy in pixels of the image, in the order of `Found.landmarks`; NaN if unknown.
-        confidence: confidence of the face detector, 0–1.
-    """
+    """Measure the quality of a face in an image [H, W, 3], RGB, from its box, landmarks and confidence as in `detection.faces.Found`."""
     known = bool(np.isfinite(landmarks).all())
     left, top, right, bottom = (float(value) for value in box)
     square = _square(landmarks) if known else (left, top, right, bottom)

@@ -32,7 +32,7 @@ from zoo.tasks.face.verification.pairs import PairedDataset, placed
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.roc import roc_scores
 
-FOLDS = 10  # as in LFW's protocol
+_FOLDS = 10  # as in LFW's protocol
 _CURVE = ("auc", "eer")
 _DECIDED = ("accuracy", "true_accept_rate", "false_accept_rate")
 
@@ -46,7 +46,6 @@ class AttackPairs:
     folds: Ints  # [P, 2] cross-validation folds of the two people; for pairs defined by the dataset, the fold of the pair, twice
 
     def __len__(self) -> int:
-        """Return the number of pairs."""
         return len(self.same)
 
     def only(self, kept: NDArray[np.bool_] | Ints) -> AttackPairs:
@@ -56,11 +55,8 @@ class AttackPairs:
     def thresholds(self, similar: Floats) -> Floats | None:
         """Return a threshold for each pair [P]: the one that decides the most pairs correctly among the pairs outside its two folds.
 
-        The people in a pair therefore don't influence its threshold. Returns None if, for any pair, the other folds hold no genuine or no
-        impostor pairs.
-
-        Args:
-            similar: [P] similarities of the clean pairs.
+        The people in a pair therefore don't influence its threshold. `similar` [P] are the similarities of the clean pairs. Returns None
+        if, for any pair, the other folds hold no genuine or no impostor pairs.
         """
         chosen = np.empty(len(self))
         for two in np.unique(np.sort(self.folds, axis=1), axis=0):
@@ -105,22 +101,15 @@ def _drawn(dataset: Dataset, limit: int, rng: np.random.Generator) -> AttackPair
     places = np.concatenate(kinds)
     turned = rng.random(len(places)) < 0.5  # otherwise the probe would always show the person with the lower index
     places[turned] = places[turned, ::-1]
-    fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
+    fold_of = protocol.deal_folds(np.bincount(identities), _FOLDS, rng)
     return AttackPairs(places, np.arange(len(places)) < len(kinds[0]), fold_of[identities][places])
 
 
 class PairAttack(AttackProtocol):
     """Attack protocol that lowers the similarity of genuine pairs and raises the similarity of impostor pairs."""
 
-    def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score = "cosine") -> None:
-        """Choose the pairs.
-
-        Args:
-            dataset: images with identities, or a `PairedDataset`.
-            pairs: maximum number of genuine pairs, and of impostor pairs.
-            seed: seed of the random choice of pairs.
-            score: similarity used for the attack and for the scores.
-        """
+    def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score) -> None:
+        """Choose at most `pairs` genuine and as many impostor pairs of a dataset with identities, or of a `PairedDataset`."""
         self._records, self._score = dataset.records, score
         self._pairs, self._missing = choose_pairs(dataset, pairs, seed), 0
         self.pictures = replace(dataset, records=tuple(self._records[place] for place in np.unique(self._pairs.places)))
@@ -147,13 +136,9 @@ class PairAttack(AttackProtocol):
         return torch.where(torch.from_numpy(self._pairs.same[numbers]).to(answers.device), -similar, similar)
 
     def score(self, robust: Mapping[str, Any], replicates: int) -> dict[str, MetricResult]:
-        """Score the clean and the attacked embeddings with the thresholds chosen on clean pairs.
+        """Score the clean and the attacked embeddings [D] with the thresholds chosen on clean pairs.
 
         If there are too few people to choose thresholds, the scores that depend on a threshold are None.
-
-        Args:
-            robust: embeddings [D] of the attacked probes by key.
-            replicates: number of bootstrap replicates.
         """
         for key, answer in robust.items():
             check_answer(np.asarray(answer), key)
@@ -201,23 +186,16 @@ class PairAttack(AttackProtocol):
 
 
 def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates: int) -> tuple[dict[str, float | None], dict[str, Floats]]:
-    """Score pairs by accuracy, AUC, EER, true accept rate and false accept rate.
+    """Return the scores of pairs by name, None if undefined; and their values in all replicates [R] by name, NaN if undefined there.
 
-    The true (false) accept rate is the fraction of genuine (impostor) pairs accepted as the same person.
-
-    Args:
-        pairs: pairs with their similarities.
-        thresholds: [P] lowest similarity at which each pair is accepted; None to leave out the scores that depend on a threshold.
-        units: number of bootstrap units: people, or pairs if identities are unknown.
-        replicates: number R of bootstrap replicates.
-
-    Returns:
-        Scores by name, None if undefined; and their values in all replicates [R] by name, NaN if undefined in a replicate.
+    They are accuracy, AUC, EER, and the true (false) accept rate: the fraction of genuine (impostor) pairs accepted as the same person.
+    `thresholds` [P] is the lowest similarity at which each pair is accepted; without it, the scores that depend on a threshold are None.
+    `units` is the number of bootstrap units: people, or pairs if identities are unknown.
     """
     similar = np.asarray(pairs.values, np.float64)
     curve = roc_scores(similar[pairs.genuine], similar[~pairs.genuine])
     scores: dict[str, float | None] = {"accuracy": None, **{name: curve[name] for name in _CURVE}}
-    drawn = face_replicates(units, replicates, pairs, None, None, None) if replicates else {}
+    drawn = face_replicates(units, replicates, pairs, None, None, None)
     found = {name: drawn[name] for name in _CURVE if name in drawn}
     if thresholds is None:
         return {**scores, **dict.fromkeys(_DECIDED)}, found
@@ -225,10 +203,7 @@ def score_pairs(pairs: Pairs, thresholds: Floats | None, units: int, replicates:
     decided = replace(pairs, values=accepted == pairs.genuine)
     scores |= dict(zip(_DECIDED, _decided(decided, np.ones(len(accepted))), strict=True))
     rows = [_decided(decided, decided.weights(counts)) for chunk in draws(units, replicates) for counts in chunk]
-    return scores, {
-        **found,
-        **({name: np.array(column) for name, column in zip(_DECIDED, zip(*rows, strict=True), strict=True)} if rows else {}),
-    }
+    return scores, found | (dict(zip(_DECIDED, np.array(rows).T, strict=True)) if rows else {})
 
 
 def _decided(decided: Pairs, weights: Floats) -> tuple[float, float, float]:

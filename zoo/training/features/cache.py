@@ -22,7 +22,6 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.loader import Batches, evaluation_loader, pick_batch_size
 from zoo.errors import Fault
 from zoo.images.decoding import Decoding
-from zoo.images.preprocess import Preprocess
 from zoo.models.fingerprint import trunk_fingerprint
 from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
@@ -31,7 +30,7 @@ from zoo.system.files import write_atomic
 from zoo.system.hardware import pick_workers
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
-from zoo.system.versions import versions
+from zoo.system.reproducibility import versions
 from zoo.training.features.engine import Compute, choose_engine, eager_features, engine_features
 from zoo.training.features.file import FeatureRows, file_bytes, map_rows, write_rows
 
@@ -58,7 +57,7 @@ class FeatureCache:
         Without a given engine, cached features of eager or any of `engines` are used; if there are none, `choose_engine` chooses an engine.
         If the cache folder can't be written to, the features are stored in a temporary file for this run.
         """
-        key = feature_key(self.model, dataset, self.model.preprocess, self.decoding, self.precision)
+        key = feature_key(self.model, dataset, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)
         names = ("eager", *self.engines) if engine is None else (engine,)
         for name in names:
@@ -100,9 +99,8 @@ class FeatureCache:
         self.progress.say(f"features of {shape[0]} images were loaded from {path}")
         return replace(rows, engine=engine)
 
-    def _loader(self, dataset: Dataset) -> Batches:
-        preprocess, workers = self.model.preprocess, pick_workers(self.workers, len(dataset))
-        return evaluation_loader(dataset, preprocess, self._batch_size, workers, self.on_error, decoding=self.decoding)
+    def _loader(self, dataset: Dataset, workers: int) -> Batches:
+        return evaluation_loader(dataset, self.model.preprocess, self._batch_size, workers, self.on_error, decoding=self.decoding)
 
     @property
     def _batch_size(self) -> int:
@@ -112,7 +110,7 @@ class FeatureCache:
         """Choose an engine with the first batch that contains a readable image, and return its name."""
         if not self.engines:
             return "eager"
-        loader = evaluation_loader(dataset, self.model.preprocess, self._batch_size, 0, self.on_error, decoding=self.decoding)
+        loader = self._loader(dataset, workers=0)
         with closing(iter(loader)) as batches, evaluation_mode(self.model):
             first = next((batch.images for batch in batches if batch.images is not None), None)
             if first is None:
@@ -125,7 +123,7 @@ class FeatureCache:
 
     def _blocks(self, dataset: Dataset, engine: str, faults: dict[int, Fault]) -> Iterator[NDArray[np.float32]]:
         """Yield the features batch by batch, [B, C]. Errors of unreadable images, whose rows are NaN, are added to `faults`."""
-        model, loader, size = self.model, self._loader(dataset), self._batch_size
+        model, size, loader = self.model, self._batch_size, self._loader(dataset, pick_workers(self.workers, len(dataset)))
         with evaluation_mode(model):
             compute: Compute = partial(eager_features, model, precision=self.precision)
             if engine != "eager":
@@ -146,17 +144,13 @@ def _path(key: str, engine: str) -> Path:
 
 
 def _check_room(path: Path, needed: int) -> None:
-    """Create the folder of a file, and check the free space. Computing the content of the file may take hours.
-
-    Raises:
-        OSError: the folder can't be created, or `needed` bytes exceed the free space or the size limit of the cache.
-    """
+    """Create the folder of a file. Raise an `OSError` if `needed` bytes exceed the free space or the limit of the cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed > min(LIMIT_BYTES, shutil.disk_usage(path.parent).free):
         raise OSError(errno.ENOSPC, f"no room for {needed / 1e6:.0f} MB")
 
 
-def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding: Decoding, precision: Precision) -> str:
+def feature_key(model: Model, dataset: Dataset, decoding: Decoding, precision: Precision) -> str:
     """Return the cache key of the pooled features of a dataset. It depends on the order of the images.
 
     An image file is identified by its path, size, inode, modification time and status change time (ctime). The latter differs for a copy
@@ -167,7 +161,7 @@ def feature_key(model: Model, dataset: Dataset, preprocess: Preprocess, decoding
     settings = {
         "format": _FORMAT,
         "trunk": trunk_fingerprint(model),
-        "preprocess": preprocess.to_dict(),
+        "preprocess": model.preprocess.to_dict(),
         "decoding": asdict(dataset.decoding(decoding)),
         "precision": precision,
         "device": model.device.type,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.system.seeding import derived_seed, seed_torch
+from zoo.system.reproducibility import derived_seed, seed_torch
 
 
 def test_the_numbers_are_those_of_torch() -> None:

@@ -1,11 +1,17 @@
-"""Random seeds that depend only on the position in a run, not on earlier draws.
+"""Reproducibility: random seeds that depend only on the position in a run, and the versions of the packages that affect scores.
 
-A resumed run therefore needs no stored generator state.
+Seeds don't depend on earlier draws, so a resumed run needs no stored generator state.
 """
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
 import torch
+
+_PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "opencv-python", "numpy", "pycocotools", "faster-coco-eval")
+_ENGINES = ("openvino", "onnxruntime", "nncf")
 
 
 def derived_seed(*parts: int) -> int:
@@ -23,3 +29,14 @@ def seed_torch(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages that affect scores."""
+    found = {"python": platform.python_version()}
+    for package in (*_PACKAGES, *_ENGINES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
