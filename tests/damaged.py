@@ -12,10 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.pictures import write_picture
+from zoo.curation.check.examination import examine
+from zoo.curation.check.findings import Findings
 
 SIZE_HW = (48, 64)
 Box = tuple[float, float, float, float]
 Labelled = tuple[str, Box]
+
+
+def check(data: object, task: str = "classification", *, near: int = 4) -> Findings:
+    """Return the findings of a dataset check."""
+    return examine(data, task, near=near).findings
 
 
 def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.progress import Progress
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 
 RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)
 

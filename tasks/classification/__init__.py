@@ -9,10 +9,7 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Add the task to the registry.
-
-    The registry calls this function at the first look-up, so that importing the package alone doesn't import torch.
-    """
+    """Add the task to the registry, which calls this function at the first look-up: importing the package doesn't import torch."""
     import zoo.tasks.classification.task  # noqa: F401
 
 
@@ -20,7 +17,6 @@ def flags() -> TaskFlags:
     """Return the dataclasses that define the task's command-line flags, without importing torch."""
     from zoo.task.flags import TaskFlags
     from zoo.task.scoring import NoScoring
-    from zoo.tasks.classification.options import ClassificationOptions
-    from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
+    from zoo.tasks.classification.options import RECIPES, ClassificationOptions, ClassificationRecipe
 
     return TaskFlags("classification", ClassificationOptions, NoScoring, ClassificationRecipe, RECIPES)

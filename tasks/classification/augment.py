@@ -12,31 +12,22 @@ from torchvision.transforms import v2
 
 from zoo.data.dataset import Sample
 from zoo.images.preprocess import ImageBatch, Preprocess, as_float, to_chw
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 
 
 class Augment:
     """Random resized crop to the model's size, horizontal flip, RandAugment and random erasing.
 
-    Sources, in this order: Szegedy et al. 2014, arXiv 1409.4842; Cubuk et al. 2019, arXiv 1909.13719; Zhong et al. 2017, arXiv
-    1708.04896.
-
-    The crop has the model's input size. With the "crop" policy, preprocessing then enlarges the crop by 1 / crop_pct and keeps only its
-    centre.
+    Sources: Szegedy et al. 2014, arXiv 1409.4842 (crop); Cubuk et al. 2019, arXiv 1909.13719; Zhong et al. 2017, arXiv 1708.04896. The crop
+    has the model's input size. With the "crop" policy, preprocessing then enlarges it by 1 / crop_pct and keeps only its centre.
     """
 
     def __init__(self, preprocess: Preprocess, recipe: ClassificationRecipe) -> None:
         fill = [round(255 * part) for part in preprocess.mean]  # 0 after normalisation
         steps: list[Callable[[Tensor], Tensor]] = []
         if recipe.crop_scale < 1:
-            steps.append(
-                v2.RandomResizedCrop(
-                    preprocess.size_hw,
-                    scale=(recipe.crop_scale, 1.0),
-                    interpolation=v2.InterpolationMode(preprocess.interpolation),
-                    antialias=True,
-                )
-            )
+            interpolation = v2.InterpolationMode(preprocess.interpolation)
+            steps.append(v2.RandomResizedCrop(preprocess.size_hw, (recipe.crop_scale, 1.0), interpolation=interpolation, antialias=True))
         if recipe.flip > 0:
             steps.append(v2.RandomHorizontalFlip(recipe.flip))
         if recipe.randaugment:
@@ -55,10 +46,7 @@ def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targ
     """Apply mixup or CutMix, and label smoothing, to a batch with targets [B] int64.
 
     If both mixup (Zhang et al. 2017, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) are enabled, one of them is chosen at
-    random for each batch.
-
-    Returns:
-        The images and the targets. Targets become probabilities [B, K], unless mixup, CutMix and label smoothing are all off.
+    random for each batch. The targets become probabilities [B, K], unless mixup, CutMix and label smoothing are all off.
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
     if ways:

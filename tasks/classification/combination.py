@@ -73,11 +73,8 @@ def _probabilities(logits: Sequence[Logits]) -> Floats:
 def _mixture(own: Floats) -> tuple[Floats, float]:
     """Fit the mixing proportions of a mixture with the EM algorithm.
 
-    Args:
-        own: probability that each component assigns to each observation, [M, N], above 0.
-
-    Returns:
-        The proportions [M], and an upper bound on the difference between their log loss and the minimum, in nats.
+    `own` [M, N] is the probability, above 0, that each component assigns to each observation. Return the proportions [M], and an upper
+    bound on the difference between their log loss and the minimum, in nats.
     """
     weights = np.full(len(own), 1 / len(own))
     gap = np.inf

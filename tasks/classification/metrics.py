@@ -29,20 +29,14 @@ _MICRO = 5_000_000  # maximum of images × classes for the line over all classes
 
 
 class ClassificationMetric:
-    """Metric that collects logits by image key, using 4 bytes per image and class.
-
-    The scores don't depend on the division into batches and processes.
-    """
+    """Metric that collects logits by image key, so that the division into batches and processes doesn't change the scores."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self._classes = classes
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add a batch of predictions with class indices as targets.
-
-        A prediction is an array of logits [K], or only a class as a zero-dimensional int64 array (from a file or a hard vote).
-        """
+        """Add predictions, each logits [K] or only a class (zero-dimensional int64, from a file or a hard vote), with class indices."""
         for answer, target, key in zip(answers, targets, keys, strict=True):
             logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
             if not np.isfinite(logits).all():

@@ -30,15 +30,11 @@ SUFFIXES = (*tables.SUFFIXES, ".jsonl")
 _LOGIT = "logit:"
 _SUM = 1e-3  # maximum deviation from 1 of the sum of an image's probabilities, because some tools round to four digits or fewer
 
-Answer = NDArray[Any]  # logits, [K] float32, or only the class, zero-dimensional int64
+Answer = NDArray[Any]  # logits [K] float32, or only the class as a zero-dimensional int64 array
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one prediction for each image of a dataset.
-
-    Returns:
-        Predictions by image key: logits [K] float32, or only a class as a zero-dimensional int64 array. If the file contains
-        probabilities, the logits are their logarithms.
+    """Read one prediction for each image of a dataset, by its key. The logits of probabilities are their logarithms.
 
     Raises:
         DataError: the file can't be read, or rows are invalid; the message lists them with their lines.
@@ -50,7 +46,7 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
 
 
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Write logits, or only classes (zero-dimensional int64 arrays), so that `read` returns bit-identical values.
+    """Write predictions so that `read` returns bit-identical values.
 
     The keys and class names must be encodable as UTF-8 and must differ in more than leading or trailing spaces.
     """

@@ -1,8 +1,7 @@
-"""Predicted classes of one image, as yielded by `zoo.predict`, and examples of predictions."""
+"""Predicted classes of one image, as yielded by `zoo.predict`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from zoo.images.drawing import caption
-from zoo.task.answers import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +62,3 @@ class Classification:
         """Return the prediction as JSON-compatible values, with the five most probable classes."""
         top = [{"name": name, "probability": probability} for name, probability in self.top(5)]
         return {"key": self.key, "label": self.label, "name": self.name, "probability": float(self.probabilities[self.label]), "top": top}
-
-
-def examples(
-    answers: Sequence[NDArray[np.float32]], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...]
-) -> Iterator[Example]:
-    """Yield one example per image: the most probable class, from logits [K], next to the true class.
-
-    A target is a class index, or None if the true class is unknown.
-    """
-    for logits, target, key in zip(answers, targets, keys, strict=True):
-        best = int(logits.argmax())
-        probability = 1 / np.exp(logits.astype(np.float64) - logits[best]).sum()
-        truth = "" if target is None else classes[int(target)]
-        yield Example((key,), f"{classes[best]} ({probability:.0%})", truth, None if target is None else best == int(target))

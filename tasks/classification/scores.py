@@ -61,14 +61,7 @@ class Answers:
 
 
 def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats | None = None) -> Floats:
-    """Return the weighted sum of values in each of `count` groups, [R, G].
-
-    Args:
-        weights: weight of each image in each replicate, [R, N].
-        groups: group of each image, from 0, [N].
-        count: number of groups.
-        values: value of each image, [N]; None for 1.
-    """
+    """Return the sum in each of `count` groups, [R, count], of values [N] (1 if None) of images in `groups` [N], weighted by [R, N]."""
     rows = len(groups)
     data = np.ones(rows) if values is None else values
     return np.asarray(weights @ csr_array((data, (np.arange(rows), groups)), shape=(rows, count)))
@@ -79,10 +72,7 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 
 def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
-    """Return precision, recall, f1, support (n) and number of predictions (answered) of each class, [R, K] each.
-
-    `weights` [R, N] holds the weight of each image in each replicate.
-    """
+    """Return precision, recall, f1, support (n) and number of predictions (answered) of each class, [R, K] each, for weights [R, N]."""
     classes = answers.logits.shape[1]
     right = (answers.ranks == 0).astype(np.float64)
     hits = _sums(weights, answers.labels, classes, right)
@@ -97,21 +87,14 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
 
 
 def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> dict[str, Floats]:
-    """Return all scores except the AUC, [R] each.
+    """Return all scores except the AUC, [R] each. `per_class` is the result of `class_scores` for the same answers and weights [R, N].
 
     All micro averages equal top1, because each image has a single label and a single prediction.
-
-    Args:
-        answers: predictions and right classes.
-        weights: weight of each image in each replicate, [R, N].
-        per_class: result of `class_scores` for `answers` and `weights`.
     """
     total = weights.sum(1)
     hits = {f"top{k}": weights @ (answers.ranks < k).astype(np.float64) / total for k in (1, 5)}
     seen = (per_class["n"] + per_class["answered"]) > 0
-    result = dict(hits)
-    for name in ("precision", "recall", "f1"):
-        result[name] = (per_class[name] * seen).sum(1) / seen.sum(1)
+    result = hits | {name: (per_class[name] * seen).sum(1) / seen.sum(1) for name in ("precision", "recall", "f1")}
     for name in ("precision", "recall", "f1"):
         result[f"{name}_weighted"] = (per_class[name] * per_class["n"]).sum(1) / total
         result[f"{name}_micro"] = hits["top1"]
@@ -141,10 +124,7 @@ def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> F
     each run of negatives between such groups. Only the sum of weights in each segment matters, and two sparse matrix products compute these
     sums for all replicates.
 
-    Args:
-        score: probability of the class for each image, [N].
-        positive: whether each image is of the class, [N].
-        weights: weight of each image in each replicate, [N, R].
+    `score` and `positive` are the probability of the class for each image and whether it is right, [N]; `weights` are [N, R].
     """
     order = np.argsort(-score, kind="stable")
     group = np.append(0, np.cumsum(np.diff(score[order]) != 0))

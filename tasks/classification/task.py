@@ -27,9 +27,8 @@ from zoo.task.scoring import Scoring
 from zoo.tasks.classification.augment import Augment, mix, soften
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.head import ClassificationHead, NeighbourHead
-from zoo.tasks.classification.options import ClassificationOptions
-from zoo.tasks.classification.predictions import Classification, examples
-from zoo.tasks.classification.recipe import RECIPES, ClassificationRecipe
+from zoo.tasks.classification.options import RECIPES, ClassificationOptions, ClassificationRecipe
+from zoo.tasks.classification.predictions import Classification
 from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -121,8 +120,14 @@ class ClassificationAnswers(Answers):
     def examples(
         self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str], classes: tuple[str, ...], count: int
     ) -> list[Example]:
-        """Return examples that show the most probable class of each image next to the true class."""
-        return list(examples(answers, targets, keys, classes))[:count]
+        """Return examples that show the most probable class of each image next to the true class, if it is known (not None)."""
+        shown = []
+        for logits, target, key in list(zip(answers, targets, keys, strict=True))[:count]:
+            best = int(logits.argmax())
+            probability = 1 / np.exp(logits.astype(np.float64) - logits[best]).sum()
+            truth, right = ("", None) if target is None else (classes[int(target)], best == int(target))
+            shown.append(Example((key,), f"{classes[best]} ({probability:.0%})", truth, right))
+        return shown
 
     def explain(self, model: TaskModel, batch: ImageBatch, mistake: Mistake) -> dict[str, NDArray[np.float32]]:
         """Return Grad-CAM heat maps for the true class and for the predicted class, by caption."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo.curation.check import Findings, check
+from tests.damaged import check
+from zoo.curation.check.findings import Findings
 
 
 def _of(found: Findings, kind: str) -> set[tuple[str, ...]]:

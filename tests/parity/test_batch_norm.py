@@ -18,7 +18,7 @@ import zoo
 from tests.blocks import CPU, LAST, needs_compiler
 from zoo.data.dataset import Sample
 from zoo.kernels.overrides import training_kernels
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 
 
 def layer(channels: int, **settings: Any) -> nn.BatchNorm2d:

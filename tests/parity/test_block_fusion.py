@@ -20,10 +20,9 @@ from tests.blocks import BLOCKS, CPU, LAST, NORMS, built, drawn, needs_compiler,
 from zoo.backbones import BACKBONES, Backbone
 from zoo.data.dataset import Sample
 from zoo.kernels.batchnorm import normalise
-from zoo.kernels.fusion import fused
 from zoo.kernels.library import library
-from zoo.kernels.overrides import training_kernels
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.kernels.overrides import fused, training_kernels
+from zoo.tasks.classification.options import ClassificationRecipe
 
 pytestmark = needs_compiler
 

@@ -17,7 +17,7 @@ import zoo
 from zoo.data.dataset import Sample
 from zoo.kernels import convolutions
 from zoo.kernels.overrides import training_kernels
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 
 CPU = torch.device("cpu")
 

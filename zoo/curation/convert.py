@@ -59,14 +59,9 @@ def convert(
 ) -> Converted:
     """Convert a dataset, with all its splits, to another format. Image files stay byte-identical.
 
-    Args:
-        source: dataset string of the source, without `split=` to convert all splits.
-        target: output format and folder as `scheme:folder`. The folder must be new or empty.
-        task: the task of the dataset.
-        pictures: how images are written: "link" for hard links (or copies where links aren't possible), or "copy".
-        lossy: whether to drop information that the new format can't represent. If False, it raises an `InputError`.
-        skip_bad: whether to skip invalid samples. If False, they raise a `DataError`.
-        progress: display of progress bars and messages; None for no display.
+    `source` is a dataset string, without `split=` to convert all splits, and `target` is `scheme:folder` with a new or empty folder. Images
+    are written as hard links, where these are possible, or as copies. Information that the new format can't represent raises an
+    `InputError` unless `lossy`, and invalid samples raise a `DataError` unless `skip_bad`.
     """
     progress = progress or Progress(enabled=False)
     _writer(DataRef.parse(target), task)
@@ -90,9 +85,7 @@ def write_content(
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """Write a dataset to a folder, which is created atomically. `source` is the original dataset string, for messages.
 
-    Returns:
-        Dataset strings for opening the result, one for each split; descriptions of information that was dropped because of `lossy`; and
-        the number of images written as hard links.
+    Return `data`, `losses` and `linked` of `Converted`.
     """
     ref = DataRef.parse(target)
     writer = _writer(ref, task)

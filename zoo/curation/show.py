@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image as PILImage
 
 from zoo.curation.check.items import class_name
-from zoo.data.dataset import Dataset, Image, OnError, Record
-from zoo.data.loader import Batch, evaluation_loader, training_loader
+from zoo.data.dataset import Dataset, Image, OnError
+from zoo.data.loader import evaluation_loader, training_loader
 from zoo.data.sampling import Shuffled, TrainingPlan
 from zoo.errors import Fault
-from zoo.images.preprocess import ImageBatch, Preprocess, as_float
+from zoo.images.preprocess import Preprocess, as_float
 from zoo.report.sheet import Seen
 from zoo.task.contract import Task
 from zoo.task.recipe import Recipe
@@ -30,10 +30,8 @@ def seen(
     """Load samples through the loaders used for training and evaluation.
 
     `n` samples are chosen at random from the seed and their keys, independently of their order. With a recipe, they are augmented as in
-    training, `variants` times with different random numbers. Without a recipe, they are loaded as in evaluation.
-
-    Returns:
-        A list of variants for each sample, in dataset order; and the errors of skipped images.
+    training, `variants` times with different random numbers. Without a recipe, they are loaded as in evaluation. Return a list of variants
+    for each sample, in dataset order; and the errors of skipped images.
     """
     drawn = sorted(dataset.records, key=lambda record: hashlib.sha256(f"{seed}:{record.key}".encode()).digest())[:n]
     chosen = {record.key for record in drawn}
@@ -48,19 +46,14 @@ def seen(
         batches = training_loader(part, prepare, plan, 0, on_error, task.data.augment(recipe, prepare, part))
     for batch in batches:
         lost |= {fault.key: fault for fault in batch.skipped}
-        for one in _pictures(batch, dataset.classes):
-            shown[one.key].append(one)
+        if batch.images is None:
+            continue
+        pixels = (as_float(batch.images.pixels).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        sizes = zip(batch.images.sizes_hw, batch.images.original_sizes_hw, strict=True)
+        for image, (size, original), target, key in zip(pixels, sizes, batch.targets, batch.keys, strict=True):
+            visible = np.ascontiguousarray(image[: size[0], : size[1]])
+            shown[key].append(_seen(key, visible, target, original, dataset.classes))
     return [variants for variants in shown.values() if variants], list(lost.values())
-
-
-def _pictures(batch: Batch[ImageBatch], classes: Sequence[str]) -> Iterator[Seen]:
-    if batch.images is None:
-        return
-    pixels = (as_float(batch.images.pixels).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    sizes = zip(batch.images.sizes_hw, batch.images.original_sizes_hw, strict=True)
-    for image, (size, original), target, key in zip(pixels, sizes, batch.targets, batch.keys, strict=True):
-        visible = np.ascontiguousarray(image[: size[0], : size[1]])
-        yield _seen(key, visible, target, original, classes)
 
 
 def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classes: Sequence[str]) -> Seen:
@@ -74,17 +67,14 @@ def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classe
 
 def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
     """Return samples by key, neither augmented nor preprocessed: upright images, reduced to display size, with their boxes."""
-    wanted = set(keys)
-    return {record.key: _original(record, dataset.classes) for record in dataset.records if record.key in wanted}
-
-
-def _original(record: Record, classes: Sequence[str]) -> Seen:
-    sample = record.load()
-    height, width = sample.image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))  # many full-size photos would need too much memory
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(PILImage.fromarray(sample.image).resize(size, PILImage.Resampling.LANCZOS)) if scale < 1 else sample.image
-    return _seen(record.key, small, sample.target, (height, width), classes)
+    wanted, shown = set(keys), {}
+    for sample in (record.load() for record in dataset.records if record.key in wanted):
+        height, width = sample.image.shape[:2]
+        scale = min(1.0, _SIDE / max(height, width))  # many full-size photos would need too much memory
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = np.asarray(PILImage.fromarray(sample.image).resize(size, PILImage.Resampling.LANCZOS)) if scale < 1 else sample.image
+        shown[sample.key] = _seen(sample.key, small, sample.target, (height, width), dataset.classes)
+    return shown
 
 
 def value_range(rows: Sequence[Sequence[Seen]], preprocess: Preprocess) -> tuple[float, float]:

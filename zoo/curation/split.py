@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from zoo.curation.check.items import Item
 from zoo.curation.convert import Pictures, gather, open_whole, write_content
 from zoo.curation.grouping import Group, as_shares, assign, group_names
 from zoo.data.formats import DataRef
-from zoo.data.writers import Content, Picture
 from zoo.errors import Fault, InputError
 from zoo.system.progress import Progress
 from zoo.task.contract import Task
@@ -64,16 +62,21 @@ def split(
         raise InputError(f"dataset {source!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
-    made = form_groups(items, content, group_names(items, groups, task.data.open_set, progress))
-    if task.data.open_set:  # people are not stratified like classes, because each person is in one split only
-        made = [replace(group, counts=np.zeros(0, np.int64)) for group in made]
+    names = group_names(items, groups, task.data.open_set, progress)
+    # people are not stratified like classes, because each person is in one split only
+    classes = () if task.data.open_set else content.classes
+    targets = [picture.record.target if classes else None for picture in content.pictures]
+    labels = [() if target is None else task.data.labels(target) for target in targets]
+    made = _groups(names, labels, len(classes))
     shares = as_shares(parts, len(items))
     chosen = assign(made, shares, seed)
     part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
     divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
-    ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
-    counts = {"people": Counter(chosen)} if task.data.open_set else _counts(ready)
-    warnings = (*_large(made, shares, len(items)), *(() if task.data.open_set else _warnings(counts, shares)))
+    counts: dict[str, dict[str, int]] = {name: dict.fromkeys(parts, 0) for name in classes}
+    for index, part in part_of.items():
+        for label in labels[index]:
+            counts[classes[label]][part] += 1
+    warnings = (*_large(made, shares, len(items)), *_warnings(counts, shares))
     for text in warnings:
         warn(text)
     if not DataRef.parse(target).scheme:
@@ -81,36 +84,26 @@ def split(
             known = f"specify the output format as scheme:FOLDER with one of: {', '.join(writers)}"
             raise InputError(f"the format {opened.scheme or 'of this dataset'} can't be written; {known}")
         target = f"{opened.scheme}:{target}"
+    ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
     data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
     opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
-    return Divided(opens, shares, sizes, counts, len(made), tuple(opened.faults), warnings)
+    found = {"people": Counter(chosen)} if task.data.open_set else counts
+    return Divided(opens, shares, sizes, found, len(made), tuple(opened.faults), warnings)
 
 
-def form_groups(items: Sequence[Item], content: Content, names: Sequence[str]) -> list[Group]:
-    """Return the groups, given one group name per sample, with the number of images or boxes of each class."""
+def _groups(names: Sequence[str], labels: Sequence[Sequence[int]], classes: int) -> list[Group]:
+    """Return the groups, given the name of the group and the labels of each sample."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
         members[name].append(index)
-    made = []
-    for name, positions in members.items():
-        labels = np.concatenate([_labels(content.pictures[index]) for index in positions])
-        made.append(Group(name, tuple(positions), np.bincount(labels, minlength=len(content.classes))))
-    return made
-
-
-def _labels(picture: Picture) -> Any:
-    target = picture.record.target
-    if target is None:
-        return np.zeros(0, np.int64)
-    return target["labels"] if isinstance(target, Mapping) else np.array([target], np.int64)
-
-
-def _counts(content: Content) -> dict[str, dict[str, int]]:
-    counts = {name: dict.fromkeys(content.splits, 0) for name in content.classes}
-    for picture in content.pictures:
-        for label in _labels(picture).tolist():
-            counts[content.classes[label]][picture.splits[0]] += 1
-    return counts
+    return [
+        Group(
+            name,
+            tuple(positions),
+            np.bincount(np.array([label for index in positions for label in labels[index]], np.int64), minlength=classes),
+        )
+        for name, positions in members.items()
+    ]
 
 
 def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:

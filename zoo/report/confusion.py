@@ -36,10 +36,7 @@ STYLE += "".join(
 
 
 def confusion(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the matrix as HTML fragments.
-
-    `found` has the entries `classes` (K names) and `rows_true_columns_answered` (K rows of K image counts).
-    """
+    """Yield the matrix, `classes` (K names) and `rows_true_columns_answered` (K rows of K image counts), as HTML fragments."""
     names = [str(name) for name in found["classes"]]
     counts = np.array(found["rows_true_columns_answered"], np.int64).reshape(len(names), len(names))
     yield (
@@ -54,10 +51,7 @@ def confusion(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def levels(counts: Counts) -> NDArray[np.uint8]:
-    """Return the colour level of each cell, 0–10, which is proportional to the square root of its fraction of the row.
-
-    Non-empty cells have at least level 1.
-    """
+    """Return the colour level of each cell, 0–10, proportional to the square root of its fraction of the row; at least 1 if not empty."""
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     strength: NDArray[np.uint8] = np.maximum(np.rint(_LEVELS * np.sqrt(parts)), counts > 0).astype(np.uint8)
     return strength

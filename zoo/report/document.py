@@ -68,8 +68,7 @@ def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: s
 def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
     """Yield the sections of an evaluation report, from scores to provenance.
 
-    All sections together have at most `room` bytes; the images of the mistakes are reduced if necessary. If a model is passed, saliency
-    maps are shown as well.
+    All sections together have at most `room` bytes; the images of the mistakes are reduced if necessary. Saliency maps need a model.
     """
     before, after = list(_why(scores)), list(_more(scores, model))
     if scores.mistakes:

@@ -76,10 +76,7 @@ def scrolling(content: str) -> str:
 
 
 def data_uri(image: NDArray[np.uint8], quality: int | None = 80) -> str:
-    """Return an image, [H, W, 3] uint8 RGB or [H, W] uint8 grey, as a data URI.
-
-    It is a JPEG of the given quality (0–100), or a lossless PNG if `quality` is None.
-    """
+    """Return an image, [H, W, 3] uint8 RGB or [H, W] uint8 grey, as a data URI: a JPEG, or a lossless PNG if `quality` is None."""
     kind, settings = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image  # OpenCV writes BGR
     done, data = cv2.imencode(kind, stored, settings)

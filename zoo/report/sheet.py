@@ -25,26 +25,16 @@ figure{max-width:100%}figure div{display:flex;gap:4px;overflow-x:auto}figcaption
 
 @dataclass(frozen=True)
 class Seen:
-    """An image with its target, for display.
-
-    Attributes:
-        key: key of the sample.
-        image: image [h, w, 3] uint8, RGB, without padding and not normalised.
-        labels: class name of the image, or one class name per box.
-        boxes_xyxy: boxes [N, 4] in pixels of `image`; None if the task has no boxes.
-    """
+    """An image with its target, for display."""
 
     key: str
-    image: NDArray[np.uint8]
-    labels: tuple[str, ...]
-    boxes_xyxy: NDArray[np.float32] | None = None
+    image: NDArray[np.uint8]  # [h, w, 3] RGB, without padding and not normalised
+    labels: tuple[str, ...]  # class name of the image, or one class name per box
+    boxes_xyxy: NDArray[np.float32] | None = None  # [N, 4] in pixels of `image`; None if the task has no boxes
 
 
 def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
-    """Draw images on one sheet, with one box colour per class.
-
-    Each element of `rows` contains the variants of one sample, which are drawn side by side.
-    """
+    """Draw the variants of each sample side by side on one sheet, with one box colour per class."""
     each = max(len(variants) for variants in rows)
     columns = max(1, round(6 / each)) if each > 1 else min(6, len(rows))
     cell_h = _CELL + 3 * _TEXT
@@ -77,15 +67,11 @@ def _figure(variants: Sequence[Seen], classes: Sequence[str], quality: int | Non
     pictures = "".join(f'<img alt="" src="{pages.data_uri(np.asarray(_cell(one, classes)), quality)}">' for one in variants)
     names = variants[0].labels
     if variants[0].boxes_xyxy is None or not names:
-        caption = pages.text(_plain_label(variants[0]))
+        caption = pages.text(", ".join(names) or "no label")
     else:
         marks = {name: "#{:02x}{:02x}{:02x}".format(*_colour(name, classes)) for name in names}
         caption = " ".join(f'<b style="color:{colour}">■</b> {names.count(name)} {pages.text(name)}' for name, colour in marks.items())
     return f"<figure><div>{pictures}</div><figcaption>{caption}<br><small>{pages.text(variants[0].key)}</small></figcaption></figure>"
-
-
-def _plain_label(one: Seen) -> str:
-    return ", ".join(one.labels) or "no label"
 
 
 def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
@@ -112,7 +98,7 @@ def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
 def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
     """Write the class name or, for boxes, the number of boxes of each class in the colour of the class."""
     if one.boxes_xyxy is None or not one.labels:
-        draw.text(place, _cut(_plain_label(one), room), fill=_INK, font=font(_TEXT))
+        draw.text(place, _cut(", ".join(one.labels) or "no label", room), fill=_INK, font=font(_TEXT))
         return
     left = float(place[0])
     for name in dict.fromkeys(one.labels):

@@ -86,7 +86,7 @@ def _table(ref: DataRef) -> Table:
 
 def _check_saved(ref: DataRef, folder: Path) -> None:
     """Raise a `DataError` unless a folder was written by `save_to_disk` and all its data files lie inside it."""
-    if not _is_saved(folder):
+    if not _recognise(folder):
         raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected it to contain {' or '.join(_SAVED)}")
     for state in (*folder.glob("state.json"), *folder.glob("*/state.json")):
         for entry in json.loads(state.read_bytes())["_data_files"]:
@@ -99,9 +99,8 @@ def _split(ref: DataRef, opened: Any) -> Table:
     if not hasattr(opened, "keys"):
         name = str(opened.split) if opened.split is not None else None
         if ref.split not in (None, name):
-            raise InputError(
-                f"data {ref.text!r}: no split {ref.split!r}; it is {f'the split {name}' if name else 'a dataset without splits'}"
-            )
+            known = f"the split {name}" if name else "a dataset without splits"
+            raise InputError(f"data {ref.text!r}: no split {ref.split!r}; it is {known}")
         return cast("Table", opened)
     names = list(opened)
     if ref.split is None and len(names) > 1:
@@ -116,21 +115,16 @@ def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
     candidates = [name for name, feature in table.features.items() if fits(feature)]
     if option == "label" and len(candidates) > 1:  # a class label takes precedence over plain text or numbers
         candidates = [name for name in candidates if hasattr(table.features[name], "names")] or candidates
+    columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in table.features.items())
     given = ref.options.get(option)
     if given is not None:
         if given not in table.features or not fits(table.features[given]):
-            raise InputError(
-                f"data {ref.text!r}: {option} is {given!r}, which is not a suitable column; the columns are: {_columns(table)}"
-            )
+            raise InputError(f"data {ref.text!r}: {option} is {given!r}, which is not a suitable column; the columns are: {columns}")
         return given
     if len(candidates) != 1:
         found = f"column could be {', '.join(candidates)}" if candidates else "column was not found"
-        raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {_columns(table)}")
+        raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {columns}")
     return str(candidates[0])
-
-
-def _columns(table: Table) -> str:
-    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in table.features.items())
 
 
 def _is_label(feature: Any) -> bool:
@@ -170,12 +164,8 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _is_saved(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _SAVED)
-
-
 def _recognise(folder: Path) -> str | None:
-    return "it was written by save_to_disk" if _is_saved(folder) else None
+    return "it was written by save_to_disk" if any((folder / name).is_file() for name in _SAVED) else None
 
 
 SCHEMES.add("hf", Scheme("hf", open_hf, _recognise, options=("image", "label", "config")))

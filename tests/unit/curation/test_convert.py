@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.pictures import picture
 from zoo.cli.main import main
 from zoo.curation.check.items import open_all
-from zoo.curation.convert.convert import convert, gather
+from zoo.curation.convert import convert, gather
 from zoo.data.dataset import Dataset
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError

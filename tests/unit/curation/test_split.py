@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.pictures import picture
 from zoo.cli.main import main
 from zoo.curation.check.items import open_all
-from zoo.curation.split.groups import Group, as_shares, assign, parse_parts
-from zoo.curation.split.split import split
+from zoo.curation.grouping import Group, as_shares, assign, parse_parts
+from zoo.curation.split import split
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.task.contract import get_task

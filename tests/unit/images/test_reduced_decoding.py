@@ -27,7 +27,7 @@ from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.tasks.face.training.recipe import FaceRecipe
 
 SQUASH = Preprocess(policy="squash", size_hw=(32, 32))

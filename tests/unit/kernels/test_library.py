@@ -21,7 +21,7 @@ from tests.listening import Listening
 from zoo.data.dataset import Sample
 from zoo.kernels import library as native
 from zoo.kernels.library import library
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 
 needs_compiler = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"

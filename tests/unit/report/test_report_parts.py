@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.report.charts import axis, chart, round_step
 from zoo.report.confusion import confusion, levels
-from zoo.report.figures import COLOURS, SIDE, kinds_of, overlaid, pictures
+from zoo.report.mistakes import COLOURS, SIDE, kinds_of, overlaid, pictures
 from zoo.report.pages import data_uri, fitting_uri
 from zoo.task.metric import Curve
 

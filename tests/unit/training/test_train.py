@@ -21,7 +21,7 @@ from zoo.models.model import Model
 from zoo.system.progress import Progress
 from zoo.task.metric import Scores
 from zoo.task.recipe import read_toml
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.training.history import best_epoch
 from zoo.training.train import settle, train
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.curation.check.findings import Finding
 from zoo.curation.check.items import Item
@@ -21,41 +22,31 @@ _MISREAD = 0.1  # minimum fraction of boxes that fit the other convention; fewer
 def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]:
     """Report boxes that lie outside the image, duplicate another box, cover the whole image, or are smaller than a pixel."""
     for item, fact in zip(items, facts, strict=True):
-        if item.boxes is None:
+        if item.boxes is None or item.plain is None:
             continue
         if not len(item.boxes):
             yield Finding("no-objects", item.key, "is annotated as an image without objects")
-            continue
-        yield from _repeated(item)
-        if not fact.fault:
-            yield from _against(item, fact.size_hw)
+        found = [*_repeated(item.boxes, item.labels), *(() if fact.fault else _against(item.boxes, item.plain, fact.size_hw))]
+        for kind, index, text in found:
+            left, top, right, bottom = item.boxes[index].tolist()
+            shown = f"box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
+            yield Finding(kind, item.key, shown, f"box {index + 1}", box=(left, top, right, bottom))
 
 
-def _finding(kind: str, item: Item, index: int, text: str) -> Finding:
-    assert item.boxes is not None
-    left, top, right, bottom = (float(side) for side in item.boxes[index])
-    shown = f"box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
-    return Finding(kind, item.key, shown, f"box {index + 1}", box=(left, top, right, bottom))
-
-
-def _against(item: Item, size_hw: tuple[int, int]) -> Iterator[Finding]:
-    """Check the boxes of an image against its actual size."""
-    assert item.boxes is not None
-    assert item.plain is not None
+def _against(boxes: NDArray[np.float32], plain: NDArray[np.bool_], size_hw: tuple[int, int]) -> Iterator[tuple[str, int, str]]:
+    """Check the boxes of an image against its actual size; yield the kind, the index of the box and the text of each finding."""
     height, width = size_hw
-    for index, (left, top, right, bottom) in enumerate(item.boxes.tolist()):
+    for index, (left, top, right, bottom) in enumerate(boxes.tolist()):
         if max(-left, -top, right - width, bottom - height) > _TOLERANCE:
-            yield _finding("box-outside", item, index, f"lies outside the image of {width}×{height} pixels")
+            yield "box-outside", index, f"lies outside the image of {width}×{height} pixels"
         elif max(left, top, right, bottom) <= 1 and min(height, width) > 1:
-            yield _finding("box-normalised", item, index, "is smaller than a pixel; it seems to be normalised to 0–1, expected pixels")
-        elif item.plain[index] and (right - left) * (bottom - top) >= _WHOLE * height * width:
-            yield _finding("box-whole-picture", item, index, "covers the whole image")
+            yield "box-normalised", index, "is smaller than a pixel; it seems to be normalised to 0–1, expected pixels"
+        elif plain[index] and (right - left) * (bottom - top) >= _WHOLE * height * width:
+            yield "box-whole-picture", index, "covers the whole image"
 
 
-def _repeated(item: Item) -> Iterator[Finding]:
-    """Report boxes that duplicate an earlier box of the same image."""
-    assert item.boxes is not None
-    boxes = item.boxes
+def _repeated(boxes: NDArray[np.float32], labels: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    """Find boxes that duplicate an earlier box of the same image; yield the kind, the index of the box and the text of each finding."""
     order = np.argsort(boxes[:, 0], kind="stable")  # sorted by left side, so that duplicates are near each other
     for at, index in enumerate(order):
         for other in order[at + 1 :]:
@@ -63,8 +54,8 @@ def _repeated(item: Item) -> Iterator[Finding]:
                 break
             if np.abs(boxes[other] - boxes[index]).max() <= _SAME:
                 first, second = sorted((int(index), int(other)))
-                under = "" if item.labels[first] == item.labels[second] else f", labelled {item.labels[first]!r} there"
-                yield _finding("box-duplicate", item, second, f"duplicates box {first + 1}{under}")
+                under = "" if labels[first] == labels[second] else f", labelled {labels[first]!r} there"
+                yield "box-duplicate", second, f"duplicates box {first + 1}{under}"
                 break
 
 
@@ -72,13 +63,7 @@ def misread(found: Sequence[Finding], items: Sequence[Item], facts: Sequence[Fac
     """Report boxes that the reader rejected, but that are valid in the other convention (corners, or x, y, width and height).
 
     Corners that are read as x, y, width and height extend beyond the image. Conversely, x, y, width and height that are read as corners
-    often have swapped corners.
-
-    Args:
-        found: findings of the reader.
-        items: the samples.
-        facts: image properties, one per sample.
-        data: key of the reported finding.
+    often have swapped corners. `found` are the findings of the reader, and `data` is the key of the reported finding.
     """
     # by file stem, because an image and its annotation file have the same stem
     sizes = {Path(item.key).stem: fact.size_hw for item, fact in zip(items, facts, strict=True) if not fact.fault}

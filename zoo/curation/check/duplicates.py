@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zoo.curation.check.findings import NEAR, Finding
 from zoo.curation.check.items import Item
-from zoo.curation.check.pictures import Facts
+from zoo.curation.check.pictures import THUMB, Facts
 
 # Maximum mean difference between the thumbnails of near duplicates, relative to the lower contrast of the two. Measured: at most 0.03
 # after resaving or halving an image, 0.15 (median) after cropping by 2 %, and 0.1 to 0.5 for different images with a Hamming distance of up
@@ -22,18 +22,11 @@ _BITS = 64
 _BLOCK = 4_000_000  # maximum number of pairs compared at once: 32 MB
 
 
-def findings(
-    items: Sequence[Item], facts: Sequence[Facts], near: int = NEAR, *, people: bool = False, own_copies: bool = False
-) -> Iterator[Finding]:
-    """Report duplicate and near-duplicate images.
+def findings(items: Sequence[Item], facts: Sequence[Facts], near: int, *, people: bool, own_copies: bool) -> Iterator[Finding]:
+    """Report duplicate and near-duplicate images, whose 64-bit hashes have a Hamming distance of at most `near`.
 
-    Args:
-        items: the samples.
-        facts: image properties, one per sample.
-        near: maximum Hamming distance between the 64-bit hashes of near duplicates. 0 still detects images resaved at high quality.
-        people: whether labels are names of people.
-        own_copies: whether the format stores a copy of an image for each use, as files of pairs do. Exact duplicates without other
-            problems are then reported as notes.
+    With `people`, labels are names of people. With `own_copies`, the format stores a copy of an image for each use, as files of pairs do,
+    and exact duplicates without other problems are reported as notes.
     """
     for item in items:
         if len(item.splits) > 1:
@@ -48,19 +41,16 @@ def findings(
         yield _alike([items[index] for index in groups[first]], [items[index] for index in groups[second]], bits)
 
 
-def alike(facts: Sequence[Facts], radius: int) -> Iterator[tuple[int, int]]:
+def alike(facts: Sequence[Facts]) -> Iterator[tuple[int, int]]:
     """Yield pairs of indices of duplicate and near-duplicate images. Unreadable and blank images are ignored."""
     groups = _identical(facts)
     yield from ((group[0], other) for group in groups for other in group[1:])
-    for first, second, _ in _near([facts[group[0]] for group in groups], radius):
+    for first, second, _ in _near([facts[group[0]] for group in groups], NEAR):
         yield groups[first][0], groups[second][0]
 
 
 def _identical(facts: Sequence[Facts]) -> list[list[int]]:
-    """Return groups of indices of images with identical pixels.
-
-    Unreadable images are omitted, and so are blank images, which all look alike and are reported separately.
-    """
+    """Return groups of indices of images with identical pixels, without unreadable ones and blank ones, which all look alike."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
         if not fact.fault and not fact.blank:
@@ -111,10 +101,7 @@ def near_pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
 
     The search is exhaustive. The 64 bits are divided into radius + 1 bands. Two hashes within the radius differ in fewer bits than there
     are bands, so they are equal in at least one band. Therefore, only hashes with an equal band are compared (Norouzi, Punjani and Fleet
-    2012, "Fast search in Hamming space with multi-index hashing").
-
-    Returns:
-        Sorted pairs of indices [P, 2] int64. The lower index of a pair comes first.
+    2012, "Fast search in Hamming space with multi-index hashing"). The result is sorted pairs of indices [P, 2], the lower index first.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     edges = np.linspace(0, _BITS, radius + 2).round().astype(int)
@@ -140,7 +127,7 @@ def _within(hashes: NDArray[np.uint64], group: NDArray[np.int64], radius: int) -
 
 
 def _levels(fact: Facts) -> NDArray[np.float32]:
-    pixels = fact.pixels().astype(np.float32)
+    pixels = np.frombuffer(fact.thumb, np.uint8).reshape(THUMB, THUMB).astype(np.float32)
     return np.asarray(pixels - pixels.mean(), dtype=np.float32)
 
 

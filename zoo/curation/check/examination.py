@@ -23,7 +23,11 @@ class Examination:
 
 
 def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
-    """Check a dataset. Arguments as in `zoo.curation.check.check`; the result also contains the samples and image properties."""
+    """Read a whole dataset (string, path or sequence of samples) and report its problems.
+
+    Without `split=`, all splits are checked together, because images that appear in two splits are often overlooked. `near` is the maximum
+    Hamming distance between the 64-bit perceptual hashes of near-duplicate images. For `workers`, see `look_at_all`.
+    """
     if not 0 <= near <= 32:
         raise InputError(f"near is {near}; expected a Hamming distance of 0 to 32 (the average for unrelated images is 32 of 64 bits)")
     progress = progress or Progress(enabled=False)
@@ -34,7 +38,9 @@ def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = 
     items, people, counts = opened.items, kind.data.open_set, labels.class_counts(opened)
     read = list(of_faults(opened.faults, opened.root))
     found = [*opened.findings, *read]
-    found += pictures.findings([item.key for item in items], ["" if item.file is None else item.file.name for item in items], facts)
+    found += pictures.findings(
+        [item.key for item in items], ["" if item.record.path is None else item.record.path.name for item in items], facts
+    )
     found += duplicates.findings(items, facts, near, people=people, own_copies=bool(opened.pairs) and not opened.filed)
     found += labels.pairs(opened, facts)
     found += labels.people(opened, counts) if people else labels.classes(opened, counts)

@@ -10,18 +10,17 @@ from typing import Any, Literal
 
 from zoo.errors import Box, Fault
 
+# a sample is lost or scores may be wrong; probably a mistake; valid, but worth knowing
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+# default maximum Hamming distance of near duplicates. Measured distance from the original: at most 2 after resaving with JPEG quality 40
+# or halving, and 4 (median) after cropping by 2 %
+NEAR = 4
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding.
-
-    Attributes:
-        severity: "error" (a sample is lost or scores may be wrong), "warning" (probably a mistake) or "note" (valid, but worth knowing).
-        title: short description.
-    """
+    """A kind of finding."""
 
     severity: Severity
     title: str
@@ -71,25 +70,15 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding.
+    """A problem found in a dataset."""
 
-    Attributes:
-        kind: key in `KINDS`.
-        key: image or file. Paths inside the dataset folder are relative to it.
-        text: description of the problem.
-        place: position in the file, such as "box 3" or "line 12"; "" for none.
-        others: keys of the other images involved, such as duplicates.
-        box: [x1, y1, x2, y2] in pixels if the finding concerns a single box that can be drawn; otherwise None.
-        level: severity that overrides that of the kind; None for no override.
-    """
-
-    kind: str
-    key: str
+    kind: str  # key in `KINDS`
+    key: str  # image or file; paths inside the dataset folder are relative to it
     text: str
-    place: str = ""
-    others: tuple[str, ...] = ()
-    box: Box | None = None
-    level: Severity | None = None
+    place: str = ""  # position in the file, such as "box 3" or "line 12"
+    others: tuple[str, ...] = ()  # keys of the other images involved, such as duplicates
+    box: Box | None = None  # xyxy in pixels, if the finding concerns a single box that can be drawn
+    level: Severity | None = None  # overrides the severity of the kind
 
     @property
     def severity(self) -> Severity:
@@ -108,25 +97,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """Result of a dataset check.
+    """Result of a dataset check."""
 
-    Attributes:
-        data: the dataset string.
-        scheme: format of the dataset; "" for a sequence of samples.
-        task: name of the task.
-        pictures: number of samples, including unreadable ones.
-        splits: number of samples by split. The key "" stands for samples that are in no split.
-        classes: number of samples (or boxes) by class, over all splits.
-        findings: all findings, ordered by severity (errors first), kind and key.
-    """
-
-    data: str
-    scheme: str
+    data: str  # the dataset string
+    scheme: str  # format of the dataset; "" for a sequence of samples
     task: str
-    pictures: int
-    splits: Mapping[str, int]
-    classes: Mapping[str, int]
-    findings: tuple[Finding, ...] = ()
+    pictures: int  # number of samples, including unreadable ones
+    splits: Mapping[str, int]  # number of samples by split; the key "" stands for samples that are in no split
+    classes: Mapping[str, int]  # number of samples (or boxes) by class, over all splits
+    findings: tuple[Finding, ...]  # ordered by severity (errors first), kind and key
 
     @property
     def ok(self) -> bool:
@@ -144,24 +123,13 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable dict."""
-        return {
-            "data": self.data,
-            "scheme": self.scheme,
-            "task": self.task,
-            "ok": self.ok,
-            "pictures": self.pictures,
-            "splits": dict(self.splits),
-            "classes": dict(self.classes),
-            "counts": self.counts,
-            "findings": [finding.to_dict() for finding in self.findings],
-        }
+        about = {"data": self.data, "scheme": self.scheme, "task": self.task, "ok": self.ok, "pictures": self.pictures}
+        counts = {"splits": dict(self.splits), "classes": dict(self.classes), "counts": self.counts}
+        return {**about, **counts, "findings": [finding.to_dict() for finding in self.findings]}
 
 
 def of_faults(faults: Iterable[Fault], root: Path | None) -> Iterator[Finding]:
-    """Convert annotation errors to findings. File names are converted to paths relative to the dataset folder `root`.
-
-    Errors of unknown kinds, from third-party readers, are converted to the kind "annotation".
-    """
+    """Convert annotation errors to findings, with paths relative to the dataset folder `root`; unknown kinds become "annotation"."""
     for fault in faults:
         key = fault.key.removesuffix(f" {fault.place}") if fault.place else fault.key  # the key of an error in a table ends with the line
         if root is not None:
@@ -173,8 +141,3 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Remove duplicate findings and sort the others by severity (errors first), then in the order of `KINDS`, then by key."""
     kinds = list(KINDS)
     return tuple(sorted(dict.fromkeys(findings), key=lambda it: (_ORDER[it.severity], kinds.index(it.kind), it.key, it.place, it.text)))
-
-
-# default maximum Hamming distance of near duplicates. Measured distance from the original: at most 2 after resaving with JPEG quality 40
-# or halving, and 4 (median) after cropping by 2 %
-NEAR = 4

@@ -8,9 +8,9 @@ from dataclasses import astuple
 from pathlib import Path
 
 from zoo.curation.check import fix_boxes
-from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.findings import Finding
+from zoo.curation.check.fix_boxes import Change, mend_box
 from zoo.curation.check.pictures import Facts
 from zoo.data import tables
 from zoo.errors import InputError
@@ -32,12 +32,8 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
     reordered, and duplicate ids are replaced. All other findings are listed as "kept", because fixing them would be a guess: for example,
     only the owner of the dataset can decide which of two contradictory labels is right.
 
-    Args:
-        examination: check of a whole dataset of image files, opened without `split=`, `classes=` and `limit=`.
-        out: output folder. The output of an earlier run is replaced.
-
-    Returns:
-        The rows of `changes.csv`.
+    The dataset must consist of image files and be opened without `split=`, `classes=` and `limit=`. The output of an earlier run is
+    replaced. Return the rows of `changes.csv`.
     """
     opened = examination.opened
     if opened.root is None or opened.path is None or not opened.whole:
@@ -93,7 +89,7 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
     table = examination.opened.path
     assert table is not None
     pairs = list(zip(examination.opened.items, examination.facts, strict=True))
-    facts = {str(item.file): fact for item, fact in pairs} | {item.key: fact for item, fact in pairs}
+    facts = {str(item.record.path): fact for item, fact in pairs} | {item.key: fact for item, fact in pairs}
     faults = {found.place: found for found in examination.findings.findings if found.key.endswith(table.name)}
     header: list[str] = []
     rows: dict[tuple[str, ...], None] = {}
@@ -112,15 +108,9 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None) -> tuple[dict[str, str], str]:
-    """Fix a row of a table.
+    """Fix a row of a table, given the properties of its image, if known, and the annotation error in this row, if there is one.
 
-    Args:
-        values: cells by column name.
-        fact: properties of the image; None if unknown.
-        fault: the annotation error in this row; None if there is none.
-
-    Returns:
-        The fixed row, or an empty dict if it must be removed; and a description of the change ("" for none).
+    Return the fixed row, or an empty dict if it must be removed; and a description of the change ("" for none).
     """
     if fact is not None and fact.fault:
         return {}, f"{values['path']} {fact.fault}"

@@ -5,15 +5,45 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree.ElementTree import Element, ParseError, tostring
 
-from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.pictures import Facts
 from zoo.errors import Box
 from zoo.system.files import write_text
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of `changes.csv`."""
+
+    action: Literal["removed", "changed", "kept"]  # "kept": a finding that isn't fixed because fixing it would be a guess
+    file: str  # annotation file or image
+    place: str  # position in the file, such as "line 12"; "" for none
+    text: str
+
+
+def mend_box(box: Box, size_hw: tuple[float, float]) -> tuple[Box | None, str]:
+    """Reorder the corners of a box (xyxy) and clip it to the image, whose size is in the unit of the box.
+
+    Return the corrected box, or None if it has no area or lies outside the image; and a description of the fix or of the reason for None
+    ("" for a valid box).
+    """
+    height, width = size_hw
+    left, right = sorted((box[0], box[2]))
+    top, bottom = sorted((box[1], box[3]))
+    done = ["corners reordered"] if (left, top, right, bottom) != box else []
+    inside = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
+    if left == right or top == bottom:
+        return None, "no area"
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        return None, "entirely outside the image"
+    if inside != (left, top, right, bottom):
+        done.append("clipped to the image")
+    return inside, " and ".join(done)
 
 
 def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
@@ -96,9 +126,9 @@ def _mend_coco(bbox: Any, size_hw: tuple[int, int]) -> tuple[Box | None, str]:
         return None, "not four finite numbers"
     left, top, width, height = bbox
     box, what = mend_box((left, top, left + width, top + height), size_hw)
-    if box is None or not what:
-        return (None if box is None else (left, top, width, height)), what
-    return (box[0], box[1], box[2] - box[0], box[3] - box[1]), what
+    if box is None:
+        return None, what
+    return ((box[0], box[1], box[2] - box[0], box[3] - box[1]) if what else (left, top, width, height)), what
 
 
 def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
@@ -170,7 +200,7 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
     count = max((len(names) for names in examination.opened.classes.values()), default=0)
     # an image that can't be read in one split counts as unreadable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: bool(pair[1].fault))
-    faults = {item.file.stem: fact.fault for item, fact in pairs if item.file is not None}
+    faults = {item.record.path.stem: fact.fault for item, fact in pairs if item.record.path is not None}
     for file in sorted(path for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts[:-1]):
         name = file.relative_to(root).as_posix()
         if fault := faults.get(file.stem, "its image is missing or can't be read"):
@@ -187,15 +217,9 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _clean_line(line: str, classes: int, before: list[str]) -> tuple[str, str]:
-    """Fix a line with class, centre x, centre y, width and height. Coordinates are fractions of the image size.
+    """Fix a line with class, centre x, centre y, width and height, in fractions of the image size. `before` are the kept lines before it.
 
-    Args:
-        line: the line.
-        classes: number of classes.
-        before: earlier lines of the file that were kept.
-
-    Returns:
-        The fixed line, or "" if it must be removed; and a description of the change ("" for none).
+    Return the fixed line, or "" if it must be removed; and a description of the change ("" for none).
     """
     parts = line.split()
     if not parts:

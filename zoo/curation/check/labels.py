@@ -78,10 +78,10 @@ def strays(opened: Opened) -> Iterator[Finding]:
     if opened.root is None or not opened.whole or not opened.items or opened.pairs or not opened.filed:
         return
     mentioned = "\n".join(f"{fault.key} {fault.reason}" for fault in opened.faults)
-    used = {item.file for item in opened.items}
+    used = {item.record.path for item in opened.items}
     # a table may be stored anywhere, so search the folders of its images instead of the folder of the table
     tabular = opened.path != opened.root
-    places = {item.file.parent for item in opened.items if item.file is not None} if tabular else {opened.root}
+    places = {item.record.path.parent for item in opened.items if item.record.path is not None} if tabular else {opened.root}
     for file in sorted({path for place in places for path in place.rglob("*") if not path.name.startswith(".")}):
         suffix = file.suffix.lower()
         key = file.relative_to(opened.root).as_posix() if file.is_relative_to(opened.root) else str(file)

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from zoo.curation.check.findings import Finding
-from zoo.data.dataset import Record
+from zoo.data.dataset import Image, Record
 from zoo.errors import ImageError
 from zoo.images import decoding, headers
 
@@ -45,66 +45,41 @@ _MODES |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I", "F"), "of more than 8 bi
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Properties of an image.
+    """Properties of an image."""
 
-    Attributes:
-        fault: reason why the image can't be read; "" if it can.
-        size_hw: height and width in pixels, after applying the EXIF orientation.
-        format: file format, detected from the content; "" for images that are not files.
-        mode: colour mode in words: colour, grey, with transparency, …
-        digest: hash of the decoded pixels. Images with equal pixels have equal digests, regardless of file format and name.
-        hash: 64-bit perceptual hash.
-        spread: standard deviation of the grey thumbnail, in grey levels.
-        thumb: grey thumbnail, THUMB × THUMB bytes.
-        fault_kind: kind of the error, as in `Fault.kind`; "" if there is none.
-    """
-
-    fault: str = ""
-    size_hw: tuple[int, int] = (0, 0)
-    format: str = ""
-    mode: str = ""
-    digest: bytes = b""
-    hash: int = 0
-    spread: float = 0.0
-    thumb: bytes = b""
-    fault_kind: str = ""
+    fault: str = ""  # reason why the image can't be read; "" if it can
+    size_hw: tuple[int, int] = (0, 0)  # in pixels, after applying the EXIF orientation
+    format: str = ""  # file format, detected from the content; "" for images that are not files
+    mode: str = ""  # colour mode in words: colour, grey, with transparency, …
+    digest: bytes = b""  # hash of the decoded pixels, the same for equal pixels regardless of file format and name
+    hash: int = 0  # 64-bit perceptual hash
+    spread: float = 0.0  # standard deviation of the grey thumbnail, in grey levels
+    thumb: bytes = b""  # grey thumbnail, THUMB × THUMB bytes
+    fault_kind: str = ""  # kind of the error, as in `Fault.kind`
 
     @property
     def blank(self) -> bool:
         """Whether the image has a single colour."""
         return self.spread < _BLANK
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """Return the thumbnail as [THUMB, THUMB] uint8."""
-        return np.frombuffer(self.thumb, np.uint8).reshape(THUMB, THUMB)
 
-
-def look(source: Path | NDArray[np.uint8]) -> Facts:
-    """Return the properties of an image, which is a file or an array of pixels.
-
-    No exception is raised for an unreadable image; `Facts.fault` contains the error.
-    """
-    if not isinstance(source, Path):
-        return _facts(source, "", "colour")
+def look(source: Path | Image | Callable[[], Image]) -> Facts:
+    """Return the properties of the image of a record. `Facts.fault` contains the error of an unreadable image."""
     try:
+        if not isinstance(source, Path):
+            return _facts(source() if callable(source) else source, "", "colour")
         data = decoding.load(source)
-        image = decoding.decode(data, str(source))
+        return _facts(decoding.decode(data, str(source)), headers.parse(data).format, _mode(data))
     except ImageError as error:
         return Facts(fault=error.reason, fault_kind=error.kind)
-    return _facts(image, headers.parse(data).format, _mode(data))
 
 
 def _facts(image: NDArray[np.uint8], format_: str, mode: str) -> Facts:
-    thumb = thumbnail(image)
+    thumb = grey_thumbnail(image, THUMB)
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     height, width = image.shape[:2]
     return Facts("", (height, width), format_, mode, digest.digest(), perceptual_hash(image), float(thumb.std()), thumb.tobytes())
-
-
-def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey thumbnail [THUMB, THUMB] uint8 of an image [H, W, 3] uint8, RGB. The aspect ratio is not preserved."""
-    return _grey(image, THUMB)
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> int:
@@ -114,12 +89,13 @@ def perceptual_hash(image: NDArray[np.uint8]) -> int:
     transform exceeds the median of these coefficients, without the constant one (Zauner 2010, "Implementation and benchmarking of
     perceptual image hash functions"). Scaling, recompression and brightness changes leave the hash nearly unchanged.
     """
-    coefficients = cv2.dct(_grey(image, _DCT).astype(np.float32))[:_LOW, :_LOW].reshape(-1)
+    coefficients = cv2.dct(grey_thumbnail(image, _DCT).astype(np.float32))[:_LOW, :_LOW].reshape(-1)
     bits = coefficients > np.median(coefficients[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _grey(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def grey_thumbnail(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a grey thumbnail [side, side] uint8 of an image [H, W, 3] uint8, RGB. The aspect ratio is not preserved."""
     # area averaging avoids aliasing; conversion to grey is faster after resizing
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
@@ -141,36 +117,19 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
     """Yield the properties of each record's image, in order.
 
     Image files are read in worker processes. Threads would not help, because only one image per process can be decoded at a time. Generated
-    and in-memory images are read in this process.
-
-    Args:
-        records: the records.
-        workers: number of worker processes; 0 reads all images in this process. None uses one worker per core if there are many images.
+    and in-memory images are read in this process, and with 0 workers all are. None uses one worker per core if there are many images.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if workers is None else workers
     files = [record.source for record in records if isinstance(record.source, Path)]
     if count < 1 or (workers is None and (cores < 2 or len(files) < _FEW)):
-        yield from (_look_at(record) for record in records)
+        yield from (look(record.source) for record in records)
         return
-    # spawn: forking a process in which OpenCV or torch runs threads can hang
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+    # spawn: forking a process in which OpenCV or torch runs threads can hang; one thread: the processes already use all cores
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         read = pool.map(look, files, chunksize=_CHUNK)
         for record in records:
-            yield next(read) if isinstance(record.source, Path) else _look_at(record)
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # worker processes already use all cores
-
-
-def _look_at(record: Record) -> Facts:
-    if not callable(record.source):
-        return look(record.source)
-    try:
-        return look(record.source())
-    except ImageError as error:  # an image stored inside a larger file
-        return Facts(fault=error.reason, fault_kind=error.kind)
+            yield next(read) if isinstance(record.source, Path) else look(record.source)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.damaged import SIZE_HW, Labelled, edit_coco, scene, write, write_box_table, write_coco, write_voc
+from tests.damaged import SIZE_HW, Labelled, check, edit_coco, scene, write, write_box_table, write_coco, write_voc
 from tests.pictures import write_picture
-from zoo.curation.check import Finding, Findings, check
-from zoo.curation.check.findings import of_faults
+from zoo.curation.check.findings import Finding, Findings, of_faults
 from zoo.errors import Fault
 
 _SOUND: list[list[Labelled]] = [[("cat", (4, 5, 30, 40))], [("dog", (10, 6, 50, 30)), ("cat", (2, 2, 9, 9))], [("dog", (20, 8, 60, 44))]]

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.damaged import scene, write, write_folders, write_voc
+from tests.damaged import check, scene, write, write_folders, write_voc
 from tests.pictures import write_picture
-from zoo.curation.check import check
 from zoo.curation.check.duplicates import near_pairs
-from zoo.curation.check.pictures import perceptual_hash, thumbnail
+from zoo.curation.check.pictures import grey_thumbnail, perceptual_hash
 from zoo.errors import InputError
 
 
@@ -143,7 +142,7 @@ def test_the_hash_bears_what_happens_to_pictures_on_their_way() -> None:
 def test_a_thumbnail_keeps_levels() -> None:
     image = np.zeros((32, 64, 3), np.uint8)
     image[:, 32:] = 200
-    small = thumbnail(image)
+    small = grey_thumbnail(image, 16)
     assert small.shape == (16, 16)
     assert (small[:, :8] == 0).all()
     assert (small[:, 8:] == 200).all()

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.damaged import Labelled, edit_coco, write, write_box_table, write_coco, write_folders, write_voc
+from tests.damaged import Labelled, check, edit_coco, write, write_box_table, write_coco, write_folders, write_voc
 from tests.pictures import cut_short
 from tests.unit.curation.check.test_boxes import _yolo as write_yolo
-from zoo.curation.check import check
-from zoo.curation.check.changes import Change, mend_box
 from zoo.curation.check.examination import examine
 from zoo.curation.check.fix import write_cleaned
+from zoo.curation.check.fix_boxes import Change, mend_box
 from zoo.errors import InputError
 
 _DAMAGED: list[list[Labelled]] = [

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.damaged import scene, write, write_coco, write_folders, write_voc
+from tests.damaged import check, scene, write, write_coco, write_folders, write_voc
 from tests.pictures import write_picture
-from zoo.curation.check import Findings, check
+from zoo.curation.check.findings import Findings
 from zoo.curation.check.items import open_all
 from zoo.data.dataset import Sample
 from zoo.errors import InputError

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.damaged import scene
+from tests.damaged import check, scene
 from zoo.cli.main import main
-from zoo.curation.check import check
 from zoo.tasks.face.datasets.bin import load
 
 NAMES = ["cat", "dog", "eel"]

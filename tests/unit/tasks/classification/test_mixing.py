@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tests.small_training import RECIPE, coloured, fresh
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.tasks.classification.augment import Augment, mix
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.training.train import train
 
 TARGETS = torch.tensor([0, 1, 2, 3])

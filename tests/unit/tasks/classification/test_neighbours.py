@@ -21,7 +21,7 @@ from zoo.models.archive import load
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
-from zoo.tasks.classification.neighbours import NeighbourHead
+from zoo.tasks.classification.head import NeighbourHead
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

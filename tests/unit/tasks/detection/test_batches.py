@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torchvision.models.detection.transform import resize_boxes
 
 from tests.pictures import picture, write_picture
-from zoo.curation.convert.convert import convert
+from zoo.curation.convert import convert
 from zoo.data.dataset import Dataset, Record
 from zoo.data.sampling import Balanced, Shuffled
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.task.contract import get_task
+from zoo.tasks.detection.training.augment import rescaled
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
-from zoo.tasks.detection.training.jitter import rescaled
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 

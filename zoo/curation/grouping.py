@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from zoo.curation.check.duplicates import alike
-from zoo.curation.check.findings import NEAR
 from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import look_at_all
 from zoo.data.tables import rows
@@ -23,13 +24,9 @@ from zoo.system.progress import Progress
 def group_names(items: Sequence[Item], how: str, people: bool, progress: Progress) -> list[str]:
     """Return the group name of each sample.
 
-    Args:
-        items: the samples.
-        how: grouping method. "none" makes each sample a group; "near" groups near-duplicate images; "folder" groups the images of a folder;
-            "regex:PATTERN" groups by the text that the first capturing group of a pattern matches in the key; or the path of
-            a CSV, TSV or Parquet file with the columns path and group.
-        people: whether labels are names of people. If true, the images of each person form a group, and `how` must be "none".
-        progress: progress display.
+    With `people`, labels are names of people, the images of each person form a group, and `how` must be "none". Otherwise, `how` is "none"
+    (each sample is a group), "near" (near-duplicate images), "folder" (images of a folder), "regex:PATTERN" (the text that the first
+    capturing group of a pattern matches in the key), or the path of a CSV, TSV or Parquet file with the columns path and group.
     """
     if people:
         if how != "none":
@@ -51,18 +48,13 @@ def group_names(items: Sequence[Item], how: str, people: bool, progress: Progres
 def _near(items: Sequence[Item], progress: Progress) -> list[str]:
     records = [item.record for item in items]
     facts = list(progress.track(look_at_all(records), "comparing", len(records)))
-    parent = list(range(len(items)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for first, second in alike(facts, NEAR):
-        a, b = sorted((root(first), root(second)), key=lambda index: items[index].key)
-        parent[b] = a
-    return [items[root(index)].key for index in range(len(items))]
+    first, second = np.array(list(alike(facts)), np.int64).reshape(-1, 2).T
+    edges = csr_array((np.ones(len(first)), (first, second)), shape=(len(items), len(items)))
+    component = connected_components(edges, directed=False)[1].tolist()
+    names: dict[int, str] = {}
+    for number, item in zip(component, items, strict=True):
+        names[number] = min(names.get(number, item.key), item.key)
+    return [names[number] for number in component]
 
 
 def _matched(items: Sequence[Item], pattern: str) -> list[str]:
@@ -98,17 +90,11 @@ def _tabled(items: Sequence[Item], file: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that must stay in the same split.
+    """Samples that must stay in the same split."""
 
-    Attributes:
-        name: unique name. Together with the size of the group and the seed, it determines the order in which groups are assigned.
-        members: indices of the samples in the group.
-        counts: number of images (or boxes) of each class in the group, [C].
-    """
-
-    name: str
-    members: tuple[int, ...]
-    counts: NDArray[np.int64]
+    name: str  # unique; together with the size of the group and the seed, it determines the order in which groups are assigned
+    members: tuple[int, ...]  # indices of the samples
+    counts: NDArray[np.int64]  # number of images (or boxes) of each class, [C]
 
 
 def parse_parts(text: str) -> dict[str, float]:
@@ -156,7 +142,8 @@ def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> li
     """
     names = list(parts)
     shares = np.array([parts[name] for name in names])
-    order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), _lot(groups[i].name, seed)))
+    lots = [hashlib.sha256(f"{seed}:{group.name}".encode("utf-8", "surrogatepass")).digest() for group in groups]
+    order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), lots[i]))
     counts = np.stack([groups[i].counts for i in order]) if order else np.zeros((0, 0), np.int64)
     left = counts.sum(0)  # [classes]: number of unassigned images or boxes
     sizes = np.array([len(groups[i].members) for i in order], np.float64)
@@ -191,11 +178,5 @@ def assign(groups: Sequence[Group], parts: Mapping[str, float], seed: int) -> li
             f"the split {', '.join(empty)} would be empty: there are {len(groups)} groups, the largest with "
             f"{int(sizes.max(initial=0))} samples. Use fewer splits, larger fractions or smaller groups"
         )
-    result = [""] * len(groups)
-    for place, index in enumerate(order):
-        result[index] = names[part[place]]
-    return result
-
-
-def _lot(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest()
+    part_of = dict(zip(order, part.tolist(), strict=True))
+    return [names[part_of[index]] for index in range(len(groups))]

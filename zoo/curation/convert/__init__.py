@@ -1,1 +1,0 @@
-"""Conversion of datasets to other formats: `zoo data convert`."""

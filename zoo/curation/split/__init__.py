@@ -1,1 +1,0 @@
-"""Split datasets such that no group and no person is in several splits: `zoo data split`."""
