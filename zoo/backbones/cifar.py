@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.images.preprocess import Preprocess
-from zoo.kernels.fusion import Activate, fusible
+from zoo.kernels.overrides import Activate, fusible
 
 _WIDTHS = (16, 32, 64)
 

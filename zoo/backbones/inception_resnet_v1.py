@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.images.preprocess import Preprocess
-from zoo.kernels.fusion import Activate, fusible
+from zoo.kernels.overrides import Activate, fusible
 
 NAME = "inception_resnet_v1"
 # modules of the stem and of each stage, in forward order

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.images.preprocess import Preprocess
-from zoo.kernels.fusion import Activate, fusible
+from zoo.kernels.overrides import Activate, fusible
 
 # timm's source modules that contain residual networks, and a pattern for the models that are ResNets with average pooling and a linear
 # classifier

@@ -24,17 +24,7 @@ class DisagreementError(ZooError):
 
 
 def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], task: Task) -> Agreement:
-    """Compare a compiled model with the original model.
-
-    Args:
-        model: original model, in float32 and evaluation mode, on the CPU.
-        compiled: compiled model.
-        batches: images to compare on.
-        task: task of the model.
-
-    Returns:
-        The agreement, without scores.
-    """
+    """Return the agreement, without scores, of a compiled model with the original model, in float32 and evaluation mode on the CPU."""
     pictures, error, same, answers = 0, 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in batches:
@@ -50,11 +40,7 @@ def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], tas
 
 
 def check(agreement: Agreement, making: Making, task: Task) -> None:
-    """Check that a compiled model agrees with the original model.
-
-    Raises:
-        DisagreementError: the models disagree. The message states the differences and the remedy.
-    """
+    """Raise a `DisagreementError` with the differences and the remedy if a compiled model disagrees with the original model."""
     faults = []
     if not agreement.relative_error <= _ERRORS[making.precision]:  # true for NaN as well
         faults.append(f"outputs are off by {agreement.relative_error:.2g} of the largest value (at most {_ERRORS[making.precision]:g})")

@@ -46,10 +46,7 @@ _REVISION = 4  # revision of the conversion and quantisation code; increase it t
 
 @dataclass(frozen=True)
 class Conversion:
-    """Source of a compiled model's networks, which are converted at first use.
-
-    If the engine can't run a network, the network falls back to eager, with a message.
-    """
+    """Source of a compiled model's networks, converted at first use. Those that the engine can't run fall back to eager, with a message."""
 
     model: Model  # the original, in evaluation mode, on the CPU
     fingerprint: str  # of the model; for the network `FEATURES`, that of the backbone is sufficient
@@ -84,11 +81,8 @@ class Conversion:
 
     @cached_property
     def _is_selective(self) -> bool:
-        """Whether the backbone rejects some image sizes. Tested with sizes that give feature maps of odd and even size at every level.
-
-        It is False for models that pad images, since every backbone supports the sizes of padded images.
-        """
-        if self.model.preprocess.pads:
+        """Whether the backbone rejects some image sizes. Tested with sizes that give feature maps of odd and even size at every level."""
+        if self.model.preprocess.pads:  # every backbone supports the sizes of padded images
             return False
         try:
             for _, *shape in _other_shapes(*_example_hw(self.model), False):
@@ -130,10 +124,7 @@ class Conversion:
             return self.engine.start(made, self.precision, self.threads)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the networks to a folder, and return their entries for model.json.
-
-        If the model has a fixed image size, the graph of the first network is written only for this size.
-        """
+        """Write the networks to a folder, the first one only for the model's own size, if any. Return their entries for model.json."""
         written = []
         for name in (PICTURES, *self.model.head.networks()):
             size_hw = self._own_hw if name == PICTURES else None

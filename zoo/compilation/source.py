@@ -34,29 +34,17 @@ _COMPARED, _COMPARED_PIXELS = 64, 8 * 224 * 224  # maximum numbers of images and
 
 @dataclass(frozen=True)
 class Source:
-    """The model to compile, and the images for comparison, calibration and scoring.
+    """The model to compile, and the images for comparison, calibration and scoring."""
 
-    Attributes:
-        model: copy of the original model, in evaluation mode, on the CPU.
-        fingerprints: fingerprints of the original model.
-        pictures: the user's images, or a few built-in ones.
-        given: whether the images are the user's.
-        has_truth: whether the images are the user's and have ground truth, so that scores can be measured.
-        say: callback that receives messages (one line each).
-        progress: progress display.
-        on_error: "raise", or "skip" to skip images that can't be read.
-        left_out: messages about skipped images that have already been reported, so that none is reported twice.
-    """
-
-    model: Model
-    fingerprints: dict[str, str]
-    pictures: Dataset
-    given: bool
-    has_truth: bool
+    model: Model  # copy of the original, in evaluation mode, on the CPU
+    fingerprints: dict[str, str]  # of the original
+    pictures: Dataset  # the user's images, or a few built-in ones
+    given: bool  # whether the images are the user's
+    has_truth: bool  # whether the images are the user's and have ground truth, so that scores can be measured
     say: Callable[[str], None]
     progress: Progress
     on_error: OnError
-    left_out: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)  # reported messages about skipped images, so that none is reported twice
 
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
@@ -99,17 +87,11 @@ class Source:
                     self.say(f"skipped: {error}")
                 self.left_out.add(str(error))
 
-    @property
-    def compared_count(self) -> int:
-        """Number of images on which the outputs of the original and the compiled model are compared."""
-        height, width = self.model.preprocess.size_hw
-        few = min(_COMPARED, max(2, _COMPARED_PIXELS // (height * width)))
-        return min(len(self.pictures), _CALIBRATION if self.given else few)
-
     def compared(self) -> Iterator[ImageBatch]:
-        """Yield the images for the comparison, in prepared batches."""
+        """Yield the images for the comparison of outputs, in prepared batches."""
         height, width = self.model.preprocess.size_hw
-        count, size = self.compared_count, max(1, min(_COMPARED, _COMPARED_PIXELS // (height * width)))
+        fitting = min(_COMPARED, _COMPARED_PIXELS // (height * width))
+        count, size = min(len(self.pictures), _CALIBRATION if self.given else max(2, fitting)), max(1, fitting)
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
 
     @cached_property
@@ -127,12 +109,7 @@ class Source:
         return scores[self.task.scoring.primary_score] or 0.0  # the score is None for both models if there is too little data
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
-        """Return the model compiled for an engine.
-
-        Raises:
-            InputError: the engine can't run the model.
-            DisagreementError: the predictions of the compiled model disagree with those of the original model.
-        """
+        """Return the model compiled for an engine. Raise a `DisagreementError` if its predictions disagree with the original model."""
         if (engine.name, precision) == ("eager", "fp32"):  # the computation is the same, so no comparison is necessary
             return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
         try:

@@ -174,12 +174,7 @@ def one_reason(engine: str, network: Network) -> Iterator[None]:
 
 
 def or_else(run: Runner, otherwise: Callable[..., Tensors]) -> Runner:
-    """Return a runner that calls a fallback if the engine fails, for example because it has no kernels for some shapes.
-
-    Args:
-        run: the engine's runner.
-        otherwise: fallback, called with the error and the inputs; it returns the outputs or raises an error.
-    """
+    """Return a runner that calls `otherwise` with the error and the inputs if the engine fails, such as on shapes it has no kernels for."""
 
     def computed(*inputs: Tensor) -> Tensors:
         try:
@@ -198,18 +193,10 @@ def quantise(
     as_runner: Callable[[Any], Runner],
     spared: Sequence[str] = (),
 ) -> Any:
-    """Quantise the weights and activations of a graph to 8 bits with NNCF. Activations are quantised asymmetrically.
+    """Quantise an OpenVINO or ONNX graph to 8 bits with NNCF, as `Engine.quantise`. Activations are quantised asymmetrically.
 
-    Args:
-        graph: an OpenVINO or ONNX graph.
-        samples: inputs for calibration.
-        as_input: function that converts a sample to the input format of the graph's engine.
-        judge: scorer, as in `Engine.quantise`.
-        as_runner: function that converts a candidate, in the form in which NNCF passes it, to a runner for the judge.
-        spared: names of operations that must stay unquantised.
-
-    Raises:
-        InputError: NNCF isn't installed.
+    `as_input` converts a sample to the input format of the graph's engine, and `as_runner` a candidate, in the form in which NNCF passes
+    it, to a runner for the judge. The operations named in `spared` stay unquantised. Raise an `InputError` if NNCF isn't installed.
     """
     # NNCF displays progress bars on standard output
     with errors_alone("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(sys.stderr):

@@ -50,12 +50,9 @@ class OnnxRuntime(Engine):
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise the graph with NNCF, without training."""
-        names = [each.name for each in converted.graph.input]
-
-        def started(graph: Any) -> Runner:  # NNCF passes each candidate as a graph
-            return self.start(graph, "int8", torch.get_num_threads())
-
-        return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, started)
+        names, threads = [each.name for each in converted.graph.input], torch.get_num_threads()
+        # NNCF passes each candidate as a graph
+        return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, lambda graph: self.start(graph, "int8", threads))
 
     def write(self, converted: Any, path: Path) -> None:
         """Write the graph to one file."""

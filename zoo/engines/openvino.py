@@ -30,10 +30,7 @@ class OpenVINO(Engine):
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, write it to a file and read it back.
-
-        This ensures identical outputs after loading: those of the converter's graph in memory differ in the last bits.
-        """
+        """Convert the exported graph, write it to a file and read it back, because the graph in memory differs in the last bits."""
         import openvino
 
         with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
@@ -69,10 +66,7 @@ class OpenVINO(Engine):
         return _core().read_model(path)
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
-        """Return a runner that compiles the graph at its first call.
-
-        The graph is compiled for dynamic shapes, because graphs for fixed shapes were no faster.
-        """
+        """Return a runner that compiles the graph at its first call, for dynamic shapes, because fixed shapes were no faster."""
         sessions: dict[tuple[bool, ...], Session] = {}
 
         def run(*inputs: Tensor) -> Tensors:
@@ -92,15 +86,7 @@ class Session:
     """
 
     def __init__(self, converted: Any, precision: EnginePrecision, threads: int, in_bytes: Sequence[bool], **settings: Any) -> None:
-        """Compile a network.
-
-        Args:
-            converted: the graph.
-            precision: numeric precision.
-            threads: number of threads.
-            in_bytes: for each input, whether it is uint8 images; otherwise, it is float32.
-            **settings: further OpenVINO properties.
-        """
+        """Compile a graph. `in_bytes` tells for each input whether it is uint8 or float32. `settings` are further OpenVINO properties."""
         from zoo.system.hardware import cpu_has_bf16
 
         # the precision hint affects only layers that aren't int8; on a processor with AMX, its default is bf16
@@ -134,11 +120,8 @@ def _is_map(port: Any) -> bool:
 def _with_interface(converted: Any, taken: Sequence[bool], given: Sequence[bool], in_bytes: Sequence[bool]) -> Any:
     """Return a network with converted inputs and outputs.
 
-    Args:
-        converted: the graph.
-        taken: for each input, whether it becomes channels-last, [B, H, W, C].
-        given: for each output, whether it becomes channels-last, [B, H, W, C].
-        in_bytes: for each input, whether it becomes uint8, which the network scales to 0–1.
+    `taken` and `given` tell for each input and output whether it becomes channels-last, [B, H, W, C]; `in_bytes` for each input whether it
+    becomes uint8, which the network scales to 0–1.
     """
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
@@ -200,10 +183,7 @@ def _per_channel(slopes: NDArray[Any]) -> bool:
 
 
 def _users_of_outputs(model: Any) -> list[Any]:
-    """Return the inputs of operations that read a tensor that is also an output of the model.
-
-    Such tensors are, for example, a detector's pyramid levels, which are also the inputs of its first stage.
-    """
+    """Return the inputs of operations that read an output of the model, such as a detector's pyramid levels."""
     answers = [result.input_value(0) for result in model.get_results()]
     return [user for answer in answers for user in answer.get_target_inputs() if user.get_node().get_type_name() != "Result"]
 

@@ -35,10 +35,7 @@ def normalise(
     """Compute `torch.nn.functional.batch_norm`, optionally fused with the operations that follow it.
 
     The positional arguments are those of torch's function. `relu` applies ReLU to the result. `addend`, a map of the same size, is added
-    before ReLU; it requires `relu`. The result can be differentiated once.
-
-    Returns:
-        The result, or None if the kernels don't support the arguments and torch should compute it.
+    before ReLU; it requires `relu`. The result can be differentiated once. It is None if the kernels don't support the arguments.
     """
     if not training or eps <= 0 or input.numel() < _LEAST_NUMBERS:
         return None

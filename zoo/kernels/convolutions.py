@@ -119,18 +119,13 @@ class _Wide(torch.autograd.Function):
 def _weight_gradient(input: Tensor, weight: Tensor, gradient: Tensor, stride: _Pair, padding: _Pair) -> Tensor:
     """Return the gradient of the weights, [O, C, kernel, kernel].
 
-    It is the product of the output's gradient, [N, O, H', W'], and the patches of the input, [N, C, H, W].
+    It is the product of the output's gradient, [N, O, H', W'], and the patches of the input, [N, C, H, W], that the kernel reads.
     """
     answers, channels, *kernel = weight.shape
-    patches = _patches(input, kernel, stride, padding, gradient.shape[2:])
-    by_channel = gradient.permute(1, 0, 2, 3).reshape(answers, -1)
-    return (by_channel @ patches).view(answers, *kernel, channels).permute(0, 3, 1, 2)
-
-
-def _patches(input: Tensor, kernel: list[int], stride: _Pair, padding: _Pair, size: torch.Size) -> Tensor:
-    """Return copies of the patches that the kernel reads, one row per output position: [positions, kernel · kernel · C]."""
     maps = F.pad(input.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
-    count, _, _, channels = maps.shape
     picture, row, column, channel = maps.stride()
-    seen = maps.as_strided((count, *size, *kernel, channels), (picture, stride[0] * row, stride[1] * column, row, column, channel))
-    return seen.reshape(count * size[0] * size[1], -1)
+    shape = (len(maps), *gradient.shape[2:], *kernel, channels)
+    seen = maps.as_strided(shape, (picture, stride[0] * row, stride[1] * column, row, column, channel))
+    by_channel = gradient.permute(1, 0, 2, 3).reshape(answers, -1)
+    patches = seen.reshape(by_channel.shape[1], -1)  # copies, [positions, kernel · kernel · C]
+    return (by_channel @ patches).view(answers, *kernel, channels).permute(0, 3, 1, 2)

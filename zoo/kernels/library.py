@@ -92,9 +92,8 @@ def is_watched() -> bool:
 def _kept(folder: Path, key: str, source: str, words: list[str]) -> ctypes.CDLL:
     """Load a library from the cache, and compile it first if it is missing or damaged.
 
-    Raises:
-        OSError: the folder isn't writable or belongs to another user, or the library can't be loaded, for example because its OpenMP
-            functions aren't those that torch has loaded.
+    Raise an `OSError` if the folder isn't writable or belongs to another user, or the library can't be loaded, for example because its
+    OpenMP functions aren't those that torch has loaded.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = folder.stat()
@@ -127,10 +126,7 @@ def _compile(folder: Path, source: str, words: list[str]) -> Path:
 
 
 def _output(words: list[str]) -> bytes:
-    """Run a compiler and return its output.
-
-    The compiler runs in a separate session, which Ctrl-C doesn't reach, so that the current training step can finish.
-    """
+    """Run a compiler, in a session that Ctrl-C doesn't reach, so that the current training step can finish, and return its output."""
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=_SECONDS)

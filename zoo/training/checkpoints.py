@@ -14,7 +14,6 @@ import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import torch
@@ -56,7 +55,7 @@ class RunFolder:
         """Return the folder."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         """Release the lock."""
         if self._lock is not None:
             self._lock.release()
@@ -64,18 +63,13 @@ class RunFolder:
     def open(self, description: Mapping[str, Any], recipe: Recipe, resume: bool, checkpoint: int) -> None:
         """Create the folder of a new run, or open that of a run to resume. Has no effect in processes that don't write.
 
-        If torchrun has restarted the process, it resumes the run of its job even if `resume` is False.
-
-        Args:
-            description: contents of run.json. An existing run can only be resumed with an equal description.
-            recipe: the training settings. An existing run can only be resumed with an equal recipe.
-            resume: whether to resume an existing run in the folder.
-            checkpoint: approximate size of a checkpoint in bytes.
+        An existing run can only be resumed with an equal recipe and an equal `description`, the content of run.json. If torchrun has
+        restarted the process, it resumes the run of its job even if `resume` is False.
 
         Raises:
             InputError: the folder contains other files; it contains an existing run, but `resume` is False; description or recipe differ
                 from those of the existing run; files of the existing run are damaged; or another process is training in the folder.
-            StorageError: the folder isn't writable, or there isn't enough space for two checkpoints.
+            StorageError: the folder isn't writable, or there isn't enough space for two checkpoints of `checkpoint` bytes.
         """
         if not self._writes:
             return
@@ -182,10 +176,7 @@ def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
 
 
 class RunLock:
-    """Lock on the folder of a run, so that only one process trains in it. It is released when the process ends, even if it is killed.
-
-    The lock file also stores the torchrun job of the process.
-    """
+    """Lock on the folder of a run, which is released even if its process is killed. The file also stores the process's torchrun job."""
 
     def __init__(self, folder: Path) -> None:
         """Acquire the lock of an existing folder. Raise an `InputError` if another process holds it."""

@@ -58,14 +58,9 @@ class Gradients:
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
         """Run the forward and backward pass of this process's subset of a batch, with at least one image.
 
-        Args:
-            batch: the subset.
-            share: fraction of the whole batch's images that are in the subset. It is the weight of the subset's mean loss.
-            number: number of the batch in the run, for messages.
-            last: whether this is the last batch before an optimiser step.
-
-        Returns:
-            The losses by name, averaged over the images of all processes; None if the batch is skipped because its loss isn't finite.
+        `share` is the fraction of the whole batch's images in the subset, by which its mean loss is weighted. `number` is that of the batch
+        in the run, for messages. `last` is whether an optimiser step follows. Return the losses by name, averaged over the images of all
+        processes; None if the batch is skipped because its loss isn't finite.
         """
         assert batch.images is not None
         targets = send_to_device(self._task.data.collate_targets(batch.targets), self._processes.device)

@@ -19,17 +19,11 @@ _X = "epoch"
 
 @dataclass
 class LossRecord:
-    """Losses of the current epoch, from which its line of metrics.jsonl is computed. It is stored in every checkpoint.
+    """Losses of the current epoch, from which its line of metrics.jsonl is computed. It is stored in every checkpoint."""
 
-    Attributes:
-        sums: sum of each loss over the batches, by name.
-        curve: total loss of each batch.
-        not_finite: number of batches skipped because their loss wasn't finite.
-    """
-
-    sums: dict[str, float] = field(default_factory=dict)
-    curve: list[float] = field(default_factory=list)
-    not_finite: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # over the batches, by name of the loss
+    curve: list[float] = field(default_factory=list)  # total loss of each batch
+    not_finite: int = 0  # number of batches skipped because their loss wasn't finite
 
     @property
     def mean(self) -> float:
@@ -43,10 +37,7 @@ class LossRecord:
         self.curve.append(sum(losses.values()))
 
     def entry(self, batches_done: int) -> dict[str, Any]:
-        """Return the loss entries of the epoch for metrics.jsonl: mean losses, loss curve, and number of skipped batches.
-
-        The curve consists of means over up to 50 intervals of the epoch. `batches_done` is the number of the last batch in the run.
-        """
+        """Return the epoch's entries for metrics.jsonl, with a loss curve of up to 50 means. `batches_done` counts from the run's start."""
         losses = {name: value / max(1, len(self.curve)) for name, value in self.sums.items()}
         stretches = np.array_split(np.array(self.curve), min(_STRETCHES, len(self.curve))) if self.curve else []
         ends = batches_done - len(self.curve) + np.cumsum([len(stretch) for stretch in stretches], dtype=int)

@@ -16,6 +16,7 @@ from torch import nn
 
 from zoo.errors import InputError, UnknownNameError
 from zoo.models.model import Model, freeze
+from zoo.system.disk import tensor_bytes
 from zoo.system.precision import Precision
 from zoo.task.recipe import Recipe
 
@@ -24,18 +25,10 @@ class Optimization:
     """Optimiser, learning rate schedule, gradient scaler (for fp16) and moving average of the weights for a training run."""
 
     def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
-        """Create the optimiser, schedule, gradient scaler and moving average.
+        """Create the optimiser, schedule, gradient scaler and moving average for a run of so many optimiser steps.
 
-        Args:
-            model: model to train, on `device`, with the layers frozen that are frozen at the start of the run.
-            recipe: the training settings.
-            steps: number of optimiser steps in the whole run.
-            precision: precision of the forward pass.
-            device: device of the model.
-
-        Raises:
-            UnknownNameError: timm doesn't provide the optimiser.
-            InputError: everything is frozen, `unfreeze_every` is set although nothing is frozen, or the optimiser can't be used here.
+        The model must be on `device`, with the layers frozen that are frozen at the start of the run. Raise an `InputError` if the recipe
+        doesn't fit the model or the device.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
@@ -67,12 +60,9 @@ class Optimization:
         torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, done: int) -> None:
-        """Take an optimiser step. `done` is the number of earlier steps.
-
-        If there are no gradients because all batches were skipped, the parameters stay unchanged.
-        """
+        """Take an optimiser step. `done` is the number of earlier steps."""
         self._scheduler.step_update(done)
-        if any(parameter.grad is not None for group in self.optimizer.param_groups for parameter in group["params"]):
+        if any(parameter.grad is not None for parameter in self._parameters()):  # otherwise, all batches were skipped
             if self._clip:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
@@ -88,14 +78,13 @@ class Optimization:
             self._ema.set(self._model)
 
     def bytes_to_come(self) -> int:
-        """Return the approximate size of the optimiser state that the first step will create, in bytes; 0 after the first step.
-
-        Two values per parameter are assumed.
-        """
+        """Return the size in bytes of the state that the first step will create: about two values per parameter; 0 after that step."""
         if self.optimizer.state:
             return 0
-        parameters: list[torch.Tensor] = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return 2 * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+        return 2 * tensor_bytes(self._parameters())
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint. The schedule isn't included, because it depends only on the number of steps."""
@@ -143,10 +132,9 @@ def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.opti
 
 
 def _kernels(name: str, device: torch.device) -> dict[str, bool]:
-    """Return the keyword that enables fused kernels of an optimiser on CPUs; {} if there are none.
+    """Return the keyword that enables fused kernels of an optimiser on CPUs, where torch doesn't use them by default; {} if there are none.
 
-    On CPUs, torch doesn't use fused kernels by default. With them, a step of AdamW takes a quarter of the time. Without them, it took a
-    tenth of the training time of a ResNet-18.
+    With them, a step of AdamW takes a quarter of the time. Without them, it took a tenth of the training time of a ResNet-18.
     """
     fuses = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
     return {"fused": True} if fuses and device.type == "cpu" else {}

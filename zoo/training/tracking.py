@@ -41,12 +41,8 @@ class Tracking:
     def __init__(self, accelerator: Accelerator, names: Sequence[str], folder: Path, recipe: Recipe, step: int = 0) -> None:
         """Start the trackers, and log the recipe unless the run is resumed. Only the first process logs.
 
-        Args:
-            accelerator: accelerator of the training run.
-            names: names of trackers, as returned by `check_trackers`.
-            folder: folder of the run. TensorBoard files are written to its subfolder tensorboard/.
-            recipe: the training settings.
-            step: number of finished optimiser steps of a resumed run; 0 for a new run.
+        `names` are those returned by `check_trackers`. TensorBoard's files are written to the subfolder tensorboard/ of the run's folder.
+        `step` is the number of finished optimiser steps of a resumed run.
         """
         self._accelerator, self._any = accelerator, bool(names)
         if not names:
@@ -70,10 +66,7 @@ class Tracking:
             self._accelerator.log({"train/loss": loss, "train/lr": lr}, step=step)
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
-        """Log the metrics of an epoch.
-
-        It is called before the checkpoint is written, so an epoch may be logged twice after an interruption, but is never lost.
-        """
+        """Log the metrics of an epoch, before its checkpoint is written, so that an interruption may log it twice, but never loses it."""
         if self._any:
             scores = {f"val/{name}": float(value) for name, value in entry.get("val", {}).items() if value is not None}
             self._accelerator.log({"epoch/number": entry["epoch"], "epoch/loss": entry["loss"], **scores}, step=entry["step"])

@@ -125,8 +125,7 @@ def train(
             how: dict[str, Any] | None = None
             if align is not None:
                 dataset, validation, how = _align(model, task, align, dataset, validation, reading, processes)
-            _check_rare(task, dataset, recipe, progress)
-            _say_unscored(task, validation, progress)
+            _check_classes(task, dataset, validation, recipe, progress)
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
             inputs = RunData(model, task, dataset, validation, recipe, processes, reading, how)
             loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)
@@ -194,8 +193,8 @@ def _align(
     return dataset, validation, details
 
 
-def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
-    """Check that non-empty classes have at least `recipe.min_samples` samples, and list the classes with no or only one sample."""
+def _check_classes(task: Task, dataset: Dataset, validation: Dataset | None, recipe: Recipe, progress: Progress) -> None:
+    """Check that non-empty classes have at least `recipe.min_samples` samples, and list classes with too few samples to learn or score."""
     counts = Counter(label for record in dataset.records for label in set(task.data.labels(record.target)))
     few = [f"{name} ({counts[index]})" for index, name in enumerate(dataset.classes) if 0 < counts[index] < recipe.min_samples]
     if few and max(counts.values()) > 1:
@@ -205,15 +204,10 @@ def _check_rare(task: Task, dataset: Dataset, recipe: Recipe, progress: Progress
         )
     for count, words in ((0, "no samples: nothing can be learned"), (1, "only one sample: little can be learned")):
         _say(dataset, [name for index, name in enumerate(dataset.classes) if counts[index] == count], words, progress)
-
-
-def _say_unscored(task: Task, validation: Dataset | None, progress: Progress) -> None:
-    """Print the classes without validation samples. Open-set tasks are omitted, because they validate on other identities."""
-    if validation is None or task.data.open_set:
-        return
-    shown = {label for record in validation.records for label in task.data.labels(record.target)}
-    lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
-    _say(validation, lacking, "no samples: not included in the validation scores", progress)
+    if validation is not None and not task.data.open_set:  # open-set tasks validate on other identities
+        shown = {label for record in validation.records for label in task.data.labels(record.target)}
+        lacking = [name for index, name in enumerate(validation.classes) if index not in shown]
+        _say(validation, lacking, "no samples: not included in the validation scores", progress)
 
 
 def _say(dataset: Dataset, classes: Sequence[str], words: str, progress: Progress) -> None:

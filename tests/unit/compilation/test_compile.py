@@ -15,7 +15,7 @@ import zoo
 from tests.engines import Fake, fake, small_model
 from tests.pictures import write_picture
 from zoo.compilation.agreement import DisagreementError, check
-from zoo.compilation.cache import network_key
+from zoo.compilation.conversion import network_key
 from zoo.compilation.source import Source
 from zoo.engines import ENGINES, Network
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
@@ -192,7 +192,6 @@ def test_the_largest_error_of_any_batch_counts(fake: type[Fake], monkeypatch: py
     monkeypatch.setattr(fake, "start", start)
     batches = Source.batches
     monkeypatch.setattr(Source, "batches", lambda self, count, size: batches(self, 8, 4))
-    monkeypatch.setattr(Source, "compared_count", 8)
     with pytest.raises(DisagreementError, match="on 8 images: outputs are off by"):
         zoo.compile(small_model("classification"), engine="fake", precision="fp32")
     assert calls == [4, 4], "with a single batch this test proves nothing"

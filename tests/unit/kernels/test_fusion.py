@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from tests.blocks import CPU, LAST, drawn, needs_compiler, nodes
 from zoo.backbones.cifar import BasicBlock as CifarBlock
-from zoo.kernels.fusion import fused
-from zoo.kernels.overrides import training_kernels
+from zoo.kernels.overrides import fused, training_kernels
 
 pytestmark = needs_compiler
 

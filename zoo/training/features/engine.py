@@ -40,10 +40,7 @@ _PAYS = 3  # engines are measured only if eager would need at least this many ti
 
 
 def usable_engines(model: Model, precision: Precision) -> list[str]:
-    """Return the names of the installed engines, other than eager, that can compute a model's features.
-
-    Such engines are used only on the CPU, in float32 or bf16, and for a single image size.
-    """
+    """Return the installed engines, besides eager, for a model's features: only on the CPU, in fp32 or bf16, for a single image size."""
     if model.device.type != "cpu" or model.preprocess.pads or (precision != "fp32" and precision != "bf16"):
         return []
     return [name for name, _ in candidates(precision) if name != "eager"]
@@ -88,10 +85,7 @@ def choose_engine(
 
 
 def _comparable(model: Model, pooled: Tensor) -> Model:
-    """Return a model that can make predictions, which `compile` requires.
-
-    If the head must store features before it can predict, it is a copy of the model that stores `pooled` [B, C].
-    """
+    """Return a model that can predict, as `compile` requires: for a head that must store features first, a copy that stores `pooled`."""
     if not isinstance(model.head, RememberingHead):
         return model
     copied = copy.deepcopy(model)
@@ -112,7 +106,7 @@ def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Ro
 def engine_features(model: Model, engine: str, precision: Precision) -> Compute:
     """Return a function that computes the pooled features of a model, in evaluation mode on the CPU, with an engine.
 
-    Backbone and pooling are converted for the engine, or a cached conversion is loaded. Raise an `InputError` if it can't convert them.
+    Raise an `InputError` if the engine can't convert backbone and pooling.
     """
     settled: EnginePrecision = "bf16" if precision == "bf16" else "fp32"
     conversion = Conversion(model, trunk_fingerprint(model), ENGINES[engine](), settled, torch.get_num_threads())

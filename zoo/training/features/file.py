@@ -38,13 +38,9 @@ def file_bytes(shape: tuple[int, int]) -> int:
 
 
 def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[np.float32]], faults: Mapping[int, Fault]) -> None:
-    """Write features to an empty file.
+    """Write features [N, C], given as blocks of consecutive rows, and the errors of unreadable samples by position, to an empty file.
 
-    Args:
-        file: file opened for writing.
-        shape: shape [N, C] of all features.
-        blocks: blocks of consecutive rows. An iterator may compute them while the file is written.
-        faults: errors of unreadable samples by position. They are written last, so `blocks` may add errors while it is iterated.
+    The errors are written last, so an iterator `blocks` may add to them while it computes the rows.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
 
@@ -63,10 +59,7 @@ def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[
 
 
 def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
-    """Verify the checksum of a file and map its features [N, C] into memory. The file may be closed afterwards.
-
-    Return None if the file is damaged or truncated, or has a different shape or format.
-    """
+    """Map the features [N, C] of a file into memory; None if it is damaged or has another shape. It may be closed afterwards."""
     header = _header(shape)
     begin, size = len(header), file.seek(0, 2)
     if size < file_bytes(shape):

@@ -127,7 +127,7 @@ def test_pictures_of_the_same_bytes_and_other_shape_differ() -> None:
     flat = np.arange(48, dtype=np.uint8)
     one, other = (Dataset("", (Record("a", flat.reshape(shape), 0),)) for shape in ((4, 4, 3), (2, 8, 3)))
     model = fresh()
-    keys = {feature_key(model, data, model.preprocess, Decoding(), "fp32") for data in (one, other)}
+    keys = {feature_key(model, data, Decoding(), "fp32") for data in (one, other)}
     assert len(keys) == 2
 
 
@@ -151,7 +151,7 @@ def usual() -> Setting:
 
 
 def key(setting: Setting) -> str:
-    return feature_key(setting.model, setting.data, setting.model.preprocess, setting.decoding, setting.precision)
+    return feature_key(setting.model, setting.data, setting.decoding, setting.precision)
 
 
 @pytest.mark.parametrize(
