@@ -22,7 +22,7 @@ from zoo.system.wording import counted
 from zoo.tasks.face.alignment.aligner import FoundFaces, Looking
 from zoo.tasks.face.alignment.dataset import NO_FACE
 from zoo.tasks.face.commands.arguments import FacesAlignFlags
-from zoo.tasks.face.commands.photos import say_skipped
+from zoo.tasks.face.commands.gallery import say_skipped
 from zoo.tasks.face.detection.faces import Wanted
 from zoo.tasks.face.detection.finders import find_finder
 

@@ -1,13 +1,15 @@
 """`zoo faces verify`, and the commands that use a gallery: enroll, list, forget, identify and cluster.
 
-Modules that import torch are imported late, so that mistakes in the arguments are reported at once.
+Modules that import torch are imported late, because it takes seconds: lists are shown, and mistakes in the arguments are reported at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,12 +28,16 @@ from zoo.tasks.face.gallery.gallery import LIMITS
 from zoo.tasks.face.gallery.location import default_place
 from zoo.tasks.face.prediction.faces import Faces
 
+if TYPE_CHECKING:
+    from zoo.models.model import Model
+    from zoo.system.precision import AskedPrecision
+    from zoo.system.progress import Progress
+
 _QUALITY = 80  # JPEG quality of the face crops on the page of `cluster`
 
 
 def verify(flags: arguments.FacesVerifyFlags) -> int:
     """Run the command and return its exit status."""
-    from zoo.tasks.face.commands.photos import embedder
     from zoo.tasks.face.verification.verify import verify as compare
 
     model = embedder(flags.model, flags.engine, flags.precision)
@@ -50,11 +56,9 @@ def enroll(flags: arguments.FacesEnrollFlags) -> int:
     if not flags.photos:
         raise InputError("no photos given; usage: zoo faces enroll NAME PHOTO…")
     name = check_name(flags.name)
-    from zoo.tasks.face.commands.photos import look, open_gallery
-
     with progress_of(flags.at.quiet) as progress:
-        gallery, model = open_gallery(flags.at, progress)
-        photos = list(look(model, flags.photos, flags.at.detector, "all" if flags.faces == "one" else flags.faces, None, progress))
+        gallery, found = open_gallery(flags.at, flags.photos, "all" if flags.faces == "one" else flags.faces, None, progress)
+        photos = list(found)
     with gallery:
         count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
         summary: dict[str, Any] = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
@@ -134,14 +138,12 @@ def identify(flags: arguments.FacesIdentifyFlags) -> int:
     if not flags.sources:
         raise InputError("no sources given; usage: zoo faces identify SOURCE… (images, folders or videos)")
     from zoo.prediction.output import write_predictions
-    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:
-        gallery, model = open_gallery(flags.at, progress)
+        gallery, photos = open_gallery(flags.at, flags.sources, "all", skipped, progress)
         with gallery:
             about = gallery.model  # reports a missing gallery before any image is processed
-            photos = look(model, flags.sources, flags.at.detector, "all", skipped, progress)
             named = (NamedFaces(photo, gallery.identify(photo, top=flags.top, threshold=flags.threshold)) for photo in photos)
             answers = write_predictions(named, flags.out, None if flags.at.json else _show, keep=flags.at.json)
     say_skipped(skipped)
@@ -168,12 +170,10 @@ def cluster(flags: arguments.FacesClusterFlags) -> int:
         raise InputError("no sources given; usage: zoo faces cluster SOURCE…")
     if flags.out is not None and flags.out.exists():
         raise InputError(f"--out is {flags.out}, which already exists and is not overwritten; choose another file")
-    from zoo.tasks.face.commands.photos import look, open_gallery, say_skipped
-
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:
-        gallery, model = open_gallery(flags.at, progress)
-        photos = list(look(model, flags.sources, flags.at.detector, "all", skipped, progress))
+        gallery, found = open_gallery(flags.at, flags.sources, "all", skipped, progress)
+        photos = list(found)
     with gallery:
         groups = gallery.cluster(photos, threshold=flags.threshold)
     say_skipped(skipped)
@@ -233,3 +233,40 @@ def _named(photos: Sequence[Faces], place: Place) -> str:
 def _face(photos: Sequence[Faces], place: Place) -> dict[str, Any]:
     photo, face = place
     return {"key": photos[photo].key, "face": face, "box": photos[photo].boxes[face].tolist()}
+
+
+def embedder(folder: Path | None, engine: str, precision: AskedPrecision, say: Callable[[str], None] | None = None) -> Model:
+    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights."""
+    from zoo.models.archive import load
+    from zoo.models.builder import build
+
+    model = build("dlib_resnet29", "face", weights="default", say=say) if folder is None else load(folder)
+    if model.task != "face":
+        raise InputError(f"{folder}: this is a {model.task} model; zoo faces requires a face model")
+    if engine == "eager" and precision in ("auto", "fp32"):
+        return model
+    from zoo.compilation.compile import compile
+
+    return compile(model, engine, precision, say=say)
+
+
+def open_gallery(
+    flags: arguments.GalleryFlags, sources: Sequence[Path], faces: str, skipped: list[Fault] | None, progress: Progress
+) -> tuple[Gallery, Iterator[Faces]]:
+    """Open the gallery, and return it and an iterator of the embedded faces of each image, in the order of the sources.
+
+    Unreadable images are appended to `skipped`; if that is None, the first one raises an `ImageError`.
+    """
+    from zoo.prediction.predict import predict
+
+    model = embedder(flags.model, flags.engine, flags.precision, progress.say)
+    gallery = Gallery(flags.gallery or default_place(), model)
+    source, on_error = sources[0] if len(sources) == 1 else list(sources), "raise" if skipped is None else "skip"
+    found = predict(model, source, detector=flags.detector, faces=faces, on_error=on_error, skipped=skipped, progress=progress)
+    return gallery, (cast(Faces, photo) for photo in found)
+
+
+def say_skipped(skipped: Sequence[Fault] | None) -> None:
+    """Print the skipped images to standard error."""
+    for fault in skipped or ():
+        print(f"skipped: {fault}", file=sys.stderr)

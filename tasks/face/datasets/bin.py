@@ -148,21 +148,9 @@ class _DType:
 
 
 class _Array:
-    """Stand-in for `numpy.ndarray`."""
+    """Stand-in for `numpy.ndarray`, whose elements are set after it has been created."""
 
     items: Any = None
-
-    @classmethod
-    def reconstruct(cls, *_: Any) -> _Array:
-        """Stand-in for `_reconstruct`: return an array whose elements are set later."""
-        return cls()
-
-    @classmethod
-    def from_buffer(cls, data: Any, dtype: _DType, *_: Any) -> _Array:
-        """Stand-in for `_frombuffer`, which protocol 5 uses."""
-        made = cls()
-        made.items = dtype.items(data)
-        return made
 
     def __setstate__(self, state: tuple[Any, Any, _DType, Any, Any]) -> None:
         """Set the elements from a state of version, shape, dtype, order and content."""
@@ -170,19 +158,14 @@ class _Array:
         self.items = dtype.items(data)
 
 
-def _scalar(dtype: _DType, data: Any) -> Any:
-    """Stand-in for `scalar`: return a NumPy boolean."""
-    return dtype.items(data)[0]
-
-
 _CORES: tuple[str, ...] = ("numpy.core", "numpy._core")
 _GLOBALS: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _encode,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
-    **{(f"{core}.multiarray", "_reconstruct"): _Array.reconstruct for core in _CORES},
-    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
-    **{(f"{core}.numeric", "_frombuffer"): _Array.from_buffer for core in _CORES},
+    **{(f"{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): lambda dtype, data: dtype.items(data)[0] for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): lambda data, dtype, *_: dtype.items(data) for core in _CORES},
 }
 
 

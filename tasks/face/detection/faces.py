@@ -41,11 +41,6 @@ class Found:
         """Return the number of faces."""
         return len(self.scores)
 
-    @classmethod
-    def none(cls) -> Found:
-        """Return the result for an image without a face."""
-        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
-
     def take(self, rows: NDArray[np.int64]) -> Found:
         """Return the faces at the indices `rows`, which must be in descending order of score."""
         return Found(self.boxes[rows], self.scores[rows], self.landmarks[rows])

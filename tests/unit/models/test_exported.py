@@ -17,7 +17,7 @@ import zoo
 from tests.engines import INSTALLED, small_model
 from zoo.cli.main import main
 from zoo.errors import InputError
-from zoo.tasks.face.commands.photos import embedder
+from zoo.tasks.face.commands.gallery import embedder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

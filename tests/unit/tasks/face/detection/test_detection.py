@@ -22,7 +22,7 @@ def found(*boxes: tuple[float, float, float, float], scores: list[float] | None 
 def test_found_is_checked_and_read_only() -> None:
     two = found((0, 0, 9, 9), (5, 5, 9, 9))
     assert len(two) == 2
-    assert len(Found.none()) == 0
+    assert len(found()) == 0
     with pytest.raises(ValueError, match="read-only"):
         two.boxes[0, 0] = 1
     with pytest.raises(ValueError, match=r"landmarks has the shape \(2, 4, 2\); expected \(2, 5, 2\)"):
@@ -45,7 +45,7 @@ def test_the_wanted_faces() -> None:
     assert Wanted().of(three, (200, 200)).boxes.tolist() == three.boxes.tolist()
     assert Wanted("largest").of(three, (200, 200)).boxes.tolist() == [[0, 0, 40, 40]]
     assert Wanted("central").of(three, (200, 200)).boxes.tolist() == [[75, 80, 108, 113]]
-    assert len(Wanted("largest").of(Found.none(), (200, 200))) == 0
+    assert len(Wanted("largest").of(found(), (200, 200))) == 0
 
 
 def test_what_lies_outside() -> None:

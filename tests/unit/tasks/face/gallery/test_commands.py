@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import zoo
 from tests.pictures import write_picture
 from zoo.cli.main import main
-from zoo.tasks.face.commands import photos as looks
+from zoo.tasks.face.commands import gallery as commands
 from zoo.tasks.face.commands.gallery import NamedFaces, _crop
 from zoo.tasks.face.gallery import Gallery, Identification, Match
 from zoo.tasks.face.prediction.faces import Faces
@@ -33,7 +33,7 @@ def small_embedder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = zoo.build("resnet20", task="face", embedding_size=16)
     model.metadata["threshold"] = 1e-4
-    monkeypatch.setattr(looks, "embedder", lambda folder, engine, precision, say: model)
+    monkeypatch.setattr(commands, "embedder", lambda folder, engine, precision, say: model)
     monkeypatch.setenv("ZOO_GALLERY", str(tmp_path / "default.gallery"))
 
 
@@ -249,7 +249,7 @@ def test_a_name_that_exists_and_a_gallery_of_another_model(run: Run, photos: Pat
     assert run("enroll", "Ann", photos / "again" / "ann2.png", "--add")[0] == 0
     torch.manual_seed(1)
     other = zoo.build("resnet20", task="face", embedding_size=16)
-    monkeypatch.setattr(looks, "embedder", lambda folder, engine, precision, say: other)
+    monkeypatch.setattr(commands, "embedder", lambda folder, engine, precision, say: other)
     for words in (("enroll", "Bob", photos / "bob.png"), ("identify", photos / "ann.png"), ("cluster", photos)):
         status, _, err = run(*words)
         assert (status, "belongs to the model resnet20 (" in err, "but these embeddings come from resnet20 (" in err) == (2, True, True)
@@ -270,8 +270,8 @@ def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monke
     run("enroll", "Ann", photos / "ann.png")
     image = face(1)
 
-    def found(*arguments: Any) -> Any:
-        count = 0 if "none" in str(arguments[1][0]) else 2
+    def found(model: object, source: object, **options: Any) -> Any:
+        count = 0 if "none" in str(source) else 2
         boxes = np.array([[0, 0, 30, 64], [-90, -90, -50, -50]], np.float32)[:count]
         yield Faces(
             "a.png",
@@ -282,13 +282,13 @@ def test_a_picture_without_a_face_and_one_with_two(run: Run, photos: Path, monke
             np.eye(16, dtype=np.float32)[:count],
         )
 
-    monkeypatch.setattr(looks, "look", found)
+    monkeypatch.setattr("zoo.prediction.predict.predict", found)
     assert run("identify", "none.png")[1] == "a.png: no face was found\n"
     said = [line.split(" (")[0] for line in run("identify", "two.png")[1].splitlines()]
     assert said == ["a.png, face 1 at 15,32: unknown", "a.png, face 2 at -70,-70: unknown"]
     out = run("cluster", "two.png")[1]
     assert out.splitlines()[:2] == ["alone: a.png (face 1)", "alone: a.png (face 2)"]
-    (both,) = found("", ["two"])
+    (both,) = found(None, "two")
     assert _crop(both, 1).shape == image.shape  # a box outside the image
     assert _crop(both, 0).shape == (64, 37, 3)
     status, _, err = run("enroll", "Eve", "none.png")
